@@ -1,0 +1,106 @@
+package streamhub
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+)
+
+// A Cursor is an opaque text naming a position behind one entry of a segment or of a space. The
+// zero Cursor is the start. It holds only letters, digits, '-' and '_', and begins with a letter.
+type Cursor string
+
+// A TimelineID is a position in the timeline of a space: the milliseconds and the counter of the
+// timeline entry, and which of the changes in it is meant.
+type TimelineID struct {
+	MS, N uint64
+	Index uint32
+}
+
+// IsZero reports whether id names no position.
+func (id TimelineID) IsZero() bool { return id == TimelineID{} }
+
+// A Position is what a [Cursor] says. Stores make and read positions; everybody else passes
+// cursors on.
+type Position struct {
+	// Incarnation is the life of the segment, Lineage the reign of the primary that took the entry.
+	Incarnation, Lineage uint64
+	Sequence             uint64
+	// Proof is taken from the id of the append that wrote the entry.
+	Proof uint64
+	// Timeline is set for a position along a space.
+	Timeline TimelineID
+}
+
+// IsZero reports whether p is the start.
+func (p Position) IsZero() bool { return p == Position{} }
+
+const (
+	segmentCursor = 1
+	spaceCursor   = 2
+	cursorPrefix  = "c"
+)
+
+// Cursor writes p as text.
+func (p Position) Cursor() Cursor {
+	if p.IsZero() {
+		return ""
+	}
+	var buf [1 + 3*8 + 4*binary.MaxVarintLen64]byte
+	b := append(buf[:0], segmentCursor)
+	if !p.Timeline.IsZero() {
+		b[0] = spaceCursor
+	}
+	b = binary.BigEndian.AppendUint64(b, p.Incarnation)
+	b = binary.BigEndian.AppendUint64(b, p.Lineage)
+	b = binary.BigEndian.AppendUint64(b, p.Proof)
+	b = binary.AppendUvarint(b, p.Sequence)
+	if !p.Timeline.IsZero() {
+		b = binary.AppendUvarint(b, p.Timeline.MS)
+		b = binary.AppendUvarint(b, p.Timeline.N)
+		b = binary.AppendUvarint(b, uint64(p.Timeline.Index))
+	}
+	return Cursor(cursorPrefix + base64.RawURLEncoding.EncodeToString(b))
+}
+
+// Position reads c. A text that no Position wrote is [ErrInvalidCursor].
+func (c Cursor) Position() (Position, error) {
+	var p Position
+	if c == "" {
+		return p, nil
+	}
+	if c[0] != cursorPrefix[0] || len(c) > 128 {
+		return p, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(string(c[1:]))
+	if err != nil || len(b) < 1+3*8+1 || (b[0] != segmentCursor && b[0] != spaceCursor) {
+		return p, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
+	}
+	kind := b[0]
+	p.Incarnation = binary.BigEndian.Uint64(b[1:])
+	p.Lineage = binary.BigEndian.Uint64(b[9:])
+	p.Proof = binary.BigEndian.Uint64(b[17:])
+	b = b[25:]
+	ok := true
+	next := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			ok = false
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	p.Sequence = next()
+	if kind == spaceCursor {
+		p.Timeline = TimelineID{MS: next(), N: next()}
+		index := next()
+		p.Timeline.Index = uint32(index)
+		ok = ok && index <= 1<<31 && !p.Timeline.IsZero()
+	}
+	// The text must be the one that Cursor writes: one position has one text.
+	if !ok || len(b) != 0 || p.Cursor() != c {
+		return Position{}, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
+	}
+	return p, nil
+}

@@ -1,0 +1,171 @@
+package streamhub
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// The conditions that a caller acts on. Test for them with errors.Is; the types below carry what
+// else is known and are found with errors.As.
+var (
+	ErrSequenceMismatch = errors.New("the segment is at another sequence")
+	ErrFenced           = errors.New("a higher generation has been seen")
+	ErrClosed           = errors.New("the segment is closed")
+	ErrProducerGap      = errors.New("the producer skipped a sequence")
+	ErrProducerFenced   = errors.New("the producer's epoch is over")
+	ErrBatchMismatch    = errors.New("another append was stored under this id")
+	ErrConflict         = errors.New("the segment exists with another configuration")
+	ErrNotFound         = errors.New("not found")
+	ErrHistoryLost      = errors.New("history was lost")
+	ErrTrimmed          = errors.New("trimmed")
+	ErrLeaseNotAcquired = errors.New("the lease is held by another")
+	ErrLeaseLost        = errors.New("the lease was lost")
+	ErrInvalidName      = errors.New("invalid name")
+	ErrInvalidCursor    = errors.New("invalid cursor")
+	ErrInvalidArgument  = errors.New("invalid argument")
+	ErrTooLarge         = errors.New("too large")
+	ErrUnavailable      = errors.New("unavailable")
+	ErrUnknownOutcome   = errors.New("outcome unknown")
+	ErrNotConfirmed     = errors.New("written, durability not confirmed")
+	ErrCorrupt          = errors.New("corrupt")
+	ErrShutdown         = errors.New("the hub is closed")
+)
+
+// An Error says which call on what failed. Err is, or wraps, one of the sentinels or a context's
+// error.
+type Error struct {
+	Op             string
+	Store          uuid.UUID
+	Space, Segment string
+	Lease          string // the key of the lease, for a call on one
+	Err            error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Space != "" {
+		fmt.Fprintf(&b, " %q", e.Space)
+		if e.Segment != "" {
+			fmt.Fprintf(&b, "/%q", e.Segment)
+		}
+	}
+	if e.Lease != "" {
+		fmt.Fprintf(&b, " %q", e.Lease)
+	}
+	return b.String() + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// A SequenceError is an [ErrSequenceMismatch].
+type SequenceError struct {
+	// Expected is the sequence that the next append must name, Got the one that was named.
+	Expected, Got uint64
+}
+
+func (e *SequenceError) Error() string {
+	return fmt.Sprintf("sequence mismatch: expected %d, got %d", e.Expected, e.Got)
+}
+func (e *SequenceError) Unwrap() error { return ErrSequenceMismatch }
+
+// A FencedError is an [ErrFenced].
+type FencedError struct{ Current, Got uint64 }
+
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("fenced: generation %d is lower than %d", e.Got, e.Current)
+}
+func (e *FencedError) Unwrap() error { return ErrFenced }
+
+// A ClosedError is an [ErrClosed]. A follower gets it behind the last entry.
+type ClosedError struct {
+	Verdict Verdict
+	// LastSequence is the last entry of the segment.
+	LastSequence uint64
+}
+
+func (e *ClosedError) Error() string { return "closed: " + string(e.Verdict.Kind) }
+func (e *ClosedError) Unwrap() error { return ErrClosed }
+
+// A ProducerError is an [ErrProducerGap], [ErrProducerFenced], [ErrBatchMismatch], or
+// [ErrUnknownOutcome] for a repeat that is older than what is remembered; Kind says which.
+type ProducerError struct {
+	Kind error
+	// Epoch is the one in force, ExpectedSeq what its next append must carry.
+	Epoch, ExpectedSeq uint64
+}
+
+func (e *ProducerError) Error() string {
+	return fmt.Sprintf("%v (epoch %d, next seq %d)", e.Kind, e.Epoch, e.ExpectedSeq)
+}
+func (e *ProducerError) Unwrap() error { return e.Kind }
+
+// A TrimmedError is an [ErrTrimmed]: the entries were removed on purpose.
+type TrimmedError struct {
+	// FirstKept is the first sequence that can still be read; 0 along a space.
+	FirstKept uint64
+}
+
+func (e *TrimmedError) Error() string {
+	if e.FirstKept == 0 {
+		return "trimmed"
+	}
+	return fmt.Sprintf("trimmed: the first entry kept is %d", e.FirstKept)
+}
+func (e *TrimmedError) Unwrap() error { return ErrTrimmed }
+
+// A HistoryLostError is an [ErrHistoryLost]: entries that had been seen or acknowledged vanished or
+// were replaced.
+type HistoryLostError struct {
+	// FirstLost is the first sequence that is not what it was; 0 along a space.
+	FirstLost uint64
+}
+
+func (e *HistoryLostError) Error() string {
+	if e.FirstLost == 0 {
+		return "history lost"
+	}
+	return fmt.Sprintf("history lost from sequence %d", e.FirstLost)
+}
+func (e *HistoryLostError) Unwrap() error { return ErrHistoryLost }
+
+// An UnavailableReason says why Redis cannot serve.
+type UnavailableReason string
+
+// The reasons.
+const (
+	ReasonDown     UnavailableReason = "down"        // no connection, or no primary
+	ReasonLoading  UnavailableReason = "loading"     // reading its data after a start
+	ReasonReadOnly UnavailableReason = "read-only"   // a replica answered
+	ReasonFull     UnavailableReason = "full"        // out of memory or disk
+	ReasonReplicas UnavailableReason = "no-replicas" // too few replicas are connected
+	ReasonBusy     UnavailableReason = "busy"        // a script or too many clients block it
+	ReasonDenied   UnavailableReason = "denied"      // user, password or ACL
+	ReasonPool     UnavailableReason = "pool"        // no free connection in this process
+)
+
+// An UnavailableError is an [ErrUnavailable]. Nothing happened.
+type UnavailableError struct {
+	Reason UnavailableReason
+	Err    error
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("redis unavailable (%s): %v", e.Reason, e.Err)
+}
+func (e *UnavailableError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
+
+// An UnknownOutcomeError is an [ErrUnknownOutcome]: the request was sent and no answer came.
+type UnknownOutcomeError struct {
+	// TRX is the id to repeat the append with.
+	TRX uuid.UUID
+	Err error
+}
+
+func (e *UnknownOutcomeError) Error() string { return fmt.Sprintf("outcome unknown: %v", e.Err) }
+func (e *UnknownOutcomeError) Unwrap() []error {
+	return []error{ErrUnknownOutcome, e.Err}
+}

@@ -1,0 +1,88 @@
+package redisx
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// refusals are the codes with which Redis says that it did not run a script that starts with
+// "#!lua", or a single command.
+var refusals = map[string]streamhub.UnavailableReason{
+	"OOM":         streamhub.ReasonFull,
+	"MISCONF":     streamhub.ReasonFull,
+	"NOREPLICAS":  streamhub.ReasonReplicas,
+	"READONLY":    streamhub.ReasonReadOnly,
+	"MASTERDOWN":  streamhub.ReasonDown,
+	"LOADING":     streamhub.ReasonLoading,
+	"BUSY":        streamhub.ReasonBusy,
+	"CLUSTERDOWN": streamhub.ReasonDown,
+	"TRYAGAIN":    streamhub.ReasonBusy,
+	"MOVED":       streamhub.ReasonDown,
+	"ASK":         streamhub.ReasonDown,
+	"NOAUTH":      streamhub.ReasonDenied,
+	"WRONGPASS":   streamhub.ReasonDenied,
+	"NOPERM":      streamhub.ReasonDenied,
+}
+
+// Outcome turns an error of the driver into one of package streamhub: an
+// [streamhub.UnavailableError] where the server did nothing, a [streamhub.UnknownOutcomeError]
+// where it may have, ErrCorrupt where a key has a type that no hub gave it. Another error reply is
+// returned as it is, as is an error that Outcome made.
+func Outcome(err error) error {
+	var known *streamhub.UnavailableError
+	var unknown *streamhub.UnknownOutcomeError
+	switch {
+	case err == nil, errors.As(err, &known), errors.As(err, &unknown):
+		return err
+	case isReply(err):
+		code, _, _ := strings.Cut(err.Error(), " ")
+		if reason, ok := refusals[code]; ok {
+			return &streamhub.UnavailableError{Reason: reason, Err: err}
+		}
+		if redis.IsMaxClientsError(err) {
+			return &streamhub.UnavailableError{Reason: streamhub.ReasonBusy, Err: err}
+		}
+		if code == "WRONGTYPE" {
+			return errors.Join(streamhub.ErrCorrupt, err)
+		}
+		return err
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return &streamhub.UnavailableError{Reason: streamhub.ReasonPool, Err: err}
+	case NotSent(err):
+		return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: err}
+	}
+	return &streamhub.UnknownOutcomeError{Err: err}
+}
+
+// ReadOutcome is Outcome for a command that writes nothing: whatever happened, nothing did.
+// A context's own error stays what it is.
+func ReadOutcome(err error) error {
+	err = Outcome(err)
+	var unknown *streamhub.UnknownOutcomeError
+	if errors.As(err, &unknown) {
+		if cause := unknown.Err; errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
+			return cause
+		}
+		return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: unknown.Err}
+	}
+	return err
+}
+
+// NotSent reports whether err came before the first byte was written.
+func NotSent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" ||
+		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
+}
+
+// isReply reports whether err is what the server answered.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}

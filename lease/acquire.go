@@ -1,0 +1,92 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A HeldError is an [streamhub.ErrLeaseNotAcquired].
+type HeldError struct{ Held }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("the lease is held by %q for another %v", e.Holder, e.Left)
+}
+func (e *HeldError) Unwrap() error { return streamhub.ErrLeaseNotAcquired }
+
+// longestPause is between two tries of a caller that waits.
+const longestPause = time.Second / 2
+
+// Acquire gets the lease on key under a new random holder. If another has it, it waits as long as
+// [Options] say and then returns a [HeldError].
+//
+// If no answer came at all it tries, for up to a second and also after ctx has ended, to give back
+// what it may have got. Where that fails too the lease can stay taken until its ttl ends.
+func (m *Manager) Acquire(ctx context.Context, store uuid.UUID, key string, ttl time.Duration) (*Lease, error) {
+	l := &Lease{m: m, name: name{store, key}, holder: m.holder(), ttl: ttl}
+	err := l.acquire(ctx)
+	if errors.Is(err, streamhub.ErrUnknownOutcome) {
+		l.goodbye(ctx)
+	}
+	if err != nil {
+		return nil, l.name.fail("acquire lease", err)
+	}
+	return l, nil
+}
+
+func (l *Lease) acquire(ctx context.Context) error {
+	end := time.Now().Add(l.m.opts.Wait)
+	var failed error
+	for d := firstPause; ; d = min(2*d, longestPause) {
+		r, err := l.m.acquire(ctx, l.name, l.holder, l.ttl)
+		if err == nil {
+			l.token = r.token
+			l.confirm(r.sent)
+			return nil
+		}
+		next := jitter(d)
+		var held *HeldError
+		if errors.As(err, &held) {
+			failed = err
+			next = min(next, max(held.Left, firstPause))
+		} else {
+			failed = worse(failed, err)
+			if !mayPass(err) {
+				return failed
+			}
+		}
+		next = min(next, time.Until(end))
+		if next <= 0 {
+			return failed
+		}
+		if !pause(ctx, next) {
+			return worse(failed, ctx.Err())
+		}
+	}
+}
+
+// AcquireAs is for a holder that the caller knows by a text of its own, 1 to 128 bytes, and does
+// not wait. It returns the token. If the holder has the lease already, the ttl starts again and
+// the token is the same; so it is safe to repeat. If another has it, the error is a [HeldError].
+func (m *Manager) AcquireAs(ctx context.Context, store uuid.UUID, key, holder string, ttl time.Duration) (uint64, error) {
+	n := name{store, key}
+	r, err := m.acquire(ctx, n, holder, ttl)
+	return r.token, n.fail("acquire lease", err)
+}
+
+func (m *Manager) acquire(ctx context.Context, n name, holder string, ttl time.Duration) (reply, error) {
+	if err := cmp.Or(check(n, holder), checkTTL(ttl)); err != nil {
+		return reply{}, err
+	}
+	r, err := m.send(ctx, acquireScript, n, holder, ttl.Milliseconds())
+	if err == nil && r.status == "held" {
+		return reply{}, &HeldError{Held{r.holder, r.token, r.left}}
+	}
+	return r, err
+}

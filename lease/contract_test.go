@@ -1,0 +1,60 @@
+package lease_test
+
+import (
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/lease/leasetest"
+)
+
+func TestContractMiniredis(t *testing.T) {
+	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
+		m := miniredis.RunT(t)
+		m.ClockTTL(true)
+		client := redis.NewClient(&redis.Options{Addr: m.Addr(), ContextTimeoutEnabled: true})
+		defer client.Close()
+		test(t, leasetest.Backend{Conn: connect(t, client)})
+	})
+}
+
+func TestContractVirtual(t *testing.T) {
+	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
+		virtual(t, func(t *testing.T, w *world) { test(t, leasetest.Backend{Conn: w.conn}) })
+	})
+}
+
+func TestContractLossy(t *testing.T) {
+	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
+		virtual(t, func(t *testing.T, w *world) {
+			w.link.loseReplies(true)
+			test(t, leasetest.Backend{Conn: w.conn, Lossy: true})
+		})
+	})
+}
+
+func TestContractRedis(t *testing.T) {
+	server := testredis.Start(t, nil)
+	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
+		test(t, leasetest.Backend{Conn: connect(t, server.Client())})
+	})
+}
+
+func TestContractCluster(t *testing.T) {
+	cluster := testredis.StartCluster(t, 3, 0, nil)
+	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
+		test(t, leasetest.Backend{Conn: connect(t, cluster.Client())})
+	})
+}
+
+func connect(t *testing.T, client redis.UniversalClient) *redisx.Conn {
+	t.Helper()
+	conn, err := redisx.Connect(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}

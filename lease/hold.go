@@ -1,0 +1,141 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// WithLease acquires the lease as [Manager.Acquire] does, runs fn while it renews it, releases it
+// and returns what fn returned.
+//
+// The context of fn ends with ctx, and with [streamhub.ErrLeaseLost] as cause as soon as Redis says
+// that the lease is gone, or when two thirds of the ttl have passed without a confirmed renewal.
+// fn must stop then; WithLease joins [streamhub.ErrLeaseLost] to what it returns. While fn winds
+// down after the end of ctx, the lease is still renewed.
+//
+// Before it returns, WithLease waits for a renewal that is on its way and takes up to a second to
+// release, whatever became of ctx. A panic of fn goes on after that.
+func (m *Manager) WithLease(ctx context.Context, store uuid.UUID, key string, ttl time.Duration,
+	fn func(ctx context.Context, l *Lease) error) error {
+	l, err := m.Acquire(ctx, store, key, ttl)
+	if err != nil {
+		return err
+	}
+	return l.hold(ctx, fn)
+}
+
+func (l *Lease) hold(ctx context.Context, fn func(ctx context.Context, l *Lease) error) (err error) {
+	work, cancel := context.WithCancelCause(ctx)
+	// Without the end of ctx: see above. It ends when fn does.
+	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	k := &keeper{lease: l, stop: stop, cancel: cancel}
+	var running sync.WaitGroup
+	running.Go(func() { k.watch(keeping) })
+	running.Go(func() { k.renew(keeping) })
+
+	defer func() {
+		stop()
+		cancel(nil)
+		running.Wait()
+		lost := k.lost
+		if !l.isReleased() {
+			// If the release fails the ttl ends the lease.
+			if had, failed := l.goodbye(ctx); failed == nil && !had && lost == nil {
+				lost = l.name.fail("hold lease", streamhub.ErrLeaseLost)
+			}
+		}
+		if lost != nil && !errors.Is(err, streamhub.ErrLeaseLost) {
+			err = errors.Join(err, lost)
+		}
+	}()
+	return fn(work, l)
+}
+
+// A keeper keeps one lease while a function runs.
+type keeper struct {
+	lease  *Lease
+	stop   context.CancelFunc
+	cancel context.CancelCauseFunc
+
+	mu     sync.Mutex
+	lost   error // why the lease was given up; read when both goroutines have ended
+	failed error // of the last renewal, nil if it was confirmed
+}
+
+// lose gives the lease up. The first reason stays.
+func (k *keeper) lose(reason error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lost == nil {
+		k.lost = k.lease.name.fail("hold lease", reason)
+		k.cancel(k.lost)
+		k.stop()
+	}
+}
+
+// note keeps the outcome of a renewal for silence.
+func (k *keeper) note(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failed = err
+}
+
+// silence is the reason for a lease that was not renewed in time.
+func (k *keeper) silence() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed == nil {
+		return fmt.Errorf("%w: a renewal was not answered in time", streamhub.ErrLeaseLost)
+	}
+	// %v: the kind of the failure, such as the end of a context, is not the kind of the loss.
+	return fmt.Errorf("%w: no renewal succeeded in time: %v", streamhub.ErrLeaseLost, k.failed)
+}
+
+// watch gives the lease up at the end of its trust window. It is apart from renew, because a call
+// to a Redis that does not answer can take longer than its context allows.
+func (k *keeper) watch(ctx context.Context) {
+	for {
+		left := time.Until(k.lease.TrustedUntil())
+		if k.lease.isReleased() {
+			return
+		}
+		if left <= 0 {
+			k.lose(k.silence())
+			return
+		}
+		if !pause(ctx, left) {
+			return
+		}
+	}
+}
+
+// renew renews at each third of the ttl, and more often while that fails.
+func (k *keeper) renew(ctx context.Context) {
+	l := k.lease
+	third := l.ttl / 3
+	next := time.Until(l.TrustedUntil()) - third
+	for pause(ctx, next) {
+		call, cancel := context.WithTimeout(ctx, max(third/2, 100*time.Millisecond))
+		err := l.renew(call)
+		cancel()
+		k.note(err)
+		switch {
+		case l.isReleased():
+			return
+		case errors.Is(err, streamhub.ErrLeaseLost):
+			k.lose(err)
+			return
+		case err == nil:
+			next = time.Until(l.TrustedUntil()) - third
+		default:
+			next = jitter(min(l.ttl/30, longestPause))
+		}
+	}
+}

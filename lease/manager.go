@@ -1,0 +1,86 @@
+package lease
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// The limits of a ttl. Fractions of a millisecond are cut off.
+const (
+	MinTTL = 10 * time.Millisecond
+	MaxTTL = 24 * time.Hour
+)
+
+// A Manager acquires leases in one Redis. It has no goroutines and nothing to close, and is safe
+// for concurrent use; make another one where the options differ.
+type Manager struct {
+	conn *redisx.Conn
+	opts Options
+}
+
+// Options of a [Manager]; nil stands for the defaults.
+type Options struct {
+	// Name comes first in the holders that [Manager.Acquire] makes up, so that [Manager.Peek]
+	// tells which instance has the lease. Default: none, holders are random.
+	Name string
+	// Wait is how long [Manager.Acquire] and [Manager.WithLease] wait for a lease that another
+	// has, or for a Redis that does not answer. They ask again at random times, twice a second at
+	// the rarest, and when the holder's ttl ends. Default: they do not wait.
+	Wait time.Duration
+}
+
+// New makes a manager. Give conn a client that heeds the deadline of a context, which with
+// go-redis is the option ContextTimeoutEnabled: otherwise a call to a Redis that hangs lasts as
+// long as the read timeout of the client, whatever its context says.
+func New(conn *redisx.Conn, opts *Options) *Manager {
+	m := &Manager{conn: conn}
+	if opts != nil {
+		m.opts = *opts
+	}
+	return m
+}
+
+func (m *Manager) holder() string {
+	if m.opts.Name == "" {
+		return uuid.NewString()
+	}
+	return m.opts.Name + "/" + uuid.NewString()
+}
+
+// A name is what a lease is called. Its keys have one hash tag, and no two names share one: the
+// store has always the same length.
+type name struct {
+	store uuid.UUID
+	key   string
+}
+
+func (n name) tag() string     { return "sh:{" + n.store.String() + "." + redisx.Escape(n.key) + "}:" }
+func (n name) lease() string   { return n.tag() + "l" }
+func (n name) counter() string { return n.tag() + "f" }
+
+// fail makes the error of a call on n; it is nil if err is.
+func (n name) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &streamhub.Error{Op: op, Store: n.store, Lease: n.key, Err: err}
+}
+
+func check(n name, holder string) error {
+	if err := streamhub.CheckName("lease key", n.key); err != nil {
+		return err
+	}
+	return streamhub.CheckName("lease holder", holder)
+}
+
+func checkTTL(ttl time.Duration) error {
+	if ttl < MinTTL || ttl > MaxTTL {
+		return fmt.Errorf("%w: the ttl of a lease is between %v and %v, not %v", streamhub.ErrInvalidArgument, MinTTL, MaxTTL, ttl)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// goodbyeTime bounds what is still sent after the caller's context has ended.
+const goodbyeTime = time.Second
+
+// Release gives the lease back; see [Manager.ReleaseAs]. The lease is not trusted from the moment
+// of the call.
+func (l *Lease) Release(ctx context.Context) (bool, error) {
+	l.mu.Lock()
+	l.released = true
+	l.mu.Unlock()
+	return l.m.ReleaseAs(ctx, l.name.store, l.name.key, l.holder)
+}
+
+// goodbye releases for a caller whose context may have ended.
+func (l *Lease) goodbye(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTime)
+	defer cancel()
+	return l.Release(ctx)
+}
+
+// ReleaseAs gives the lease back for the holder of [Manager.AcquireAs]. It reports whether the
+// holder had it; if not, because the ttl ended or another has the lease, nothing changes. After a
+// lost reply that cannot always be told: the error is then [streamhub.ErrUnknownOutcome], and
+// another call tells whether the holder has the lease.
+func (m *Manager) ReleaseAs(ctx context.Context, store uuid.UUID, key, holder string) (bool, error) {
+	n := name{store, key}
+	if err := check(n, holder); err != nil {
+		return false, n.fail("release lease", err)
+	}
+	r, err := m.send(ctx, releaseScript, n, holder)
+	if err == nil && r.status == "none" && r.again {
+		err = &streamhub.UnknownOutcomeError{Err: errors.New("the holder does not have the lease now; it may have had it before")}
+	}
+	return r.status == "released", n.fail("release lease", err)
+}

@@ -1,0 +1,53 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// Renew lets the ttl of the lease start again. [streamhub.ErrLeaseLost] means that it is over for
+// this holder, by expiry, release or takeover; after any other error it may still be held.
+func (l *Lease) Renew(ctx context.Context) error {
+	return l.name.fail("renew lease", l.renew(ctx))
+}
+
+func (l *Lease) renew(ctx context.Context) error {
+	if l.isReleased() {
+		return streamhub.ErrLeaseLost
+	}
+	r, err := l.m.renew(ctx, l.name, l.holder, l.ttl)
+	if err != nil {
+		return err
+	}
+	// A delayed copy of the request that acquired this lease can have acquired it once more.
+	if r.token != l.token {
+		return streamhub.ErrLeaseLost
+	}
+	l.confirm(r.sent)
+	return nil
+}
+
+// RenewAs lets the ttl start again, which may be another one than before, for the holder of
+// [Manager.AcquireAs]. It returns the token, or [streamhub.ErrLeaseLost] if the holder does not
+// have the lease.
+func (m *Manager) RenewAs(ctx context.Context, store uuid.UUID, key, holder string, ttl time.Duration) (uint64, error) {
+	n := name{store, key}
+	r, err := m.renew(ctx, n, holder, ttl)
+	return r.token, n.fail("renew lease", err)
+}
+
+func (m *Manager) renew(ctx context.Context, n name, holder string, ttl time.Duration) (reply, error) {
+	if err := cmp.Or(check(n, holder), checkTTL(ttl)); err != nil {
+		return reply{}, err
+	}
+	r, err := m.send(ctx, renewScript, n, holder, ttl.Milliseconds())
+	if err == nil && r.status == "lost" {
+		err = streamhub.ErrLeaseLost
+	}
+	return r, err
+}

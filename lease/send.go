@@ -1,0 +1,143 @@
+package lease
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+var (
+	//go:embed lua/value.lua
+	valueLua string
+	//go:embed lua/acquire.lua
+	acquireLua string
+	//go:embed lua/renew.lua
+	renewLua string
+	//go:embed lua/release.lua
+	releaseLua string
+	//go:embed lua/peek.lua
+	peekLua string
+
+	// A full Redis takes no new leases, but those it has can be kept and given back.
+	acquireScript = redisx.NewScript(valueLua + acquireLua)
+	renewScript   = redisx.NewScript(valueLua + renewLua).AllowOOM()
+	releaseScript = redisx.NewScript(valueLua + releaseLua).AllowOOM()
+	peekScript    = redisx.NewScript(valueLua + peekLua).AllowOOM()
+)
+
+const (
+	attempts   = 5
+	firstPause = 5 * time.Millisecond
+)
+
+// A reply is what a script returned, and when the attempt was sent that it answers.
+type reply struct {
+	status string
+	token  uint64
+	holder string
+	left   time.Duration
+	sent   time.Time
+	// again says that an attempt before may have run too.
+	again bool
+}
+
+// send runs a script that may run twice, again if its reply was lost. The outcome is unknown if
+// that of any attempt is and none was answered.
+func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...any) (reply, error) {
+	args = append([]any{n.lease(), n.counter()}, args...)
+	var failed error
+	for attempt := range attempts {
+		if attempt > 0 && !pause(ctx, jitter(firstPause<<attempt)) {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			failed = worse(failed, err)
+			break
+		}
+		sent := time.Now()
+		v, err := m.conn.Run(ctx, s, 2, args...)
+		if err == nil {
+			r, err := parse(v)
+			r.sent, r.again = sent, errors.Is(failed, streamhub.ErrUnknownOutcome)
+			return r, err
+		}
+		if redis.HasErrorPrefix(err, "CORRUPT") {
+			return reply{}, fmt.Errorf("%w: %w", streamhub.ErrCorrupt, err)
+		}
+		err = redisx.Outcome(err)
+		failed = worse(failed, err)
+		if !mayPass(err) {
+			break
+		}
+	}
+	return reply{}, failed
+}
+
+// parse reads {status, token, holder, left}, of which the end may be missing.
+func parse(v any) (reply, error) {
+	var fields [4]string
+	list, _ := v.([]any)
+	for i := range min(len(list), len(fields)) {
+		fields[i], _ = list[i].(string)
+	}
+	r := reply{status: fields[0], holder: fields[2]}
+	var token, left error
+	if len(list) > 1 {
+		r.token, token = strconv.ParseUint(fields[1], 10, 53)
+	}
+	if len(list) > 3 {
+		var ms int64
+		ms, left = strconv.ParseInt(fields[3], 10, 64)
+		r.left = time.Duration(ms) * time.Millisecond
+	}
+	if r.status == "" || token != nil || left != nil {
+		return reply{}, fmt.Errorf("%w: a lease script returned %.100q", streamhub.ErrCorrupt, v)
+	}
+	return r, nil
+}
+
+// worse joins the errors of two attempts, the later one second: that nothing happened in one does
+// not tell what happened in the other.
+func worse(first, second error) error {
+	if errors.Is(first, streamhub.ErrUnknownOutcome) && !errors.Is(second, streamhub.ErrUnknownOutcome) {
+		return &streamhub.UnknownOutcomeError{Err: second}
+	}
+	return second
+}
+
+// mayPass reports whether asking again can help.
+func mayPass(err error) bool {
+	var unavailable *streamhub.UnavailableError
+	if errors.As(err, &unavailable) {
+		switch unavailable.Reason {
+		case streamhub.ReasonFull, streamhub.ReasonReplicas, streamhub.ReasonDenied:
+			return false
+		}
+		return true
+	}
+	return errors.Is(err, streamhub.ErrUnknownOutcome)
+}
+
+// jitter returns a random duration from d/2 to d.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// pause waits for d; it reports false if ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,150 @@
+package streamhub
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The limits of an append. A store can be opened with lower ones.
+const (
+	// MaxNameLength is the most bytes a space, segment, producer or lease name may have.
+	MaxNameLength = 128
+	// MaxRecordBytes is the default limit of one record, payload and metadata.
+	MaxRecordBytes = 1 << 20
+	// MaxFrameBytes and MaxFrameRecords bound what one append may carry.
+	MaxFrameBytes   = 16 << 20
+	MaxFrameRecords = 10_000
+	// MaxInteger is the largest generation, epoch, sequence or producer sequence: scripts in Redis
+	// count in doubles.
+	MaxInteger = 1<<53 - 1
+)
+
+// A Producer makes appends idempotent over restarts of the caller: the append (id, epoch, seq) is
+// stored once however often it is sent.
+//
+// Seq starts at 0 and rises by one with each append. A restarted producer continues with the next
+// Seq if it knows it, or raises Epoch and starts at 0 again; a lower epoch is then refused.
+type Producer struct {
+	ID    string
+	Epoch uint64
+	Seq   uint64
+}
+
+// Durability says when an append counts as done.
+type Durability struct {
+	// Replicas is how many replicas must have taken the append.
+	Replicas int
+	// Fsync asks that the primary has it on disk; it needs Redis 7.2.
+	Fsync bool
+	// Timeout bounds the wait; 0 is one second. An append whose level was not reached in time is
+	// written, and the call returns its result with [ErrNotConfirmed].
+	Timeout time.Duration
+}
+
+// AppendOptions are the conditions of one append; nil stands for none.
+type AppendOptions struct {
+	// ExpectedSequence is the sequence that the first record must get; 0 takes the next one.
+	ExpectedSequence uint64
+	// Generation fences: once a segment has seen one, a lower one is refused. 0 is no generation
+	// and is refused as well where one was seen.
+	Generation uint64
+	// Producer makes the append idempotent over processes. Without it the hub's own is used, which
+	// recognises a repeat by TRX within one hub.
+	Producer *Producer
+	// TRX identifies the append; the nil UUID is replaced by a random one. Repeating an append
+	// that ended with [ErrUnknownOutcome] needs the id that its error carries.
+	TRX uuid.UUID
+	// Close ends the segment in the same step, behind the records. There may be none.
+	Close *Verdict
+	// ContentType is kept when the append creates the segment; otherwise, unless empty, it must
+	// equal what was kept, letter case and parameters aside.
+	ContentType string
+	// StreamSeq is an opaque text that must be greater, byte by byte, than that of every earlier
+	// append that had one.
+	StreamSeq string
+	// MustExist refuses to create the segment.
+	MustExist bool
+	// CheckOnly makes every check and writes nothing. The result then says what would happen.
+	CheckOnly bool
+	// Durability replaces the level that the hub was opened with.
+	Durability *Durability
+}
+
+// An AppendResult tells where the records went.
+type AppendResult struct {
+	// First and Last are the sequences of the first and last record; for an append without records
+	// First is Last + 1.
+	First, Last uint64
+	Timestamp   int64 // Unix milliseconds
+	TRX         TRX
+	// Repeated says that this append had been stored before.
+	Repeated bool
+	// Created says that it created the segment.
+	Created bool
+	// Closed says that the segment is closed now, Generation which one is in force: a repeat is
+	// answered after both have moved on.
+	Closed     bool
+	Generation uint64
+	Position   Position
+}
+
+// Cursor returns the position behind the last record.
+func (r *AppendResult) Cursor() Cursor { return r.Position.Cursor() }
+
+// An Append is one of several that are sent together; see the stores.
+type Append struct {
+	Space, Segment string
+	Records        []Record
+	Options        *AppendOptions
+}
+
+// CreateOptions describe a new segment; nil stands for none.
+type CreateOptions struct {
+	ContentType string
+	// TTL is a sliding time to live, renewed by appends and touches, with millisecond precision.
+	TTL time.Duration
+	// ExpiresAt is a fixed end. At most one of TTL and ExpiresAt is set.
+	ExpiresAt time.Time
+	// Closed creates the segment with a verdict.
+	Closed     *Verdict
+	Generation uint64
+	// Records are its first content. A call that finds the segment there appends nothing.
+	Records []Record
+	// ForkOf makes the segment a fork of another one of its space. It shares the entries up to
+	// ForkAt with it (the last one if ForkAt is nil) and goes its own way from there.
+	ForkOf string
+	ForkAt *uint64
+}
+
+// ReadOptions bound a read; nil stands for everything there is now.
+type ReadOptions struct {
+	// Cursor resumes behind an entry. It excludes FromSequence.
+	Cursor Cursor
+	// FromSequence and ToSequence are inclusive; 0 is no bound. They need a segment.
+	FromSequence, ToSequence uint64
+	// After is exclusive and Until inclusive, in Unix milliseconds; 0 is no bound.
+	After, Until int64
+	// Limit is the most entries to return; 0 is no limit.
+	Limit uint64
+}
+
+// FollowOptions say where following begins; nil stands for the first entry that is kept.
+type FollowOptions struct {
+	// Cursor resumes behind an entry. It excludes FromSequence and Live.
+	Cursor Cursor
+	// FromSequence is inclusive; it needs a segment.
+	FromSequence uint64
+	// Live begins with the next entry: nothing is replayed.
+	Live bool
+	// Limit ends the follower after that many entries; 0 is no limit.
+	Limit uint64
+}
+
+// A Worker is a process that says it is there. Every instance sees every worker of a store.
+type Worker struct {
+	ID       uuid.UUID         `json:"worker_id"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// LastSeen is when it last said so, in Unix milliseconds of Redis.
+	LastSeen int64 `json:"last_seen_at"`
+}

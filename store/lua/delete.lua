@@ -1,0 +1,56 @@
+-- delete ends a segment: its entries go and a tombstone stays for a day. While forks read them,
+-- the entries stay and only the segment is closed to everybody else.
+--
+-- KEYS[1]  timeline
+-- KEYS[2]  meta
+-- KEYS[3]  log; the key ends with the incarnation
+-- KEYS[4]  set of the forks of the segment
+-- KEYS[5]  set of the forks of its parent, if it is a fork
+-- ARGV[1]  verdict as JSON
+-- ARGV[2]  delete; expire (only if the deadline has passed); release (only if it was deleted and
+--          its last fork has gone)
+-- ARGV[3]  its member in KEYS[5]
+--
+-- Returns  +              deleted
+--          SOFT           deleted, its forks keep the entries
+--          GONE <verdict> it was deleted before
+--          ABSENT · OTHER <incarnation> · EARLY (nothing to expire, nothing to release)
+local call, sub, fmt = redis.call, string.sub, string.format
+local prefix = sub(KEYS[1], 1, -2)
+local segment = sub(KEYS[2], #prefix + 3)
+local facts = redis.call('HMGET', KEYS[2], 'h', 'd', 's')
+local head = facts[1]
+if not head then return 'ABSENT' end
+if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
+if sub(head, 2, 17) ~= sub(KEYS[3], -16) then return 'OTHER ' .. sub(head, 2, 17) end
+local state = sub(head, 42, 42)
+if state == 'x' or (state == 'd' and ARGV[2] ~= 'release') then return 'GONE ' .. (facts[3] or '') end
+if ARGV[2] == 'expire' then
+  if sub(head, 43, 43) ~= 't' then return 'EARLY' end
+  local t = call('TIME')
+  if tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000) < tonumber(facts[2]) then return 'EARLY' end
+end
+local forks = call('SCARD', KEYS[4])
+if ARGV[2] == 'release' and (state ~= 'd' or forks > 0) then return 'EARLY' end
+
+local last = string.match(head, '^%d+', 44)
+local id
+if state ~= 'd' then id = call('XADD', KEYS[1], '*', segment, 'd' .. last) end
+if forks > 0 then
+  call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'd-' .. sub(head, 44), 's', ARGV[1])
+else
+  local verdict = state == 'd' and facts[3] or ARGV[1]
+  call('UNLINK', KEYS[3])
+  call('DEL', KEYS[2])
+  call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'x-' .. sub(head, 44), 's', verdict)
+  call('PEXPIRE', KEYS[2], 86400000)
+  if KEYS[5] then call('SREM', KEYS[5], ARGV[3]) end
+end
+local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
+call('ZREM', prefix .. 'i', name)
+call('ZREM', prefix .. 'd', 't' .. segment, 'p' .. segment)
+if id then
+  call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. last .. ' ' .. sub(head, 1, 41) .. 'x-' .. sub(head, 44) .. '\n')
+  call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' d' .. last)
+end
+return forks > 0 and 'SOFT' or '+'

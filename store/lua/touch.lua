@@ -1,0 +1,25 @@
+-- touch renews a sliding time to live. It writes only when a tenth of the window has passed.
+--
+-- KEYS[1]  timeline
+-- KEYS[2]  meta
+-- ARGV[1]  incarnation
+--
+-- Returns  +<deadline in ms, or 0> · ABSENT · EXPIRED <incarnation> · OTHER <incarnation>
+local sub = string.sub
+local facts = redis.call('HMGET', KEYS[2], 'h', 'd', 'w')
+local head = facts[1]
+if not head or sub(head, 42, 42) == 'x' or sub(head, 42, 42) == 'd' then return 'ABSENT' end
+if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
+if sub(head, 2, 17) ~= ARGV[1] then return 'OTHER ' .. sub(head, 2, 17) end
+if sub(head, 43, 43) ~= 't' then return '+0' end
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+if now >= tonumber(facts[2]) then return 'EXPIRED ' .. sub(head, 2, 17) end
+if not facts[3] then return '+' .. facts[2] end
+local ttl = tonumber(facts[3])
+if tonumber(facts[2]) - now > ttl * 0.9 then return '+' .. facts[2] end
+local deadline = string.format('%.0f', now + ttl)
+local prefix = sub(KEYS[1], 1, -2)
+redis.call('HSET', KEYS[2], 'd', deadline)
+redis.call('ZADD', prefix .. 'd', deadline, 't' .. sub(KEYS[2], #prefix + 3))
+return '+' .. deadline

@@ -1,0 +1,44 @@
+-- trim removes whole frames from the start of a segment. Repeating it changes nothing.
+--
+-- KEYS[1]  timeline
+-- KEYS[2]  meta
+-- KEYS[3]  log; the key ends with the incarnation
+-- KEYS[4]  set of its forks
+-- ARGV[1]  the first sequence to keep; the frame of the one before ends there
+-- ARGV[2]  timestamp of that entry, or 0 if none is kept
+-- ARGV[3]  proof of the entry before it, 8 bytes
+--
+-- Returns  +<first kept>  · ABSENT · OTHER <incarnation>
+--          CAP <sequence>: a fork reads the entries up to there
+--          AGAIN: an entry to keep came meanwhile
+--          BEYOND <last>: the segment is not that long
+local call, sub, match = redis.call, string.sub, string.match
+local prefix = sub(KEYS[1], 1, -2)
+local segment = sub(KEYS[2], #prefix + 3)
+local facts = redis.call('HMGET', KEYS[2], 'h', 'f')
+local head = facts[1]
+if not head then return 'ABSENT' end
+if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
+if sub(head, 2, 17) ~= sub(KEYS[3], -16) then return 'OTHER ' .. sub(head, 2, 17) end
+local first = tonumber(ARGV[1])
+local last = tonumber(match(head, '^%d+', 44))
+if first > last + 1 then return 'BEYOND ' .. match(head, '^%d+', 44) end
+local kept = facts[2] and match(facts[2], '^%d+')
+if not kept or first <= tonumber(kept) then return '+' .. (kept or '1') end
+for _, fork in ipairs(call('SMEMBERS', KEYS[4])) do
+  local cap = match(fork, '%d+$')
+  if tonumber(cap) >= tonumber(kept) then return 'CAP ' .. cap end
+end
+if first <= last and ARGV[2] == '0' then return 'AGAIN' end
+
+call('XTRIM', KEYS[3], 'MINID', '=', ARGV[1] .. '-0')
+call('HSET', KEYS[2], 'f', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
+if first > last then
+  -- miniredis forgets an empty stream
+  local state = sub(head, 42, 42)
+  if state == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
+end
+local id = call('XADD', KEYS[1], '*', segment, 't' .. ARGV[1])
+call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. match(head, '^%d+', 44) .. ' ' .. head .. '\n')
+call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' t' .. ARGV[1])
+return '+' .. ARGV[1]

@@ -1,0 +1,421 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// pageBytes is about how much one read asks Redis for. A frame that is larger is a page by itself.
+const pageBytes = 1 << 20
+
+// maxPageFrames bounds a page of tiny frames.
+const maxPageFrames = 4096
+
+// ConsumeSegment reads what a segment holds when the call begins, in order. A segment that does
+// not exist is [streamhub.ErrNotFound]; one whose wanted entries were removed is an
+// [streamhub.TrimmedError]; one that is not what the cursor saw an
+// [streamhub.HistoryLostError]. The sequence can be ranged over more than once.
+func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		if err := s.consumeSegment(ctx, space, segment, options, yield); err != nil {
+			yield(streamhub.Entry{}, s.fail("consume", space, segment, err))
+		}
+	}
+}
+
+func (s *Store) consumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions, yield func(streamhub.Entry, error) bool) error {
+	at, err := s.place(space, segment)
+	if err != nil {
+		return err
+	}
+	var o streamhub.ReadOptions
+	if options != nil {
+		o = *options
+	}
+	start, err := o.Cursor.Position()
+	if err != nil {
+		return err
+	}
+	if !start.IsZero() && (o.FromSequence != 0 || !start.Timeline.IsZero()) {
+		return fmt.Errorf("%w: a cursor of this segment excludes a first sequence", streamhub.ErrInvalidArgument)
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return err
+	}
+	r, err := s.newReader(ctx, at, &m, start, o.FromSequence)
+	if err != nil {
+		return err
+	}
+	r.to = m.last
+	if o.ToSequence != 0 {
+		r.to = min(r.to, o.ToSequence)
+	}
+	if o.After > 0 {
+		if err := r.seekTime(ctx, o.After); err != nil {
+			return err
+		}
+	}
+	left := o.Limit
+	if left == 0 {
+		left = math.MaxUint64
+	}
+	return r.read(ctx, func(f *frame, base *streamhub.Entry, to uint64) (bool, error) {
+		if o.Until > 0 && f.timestamp > o.Until {
+			return false, nil
+		}
+		return f.entries(base, r.next, to, func(e *streamhub.Entry) bool {
+			if e.Timestamp <= o.After {
+				return true
+			}
+			left--
+			return yield(*e, nil) && left > 0
+		})
+	})
+}
+
+// A source is a log that holds a part of a segment: its own, or that of a segment it is a fork of.
+type source struct {
+	place
+	meta  meta
+	limit uint64 // the last sequence taken from it
+}
+
+// A reader walks over the frames of a segment.
+type reader struct {
+	store   *Store
+	place   place
+	sources []source // the segment itself last
+	next    uint64   // the next sequence wanted
+	to      uint64
+	// check is the position that the frame with its sequence must prove, if not zero.
+	check streamhub.Position
+	count int // frames to ask for
+	// patient readers fetch a page when they have visited the one before it.
+	patient bool
+}
+
+// newReader starts behind start, at from, or at the first entry that is kept.
+func (s *Store) newReader(ctx context.Context, at place, m *meta, start streamhub.Position, from uint64) (*reader, error) {
+	if m.gone() {
+		if !start.IsZero() && !m.exists {
+			return nil, &streamhub.HistoryLostError{FirstLost: 1}
+		}
+		return nil, goneOf(m)
+	}
+	r := &reader{store: s, place: at, count: 4}
+	var err error
+	if r.sources, err = s.sources(ctx, at, m); err != nil {
+		return nil, err
+	}
+	first := r.first()
+	switch {
+	case !start.IsZero():
+		lost, sure := m.lost(start)
+		if lost != 0 && sure {
+			return nil, &streamhub.HistoryLostError{FirstLost: lost}
+		}
+		r.next = start.Sequence + 1
+		switch {
+		case r.next > first:
+			r.check = start
+		case r.next == first:
+			if proof := r.sources[0].meta.trimProof; start.Sequence > 0 && proof != 0 && proof != start.Proof {
+				return nil, &streamhub.HistoryLostError{FirstLost: start.Sequence}
+			}
+		default:
+			return nil, &streamhub.TrimmedError{FirstKept: first}
+		}
+	case from != 0:
+		if r.next = from; from < first {
+			return nil, &streamhub.TrimmedError{FirstKept: first}
+		}
+	default:
+		r.next = first
+	}
+	r.to = m.last
+	return r, nil
+}
+
+// goneOf is the error for a segment that cannot be read.
+func goneOf(m *meta) error {
+	if m.exists && m.verdict != nil {
+		return fmt.Errorf("%w: %s", streamhub.ErrNotFound, m.verdict.Kind)
+	}
+	return streamhub.ErrNotFound
+}
+
+// first is the first sequence that can be read.
+func (r *reader) first() uint64 {
+	for _, src := range r.sources {
+		if f := src.meta.first; f != 0 && f <= src.limit {
+			return f
+		}
+	}
+	return r.sources[len(r.sources)-1].meta.last + 1
+}
+
+// sources resolves the forks that lie below a segment.
+func (s *Store) sources(ctx context.Context, at place, m *meta) ([]source, error) {
+	chain := []source{{at, *m, math.MaxUint64}}
+	limit := uint64(math.MaxUint64)
+	for parent := m.parent; parent != nil; {
+		limit = min(limit, parent.limit)
+		name, _ := redisx.Unescape(parent.segment)
+		above := place{at.spaceKeys, name, parent.segment}
+		pm, err := s.readMeta(ctx, above)
+		if err != nil {
+			return nil, err
+		}
+		if !pm.exists || pm.incarnation != parent.incarnation || pm.state == stateTombstone {
+			return nil, fmt.Errorf("%w: the segment is a fork of %q, which is gone", streamhub.ErrCorrupt, name)
+		}
+		chain = append([]source{{above, pm, limit}}, chain...)
+		parent = pm.parent
+	}
+	return chain, nil
+}
+
+// source returns the log that holds sequence.
+func (r *reader) source(sequence uint64) *source {
+	for i := range r.sources {
+		if sequence <= r.sources[i].limit {
+			return &r.sources[i]
+		}
+	}
+	return nil
+}
+
+// A page is what one read brought.
+type page struct {
+	frames []frame
+	base   streamhub.Entry
+	source *source
+	err    error
+}
+
+// fetch reads the frames from sequence on.
+func (r *reader) fetch(ctx context.Context, sequence uint64, count int) page {
+	src := r.source(sequence)
+	cmd := rangeCmd(ctx, src.log(src.segment, src.meta.incarnation), strconv.FormatUint(sequence, 10), "+", count)
+	p := page{source: src}
+	if err := r.store.log.conn.Process(ctx, cmd); err != nil {
+		p.err = redisx.ReadOutcome(err)
+		return p
+	}
+	p.frames, p.err = r.store.log.frames(ctx, cmd)
+	p.base = streamhub.Entry{Space: r.place.space, Segment: r.place.name}
+	p.base.Position.Incarnation = r.sources[len(r.sources)-1].meta.incarnation
+	return p
+}
+
+// A visitor gets a frame, what its entries are made from, and the last sequence that is wanted of
+// it. It reports whether to go on.
+type visitor func(f *frame, base *streamhub.Entry, to uint64) (bool, error)
+
+// read calls visit with each frame that holds sequences from next to to. While one page is
+// visited the next one is on its way.
+func (r *reader) read(ctx context.Context, visit visitor) error {
+	if r.next > r.to && r.check.IsZero() {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var ahead chan page
+	defer func() {
+		cancel()
+		if ahead != nil {
+			<-ahead
+		}
+	}()
+	at := r.next
+	if !r.check.IsZero() {
+		at = r.check.Sequence // it is visited for its proof only
+	}
+	p := r.fetch(ctx, at, r.count)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.err != nil {
+			return p.err
+		}
+		if err := r.missing(ctx, &p, at); err != nil {
+			return err
+		}
+		r.count = r.grow(&p)
+		end := min(p.frames[len(p.frames)-1].last, p.source.limit)
+		more := end < r.to
+		at = end + 1
+		if more && !r.patient {
+			ahead = make(chan page, 1)
+			go func(at uint64, count int, into chan<- page) { into <- r.fetch(ctx, at, count) }(at, r.count, ahead)
+		}
+		for i := range p.frames {
+			f := &p.frames[i]
+			if f.first() > min(r.to, p.source.limit) {
+				break
+			}
+			if goOn, err := r.visit(f, &p, visit); err != nil || !goOn {
+				return err
+			}
+		}
+		switch {
+		case !more:
+			return nil
+		case r.patient:
+			p = r.fetch(ctx, at, r.count)
+		default:
+			p = <-ahead
+			ahead = nil
+		}
+	}
+}
+
+// visit proves the position that the read started from, where it lies in f, and passes f on.
+func (r *reader) visit(f *frame, p *page, visit visitor) (bool, error) {
+	if !r.check.IsZero() {
+		proof, err := f.proof(r.check.Sequence)
+		if err != nil {
+			return false, err
+		}
+		if proof != r.check.Proof {
+			return false, &streamhub.HistoryLostError{FirstLost: r.check.Sequence}
+		}
+		r.check = streamhub.Position{}
+	}
+	if f.last < r.next {
+		return true, nil
+	}
+	p.base.Position.Lineage = p.source.meta.lineageAt(f.last)
+	to := min(f.last, r.to, p.source.limit)
+	goOn, err := visit(f, &p.base, to)
+	r.next = to + 1
+	return goOn, err
+}
+
+// grow chooses how many frames to ask for next from what the last page weighed.
+func (r *reader) grow(p *page) int {
+	size := 0
+	for i := range p.frames {
+		size += len(p.frames[i].data)
+	}
+	fit := pageBytes / (size/len(p.frames) + 32)
+	return max(1, min(fit, 16*r.count, maxPageFrames))
+}
+
+// missing explains a page that does not begin with the frame that holds sequence.
+func (r *reader) missing(ctx context.Context, p *page, sequence uint64) error {
+	if len(p.frames) > 0 && p.frames[0].first() <= sequence && sequence <= p.frames[0].last {
+		return nil
+	}
+	m, err := r.store.readMeta(ctx, p.source.place)
+	switch {
+	case err != nil:
+		return err
+	case !m.exists:
+		return &streamhub.HistoryLostError{FirstLost: sequence}
+	case m.incarnation != p.source.meta.incarnation:
+		return &streamhub.HistoryLostError{FirstLost: 1}
+	case m.state == stateTombstone:
+		return goneOf(&m)
+	case sequence < m.first:
+		return &streamhub.TrimmedError{FirstKept: m.first}
+	case sequence > m.last:
+		return &streamhub.HistoryLostError{FirstLost: m.last + 1}
+	}
+	return fmt.Errorf("%w: entry %d is missing from the log", streamhub.ErrCorrupt, sequence)
+}
+
+// seekTime moves next to the first entry whose timestamp is greater than after.
+func (r *reader) seekTime(ctx context.Context, after int64) error {
+	lo, hi := r.next, r.to+1 // the answer is in [lo, hi]
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		p := r.fetch(ctx, mid, 1)
+		if p.err != nil {
+			return p.err
+		}
+		if err := r.missing(ctx, &p, mid); err != nil {
+			return err
+		}
+		if f := &p.frames[0]; f.timestamp > after {
+			hi = min(hi, max(lo, f.first()))
+		} else {
+			lo = f.last + 1
+		}
+	}
+	if r.check.IsZero() || lo > r.next {
+		r.next = lo
+	}
+	return nil
+}
+
+// readMeta reads what is known of a segment. A segment whose deadline has passed is expired first.
+func (s *Store) readMeta(ctx context.Context, at place) (meta, error) {
+	m, err := s.log.readMeta(ctx, at)
+	if err != nil || m.deadline == 0 || m.gone() {
+		return m, err
+	}
+	now, err := s.log.conn.Time(ctx).Result()
+	if err != nil {
+		return m, redisx.ReadOutcome(err)
+	}
+	if now.UnixMilli() < m.deadline {
+		return m, nil
+	}
+	if err := s.log.expire(ctx, at, m.incarnation); err != nil {
+		return m, err
+	}
+	return s.log.readMeta(ctx, at)
+}
+
+func (l *Log) readMeta(ctx context.Context, at place) (meta, error) {
+	cmd := metaCmd(ctx, at)
+	if err := l.conn.Process(ctx, cmd); err != nil {
+		return meta{}, redisx.ReadOutcome(err)
+	}
+	return parseMeta(cmd.Val())
+}
+
+func metaCmd(ctx context.Context, at place) *redis.SliceCmd {
+	return redis.NewSliceCmd(ctx, append([]any{"hmget", at.meta(at.segment)}, metaFields...)...)
+}
+
+// compare refuses a segment whose meta and log disagree.
+func (l *Log) compare(ctx context.Context, at place, incarnation uint64) error {
+	pipe := l.conn.Pipeline()
+	values := metaCmd(ctx, at)
+	_ = pipe.Process(ctx, values)
+	tail := pipe.XRevRangeN(ctx, at.log(at.segment, incarnation), "+", "-", 1)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	m, err := parseMeta(values.Val())
+	if err != nil {
+		return err
+	}
+	if !m.exists || m.incarnation != incarnation || m.state != stateOpen {
+		return nil // it moved on meanwhile, or has no log to compare with; the script will tell
+	}
+	entries := tail.Val()
+	// An append may come between the two reads: then the log is ahead.
+	if len(entries) == 0 {
+		return fmt.Errorf("%w: meta names %d entries, the log is missing", streamhub.ErrCorrupt, m.last)
+	}
+	id, err := parseTimelineID(entries[0].ID)
+	if err != nil {
+		return err
+	}
+	if id.ms < m.last {
+		return fmt.Errorf("%w: meta names sequence %d, the log ends at %d", streamhub.ErrCorrupt, m.last, id.ms)
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package store
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+var (
+	//go:embed lua/append.lua
+	appendLua string
+	//go:embed lua/delete.lua
+	deleteLua string
+	//go:embed lua/trim.lua
+	trimLua string
+	//go:embed lua/touch.lua
+	touchLua string
+	//go:embed lua/prune.lua
+	pruneLua string
+	//go:embed lua/timeline.lua
+	timelineLua string
+)
+
+// noticeBytes is the largest frame that travels inside its notification. On a cluster, where every
+// node gets every notification, none does.
+const noticeBytes = 4096
+
+func (l *Log) loadScripts() {
+	carried := noticeBytes
+	if l.conn.Cluster != nil {
+		carried = 0
+	}
+	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + appendLua)
+	l.remove = redisx.NewScript(deleteLua).AllowOOM()
+	l.trim = redisx.NewScript(trimLua).AllowOOM()
+	l.touch = redisx.NewScript(touchLua)
+	l.prune = redisx.NewScript(pruneLua).AllowOOM()
+	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
+}
+
+// An answer of a script is "CODE rest". scriptError makes an error of those that more than one
+// script gives; known is false for any other.
+func scriptError(answer string) (err error, known bool) {
+	code, rest, _ := strings.Cut(answer, " ")
+	switch code {
+	case "ABSENT":
+		return streamhub.ErrNotFound, true
+	case "GONE":
+		return goneError(rest), true
+	case "LAYOUT":
+		return fmt.Errorf("%w: layout version %q, this program knows 1", streamhub.ErrCorrupt, rest), true
+	case "OTHER", "LOST":
+		return &streamhub.HistoryLostError{FirstLost: 1}, true
+	}
+	return fmt.Errorf("%w: a script answered %q", streamhub.ErrCorrupt, answer), false
+}
+
+// goneError is the ErrNotFound of a segment that was deleted on purpose.
+func goneError(verdict string) error {
+	if v, err := parseVerdict(verdict); err == nil {
+		return fmt.Errorf("%w: %s", streamhub.ErrNotFound, v.Kind)
+	}
+	return streamhub.ErrNotFound
+}

@@ -1,0 +1,471 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+const (
+	firstChanges   = 32      // size of the first page of a timeline
+	maxChanges     = 8192    // and of the largest one
+	timelineBytes  = 4 << 20 // about what one page of a timeline may bring
+	pipelineRanges = 256     // reads of logs that travel together
+)
+
+// ConsumeSpace reads what a space holds when the call begins, over all of its segments, in the
+// order in which Redis took it. Entries that were deleted are left out; entries that were trimmed
+// are too at the start, but behind a cursor they are an [streamhub.TrimmedError]. The sequence can
+// be ranged over more than once.
+func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		if err := s.consumeSpace(ctx, space, options, yield); err != nil {
+			yield(streamhub.Entry{}, s.fail("consume", space, "", err))
+		}
+	}
+}
+
+func (s *Store) consumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions, yield func(streamhub.Entry, error) bool) error {
+	var o streamhub.ReadOptions
+	if options != nil {
+		o = *options
+	}
+	if o.FromSequence != 0 || o.ToSequence != 0 {
+		return fmt.Errorf("%w: sequences without a segment", streamhub.ErrInvalidArgument)
+	}
+	start, err := o.Cursor.Position()
+	if err != nil {
+		return err
+	}
+	r, err := s.newSpaceReader(ctx, space, start)
+	if err != nil {
+		return err
+	}
+	if r.end, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil || r.end.isZero() {
+		return err
+	}
+	if o.After > 0 && r.from.ms <= uint64(o.After) {
+		r.from = timelineID{ms: uint64(o.After) + 1}
+	}
+	if o.Until > 0 && uint64(o.Until) < r.end.ms {
+		r.end = timelineID{uint64(o.Until), math.MaxUint64}
+	}
+	left := o.Limit
+	if left == 0 {
+		left = math.MaxUint64
+	}
+	return r.read(ctx, func(e *streamhub.Entry) bool {
+		left--
+		return yield(*e, nil) && left > 0
+	})
+}
+
+// Consume reads several spaces at once, each from behind its cursor, by timestamp; entries of one
+// space keep their order. Options hold for all of them; their Cursor must be empty.
+func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		var o streamhub.ReadOptions
+		if options != nil {
+			o = *options
+		}
+		left := o.Limit
+		if left == 0 {
+			left = math.MaxUint64
+		}
+		heads := make([]*merge, 0, len(cursors))
+		defer func() {
+			for _, h := range heads {
+				h.stop()
+			}
+		}()
+		for space, cursor := range cursors {
+			o.Cursor = cursor
+			own := o
+			h := &merge{}
+			h.next, h.stop = iter.Pull2(s.ConsumeSpace(ctx, space, &own))
+			heads = append(heads, h)
+			if !h.advance() {
+				heads = heads[:len(heads)-1]
+				h.stop()
+			} else if h.err != nil {
+				yield(streamhub.Entry{}, h.err)
+				return
+			}
+		}
+		for len(heads) > 0 {
+			first := 0
+			for i, h := range heads {
+				if f := heads[first]; h.entry.Timestamp < f.entry.Timestamp ||
+					h.entry.Timestamp == f.entry.Timestamp && h.entry.Space < f.entry.Space {
+					first = i
+				}
+			}
+			h := heads[first]
+			left--
+			if !yield(h.entry, nil) || left == 0 {
+				return
+			}
+			if !h.advance() {
+				h.stop()
+				heads[first] = heads[len(heads)-1]
+				heads = heads[:len(heads)-1]
+			} else if h.err != nil {
+				yield(streamhub.Entry{}, h.err)
+				return
+			}
+		}
+	}
+}
+
+// A merge is one of several reads that become one.
+type merge struct {
+	next  func() (streamhub.Entry, error, bool)
+	stop  func()
+	entry streamhub.Entry
+	err   error
+}
+
+func (m *merge) advance() (ok bool) {
+	m.entry, m.err, ok = m.next()
+	return ok
+}
+
+// A spaceReader walks along the timeline of a space.
+type spaceReader struct {
+	store *Store
+	spaceKeys
+	from  timelineID         // the first entry of the timeline to read
+	end   timelineID         // and the last
+	start streamhub.Position // what lies at from was read up to here, if not zero
+	count int
+}
+
+func (s *Store) newSpaceReader(ctx context.Context, space string, start streamhub.Position) (*spaceReader, error) {
+	if err := streamhub.CheckName("space", space); err != nil {
+		return nil, err
+	}
+	if !start.IsZero() && start.Timeline.IsZero() {
+		return nil, fmt.Errorf("%w: the cursor of a segment cannot resume a space", streamhub.ErrInvalidCursor)
+	}
+	return &spaceReader{
+		store: s, spaceKeys: keysOf(s.id, space), start: start,
+		from:  timelineID{start.Timeline.MS, start.Timeline.N},
+		end:   timelineID{math.MaxUint64, math.MaxUint64},
+		count: firstChanges,
+	}, nil
+}
+
+// timelineEnd returns the id of the last entry of a timeline, zero if there is none.
+func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (timelineID, error) {
+	last, err := l.conn.XRevRangeN(ctx, k.timeline(), "+", "-", 1).Result()
+	if err != nil || len(last) == 0 {
+		return timelineID{}, redisx.ReadOutcome(err)
+	}
+	return parseTimelineID(last[0].ID)
+}
+
+// A spacePage is a part of a timeline with the frames that it names.
+type spacePage struct {
+	changes []change
+	frames  []*frame // of each change; nil where there is nothing to read
+	metas   []*meta
+	next    timelineID // where the page behind it begins
+	more    bool
+	bytes   int
+	err     error
+}
+
+// read calls visit with each entry. While one page is visited the next one is on its way.
+func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var ahead chan *spacePage
+	defer func() {
+		cancel()
+		if ahead != nil {
+			<-ahead
+		}
+	}()
+	p := r.fetch(ctx, r.from)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.err != nil {
+			return p.err
+		}
+		if n := len(p.changes); n > 0 && p.bytes > 0 {
+			r.count = max(16, min(timelineBytes/(p.bytes/n+64), 8*r.count, maxChanges))
+		}
+		if p.more {
+			ahead = make(chan *spacePage, 1)
+			go func(from timelineID, into chan<- *spacePage) { into <- r.fetch(ctx, from) }(p.next, ahead)
+		}
+		if err := r.prove(ctx, p); err != nil {
+			return err
+		}
+		if goOn, err := r.visit(p, visit); err != nil || !goOn {
+			return err
+		}
+		if !p.more {
+			return nil
+		}
+		p = <-ahead
+		ahead = nil
+	}
+}
+
+// visit passes the entries of a page on.
+func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (bool, error) {
+	for i := range p.changes {
+		c, f := &p.changes[i], p.frames[i]
+		if f == nil {
+			continue
+		}
+		name, _ := redisx.Unescape(c.segment)
+		base := streamhub.Entry{Space: r.space, Segment: name}
+		base.Position = streamhub.Position{
+			Incarnation: p.metas[i].incarnation, Lineage: p.metas[i].lineageAt(c.last),
+			Timeline: streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index},
+		}
+		from := uint64(0)
+		if at := r.start.Timeline; !at.IsZero() && c.id == (timelineID{at.MS, at.N}) {
+			if c.index < at.Index {
+				continue
+			}
+			if c.index == at.Index {
+				from = r.start.Sequence + 1
+			}
+		}
+		if goOn, err := f.entries(&base, from, math.MaxUint64, visit); err != nil || !goOn {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// prove compares the first page with the cursor that the read started from.
+func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
+	at := r.start.Timeline
+	id := timelineID{at.MS, at.N}
+	if at.IsZero() || p.err != nil || r.from != id {
+		return nil // no cursor, or a later time bound
+	}
+	for i := range p.changes {
+		c := &p.changes[i]
+		if c.id != id {
+			break
+		}
+		if c.index != at.Index {
+			continue
+		}
+		switch f := p.frames[i]; {
+		case c.last < r.start.Sequence || c.first() > r.start.Sequence:
+			return &streamhub.HistoryLostError{}
+		case f != nil:
+			proof, err := f.proof(r.start.Sequence)
+			if err == nil && proof != r.start.Proof {
+				err = &streamhub.HistoryLostError{}
+			}
+			return err
+		}
+		return nil // its entries are gone on purpose
+	}
+	kept, err := r.store.log.conn.HGet(ctx, r.state(), "f").Result()
+	if err != nil && err != redis.Nil {
+		return redisx.ReadOutcome(err)
+	}
+	if first, err := parseTimelineID(kept); err == nil && id.before(first) {
+		return &streamhub.TrimmedError{}
+	}
+	return &streamhub.HistoryLostError{}
+}
+
+// fetch reads the timeline from an id on, and the frames that it names.
+func (r *spaceReader) fetch(ctx context.Context, from timelineID) *spacePage {
+	p := &spacePage{}
+	p.err = func() error {
+		var err error
+		if p.changes, p.next, p.more, err = r.store.log.changes(ctx, r.spaceKeys, from, r.end, r.count); err != nil {
+			return err
+		}
+		if err := r.refresh(ctx, p); err != nil {
+			return err
+		}
+		return r.frames(ctx, p)
+	}()
+	return p
+}
+
+// changes reads up to about count entries of a timeline. next is where to go on if there are more.
+func (l *Log) changes(ctx context.Context, k spaceKeys, from, to timelineID, count int) (changes []change, next timelineID, more bool, err error) {
+	cmd := redis.NewRawCmd(ctx, "xrange", k.timeline(), from.String(), to.String(), "count", count)
+	if err := l.conn.Process(ctx, cmd); err != nil {
+		return nil, next, false, redisx.ReadOutcome(err)
+	}
+	raw := cmd.Val()
+	if len(raw) > 0 && raw[0] == '-' {
+		return nil, next, false, l.refused(ctx, k, raw)
+	}
+	p := respParser{b: raw}
+	n := p.array()
+	changes = make([]change, 0, min(n, maxChanges))
+	for range n {
+		if p.array() != 2 {
+			break
+		}
+		id, err := parseTimelineID(text(p.bulk()))
+		if err != nil {
+			return nil, next, false, err
+		}
+		pairs := p.array() / 2
+		for i := range pairs {
+			c, err := parseChange(string(p.bulk()), text(p.bulk()))
+			if err != nil {
+				return nil, next, false, err
+			}
+			c.id, c.index = id, uint32(i)
+			changes = append(changes, c)
+		}
+		next = timelineID{id.ms, id.n + 1}
+	}
+	if p.failed || len(p.b) != 0 {
+		return nil, next, false, p.error()
+	}
+	return changes, next, n >= count, nil
+}
+
+// refused makes an error of an error reply to a raw command. Where the slot has moved, the driver
+// is shown so, and the caller may ask again.
+func (l *Log) refused(ctx context.Context, k spaceKeys, raw []byte) error {
+	if err := l.conn.XRangeN(ctx, k.timeline(), "-", "+", 1).Err(); err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: fmt.Errorf("redis: %.80q", raw)}
+}
+
+// refresh reads the meta of each segment that the page names.
+func (r *spaceReader) refresh(ctx context.Context, p *spacePage) error {
+	p.metas = make([]*meta, len(p.changes))
+	fresh := map[string]*meta{}
+	cmds := map[string]*redis.SliceCmd{}
+	pipe := r.store.log.conn.Pipeline()
+	for i := range p.changes {
+		name := p.changes[i].segment
+		if fresh[name] == nil {
+			fresh[name] = new(meta)
+			cmds[name] = metaCmd(ctx, place{spaceKeys: r.spaceKeys, segment: name})
+			_ = pipe.Process(ctx, cmds[name])
+		}
+		p.metas[i] = fresh[name]
+	}
+	if len(cmds) == 0 {
+		return nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	for name, cmd := range cmds {
+		m, err := parseMeta(cmd.Val())
+		if err != nil {
+			return err
+		}
+		*fresh[name] = m
+	}
+	return nil
+}
+
+// frames reads what the changes of the page name: for each segment one range of its log.
+func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
+	type span struct {
+		from, to uint64
+		of       []int // changes
+		m        *meta
+		cmd      *redis.RawCmd
+	}
+	spans := map[string]*span{}
+	var order []*span
+	p.frames = make([]*frame, len(p.changes))
+	resumed := !r.start.IsZero()
+	for i := range p.changes {
+		c, m := &p.changes[i], p.metas[i]
+		if c.records == 0 || m.gone() || c.id.before(m.birth) {
+			continue
+		}
+		if m.first == 0 || c.last < m.first {
+			if resumed && c.id != (timelineID{r.start.Timeline.MS, r.start.Timeline.N}) {
+				return &streamhub.TrimmedError{}
+			}
+			continue
+		}
+		if c.last > m.last {
+			return &streamhub.HistoryLostError{}
+		}
+		sp := spans[c.segment]
+		if sp == nil {
+			sp = &span{from: c.last, m: m}
+			spans[c.segment] = sp
+			order = append(order, sp)
+		}
+		sp.to = c.last
+		sp.of = append(sp.of, i)
+	}
+	for begin := 0; begin < len(order); begin += pipelineRanges {
+		part := order[begin:min(begin+pipelineRanges, len(order))]
+		pipe := r.store.log.conn.Pipeline()
+		for _, sp := range part {
+			log := r.log(p.changes[sp.of[0]].segment, sp.m.incarnation)
+			sp.cmd = rangeCmd(ctx, log, strconv.FormatUint(sp.from, 10), strconv.FormatUint(sp.to, 10), len(sp.of))
+			_ = pipe.Process(ctx, sp.cmd)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return redisx.ReadOutcome(err)
+		}
+		for _, sp := range part {
+			frames, err := r.store.log.frames(ctx, sp.cmd)
+			if err != nil {
+				return err
+			}
+			n := 0
+			for _, i := range sp.of {
+				c := &p.changes[i]
+				for n < len(frames) && frames[n].last < c.last {
+					n++
+				}
+				if n == len(frames) || frames[n].last != c.last {
+					if err := r.vanished(ctx, c); err != nil {
+						return err
+					}
+					continue
+				}
+				p.frames[i] = &frames[n]
+				p.bytes += len(frames[n].data)
+			}
+		}
+	}
+	return nil
+}
+
+// vanished explains a frame that was there when the meta was read: it was deleted or trimmed, or
+// it is lost.
+func (r *spaceReader) vanished(ctx context.Context, c *change) error {
+	m, err := r.store.log.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: c.segment})
+	switch {
+	case err != nil:
+		return err
+	case m.exists && (m.gone() || c.id.before(m.birth)):
+		return nil
+	case m.exists && c.last < m.first:
+		if r.start.IsZero() {
+			return nil
+		}
+		return &streamhub.TrimmedError{}
+	}
+	return &streamhub.HistoryLostError{}
+}
