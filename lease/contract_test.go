@@ -12,6 +12,7 @@ import (
 )
 
 func TestContractMiniredis(t *testing.T) {
+	t.Parallel()
 	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
 		m := miniredis.RunT(t)
 		m.ClockTTL(true)
@@ -28,15 +29,21 @@ func TestContractVirtual(t *testing.T) {
 }
 
 func TestContractLossy(t *testing.T) {
+	var lost int64
 	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
 		virtual(t, func(t *testing.T, w *world) {
-			w.link.loseReplies(true)
+			w.link.loseReplies(some())
 			test(t, leasetest.Backend{Conn: w.conn, Lossy: true})
+			lost += w.link.lost.Load()
 		})
 	})
+	if lost < 100 {
+		t.Errorf("only %d replies were lost", lost)
+	}
 }
 
 func TestContractRedis(t *testing.T) {
+	t.Parallel()
 	server := testredis.Start(t, nil)
 	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
 		test(t, leasetest.Backend{Conn: connect(t, server.Client())})
@@ -44,6 +51,7 @@ func TestContractRedis(t *testing.T) {
 }
 
 func TestContractCluster(t *testing.T) {
+	t.Parallel()
 	cluster := testredis.StartCluster(t, 3, 0, nil)
 	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
 		test(t, leasetest.Backend{Conn: connect(t, cluster.Client())})

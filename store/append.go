@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"mime"
@@ -36,7 +37,9 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
 	requests := make([]*request, len(appends))
 	for i, a := range appends {
-		requests[i], errs[i] = s.newRequest(a.Space, a.Segment, a.Records, a.Options)
+		if requests[i], errs[i] = s.newRequest(a.Space, a.Segment, a.Records, a.Options); ctx.Err() != nil {
+			requests[i], errs[i] = nil, ctx.Err()
+		}
 	}
 	s.log.appender.submit(requests)
 	for i, req := range requests {
@@ -55,18 +58,27 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	if options == nil {
 		options = &streamhub.CreateOptions{}
 	}
-	req, err := s.newCreate(ctx, space, segment, options)
+	at, err := s.place(space, segment)
 	if err != nil {
 		return status, false, err
 	}
-	_, err = s.log.appender.do(ctx, req)
+	req, err := s.newCreate(ctx, at, options)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		// The parent of a fork is gone. The fork itself may be there.
+		if m, metaErr := s.readMeta(ctx, at); metaErr == nil && !m.gone() {
+			err = errExists
+		}
+	}
+	if err == nil {
+		_, err = s.log.appender.do(ctx, req)
+	}
 	switch {
 	case err == nil:
 		created = true
 	case err != errExists:
 		return status, false, err
 	}
-	m, err := s.readMeta(ctx, req.place)
+	m, err := s.readMeta(ctx, at)
 	if err != nil {
 		return status, false, err
 	}
@@ -74,11 +86,11 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		return status, false, streamhub.ErrNotFound
 	}
 	if !created {
-		if err := sameConfiguration(&m, req.place, options); err != nil {
+		if err := sameConfiguration(&m, at, options); err != nil {
 			return status, false, err
 		}
 	}
-	status, err = s.statusOf(ctx, req.place, &m)
+	status, err = s.statusOf(ctx, at, &m)
 	return status, created, err
 }
 
@@ -155,7 +167,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	if err := s.log.encodeRecords(req, records); err != nil {
 		return nil, err
 	}
-	if max(o.ExpectedSequence, o.Generation) > streamhub.MaxInteger {
+	if max(req.expect, o.Generation) > streamhub.MaxInteger {
 		return nil, fmt.Errorf("%w: an integer of 2^53 or more", streamhub.ErrInvalidArgument)
 	}
 	if o.Durability != nil {
@@ -172,7 +184,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 		if max(p.Epoch, p.Seq) > streamhub.MaxInteger {
 			return nil, fmt.Errorf("%w: a producer's integer of 2^53 or more", streamhub.ErrInvalidArgument)
 		}
-		req.producer = p
+		req.producer = &streamhub.Producer{ID: p.ID, Epoch: p.Epoch, Seq: p.Seq}
 		req.opt.Digest = fmt.Sprintf("%08x", crc32.Checksum(req.body, castagnoli))
 		if req.id == uuid.Nil {
 			// A repeat by another process carries the same id.
@@ -182,6 +194,8 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	}
 	if req.id == uuid.Nil {
 		req.id = newID()
+	} else if req.producer == nil {
+		req.named, req.sum = true, crc32.Checksum(req.body, castagnoli)
 	}
 	if o.Close != nil {
 		if req.opt.Verdict, err = encodeVerdict(*o.Close); err != nil {
@@ -201,7 +215,7 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 	if len(records) > l.opt.MaxFrameRecords {
 		return fmt.Errorf("%w: %d records, the limit is %d", streamhub.ErrTooLarge, len(records), l.opt.MaxFrameRecords)
 	}
-	size := 0
+	size, payload := 0, 0
 	for i := range records {
 		r := &records[i]
 		if n := recordSize(r); n > l.opt.MaxRecordBytes || len(r.Metadata) > maxMetadata {
@@ -209,13 +223,16 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 				streamhub.ErrTooLarge, i, n, len(r.Metadata), l.opt.MaxRecordBytes, maxMetadata)
 		}
 		size += recordBytes(r)
+		if payload += recordSize(r); payload > l.opt.MaxFrameBytes {
+			return tooLong(payload, l.opt.MaxFrameBytes)
+		}
 		switch {
 		case i == 0 && r.Sequence != 0:
 			if req.expect != 0 && req.expect != r.Sequence {
 				return fmt.Errorf("%w: the first record names sequence %d, the append %d", streamhub.ErrInvalidArgument, r.Sequence, req.expect)
 			}
 			req.expect = r.Sequence
-		case i > 0 && (r.Sequence != 0 || records[0].Sequence != 0) && r.Sequence != records[i-1].Sequence+1:
+		case i > 0 && records[0].Sequence == 0 && r.Sequence != 0, i > 0 && records[0].Sequence != 0 && r.Sequence != records[i-1].Sequence+1:
 			return fmt.Errorf("%w: record %d names sequence %d behind %d", streamhub.ErrInvalidArgument, i, r.Sequence, records[i-1].Sequence)
 		}
 	}
@@ -224,10 +241,14 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 		req.body = appendRecord(req.body, &records[i])
 	}
 	if size := len(req.body) + frameHeader + len(l.opt.Node); size > l.opt.MaxFrameBytes {
-		return fmt.Errorf("%w: an append of %d bytes, the limit is %d", streamhub.ErrTooLarge, size, l.opt.MaxFrameBytes)
+		return tooLong(size, l.opt.MaxFrameBytes)
 	}
 	req.records = len(records)
 	return nil
+}
+
+func tooLong(size, limit int) error {
+	return fmt.Errorf("%w: an append of %d bytes, the limit is %d", streamhub.ErrTooLarge, size, limit)
 }
 
 // recordSize is what counts against the limit of a record.
@@ -239,11 +260,7 @@ func recordSize(r *streamhub.Record) int {
 	return n
 }
 
-func (s *Store) newCreate(ctx context.Context, space, segment string, o *streamhub.CreateOptions) (*request, error) {
-	at, err := s.place(space, segment)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOptions) (_ *request, err error) {
 	req := &request{place: at, generation: o.Generation, durability: s.log.opt.Durability, id: newID(), done: make(chan struct{})}
 	if err := s.log.encodeRecords(req, o.Records); err != nil {
 		return nil, err

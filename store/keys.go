@@ -1,9 +1,9 @@
 package store
 
 import (
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -48,18 +48,15 @@ const storesKey = "sh:stores"
 
 func spacesKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:spaces" }
 
-func hex16(v uint64) string { return fmt.Sprintf("%016x", v) }
+func hex16(v uint64) string { return string(appendHex16(nil, v)) }
+
+func appendHex16(b []byte, v uint64) []byte {
+	return hex.AppendEncode(b, binary.BigEndian.AppendUint64(make([]byte, 0, 8), v))
+}
 
 func parseHex16(s string) (uint64, error) {
 	if len(s) != 16 {
 		return 0, strconv.ErrSyntax
 	}
 	return strconv.ParseUint(s, 16, 64)
-}
-
-// cutChannel takes the escaped segment out of the name of a channel; ok is false for the channel
-// of a space.
-func cutChannel(channel string) (segment string, ok bool) {
-	_, rest, _ := strings.Cut(channel, "}:n")
-	return strings.CutPrefix(rest, ":")
 }

@@ -41,8 +41,8 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 	if err != nil {
 		return page, err
 	}
-	if !after.Timeline.IsZero() {
-		return page, fmt.Errorf("%w: the cursor of a space cannot resume a segment", streamhub.ErrInvalidCursor)
+	if err := ofSegment(after); err != nil {
+		return page, err
 	}
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 		})
 		return goOn && size < pageBytes, err
 	})
-	page.More = page.Next(after).Sequence < m.last
+	page.More = err == nil && r.next <= m.last
 	return page, err
 }
 
@@ -78,9 +78,14 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 // zero. next is the position to go on from; it moves also where there was nothing to read.
 func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub.Position) (entries []streamhub.Entry, next streamhub.Position, more bool, err error) {
 	defer func() { err = s.fail("read", space, "", err) }()
-	r, err := s.newSpaceReader(ctx, space, after)
+	r, err := s.newSpaceReader(space, after)
 	if err != nil {
 		return nil, after, false, err
+	}
+	if after.IsZero() {
+		if err := r.whole(ctx); err != nil {
+			return nil, after, false, err
+		}
 	}
 	p := r.fetch(ctx, r.from)
 	if p.err != nil {
@@ -95,7 +100,45 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 		next = e.Position
 		return true
 	})
+	if err == nil {
+		next = p.end(next)
+	}
 	return entries, next, p.more, err
+}
+
+// SpaceEnd returns the position behind the last change of a space; zero if there is none.
+func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Position, err error) {
+	defer func() { err = s.fail("read", space, "", err) }()
+	r, err := s.newSpaceReader(space, streamhub.Position{})
+	if err != nil {
+		return end, err
+	}
+	if r.from, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil || r.from.isZero() {
+		return end, err
+	}
+	p := r.fetch(ctx, r.from)
+	if p.err != nil {
+		return end, p.err
+	}
+	_, err = r.visit(p, func(e *streamhub.Entry) bool {
+		end = e.Position
+		return true
+	})
+	return p.end(end), err
+}
+
+// end is the position behind the page, of which read is that of the last entry.
+func (p *spacePage) end(read streamhub.Position) streamhub.Position {
+	n := len(p.changes) - 1
+	if n < 0 {
+		return read
+	}
+	c := &p.changes[n]
+	last := streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}
+	if read.Timeline == last {
+		return read
+	}
+	return streamhub.Position{Timeline: last, Incarnation: p.metas[n].incarnation, Sequence: c.last}
 }
 
 // A Change says what happened to one segment at one place of the timeline.

@@ -228,7 +228,7 @@ func (m *meta) lost(p streamhub.Position) (first uint64, sure bool) {
 	if p.Incarnation != m.incarnation {
 		return 1, true
 	}
-	known := slices.IndexFunc(m.lineages, func(r reign) bool { return r.lineage == p.Lineage })
+	known := m.reigned(p.Lineage)
 	sure = known >= 0 || len(m.lineages) < listFull
 	if known < 0 {
 		known = len(m.lineages)
@@ -242,6 +242,11 @@ func (m *meta) lost(p streamhub.Position) (first uint64, sure bool) {
 		return m.last + 1, true
 	}
 	return 0, true
+}
+
+// reigned returns the index of a lineage in the list, -1 if it is not there.
+func (m *meta) reigned(lineage uint64) int {
+	return slices.IndexFunc(m.lineages, func(r reign) bool { return r.lineage == lineage })
 }
 
 func (m *meta) status(space, segment string) streamhub.Status {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -44,8 +45,11 @@ func (s *Store) consumeSegment(ctx context.Context, space, segment string, optio
 	if err != nil {
 		return err
 	}
-	if !start.IsZero() && (o.FromSequence != 0 || !start.Timeline.IsZero()) {
-		return fmt.Errorf("%w: a cursor of this segment excludes a first sequence", streamhub.ErrInvalidArgument)
+	if err := ofSegment(start); err != nil {
+		return err
+	}
+	if !start.IsZero() && o.FromSequence != 0 {
+		return fmt.Errorf("%w: a cursor excludes a first sequence", streamhub.ErrInvalidArgument)
 	}
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
@@ -82,6 +86,14 @@ func (s *Store) consumeSegment(ctx context.Context, space, segment string, optio
 	})
 }
 
+// ofSegment refuses the cursor of a space.
+func ofSegment(start streamhub.Position) error {
+	if !start.Timeline.IsZero() {
+		return fmt.Errorf("%w: the cursor of a space cannot resume a segment", streamhub.ErrInvalidCursor)
+	}
+	return nil
+}
+
 // A source is a log that holds a part of a segment: its own, or that of a segment it is a fork of.
 type source struct {
 	place
@@ -116,11 +128,10 @@ func (s *Store) newReader(ctx context.Context, at place, m *meta, start streamhu
 	if r.sources, err = s.sources(ctx, at, m); err != nil {
 		return nil, err
 	}
-	first := r.first()
+	first, _, proof := firstOf(r.sources)
 	switch {
 	case !start.IsZero():
-		lost, sure := m.lost(start)
-		if lost != 0 && sure {
+		if lost := r.lost(start); lost != 0 {
 			return nil, &streamhub.HistoryLostError{FirstLost: lost}
 		}
 		r.next = start.Sequence + 1
@@ -128,7 +139,7 @@ func (s *Store) newReader(ctx context.Context, at place, m *meta, start streamhu
 		case r.next > first:
 			r.check = start
 		case r.next == first:
-			if proof := r.sources[0].meta.trimProof; start.Sequence > 0 && proof != 0 && proof != start.Proof {
+			if start.Sequence > 0 && proof != 0 && proof != start.Proof {
 				return nil, &streamhub.HistoryLostError{FirstLost: start.Sequence}
 			}
 		default:
@@ -153,14 +164,48 @@ func goneOf(m *meta) error {
 	return streamhub.ErrNotFound
 }
 
-// first is the first sequence that can be read.
-func (r *reader) first() uint64 {
-	for _, src := range r.sources {
-		if f := src.meta.first; f != 0 && f <= src.limit {
-			return f
+// firstOf returns the first sequence that can be read of a segment with these sources, its
+// timestamp if it is there, and the proof of the entry before it if that is known.
+func firstOf(sources []source) (first uint64, timestamp int64, proof uint64) {
+	own := len(sources) - 1
+	for i := own; i >= 0; i-- {
+		m, low := &sources[i].meta, uint64(1)
+		if i > 0 {
+			low = sources[i-1].limit + 1
+		}
+		switch {
+		case i == own && m.first == 0:
+			first, proof = m.last+1, m.proof
+		case sources[i].limit < low:
+			continue // a fork of a fork that begins before it
+		case m.first == 0 || m.first > sources[i].limit:
+			return first, timestamp, proof
+		default:
+			first, timestamp, proof = m.first, m.firstTimestamp, m.trimProof
+		}
+		if first > low {
+			break // it was trimmed, and so is all that lies below
 		}
 	}
-	return r.sources[len(r.sources)-1].meta.last + 1
+	return first, timestamp, proof
+}
+
+// lost returns the first sequence that start has seen and that is not what it was, or 0 where that
+// is not known without the proof.
+func (r *reader) lost(start streamhub.Position) uint64 {
+	own := &r.sources[len(r.sources)-1]
+	first, sure := own.meta.lost(start)
+	if src := r.source(start.Sequence); first == 0 && src != own {
+		// A fork shares the fate of what it shares. Its head may name a reign that the other
+		// segment has not seen.
+		start.Incarnation = src.meta.incarnation
+		first, sure = src.meta.lost(start)
+		sure = sure && (start.Sequence > src.meta.last || src.meta.reigned(start.Lineage) >= 0)
+	}
+	if !sure {
+		return 0
+	}
+	return first
 }
 
 // sources resolves the forks that lie below a segment.
@@ -321,7 +366,7 @@ func (r *reader) missing(ctx context.Context, p *page, sequence uint64) error {
 	case err != nil:
 		return err
 	case !m.exists:
-		return &streamhub.HistoryLostError{FirstLost: sequence}
+		return &streamhub.HistoryLostError{FirstLost: 1}
 	case m.incarnation != p.source.meta.incarnation:
 		return &streamhub.HistoryLostError{FirstLost: 1}
 	case m.state == stateTombstone:
@@ -389,6 +434,28 @@ func metaCmd(ctx context.Context, at place) *redis.SliceCmd {
 	return redis.NewSliceCmd(ctx, append([]any{"hmget", at.meta(at.segment)}, metaFields...)...)
 }
 
+// verify looks whether what lies at position is still what it was. What was trimmed since counts
+// as that.
+func (l *Log) verify(ctx context.Context, at place, position streamhub.Position) error {
+	if position.Sequence == 0 {
+		return nil
+	}
+	s := l.Store(at.store)
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return err
+	}
+	r, err := s.newReader(ctx, at, &m, position, 0)
+	if err == nil && !r.check.IsZero() {
+		r.patient, r.count = true, 1
+		err = r.read(ctx, func(*frame, *streamhub.Entry, uint64) (bool, error) { return false, nil })
+	}
+	if errors.Is(err, streamhub.ErrTrimmed) {
+		return nil
+	}
+	return err
+}
+
 // compare refuses a segment whose meta and log disagree.
 func (l *Log) compare(ctx context.Context, at place, incarnation uint64) error {
 	pipe := l.conn.Pipeline()
@@ -406,7 +473,6 @@ func (l *Log) compare(ctx context.Context, at place, incarnation uint64) error {
 		return nil // it moved on meanwhile, or has no log to compare with; the script will tell
 	}
 	entries := tail.Val()
-	// An append may come between the two reads: then the log is ahead.
 	if len(entries) == 0 {
 		return fmt.Errorf("%w: meta names %d entries, the log is missing", streamhub.ErrCorrupt, m.last)
 	}
@@ -414,7 +480,15 @@ func (l *Log) compare(ctx context.Context, at place, incarnation uint64) error {
 	if err != nil {
 		return err
 	}
-	if id.ms < m.last {
+	if id.ms > m.last { // an append may have come between the two reads
+		if m, err = l.readMeta(ctx, at); err != nil || !m.exists || m.incarnation != incarnation {
+			return err
+		}
+		if m.last > id.ms {
+			return nil
+		}
+	}
+	if id.ms != m.last {
 		return fmt.Errorf("%w: meta names sequence %d, the log ends at %d", streamhub.ErrCorrupt, m.last, id.ms)
 	}
 	return nil

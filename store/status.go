@@ -42,11 +42,9 @@ func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Stat
 	if err != nil {
 		return status, err
 	}
-	for _, src := range chain {
-		if src.meta.first != 0 && src.meta.first <= src.limit {
-			status.FirstSequence, status.FirstTimestamp = src.meta.first, src.meta.firstTimestamp
-			break
-		}
+	status.FirstSequence, status.FirstTimestamp, _ = firstOf(chain)
+	if status.LastSequence == 0 {
+		status.FirstSequence = 0
 	}
 	return status, nil
 }
@@ -107,7 +105,7 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhu
 	if err != nil {
 		return entry, false, err
 	}
-	if r.first() > m.last {
+	if r.next > m.last {
 		return entry, false, nil
 	}
 	r.next, r.count = m.last, 1

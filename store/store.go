@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -75,19 +74,6 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.appender = newAppender(l)
 	return l, nil
-}
-
-// checkDurability refuses a level that the server cannot give.
-func (l *Log) checkDurability(d streamhub.Durability) error {
-	switch {
-	case d.Replicas < 0 || d.Timeout < 0:
-		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
-	case d.Replicas > 0 && l.conn.Version == "":
-		return fmt.Errorf("%w: durability with replicas: this server has none", streamhub.ErrInvalidArgument)
-	case d.Fsync && !l.conn.AtLeast(7, 2):
-		return fmt.Errorf("%w: durability with fsync needs Redis 7.2, this is %s", streamhub.ErrInvalidArgument, l.conn.Version)
-	}
-	return nil
 }
 
 // Close ends the appends that are under way, with their outcome unknown where they have been sent,

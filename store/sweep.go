@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -56,20 +57,18 @@ func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 		if err != nil {
 			return redisx.ReadOutcome(err)
 		}
+		var errs []error // one bad segment does not keep the others
 		for _, member := range due {
-			if err := s.sweepMember(ctx, k, member); err != nil {
-				return err
-			}
+			errs = append(errs, s.sweepMember(ctx, k, member))
 		}
-		if len(due) < sweepPage {
-			break
+		if err := errors.Join(errs...); err != nil || len(due) < sweepPage {
+			return errors.Join(err, s.shorten(ctx, k))
 		}
 	}
-	return s.shorten(ctx, k)
 }
 
 // sweepMember deals with one deadline: 't' and a segment for its time to live, 'p' and a segment
-// for its idle appenders.
+// for its idle appenders, 'r' and a segment for the forks that may have read it after its end.
 func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) error {
 	if len(member) < 2 {
 		return nil
@@ -82,20 +81,19 @@ func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) err
 			return err
 		}())
 	}
-	if ok && member[0] == 't' {
+	if ok && (member[0] == 't' || member[0] == 'r') {
 		m, err := s.log.readMeta(ctx, at)
 		if err != nil {
 			return err
 		}
-		if !m.gone() && m.deadline > 0 {
-			code, err := s.log.end(ctx, at, &m, streamhub.Verdict{Kind: streamhub.VerdictExpired}, "expire")
-			if err != nil || code != "EARLY" {
+		switch {
+		case member[0] == 't' && !m.gone() && m.deadline > 0:
+			_, err := s.log.end(ctx, at, &m, streamhub.Verdict{Kind: streamhub.VerdictExpired}, "expire")
+			return err // a renewal has written the new deadline here
+		case member[0] == 'r' && m.exists && m.state == stateDeleted:
+			if code, err := s.log.end(ctx, at, &m, streamhub.Verdict{Kind: streamhub.VerdictDeleted}, "release"); err != nil || code != "EARLY" {
 				return err
 			}
-			// It was renewed, and the renewal wrote the new deadline here before it was swept.
-			return redisx.ReadOutcome(s.log.conn.ZAddArgs(ctx, k.deadlines(), redis.ZAddArgs{
-				GT: true, Members: []redis.Z{{Score: float64(m.deadline), Member: member}},
-			}).Err())
 		}
 	}
 	return redisx.ReadOutcome(s.log.conn.ZRem(ctx, k.deadlines(), member).Err())
@@ -103,7 +101,7 @@ func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) err
 
 // shorten removes the start of the timeline up to the first change that still names entries.
 func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
-	r, err := s.newSpaceReader(ctx, k.space, streamhub.Position{})
+	r, err := s.newSpaceReader(k.space, streamhub.Position{})
 	if err != nil {
 		return err
 	}

@@ -44,12 +44,23 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 	if err != nil {
 		return err
 	}
-	r, err := s.newSpaceReader(ctx, space, start)
+	r, err := s.newSpaceReader(space, start)
 	if err != nil {
 		return err
 	}
-	if r.end, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil || r.end.isZero() {
+	if r.end, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil {
 		return err
+	}
+	if start.IsZero() && o.After == 0 {
+		if err := r.whole(ctx); err != nil {
+			return err
+		}
+	}
+	if r.end.isZero() {
+		if !start.IsZero() {
+			return &streamhub.HistoryLostError{}
+		}
+		return nil
 	}
 	if o.After > 0 && r.from.ms <= uint64(o.After) {
 		r.from = timelineID{ms: uint64(o.After) + 1}
@@ -85,9 +96,13 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 				h.stop()
 			}
 		}()
+		if o.Cursor != "" {
+			yield(streamhub.Entry{}, s.fail("consume", "", "", fmt.Errorf("%w: a cursor for several spaces", streamhub.ErrInvalidArgument)))
+			return
+		}
 		for space, cursor := range cursors {
-			o.Cursor = cursor
 			own := o
+			own.Cursor = cursor
 			h := &merge{}
 			h.next, h.stop = iter.Pull2(s.ConsumeSpace(ctx, space, &own))
 			heads = append(heads, h)
@@ -147,7 +162,7 @@ type spaceReader struct {
 	count int
 }
 
-func (s *Store) newSpaceReader(ctx context.Context, space string, start streamhub.Position) (*spaceReader, error) {
+func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceReader, error) {
 	if err := streamhub.CheckName("space", space); err != nil {
 		return nil, err
 	}
@@ -169,6 +184,29 @@ func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (timelineID, error) 
 		return timelineID{}, redisx.ReadOutcome(err)
 	}
 	return parseTimelineID(last[0].ID)
+}
+
+// whole refuses a timeline that does not begin where it should.
+func (r *spaceReader) whole(ctx context.Context) error {
+	pipe := r.store.log.conn.Pipeline()
+	// In this order: the start that is written down never lags behind the one there is.
+	begins := pipe.XRangeN(ctx, r.timeline(), "-", "+", 1)
+	should := pipe.HMGet(ctx, r.state(), startFields...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	start, first, err := parseStart(should.Val())
+	if err != nil || start.isZero() {
+		return err
+	}
+	if len(begins.Val()) == 0 {
+		return &streamhub.HistoryLostError{}
+	}
+	id, err := parseTimelineID(begins.Val()[0].ID)
+	if err == nil && first.before(id) {
+		err = &streamhub.HistoryLostError{}
+	}
+	return err
 }
 
 // A spacePage is a part of a timeline with the frames that it names.
@@ -193,6 +231,9 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		}
 	}()
 	p := r.fetch(ctx, r.from)
+	if err := r.prove(ctx, p); err != nil {
+		return err
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -206,9 +247,6 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		if p.more {
 			ahead = make(chan *spacePage, 1)
 			go func(from timelineID, into chan<- *spacePage) { into <- r.fetch(ctx, from) }(p.next, ahead)
-		}
-		if err := r.prove(ctx, p); err != nil {
-			return err
 		}
 		if goOn, err := r.visit(p, visit); err != nil || !goOn {
 			return err
@@ -250,6 +288,15 @@ func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (
 	return true, nil
 }
 
+// behind reports whether there is something in c behind the cursor that the read started from.
+func (r *spaceReader) behind(c *change) bool {
+	at := r.start.Timeline
+	if id := (timelineID{at.MS, at.N}); at.IsZero() || c.id != id {
+		return !c.id.before(id)
+	}
+	return c.index > at.Index || c.index == at.Index && c.last > r.start.Sequence
+}
+
 // prove compares the first page with the cursor that the read started from.
 func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
 	at := r.start.Timeline
@@ -265,26 +312,51 @@ func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
 		if c.index != at.Index {
 			continue
 		}
-		switch f := p.frames[i]; {
-		case c.last < r.start.Sequence || c.first() > r.start.Sequence:
-			return &streamhub.HistoryLostError{}
-		case f != nil:
-			proof, err := f.proof(r.start.Sequence)
-			if err == nil && proof != r.start.Proof {
-				err = &streamhub.HistoryLostError{}
-			}
-			return err
+		if c.records == 0 && c.last == r.start.Sequence {
+			return nil // it brought nothing that could be compared
 		}
-		return nil // its entries are gone on purpose
+		if c.last < r.start.Sequence || c.first() > r.start.Sequence {
+			return &streamhub.HistoryLostError{}
+		}
+		if p.frames[i] == nil {
+			return nil // its entries are gone on purpose
+		}
+		proof, err := p.frames[i].proof(r.start.Sequence)
+		if err == nil && proof != r.start.Proof {
+			err = &streamhub.HistoryLostError{}
+		}
+		return err
 	}
-	kept, err := r.store.log.conn.HGet(ctx, r.state(), "f").Result()
-	if err != nil && err != redis.Nil {
+	kept, err := r.store.log.conn.HMGet(ctx, r.state(), startFields...).Result()
+	if err != nil {
 		return redisx.ReadOutcome(err)
 	}
-	if first, err := parseTimelineID(kept); err == nil && id.before(first) {
+	start, first, err := parseStart(kept)
+	switch {
+	case err != nil:
+		return err
+	case id.before(first) && !id.before(start):
 		return &streamhub.TrimmedError{}
 	}
 	return &streamhub.HistoryLostError{}
+}
+
+// startFields of the state of a space are read together; see parseStart.
+var startFields = []string{"s", "f"}
+
+// parseStart returns where a timeline began, zero if that is not known, and its first entry kept.
+func parseStart(values []any) (start, first timelineID, err error) {
+	for i, into := range []*timelineID{&start, &first} {
+		if s, _ := values[i].(string); s != "" {
+			if *into, err = parseTimelineID(s); err != nil {
+				return start, first, err
+			}
+		}
+	}
+	if first.isZero() {
+		first = start
+	}
+	return start, first, nil
 }
 
 // fetch reads the timeline from an id on, and the frames that it names.
@@ -371,12 +443,72 @@ func (r *spaceReader) refresh(ctx context.Context, p *spacePage) error {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisx.ReadOutcome(err)
 	}
+	var timed, absent []string
 	for name, cmd := range cmds {
 		m, err := parseMeta(cmd.Val())
 		if err != nil {
 			return err
 		}
 		*fresh[name] = m
+		switch {
+		case !m.exists:
+			absent = append(absent, name)
+		case m.deadline != 0 && !m.gone():
+			timed = append(timed, name)
+		}
+	}
+	if err := r.expired(ctx, timed, fresh); err != nil {
+		return err
+	}
+	return r.vanishedMetas(ctx, absent, fresh)
+}
+
+// expired ends the segments among names whose deadline has passed.
+func (r *spaceReader) expired(ctx context.Context, names []string, metas map[string]*meta) error {
+	if len(names) == 0 {
+		return nil
+	}
+	now, err := r.store.log.conn.Time(ctx).Result()
+	if err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	for _, name := range names {
+		if now.UnixMilli() < metas[name].deadline {
+			continue
+		}
+		if *metas[name], err = r.store.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vanishedMetas tells segments that were deleted so long ago that nothing is left of them from
+// those whose meta was lost: these are still listed.
+func (r *spaceReader) vanishedMetas(ctx context.Context, names []string, metas map[string]*meta) error {
+	if len(names) == 0 {
+		return nil
+	}
+	pipe := r.store.log.conn.Pipeline()
+	listed := make([]*redis.FloatCmd, len(names))
+	for i, segment := range names {
+		name, _ := redisx.Unescape(segment)
+		listed[i] = pipe.ZScore(ctx, r.inventory(), name)
+	}
+	if _, err := pipe.Exec(ctx); err != nil && err != redis.Nil {
+		return redisx.ReadOutcome(err)
+	}
+	for i, segment := range names {
+		if listed[i].Err() != nil {
+			continue
+		}
+		m, err := r.store.log.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: segment})
+		if err != nil {
+			return err
+		}
+		if *metas[segment] = m; !m.exists {
+			return &streamhub.HistoryLostError{}
+		}
 	}
 	return nil
 }
@@ -392,20 +524,19 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 	spans := map[string]*span{}
 	var order []*span
 	p.frames = make([]*frame, len(p.changes))
-	resumed := !r.start.IsZero()
 	for i := range p.changes {
 		c, m := &p.changes[i], p.metas[i]
 		if c.records == 0 || m.gone() || c.id.before(m.birth) {
 			continue
 		}
+		if c.last > m.last {
+			return &streamhub.HistoryLostError{}
+		}
 		if m.first == 0 || c.last < m.first {
-			if resumed && c.id != (timelineID{r.start.Timeline.MS, r.start.Timeline.N}) {
+			if !r.start.IsZero() && r.behind(c) {
 				return &streamhub.TrimmedError{}
 			}
 			continue
-		}
-		if c.last > m.last {
-			return &streamhub.HistoryLostError{}
 		}
 		sp := spans[c.segment]
 		if sp == nil {
@@ -462,7 +593,7 @@ func (r *spaceReader) vanished(ctx context.Context, c *change) error {
 	case m.exists && (m.gone() || c.id.before(m.birth)):
 		return nil
 	case m.exists && c.last < m.first:
-		if r.start.IsZero() {
+		if r.start.IsZero() || !r.behind(c) {
 			return nil
 		}
 		return &streamhub.TrimmedError{}

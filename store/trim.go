@@ -32,24 +32,30 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 	}
 	for {
 		if m.first == 0 || upTo < m.first {
-			return max(m.first, 1), nil
+			return s.firstKept(ctx, at, &m)
 		}
 		step := min(upTo, m.first+trimStep-1, m.last)
-		keep, err := s.trimTo(ctx, at, &m, step)
+		keep, err := s.trimTo(ctx, at, &m, step) // a frame is never longer than a step
 		if err != nil {
 			return m.first, err
 		}
-		if keep == m.first && step < min(upTo, m.last) {
-			// One frame is longer than a step: go on to its end.
-			if keep, err = s.trimTo(ctx, at, &m, min(upTo, m.last)); err != nil {
-				return m.first, err
-			}
+		if keep == m.first {
+			return s.firstKept(ctx, at, &m)
 		}
-		if keep == m.first || keep > upTo || keep > m.last {
+		if keep > upTo || keep > m.last {
 			return keep, nil
 		}
 		m.first = keep
 	}
+}
+
+func (s *Store) firstKept(ctx context.Context, at place, m *meta) (uint64, error) {
+	chain, err := s.sources(ctx, at, m)
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := firstOf(chain)
+	return first, nil
 }
 
 // trimTo removes the frames that end at or before upTo.

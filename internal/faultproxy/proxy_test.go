@@ -411,7 +411,9 @@ func TestBlackhole(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
-		receive(t, e.ended)
+		if err := receive(t, e.ended); err == nil {
+			t.Error("the server's connection ended in order")
+		}
 		if n := p.Counters(); n.Swallowed != 4 {
 			t.Errorf("counters %+v", n)
 		}

@@ -159,7 +159,7 @@ func seesWhole(ctx context.Context, c *redis.Client, copies int, serving map[str
 			return fmt.Errorf("cluster_state is %s", state)
 		}
 	}
-	ranges, err := c.ClusterSlots(ctx).Result()
+	ranges, err := slotRanges(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -177,6 +177,11 @@ func seesWhole(ctx context.Context, c *redis.Client, copies int, serving map[str
 		return fmt.Errorf("%d slots are served", covered)
 	}
 	return nil
+}
+
+// slotRanges is one node's view of who serves what, the one clients route by.
+func slotRanges(ctx context.Context, c *redis.Client) ([]redis.ClusterSlot, error) {
+	return c.ClusterSlots(ctx).Result() //nolint:staticcheck // go-redis uses CLUSTER SLOTS itself, so it cannot go away
 }
 
 // inStep checks one node's end of replication: its link if it is a replica, the links of its replicas if not.
@@ -269,7 +274,7 @@ func (n *node) askMaster(ctx context.Context, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ranges, err := client.ClusterSlots(ctx).Result()
+	ranges, err := slotRanges(ctx, client)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 )
 
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	begin := time.Now()
 	c := StartCluster(t, 3, 1, &ClusterOptions{Options: Options{Password: "secret"}, NodeTimeout: time.Second})
 	t.Logf("ready after %v", time.Since(begin))
@@ -53,6 +54,7 @@ func TestCluster(t *testing.T) {
 }
 
 func TestClusterOfOne(t *testing.T) {
+	t.Parallel()
 	c := StartCluster(t, 1, 0, nil)
 	if err := c.Client().Set(within(t, 30*time.Second), "k", "v", 0).Err(); err != nil {
 		t.Error(err)

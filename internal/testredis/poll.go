@@ -35,6 +35,8 @@ func poll(limit time.Duration, check func(context.Context) error) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
 			return fmt.Errorf("not within %v: %w", limit, err)
 		}
 	}

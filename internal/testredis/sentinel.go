@@ -254,7 +254,7 @@ func (s *Sentinel) MasterAddr() string {
 // agreed asks the Sentinels and returns what quorum of them say.
 func (s *Sentinel) agreed(ctx context.Context) (string, error) {
 	votes := make(map[string]int)
-	var last error
+	var errs error
 	for _, w := range s.Sentinels {
 		if !w.n.serving() {
 			continue
@@ -262,8 +262,11 @@ func (s *Sentinel) agreed(ctx context.Context) (string, error) {
 		client := redis.NewSentinelClient(w.n.options())
 		hostPort, err := client.GetMasterAddrByName(ctx, masterName).Result()
 		_ = client.Close()
-		if err != nil || len(hostPort) != 2 {
-			last = err
+		if err == nil && len(hostPort) != 2 {
+			err = fmt.Errorf("answer %q", hostPort)
+		}
+		if err != nil {
+			errs = errors.Join(errs, err)
 			continue
 		}
 		addr := net.JoinHostPort(hostPort[0], hostPort[1])
@@ -271,7 +274,7 @@ func (s *Sentinel) agreed(ctx context.Context) (string, error) {
 			return addr, nil
 		}
 	}
-	return "", fmt.Errorf("no majority: %v, last error %v", votes, last)
+	return "", errors.Join(fmt.Errorf("no majority: %v", votes), errs)
 }
 
 // Master is the server at MasterAddr.

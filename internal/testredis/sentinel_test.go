@@ -7,6 +7,7 @@ import (
 )
 
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	begin := time.Now()
 	s := StartSentinel(t, &SentinelOptions{Options: Options{Password: "secret"}})
 	t.Logf("ready after %v", time.Since(begin))

@@ -3,10 +3,12 @@ package testredis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +55,12 @@ func TestRestart(t *testing.T) {
 			s := Start(t, &Options{AOF: aof})
 			c, ctx := s.Client(), within(t, time.Minute)
 			addr := s.Addr()
+			if aof != "" {
+				got, err := c.ConfigGet(ctx, "append*").Result()
+				if err != nil || got["appendonly"] != "yes" || got["appendfsync"] != aof {
+					t.Errorf("configuration %v, %v", got, err)
+				}
+			}
 			keeps := func(want int64) {
 				t.Helper()
 				if n, err := c.Exists(ctx, "k").Result(); err != nil || n != want {
@@ -88,6 +96,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
+	t.Parallel()
 	s := Start(t, nil)
 	c := s.Client()
 	if err := c.Ping(within(t, 30*time.Second)).Err(); err != nil {
@@ -114,6 +123,7 @@ func isTimeout(err error) bool {
 }
 
 func TestShared(t *testing.T) {
+	t.Parallel()
 	if a, b := Shared(t), Shared(t); a.Pid() == 0 || a.Pid() != b.Pid() {
 		t.Errorf("processes %d and %d, want one", a.Pid(), b.Pid())
 	}
@@ -130,6 +140,7 @@ func TestStartReportsTheLog(t *testing.T) {
 }
 
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -152,6 +163,7 @@ func TestPortTaken(t *testing.T) {
 
 // TestDiesWithParent runs a test binary that starts a server, kills that binary and expects the server to be gone.
 func TestDiesWithParent(t *testing.T) {
+	t.Parallel()
 	if dieWithParent() == nil {
 		t.Skip("needs Linux: no other system kills a child with its parent")
 	}
@@ -165,7 +177,7 @@ func TestDiesWithParent(t *testing.T) {
 	}
 	findBinary(t)
 	child := exec.Command(os.Args[0], "-test.run=^TestDiesWithParent$", "-test.timeout=1m")
-	child.Env = append(os.Environ(), "TESTREDIS_CHILD=1")
+	child.Env = append(os.Environ(), "TESTREDIS_CHILD=1", "TMPDIR="+t.TempDir()) // it will not clean up
 	output, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -180,11 +192,13 @@ func TestDiesWithParent(t *testing.T) {
 	_ = child.Wait()
 	err = poll(10*time.Second, func(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
 			return nil
 		}
-		_ = conn.Close()
-		return errors.New("still listening")
+		if err == nil {
+			_ = conn.Close()
+		}
+		return fmt.Errorf("dial: %v, want it refused", err)
 	})
 	if err != nil {
 		t.Errorf("server on %s: %v", addr, err)

@@ -108,7 +108,9 @@ func clockSetBack(f *fixture) {
 	} {
 		second := f.acquire("a", long)
 		f.do(expire...)
-		f.holds("a", second)
+		if held, err := f.Peek(f.ctx, f.store, key); err != nil || held.Token != second || held.Left != 0 {
+			f.Errorf("%v: peek: %+v, %v", expire, held, err)
+		}
 		third := f.acquire("b", long)
 		if third <= second {
 			f.Errorf("%v: token %d follows %d", expire, third, second)
@@ -127,7 +129,7 @@ func clockSetBack(f *fixture) {
 
 func unknownLayout(f *fixture) {
 	for _, k := range []string{f.leaseKey(), f.counterKey()} {
-		for _, set := range [][]any{{"SET", k, "2 77 a"}, {"SET", k, ""}, {"HSET", k, "x", "y"}} {
+		for _, set := range [][]any{{"SET", k, "2 77 1000 a"}, {"SET", k, "2 77"}, {"SET", k, ""}, {"HSET", k, "x", "y"}} {
 			f.do(set...)
 			_, err := f.AcquireAs(f.ctx, f.store, key, "a", long)
 			f.wants(err, streamhub.ErrCorrupt)
@@ -151,4 +153,7 @@ func tokensEnd(f *fixture) {
 	f.release("a", true)
 	_, err := f.AcquireAs(f.ctx, f.store, key, "a", long)
 	f.wants(err, streamhub.ErrCorrupt)
+	if !f.isFree() {
+		f.Error("a lease without a token was granted")
+	}
 }

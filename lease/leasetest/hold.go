@@ -59,9 +59,9 @@ func withLease(f *fixture) {
 }
 
 func withLeaseRenews(f *fixture) {
-	const ttl = 600 * time.Millisecond
+	const ttl = 1200 * time.Millisecond
 	err := f.WithLease(f.ctx, f.store, key, ttl, func(ctx context.Context, l *lease.Lease) error {
-		timer := time.NewTimer(3 * ttl)
+		timer := time.NewTimer(2*ttl + ttl/2)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -147,13 +147,13 @@ func withLeaseParentEnds(f *fixture) {
 
 // withLeaseWindsDown: fn needs longer than the ttl to stop, and nobody else gets the lease before.
 func withLeaseWindsDown(f *fixture) {
-	const ttl = 600 * time.Millisecond
+	const ttl = 1200 * time.Millisecond
 	parent, cancel := context.WithCancel(f.ctx)
 	defer cancel()
 	err := f.WithLease(parent, f.store, key, ttl, func(ctx context.Context, l *lease.Lease) error {
 		cancel()
-		f.ends(ctx)
-		f.pass(2 * ttl)
+		_ = f.ends(ctx)
+		f.pass(ttl + ttl/2)
 		f.holds(l.Holder(), l.Token())
 		return nil
 	})

@@ -7,6 +7,9 @@
 -- ARGV[2n-1]    frame n, see frame.go
 -- ARGV[2n]      "<mode><row> <epoch> <seq> <expect> <generation>" and then nothing or the options as JSON.
 --               mode '=': the segment must have this incarnation; '+': it may be created with it
+--               An order may begin with what the short way needs: "F", the lengths of eight pieces, one byte
+--               each, and the pieces: the head as it was seen last; the head to write, without the ts; the row; its
+--               value, without the ts; the notice, up to the head; "<last>-"; the TRX number; the reference.
 --   options     m must exist · k check only · d digest of the records · v verdict, closes
 --               c, n content type as given and normalised · q stream seq in hex
 --               w sliding ttl in ms · x deadline in ms · z create only
@@ -14,12 +17,16 @@
 --                 KEYS[4] is the meta of the parent, KEYS[5] the set of its forks
 --
 -- Returns for each frame one of
---   +<created><closed> <first> <last> <number> <ts> <generation> <lineage>      stored
---   R<closed> <first> <last> <number> <ts> <generation> <lineage> <id>   stored before; id is 16 raw bytes
+--   +<created><closed> <first> <last> <number> <ts> <generation> <lineage><proof>   stored; the proof of the
+--                                                   last entry, 8 raw bytes, follows if there was no record
+--   F <ts>                                          stored the short way
+--   R<closed> <first> <last> <number> <ts> <generation> <lineage><proof><id>   stored before; the proof is that
+--                                                   of the last entry now, the id has 16 raw bytes
 --   K<created> <first> <last>                       check only: it would be stored
 --   OTHER <incarnation>                             mode '+' found this one
 --   LOST                                            mode '=' found another one, or nothing
 --   GONE <verdict>                                  mode '=' found its tombstone
+--   HELD <verdict>                                  it was deleted and only its forks read it
 --   ABSENT                                          it must exist and does not
 --   PARENT                                          the parent of the fork is not what the caller saw
 --   EXISTS                                          create only, and it is there
@@ -30,252 +37,321 @@
 --   EPOCH <epoch> <seq> · GAP <epoch> <expected seq> · OLD <epoch> <seq>
 --   MISMATCH <epoch> <seq> <first> <last> <number> <ts> <generation> <lineage> <digest>
 --   SEQUENCE <expected>
---   LAYOUT <version> · DISAGREE                     unknown layout; meta and log disagree
+--   LAYOUT <version>                                unknown layout
+--   DISAGREE                                        a key is not what it should be, or they contradict each other
 --
 -- The head of a segment is its field h: layout 1, incarnation 16, proof 8, lineage 16, state 1,
 -- timed 1, and then "<last> <number> <generation> <ts>". States: e open, its log may be missing;
 -- o open; c closed; d deleted but read by forks; x tombstone.
-local call, fmt, sub, byte, find, match = redis.call, string.format, string.sub, string.byte, string.find, string.match
+local call, sub, byte, find = redis.call, string.sub, string.byte, string.find
 local prefix = sub(KEYS[1], 1, -2)
 local skip = #prefix + 3
-local DAY = 86400000
-local now_ms
-
-local function now()
-  if not now_ms then
-    local t = call('TIME')
-    now_ms = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-  end
-  return now_ms
-end
-
--- Byte by byte: < on strings follows the locale of the server.
-local function greater(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = byte(a, i), byte(b, i)
-    if x ~= y then return x > y end
-  end
-  return #a > #b
-end
-
--- check returns an answer, or what write needs to store frame n.
-local function check(n)
-  local frame, meta = ARGV[2 * n - 1], KEYS[2 * n]
-  local inc = sub(KEYS[2 * n + 1], -16)
-  local mode, row, epoch, seq, expect, gen, rest = match(ARGV[2 * n], '^(.)(%S+) (%d+) (%d+) (%d+) (%d+)(.*)$')
-  local opt = rest ~= '' and cjson.decode(rest)
-  local facts = redis.pcall('HMGET', meta, 'h', row)
-  if facts.err then return 'DISAGREE' end
-  local head, mine = facts[1], facts[2]
-  local state = head and sub(head, 42, 42)
-  if head then
-    if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-    if sub(head, 2, 17) ~= inc then
-      if mode == '=' then return 'LOST' end
-      if state ~= 'x' then return 'OTHER ' .. sub(head, 2, 17) end
-      head, mine = nil, nil -- write clears the tombstone
-    elseif state == 'x' or state == 'd' then
-      return 'GONE ' .. (call('HGET', meta, 's') or '')
-    end
-  end
-  local digest = opt and opt.d or sub(frame, 7, 10) .. '----'
-  local last, number, current, proof, lineage, timed = 0, 0, 0, '\0\0\0\0\0\0\0\0', '', '-'
-  local deadline, ttl
-  if head then
-    local l, c, g, t = match(head, '^(%d+) (%d+) (%d+) (%d+)', 44)
-    last, number, current = tonumber(l), tonumber(c), tonumber(g)
-    proof, lineage, timed = sub(head, 18, 25), sub(head, 26, 41), sub(head, 43, 43)
-    if mine then
-      local re, rs, stored = match(mine, '^(%d+) (%d+) (.*)$', 25)
-      if re == epoch and rs == seq then
-        if sub(mine, 17, 24) == digest then
-          return 'R' .. (state == 'c' and '1 ' or '0 ') .. stored .. ' ' .. g .. ' ' .. lineage .. ' ' .. sub(mine, 1, 16)
-        end
-        return 'MISMATCH ' .. re .. ' ' .. rs .. ' ' .. stored .. ' ' .. g .. ' ' .. lineage .. ' ' .. sub(mine, 17, 24)
-      end
-    end
-    if timed == 't' then
-      local d = call('HMGET', meta, 'd', 'w')
-      deadline, ttl = d[1], d[2]
-      if now() >= tonumber(deadline) then return 'EXPIRED ' .. inc end
-    end
-    if opt and opt.z then return 'EXISTS' end
-    if state == 'c' then return 'CLOSED ' .. l .. ' ' .. call('HGET', meta, 's') end
-  else
-    if mode == '=' then return 'LOST' end
-    if opt and opt.m then return 'ABSENT' end
-    state = 'e'
-    if opt and opt.p then
-      local parent = call('HGET', KEYS[4], 'h')
-      if not parent or sub(parent, 2, 17) ~= opt.p.inc or find('dx', sub(parent, 42, 42), 1, true)
-        or tonumber(match(parent, '^%d+', 44)) < tonumber(opt.p.cap) then
-        return 'PARENT'
-      end
-      last, number = tonumber(opt.p.cap), tonumber(opt.p.number)
-      proof = string.gsub(opt.p.proof, '..', function(x) return string.char(tonumber(x, 16)) end)
-    end
-  end
-  if opt and head then
-    if opt.n then
-      local have = call('HMGET', meta, 'n', 'c')
-      if have[1] ~= opt.n then return 'CONTENT ' .. (have[2] or '') end
-    end
-    if opt.q then
-      local have = call('HGET', meta, 'q')
-      if have and not greater(opt.q, have) then return 'STREAMSEQ ' .. have end
-    end
-  end
-  if tonumber(gen) > current then
-    current = tonumber(gen)
-  elseif tonumber(gen) < current then
-    return 'FENCED ' .. fmt('%.0f', current)
-  end
-  local want = 0
-  if mine then
-    local re, rs = match(mine, '^(%d+) (%d+)', 25)
-    local had, is = tonumber(re), tonumber(epoch)
-    if is < had then return 'EPOCH ' .. re .. ' ' .. rs end
-    if is == had then
-      want = tonumber(rs) + 1
-      if tonumber(seq) < want then return 'OLD ' .. re .. ' ' .. rs end
-    end
-  end
-  if tonumber(seq) ~= want then return 'GAP ' .. epoch .. ' ' .. fmt('%.0f', want) end
-  if expect ~= '0' and tonumber(expect) ~= last + 1 then return 'SEQUENCE ' .. fmt('%.0f', last + 1) end
-  local lo, hi, alo, ahi = byte(frame, 3, 6)
-  local count = lo + 256 * hi
-  if opt and opt.k then
-    return 'K' .. (head and '0 ' or '1 ') .. fmt('%.0f %.0f', last + 1, last + count)
-  end
-  return nil, {
-    n = n, meta = meta, log = KEYS[2 * n + 1], inc = inc, frame = frame, segment = sub(meta, skip),
-    new = not head, state = state, timed = timed, deadline = deadline, ttl = ttl, opt = opt,
-    prev = last, count = count, last = fmt('%.0f', last + count), number = fmt('%.0f', number + alo + 256 * ahi),
-    gen = fmt('%.0f', current), proof = proof, lineage = lineage,
-    row = row, fresh = not mine, mine = digest .. epoch .. ' ' .. seq .. ' ' .. fmt('%.0f', last + 1) .. ' ',
-  }
-end
-
-local out, plans, changes = {}, {}, {}
-for n = 1, #ARGV / 2 do
-  local answer, plan = check(n)
-  if answer then
-    out[n] = answer
-  else
-    plan.ref = plan.last
-    if plan.opt and plan.opt.v then
-      plan.ref = 'c' .. plan.last .. ':' .. plan.count
-    elseif plan.count == 0 then
-      plan.ref = 'n' .. plan.last
-    elseif plan.count > 1 then
-      plan.ref = plan.last .. ':' .. plan.count
-    end
-    plans[#plans + 1] = plan
-    changes[#changes + 1] = plan.segment
-    changes[#changes + 1] = plan.ref
-  end
-end
-if #plans == 0 then return out end
-
-local id = call('XADD', KEYS[1], '*', unpack(changes))
-local dash = find(id, '-', 1, true)
-local ts = sub(id, 1, dash - 1)
+local out, changes = {}, {}
+local id, ts
+local refused, created = false, false
 local info = reign()
-local refused = false
 
-for _, p in ipairs(plans) do
-  local stored = true
-  if p.count > 0 then
-    if p.state == 'o' then
-      stored = redis.pcall('XADD', p.log, 'NOMKSTREAM', p.last .. '-' .. ts, p.number, p.frame)
+-- The short way: every frame comes with the head that its sender saw last, and each is still the
+-- head of its segment. Then nothing has happened since, and every check has its answer already.
+local short = true
+for n = 1, #ARGV / 2 do
+  local order, meta = ARGV[2 * n], KEYS[2 * n]
+  local f, a, b, c, d, e, g, h, i = byte(order, 1, 9)
+  local head = f == 70 and sub(order, 10, 9 + a)
+  if not head or redis.pcall('HGET', meta, 'h') ~= head or not find(info, sub(head, 26, 41), 1, true) then
+    short = false
+    break
+  end
+  changes[2 * n - 1] = sub(meta, skip)
+  changes[2 * n] = sub(order, 10 + a + b + c + d + e + g + h, 9 + a + b + c + d + e + g + h + i)
+end
+if short then
+  id = redis.pcall('XADD', KEYS[1], '*', unpack(changes))
+  short = type(id) == 'string'
+end
+if short then
+  ts = sub(id, 1, find(id, '-', 1, true) - 1)
+  for n = 1, #ARGV / 2 do
+    local order, frame, meta, segment = ARGV[2 * n], ARGV[2 * n - 1], KEYS[2 * n], changes[2 * n - 1]
+    local f, a, b, c, d, e, g, h, i = byte(order, 1, 9)
+    b = a + b; c = b + c; d = c + d; e = d + e; g = e + g; h = g + h
+    local stored = redis.pcall('XADD', KEYS[2 * n + 1], 'NOMKSTREAM', sub(order, 10 + e, 9 + g) .. ts, sub(order, 10 + g, 9 + h), frame)
+    if type(stored) ~= 'string' then
+      refused = true
+      out[n] = 'DISAGREE'
+      changes[2 * n] = false
     else
-      stored = redis.pcall('XADD', p.log, p.last .. '-' .. ts, p.number, p.frame)
+      local head = sub(order, 10 + a, 9 + b) .. ts
+      call('HSET', meta, 'h', head, sub(order, 10 + b, 9 + c), sub(order, 10 + c, 9 + d) .. ts)
+      local notice = sub(order, 10 + d, 9 + e) .. head .. '\n'
+      if #frame <= NOTICE then notice = notice .. frame end
+      call('PUBLISH', prefix .. 'n:' .. segment, notice)
+      out[n] = 'F ' .. ts
     end
   end
-  if not stored or type(stored) == 'table' then
-    out[p.n] = 'DISAGREE'
-    p.refused, refused = true, true
-  else
-    local opt = p.opt
-    local fields
-    if p.new then call('DEL', p.meta) end
-    if p.lineage == '' or not find(info, p.lineage, 1, true) then
-      local _, at = find(info, 'master_replid:', 1, true)
-      p.lineage = sub(info, at + 1, at + 16)
-      local list = p.new and '' or call('HGET', p.meta, 'l')
-      fields = {'l', sub(p.lineage .. ':' .. fmt('%.0f', p.prev + 1) .. ' ' .. list, 1, 2048)}
+else
+  local fmt, match = string.format, string.match
+  local DAY = 86400000
+  local now_ms
+
+  local function now()
+    if not now_ms then
+      local t = call('TIME')
+      now_ms = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
     end
-    local state = p.state
-    if p.count > 0 then state = 'o' end
-    if opt or p.state == 'e' or p.ttl or p.fresh then
-      fields = fields or {}
-      local function set(name, value)
-        fields[#fields + 1] = name
-        fields[#fields + 1] = value
-      end
-      if p.new then set('b', id) end
-      if p.state == 'e' and p.count > 0 then set('f', fmt('%.0f', p.prev + 1) .. ' ' .. ts .. ' ' .. p.proof) end
-      if opt then
-        if opt.v then
-          state = 'c'
-          set('s', opt.v)
-        end
-        if opt.q then set('q', opt.q) end
-        if p.new and opt.n then
-          set('n', opt.n)
-          set('c', opt.c)
-        end
-        if p.new and opt.p then
-          set('p', opt.p.segment .. ' ' .. opt.p.inc .. ' ' .. opt.p.cap)
-          call('SADD', KEYS[5], p.segment .. ' ' .. p.inc .. ' ' .. opt.p.cap)
-        end
-        if p.new and (opt.w or opt.x) then
-          p.timed, p.ttl, p.deadline = 't', opt.w, opt.x
-          if opt.w then set('w', opt.w) else set('d', opt.x) end
-        end
-      end
-      if p.ttl then
-        p.deadline = fmt('%.0f', tonumber(ts) + tonumber(p.ttl))
-        set('d', p.deadline)
-      end
-      if p.ttl or (p.new and p.deadline) then call('ZADD', prefix .. 'd', p.deadline, 't' .. p.segment) end
-      if p.fresh and sub(p.row, 1, 3) == 'p:~' then
-        call('ZADD', prefix .. 'd', 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)
+    return now_ms
+  end
+
+  -- Byte by byte: < on strings follows the locale of the server.
+  local function greater(a, b)
+    for i = 1, math.min(#a, #b) do
+      local x, y = byte(a, i), byte(b, i)
+      if x ~= y then return x > y end
+    end
+    return #a > #b
+  end
+
+  -- check returns an answer, or what write needs to store frame n.
+  local function check(n)
+    local frame, meta = ARGV[2 * n - 1], KEYS[2 * n]
+    local inc = sub(KEYS[2 * n + 1], -16)
+    local order = ARGV[2 * n]
+    if byte(order) == 70 then
+      local a, b, c, d, e, f, g, h = byte(order, 2, 9)
+      order = sub(order, 10 + a + b + c + d + e + f + g + h)
+    end
+    local mode, row, epoch, seq, expect, gen, rest = match(order, '^(.)(%S+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+    local opt = rest ~= '' and cjson.decode(rest)
+    local facts = redis.pcall('HMGET', meta, 'h', row)
+    if facts.err then return 'DISAGREE' end
+    local head, mine = facts[1], facts[2]
+    local state = head and sub(head, 42, 42)
+    if head then
+      if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
+      if sub(head, 2, 17) ~= inc then
+        if mode == '=' then return 'LOST' end
+        if state ~= 'x' then return 'OTHER ' .. sub(head, 2, 17) end
+        head, mine = nil, nil -- write clears the tombstone
+      elseif state == 'x' or state == 'd' then
+        return (state == 'x' and 'GONE ' or 'HELD ') .. (call('HGET', meta, 's') or '')
       end
     end
-    local tail = p.last .. ' ' .. p.number .. ' ' .. p.gen .. ' ' .. ts
-    local mark = p.count > 0 and sub(p.frame, 19, 26) or p.proof
-    local head = '1' .. p.inc .. mark .. p.lineage .. state .. p.timed .. tail
-    local mine = sub(p.frame, 11, 26) .. p.mine .. p.last .. ' ' .. p.number .. ' ' .. ts
-    if fields then
-      call('HSET', p.meta, 'h', head, p.row, mine, unpack(fields))
+    local digest = opt and opt.d or sub(frame, 7, 10) .. '----'
+    local last, number, current, proof, lineage, timed = 0, 0, 0, '\0\0\0\0\0\0\0\0', '', '-'
+    local deadline, ttl
+    if head then
+      local l, c, g = match(head, '^(%d+) (%d+) (%d+) %d', 44)
+      if not l then return 'DISAGREE' end
+      last, number, current = tonumber(l), tonumber(c), tonumber(g)
+      proof, lineage, timed = sub(head, 18, 25), sub(head, 26, 41), sub(head, 43, 43)
+      if mine then
+        local re, rs, stored = match(mine, '^(%d+) (%d+) (.*)$', 25)
+        if re == epoch and rs == seq then
+          if sub(mine, 17, 24) == digest then
+            return 'R' .. (state == 'c' and '1 ' or '0 ') .. stored .. ' ' .. g .. ' ' .. lineage .. proof .. sub(mine, 1, 16)
+          end
+          return 'MISMATCH ' .. re .. ' ' .. rs .. ' ' .. stored .. ' ' .. g .. ' ' .. lineage .. ' ' .. sub(mine, 17, 24)
+        end
+      end
+      if timed == 't' then
+        local d = call('HMGET', meta, 'd', 'w')
+        deadline, ttl = d[1], d[2]
+        if not deadline then return 'DISAGREE' end
+        if now() >= tonumber(deadline) then return 'EXPIRED ' .. inc end
+      end
+      if opt and opt.z then return 'EXISTS' end
+      if state == 'c' then return 'CLOSED ' .. l .. ' ' .. (call('HGET', meta, 's') or '') end
     else
-      call('HSET', p.meta, 'h', head, p.row, mine)
+      if mode == '=' then return 'LOST' end
+      if opt and opt.m then return 'ABSENT' end
+      state = 'e'
+      if opt and opt.p then
+        local parent = call('HGET', KEYS[4], 'h')
+        if not parent or sub(parent, 2, 17) ~= opt.p.inc or find('dx', sub(parent, 42, 42), 1, true)
+          or tonumber(match(parent, '^%d+', 44)) < tonumber(opt.p.cap) then
+          return 'PARENT'
+        end
+        last, number = tonumber(opt.p.cap), tonumber(opt.p.number)
+        proof = string.gsub(opt.p.proof, '..', function(x) return string.char(tonumber(x, 16)) end)
+      end
     end
+    if opt and head then
+      if opt.n then
+        local have = call('HMGET', meta, 'n', 'c')
+        if have[1] ~= opt.n then return 'CONTENT ' .. (have[2] or '') end
+      end
+      if opt.q then
+        local have = call('HGET', meta, 'q')
+        if have and not greater(opt.q, have) then return 'STREAMSEQ ' .. have end
+      end
+    end
+    if tonumber(gen) > current then
+      current = tonumber(gen)
+    elseif tonumber(gen) < current then
+      return 'FENCED ' .. fmt('%.0f', current)
+    end
+    local want = 0
+    if mine then
+      local re, rs = match(mine, '^(%d+) (%d+)', 25)
+      local had, is = tonumber(re), tonumber(epoch)
+      if is < had then return 'EPOCH ' .. re .. ' ' .. rs end
+      if is == had then
+        want = tonumber(rs) + 1
+        if tonumber(seq) < want then return 'OLD ' .. re .. ' ' .. rs end
+      end
+    end
+    if tonumber(seq) ~= want then return 'GAP ' .. epoch .. ' ' .. fmt('%.0f', want) end
+    if expect ~= '0' and tonumber(expect) ~= last + 1 then return 'SEQUENCE ' .. fmt('%.0f', last + 1) end
+    local lo, hi, alo, ahi = byte(frame, 3, 6)
+    local count = lo + 256 * hi
+  if count == 0 and opt and opt.z then alo = 0 end -- to create is no append
+    if opt and opt.k then
+      return 'K' .. (head and '0 ' or '1 ') .. fmt('%.0f %.0f', last + 1, last + count)
+    end
+    return nil, {
+      n = n, meta = meta, log = KEYS[2 * n + 1], inc = inc, frame = frame, segment = sub(meta, skip),
+      new = not head, state = state, timed = timed, deadline = deadline, ttl = ttl, opt = opt,
+      prev = last, count = count, last = fmt('%.0f', last + count), number = fmt('%.0f', number + alo + 256 * ahi),
+      gen = fmt('%.0f', current), proof = proof, lineage = lineage,
+      row = row, fresh = not mine, mine = digest .. epoch .. ' ' .. seq .. ' ' .. fmt('%.0f', last + 1) .. ' ',
+    }
+  end
+
+  local plans = {}
+  changes = {}
+  for n = 1, #ARGV / 2 do
+    local answer, plan = check(n)
+    if answer then
+      out[n] = answer
+    else
+      plan.ref = plan.last
+      if plan.opt and plan.opt.v then
+        plan.ref = 'c' .. plan.last .. ':' .. plan.count
+      elseif plan.count == 0 then
+        plan.ref = 'n' .. plan.last
+      elseif plan.count > 1 then
+        plan.ref = plan.last .. ':' .. plan.count
+      end
+      plans[#plans + 1] = plan
+      changes[#changes + 1] = plan.segment
+      changes[#changes + 1] = plan.ref
+    end
+  end
+  if #plans == 0 then return out end
+
+  id = redis.pcall('XADD', KEYS[1], '*', unpack(changes))
+  if type(id) == 'table' then
+    for _, p in ipairs(plans) do out[p.n] = 'DISAGREE' end
+    return out
+  end
+  ts = sub(id, 1, find(id, '-', 1, true) - 1)
+  local _, at = find(info, 'master_replid:', 1, true)
+  local lineage = sub(info, at + 1, at + 16)
+
+  local function ok(reply) return reply and type(reply) ~= 'table' end
+
+  -- enter makes the writes of a plan that can fail, because a key is not what it should be.
+  local function enter(p)
+    local opt = p.opt
     if p.new then
       local name = string.gsub(p.segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
-      call('ZADD', prefix .. 'i', 0, name)
+      if not ok(redis.pcall('ZADD', prefix .. 'i', 0, name)) then return false end
+      if opt and opt.p and not ok(redis.pcall('SADD', KEYS[5], p.segment .. ' ' .. p.inc .. ' ' .. opt.p.cap)) then
+        return false
+      end
+      if opt and (opt.w or opt.x) then
+        p.timed, p.ttl, p.deadline = 't', opt.w, opt.x
+      end
     end
-    local notice = p.proof .. fmt('%.0f', p.prev) .. ' ' .. head .. '\n'
-    if #p.frame <= NOTICE then notice = notice .. p.frame end
-    call('PUBLISH', prefix .. 'n:' .. p.segment, notice)
-    out[p.n] = '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. fmt('%.0f', p.prev + 1) .. ' ' ..
-      p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. p.lineage
+    if p.ttl then p.deadline = fmt('%.0f', tonumber(ts) + tonumber(p.ttl)) end
+    if (p.ttl or (p.new and p.deadline)) and not ok(redis.pcall('ZADD', prefix .. 'd', p.deadline, 't' .. p.segment)) then
+      return false
+    end
+    if p.fresh and sub(p.row, 1, 3) == 'p:~'
+      and not ok(redis.pcall('ZADD', prefix .. 'd', 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)) then
+      return false
+    end
+    if p.count == 0 then return true end
+    if p.state == 'o' then
+      return ok(redis.pcall('XADD', p.log, 'NOMKSTREAM', p.last .. '-' .. ts, p.number, p.frame))
+    end
+    return ok(redis.pcall('XADD', p.log, p.last .. '-' .. ts, p.number, p.frame))
+  end
+
+  for i, p in ipairs(plans) do
+    if not enter(p) then
+      out[p.n] = 'DISAGREE'
+      refused = true
+      changes[2 * i] = false
+    else
+      local opt = p.opt
+      local fields
+      if p.new then
+        created = true
+        call('DEL', p.meta)
+      end
+      if p.lineage ~= lineage then
+        local list = p.new and '' or call('HGET', p.meta, 'l') or ''
+        fields = {'l', sub(lineage .. ':' .. fmt('%.0f', p.prev + 1) .. ' ' .. list, 1, 2048)}
+      end
+      local state = p.state
+      if p.count > 0 then state = 'o' end
+      if opt or p.state == 'e' or p.ttl then
+        fields = fields or {}
+        local function set(name, value)
+          fields[#fields + 1] = name
+          fields[#fields + 1] = value
+        end
+        if p.new then set('b', id) end
+        if p.state == 'e' and p.count > 0 then set('f', fmt('%.0f', p.prev + 1) .. ' ' .. ts .. ' ' .. p.proof) end
+        if p.ttl or (p.new and p.deadline) then set('d', p.deadline) end
+        if opt then
+          if opt.v then
+            state = 'c'
+            set('s', opt.v)
+          end
+          if opt.q then set('q', opt.q) end
+          if p.new and opt.n then
+            set('n', opt.n)
+            set('c', opt.c)
+          end
+          if p.new and opt.p then set('p', opt.p.segment .. ' ' .. opt.p.inc .. ' ' .. opt.p.cap) end
+          if p.new and opt.w then set('w', opt.w) end
+        end
+      end
+      local tail = p.last .. ' ' .. p.number .. ' ' .. p.gen .. ' ' .. ts
+      local mark = p.count > 0 and sub(p.frame, 19, 26) or p.proof
+      local head = '1' .. p.inc .. mark .. lineage .. state .. p.timed .. tail
+      local mine = sub(p.frame, 11, 26) .. p.mine .. p.last .. ' ' .. p.number .. ' ' .. ts
+      if fields then
+        call('HSET', p.meta, 'h', head, p.row, mine, unpack(fields))
+      else
+        call('HSET', p.meta, 'h', head, p.row, mine)
+      end
+      local notice = p.proof .. fmt('%.0f', p.prev) .. ' ' .. head .. '\n'
+      if p.count > 0 and #p.frame <= NOTICE then notice = notice .. p.frame end
+      call('PUBLISH', prefix .. 'n:' .. p.segment, notice)
+      out[p.n] = '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. fmt('%.0f', p.prev + 1) .. ' ' ..
+        p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
+    end
   end
 end
 
--- A refused frame must not stay in the timeline. Nothing else fails behind the first write.
+-- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
 if refused then
   call('XDEL', KEYS[1], id)
-  changes = {}
-  for i, p in ipairs(plans) do
-    if not p.refused then
-      changes[#changes + 1] = p.segment
-      changes[#changes + 1] = p.ref
+  local left = {}
+  for i = 1, #changes, 2 do
+    if changes[i + 1] then
+      left[#left + 1] = changes[i]
+      left[#left + 1] = changes[i + 1]
     end
   end
+  changes = left
   if #changes == 0 then return out end
-  id = call('XADD', KEYS[1], '*', unpack(changes))
+  id = call('XADD', KEYS[1], ts .. '-' .. string.format('%.0f', tonumber(sub(id, #ts + 2)) + 1), unpack(changes))
 end
+-- Where the timeline begins: a reader that finds it to begin later knows that its start was lost.
+if created then redis.pcall('HSETNX', prefix .. 'v', 's', id) end
 call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
 return out

@@ -44,11 +44,15 @@ else
   call('DEL', KEYS[2])
   call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'x-' .. sub(head, 44), 's', verdict)
   call('PEXPIRE', KEYS[2], 86400000)
-  if KEYS[5] then call('SREM', KEYS[5], ARGV[3]) end
+  if KEYS[5] then
+    call('SREM', KEYS[5], ARGV[3])
+    -- The caller lets the parent go; if it dies before that, the sweeper does.
+    if call('EXISTS', KEYS[5]) == 0 then call('ZADD', prefix .. 'd', 0, 'r' .. sub(KEYS[5], #prefix + 3, -18)) end
+  end
 end
 local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
 call('ZREM', prefix .. 'i', name)
-call('ZREM', prefix .. 'd', 't' .. segment, 'p' .. segment)
+call('ZREM', prefix .. 'd', 't' .. segment, 'p' .. segment, 'r' .. segment)
 if id then
   call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. last .. ' ' .. sub(head, 1, 41) .. 'x-' .. sub(head, 44) .. '\n')
   call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' d' .. last)

@@ -12,5 +12,8 @@ local ms, n = string.match(keep, '^(%d+)-(%d+)$')
 local lms, ln = string.match(last[1][1], '^(%d+)-(%d+)$')
 if tonumber(lms) < tonumber(ms) or (lms == ms and tonumber(ln) < tonumber(n)) then keep = last[1][1] end
 local gone = redis.call('XTRIM', KEYS[1], 'MINID', '=', keep)
-if gone > 0 then redis.call('HSET', KEYS[2], 'v', '1', 'f', keep) end
+if gone > 0 then
+  local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+  redis.call('HSET', KEYS[2], 'f', first[1][1])
+end
 return gone

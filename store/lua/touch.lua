@@ -8,8 +8,9 @@
 local sub = string.sub
 local facts = redis.call('HMGET', KEYS[2], 'h', 'd', 'w')
 local head = facts[1]
-if not head or sub(head, 42, 42) == 'x' or sub(head, 42, 42) == 'd' then return 'ABSENT' end
+if not head then return 'ABSENT' end
 if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
+if sub(head, 42, 42) == 'x' or sub(head, 42, 42) == 'd' then return 'ABSENT' end
 if sub(head, 2, 17) ~= ARGV[1] then return 'OTHER ' .. sub(head, 2, 17) end
 if sub(head, 43, 43) ~= 't' then return '+0' end
 local t = redis.call('TIME')

@@ -31,14 +31,11 @@ for _, fork in ipairs(call('SMEMBERS', KEYS[4])) do
 end
 if first <= last and ARGV[2] == '0' then return 'AGAIN' end
 
+local id = call('XADD', KEYS[1], '*', segment, 't' .. ARGV[1])
 call('XTRIM', KEYS[3], 'MINID', '=', ARGV[1] .. '-0')
 call('HSET', KEYS[2], 'f', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
-if first > last then
-  -- miniredis forgets an empty stream
-  local state = sub(head, 42, 42)
-  if state == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
-end
-local id = call('XADD', KEYS[1], '*', segment, 't' .. ARGV[1])
+-- miniredis forgets an empty stream
+if first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
 call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. match(head, '^%d+', 44) .. ' ' .. head .. '\n')
 call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' t' .. ARGV[1])
 return '+' .. ARGV[1]

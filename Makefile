@@ -1,0 +1,124 @@
+# Every target that has a "## " comment shows up in `make help`.
+
+GO             ?= go
+RACE           ?= -race
+TESTFLAGS      ?=
+FUZZTIME       ?= 60s
+CHAOSTIME      ?= 4h
+BENCH          ?= .
+
+TOOLS           := $(CURDIR)/.bin
+GOLANGCI        := v2.15.0
+GOVULNCHECK     := v1.8.0
+golangci-lint   := $(TOOLS)/golangci-lint-$(GOLANGCI)
+govulncheck     := $(TOOLS)/govulncheck-$(GOVULNCHECK)
+
+# Modules of their own below this one: what they link stays out of the library's go.mod. They are tested without the
+# cache, because it does not see changes of files outside of a module.
+MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/node_modules/*' -not -path '*/testdata/*'))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build the library and bin/streamhub
+	$(GO) build ./...
+	$(GO) build -trimpath -o bin/streamhub ./cmd/streamhub
+
+.PHONY: test
+test: ## Test with the race detector; installs redis-server if it may, and starts its own servers
+	scripts/need-redis
+	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: test-all
+test-all: test test-modules test-faults ## test, the modules of their own, and a short run of every fault
+
+.PHONY: test-modules
+test-modules: ## Vet and test each module of its own
+	@set -e; for module in $(MODULES); do \
+		echo "cd $$module && $(GO) vet ./... && $(GO) test -count=1 ./..."; \
+		(cd $$module && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...); \
+	done
+
+.PHONY: test-faults
+test-faults: ## Integration tests with a short run of every fault
+	scripts/need-redis
+	$(call integration,faults,20m)
+
+.PHONY: chaos
+chaos: ## The long fault runs; CHAOSTIME=4h bounds them
+	scripts/need-redis
+	$(call integration,faults$(comma)chaos,$(CHAOSTIME))
+
+comma := ,
+define integration
+	@if [ -d integration ]; then set -x; \
+		STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -tags=$(1) -timeout $(2) $(TESTFLAGS) ./integration/...; \
+	fi
+endef
+
+.PHONY: bench
+bench: ## Run the benchmarks; BENCH=regexp chooses
+	scripts/need-redis
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME=60s
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: vet
+vet: ## go vet, with the build tags of the long tests too
+	$(GO) vet ./...
+	$(GO) vet -tags=faults,chaos ./...
+
+.PHONY: fmt-check
+fmt-check: ## Fail if a Go file is not formatted
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "make fmt would change:"; echo "$$files"; exit 1; fi
+
+.PHONY: lint
+lint: lint-tool ## Run golangci-lint
+	$(golangci-lint) run ./...
+
+.PHONY: lint-tool
+lint-tool: $(golangci-lint)
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities; a finding fails, a database out of reach does not
+	$(GO) build ./...
+	@$(MAKE) --no-print-directory $(govulncheck) || { echo "vuln: not checked, govulncheck cannot be installed"; exit 0; }; \
+	$(govulncheck) ./...; status=$$?; \
+	case $$status in \
+	0) ;; \
+	3) exit 1 ;; \
+	*) echo "vuln: not checked, govulncheck ended with $$status" ;; \
+	esac
+
+.PHONY: compose-check
+compose-check: ## Check docker-compose.yml, the Dockerfile and what they start
+	cd deploy/composecheck && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
+
+.PHONY: fmt
+fmt: ## Format all Go files
+	gofmt -w .
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	$(GO) mod tidy
+	@set -e; for module in $(MODULES); do echo "cd $$module && $(GO) mod tidy"; (cd $$module && $(GO) mod tidy); done
+
+$(golangci-lint):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI))
+
+$(govulncheck):
+	$(call install,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK))
+
+# The version is part of the file name, so that a newer one is installed when the number above changes.
+define install
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install $(1)@$(2)
+	@mv $(TOOLS)/$(notdir $(1)) $@
+endef

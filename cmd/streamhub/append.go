@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+const (
+	// appendPatience is how long a batch is tried again while Redis cannot serve.
+	appendPatience = 30 * time.Second
+	// appendTry is how long the hub tries by itself before the user is told.
+	appendTry = time.Second
+	// longestAppendPause is between two tries.
+	longestAppendPause = 2 * time.Second
+)
+
+type appendCmd struct {
+	target
+	Segment segmentName `arg:"" name:"space/segment" help:"Segment to append to; it is created if need be."`
+	File    string      `placeholder:"F" help:"File to read instead of standard input."`
+	Batch   int         `default:"1000" placeholder:"N" help:"Most records of one append."`
+	Expect  *uint64     `placeholder:"SEQ" help:"Sequence that the first record must get; nobody else may append meanwhile."`
+	Null    bool        `help:"Records end with NUL instead of a line feed."`
+}
+
+// An appendSummary is the last line on standard output.
+type appendSummary struct {
+	First   uint64           `json:"first"`
+	Last    uint64           `json:"last"`
+	Records int              `json:"records"`
+	Cursor  streamhub.Cursor `json:"cursor"`
+}
+
+// Run appends the input and says what was stored, also when it does not get to the end.
+func (c *appendCmd) Run(s *session) error {
+	if c.Batch < 1 || c.Batch > streamhub.MaxFrameRecords {
+		return usagef("--batch %d: an append carries 1 to %d records", c.Batch, streamhub.MaxFrameRecords)
+	}
+	if c.Expect != nil && (*c.Expect == 0 || *c.Expect > streamhub.MaxInteger) {
+		return usagef("--expect %d: sequences begin with 1 and stay below 2^53", *c.Expect)
+	}
+	input, size, full, err := c.input(s)
+	if err != nil {
+		return err
+	}
+	defer input.Close()
+	store, done, err := c.open(s, hub.Options{RetryFor: appendTry})
+	if err != nil {
+		return err
+	}
+	defer done()
+
+	cutter := &cutter{separator: '\n', records: c.Batch, full: full}
+	if c.Null {
+		cutter.separator = 0
+	}
+	a := &appending{
+		session: s, store: store, at: c.Segment,
+		producer: streamhub.Producer{ID: uuid.NewString()},
+		bar:      s.progress(c.File != "" || !isTerminal(s.stdin), "bytes", size),
+	}
+	if c.Expect != nil {
+		a.chained, a.expect = true, *c.Expect
+	}
+	err = a.all(cutter, input)
+	a.bar.finish()
+	if reported := json.NewEncoder(s.stdout).Encode(a.summary); reported != nil && !unread(reported) {
+		err = errors.Join(err, reported)
+	}
+	if interruptedCode(err) == 0 {
+		return failedf("stopped by SIGTERM: %d records are stored, the rest of the input is not", a.summary.Records)
+	}
+	return err
+}
+
+// input opens what is appended. size is -1 where it is not known; full says that reading never has
+// to wait.
+func (c *appendCmd) input(s *session) (input io.ReadCloser, size int64, full bool, err error) {
+	file, ok := s.stdin.(*os.File)
+	if c.File != "" {
+		if file, err = os.Open(c.File); err != nil {
+			return nil, 0, false, err
+		}
+		input = file
+	} else if input = io.NopCloser(s.stdin); !ok {
+		return input, -1, false, nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		_ = input.Close()
+		return nil, 0, false, err
+	}
+	if info.Mode().IsRegular() {
+		return input, info.Size(), true, nil
+	}
+	return input, -1, false, nil
+}
+
+// appending is one run of the command. Its producer makes a batch that is sent again count once,
+// and keeps batches in order.
+type appending struct {
+	*session
+	store    *hub.Store
+	at       segmentName
+	producer streamhub.Producer
+	chained  bool   // nobody else may append meanwhile
+	expect   uint64 // the next sequence, if chained
+	summary  appendSummary
+	bar      *progress
+}
+
+// all appends what the cutter makes of the input. The summary is right whatever the error is.
+func (a *appending) all(c *cutter, input io.Reader) error {
+	cutting, stop := context.WithCancelCause(a.ctx)
+	batches, cutError := make(chan batch), make(chan error, 1)
+	go c.run(cutting, input, batches, cutError)
+	var failed error
+	for b := range batches {
+		if failed != nil {
+			continue // what had been cut
+		}
+		if failed = a.one(b); failed != nil {
+			stop(failed)
+		}
+		a.bar.add(int64(b.bytes + len(b.records)))
+	}
+	stop(nil)
+	if failed != nil {
+		return failed
+	}
+	return <-cutError
+}
+
+// one appends a batch, again and again if need be. A batch that has been cut is stored even when
+// the command is being interrupted, unless Redis cannot serve.
+func (a *appending) one(b batch) error {
+	options := &streamhub.AppendOptions{Producer: &a.producer}
+	if a.chained {
+		options.ExpectedSequence = a.expect
+	}
+	ctx := context.WithoutCancel(a.ctx)
+	end := time.Now().Add(appendPatience)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, longestAppendPause) {
+		result, err := a.store.Append(ctx, a.at.space, a.at.segment, b.records, options)
+		if err == nil {
+			a.stored(result, len(b.records))
+			return nil
+		}
+		left := time.Until(end).Round(time.Second)
+		if !passing(err) || left <= 0 || a.ctx.Err() != nil {
+			return a.failed(err, len(b.records))
+		}
+		a.note("%v; trying again for %v", err, left)
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-a.ctx.Done():
+		}
+	}
+}
+
+func (a *appending) stored(r streamhub.AppendResult, records int) {
+	if a.summary.Records == 0 {
+		a.summary.First = r.First
+	}
+	a.summary.Last, a.summary.Cursor = r.Last, r.Cursor()
+	a.summary.Records += records
+	a.expect = r.Last + 1
+	a.producer.Seq++
+}
+
+// failed explains an error that ends the run.
+func (a *appending) failed(err error, records int) error {
+	switch {
+	case errors.Is(err, streamhub.ErrProducerGap) && a.producer.Seq > 0:
+		// Nobody else has this producer: what it had stored is gone.
+		return &statusError{exitHistory, errors.Join(&streamhub.HistoryLostError{FirstLost: a.summary.First}, err)}
+	case errors.Is(err, streamhub.ErrUnknownOutcome):
+		return failedf("%w\n  the next %d records are stored or not: look at the end of the segment before they are sent again", err, records)
+	}
+	return err
+}
+
+// passing reports whether an append may succeed when it is sent again as it is.
+func passing(err error) bool {
+	var unavailable *streamhub.UnavailableError
+	var forgotten *streamhub.ProducerError
+	switch {
+	case errors.As(err, &forgotten):
+		return false
+	case errors.As(err, &unavailable):
+		return unavailable.Reason != streamhub.ReasonDenied
+	}
+	return errors.Is(err, streamhub.ErrUnknownOutcome)
+}

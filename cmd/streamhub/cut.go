@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const (
+	chunkBytes = 64 << 10
+	batchBytes = 1 << 20
+)
+
+// A batch is what one append carries.
+type batch struct {
+	records []streamhub.Record
+	bytes   int
+}
+
+// A cutter makes batches of the pieces of an input. One goroutine reads, one cuts; batches are
+// handed out as soon as somebody takes them, so that a slow input does not wait for a full one.
+type cutter struct {
+	separator byte
+	records   int  // most in a batch
+	full      bool // the input never pauses: hand out full batches only
+
+	// line is the number of the piece that is being read, for people.
+	line  int
+	rest  []byte  // of the piece that has begun
+	ready []batch // the last one may still grow
+}
+
+// A tooLongError says which piece does not fit into a record.
+type tooLongError struct {
+	line int
+	what string
+}
+
+func (e *tooLongError) Error() string {
+	return fmt.Sprintf("%s %d is longer than a record may be (%d bytes); everything before it is stored", e.what, e.line, streamhub.MaxRecordBytes)
+}
+func (e *tooLongError) Unwrap() error { return streamhub.ErrTooLarge }
+
+// run hands batches to out until the input ends, which closes out, or ctx does. Everything that was
+// cut by then is handed out first. The error, nil at the end of the input, is sent to failed before
+// out is closed.
+//
+// A read that does not return cannot be stopped: at the end of ctx it stays behind.
+func (c *cutter) run(ctx context.Context, input io.Reader, out chan<- batch, failed chan<- error) {
+	defer close(out)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	chunks, readError := make(chan []byte), make(chan error, 1)
+	go readChunks(reading, input, chunks, readError)
+
+	c.line = 1
+	var err error
+	for chunks != nil {
+		from, to := chunks, out
+		if len(c.ready) > 1 {
+			from = nil // enough is waiting
+		}
+		if len(c.ready) == 0 || c.full && len(c.ready) == 1 {
+			to = nil
+		}
+		var first batch
+		if to != nil {
+			first = c.ready[0]
+		}
+		select {
+		case chunk, ok := <-from:
+			if !ok {
+				err, chunks = <-readError, nil
+				if err == nil {
+					err = c.end()
+				}
+			} else if err = c.cut(chunk); err != nil {
+				chunks = nil
+			}
+		case to <- first:
+			c.ready = c.ready[1:]
+		case <-ctx.Done():
+			err, chunks = context.Cause(ctx), nil
+		}
+	}
+	stop()
+	for _, b := range c.ready {
+		out <- b
+	}
+	failed <- err
+}
+
+// readChunks reads input until its end, an error or that of ctx.
+func readChunks(ctx context.Context, input io.Reader, chunks chan<- []byte, failed chan<- error) {
+	defer close(chunks)
+	buf := make([]byte, chunkBytes)
+	for {
+		n, err := input.Read(buf)
+		if n > 0 {
+			select {
+			case chunks <- bytes.Clone(buf[:n]):
+			case <-ctx.Done():
+				failed <- context.Cause(ctx)
+				return
+			}
+		}
+		if err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			failed <- err
+			return
+		}
+	}
+}
+
+// cut takes the next part of the input, which it keeps.
+func (c *cutter) cut(chunk []byte) error {
+	for {
+		i := bytes.IndexByte(chunk, c.separator)
+		if i < 0 {
+			c.rest = append(c.rest, chunk...)
+			return c.check(len(c.rest))
+		}
+		piece := chunk[:i:i]
+		if len(c.rest) > 0 {
+			piece = append(c.rest, piece...)
+			c.rest = nil
+		}
+		if err := c.check(len(piece)); err != nil {
+			return err
+		}
+		c.add(streamhub.Record{Payload: piece})
+		c.line++
+		chunk = chunk[i+1:]
+	}
+}
+
+// end takes the end of the input.
+func (c *cutter) end() error {
+	if len(c.rest) == 0 {
+		return nil
+	}
+	if err := c.check(len(c.rest) + len(eolKey) + len(eolNone)); err != nil {
+		return err
+	}
+	c.add(streamhub.Record{Payload: c.rest, Metadata: map[string]string{eolKey: eolNone}})
+	return nil
+}
+
+func (c *cutter) check(size int) error {
+	if size <= streamhub.MaxRecordBytes {
+		return nil
+	}
+	what := "line"
+	if c.separator == 0 {
+		what = "piece"
+	}
+	return &tooLongError{c.line, what}
+}
+
+func (c *cutter) add(r streamhub.Record) {
+	last := len(c.ready) - 1
+	if last < 0 || len(c.ready[last].records) >= c.records || c.ready[last].bytes+len(r.Payload) > batchBytes {
+		c.ready = append(c.ready, batch{})
+		last++
+	}
+	c.ready[last].records = append(c.ready[last].records, r)
+	c.ready[last].bytes += len(r.Payload)
+}

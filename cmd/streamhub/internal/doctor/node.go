@@ -1,0 +1,163 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	clockTolerance  = time.Second
+	highWater       = 80 // per cent of maxmemory
+	fullWater       = 95
+	fragmentedBytes = 64 << 20 // below that fragmentation is nothing
+)
+
+// patched are the first releases of each line without CVE-2025-49844, by which a script runs code
+// of its own on the server.
+var patched = map[[2]int]int{{6, 2}: 20, {7, 2}: 11, {7, 4}: 6, {8, 0}: 4, {8, 2}: 2}
+
+func version(_ context.Context, n *node) Check {
+	text := n.info["redis_version"]
+	c := Check{Level: OK, Name: "version", Detail: text}
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(text, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		return unknown(c.Name)
+	}
+	if own := n.info["valkey_version"]; own != "" {
+		c.Level, c.Detail = Warn, "Valkey "+own
+		c.Cure = "streamhub is tested with Redis; keep to the newest release of this line"
+		return c
+	}
+	fixed, known := patched[[2]int{major, minor}]
+	switch {
+	case major < 7:
+		c.Level, c.Cure = Fail, "streamhub needs Redis 7.0 or later"
+	case known && patch < fixed:
+		c.Level = Warn
+		c.Cure = fmt.Sprintf("it has known holes, such as CVE-2025-49844 in its scripts: upgrade to %d.%d.%d or later", major, minor, fixed)
+	case major == 7 && minor == 0:
+		c.Level = Warn
+		c.Cure = "this line gets no fixes upstream: keep to a distribution that patches it (Debian 12: 7.0.15-1~deb12u10 or later), or upgrade"
+	}
+	return c
+}
+
+func eviction(_ context.Context, n *node) Check {
+	policy := n.info["maxmemory_policy"]
+	switch policy {
+	case "":
+		return unknown("eviction")
+	case "noeviction":
+		return Check{Level: OK, Name: "eviction", Detail: policy}
+	}
+	return Check{Fail, "eviction", policy + ": a full Redis would drop entries without a word", "CONFIG SET maxmemory-policy noeviction, and in redis.conf"}
+}
+
+func persistence(ctx context.Context, n *node) Check {
+	const name = "persistence"
+	switch n.info["aof_enabled"] {
+	case "":
+		return unknown(name)
+	case "0":
+		return Check{Warn, name, "no append-only file: a restart loses what was written since the last snapshot, or everything", "CONFIG SET appendonly yes, and in redis.conf"}
+	}
+	if status := n.info["aof_last_write_status"]; status != "" && status != "ok" {
+		return Check{Fail, name, "the last write of the append-only file failed", "make room on the disk of Redis, then look at its log"}
+	}
+	policy := ""
+	if values, err := n.client.ConfigGet(ctx, "appendfsync").Result(); err == nil {
+		policy = values["appendfsync"]
+	}
+	switch policy {
+	case "no":
+		return Check{Warn, name, "append-only file, synced when the system likes: a power cut loses up to half a minute", "CONFIG SET appendfsync everysec, and in redis.conf"}
+	case "everysec":
+		return Check{Level: OK, Name: name, Detail: "append-only file, synced every second: a power cut loses about one"}
+	case "always":
+		return Check{Level: OK, Name: name, Detail: "append-only file, synced before every answer"}
+	}
+	return Check{Level: OK, Name: name, Detail: "append-only file; the server does not tell how often it is synced (+config|get)"}
+}
+
+func replication(_ context.Context, n *node) Check {
+	const name = "replication"
+	switch role := n.info["role"]; role {
+	case "":
+		return unknown(name)
+	case "master":
+	default:
+		return Check{Fail, name, "this server is a replica (" + role + ") and takes no appends",
+			"use the URL of the primary, redis+sentinel:// or redis+cluster://"}
+	}
+	replicas := n.info["connected_slaves"]
+	for i := range 64 {
+		line := n.info["slave"+strconv.Itoa(i)]
+		if line != "" && !strings.Contains(line, "state=online") {
+			return Check{Warn, name, "primary; a replica is not in step: " + line, "look at the log of the replica"}
+		}
+	}
+	detail := "primary with " + replicas + " replicas"
+	if replicas == "0" {
+		detail = "primary without replicas: when it is down the hub is"
+	}
+	return Check{Level: OK, Name: name, Detail: detail}
+}
+
+func clock(ctx context.Context, n *node) Check {
+	const name = "clock"
+	sent := time.Now()
+	theirs, err := n.client.Time(ctx).Result()
+	if err != nil {
+		return Check{Fail, name, err.Error(), "the user of the hub needs +time"}
+	}
+	trip := time.Since(sent)
+	off := theirs.Sub(sent.Add(trip / 2)).Round(time.Millisecond)
+	c := Check{Level: OK, Name: name, Detail: fmt.Sprintf("%v off ours", off)}
+	if off.Abs() > clockTolerance+trip {
+		c.Level, c.Cure = Warn, "let NTP keep both clocks: timestamps and the lifetime of segments go by the clock of Redis"
+	}
+	return c
+}
+
+func memory(_ context.Context, n *node) Check {
+	const name = "memory"
+	used, err := strconv.ParseFloat(n.info["used_memory"], 64)
+	most, err2 := strconv.ParseFloat(n.info["maxmemory"], 64)
+	if err != nil || err2 != nil {
+		return unknown(name)
+	}
+	c := Check{Level: OK, Name: name, Detail: size(used) + " used"}
+	if most == 0 {
+		c.Level = Warn
+		c.Detail += ", no limit: the system may kill Redis when memory ends"
+		c.Cure = "CONFIG SET maxmemory to about three quarters of the machine's memory, and in redis.conf"
+		return c
+	}
+	part := 100 * used / most
+	c.Detail += fmt.Sprintf(" of %s (%.0f %%)", size(most), part)
+	fragmentation, _ := strconv.ParseFloat(n.info["mem_fragmentation_ratio"], 64)
+	switch {
+	case part >= fullWater:
+		c.Level, c.Cure = Fail, "appends are refused when it is full: raise maxmemory, or trim or delete segments"
+	case part >= highWater:
+		c.Level, c.Cure = Warn, "raise maxmemory before it is full, or trim or delete segments"
+	case fragmentation > 1.5 && used > fragmentedBytes:
+		c.Level = Warn
+		c.Detail += fmt.Sprintf(", fragmentation %.1f", fragmentation)
+		c.Cure = "CONFIG SET activedefrag yes"
+	}
+	return c
+}
+
+func size(bytes float64) string {
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if bytes < 1024 {
+			return fmt.Sprintf("%.0f %s", bytes, unit)
+		}
+		bytes /= 1024
+	}
+	return fmt.Sprintf("%.1f GiB", bytes)
+}

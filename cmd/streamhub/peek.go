@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+type peekCmd struct {
+	target
+	Segment segmentName `arg:"" name:"space/segment" help:"Segment to look at."`
+}
+
+// Run writes the last entry as read --output jsonl does.
+func (c *peekCmd) Run(s *session) error {
+	store, done, err := c.open(s, hub.Options{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	entry, ok, err := store.Peek(s.ctx, c.Segment.space, c.Segment.segment)
+	if err != nil {
+		return interrupted(s.ctx, err)
+	}
+	if !ok {
+		return emptySegment(c.Segment)
+	}
+	line, err := appendJSONL(nil, &entry)
+	if err != nil {
+		return err
+	}
+	_, err = s.stdout.Write(line)
+	return err
+}
+
+func emptySegment(n segmentName) error {
+	return failedf("the segment %q of the space %q keeps no entry", n.segment, n.space)
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// The exit codes. Scripts rely on them.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitConflict    = 3
+	exitHistory     = 4
+	exitInterrupted = 130
+)
+
+// commands is the command line.
+type commands struct {
+	Serve  serveCmd  `cmd:"" help:"Start a hub: on an embedded Redis that keeps nothing, on a Redis of its own (--data), or on one that runs (--redis)."`
+	Append appendCmd `cmd:"" help:"Append lines from standard input or a file to a segment."`
+	Read   readCmd   `cmd:"" help:"Write the entries of a segment or of a space to standard output."`
+	Watch  watchCmd  `cmd:"" help:"Write the status of a segment, or of every segment of a space, whenever it changes."`
+	Ls     lsCmd     `cmd:"" help:"List the spaces, or the segments of a space."`
+	Peek   peekCmd   `cmd:"" help:"Write the last entry of a segment."`
+	Status statusCmd `cmd:"" help:"Write the status of a segment."`
+	Lease  leaseCmd  `cmd:"" help:"Run a command while holding a lease."`
+	Doctor doctorCmd `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
+
+	Version versionFlag `help:"Write the version and end."`
+}
+
+// A session is one run of the program: what a command talks to besides the hub.
+type session struct {
+	ctx    context.Context
+	stdin  io.Reader
+	stdout output
+	stderr io.Writer
+	env    []string
+}
+
+// An output is standard output. Its errors are told from all others: the end of who reads it is no
+// failure.
+type output struct{ w io.Writer }
+
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err != nil {
+		err = &outputError{err}
+	}
+	return n, err
+}
+
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return "standard output: " + e.err.Error() }
+func (e *outputError) Unwrap() error { return e.err }
+
+// unread reports whether err says that nobody reads standard output any more.
+func unread(err error) bool {
+	var out *outputError
+	return errors.As(err, &out) && (errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe))
+}
+
+// run is the program without what belongs to a process. ctx ends early at an [interrupt].
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	s := &session{ctx, stdin, output{stdout}, stderr, env}
+	ended := false // by --help or --version
+	parser, err := kong.New(&commands{},
+		kong.Name("streamhub"),
+		kong.Description("A distributed stream hub on Redis.\n\n"+
+			"Exit codes: 0 good, 1 failed, 2 usage, 3 conflict (sequence, fence, lease), 4 history lost or trimmed, 130 interrupted."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { ended = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+	)
+	if err != nil {
+		return s.end(err)
+	}
+	call, err := parser.Parse(args)
+	switch {
+	case ended:
+		return 0
+	case err != nil:
+		var parse *kong.ParseError
+		command := ""
+		if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+			command = " " + parse.Context.Selected().Name
+		}
+		return s.end(usagef("%v; see streamhub%s --help", err, command))
+	}
+	return s.end(call.Run(s))
+}
+
+// note writes a line for people.
+func (s *session) note(format string, args ...any) {
+	fmt.Fprintf(s.stderr, "streamhub: "+format+"\n", args...)
+}
+
+// getenv returns a variable of the environment, "" if it is not set.
+func (s *session) getenv(name string) string {
+	value := ""
+	for _, pair := range s.env {
+		if v, ok := strings.CutPrefix(pair, name+"="); ok {
+			value = v // as in a process, the last one counts
+		}
+	}
+	return value
+}
+
+// A statusError ends the program with a code that the error itself does not tell. A nil Err is not
+// reported: that has been done.
+type statusError struct {
+	code int
+	err  error
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+func (e *statusError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &statusError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func failedf(format string, args ...any) error {
+	return &statusError{exitFailed, fmt.Errorf(format, args...)}
+}
+
+// end reports err and returns the exit code for it.
+func (s *session) end(err error) int {
+	if err == nil || unread(err) {
+		return 0
+	}
+	if code := interruptedCode(err); code >= 0 {
+		return code
+	}
+	var status *statusError
+	if !errors.As(err, &status) || status.err != nil {
+		s.note("%s", explain(err))
+	}
+	return codeOf(err)
+}
+
+// interruptedCode returns the code for the end by a signal, -1 for any other error.
+func interruptedCode(err error) int {
+	var by interrupt
+	switch {
+	case !errors.As(err, &by):
+		return -1
+	case by.signal == syscall.SIGINT:
+		return exitInterrupted
+	}
+	return 0
+}
+
+func codeOf(err error) int {
+	var status *statusError
+	switch {
+	case errors.As(err, &status):
+		return status.code
+	case errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrTrimmed):
+		return exitHistory
+	case errors.Is(err, streamhub.ErrSequenceMismatch), errors.Is(err, streamhub.ErrFenced),
+		errors.Is(err, streamhub.ErrLeaseNotAcquired), errors.Is(err, streamhub.ErrLeaseLost):
+		return exitConflict
+	case errors.Is(err, streamhub.ErrInvalidName), errors.Is(err, streamhub.ErrInvalidCursor),
+		errors.Is(err, streamhub.ErrInvalidArgument):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// explain writes err with what to do about it.
+func explain(err error) string {
+	var (
+		trimmed     *streamhub.TrimmedError
+		lost        *streamhub.HistoryLostError
+		unavailable *streamhub.UnavailableError
+		sequence    *streamhub.SequenceError
+	)
+	advice := ""
+	switch {
+	case errors.As(err, &trimmed) && trimmed.FirstKept != 0:
+		advice = fmt.Sprintf("entries before sequence %d were removed on purpose; --from %[1]d reads what is kept", trimmed.FirstKept)
+	case errors.As(err, &trimmed):
+		advice = "entries behind this cursor were removed on purpose; without --from everything that is kept is read"
+	case errors.As(err, &lost) && lost.FirstLost != 0:
+		advice = fmt.Sprintf("what was written from sequence %d on has vanished or was replaced: read again from there, and treat what you have of it as void", lost.FirstLost)
+	case errors.As(err, &lost):
+		advice = "entries that this cursor has seen vanished or were replaced; without --from everything that is there is read"
+	case errors.As(err, &sequence):
+		advice = fmt.Sprintf("others have appended: the next record gets sequence %d", sequence.Expected)
+	case errors.As(err, &unavailable):
+		advice = unavailableAdvice[unavailable.Reason]
+	case errors.Is(err, streamhub.ErrInvalidCursor):
+		advice = "--from takes a sequence, or a cursor exactly as it was printed for this segment or space"
+	}
+	if advice == "" {
+		return err.Error()
+	}
+	return err.Error() + "\n  " + advice
+}
+
+var unavailableAdvice = map[streamhub.UnavailableReason]string{
+	streamhub.ReasonDown:     "check that Redis runs where the URL says; streamhub doctor looks closer",
+	streamhub.ReasonLoading:  "Redis is still reading its data: try again in a moment",
+	streamhub.ReasonReadOnly: "this server is a replica: use the URL of the primary, or redis+sentinel://",
+	streamhub.ReasonFull:     "Redis has no room: raise its maxmemory or make room on its disk; streamhub doctor looks closer",
+	streamhub.ReasonReplicas: "Redis wants more replicas than are connected (min-replicas-to-write)",
+	streamhub.ReasonBusy:     "Redis is busy: try again in a moment",
+	streamhub.ReasonDenied:   "Redis refuses this user or password; streamhub doctor tells what the user lacks",
+}
+
+// versionFlag writes the version as soon as it is seen.
+type versionFlag bool
+
+// BeforeReset is called by the parser.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	version := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	fmt.Fprintln(app.Stdout, "streamhub", version)
+	app.Exit(0)
+	return nil
+}

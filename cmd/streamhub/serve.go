@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+const (
+	// startTime bounds the start, most of which is a Redis reading its data.
+	startTime = 5 * time.Minute
+	// drainTime is what requests have to end in, stopTime what a Redis of our own has after that.
+	drainTime = 5 * time.Second
+	stopTime  = 4 * time.Second
+)
+
+type serveCmd struct {
+	Listen      string     `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
+	AdminListen string     `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
+	Redis       string     `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
+	Data        string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server is started on it, and ended with this process."`
+	LogLevel    slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
+
+	InsecureNoAuth bool `help:"Listen on other addresses than the loopback though nobody has to say who they are."`
+}
+
+// Run serves until a signal ends it.
+func (c *serveCmd) Run(s *session) (err error) {
+	if !c.InsecureNoAuth {
+		for _, l := range []struct{ flag, address string }{{"--listen", c.Listen}, {"--admin-listen", c.AdminListen}} {
+			if err := onLoopback(l.flag, l.address); err != nil {
+				return err
+			}
+		}
+	}
+	log := slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	starting, cancel := context.WithTimeout(s.ctx, startTime)
+	defer cancel()
+
+	// The ports first: they tell a second serve from a first before anything else is started.
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return failedf("--listen: %w", err)
+	}
+	defer listener.Close()
+	adminListener, err := net.Listen("tcp", c.AdminListen)
+	if err != nil {
+		return failedf("--admin-listen: %w", err)
+	}
+	defer adminListener.Close()
+
+	metrics, err := newMetrics()
+	if err != nil {
+		return err
+	}
+	defer metrics.close()
+	b, err := c.backend(starting, s, &hub.Options{Logger: log, MeterProvider: metrics.provider})
+	if err != nil {
+		if s.ctx.Err() != nil {
+			return nil // stopped before it began
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+
+	front := newServer(gatewayHandler(&health{client: b.client}), log)
+	admin := newServer(adminHandler(metrics), log)
+	ended := make(chan error, 2)
+	go func() { ended <- front.Serve(listener) }()
+	go func() { ended <- admin.Serve(adminListener) }()
+	if _, err = fmt.Fprintf(s.stdout, "listening http://%s admin http://%s\n", listener.Addr(), adminListener.Addr()); err == nil {
+		c.hint(s, b)
+		select {
+		case <-s.ctx.Done():
+			log.Info("stopping", "cause", context.Cause(s.ctx))
+		case err = <-ended:
+			ended <- err
+		case <-b.died():
+			err = failedf("%w", b.local.Err())
+		}
+	}
+	return errors.Join(err, c.drain(front, admin, ended))
+}
+
+// drain ends both servers and waits for them.
+func (c *serveCmd) drain(front, admin *http.Server, ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var failed error
+	for _, server := range []*http.Server{front, admin} {
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // what did not end in time
+		}
+	}
+	for range 2 {
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// hint tells people what to try next.
+func (c *serveCmd) hint(s *session, b *backend) {
+	if s.getenv(redisVariable) != "" && c.Redis == "" {
+		s.note("%s is set, but serve does not look at it: pass --redis to use that Redis", redisVariable)
+	}
+	if b.url == "" {
+		return // the user has the URL
+	}
+	fmt.Fprintf(s.stderr, `
+Try, in another terminal:
+  export %s='%s'
+  echo hello | streamhub append demo/log
+  streamhub read demo/log --follow
+`, redisVariable, b.url)
+	if b.local == nil {
+		fmt.Fprint(s.stderr, "\nThis Redis is embedded and keeps nothing: everything is gone when serve ends.\n"+
+			"streamhub serve --data DIR keeps it, with a redis-server of its own.\n")
+	}
+}
+
+// A backend is a hub and what it stands on.
+type backend struct {
+	hub    *hub.Hub
+	client redis.UniversalClient
+	local  *localredis.Server // with --data
+	url    string             // of a Redis that belongs to this process
+}
+
+func (c *serveCmd) backend(ctx context.Context, s *session, options *hub.Options) (_ *backend, err error) {
+	b := &backend{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	address := c.Redis
+	if c.Data != "" {
+		if b.local, err = localredis.Start(ctx, c.Data); err != nil {
+			return b, &statusError{exitFailed, fmt.Errorf("--data: %w", err)}
+		}
+		b.url = b.local.URL()
+		address = b.url
+	}
+	if address != "" {
+		if b.client, err = hub.NewClient(address); err != nil {
+			return b, err
+		}
+	}
+	if b.hub, err = hub.Open(ctx, b.client, options); err != nil {
+		b.hub = nil // it has closed itself
+		return b, &statusError{exitFailed, err}
+	}
+	if b.client == nil {
+		b.url = b.hub.RedisURL()
+		b.client, err = hub.NewClient(b.url)
+	}
+	return b, err
+}
+
+// died is closed when a Redis of our own ends by itself.
+func (b *backend) died() <-chan struct{} {
+	if b.local == nil {
+		return nil
+	}
+	return b.local.Done()
+}
+
+func (b *backend) close() error {
+	var err error
+	if b.hub != nil {
+		err = b.hub.Close()
+	}
+	if b.client != nil {
+		err = errors.Join(err, b.client.Close())
+	}
+	if b.local != nil {
+		b.local.Stop(stopTime)
+	}
+	return err
+}
+
+// onLoopback refuses an address that others reach.
+func onLoopback(flag, address string) error {
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return usagef("%s: %w", flag, err)
+	}
+	if tcp.IP.IsLoopback() {
+		return nil
+	}
+	return usagef("%s %s can be reached from other machines, and nobody has to say who they are: listen on 127.0.0.1, or name --insecure-no-auth if something in front of it lets the right people in only", flag, address)
+}

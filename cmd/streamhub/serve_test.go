@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+)
+
+// A served is a running serve.
+type served struct {
+	*program
+	front, admin string // URLs
+}
+
+func serve(t *testing.T, args ...string) *served {
+	t.Helper()
+	p := start(t, nil, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)...)
+	line := p.line()
+	m := regexp.MustCompile(`^listening (http://127\.0\.0\.1:[1-9]\d*) admin (http://127\.0\.0\.1:[1-9]\d*)$`).FindStringSubmatch(line)
+	if m == nil {
+		t.Fatalf("first line %q", line)
+	}
+	return &served{p, m[1], m[2]}
+}
+
+// redis returns the URL that serve told people to use.
+func (s *served) redis() string {
+	s.t.Helper()
+	form := regexp.MustCompile(`export STREAMHUB_REDIS_URL='([^']+)'`)
+	until(s.t, "hint", func() bool { return form.MatchString(s.err.String()) })
+	return form.FindStringSubmatch(s.err.String())[1]
+}
+
+func (s *served) end(signal syscall.Signal) {
+	s.t.Helper()
+	s.signal(signal)
+	if out, code := s.rest(); code != 0 || out != "" {
+		s.t.Errorf("exit %d after %v, %q\n%s", code, signal, out, s.err)
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(within(t), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func TestServeEmbedded(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		s := serve(t)
+		url := s.redis()
+		good(t, strings.NewReader("hello\n"), "append", "demo/log", "--redis", url)
+		if r := good(t, nil, "read", "demo/log", "--redis", url); r.out != "hello\n" {
+			t.Errorf("%+v", r)
+		}
+		for _, test := range []struct {
+			url  string
+			code int
+			body string
+		}{
+			{s.front + "/healthz", 200, "ok\n"},
+			{s.front + "/readyz", 200, "ok\n"},
+			{s.front + "/metrics", 404, ""},
+			{s.front + "/debug/pprof/", 404, ""},
+			{s.admin + "/metrics", 200, "go_goroutines"},
+			{s.admin + "/debug/pprof/", 200, "goroutine"},
+		} {
+			if code, body := get(t, test.url); code != test.code || !strings.Contains(body, test.body) {
+				t.Errorf("%s: %d, want %d\n%s", test.url, code, test.code, body)
+			}
+		}
+		if !strings.Contains(s.err.String(), "keeps nothing") {
+			t.Errorf("no word of it in\n%s", s.err)
+		}
+		s.end(signal)
+	}
+}
+
+func TestServeRedis(t *testing.T) {
+	server := testredis.Start(t, nil)
+	s := serve(t, "--redis", server.URL())
+	server.Kill()
+	if code, body := get(t, s.front+"/readyz"); code != http.StatusServiceUnavailable || body != "redis unavailable: down\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	if code, _ := get(t, s.front+"/healthz"); code != 200 {
+		t.Errorf("the process lives, but %d", code)
+	}
+	server.Restart()
+	until(t, "readiness", func() bool {
+		code, _ := get(t, s.front+"/readyz")
+		return code == 200
+	})
+	s.end(syscall.SIGTERM)
+}
+
+func TestServeTakenPort(t *testing.T) {
+	s := serve(t)
+	r := call(t, nil, "serve", "--listen", strings.TrimPrefix(s.front, "http://"), "--admin-listen", "127.0.0.1:0")
+	if r.code != exitFailed || !strings.Contains(r.err, "--listen") || r.out != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestServeInProcess(t *testing.T) {
+	ctx, cancel := context.WithCancel(within(t))
+	reader, writer := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, nil, writer, io.Discard, nil)
+	}()
+	line := make([]byte, 200)
+	n, err := reader.Read(line)
+	if err != nil || !strings.HasPrefix(string(line[:n]), "listening http://127.0.0.1:") {
+		t.Errorf("%q, %v", line[:n], err)
+	}
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+// redisPid is the process behind a URL.
+func redisPid(t *testing.T, url string) int {
+	t.Helper()
+	client, err := hub.NewClient(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	info, err := client.Info(within(t), "server").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(regexp.MustCompile(`process_id:(\d+)`).FindStringSubmatch(info)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func TestServeData(t *testing.T) {
+	testredis.Shared(t) // skips without redis-server
+	for name, dir := range map[string]string{
+		"short":           filepath.Join(t.TempDir(), "data"),
+		"long and spaced": filepath.Join(t.TempDir(), strings.Repeat("a \"long\" name ", 8)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, "--data", dir)
+			url := s.redis()
+			good(t, strings.NewReader("1\n2\n"), "append", "a/b", "--redis", url)
+			cursor := cursorOf(t, good(t, nil, "read", "a/b", "--limit", "1", "--redis", url))
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("%v, %v", info.Mode(), err)
+			}
+
+			r := call(t, nil, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data", dir)
+			if r.code != exitFailed || !strings.Contains(r.err, "in use") || r.out != "" {
+				t.Errorf("a second serve: %+v", r)
+			}
+			s.end(syscall.SIGTERM)
+
+			s = serve(t, "--data", dir)
+			if r := good(t, nil, "read", "a/b", "--from", cursor, "--redis", s.redis()); r.out != "2\n" {
+				t.Errorf("after a restart: %+v", r)
+			}
+			pid := redisPid(t, s.redis())
+			s.signal(syscall.SIGKILL)
+			s.rest()
+			until(t, "end of redis-server", func() bool { return syscall.Kill(pid, 0) != nil })
+
+			s = serve(t, "--data", dir)
+			if r := good(t, nil, "read", "a/b", "--redis", s.redis()); r.out != "1\n2\n" {
+				t.Errorf("after a crash: %+v", r)
+			}
+			s.end(syscall.SIGINT)
+		})
+	}
+}
+
+// TestServeDataAtOnce starts again in the moment in which the redis-server of a killed serve ends.
+func TestServeDataAtOnce(t *testing.T) {
+	testredis.Shared(t)
+	dir := t.TempDir()
+	for range 3 {
+		s := serve(t, "--data", dir)
+		good(t, strings.NewReader("x\n"), "append", "a/b", "--redis", s.redis())
+		s.signal(syscall.SIGKILL)
+		s.wait()
+	}
+	s := serve(t, "--data", dir)
+	if r := good(t, nil, "read", "a/b", "--redis", s.redis()); r.out != "x\nx\nx\n" {
+		t.Errorf("%+v", r)
+	}
+	s.end(syscall.SIGTERM)
+}
+
+func TestServeDataDies(t *testing.T) {
+	testredis.Shared(t)
+	s := serve(t, "--data", t.TempDir())
+	if err := syscall.Kill(redisPid(t, s.redis()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, code := s.rest(); code != exitFailed || !strings.Contains(s.err.String(), "redis-server on") {
+		t.Errorf("exit %d\n%s", code, s.err)
+	}
+}
+
+func TestServeDataWithoutRedis(t *testing.T) {
+	p := start(t, []string{"PATH=" + t.TempDir()}, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data", t.TempDir())
+	if out, code := p.rest(); code != exitFailed || out != "" || !strings.Contains(p.err.String(), "apt-get install redis-server") {
+		t.Errorf("exit %d, %q\n%s", code, out, p.err)
+	}
+}

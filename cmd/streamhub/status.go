@@ -1,0 +1,31 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+type statusCmd struct {
+	target
+	Segment segmentName `arg:"" name:"space/segment" help:"Segment to describe."`
+}
+
+// Run writes the status as one line of JSON.
+func (c *statusCmd) Run(s *session) error {
+	store, done, err := c.open(s, hub.Options{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	status, err := store.Status(s.ctx, c.Segment.space, c.Segment.segment)
+	switch {
+	case errors.Is(err, streamhub.ErrNotFound), err == nil && status.Empty():
+		return emptySegment(c.Segment)
+	case err != nil:
+		return interrupted(s.ctx, err)
+	}
+	return json.NewEncoder(s.stdout).Encode(status)
+}

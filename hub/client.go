@@ -1,0 +1,117 @@
+package hub
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// The settings that a hub wants of its client. A refused dial does not make the driver look for a
+// new primary of a cluster, so it looks every half second; a dial that fails is not tried again
+// here but by the hub, which knows what may be repeated.
+const (
+	dialTimeout   = 500 * time.Millisecond
+	dialAttempts  = 1
+	ioTimeout     = time.Second
+	clusterReload = 500 * time.Millisecond
+	poolSize      = 32
+)
+
+// NewClient makes a client with fitting settings from a URL:
+//
+//	redis://[user:password@]host:port[/db]         one server; rediss:// with TLS
+//	unix://[user:password@]/path/to/socket[?db=n]
+//	redis+cluster://[user:password@]host:port,host:port[?tls=true]
+//	redis+sentinel://[user:password@]host:port,host:port/master[?db=n&tls=true]
+//
+// The query may carry the settings of the driver that redis.ParseURL knows; they win. A client made
+// elsewhere serves as well if it heeds the deadline of a context (ContextTimeoutEnabled).
+func NewClient(address string) (redis.UniversalClient, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the Redis URL cannot be parsed", streamhub.ErrInvalidArgument) // it may hold a password
+	}
+	fail := func(err error) (redis.UniversalClient, error) {
+		return nil, fmt.Errorf("%w: the Redis URL: %w", streamhub.ErrInvalidArgument, err)
+	}
+	hosts := strings.Split(u.Host, ",")
+	switch u.Scheme {
+	case "redis+cluster":
+		o, err := redis.ParseClusterURL(multiURL(u, hosts, ""))
+		if err != nil {
+			return fail(err)
+		}
+		defaults(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries, &o.PoolSize)
+		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+		o.ClusterStateReloadInterval = clusterReload
+		o.MaintNotificationsConfig = noNotifications()
+		return redis.NewClusterClient(o), nil
+	case "redis+sentinel":
+		master := strings.Trim(u.Path, "/")
+		if master == "" {
+			return fail(fmt.Errorf("no master name"))
+		}
+		o, err := redis.ParseFailoverURL(multiURL(u, hosts, master))
+		if err != nil {
+			return fail(err)
+		}
+		defaults(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries, &o.PoolSize)
+		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+		return redis.NewFailoverClient(o), nil
+	}
+	o, err := redis.ParseURL(address)
+	if err != nil {
+		return fail(err)
+	}
+	defaults(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries, &o.PoolSize)
+	o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+	o.MaintNotificationsConfig = noNotifications()
+	return redis.NewClient(o), nil
+}
+
+// multiURL writes the form in which the driver takes several addresses.
+func multiURL(u *url.URL, hosts []string, master string) string {
+	v := *u
+	q := v.Query()
+	v.Scheme = "redis"
+	if q.Get("tls") == "true" {
+		v.Scheme = "rediss"
+	}
+	q.Del("tls")
+	v.Host, v.Path = hosts[0], ""
+	for _, h := range hosts[1:] {
+		q.Add("addr", h)
+	}
+	if master != "" {
+		q.Set("master_name", master)
+	}
+	v.RawQuery = q.Encode()
+	return v.String()
+}
+
+func defaults(dial, read, write *time.Duration, dials, pool *int) {
+	set := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	set(dial, dialTimeout)
+	set(read, ioTimeout)
+	set(write, ioTimeout)
+	if *dials == 0 {
+		*dials = dialAttempts
+	}
+	if *pool == 0 {
+		*pool = poolSize
+	}
+}
+
+func noNotifications() *maintnotifications.Config {
+	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+}

@@ -1,0 +1,88 @@
+package hub
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const scope = "github.com/seed-147127fe/streamhub/hub"
+
+// An observer counts calls and traces them. Names of spaces and segments go into spans only: as
+// attributes of a metric they would be without number.
+type observer struct {
+	tracer    trace.Tracer
+	duration  metric.Float64Histogram
+	failures  metric.Int64Counter
+	appended  metric.Int64Counter
+	delivered metric.Int64Counter
+	followers metric.Int64UpDownCounter
+}
+
+func newObserver(opt *Options) (*observer, error) {
+	tracers, meters := opt.TracerProvider, opt.MeterProvider
+	if tracers == nil {
+		tracers = otel.GetTracerProvider()
+	}
+	if meters == nil {
+		meters = otel.GetMeterProvider()
+	}
+	o := &observer{tracer: tracers.Tracer(scope)}
+	m := meters.Meter(scope)
+	var err error
+	keep := func(e error) {
+		if err == nil {
+			err = e
+		}
+	}
+	var e error
+	o.duration, e = m.Float64Histogram("streamhub.call.duration", metric.WithUnit("s"), metric.WithDescription("Time of a call to the hub"))
+	keep(e)
+	o.failures, e = m.Int64Counter("streamhub.call.errors", metric.WithDescription("Calls that failed, by code"))
+	keep(e)
+	o.appended, e = m.Int64Counter("streamhub.records.appended", metric.WithDescription("Records stored"))
+	keep(e)
+	o.delivered, e = m.Int64Counter("streamhub.entries.delivered", metric.WithDescription("Entries handed to readers and followers"))
+	keep(e)
+	o.followers, e = m.Int64UpDownCounter("streamhub.followers", metric.WithDescription("Followers and subscriptions that are open"))
+	keep(e)
+	return o, err
+}
+
+// A call is one call being observed.
+type call struct {
+	o     *observer
+	ctx   context.Context
+	span  trace.Span
+	op    string
+	start time.Time
+}
+
+func (o *observer) begin(ctx context.Context, op string, s *Store, space, segment string) (context.Context, call) {
+	ctx, span := o.tracer.Start(ctx, "streamhub "+op, trace.WithSpanKind(trace.SpanKindClient))
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("streamhub.store", s.ID().String()),
+			attribute.String("streamhub.space", space), attribute.String("streamhub.segment", segment))
+	}
+	return ctx, call{o, ctx, span, op, time.Now()}
+}
+
+// end is called once, with what the call returned.
+func (c call) end(err error) {
+	op := metric.WithAttributeSet(attribute.NewSet(attribute.String("op", c.op)))
+	c.o.duration.Record(c.ctx, time.Since(c.start).Seconds(), op)
+	if err != nil {
+		code := string(streamhub.CodeOf(err))
+		c.o.failures.Add(c.ctx, 1, metric.WithAttributes(attribute.String("op", c.op), attribute.String("code", code)))
+		c.span.SetStatus(codes.Error, code)
+		c.span.RecordError(err)
+	}
+	c.span.End()
+}

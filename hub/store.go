@@ -1,0 +1,259 @@
+package hub
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/lease"
+	"github.com/seed-147127fe/streamhub/store"
+	"github.com/seed-147127fe/streamhub/subscribe"
+)
+
+// A Store is one tenant: nothing crosses it.
+type Store struct {
+	hub *Hub
+	log *store.Store
+}
+
+// ID returns the id of the store.
+func (s *Store) ID() uuid.UUID { return s.log.ID() }
+
+// Append adds records, all or none, to the end of a segment, which is created if need be.
+// Concurrent appends travel together; each keeps its own answer. See [store.Store.Append] for what
+// an ended context and a lost reply mean.
+func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	ctx, call := s.hub.observer.begin(ctx, "append", s, space, segment)
+	r, err := s.log.Append(ctx, space, segment, records, options)
+	if err == nil {
+		s.hub.observer.appended.Add(ctx, int64(len(records)))
+	}
+	call.end(err)
+	return r, err
+}
+
+// AppendAll makes several appends at once. Each succeeds or fails by itself; results and errors are
+// in the order of appends.
+func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
+	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
+	results, errs := s.log.AppendAll(ctx, appends)
+	stored := 0
+	var failed error
+	for i, err := range errs {
+		if err == nil {
+			stored += len(appends[i].Records)
+		} else if failed == nil {
+			failed = err
+		}
+	}
+	s.hub.observer.appended.Add(ctx, int64(stored))
+	call.end(failed)
+	return results, errs
+}
+
+// Create makes a segment with options. If it exists with the same ones, created is false; with
+// others the error is [streamhub.ErrConflict].
+func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "create", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.Create(ctx, space, segment, options)
+}
+
+// CloseSegment ends a segment with a verdict. One that is closed already is a
+// [streamhub.ClosedError].
+func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (r streamhub.AppendResult, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "close", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.CloseSegment(ctx, space, segment, verdict, options)
+}
+
+// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
+// stay until the last fork goes.
+func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err error) {
+	ctx, call := s.hub.observer.begin(ctx, "delete", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.Delete(ctx, space, segment, reason)
+}
+
+// Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and
+// returns the first sequence that is kept.
+func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "trim", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.Trim(ctx, space, segment, upTo)
+}
+
+// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
+// milliseconds; 0 if it has none.
+func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int64, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "touch", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.Touch(ctx, space, segment)
+}
+
+// Status describes a segment; one that does not exist is [streamhub.ErrNotFound].
+func (s *Store) Status(ctx context.Context, space, segment string) (status streamhub.Status, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "status", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.Status(ctx, space, segment)
+}
+
+// Peek returns the last entry of a segment; ok is false if it keeps none.
+func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "peek", s, space, segment)
+	defer func() { call.end(err) }()
+	return s.log.Peek(ctx, space, segment)
+}
+
+// namesPage is how many names one read brings.
+const namesPage = 1000
+
+// Spaces lists the spaces of the store in byte order.
+func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] {
+	return names(func(after string) ([]string, error) { return s.log.Spaces(ctx, after, namesPage) })
+}
+
+// Segments lists the segments of a space in byte order. A space that does not exist has none.
+func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
+	return names(func(after string) ([]string, error) { return s.log.Segments(ctx, space, after, namesPage) })
+}
+
+func names(page func(after string) ([]string, error)) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for after := ""; ; {
+			found, err := page(after)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, name := range found {
+				if !yield(name, nil) {
+					return
+				}
+			}
+			if len(found) < namesPage {
+				return
+			}
+			after = found[len(found)-1]
+		}
+	}
+}
+
+// ConsumeSegment reads what a segment holds now, in order.
+func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.entries(ctx, "consume", space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
+		return s.log.ConsumeSegment(ctx, space, segment, options)
+	})
+}
+
+// ConsumeSpace reads what a space holds now, over all of its segments, in the order in which Redis
+// took it.
+func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.entries(ctx, "consume", space, "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
+		return s.log.ConsumeSpace(ctx, space, options)
+	})
+}
+
+// Consume reads several spaces at once, each from behind its cursor, by timestamp.
+func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.entries(ctx, "consume", "", "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
+		return s.log.Consume(ctx, cursors, options)
+	})
+}
+
+// Follow reads a segment and goes on with what is appended, until ctx ends, the segment does or the
+// loop is left. A segment that does not exist yet is waited for. Behind the last entry of a closed
+// segment the error is a [streamhub.ClosedError] with the verdict.
+func (s *Store) Follow(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.follow(ctx, space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
+		return s.hub.watcher.Follow(ctx, s.log, space, segment, options)
+	})
+}
+
+// FollowSpace follows all segments of a space, in the order in which Redis takes their entries.
+func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.follow(ctx, space, "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
+		return s.hub.watcher.FollowSpace(ctx, s.log, space, options)
+	})
+}
+
+// SubscribeToSegment gives the status of a segment, first as it is, if it exists, and then after
+// changes. A slow reader gets the newest one.
+func (s *Store) SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
+	return s.hub.watcher.SubscribeSegment(ctx, s.log, space, segment)
+}
+
+// SubscribeToSpace gives the status of every segment of a space in byte order, and then of each
+// that changes.
+func (s *Store) SubscribeToSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
+	return s.hub.watcher.SubscribeSpace(ctx, s.log, space)
+}
+
+// JoinWorkers shows a worker to every instance until it leaves, ctx ends or it is not renewed for
+// ttl.
+func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (*subscribe.Membership, error) {
+	return s.hub.watcher.Join(ctx, s.ID(), worker, ttl)
+}
+
+// Workers gives the workers of the store, sorted by id, and again whenever that changes.
+func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error] {
+	return s.hub.watcher.Workers(ctx, s.ID())
+}
+
+// AcquireLease gets the exclusive right on key for ttl, or a [lease.HeldError]. The holder renews
+// and releases it; its token is the generation to pass to appends.
+func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration) (*lease.Lease, error) {
+	return s.hub.leases.Acquire(ctx, s.ID(), key, ttl)
+}
+
+// WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
+// releases it. The context of fn ends before the lease does, with [streamhub.ErrLeaseLost] as
+// cause.
+func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, l *lease.Lease) error) error {
+	leases := s.hub.leases
+	if wait > 0 {
+		leases = lease.New(s.hub.conn, &lease.Options{Wait: wait})
+	}
+	return leases.WithLease(ctx, s.ID(), key, ttl, fn)
+}
+
+// entries observes a read: one span and one count for all of it.
+func (s *Store) entries(ctx context.Context, op, space, segment string, read func(ctx context.Context) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		ctx, call := s.hub.observer.begin(ctx, op, s, space, segment)
+		var failed error
+		n := int64(0)
+		defer func() {
+			s.hub.observer.delivered.Add(ctx, n)
+			call.end(failed)
+		}()
+		for e, err := range read(ctx) {
+			if failed = err; err == nil {
+				n++
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// follow counts a follower. It has no span: it may live for days.
+func (s *Store) follow(ctx context.Context, space, segment string, read func(ctx context.Context) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		o := s.hub.observer
+		o.followers.Add(ctx, 1)
+		defer o.followers.Add(ctx, -1)
+		for e, err := range read(ctx) {
+			if err == nil {
+				o.delivered.Add(ctx, 1)
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package streamhub_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/seed-147127fe/streamhub"
+
+// row says what one package may import of this module, and what it must not link, not even through others. Names of
+// this module are relative to it, "." is the vocabulary, which everybody may import, and "/..." stands for a tree.
+type row struct {
+	pkg     string
+	imports []string
+	avoids  []string
+	why     string
+}
+
+// The heavy ones, each with all that lies below it.
+const (
+	redis     = "github.com/redis/go-redis/..."
+	miniredis = "github.com/alicebob/miniredis/..."
+	pebble    = "github.com/cockroachdb/pebble/..."
+	azure     = "github.com/Azure/azure-sdk-for-go/..."
+)
+
+// importTable is who may import whom. Of two rows that fit a package the first one counts; a package without a row
+// fails the test, so that it is given one.
+var importTable = []row{
+	{pkg: ".", why: "everybody names an Entry, so the vocabulary must not bring anything along"},
+
+	{pkg: "store/storetest", imports: []string{"store", "internal/redisx", "internal/testredis"}, why: "it is the contract of store"},
+	{pkg: "lease/leasetest", imports: []string{"lease", "internal/redisx", "internal/testredis"}, why: "it is the contract of lease"},
+	{pkg: "archive/archivetest", imports: []string{"archive"}, why: "it is the contract of archive"},
+
+	{pkg: "store/...", imports: []string{"store/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
+	{pkg: "lease/...", imports: []string{"lease/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
+	{pkg: "subscribe/...", imports: []string{"subscribe/...", "store", "internal/redisx"}, why: "a follower reads the log and knows its notices; an interface between the two would have one implementation"},
+	{pkg: "archive/pebble", imports: []string{"archive"}, avoids: []string{redis, azure}, why: "a backend knows only the contract it fulfils"},
+	{pkg: "archive/azure", imports: []string{"archive"}, avoids: []string{redis, pebble}, why: "a backend knows only the contract it fulfils"},
+	{pkg: "archive/...", imports: []string{"archive/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
+	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
+
+	{pkg: "live/...", imports: []string{"live/...", "store", "lease", "subscribe", "internal/redisx"}, why: "a live stream is a segment with a lease and followers"},
+	{pkg: "hub", imports: []string{"live", "store", "lease", "subscribe", "archive", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
+
+	{pkg: "internal/dispatch", imports: []string{"hub", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
+	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
+	{pkg: "durable", imports: []string{"hub", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
+
+	{
+		pkg: "client", imports: []string{"session", "internal/wire"},
+		avoids: []string{redis, miniredis, "hub", "store/..."},
+		why:    "a program that only speaks to a gateway does not link the server",
+	},
+	{
+		pkg: "eventsource", imports: []string{"client"},
+		avoids: []string{redis, miniredis, "hub", "store/..."},
+		why:    "it works over the client alone",
+	},
+
+	{pkg: "internal/testredis", why: "it starts servers for tests of any package"},
+	{pkg: "internal/faultproxy", avoids: []string{redis}, why: "it knows no protocol"},
+	{pkg: "internal/redisx", imports: []string{"internal/redisx/..."}, why: "the parts share it, so it knows none of them"},
+	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
+	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
+
+	{pkg: "cmd/...", imports: []string{"..."}, why: "the program wires everything"},
+	{pkg: "integration/...", imports: []string{"..."}, why: "it tests everything together"},
+	{pkg: "examples/...", imports: []string{"..."}, why: "they show everything"},
+}
+
+// onlyFrom lists what nobody may import but the packages named.
+var onlyFrom = []struct {
+	path string
+	from []string
+	why  string
+}{
+	{module + "/archive/pebble", []string{"cmd/...", "integration/...", "examples/..."}, "who uses the library links Pebble only on request"},
+	{module + "/archive/azure", []string{"cmd/...", "integration/...", "examples/..."}, "who uses the library links the Azure SDK only on request"},
+	{pebble, []string{"archive/pebble"}, "it is a backend's own"},
+	{azure, []string{"archive/azure", "cmd/..."}, "it is a backend's own; the program holds the credentials"},
+	{module + "/internal/testredis", []string{"store/storetest", "lease/leasetest", "integration/..."}, "it is for tests"},
+	{module + "/internal/faultproxy", []string{"integration/..."}, "it is for tests"},
+	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "internal/testredis", "integration/..."}, "package testing adds its flags to every program that links it"},
+	{"go.uber.org/goleak", []string{"internal/testredis", "integration/..."}, "it is for tests"},
+	{"github.com/stretchr/testify/...", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "integration/..."}, "it is for tests"},
+}
+
+// listed is what go list says about a package without its tests.
+type listed struct {
+	ImportPath string
+	Imports    []string // direct
+	Deps       []string // with those of all imports
+}
+
+func TestImportTable(t *testing.T) {
+	touch(t)
+	// With -e a package that does not build is listed too; that is for other tests to notice.
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pkgs []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if !slices.ContainsFunc(pkgs, func(p listed) bool { return p.ImportPath == module }) {
+		t.Fatalf("go list ./... does not name %s", module)
+	}
+	for _, violation := range violations(pkgs) {
+		t.Error(violation)
+	}
+}
+
+// touch opens every folder, because the test cache knows of what a test opens itself but not of what go list reads.
+func touch(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules" || d.Name() == "bin"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func violations(pkgs []listed) []string {
+	var found []string
+	report := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	for _, p := range pkgs {
+		name := relative(p.ImportPath)
+		i := slices.IndexFunc(importTable, func(r row) bool { return matches(r.pkg, name) })
+		if i < 0 {
+			report("%s has no row in importTable: say what it may import, and why", name)
+			continue
+		}
+		r := importTable[i]
+		for _, path := range p.Imports {
+			imported := relative(path)
+			if ours(path) && imported != "." && !matchesAny(r.imports, imported) {
+				report("%s must not import %s: %s", name, imported, r.why)
+			}
+			if name == "." && !standard(path) && path != "github.com/google/uuid" {
+				report("package streamhub must not import %s: %s", path, r.why)
+			}
+			for _, o := range onlyFrom {
+				if matches(o.path, path) && !matches(o.path, p.ImportPath) && !matchesAny(o.from, name) {
+					report("%s must not import %s: %s", name, path, o.why)
+				}
+			}
+		}
+		for _, avoided := range r.avoids {
+			linked := func(path string) bool { return matches(avoided, relative(path)) }
+			if i := slices.IndexFunc(p.Deps, linked); i >= 0 {
+				report("%s must not link %s: %s", name, p.Deps[i], r.why)
+			}
+		}
+	}
+	return found
+}
+
+// relative turns the path of a package of this module into its name here, and leaves others.
+func relative(path string) string {
+	if path == module {
+		return "."
+	}
+	return strings.TrimPrefix(path, module+"/")
+}
+
+func ours(path string) bool { return path == module || strings.HasPrefix(path, module+"/") }
+
+// standard says whether the path is of the standard library, whose paths begin with a word without a dot.
+func standard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
+
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
+}
+
+func matches(pattern, name string) bool {
+	if pattern == "..." {
+		return true
+	}
+	tree, isTree := strings.CutSuffix(pattern, "/...")
+	return name == tree || isTree && strings.HasPrefix(name, tree+"/")
+}
+
+// TestImportTableNotices gives the table packages that break it, one rule each.
+func TestImportTableNotices(t *testing.T) {
+	for _, tc := range []struct {
+		pkg           string
+		imports, deps []string
+		want          string // part of the one violation, or none
+	}{
+		{pkg: ".", imports: []string{"fmt", "encoding/json", "github.com/google/uuid"}},
+		{pkg: ".", imports: []string{"github.com/redis/go-redis/v9"}, want: "package streamhub must not import"},
+		{pkg: ".", imports: []string{module + "/store"}, want: "must not import store"},
+		{pkg: "store", imports: []string{module, module + "/internal/redisx", "github.com/redis/go-redis/v9"}},
+		{pkg: "store", imports: []string{module + "/lease"}, want: "must not import lease"},
+		{pkg: "storefront", want: "no row"},
+		{pkg: "lease", imports: []string{module + "/store"}, want: "must not import store"},
+		{pkg: "live", imports: []string{module + "/store", module + "/lease", module + "/subscribe"}},
+		{pkg: "live", imports: []string{module + "/hub"}, want: "must not import hub"},
+		{pkg: "hub", imports: []string{module + "/internal/dispatch"}, want: "must not import internal/dispatch"},
+		{pkg: "hub", imports: []string{module + "/archive/pebble"}, want: "must not import"},
+		{pkg: "cmd/streamhub", imports: []string{module + "/archive/pebble", module + "/archive/azure", module + "/hub"}},
+		{pkg: "cmd/streamhub", imports: []string{"github.com/cockroachdb/pebble/v2"}, want: "a backend's own"},
+		{pkg: "archive/pebble", imports: []string{module + "/archive", "github.com/cockroachdb/pebble/v2/vfs"}},
+		{pkg: "archive/azure", imports: []string{module + "/archive/pebble"}, want: "must not import"},
+		{pkg: "wsgateway", imports: []string{module + "/store"}, want: "must not import store"},
+		{pkg: "client", imports: []string{module, module + "/session", module + "/internal/wire"}, deps: []string{"net"}},
+		{pkg: "client", deps: []string{"github.com/redis/go-redis/v9/internal/pool"}, want: "must not link github.com/redis"},
+		{pkg: "client", deps: []string{module + "/hub"}, want: "must not link"},
+		{pkg: "eventsource", deps: []string{module + "/store/lua"}, want: "must not link"},
+		{pkg: "hub", imports: []string{"testing"}, want: "must not import testing"},
+		{pkg: "store/storetest", imports: []string{"testing", module + "/store"}},
+		{pkg: "lease", imports: []string{module + "/internal/testredis"}, want: "must not import"},
+	} {
+		path := module + "/" + tc.pkg
+		if tc.pkg == "." {
+			path = module
+		}
+		got := strings.Join(violations([]listed{{ImportPath: path, Imports: tc.imports, Deps: tc.deps}}), "\n")
+		if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+			t.Errorf("%s importing %v, linking %v: %q, want %q", tc.pkg, tc.imports, tc.deps, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+//go:build faults
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+)
+
+// A pair is a master and a replica, with a proxy between them, and clients that follow the master
+// as they would follow one address that moves.
+type pair struct {
+	t               *testing.T
+	master, replica *testredis.Server
+	link            *faultproxy.Proxy
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func startPair(t *testing.T, seed uint64) *pair {
+	p := &pair{t: t, master: testredis.Start(t, nil), replica: testredis.Start(t, nil), conns: map[net.Conn]struct{}{}}
+	p.attach(seed)
+	return p
+}
+
+// attach makes the replica one of the master, over a new proxy, and waits until it is in step.
+func (p *pair) attach(seed uint64) {
+	p.t.Helper()
+	link, err := faultproxy.New(p.master.Addr(), seed, faultproxy.Faults{})
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { _ = link.Close() })
+	p.link = link
+	host, port, _ := net.SplitHostPort(link.Addr())
+	require.NoError(p.t, p.replica.Client().SlaveOf(p.t.Context(), host, port).Err())
+	eventually(p.t, 20*time.Second, func(ctx context.Context) error {
+		info, err := p.master.Client().Info(ctx, "replication").Result()
+		if err == nil && !strings.Contains(info, "state=online") {
+			err = fmt.Errorf("no replica yet:\n%s", info)
+		}
+		return err
+	})
+}
+
+// lag swallows what the master sends to its replica. The master does not notice for a long time.
+func (p *pair) lag() { p.link.Set(faultproxy.Faults{ToClient: faultproxy.Flow{Blackhole: true}}) }
+
+// promote makes the replica the master, after the old one was killed. The old one comes back empty
+// as its replica.
+func (p *pair) promote(seed uint64) {
+	p.t.Helper()
+	p.master.Kill()
+	require.NoError(p.t, p.replica.Client().SlaveOf(p.t.Context(), "no", "one").Err())
+	p.mu.Lock()
+	p.master, p.replica = p.replica, p.master
+	for c := range p.conns {
+		_ = c.Close()
+	}
+	p.mu.Unlock()
+	p.replica.RestartEmpty()
+	p.attach(seed)
+}
+
+func (p *pair) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	p.mu.Lock()
+	address := p.master.Addr()
+	p.mu.Unlock()
+	dialer := net.Dialer{Timeout: 500 * time.Millisecond}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err == nil {
+		p.mu.Lock()
+		p.conns[conn] = struct{}{}
+		p.mu.Unlock()
+	}
+	return conn, err
+}
+
+// DialHook, ProcessHook and ProcessPipelineHook make it a hook of go-redis.
+func (p *pair) DialHook(redis.DialHook) redis.DialHook               { return p.dial }
+func (p *pair) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *pair) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (p *pair) client(t *testing.T, hooks ...redis.Hook) redis.UniversalClient {
+	t.Helper()
+	c := client(t, p.master.URL())
+	c.AddHook(p)
+	for _, h := range hooks {
+		c.AddHook(h)
+	}
+	return c
+}

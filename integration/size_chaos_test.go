@@ -1,0 +1,6 @@
+//go:build faults && chaos
+
+package integration
+
+// long says that the long runs were asked for.
+const long = true

@@ -1,0 +1,246 @@
+package store
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// A laneKey separates what may not travel together.
+type laneKey struct {
+	node       string // the space on a cluster, else empty
+	durability streamhub.Durability
+}
+
+// A lane carries batches of frames to one place.
+type lane struct {
+	key     laneKey
+	ready   []*tail
+	again   []*flight // to be sent once more
+	flights int
+}
+
+func (a *appender) laneKey(at place, d streamhub.Durability) laneKey {
+	key := laneKey{durability: d}
+	if a.log.conn.Cluster != nil {
+		key.node = at.prefix
+	}
+	return key
+}
+
+func (a *appender) lane(at place, d streamhub.Durability) *lane {
+	key := a.laneKey(at, d)
+	l := a.lanes[key]
+	if l == nil {
+		l = &lane{key: key}
+		a.lanes[key] = l
+	}
+	return l
+}
+
+// list makes the segment ready to send, and returns the lane to wake for it, or nil.
+func (a *appender) list(g *tail) *lane {
+	if g.busy || g.listed || len(g.queue) == 0 {
+		return nil
+	}
+	g.listed = true
+	l := a.lane(g.place, g.queue[0].durability)
+	l.ready = append(l.ready, g)
+	return l
+}
+
+// enqueue sends the flight with the next batch of its lane.
+func (a *appender) enqueue(f *flight) {
+	f.address(a)
+	l := a.lane(f.place, f.requests[0].durability)
+	l.again = append(l.again, f)
+	a.wake(l)
+}
+
+// wake starts another batch of the lane if there is work for one.
+func (a *appender) wake(l *lane) {
+	if l == nil || l.flights >= laneFlights || len(l.ready)+len(l.again) == 0 {
+		return
+	}
+	l.flights++
+	if !a.log.start(func() { a.run(l) }) {
+		l.flights--
+		a.drop(l)
+	}
+}
+
+// run sends batches of the lane until there is nothing to send.
+func (a *appender) run(l *lane) {
+	for {
+		a.mu.Lock()
+		batch := a.take(l)
+		if len(batch) == 0 {
+			l.flights--
+			if l.flights == 0 && a.lanes[l.key] == l {
+				delete(a.lanes, l.key)
+			}
+			a.mu.Unlock()
+			return
+		}
+		a.mu.Unlock()
+		a.send(l, batch)
+	}
+}
+
+// take makes the frames of the next batch.
+func (a *appender) take(l *lane) []*flight {
+	if a.log.ctx.Err() != nil {
+		a.drop(l)
+		return nil
+	}
+	batch := l.again
+	l.again = nil
+	for len(l.ready) > 0 && len(batch) < batchFrames {
+		g := l.ready[0]
+		l.ready = l.ready[1:]
+		g.listed = false
+		if g.busy || len(g.queue) == 0 {
+			continue
+		}
+		if g.queue[0].durability != l.key.durability {
+			a.wake(a.list(g)) // the request that it was listed for has been withdrawn
+			continue
+		}
+		batch = append(batch, a.fill(g))
+	}
+	return batch
+}
+
+// drop answers what the lane still holds when the log closes.
+func (a *appender) drop(l *lane) {
+	tails := l.ready
+	for _, f := range l.again {
+		for _, r := range f.requests {
+			err := error(streamhub.ErrShutdown)
+			if f.unknown {
+				err = &streamhub.UnknownOutcomeError{TRX: r.id, Err: f.cause}
+			}
+			a.finish(f.tail, r, streamhub.AppendResult{}, err)
+		}
+		f.busy = false
+		tails = append(tails, f.tail)
+	}
+	for _, g := range tails {
+		g.listed = false
+		for _, r := range g.queue {
+			a.finish(g, r, streamhub.AppendResult{}, streamhub.ErrShutdown)
+		}
+		g.queue = nil
+	}
+	l.ready, l.again = nil, nil
+}
+
+// send carries a batch to Redis and deals with the answers.
+func (a *appender) send(l *lane, batch []*flight) {
+	type trip struct {
+		call    redisx.Call
+		flights []*flight
+	}
+	var trips []trip
+	bySpace := map[string][]*flight{}
+	var order []string
+	for _, f := range batch {
+		if bySpace[f.prefix] == nil {
+			order = append(order, f.prefix)
+		}
+		bySpace[f.prefix] = append(bySpace[f.prefix], f)
+	}
+	ctx := a.log.ctx
+	var client redis.UniversalClient = a.log.conn
+	if l.key.durability != (streamhub.Durability{}) {
+		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
+		if err != nil {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.failed(batch, redisx.ReadOutcome(err))
+			return
+		}
+		client = node
+	}
+	a.register(ctx, batch)
+	pipe := client.Pipeline()
+	for _, prefix := range order {
+		flights := bySpace[prefix]
+		for len(flights) > 0 {
+			n, size := 0, 0
+			for n < len(flights) && n < callFrames && (n == 0 || size < callBytes && flights[n].opt.Parent == nil && flights[0].opt.Parent == nil) {
+				size += len(flights[n].frame)
+				n++
+			}
+			t := trip{a.call(ctx, flights[:n]), flights[:n]}
+			_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
+			trips = append(trips, t)
+			flights = flights[n:]
+		}
+	}
+	confirm := addWait(ctx, pipe, l.key.durability)
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	unconfirmed := confirm()
+
+	// The lock is held over the whole batch: callers that append again at once meet in the next.
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, t := range trips {
+		answers, err := t.call.StringSlice()
+		switch {
+		case redisx.IsNoScript(err):
+			a.load(t.flights)
+		case err != nil:
+			a.failed(t.flights, redisx.Outcome(err))
+		case len(answers) != len(t.flights):
+			a.failed(t.flights, errAnswers)
+		default:
+			for i, f := range t.flights {
+				a.answered(f, answers[i], unconfirmed)
+			}
+		}
+	}
+}
+
+// load puts the script where the server did not have it and sends the flights again.
+func (a *appender) load(flights []*flight) {
+	started := a.log.start(func() {
+		err := a.log.conn.Load(a.log.ctx, a.log.append, flights[0].timeline())
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if err != nil {
+			a.failed(flights, redisx.ReadOutcome(err))
+			return
+		}
+		for _, f := range flights {
+			a.enqueue(f)
+		}
+	})
+	if !started {
+		a.failed(flights, streamhub.ErrShutdown)
+	}
+}
+
+// call makes the command that carries flights, all of one space.
+func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
+	keys := 1 + 2*len(flights)
+	parent := flights[0].opt.Parent
+	if parent != nil {
+		keys += 2
+	}
+	args := make([]any, 0, keys+2*len(flights))
+	args = append(args, flights[0].timeline())
+	for _, f := range flights {
+		args = append(args, f.metaArg, f.logArg())
+	}
+	if parent != nil {
+		args = append(args, parent.metaKey, parent.forksKey)
+	}
+	for _, f := range flights {
+		args = append(args, f.frame, f.order)
+	}
+	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+}

@@ -1,0 +1,142 @@
+package storetest
+
+import (
+	"fmt"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+var togetherCases = []namedCase{
+	{"AppendAll", appendAll},
+	{"AppendAllRefused", appendAllRefused},
+	{"AppendAllSameSegment", appendAllSameSegment},
+	{"AppendAllManySegments", appendAllManySegments},
+	{"AppendAllLostReply", appendAllLostReply},
+}
+
+func appendAll(f *fixture) {
+	results, errs := f.AppendAll(f.ctx, nil)
+	require.Empty(f, results)
+	require.Empty(f, errs)
+	results, errs = f.AppendAll(f.ctx, []streamhub.Append{
+		{Space: "x", Segment: "a", Records: records("1", "2")},
+		{Space: "y", Segment: "a", Records: records("3")},
+		{Space: "x", Segment: "b", Records: records("4")},
+	})
+	require.Equal(f, make([]error, 3), errs)
+	require.EqualValues(f, 2, results[0].Last)
+	require.EqualValues(f, 1, results[1].Last)
+	require.EqualValues(f, 1, results[2].Last)
+	require.Equal(f, results[0].Timestamp, results[2].Timestamp, "they went in one step")
+	e, ok, err := f.Peek(f.ctx, "y", "a")
+	require.NoError(f, err)
+	require.True(f, ok)
+	require.Equal(f, results[1].Position, e.Position)
+}
+
+// appendAllRefused mixes appends that every rule refuses with some that go through.
+func appendAllRefused(f *fixture) {
+	_, err := f.with(streamhub.AppendOptions{Generation: 5, StreamSeq: "m", ContentType: "text/plain"}, "ruled", "1")
+	require.NoError(f, err)
+	f.append("closed", "1")
+	f.closed("closed")
+	f.append("other", "1")
+	large := []streamhub.Record{{Payload: make([]byte, streamhub.MaxRecordBytes+1)}}
+	appends := []streamhub.Append{
+		{Space: space, Segment: "good1", Records: records("x")},
+		{Space: space, Segment: "closed", Records: records("x")},
+		{Space: space, Segment: "other", Records: records("x"), Options: &streamhub.AppendOptions{ExpectedSequence: 9}},
+		{Space: space, Segment: "good2", Records: records("x", "y")},
+		{Space: space, Segment: "ruled", Records: records("x"), Options: &streamhub.AppendOptions{Generation: 4}},
+		{Space: space, Segment: "", Records: records("x")},
+		{Space: space, Segment: "large", Records: large},
+		{Space: space, Segment: "missing", Records: records("x"), Options: &streamhub.AppendOptions{MustExist: true}},
+		{Space: space, Segment: "gap", Records: records("x"), Options: &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "p", Seq: 1}}},
+		{Space: space, Segment: "good3", Records: records("x")},
+	}
+	want := []error{
+		nil, streamhub.ErrClosed, streamhub.ErrSequenceMismatch, nil, streamhub.ErrFenced, streamhub.ErrInvalidName,
+		streamhub.ErrTooLarge, streamhub.ErrNotFound, streamhub.ErrProducerGap, nil,
+	}
+	results, errs := f.AppendAll(f.ctx, appends)
+	for i, w := range want {
+		if w == nil {
+			require.NoError(f, errs[i])
+			require.EqualValues(f, 1, results[i].First)
+			continue
+		}
+		require.ErrorIs(f, errs[i], w, "%d", i)
+		require.Zero(f, results[i])
+		var e *streamhub.Error
+		require.ErrorAs(f, errs[i], &e)
+		require.Equal(f, appends[i].Segment, e.Segment)
+	}
+	require.ElementsMatch(f, []string{"ruled1", "closed1", "other1", "good11", "good21", "good22", "good31"}, names(f.readSpace(nil)))
+}
+
+func appendAllSameSegment(f *fixture) {
+	results, errs := f.AppendAll(f.ctx, []streamhub.Append{
+		{Space: space, Segment: "seg", Records: records("1", "2")},
+		{Space: space, Segment: "seg", Records: records("3")},
+		{Space: space, Segment: "seg", Records: records("4"), Options: &streamhub.AppendOptions{ExpectedSequence: 4}},
+		{Space: space, Segment: "seg", Records: records("x"), Options: &streamhub.AppendOptions{ExpectedSequence: 4}},
+		{Space: space, Segment: "seg", Records: records("5")},
+		{Space: space, Segment: "seg", Records: records("6"), Options: &streamhub.AppendOptions{Close: &streamhub.Verdict{Kind: streamhub.VerdictDone}}},
+		{Space: space, Segment: "seg", Records: records("x")},
+	})
+	require.Equal(f, []error{nil, nil, nil}, errs[:3])
+	f.mismatch(errs[3], 5, 4)
+	require.Equal(f, []error{nil, nil}, errs[4:6])
+	f.isClosed(errs[6], streamhub.VerdictDone, 6)
+	require.EqualValues(f, 1, results[0].First)
+	require.EqualValues(f, 3, results[1].First)
+	f.holds("seg", "1", "2", "3", "4", "5", "6")
+	all := f.read("seg", nil)
+	numbers := map[uint64]bool{}
+	for i, at := range []int{0, 2, 3, 4, 5} {
+		require.Equal(f, results[[]int{0, 1, 2, 4, 5}[i]].TRX, all[at].TRX)
+		numbers[all[at].TRX.Number] = true
+	}
+	require.Len(f, numbers, 5)
+}
+
+func appendAllManySegments(f *fixture) {
+	// More frames than one call of the script takes, and than one batch takes.
+	var appends []streamhub.Append
+	for i := range 700 {
+		appends = append(appends, streamhub.Append{Space: space, Segment: fmt.Sprint("s", i), Records: records(fmt.Sprint(i))})
+	}
+	for round := range 2 {
+		results, errs := f.AppendAll(f.ctx, appends)
+		for i, err := range errs {
+			require.NoError(f, err)
+			require.EqualValues(f, round+1, results[i].Last)
+		}
+	}
+	require.Len(f, f.readSpace(nil), 1400)
+	// And more bytes.
+	for i := range appends[:20] {
+		appends[i].Records = []streamhub.Record{{Payload: make([]byte, 200_000)}}
+	}
+	_, errs := f.AppendAll(f.ctx, appends[:20])
+	require.Equal(f, make([]error, 20), errs)
+}
+
+func appendAllLostReply(f *fixture) {
+	s, wire := f.wired()
+	var appends []streamhub.Append
+	for i := range 20 {
+		appends = append(appends, streamhub.Append{Space: space, Segment: fmt.Sprint("s", i%10), Records: records(fmt.Sprint(i))})
+	}
+	for round := range 3 {
+		wire.Lose(1 + round)
+		results, errs := s.AppendAll(f.ctx, appends)
+		require.Equal(f, make([]error, 20), errs)
+		for i, r := range results {
+			require.EqualValues(f, 2*round+1+i/10, r.Last)
+		}
+	}
+	require.Len(f, f.readSpace(nil), 60)
+}

@@ -1,0 +1,253 @@
+package subscribe
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/store"
+)
+
+// Follow replays a segment of s and then goes on live, without gap, duplicate or reorder. Without
+// options it begins with the first entry that is kept. A segment that does not exist yet is waited
+// for, unless there is a cursor. The package comment says how a follower ends.
+//
+// The sequence runs in the caller's goroutine: while the caller works on an entry nothing is
+// buffered for it alone but the page that the entry came in. It can be ranged over again and then
+// begins where it began before.
+func (w *Watcher) Follow(ctx context.Context, s *store.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return w.entries(ctx, key{s.ID(), space, segment}, true, o)
+}
+
+// FollowSpace is Follow over all segments of a space, in the order in which Redis took their
+// entries. Segments that are created later are among them, and those that are closed or deleted
+// just stop; so it ends only with its context, the watcher, or an error.
+func (w *Watcher) FollowSpace(ctx context.Context, s *store.Store, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return w.entries(ctx, key{s.ID(), space, ""}, false, o)
+}
+
+func (w *Watcher) entries(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		if err := w.follow(ctx, k, segment, o, yield); err != nil {
+			yield(streamhub.Entry{}, k.fail("follow", err))
+		}
+	}
+}
+
+func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, yield func(streamhub.Entry, error) bool) error {
+	f := &follower{w: w, yield: yield}
+	if err := k.check(segment); err != nil {
+		return err
+	}
+	if err := f.begin(o, segment); err != nil {
+		return err
+	}
+	ctx, done := w.scope(outer)
+	defer done()
+	if ctx.Err() != nil {
+		return w.ended(outer)
+	}
+	f.t = w.acquire(k)
+	defer f.t.release()
+	err := f.run(ctx)
+	if ctx.Err() != nil && err != nil {
+		return w.ended(outer)
+	}
+	return err
+}
+
+// A follower is one caller's way along a topic.
+type follower struct {
+	w     *Watcher
+	t     *topic
+	yield func(streamhub.Entry, error) bool
+
+	at     streamhub.Position // behind the last entry that was passed on
+	epoch  int                // of the topic, when at was last known to be in order
+	cursor bool               // at came from the caller
+	first  uint64             // sequence to begin with, 0 for no such wish
+	live   bool               // begin at the end
+	limit  uint64             // entries still wanted, if limited
+	limits bool
+	opened bool // something was read
+	failed backoff
+}
+
+// begin checks the options and takes the start from them.
+func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
+	if o == nil {
+		return nil
+	}
+	if o.Cursor != "" && (o.FromSequence != 0 || o.Live) || o.FromSequence != 0 && o.Live {
+		return fmt.Errorf("%w: a cursor, a first sequence and live exclude each other", streamhub.ErrInvalidArgument)
+	}
+	if o.FromSequence != 0 && !segment {
+		return fmt.Errorf("%w: a first sequence without a segment", streamhub.ErrInvalidArgument)
+	}
+	if f.at, err = o.Cursor.Position(); err != nil {
+		return err
+	}
+	if f.cursor = !f.at.IsZero(); f.cursor && f.at.Timeline.IsZero() != segment {
+		return fmt.Errorf("%w: the cursor of a segment cannot resume a space, nor the other way round", streamhub.ErrInvalidCursor)
+	}
+	f.first, f.live = o.FromSequence, o.Live
+	f.limit, f.limits = o.Limit, o.Limit != 0
+	return nil
+}
+
+// run ends without error when the caller has enough.
+func (f *follower) run(ctx context.Context) error {
+	stuck := false // what was read last brought nothing
+	for {
+		v := f.t.look(f.at, f.epoch)
+		switch v.kind {
+		case ended:
+			return v.end
+		case inside:
+			stuck = false
+			if goOn, err := f.deliver(ctx, v.entries); err != nil || !goOn {
+				return err
+			}
+		case atEnd:
+			stuck = false
+			select {
+			case <-v.signal:
+			case <-ctx.Done():
+				f.t.unwait(v.signal)
+				return ctx.Err()
+			}
+		case ahead, astray:
+			if v.kind == ahead || stuck {
+				stuck = false
+				if err := f.differ(ctx, &v); err != nil {
+					return err
+				}
+				break
+			}
+			goOn, moved, err := f.read(ctx, &v)
+			if err != nil || !goOn {
+				return err
+			}
+			stuck = !moved
+		}
+	}
+}
+
+// differ waits for the topic to see what this follower has seen. If it does not, the follower is
+// the one that is wrong, and has to read again.
+func (f *follower) differ(ctx context.Context, v *view) error {
+	f.t.wake(true)
+	timer := time.NewTimer(f.w.opt.Recheck)
+	defer timer.Stop()
+	select {
+	case <-v.signal:
+		return nil
+	case <-timer.C:
+		f.epoch = 0
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// deliver passes entries on.
+func (f *follower) deliver(ctx context.Context, entries []streamhub.Entry) (goOn bool, err error) {
+	for i := range entries {
+		e := &entries[i]
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if e.Sequence < f.first && e.Position.Timeline.IsZero() {
+			f.at = e.Position
+			continue
+		}
+		if !f.yield(*e, nil) {
+			return false, nil
+		}
+		f.at = e.Position
+		if f.limit--; f.limits && f.limit == 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// read goes on from the log. moved says that the position has changed, or that time has passed.
+func (f *follower) read(ctx context.Context, v *view) (goOn, moved bool, err error) {
+	prove := !f.opened || f.epoch != v.epoch
+	goOn, moved, end, err := f.step(ctx, prove)
+	switch {
+	case err == nil && end != nil && goOn:
+		return false, true, end
+	case err == nil:
+		f.opened, f.epoch = true, v.epoch
+		f.failed.reset()
+		return goOn, moved, nil
+	case ctx.Err() != nil:
+		return false, false, ctx.Err()
+	case passing(err) && (f.opened || !denied(err)):
+		f.failed.wait(ctx)
+		return true, true, nil
+	case isNotFound(err) && f.at.IsZero():
+		// It does not exist yet. What comes is new, wherever it was to begin.
+		f.live = false
+		f.opened, f.epoch = true, v.epoch
+		return true, false, nil
+	}
+	return false, false, err
+}
+
+// step is one read.
+func (f *follower) step(ctx context.Context, prove bool) (goOn, moved bool, end *streamhub.ClosedError, err error) {
+	switch {
+	case f.live:
+		at, end, err := f.t.source.tail(ctx)
+		if err == nil {
+			f.at, f.live = at, false
+		}
+		return true, true, end, err
+	case f.first > 0 && f.at.IsZero():
+		goOn, err = f.seek(ctx)
+		return goOn, true, nil, err
+	}
+	select {
+	case f.w.ownReads <- struct{}{}:
+	case <-ctx.Done():
+		return false, false, nil, ctx.Err()
+	}
+	p, err := f.t.source.page(ctx, f.at, prove)
+	<-f.w.ownReads
+	if err != nil {
+		return false, false, nil, err
+	}
+	before := f.at
+	if goOn, err = f.deliver(ctx, p.entries); err != nil || !goOn {
+		return false, true, nil, err
+	}
+	f.at = p.next
+	return true, f.at != before, p.end, nil
+}
+
+// seek begins at the sequence that the caller named.
+func (f *follower) seek(ctx context.Context) (goOn bool, err error) {
+	at, _, err := f.t.source.tail(ctx)
+	if err != nil {
+		return false, err
+	}
+	if f.first > at.Sequence {
+		f.at = at
+		return true, nil
+	}
+	s := f.t.space.store
+	for e, err := range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first}) {
+		if err != nil {
+			return false, err
+		}
+		if goOn, err := f.deliver(ctx, []streamhub.Entry{e}); err != nil || !goOn {
+			return false, err
+		}
+	}
+	return true, nil
+}
