@@ -33,8 +33,9 @@
 // happened, and the violations. Each names the segment, its kind, and the few operations that show
 // it, with times in milliseconds on the clock of the run:
 //
-//   - order: the operations up to a state have an order and the first one listed fits nowhere
-//     behind it. Either it is wrong or one of those that ran at the same time, which follow.
+//   - order: two operations contradict each other. By the log the first one comes behind a write and
+//     the second one before it, but the first had ended when the second began. Or one operation
+//     contradicts the log: no state that the segment was ever in gives its answer.
 //   - acknowledged, yet gone; refused, yet there; stored twice; stray; torn: the log does not say
 //     what the callers were told.
 //   - gap, repeat, other bytes, early end, behind: what a follower got.

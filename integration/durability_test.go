@@ -114,7 +114,7 @@ func TestReplicatedFailover(t *testing.T) {
 	seed := seedOf(t)
 	for round := range pick(3, 50) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
-			report := replicatedFailover(t, seed+uint64(round))
+			report := replicatedFailover(t, startPair(t, seed+uint64(round)), seed+uint64(round))
 			if err := report.Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -123,8 +123,8 @@ func TestReplicatedFailover(t *testing.T) {
 	}
 }
 
-func replicatedFailover(t *testing.T, seed uint64, hooks ...redis.Hook) *history.Report {
-	p := startPair(t, seed)
+func replicatedFailover(t *testing.T, p *pair, seed uint64, hooks ...redis.Hook) *history.Report {
+	t.Helper()
 	r := random(seed, 1<<32)
 	// The durability is that of the hub, so that no client has one of its own.
 	var writers []*hub.Hub

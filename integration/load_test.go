@@ -35,12 +35,11 @@ type load struct {
 	writing, following         sync.WaitGroup
 	followCtx                  context.Context
 
-	mu         sync.Mutex
-	lives      map[string]*life // the one that each space is at
-	places     []place
-	watched    []*watched
-	schedule   []string
-	violations []error
+	mu       sync.Mutex
+	lives    map[string]*life // the one that each space is at
+	places   []place
+	watched  []*watched
+	schedule []string
 }
 
 type loadOptions struct {
@@ -195,7 +194,14 @@ func (l *load) settle(s *hub.Store, limit time.Duration) []history.Session {
 	require.NoError(l.t, errors.Join(behind...), "followers did not catch up by themselves within %v; seed %d\n%v", limit, l.seed, l.schedule)
 	var sessions []history.Session
 	for _, w := range l.watched {
-		sessions = append(sessions, w.Session())
+		session := w.Session()
+		if !l.options.Losing {
+			session.Reach = last[w.key()]
+			if w.segment == "" {
+				session.Reach = last[w.space]
+			}
+		}
+		sessions = append(sessions, session)
 	}
 	return sessions
 }

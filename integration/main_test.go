@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -152,7 +151,6 @@ func sentinelURL(s *testredis.Sentinel) string {
 
 // A relay is a proxy before each of several servers.
 type relay struct {
-	mu      sync.Mutex
 	proxies map[string]*faultproxy.Proxy // by the address of the server
 	// wrap, if set, is given every connection.
 	wrap func(net.Conn) net.Conn

@@ -43,7 +43,7 @@ func (p *pair) attach(seed uint64) {
 	p.t.Cleanup(func() { _ = link.Close() })
 	p.link = link
 	host, port, _ := net.SplitHostPort(link.Addr())
-	require.NoError(p.t, p.replica.Client().SlaveOf(p.t.Context(), host, port).Err())
+	require.NoError(p.t, p.replica.Client().ReplicaOf(p.t.Context(), host, port).Err())
 	eventually(p.t, 20*time.Second, func(ctx context.Context) error {
 		info, err := p.master.Client().Info(ctx, "replication").Result()
 		if err == nil && !strings.Contains(info, "state=online") {
@@ -61,7 +61,7 @@ func (p *pair) lag() { p.link.Set(faultproxy.Faults{ToClient: faultproxy.Flow{Bl
 func (p *pair) promote(seed uint64) {
 	p.t.Helper()
 	p.master.Kill()
-	require.NoError(p.t, p.replica.Client().SlaveOf(p.t.Context(), "no", "one").Err())
+	require.NoError(p.t, p.replica.Client().ReplicaOf(p.t.Context(), "no", "one").Err())
 	p.mu.Lock()
 	p.master, p.replica = p.replica, p.master
 	for c := range p.conns {
@@ -72,12 +72,16 @@ func (p *pair) promote(seed uint64) {
 	p.attach(seed)
 }
 
-func (p *pair) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+// address is that of the master now.
+func (p *pair) address() string {
 	p.mu.Lock()
-	address := p.master.Addr()
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.master.Addr()
+}
+
+func (p *pair) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: 500 * time.Millisecond}
-	conn, err := dialer.DialContext(ctx, network, address)
+	conn, err := dialer.DialContext(ctx, network, p.address())
 	if err == nil {
 		p.mu.Lock()
 		p.conns[conn] = struct{}{}

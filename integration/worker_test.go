@@ -258,13 +258,14 @@ func keep(ctx context.Context, renew func(context.Context) error, every time.Dur
 
 // A worker is one child.
 type worker struct {
-	t     *testing.T
-	name  string
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	lines chan []byte
-	ended chan struct{}
-	err   error // once ended
+	t      *testing.T
+	name   string
+	config string
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	lines  chan []byte
+	ended  chan struct{}
+	err    error // once ended
 
 	mu     sync.Mutex
 	output bytes.Buffer
@@ -290,7 +291,7 @@ func launch(t *testing.T, role, name string, config any) *worker {
 	t.Helper()
 	text, err := json.Marshal(config)
 	require.NoError(t, err)
-	w := &worker{t: t, name: name, lines: make(chan []byte, 1<<16), ended: make(chan struct{}), ready: make(chan struct{})}
+	w := &worker{t: t, name: name, config: string(text), lines: make(chan []byte, 1<<16), ended: make(chan struct{}), ready: make(chan struct{})}
 	program, err := os.Executable()
 	require.NoError(t, err)
 	w.cmd = exec.Command(program)

@@ -195,6 +195,9 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 	if unknown && f.own {
 		f.doubtful(f)
 	}
+	if unknown && streamhub.CodeOf(err) != streamhub.CodeInternal {
+		err = errors.New(err.Error()) // as a condition it would say that nothing happened
+	}
 	for _, r := range f.requests {
 		if unknown {
 			a.finish(f.tail, r, streamhub.AppendResult{}, &streamhub.UnknownOutcomeError{TRX: r.id, Err: err})

@@ -75,7 +75,7 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	switch {
 	case err == nil:
 		created = true
-	case err != errExists:
+	case !errors.Is(err, errExists):
 		return status, false, err
 	}
 	m, err := s.readMeta(ctx, at)

@@ -62,7 +62,7 @@ type tail struct {
 	listed   bool // in the ready list of a lane
 	// metaArg and log are the keys of the segment, ready to be sent; logKey is that of logOf.
 	metaArg, logKey any
-	logOf        uint64
+	logOf           uint64
 	// seen is the head behind the last frame of this process, the zero head if that is not known.
 	seen   head
 	seenAt time.Time
@@ -219,7 +219,7 @@ func (g *tail) idle() bool { return !g.busy && !g.listed && len(g.queue) == 0 }
 // reset forgets which life of the segment was seen. The new epoch makes the row that this process
 // may have left in it a thing of the past.
 func (a *appender) reset(g *tail) {
-	g.pinned, g.incarnation, g.position, g.seen = false, proofOf(newID()), streamhub.Position{}, head{}
+	g.pinned, g.incarnation, g.position, g.seen, g.kept = false, proofOf(newID()), streamhub.Position{}, head{}, nil
 	a.renew(g)
 }
 
@@ -232,7 +232,7 @@ func (a *appender) renew(g *tail) {
 // logArg is the key of the log of the incarnation.
 func (g *tail) logArg() any {
 	if g.logKey == nil || g.logOf != g.incarnation {
-		g.logKey, g.logOf = g.spaceKeys.log(g.segment, g.incarnation), g.incarnation
+		g.logKey, g.logOf = g.log(g.segment, g.incarnation), g.incarnation
 	}
 	return g.logKey
 }

@@ -119,7 +119,7 @@ func (a *appender) drop(l *lane) {
 	tails := l.ready
 	for _, f := range l.again {
 		for _, r := range f.requests {
-			err := error(streamhub.ErrShutdown)
+			var err error = streamhub.ErrShutdown
 			if f.unknown {
 				err = &streamhub.UnknownOutcomeError{TRX: r.id, Err: f.cause}
 			}

@@ -138,24 +138,31 @@ func (a *appender) resolve(f *flight, rest string) bool {
 	for _, k := range answers {
 		known[k.id] = k
 	}
-	left := make([]*request, 0, len(f.requests))
-	for _, r := range f.requests {
-		k, ok := known[r.id]
-		switch {
-		case !ok:
-			left = append(left, r)
-		case r.named && k.sum != r.sum:
-			a.finish(f.tail, r, streamhub.AppendResult{}, mismatch(r.id))
-		default:
-			a.forgetOpen(f.tail, r) // its answer is kept already
-			a.finish(f.tail, r, k.result, nil)
-		}
-	}
-	if f.requests = left; len(left) == 0 {
+	f.requests = a.unstored(f.tail, f.requests, known)
+	f.queue = a.unstored(f.tail, f.queue, known) // they came before this was known
+	if len(f.requests) == 0 {
 		a.land(f)
 		return true
 	}
 	f.encode(a.log.opt.Node)
 	a.enqueue(f)
 	return true
+}
+
+// unstored answers those of requests that are among known and returns the others.
+func (a *appender) unstored(g *tail, requests []*request, known map[uuid.UUID]answer) []*request {
+	left := make([]*request, 0, len(requests))
+	for _, r := range requests {
+		k, ok := known[r.id]
+		switch {
+		case !ok || r.producer != nil:
+			left = append(left, r)
+		case r.named && k.sum != r.sum:
+			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
+		default:
+			a.forgetOpen(g, r) // its answer is kept already
+			a.finish(g, r, k.result, nil)
+		}
+	}
+	return left
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"strings"
@@ -64,4 +65,35 @@ func goneError(verdict string) error {
 		return fmt.Errorf("%w: %s", streamhub.ErrNotFound, v.Kind)
 	}
 	return streamhub.ErrNotFound
+}
+
+// runs is how often a script is loaded for one call: somebody may forget all scripts meanwhile.
+const runs = 16
+
+// call runs a script. Its error is not yet one of package streamhub.
+func (l *Log) call(ctx context.Context, script *redisx.Script, keys int, args ...any) (v any, err error) {
+	for range runs {
+		if v, err = l.conn.Run(ctx, script, keys, args...); !redisx.IsNoScript(err) {
+			break
+		}
+	}
+	return v, err
+}
+
+// run runs a script that answers with a text and is safe to repeat: a lost reply is asked for
+// again.
+func (l *Log) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (string, error) {
+	v, err := l.call(ctx, script, keys, args...)
+	if err = redisx.Outcome(err); unknown(err) && ctx.Err() == nil {
+		v, err = l.call(ctx, script, keys, args...)
+		err = redisx.Outcome(err)
+	}
+	if err != nil {
+		return "", err
+	}
+	answer, ok := v.(string)
+	if !ok || answer == "" {
+		return "", streamhub.ErrCorrupt
+	}
+	return answer, nil
 }

@@ -150,25 +150,3 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int6
 	}
 	return int64(min(v, math.MaxInt64)), err
 }
-
-// run runs a script that answers with a text and is safe to repeat: a lost reply is asked for
-// again.
-func (l *Log) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (string, error) {
-	v, err := l.conn.Run(ctx, script, keys, args...)
-	if err != nil {
-		err = redisx.Outcome(err)
-		if unknown(err) && ctx.Err() == nil {
-			if v, err = l.conn.Run(ctx, script, keys, args...); err != nil {
-				err = redisx.Outcome(err)
-			}
-		}
-	}
-	if err != nil {
-		return "", err
-	}
-	answer, ok := v.(string)
-	if !ok || answer == "" {
-		return "", streamhub.ErrCorrupt
-	}
-	return answer, nil
-}

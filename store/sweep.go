@@ -77,7 +77,7 @@ func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) err
 	at := place{k, name, member[1:]}
 	if ok && member[0] == 'p' {
 		return redisx.ReadOutcome(func() error {
-			_, err := s.log.conn.Run(ctx, s.log.prune, 2, k.timeline(), at.meta(at.segment))
+			_, err := s.log.call(ctx, s.log.prune, 2, k.timeline(), at.meta(at.segment))
 			return err
 		}())
 	}
@@ -124,7 +124,7 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 			}
 		}
 		if first := p.changes[0].id; keep != first {
-			if _, err := s.log.conn.Run(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), keep.String()); err != nil {
+			if _, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), keep.String()); err != nil {
 				return redisx.ReadOutcome(err)
 			}
 		}

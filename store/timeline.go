@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -495,7 +496,7 @@ func (r *spaceReader) vanishedMetas(ctx context.Context, names []string, metas m
 		name, _ := redisx.Unescape(segment)
 		listed[i] = pipe.ZScore(ctx, r.inventory(), name)
 	}
-	if _, err := pipe.Exec(ctx); err != nil && err != redis.Nil {
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return redisx.ReadOutcome(err)
 	}
 	for i, segment := range names {

@@ -62,8 +62,10 @@ func (c *change) first() uint64 { return c.last - c.records + 1 }
 func parseChange(segment, ref string) (c change, err error) {
 	c.segment, c.kind = segment, changeAppend
 	if ref != "" && ref[0] > '9' {
-		c.kind = changeKind(ref[0])
-		ref = ref[1:]
+		switch c.kind = changeKind(ref[0]); c.kind {
+		case changeCreate, changeClose, changeDelete, changeTrim:
+			ref = ref[1:]
+		}
 	}
 	last, records, counted := strings.Cut(ref, ":")
 	if c.last, err = strconv.ParseUint(last, 10, 63); err == nil {

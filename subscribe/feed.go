@@ -28,6 +28,7 @@ type feed struct {
 	loaded  bool
 	items   map[string]item
 	changes []change // by version
+	enough  int      // changes before they are compacted again
 	version uint64
 	readers map[*feedReader]struct{}
 	signal  chan struct{} // closed at the next change
@@ -302,8 +303,9 @@ func (f *feed) put(status *streamhub.Status) {
 	f.items[status.Segment] = item{status, f.version}
 	f.changes = append(f.changes, change{f.version, status.Segment})
 	f.moved[status.Segment] = struct{}{}
-	if len(f.changes) > 2*len(f.items)+64 {
+	if len(f.changes) > f.enough {
 		f.compact()
+		f.enough = 2*len(f.changes) + 64
 	}
 	f.advance()
 }

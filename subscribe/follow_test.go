@@ -415,3 +415,23 @@ func TestFollowEnds(t *testing.T) {
 }
 
 func cursorOf(e streamhub.Entry) streamhub.Cursor { return e.Cursor() }
+
+// TestFollowAhead: a follower has read further than its topic, and just that is lost. The topic
+// finds nothing wrong, so the follower has to look for itself.
+func TestFollowAhead(t *testing.T) {
+	w := onRedis(t)
+	by := w.watch(&Options{Recheck: 100 * time.Millisecond})
+	w.append("a", "b", 3)
+	p := w.follower(by, "a", "b", nil)
+	last := expect(p, 1, 3)
+	p.ask()
+	idle(t, by, w.key("a", "b"), 1)
+	topic := by.acquire(w.key("a", "b"))
+	defer topic.release()
+	f := &follower{w: by, t: topic, at: last.Position, epoch: 1, opened: true}
+	f.at.Sequence++
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	require.ErrorIs(t, f.run(ctx), streamhub.ErrHistoryLost)
+	p.silent()
+}

@@ -35,6 +35,7 @@ func (k key) check(segment bool) error {
 
 // fail makes the error of a call about k. The end of a context is passed on as it is.
 func (k key) fail(op string, err error) error {
+	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
 	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 type wire struct {
 	mu    sync.Mutex
 	conns map[*wireConn]struct{}
-	dials int
+	lost  atomic.Int64 // bytes
 }
 
 type wireConn struct {
@@ -35,7 +35,6 @@ func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error)
 		w.conns = map[*wireConn]struct{}{}
 	}
 	w.conns[conn] = struct{}{}
-	w.dials++
 	return conn, nil
 }
 
@@ -53,6 +52,7 @@ func (c *wireConn) Read(b []byte) (int, error) {
 		if err != nil || !c.mute.Load() {
 			return n, err
 		}
+		c.wire.lost.Add(int64(n))
 	}
 }
 
@@ -80,6 +80,13 @@ func (w *wire) pubsubs() []*wireConn {
 func (w *wire) mute() {
 	for _, c := range w.pubsubs() {
 		c.mute.Store(true)
+	}
+}
+
+// unmute ends mute.
+func (w *wire) unmute() {
+	for _, c := range w.pubsubs() {
+		c.mute.Store(false)
 	}
 }
 

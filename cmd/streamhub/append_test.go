@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -231,31 +232,50 @@ func TestAppendSignal(t *testing.T) {
 	}
 }
 
-// TestAppendOutage takes Redis away in the middle: every line is there once.
+// TestAppendOutage takes Redis away for longer than the hub tries by itself, dead and hung in turn:
+// every line is there once, in order.
 func TestAppendOutage(t *testing.T) {
 	server := testredis.Start(t, &testredis.Options{AOF: "always"})
 	url := server.URL()
 	in, writer := io.Pipe()
-	done := make(chan result, 1)
-	go func() { done <- call(t, in, "append", "a/b", "--batch", "10", "--redis", url) }()
+	var out, errors buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- run(within(t), []string{"append", "a/b", "--batch", "10", "--redis", url}, in, &out, &errors, nil)
+	}()
+	defer context.AfterFunc(within(t), func() { _ = writer.CloseWithError(context.DeadlineExceeded) })()
 	var want strings.Builder
-	var back sync.WaitGroup
-	for i := range 3000 {
-		line := fmt.Sprintln("line", i)
-		want.WriteString(line)
-		if i%1000 == 999 {
-			server.Kill()
-			back.Go(server.Restart)
-		}
-		if _, err := io.WriteString(writer, line); err != nil {
-			t.Fatal(err)
+	write := func(lines int) {
+		for i := range lines {
+			line := fmt.Sprintln("line", i)
+			want.WriteString(line)
+			if _, err := io.WriteString(writer, line); err != nil {
+				t.Error(err)
+			}
 		}
 	}
+	arrived := func(last int) {
+		t.Helper()
+		until(t, "arrival", func() bool {
+			r := call(t, nil, "status", "a/b", "--redis", url)
+			return strings.Contains(r.out, fmt.Sprintf(`"last_sequence":%d,`, last))
+		})
+	}
+	write(100)
+	arrived(100) // nothing is on its way: what is written next fits into the command
+	for i, fault := range []struct{ begin, end func() }{{server.Kill, server.Restart}, {server.Pause, server.Resume}} {
+		reports := strings.Count(errors.String(), "trying again")
+		fault.begin()
+		write(5)
+		until(t, "report", func() bool { return strings.Count(errors.String(), "trying again") > reports })
+		fault.end()
+		write(100)
+		arrived(100 + 105*(i+1))
+	}
 	_ = writer.Close()
-	r := <-done
-	back.Wait()
-	if s := summary(t, r); r.code != 0 || s.Records != 3000 || s.Last != 3000 {
-		t.Errorf("exit %d, %+v\n%s", r.code, s, r.err)
+	code := <-done
+	if s := summary(t, result{out: out.String()}); code != 0 || s.Records != 310 || s.Last != 310 {
+		t.Errorf("exit %d, %+v\n%s", code, s, errors.String())
 	}
 	if got := good(t, nil, "read", "a/b", "--redis", url).out; got != want.String() {
 		t.Errorf("%d bytes came back, want %d", len(got), want.Len())

@@ -95,10 +95,12 @@ func command(t *testing.T, url, key, ttl string, args ...string) *program {
 }
 
 func TestLeaseSignal(t *testing.T) {
-	p := command(t, testredis.Shared(t).URL(), fresh("signalled"), "15s")
-	p.signal(syscall.SIGTERM)
-	if _, code := p.rest(); code != 7 {
-		t.Errorf("exit %d, want that of the command\n%s", code, p.err)
+	for signal, want := range map[syscall.Signal]int{syscall.SIGTERM: 7, syscall.SIGINT: 128 + 2} {
+		p := command(t, testredis.Shared(t).URL(), fresh("signalled"), "15s")
+		p.signal(signal)
+		if _, code := p.rest(); code != want {
+			t.Errorf("%v: exit %d, want that of the command, %d\n%s", signal, code, want, p.err)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
@@ -216,6 +217,39 @@ func TestServeDataAtOnce(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	s.end(syscall.SIGTERM)
+}
+
+// TestServeDataOrphan leaves a redis-server behind that does not end at once: nobody else gets its
+// files meanwhile.
+func TestServeDataOrphan(t *testing.T) {
+	testredis.Shared(t)
+	dir := t.TempDir()
+	s := serve(t, "--data", dir)
+	client, err := hub.NewClient(s.redis())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	// It looks at signals between commands; this one takes longer than a second serve waits.
+	ctx := within(t)
+	busy := make(chan struct{})
+	go func() {
+		defer close(busy)
+		client.Eval(ctx, "local t = redis.call('TIME')[1] while redis.call('TIME')[1] - t < 4 do end", []string{"k"})
+	}()
+	until(t, "busy server", func() bool {
+		ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		return client.Ping(ctx).Err() != nil
+	})
+	s.signal(syscall.SIGKILL)
+	s.wait()
+	r := call(t, nil, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data", dir)
+	if r.code != exitFailed || !strings.Contains(r.err, "in use") {
+		t.Errorf("%+v", r)
+	}
+	serve(t, "--data", dir).end(syscall.SIGTERM)
+	<-busy
 }
 
 func TestServeDataDies(t *testing.T) {

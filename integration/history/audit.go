@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -24,9 +25,11 @@ func (s *segment) audit(report *Report) (sound bool) {
 		return sound
 	}
 	s.auditLog(fail)
+	var lost []*Op
 	for _, g := range s.groups {
-		s.auditGroup(g, report, fail)
+		lost = append(lost, s.auditGroup(g, report, fail)...)
 	}
+	s.auditLost(lost, fail)
 	for _, o := range s.reads {
 		if o.Outcome == Refused && o.Code != "not_found" && len(s.losses) == 0 {
 			fail("false alarm", "a read failed although nothing was lost", o)
@@ -84,8 +87,8 @@ func (s *segment) attempts(r run) []*Op {
 	return nil
 }
 
-// auditGroup looks at one append.
-func (s *segment) auditGroup(g *group, report *Report, fail failer) {
+// auditGroup looks at one append and returns the acknowledgements that a loss took.
+func (s *segment) auditGroup(g *group, report *Report, fail failer) (lost []*Op) {
 	var told []*Op
 	definite := true // every attempt was refused or failed without a trace
 	for _, o := range g.attempts {
@@ -98,7 +101,8 @@ func (s *segment) auditGroup(g *group, report *Report, fail failer) {
 			definite = false
 		case Refused:
 			report.Refused++
-			if !slices.Contains(refusals, o.Code) && !(o.Code == "history_lost" && len(s.losses) > 0) {
+			called := slices.Contains(refusals, o.Code) || o.Code == "history_lost" && len(s.losses) > 0
+			if !called {
 				fail("unexpected error", "an append ended with an error that the state of the segment does not call for", o)
 			}
 			if o.Producer == nil && (o.Code == "producer_gap" || o.Code == "producer_fenced" || o.Code == "batch_mismatch") {
@@ -137,14 +141,16 @@ func (s *segment) auditGroup(g *group, report *Report, fail failer) {
 		if o.Expect != 0 && o.First != o.Expect && !o.Repeated {
 			fail("answer", fmt.Sprintf("an append that had to begin at %d was acknowledged at %d", o.Expect, o.First), o)
 		}
-		if lost := s.compare(o); lost != "" {
+		if wrong := s.compare(o); wrong != "" {
 			if s.mayBeLost(o) {
 				report.Lost++
+				lost = append(lost, o)
 			} else {
-				fail("acknowledged, yet gone", lost, o)
+				fail("acknowledged, yet gone", wrong, o)
 			}
 		}
 	}
+	return lost
 }
 
 // compare returns what is wrong with the records of an acknowledged append in the log.
@@ -176,11 +182,40 @@ func (s *segment) compare(o *Op) string {
 	return ""
 }
 
+// gone reports whether the log does not have an acknowledged append where it was told to be.
+func (s *segment) gone(o *Op) bool { return len(s.losses) > 0 && s.log != nil && s.compare(o) != "" }
+
 // mayBeLost reports whether a named loss covers the append.
 func (s *segment) mayBeLost(o *Op) bool {
 	return slices.ContainsFunc(s.losses, func(l Loss) bool {
-		return (o.Last > l.Keep || o.Close) && (l.To == 0 || o.Call <= l.To) && (!l.Unconfirmed || o.Outcome == Weak)
+		return l.covers(o) && (o.Last > l.Keep || o.Close) && (!l.Unconfirmed || o.Outcome == Weak)
 	})
+}
+
+// auditLost holds the acknowledged appends of a lost history against each other.
+func (s *segment) auditLost(lost []*Op, fail failer) {
+	slices.SortFunc(lost, func(a, b *Op) int { return cmp.Compare(a.First, b.First) })
+	for i, o := range lost {
+		for _, other := range lost[i+1:] {
+			if other.First > o.Last {
+				break
+			}
+			if len(other.Records) > 0 && identity(o) != identity(other) && s.lostTogether(o, other) {
+				fail("two winners", fmt.Sprintf("entry %d was acknowledged twice, to two appends", other.First), o, other)
+			}
+		}
+	}
+}
+
+// lostTogether reports whether only one loss can have taken both.
+func (s *segment) lostTogether(a, b *Op) bool {
+	n := 0
+	for i := range s.losses {
+		if l := &s.losses[i]; l.covers(a) || l.covers(b) {
+			n++
+		}
+	}
+	return n == 1
 }
 
 // deliver compares a session with the log. order is that of the timeline, for one along a space.
@@ -233,6 +268,13 @@ func deliver(x *Session, logs map[string]*Log, losses map[string][]Loss, report 
 		}
 	}
 	report.Delivered += len(x.Seen)
+	reached := uint64(len(x.Seen))
+	if x.Segment != "" {
+		reached = max(next[x.Segment], x.From, 1) - 1
+	}
+	if reached < x.Reach {
+		fail("behind", fmt.Sprintf("the follower is at %d and had to get to %d", reached, x.Reach))
+	}
 	x.judgeEnd(logs, losses, next, fail)
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Where nothing was lost the log says in which order the writes took place, and so through which
-// states the segment went. That makes the question a small one. Let p(i) be when write i, which
+// The log says in which order the writes took place, and so through which states the segment went.
+// That makes the question a small one. Let p(i) be when write i, which
 // makes state i, took place. An operation that only the states a to b answer so took place behind
 // p(a) and before p(b+1). So there is an order if and only if there are times p(1) ≤ p(2) ≤ … with
 //
@@ -19,6 +19,8 @@ import (
 //
 // and the earliest such times are found in one pass. If there are none, two operations show it: one
 // was called after the other had returned, and has to come before it.
+//
+// Operations that may belong to a history that was lost bound nothing; the audit looks at them.
 
 // A bound is a limit of a time, and the operation that it comes from.
 type bound struct {
@@ -29,7 +31,7 @@ type bound struct {
 // chained decides by the states. decided is false if the log does not tell the order of the writes
 // or if an operation fits two stretches of it.
 func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bool) {
-	if s.log == nil || len(s.losses) > 0 {
+	if s.log == nil {
 		return nil, false
 	}
 	var writes, others []int
@@ -37,10 +39,10 @@ func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bo
 		switch steps[i].Input.(*step).action {
 		case write:
 			writes = append(writes, i)
-		case maybe, lose:
-			return nil, false
 		default:
-			others = append(others, i)
+			if !s.mayBeElsewhere(steps[i].Input.(*step).op) {
+				others = append(others, i)
+			}
 		}
 	}
 	place := func(i int) (uint64, int) {
@@ -64,14 +66,13 @@ func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bo
 	for i, id := range writes {
 		st := steps[id].Input.(*step)
 		now := states[i]
-		next := now.after(st)
-		if len(next) != 1 {
+		n := now.after(st)
+		if n == nil {
 			return &Violation{
 				Kind: "order", Segment: s.key, Ops: []Op{*st.op},
 				Text: "the log has this write behind a state that does not take it: " + now.String(),
 			}, true
 		}
-		n := next[0].(*state)
 		states = append(states, n)
 		byTail[n.tail] = append(byTail[n.tail], i+1)
 		early[i+1] = bound{steps[id].Call, st}
@@ -120,12 +121,17 @@ func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bo
 	return nil, true
 }
 
+// mayBeElsewhere reports whether o may belong to a history that was lost.
+func (s *segment) mayBeElsewhere(o *Op) bool {
+	return slices.ContainsFunc(s.losses, func(l Loss) bool { return l.covers(o) })
+}
+
 // fits returns the first and the last state that answer so, -1 if none does, and whether all
 // between them do.
 func fits(states []*state, byTail map[uint64][]int, st *step) (first, last int, whole bool) {
 	first, whole = -1, true
 	try := func(i int) {
-		if len(states[i].after(st)) == 0 {
+		if states[i].after(st) == nil {
 			return
 		}
 		if first < 0 {

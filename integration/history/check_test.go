@@ -197,7 +197,7 @@ func TestGood(t *testing.T) {
 			old := w.follow(1)
 			old.Seen = slices.Clone(old.Seen)
 			old.Code, old.FirstLost = "history_lost", 2
-			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.now, To: w.now + 20}}}
+			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.ops[0].Return, To: w.now + 20}}}
 			w.now += 20
 			w.log.Entries, w.log.Status.LastSequence, w.number = w.log.Entries[:1:1], 1, 1
 			w.tail(1)
@@ -417,6 +417,29 @@ func TestBad(t *testing.T) {
 			w.log.Entries, w.log.Status.LastSequence = w.log.Entries[:1], 1
 			w.losses = map[string][]Loss{"s/a": {{Keep: 2}}}
 		}},
+		"loss of what was there long before": {"acknowledged, yet gone", func(w *world) {
+			w.append(1, 1)
+			w.append(2, 1)
+			w.append(3, 1)
+			w.log.Entries, w.log.Status.LastSequence = w.log.Entries[:1], 1
+			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.ops[2].Call}}}
+		}},
+		"two winners in a lost history": {"two winners", func(w *world) {
+			w.append(1, 1)
+			w.append(2, 1)
+			w.op(Op{Kind: Append, TRX: id(3), Records: digests(3, 1), First: 2, Last: 2})
+			w.log.Entries, w.log.Status.LastSequence = w.log.Entries[:1], 1
+			w.losses = map[string][]Loss{"s/a": {{Keep: 1}}}
+		}},
+		"stale status behind a loss": {"order", func(w *world) {
+			w.append(1, 1)
+			w.append(2, 1)
+			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.ops[1].Call, To: w.now + 20}}}
+			w.log.Entries, w.log.Status.LastSequence, w.number = w.log.Entries[:1:1], 1, 1
+			w.now += 20
+			w.append(3, 1)
+			w.tail(1)
+		}},
 		"loss of what was confirmed": {"acknowledged, yet gone", func(w *world) {
 			w.append(1, 1)
 			w.append(2, 1).Outcome = Weak
@@ -434,6 +457,11 @@ func TestBad(t *testing.T) {
 			w.append(1, 3)
 			x := w.follow(1)
 			x.Seen = slices.Delete(x.Seen, 1, 2)
+		}},
+		"follower stays behind": {"behind", func(w *world) {
+			w.append(1, 3)
+			x := w.follow(1)
+			x.Reach, x.Seen = 3, x.Seen[:2]
 		}},
 		"follower begins late": {"gap", func(w *world) {
 			w.append(1, 3)
@@ -497,7 +525,7 @@ func TestBad(t *testing.T) {
 			x := w.follow(1)
 			x.Seen = slices.Clone(x.Seen)
 			w.log.Entries, w.log.Status.LastSequence, w.number = w.log.Entries[:1:1], 1, 1
-			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.now, To: w.now + 20}}}
+			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.ops[0].Return, To: w.now + 20}}}
 			w.now += 20
 			w.append(3, 1)
 			w.append(4, 1)

@@ -13,14 +13,22 @@ import (
 )
 
 // A Loss is an event by which a segment may have lost its end: a failover to a replica that lagged,
-// a restart from an older state.
+// a restart from an older state. What was written and seen between the last kept entry and the loss
+// belongs to a history that nobody can read any more. The log does not tell it, so operations of
+// that time are only held against each other and against what was kept.
 type Loss struct {
 	// Keep is the last sequence that was there afterwards.
 	Keep uint64
-	// From and To are when it may have happened, on the clock of the recorder; To 0 is any time.
+	// From is when the last kept entry was written and To when the loss was over, on the clock of
+	// the recorder; To 0 is any time.
 	From, To int64
 	// Unconfirmed says that only appends may be gone whose durability was not confirmed.
 	Unconfirmed bool
+}
+
+// covers reports whether o ran while there was a history that was lost.
+func (l *Loss) covers(o *Op) bool {
+	return (o.Outcome == Unknown || o.Return >= l.From) && (l.To == 0 || o.Call <= l.To)
 }
 
 // LossesOf names what a log shows of losses by itself: where another reign of the primary begins,
@@ -44,8 +52,7 @@ func LossesOf(log *Log, zero time.Time, unconfirmed bool) []Loss {
 type step struct {
 	op     *Op
 	action action
-	loss   Loss
-	// first is where a write went, 0 if that is not known.
+	// first and last are where a write went, 0 if that is not known.
 	first, last uint64
 }
 
@@ -53,11 +60,9 @@ type action uint8
 
 const (
 	write  action = iota
-	maybe         // a write of which not even the log tells
 	repeat        // another acknowledgement of a write
 	refuse
 	look // status or read
-	lose
 )
 
 // A state is a segment at one moment. It never changes.
@@ -67,7 +72,6 @@ type state struct {
 	entries          Chain // of the entries
 	all              Chain // of every change
 	producers        []producer
-	before           *state // nil at the start
 }
 
 type producer struct {
@@ -125,7 +129,7 @@ func (s *state) takes(o *Op) bool {
 
 func (s *state) append(o *Op) *state {
 	n := *s
-	n.before, n.exists = s, true
+	n.exists = true
 	for i, d := range o.Records {
 		n.entries = n.entries.Link(s.tail+1+uint64(i), o.TRX, d)
 	}
@@ -145,44 +149,33 @@ func (s *state) append(o *Op) *state {
 	return &n
 }
 
-// after returns the states that the step can lead to.
-func (s *state) after(st *step) []any {
-	stay, o := []any{s}, st.op
+// after returns the state behind the step, nil if the segment does not do that.
+func (s *state) after(st *step) *state {
+	o := st.op
 	switch st.action {
-	case write, maybe:
-		var next []any
-		if s.takes(o) && (st.first == 0 || st.first == s.tail+1 && st.last == s.tail+uint64(len(o.Records))) {
-			n := s.append(o)
-			known := (o.Outcome == OK || o.Outcome == Weak) && !o.Repeated
-			if !known || o.InForce == n.generation && o.Closed == n.closed {
-				next = append(next, n)
-			}
+	case write:
+		if !s.takes(o) || st.first != 0 && (st.first != s.tail+1 || st.last != s.tail+uint64(len(o.Records))) {
+			return nil
 		}
-		if st.action == maybe {
-			next = append(next, s)
+		n := s.append(o)
+		known := (o.Outcome == OK || o.Outcome == Weak) && !o.Repeated
+		if known && (o.InForce != n.generation || o.Closed != n.closed) {
+			return nil
 		}
-		return next
+		return n
 	case repeat:
 		// Without a producer the answer may be one that the hub kept, from long ago.
 		if s.tail >= st.last && (o.Producer == nil || o.InForce == s.generation && o.Closed == s.closed) {
-			return stay
+			return s
 		}
 	case refuse:
 		if s.refuses(o) {
-			return stay
+			return s
 		}
 	case look:
 		if s.shows(o) {
-			return stay
+			return s
 		}
-	case lose:
-		var kept []any
-		for b := s; b != nil; b = b.before {
-			if b.tail == st.loss.Keep {
-				kept = append(kept, b)
-			}
-		}
-		return kept
 	}
 	return nil
 }
@@ -242,30 +235,18 @@ func (s *state) shows(o *Op) bool {
 	return o.InForce == s.generation && o.Closed == s.closed
 }
 
-var model = func() porcupine.Model {
-	nondeterministic := porcupine.NondeterministicModel{
-		Init: func() []any { return []any{&state{}} },
-		Step: func(at, input, _ any) []any { return at.(*state).after(input.(*step)) },
-		Equal: func(a, b any) bool {
-			x, y := a.(*state), b.(*state)
-			return x.all == y.all && x.tail == y.tail
-		},
-		Hash:          func(a any) uint64 { return uint64(a.(*state).all) },
-		DescribeState: func(a any) string { return a.(*state).String() },
-	}
-	return nondeterministic.ToModel()
-}()
-
-// twice reports whether o may have been stored, by an attempt of which nothing was heard, and lost,
-// besides what became of it in the end.
-func (s *segment) twice(o *Op) bool {
-	switch {
-	case len(s.losses) == 0 || o.Outcome == None:
-		return false
-	case o.Outcome == Unknown, o.Code == "history_lost":
-		return true
-	}
-	return slices.ContainsFunc(s.losses, func(l Loss) bool { return o.Return >= l.From && (l.To == 0 || o.Call <= l.To) })
+var model = porcupine.Model{
+	Init: func() any { return &state{} },
+	Step: func(at, input, _ any) (bool, any) {
+		next := at.(*state).after(input.(*step))
+		return next != nil, next
+	},
+	Equal: func(a, b any) bool {
+		x, y := a.(*state), b.(*state)
+		return x.all == y.all && x.tail == y.tail
+	},
+	Hash:          func(a any) uint64 { return uint64(a.(*state).all) },
+	DescribeState: func(a any) string { return a.(*state).String() },
 }
 
 // steps turns the operations of a segment into those of the model.
@@ -285,11 +266,9 @@ func (s *segment) steps() []porcupine.Operation {
 		begin := int64(math.MaxInt64)
 		for _, o := range g.attempts {
 			begin = min(begin, o.Call)
-			if s.twice(o) {
-				add(&step{op: o, action: maybe}, o.Client, o.Call, forever)
-			}
 			switch {
-			case o.Code == "history_lost":
+			case o.Outcome == Refused && o.Code == "history_lost":
+				// The audit knows whether it may be.
 			case o.Outcome == Refused:
 				// One that repeats another may have been given its answer.
 				add(&step{op: o, action: refuse}, o.Client, g.since(o), o.Return)
@@ -298,6 +277,8 @@ func (s *segment) steps() []porcupine.Operation {
 			}
 		}
 		switch {
+		case acked != nil && s.gone(acked):
+			// It was stored in a history that was lost.
 		case acked != nil:
 			add(&step{op: acked, action: write, first: acked.First, last: acked.Last}, acked.Client, begin, acked.Return)
 		case g.stored():
@@ -314,14 +295,6 @@ func (s *segment) steps() []porcupine.Operation {
 			add(&step{op: o, action: look}, o.Client, o.Call, o.Return)
 		}
 	}
-	for i := range s.losses {
-		l := s.losses[i]
-		end := l.To
-		if end == 0 {
-			end = forever
-		}
-		add(&step{op: &Op{Client: "redis", Call: l.From, Return: end}, action: lose, loss: l}, "redis", l.From, end)
-	}
 	return all
 }
 
@@ -335,6 +308,13 @@ func (s *segment) linearize(limit time.Duration, most int) []Violation {
 		return []Violation{{Kind: "too long", Segment: s.key, Text: fmt.Sprintf("%d operations, the checker takes %d", len(steps), most)}}
 	}
 	found, decided := s.chained(steps)
+	if decided && len(s.losses) > 0 {
+		// The search knows no lost histories.
+		if found != nil {
+			return []Violation{*found}
+		}
+		return nil
+	}
 	if decided {
 		limit = min(limit, secondOpinion)
 	}
@@ -383,13 +363,7 @@ func (v *Violation) explain(steps []porcupine.Operation, order []int) {
 	}
 	v.Text = fmt.Sprintf("no order explains the operations: %d of %d fit, up to %s; the first of Ops does not, the next ones had just run, the rest ran with it",
 		len(order), len(steps), model.DescribeState(at))
-	op := func(id int) Op {
-		st := steps[id].Input.(*step)
-		if st.action == lose {
-			return Op{Client: "redis", Kind: "loss", Call: steps[id].Call, Return: steps[id].Return, Last: st.loss.Keep, Outcome: OK}
-		}
-		return *st.op
-	}
+	op := func(id int) Op { return *steps[id].Input.(*step).op }
 	v.Ops = append(v.Ops, op(stuck))
 	for _, id := range order[max(0, len(order)-3):] {
 		v.Ops = append(v.Ops, op(id))

@@ -127,14 +127,14 @@ func (o *Op) note(err error) {
 	o.Code, o.Error = streamhub.CodeOf(err), err.Error()
 	o.Outcome = Refused
 	switch {
+	case errors.As(err, &unknown):
+		o.Outcome = Unknown
 	case errors.As(err, &sequence):
 		o.First = sequence.Expected
 	case errors.As(err, &fenced):
 		o.InForce = fenced.Current
 	case errors.As(err, &closed):
 		o.Last, o.Closed = closed.LastSequence, true
-	case errors.As(err, &unknown):
-		o.Outcome = Unknown
 	case errors.As(err, &producer):
 		o.Epoch, o.Seq = producer.Epoch, producer.ExpectedSeq
 		if errors.Is(err, streamhub.ErrUnknownOutcome) {

@@ -38,7 +38,9 @@ type Session struct {
 	Space, Segment string
 	// From is the first sequence that it has to get; 0 is any.
 	From uint64
-	Seen []Seen
+	// Reach is the sequence that it had to get to, or along a space how many entries; 0 is none.
+	Reach uint64
+	Seen  []Seen
 
 	// Code says how it ended, "" if its reader left.
 	Code  streamhub.Code `json:",omitempty"`

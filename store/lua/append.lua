@@ -49,7 +49,10 @@ local skip = #prefix + 3
 local out, changes = {}, {}
 local id, ts
 local refused, created = false, false
+-- Not the whole answer: a promoted server also names the lineage that it came from.
 local info = reign()
+local _, at = find(info, 'master_replid:', 1, true)
+local lineage = sub(info, at + 1, at + 16)
 
 -- The short way: every frame comes with the head that its sender saw last, and each is still the
 -- head of its segment. Then nothing has happened since, and every check has its answer already.
@@ -58,7 +61,7 @@ for n = 1, #ARGV / 2 do
   local order, meta = ARGV[2 * n], KEYS[2 * n]
   local f, a, b, c, d, e, g, h, i = byte(order, 1, 9)
   local head = f == 70 and sub(order, 10, 9 + a)
-  if not head or redis.pcall('HGET', meta, 'h') ~= head or not find(info, sub(head, 26, 41), 1, true) then
+  if not head or redis.pcall('HGET', meta, 'h') ~= head or sub(head, 26, 41) ~= lineage then
     short = false
     break
   end
@@ -204,7 +207,7 @@ else
     if expect ~= '0' and tonumber(expect) ~= last + 1 then return 'SEQUENCE ' .. fmt('%.0f', last + 1) end
     local lo, hi, alo, ahi = byte(frame, 3, 6)
     local count = lo + 256 * hi
-  if count == 0 and opt and opt.z then alo = 0 end -- to create is no append
+    if count == 0 and opt and opt.z then alo = 0 end -- to create is no append
     if opt and opt.k then
       return 'K' .. (head and '0 ' or '1 ') .. fmt('%.0f %.0f', last + 1, last + count)
     end
@@ -245,8 +248,6 @@ else
     return out
   end
   ts = sub(id, 1, find(id, '-', 1, true) - 1)
-  local _, at = find(info, 'master_replid:', 1, true)
-  local lineage = sub(info, at + 1, at + 16)
 
   local function ok(reply) return reply and type(reply) ~= 'table' end
 

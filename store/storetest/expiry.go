@@ -18,9 +18,9 @@ var expiryCases = []namedCase{
 }
 
 const (
-	short = 300 * time.Millisecond // a time to live that a case waits for
+	short = 600 * time.Millisecond // a time to live that a case waits for
 	past  = short + 20*time.Millisecond
-	most  = short * 2 / 3
+	part  = short / 3
 )
 
 func expirySliding(f *fixture) {
@@ -28,7 +28,7 @@ func expirySliding(f *fixture) {
 	require.Equal(f, short, s.TTL)
 	require.NotZero(f, s.ExpiresAt)
 	for range 2 {
-		f.env.Advance(f.T, most)
+		f.env.Advance(f.T, part)
 		r := f.append("seg", "x")
 		require.Equal(f, r.Timestamp+short.Milliseconds(), f.status("seg").ExpiresAt, "an append renews it")
 	}
@@ -131,7 +131,7 @@ func touch(f *fixture) {
 	require.NoError(f, err)
 	require.Equal(f, s.ExpiresAt, deadline, "too early to be worth a write")
 	for range 3 {
-		f.env.Advance(f.T, most)
+		f.env.Advance(f.T, part)
 		renewed, err := f.Touch(f.ctx, space, "seg")
 		require.NoError(f, err)
 		require.Greater(f, renewed, deadline)

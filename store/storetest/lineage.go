@@ -88,18 +88,17 @@ func lineageTellsLost(f *fixture) {
 func lineageManyReigns(f *fixture) {
 	// More than the list of reigns holds.
 	const reigns = 130
-	all := []streamhub.Entry{}
 	next := f
 	for i := range reigns {
 		if i > 0 {
 			next = next.reign()
 		}
 		next.append("seg", "x")
-		if i%16 == 0 || i > reigns-4 {
-			all = next.read("seg", nil)
-		}
 	}
-	for i, e := range all {
+	for i, e := range next.read("seg", nil) {
+		if i%9 > 0 {
+			continue
+		}
 		require.Len(f, next.read("seg", &streamhub.ReadOptions{Cursor: e.Cursor()}), reigns-i-1, "no false alarm")
 	}
 	first := f.read("seg", nil)[0].Position

@@ -100,7 +100,7 @@ func readSpacePage(f *fixture) {
 	require.Empty(f, entries)
 	require.False(f, more)
 	require.True(f, next.IsZero())
-	f.history(60)
+	f.history(16)
 	all := f.readSpace(nil)
 	got, end := f.walk(streamhub.Position{})
 	require.Equal(f, all, got)

@@ -1,6 +1,9 @@
 package storetest
 
 import (
+	"slices"
+	"time"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -39,9 +42,10 @@ func lostEverything(f *fixture) {
 	f.holds("seg", "new")
 	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[0].Cursor()})
 	f.lost(err, 0)
-	spaces, err := f.Spaces(f.ctx, "", 10)
-	require.NoError(f, err)
-	require.Equal(f, []string{space}, spaces, "the space is listed again")
+	require.Eventually(f, func() bool {
+		spaces, err := f.Spaces(f.ctx, "", 10)
+		return err == nil && slices.Equal(spaces, []string{space})
+	}, 10*time.Second, time.Millisecond, "the space is listed again")
 }
 
 func lostMeta(f *fixture) {

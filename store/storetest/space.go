@@ -69,7 +69,7 @@ func spaceOrder(f *fixture) {
 }
 
 func spaceEveryCursor(f *fixture) {
-	n := f.history(40)
+	n := f.history(25)
 	all := f.readSpace(nil)
 	require.Len(f, all, n)
 	several := 0
@@ -91,7 +91,7 @@ func spacePages(f *fixture) {
 	}
 	all := f.readSpace(nil)
 	require.Len(f, all, 300)
-	for i := 0; i < 300; i += 13 {
+	for i := 0; i < 300; i += 31 {
 		rest := f.readSpace(&streamhub.ReadOptions{Cursor: all[i].Cursor()})
 		require.Equal(f, names(all[i+1:]), names(rest))
 	}
