@@ -24,8 +24,10 @@ type feed struct {
 	cancel context.CancelFunc
 	refs   int // guarded by Watcher.mu
 
-	mu      sync.Mutex
-	loaded  bool
+	mu sync.Mutex
+	// asked counts those who want everything to be read, served the ones for whom it was.
+	asked, served uint64
+
 	items   map[string]item
 	changes []change // by version
 	enough  int      // changes before they are compacted again
@@ -33,6 +35,7 @@ type feed struct {
 	readers map[*feedReader]struct{}
 	signal  chan struct{} // closed at the next change
 
+	open    bool // the subscription was confirmed: reads may begin
 	running bool
 	all     bool // everything is to be read
 	dirty   map[string]struct{}
@@ -95,9 +98,10 @@ func (f *feed) release() {
 
 func (f *feed) confirmed() {
 	f.mu.Lock()
-	loaded := f.loaded
+	first := !f.open
+	f.open = true
 	f.mu.Unlock()
-	if !loaded {
+	if first {
 		f.wake(true)
 	}
 }
@@ -142,9 +146,13 @@ func (f *feed) takeMoved() bool {
 	return moved
 }
 
-// wake has the named segments read, or all.
+// wake has the named segments read, or all, unless that is still to begin.
 func (f *feed) wake(all bool, names ...string) {
 	f.mu.Lock()
+	if !f.open {
+		f.mu.Unlock()
+		return
+	}
 	f.all = f.all || all
 	for _, name := range names {
 		f.dirty[name] = struct{}{}
@@ -164,7 +172,7 @@ func (f *feed) run() {
 	var failing backoff
 	for {
 		f.mu.Lock()
-		all, dirty := f.all || !f.loaded, f.dirty
+		all, dirty, asked := f.all, f.dirty, f.asked
 		if f.ctx.Err() != nil || !f.all && len(dirty) == 0 {
 			f.running = false
 			f.mu.Unlock()
@@ -183,6 +191,12 @@ func (f *feed) run() {
 			continue
 		}
 		failing.reset()
+		if all {
+			f.mu.Lock()
+			f.served = asked
+			f.advance()
+			f.mu.Unlock()
+		}
 	}
 }
 
@@ -197,28 +211,16 @@ func (f *feed) read(all bool, dirty map[string]struct{}) error {
 	if err := f.space.base(f.ctx); err != nil {
 		return err
 	}
-	switch {
-	case !all:
-		for name := range dirty {
-			if err := f.readOne(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	case f.key.segment != "":
-		if err := f.readOne(f.key.segment); err != nil {
-			return err
-		}
-	default:
-		if err := f.readAll(); err != nil {
-			return err
-		}
+	if all && f.key.segment == "" {
+		return f.readAll()
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.loaded {
-		f.loaded = true
-		f.advance()
+	if all {
+		return f.readOne(f.key.segment)
+	}
+	for name := range dirty {
+		if err := f.readOne(name); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -337,12 +339,17 @@ type feedReader struct {
 	seen uint64 // version
 }
 
-// begin waits until the feed is loaded and returns what there is, in byte order.
+// begin has everything read, so that what was done before is seen, and returns it in byte order.
 func (r *feedReader) begin(ctx context.Context) ([]*streamhub.Status, error) {
 	f := r.feed
+	f.mu.Lock()
+	f.asked++
+	ticket := f.asked
+	f.mu.Unlock()
+	f.wake(true)
 	for {
 		f.mu.Lock()
-		if f.loaded {
+		if f.served >= ticket {
 			break
 		}
 		signal := f.signal

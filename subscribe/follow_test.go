@@ -360,14 +360,16 @@ func TestFollowTrimmed(t *testing.T) {
 		expect(slow, 9, 10) // its page is used up
 		expect(at, 1, 10)
 		w.append("a", "b", 5)
-		last := expect(at, 11, 15)
+		expect(at, 11, 15)
+		w.append("a", "b", 1) // alone in the window
+		last := expect(at, 16, 16)
 		_, err := w.store.Trim(t.Context(), "a", "b", 12)
 		require.NoError(t, err)
 		err = slow.end(soon)
 		var trimmed *streamhub.TrimmedError
 		require.ErrorAs(t, err, &trimmed)
 		require.EqualValues(t, 13, trimmed.FirstKept)
-		_, err = w.store.Trim(t.Context(), "a", "b", 15)
+		_, err = w.store.Trim(t.Context(), "a", "b", 16)
 		require.NoError(t, err)
 		again := w.follower(by, "a", "b", &streamhub.FollowOptions{Cursor: last.Cursor()})
 		plain := w.follower(by, "a", "b", nil)
@@ -375,9 +377,9 @@ func TestFollowTrimmed(t *testing.T) {
 		plain.ask()
 		idle(t, by, w.key("a", "b"), 2)
 		w.append("a", "b", 1)
-		expect(at, 16, 16)
-		require.EqualValues(t, 16, again.take(soon).value.Sequence)
-		require.EqualValues(t, 16, plain.take(soon).value.Sequence)
+		expect(at, 17, 17)
+		require.EqualValues(t, 17, again.take(soon).value.Sequence)
+		require.EqualValues(t, 17, plain.take(soon).value.Sequence)
 		require.ErrorIs(t, w.follower(by, "a", "b", &streamhub.FollowOptions{FromSequence: 1}).end(soon), streamhub.ErrTrimmed)
 	})
 }

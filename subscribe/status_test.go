@@ -38,7 +38,7 @@ func TestSubscribeSegment(t *testing.T) {
 			}
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			return f.loaded && len(f.readers) == 1
+			return f.served == f.asked && len(f.readers) == 1
 		})
 		p.silent()
 		w.append("a", "b", 1)

@@ -35,6 +35,7 @@ type topic struct {
 	// waiting is how many followers have seen everything and wait for signal.
 	waiting, followers int
 
+	open          bool // the subscription was confirmed: reads may begin
 	running       bool // a goroutine reads
 	wanted, prove bool // another read is needed; with a proof
 }
@@ -91,6 +92,7 @@ func (t *topic) release() {
 // confirmed lets the first read begin. Those after a reconnect are named by the re-check.
 func (t *topic) confirmed() {
 	t.mu.Lock()
+	t.open = true
 	begun := t.epoch > 0
 	t.mu.Unlock()
 	if !begun {
@@ -146,9 +148,13 @@ func (t *topic) takeMoved() bool {
 	return moved
 }
 
-// wake has the log read.
+// wake has the log read, unless that is still to begin.
 func (t *topic) wake(prove bool) {
 	t.mu.Lock()
+	if !t.open {
+		t.mu.Unlock()
+		return
+	}
 	t.wanted = true
 	t.prove = t.prove || prove
 	start := !t.running

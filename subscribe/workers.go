@@ -34,8 +34,9 @@ func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]s
 	}
 	c := w.acquireCrew(store)
 	defer c.release()
+	ticket := c.ask()
 	for seen := uint64(0); ; {
-		list, version, signal := c.latest()
+		list, version, signal := c.latest(ticket)
 		if version != seen {
 			seen = version
 			if !yield(list, nil) {
@@ -59,7 +60,11 @@ type crew struct {
 	refs   int           // guarded by Watcher.mu
 	now    chan struct{} // asks for a read
 
-	mu      sync.Mutex
+	mu   sync.Mutex
+	open bool // the subscription was confirmed: reads may begin
+	// asked counts those who want the list to be read, served the ones for whom it was.
+	asked, served uint64
+
 	version uint64 // 0: not read yet
 	list    []streamhub.Worker
 	signal  chan struct{} // closed at the next version
@@ -98,8 +103,27 @@ func (c *crew) release() {
 	}
 }
 
-func (c *crew) confirmed()     { c.poke() }
+func (c *crew) confirmed() {
+	c.mu.Lock()
+	c.open = true
+	c.mu.Unlock()
+	c.poke()
+}
+
 func (c *crew) message(string) { c.poke() }
+
+// ask has the list read, so that what was done before is seen; see latest.
+func (c *crew) ask() (ticket uint64) {
+	c.mu.Lock()
+	c.asked++
+	ticket = c.asked
+	open := c.open
+	c.mu.Unlock()
+	if open {
+		c.poke()
+	}
+	return ticket
+}
 
 func (c *crew) poke() {
 	select {
@@ -135,6 +159,9 @@ func (c *crew) run(ctx context.Context) {
 }
 
 func (c *crew) read(ctx context.Context) error {
+	c.mu.Lock()
+	asked := c.asked
+	c.mu.Unlock()
 	v, err := c.w.send(ctx, listScript, c.store)
 	if err != nil {
 		return err
@@ -146,20 +173,27 @@ func (c *crew) read(ctx context.Context) error {
 	slices.SortFunc(list, func(a, b streamhub.Worker) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.version > 0 && slices.EqualFunc(c.list, list, func(a, b streamhub.Worker) bool {
+	same := c.version > 0 && slices.EqualFunc(c.list, list, func(a, b streamhub.Worker) bool {
 		return a.ID == b.ID && maps.Equal(a.Metadata, b.Metadata)
-	}) {
+	})
+	if same && c.served == asked {
 		return nil
 	}
-	c.version++
-	c.list = list
+	c.served = asked
+	if c.list = list; !same {
+		c.version++
+	}
 	close(c.signal)
 	c.signal = make(chan struct{})
 	return nil
 }
 
-func (c *crew) latest() ([]streamhub.Worker, uint64, <-chan struct{}) {
+// latest returns version 0 until the list was read for the one who has the ticket.
+func (c *crew) latest(ticket uint64) ([]streamhub.Worker, uint64, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.served < ticket {
+		return nil, 0, c.signal
+	}
 	return c.list, c.version, c.signal
 }

@@ -1,0 +1,312 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/lease"
+)
+
+func TestMain(m *testing.M) { testredis.Main(m) }
+
+func open(t *testing.T, client redis.UniversalClient, options *hub.Options) *hub.Hub {
+	t.Helper()
+	h, err := hub.Open(t.Context(), client, options)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	return h
+}
+
+func records(payloads ...string) []streamhub.Record {
+	var rs []streamhub.Record
+	for _, p := range payloads {
+		rs = append(rs, streamhub.Record{Payload: []byte(p)})
+	}
+	return rs
+}
+
+// everything calls each method of a store once, with something to do.
+func everything(t *testing.T, h *hub.Hub) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := h.Store(uuid.New())
+	r, err := s.Append(ctx, "space", "a", records("1", "2", "3"), nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, r.Last)
+	_, errs := s.AppendAll(ctx, []streamhub.Append{
+		{Space: "space", Segment: "b", Records: records("1")},
+		{Space: "other", Segment: "c", Records: records("1")},
+	})
+	require.Equal(t, []error{nil, nil}, errs)
+	_, created, err := s.Create(ctx, "space", "timed", &streamhub.CreateOptions{TTL: time.Hour, ContentType: "text/plain"})
+	require.NoError(t, err)
+	require.True(t, created)
+	deadline, err := s.Touch(ctx, "space", "timed")
+	require.NoError(t, err)
+	require.Positive(t, deadline)
+	_, _, err = s.Create(ctx, "space", "fork", &streamhub.CreateOptions{ForkOf: "a"})
+	require.NoError(t, err)
+
+	var names []string
+	for name, err := range s.Segments(ctx, "space") {
+		require.NoError(t, err)
+		names = append(names, name)
+	}
+	require.Equal(t, []string{"a", "b", "fork", "timed"}, names)
+	names = nil
+	for name, err := range s.Spaces(ctx) {
+		require.NoError(t, err)
+		names = append(names, name)
+	}
+	require.Equal(t, []string{"other", "space"}, names)
+
+	count := 0
+	for _, err := range s.ConsumeSegment(ctx, "space", "fork", nil) {
+		require.NoError(t, err)
+		count++
+	}
+	for _, err := range s.ConsumeSpace(ctx, "space", nil) {
+		require.NoError(t, err)
+		count++
+	}
+	for _, err := range s.Consume(ctx, map[string]streamhub.Cursor{"space": "", "other": ""}, nil) {
+		require.NoError(t, err)
+		count++
+	}
+	require.Equal(t, 3+4+5, count)
+	last, ok, err := s.Peek(ctx, "space", "a")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "3", string(last.Payload))
+
+	require.NoError(t, s.Delete(ctx, "space", "fork", "test"))
+	kept, err := s.Trim(ctx, "space", "a", 3)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, kept)
+	_, err = s.CloseSegment(ctx, "space", "b", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
+	require.NoError(t, err)
+	status, err := s.Status(ctx, "space", "b")
+	require.NoError(t, err)
+	require.Equal(t, streamhub.StateClosed, status.State)
+
+	count = 0
+	for _, err := range s.Follow(ctx, "space", "b", nil) {
+		if err != nil {
+			require.ErrorIs(t, err, streamhub.ErrClosed)
+			break
+		}
+		count++
+	}
+	require.Equal(t, 1, count)
+	for e, err := range s.FollowSpace(ctx, "other", nil) {
+		require.NoError(t, err)
+		require.Equal(t, "c", e.Segment)
+		break
+	}
+	for _, err := range s.SubscribeToSegment(ctx, "space", "b") {
+		require.NoError(t, err)
+		break
+	}
+	for _, err := range s.SubscribeToSpace(ctx, "space") {
+		require.NoError(t, err)
+		break
+	}
+	member, err := s.JoinWorkers(ctx, streamhub.Worker{ID: uuid.New()}, time.Minute)
+	require.NoError(t, err)
+	for workers, err := range s.Workers(ctx) {
+		require.NoError(t, err)
+		require.Len(t, workers, 1)
+		break
+	}
+	require.NoError(t, member.Leave(ctx))
+
+	held, err := s.AcquireLease(ctx, "key", time.Minute)
+	require.NoError(t, err)
+	_, err = s.AcquireLease(ctx, "key", time.Minute)
+	require.ErrorIs(t, err, streamhub.ErrLeaseNotAcquired)
+	_, err = held.Release(ctx)
+	require.NoError(t, err)
+	require.NoError(t, s.WithLease(ctx, "key", time.Minute, time.Second, func(_ context.Context, l *lease.Lease) error {
+		require.Greater(t, l.Token(), held.Token())
+		return nil
+	}))
+	require.NoError(t, h.Ping(ctx))
+}
+
+func TestEverythingEmbedded(t *testing.T) { everything(t, open(t, nil, nil)) }
+
+// A user with the rights that the doctor names can do everything, and nothing else.
+func TestEverythingAsUser(t *testing.T) {
+	server := testredis.Start(t, nil)
+	rule := append([]any{"acl", "setuser", "hub", "on", ">secret"}, fields(redisx.UserRule)...)
+	require.NoError(t, server.Client().Do(t.Context(), rule...).Err())
+	client, err := hub.NewClient("redis://hub:secret@" + server.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	everything(t, open(t, client, &hub.Options{SweepEvery: 50 * time.Millisecond}))
+	for _, refused := range [][]any{{"flushall"}, {"keys", "*"}, {"get", "foreign"}, {"config", "get", "*"}} {
+		require.ErrorContains(t, client.Do(t.Context(), refused...).Err(), "NOPERM", refused)
+	}
+}
+
+func TestUserRuleIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/operations.md")
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(strings.Fields(string(page)), " "), redisx.UserRule)
+}
+
+func fields(s string) []any {
+	var all []any
+	for _, f := range strings.Fields(s) {
+		all = append(all, f)
+	}
+	return all
+}
+
+func TestEverythingOnCluster(t *testing.T) {
+	cluster := testredis.SharedCluster(t)
+	client, err := hub.NewClient("redis+cluster://" + strings.Join(cluster.Addrs(), ","))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	everything(t, open(t, client, nil))
+}
+
+func TestEverythingOverSentinel(t *testing.T) {
+	sentinel := testredis.StartSentinel(t, nil)
+	client, err := hub.NewClient("redis+sentinel://" + strings.Join(sentinel.SentinelAddrs(), ",") + "/" + sentinel.MasterName())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	everything(t, open(t, client, nil))
+}
+
+// Another process of the machine uses the embedded Redis by its URL.
+func TestEmbeddedIsShared(t *testing.T) {
+	first := open(t, nil, nil)
+	client, err := hub.NewClient(first.RedisURL())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	second := open(t, client, nil)
+	require.Empty(t, second.RedisURL())
+	a, err := first.Store(uuid.Nil).Append(t.Context(), "s", "g", records("1"), nil)
+	require.NoError(t, err)
+	for e, err := range second.Store(uuid.Nil).ConsumeSegment(t.Context(), "s", "g", nil) {
+		require.NoError(t, err)
+		require.Equal(t, a.Cursor(), e.Cursor())
+	}
+	withoutPassword, err := hub.NewClient("redis://" + first.RedisURL()[strings.Index(first.RedisURL(), "@")+1:])
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = withoutPassword.Close() })
+	_, err = hub.Open(t.Context(), withoutPassword, nil)
+	var unavailable *streamhub.UnavailableError
+	require.ErrorAs(t, err, &unavailable)
+	require.Equal(t, streamhub.ReasonDenied, unavailable.Reason)
+}
+
+func TestOpenRefuses(t *testing.T) {
+	server := testredis.Start(t, &testredis.Options{MaxMemory: "100mb", Config: []string{"maxmemory-policy allkeys-lru"}})
+	client := server.Client()
+	_, err := hub.Open(t.Context(), client, nil)
+	require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+	require.ErrorContains(t, err, "noeviction")
+	open(t, client, &hub.Options{AllowEviction: true})
+
+	_, err = hub.Open(t.Context(), client, &hub.Options{AllowEviction: true, Durability: streamhub.Durability{Fsync: true}})
+	require.ErrorIs(t, err, streamhub.ErrInvalidArgument, "Redis 7.0 has no WAITAOF")
+
+	nobody, err := hub.NewClient("redis://127.0.0.1:1")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = nobody.Close() })
+	_, err = hub.Open(t.Context(), nobody, nil)
+	require.ErrorIs(t, err, streamhub.ErrUnavailable)
+}
+
+func TestNewClientRefuses(t *testing.T) {
+	for _, address := range []string{"", "http://host", "redis+sentinel://host:1", "redis://host:1/x", "redis://u:secret@host:port"} {
+		_, err := hub.NewClient(address)
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, address)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+func TestCloseEndsFollowers(t *testing.T) {
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	s := h.Store(uuid.Nil)
+	_, err = s.Append(t.Context(), "s", "g", records("1"), nil)
+	require.NoError(t, err)
+	seen, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for _, err := range s.Follow(t.Context(), "s", "g", nil) {
+			if err != nil {
+				ended <- err
+				return
+			}
+			close(seen)
+		}
+	}()
+	<-seen
+	require.NoError(t, h.Close())
+	require.ErrorIs(t, <-ended, streamhub.ErrShutdown)
+	require.NoError(t, h.Close(), "closing twice")
+	_, err = s.Append(t.Context(), "s", "g", records("2"), nil)
+	require.ErrorIs(t, err, streamhub.ErrShutdown)
+}
+
+// What is counted and traced names the call and the code, and holds neither payloads nor, in
+// metrics, names.
+func TestTelemetry(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	reader := metric.NewManualReader()
+	var log strings.Builder
+	h := open(t, nil, &hub.Options{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)),
+		MeterProvider:  metric.NewMeterProvider(metric.WithReader(reader)),
+		Logger:         slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	s := h.Store(uuid.Nil)
+	_, err := s.Append(t.Context(), "private-space", "seg", records("private-payload", "2"), nil)
+	require.NoError(t, err)
+	_, err = s.Append(t.Context(), "private-space", "seg", records("private-payload"), &streamhub.AppendOptions{ExpectedSequence: 9})
+	require.True(t, errors.Is(err, streamhub.ErrSequenceMismatch))
+	for range s.ConsumeSegment(t.Context(), "private-space", "seg", nil) {
+	}
+
+	var got metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &got))
+	sums := map[string]int64{}
+	for _, m := range got.ScopeMetrics[0].Metrics {
+		if sum, ok := m.Data.(metricdata.Sum[int64]); ok {
+			for _, p := range sum.DataPoints {
+				sums[m.Name] += p.Value
+			}
+		}
+	}
+	require.Equal(t, map[string]int64{
+		"streamhub.records.appended": 2, "streamhub.entries.delivered": 2, "streamhub.call.errors": 1,
+	}, sums)
+	var names []string
+	for _, span := range spans.GetSpans() {
+		names = append(names, span.Name+" "+span.Status.Description)
+	}
+	require.Equal(t, []string{"streamhub append ", "streamhub append sequence_mismatch", "streamhub consume "}, names)
+	require.NotContains(t, fmt.Sprint(got), "private")
+	require.NotContains(t, log.String(), "private-payload")
+}
