@@ -159,10 +159,14 @@ func laggingFailover(t *testing.T, seed uint64) {
 	t.Logf("promoted %v behind the kill", time.Since(began).Round(time.Millisecond))
 
 	// Another writer goes on, past the old end.
+	eventually(t, 10*time.Second, func(ctx context.Context) error { return client(t, url).Ping(ctx).Err() })
 	other := rec.Client("other", open(t, client(t, url), nil).Store(testStore))
 	for i := range segments {
-		status, err := followers.Status(ctx, "space", at(i).segment)
-		require.NoError(t, err)
+		var status streamhub.Status
+		eventually(t, 10*time.Second, func(ctx context.Context) (err error) {
+			status, err = followers.Status(ctx, "space", at(i).segment)
+			return err
+		})
 		require.Equal(t, uint64(kept[i]), status.LastSequence)
 		fill(t, other, at(i), gone[i]+5)
 	}

@@ -48,6 +48,7 @@ func floodRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 	fmt.Fprintln(os.Stderr, "ready")
 	lines.Scan()
 	const batch = 10
+	var slowest time.Duration
 	begin := time.Now()
 	for n := 0; n < c.Count; n += batch {
 		due := time.Duration(float64(c.Time) * float64(n) / float64(c.Count))
@@ -59,11 +60,13 @@ func floodRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 			r[i].Payload = make([]byte, c.Size)
 			binary.BigEndian.PutUint64(r[i].Payload, uint64(clock()))
 		}
+		sent := time.Now()
 		if _, err := s.Append(ctx, c.Space, c.Segment, r, nil); err != nil {
 			return err
 		}
+		slowest = max(slowest, time.Since(sent))
 	}
-	return nil
+	return json.NewEncoder(os.Stdout).Encode(slowest)
 }
 
 // lags are how long entries took from their writer to a follower.
@@ -173,10 +176,13 @@ func TestSlowFollower(t *testing.T) {
 	close(release)
 	stalled.Wait()
 	require.Equal(t, count, received)
+	var slowest time.Duration
+	w.next(&slowest)
 	// The lags kept by this test itself are 8 bytes for each entry and follower, with room to grow.
 	t.Logf("heap %d KiB, at most %d KiB; RSS %d KiB, at most %d KiB", start>>10, most>>10, startRSS>>10, mostRSS>>10)
 	t.Logf("lag of the others: %v median, %v p99, %v at most; without a slow one %v, %v, %v",
 		lag.at(.5), lag.at(.99), lag.at(1), usual.at(.5), usual.at(.99), usual.at(1))
+	t.Logf("the slowest append took %v", slowest)
 	t.Logf("the slow one got %d entries in %v", received, tookAll.Round(time.Millisecond))
 	require.Less(t, most, start+limit, "heap in use")
 	require.Less(t, lag.at(.99), max(5*usual.at(.99), 250*time.Millisecond), "the others were slowed")

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/doctor"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -79,7 +79,7 @@ func TestDoctorUnreachable(t *testing.T) {
 func TestDoctorUser(t *testing.T) {
 	server := testredis.Start(t, nil)
 	args := []any{"acl", "setuser", "hub", "on", ">secret"}
-	for word := range strings.FieldsSeq(doctor.Rule) {
+	for word := range strings.FieldsSeq(redisx.UserRule) {
 		args = append(args, word)
 	}
 	if err := server.Client().Do(within(t), args...).Err(); err != nil {

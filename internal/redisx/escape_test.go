@@ -39,3 +39,18 @@ func FuzzEscape(f *testing.F) {
 		}
 	})
 }
+
+// FuzzUnescape shows that one name has one text.
+func FuzzUnescape(f *testing.F) {
+	for _, text := range []string{"", "seg", "%41", "%2A", "%2a", "%", "%4", "a b", "+"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if name, ok := Unescape(text); ok && Escape(name) != text {
+			t.Fatalf("%q is the name %q, whose text is %q", text, name, Escape(name))
+		}
+		if name, ok := Unescape(Escape(text)); !ok || name != text {
+			t.Fatalf("%q -> %q -> %q, %v", text, Escape(text), name, ok)
+		}
+	})
+}

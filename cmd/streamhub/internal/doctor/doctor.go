@@ -129,7 +129,7 @@ func connection(ctx context.Context, client redis.UniversalClient) Check {
 	if errors.As(err, &unavailable) {
 		switch unavailable.Reason {
 		case streamhub.ReasonDenied:
-			cure = "put the user and the password into the URL, redis://user:password@host:port, and give the user what a hub needs: ACL SETUSER <user> " + Rule
+			cure = "put the user and the password into the URL, redis://user:password@host:port, and give the user what a hub needs: ACL SETUSER <user> " + redisx.UserRule
 		case streamhub.ReasonLoading:
 			cure = "Redis is reading its data: wait"
 		case streamhub.ReasonFull:

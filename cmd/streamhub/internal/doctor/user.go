@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 const (
@@ -20,13 +22,6 @@ const (
 	slow         = 10 * time.Millisecond
 )
 
-// Rule is what a user needs to open a hub and to do everything with it, for ACL SETUSER.
-const Rule = "resetkeys resetchannels ~sh:* &sh:* -@all " +
-	"+eval +evalsha +script|load +xadd +xrange +xrevrange +xtrim " +
-	"+hget +hset +hsetnx +hmget +hgetall +hdel +get +set +del +pexpire +pttl " +
-	"+zadd +zrem +zscore +zrangebylex +zrangebyscore +sadd +sscan " +
-	"+publish +subscribe +unsubscribe +ping +hello +info +wait +time +client|setname"
-
 // probe does what the scripts of a hub do, on a key of its own.
 const probe = `
 redis.call('TIME')
@@ -34,6 +29,7 @@ redis.call('DEL', KEYS[1])
 redis.call('XADD', KEYS[1], '1-0', 'd', 'x')
 redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+redis.call('XDEL', KEYS[1], '1-0')
 redis.call('XTRIM', KEYS[1], 'MINID', '2-0')
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'a', '1')
@@ -48,13 +44,17 @@ redis.call('ZRANGEBYLEX', KEYS[1], '-', '+')
 redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf')
 redis.call('ZREM', KEYS[1], 'a')
 redis.call('SADD', KEYS[1], 'a')
+redis.call('SCARD', KEYS[1])
+redis.call('SMEMBERS', KEYS[1])
 redis.call('SSCAN', KEYS[1], '0')
+redis.call('SREM', KEYS[1], 'a')
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], '1', 'PX', 1000)
 redis.call('GET', KEYS[1])
 redis.call('PEXPIRE', KEYS[1], 1000)
 redis.call('PTTL', KEYS[1])
-redis.call('DEL', KEYS[1])
+redis.call('EXISTS', KEYS[1])
+redis.call('UNLINK', KEYS[1])
 redis.call('PUBLISH', ARGV[1], '')
 return 1`
 
@@ -88,7 +88,7 @@ func messages(ctx context.Context, client redis.UniversalClient) Check {
 }
 
 func denied(name string, err error) Check {
-	return Check{Fail, name, err.Error(), "give the user what a hub needs: ACL SETUSER <user> " + Rule}
+	return Check{Fail, name, err.Error(), "give the user what a hub needs: ACL SETUSER <user> " + redisx.UserRule}
 }
 
 // power looks for a user that may do more than a hub needs.
@@ -103,7 +103,7 @@ func power(ctx context.Context, client redis.UniversalClient, address string) Ch
 		return Check{Level: OK, Name: name, Detail: fmt.Sprintf("user %s, which may not look at its own rights", user)}
 	}
 	flags, commands := userRights(rights)
-	cure := "make a user for the hub: ACL SETUSER streamhub on >PASSWORD " + Rule
+	cure := "make a user for the hub: ACL SETUSER streamhub on >PASSWORD " + redisx.UserRule
 	switch {
 	case slices.Contains(flags, "nopass") && !local(address):
 		return Check{Fail, name, fmt.Sprintf("user %s has no password, and others reach this server", user), cure}
