@@ -185,7 +185,9 @@ func TestSlowFollower(t *testing.T) {
 	t.Logf("the slowest append took %v", slowest)
 	t.Logf("the slow one got %d entries in %v", received, tookAll.Round(time.Millisecond))
 	require.Less(t, most, start+limit, "heap in use")
-	require.Less(t, lag.at(.99), max(5*usual.at(.99), 250*time.Millisecond), "the others were slowed")
+	// An append that the machine held up is late for everybody.
+	require.Less(t, lag.at(.5), max(5*usual.at(.5), 20*time.Millisecond), "the others were slowed")
+	require.Less(t, lag.at(.99), max(5*usual.at(.99), 250*time.Millisecond+slowest), "the others were slowed")
 	require.Less(t, tookAll, 30*time.Second)
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -36,7 +38,28 @@ func benchStore(b *testing.B) (*store.Store, *redis.Client) {
 	return log.Store(uuid.Nil), client
 }
 
-func inParallel(b *testing.B, goroutines int, do func(ctx context.Context, worker int) error) {
+// redisTime is how long the server has spent in commands.
+func redisTime(b *testing.B, client *redis.Client) time.Duration {
+	info, err := client.Info(b.Context(), "commandstats").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var total time.Duration
+	for line := range strings.Lines(info) {
+		name, facts, _ := strings.Cut(line, ":")
+		if name == "cmdstat_evalsha" || name == "cmdstat_xadd" && !strings.Contains(info, "cmdstat_evalsha") {
+			var calls, usec int64
+			fmt.Sscanf(facts, "calls=%d,usec=%d", &calls, &usec)
+			total += time.Duration(usec) * time.Microsecond
+		}
+	}
+	return total
+}
+
+func inParallel(b *testing.B, client *redis.Client, goroutines int, do func(ctx context.Context, worker int) error) {
+	defer func(before time.Duration) {
+		b.ReportMetric(float64(redisTime(b, client)-before)/float64(b.N), "redis-ns/op")
+	}(redisTime(b, client))
 	b.SetParallelism(max(1, goroutines/runtime.GOMAXPROCS(0)))
 	var workers atomic.Int64
 	b.ReportAllocs()
@@ -58,22 +81,22 @@ func BenchmarkAppend(b *testing.B) {
 	for _, goroutines := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("raw/xadd/callers=%d", goroutines), func(b *testing.B) {
 			_, client := benchStore(b)
-			inParallel(b, goroutines, func(ctx context.Context, worker int) error {
+			inParallel(b, client, goroutines, func(ctx context.Context, worker int) error {
 				return client.XAdd(ctx, &redis.XAddArgs{Stream: "s" + strconv.Itoa(worker%64), Values: []any{"d", payload}}).Err()
 			})
 		})
 		for _, segments := range []int{1, 64} {
 			b.Run(fmt.Sprintf("log/segments=%d/callers=%d", segments, goroutines), func(b *testing.B) {
-				s, _ := benchStore(b)
-				inParallel(b, goroutines, func(ctx context.Context, worker int) error {
+				s, client := benchStore(b)
+				inParallel(b, client, goroutines, func(ctx context.Context, worker int) error {
 					_, err := s.Append(ctx, "bench", "s"+strconv.Itoa(worker%segments), records, nil)
 					return err
 				})
 			})
 		}
 		b.Run(fmt.Sprintf("log/spaces=64/callers=%d", goroutines), func(b *testing.B) {
-			s, _ := benchStore(b)
-			inParallel(b, goroutines, func(ctx context.Context, worker int) error {
+			s, client := benchStore(b)
+			inParallel(b, client, goroutines, func(ctx context.Context, worker int) error {
 				_, err := s.Append(ctx, "bench"+strconv.Itoa(worker%64), "s", records, nil)
 				return err
 			})

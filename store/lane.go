@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,8 +21,14 @@ type lane struct {
 	key     laneKey
 	ready   []*tail
 	again   []*flight // to be sent once more
-	flights int
+	runners int       // goroutines of the lane
+	parked  int       // of them, those that wait for work
+	more    chan struct{}
 }
+
+// laneRest is how long a goroutine of a lane waits for more. Starting one for each append costs
+// more than everything else that this process does for it: its stack has to grow each time.
+const laneRest = time.Second
 
 func (a *appender) laneKey(at place, d streamhub.Durability) laneKey {
 	key := laneKey{durability: d}
@@ -35,7 +42,7 @@ func (a *appender) lane(at place, d streamhub.Durability) *lane {
 	key := a.laneKey(at, d)
 	l := a.lanes[key]
 	if l == nil {
-		l = &lane{key: key}
+		l = &lane{key: key, more: make(chan struct{}, laneFlights)}
 		a.lanes[key] = l
 	}
 	return l
@@ -60,34 +67,65 @@ func (a *appender) enqueue(f *flight) {
 	a.wake(l)
 }
 
-// wake starts another batch of the lane if there is work for one.
+// wake has another batch of the lane sent if there is work for one.
 func (a *appender) wake(l *lane) {
-	if l == nil || l.flights >= laneFlights || len(l.ready)+len(l.again) == 0 {
-		return
-	}
-	l.flights++
-	if !a.log.start(func() { a.run(l) }) {
-		l.flights--
-		a.drop(l)
+	switch {
+	case l == nil || len(l.ready)+len(l.again) == 0:
+	case l.parked > 0:
+		l.parked--
+		l.more <- struct{}{}
+	case l.runners < laneFlights:
+		l.runners++
+		if !a.log.start(func() { a.run(l) }) {
+			l.runners--
+			a.drop(l)
+		}
 	}
 }
 
-// run sends batches of the lane until there is nothing to send.
+// run sends batches of the lane until there was nothing to send for a while.
 func (a *appender) run(l *lane) {
+	rest := time.NewTimer(laneRest)
+	defer rest.Stop()
 	for {
 		a.mu.Lock()
-		batch := a.take(l)
-		if len(batch) == 0 {
-			l.flights--
-			if l.flights == 0 && a.lanes[l.key] == l {
-				delete(a.lanes, l.key)
-			}
+		if batch := a.take(l); len(batch) > 0 {
 			a.mu.Unlock()
-			return
+			a.send(l, batch)
+			continue
 		}
+		l.parked++
 		a.mu.Unlock()
-		a.send(l, batch)
+		rest.Reset(laneRest)
+		select {
+		case <-l.more:
+		case <-rest.C:
+			if a.leave(l) {
+				return
+			}
+		case <-a.log.ctx.Done():
+			if a.leave(l) {
+				return
+			}
+		}
 	}
+}
+
+// leave ends a parked goroutine of the lane, unless it is woken at this moment.
+func (a *appender) leave(l *lane) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-l.more:
+		return false
+	default:
+	}
+	l.parked--
+	l.runners--
+	if l.runners == 0 && a.lanes[l.key] == l {
+		delete(a.lanes, l.key)
+	}
+	return true
 }
 
 // take makes the frames of the next batch.

@@ -9,9 +9,9 @@
 // is the truth. So interest is registered and confirmed before the first read; a notification
 // takes the place of a read only if it carries its entries and is the very next thing behind what
 // is held, proof included; any other one only wakes the reader. Every [Options.Recheck], and after
-// every reconnect, one command per followed space asks the timeline what changed. It names the
-// segments whose notifications were lost, and a segment that moved here and is not named there has
-// lost history. A lost notification therefore costs seconds, never an entry.
+// every reconnect, one command per followed space asks the timeline what changed. What it names is
+// read, and so is what moved here meanwhile: that may have vanished together with its place in the
+// timeline. A lost notification therefore costs seconds, never an entry.
 //
 // # Windows
 //
