@@ -286,7 +286,8 @@ func TestTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Append(t.Context(), "private-space", "seg", records("private-payload"), &streamhub.AppendOptions{ExpectedSequence: 9})
 	require.True(t, errors.Is(err, streamhub.ErrSequenceMismatch))
-	for range s.ConsumeSegment(t.Context(), "private-space", "seg", nil) {
+	for _, err := range s.ConsumeSegment(t.Context(), "private-space", "seg", nil) {
+		require.NoError(t, err)
 	}
 
 	var got metricdata.ResourceMetrics

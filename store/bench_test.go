@@ -49,7 +49,9 @@ func redisTime(b *testing.B, client *redis.Client) time.Duration {
 		name, facts, _ := strings.Cut(line, ":")
 		if name == "cmdstat_evalsha" || name == "cmdstat_xadd" && !strings.Contains(info, "cmdstat_evalsha") {
 			var calls, usec int64
-			fmt.Sscanf(facts, "calls=%d,usec=%d", &calls, &usec)
+			if _, err := fmt.Sscanf(facts, "calls=%d,usec=%d", &calls, &usec); err != nil {
+				b.Fatal(err)
+			}
 			total += time.Duration(usec) * time.Microsecond
 		}
 	}

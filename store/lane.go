@@ -157,7 +157,7 @@ func (a *appender) drop(l *lane) {
 	tails := l.ready
 	for _, f := range l.again {
 		for _, r := range f.requests {
-			var err error = streamhub.ErrShutdown
+			err := streamhub.ErrShutdown
 			if f.unknown {
 				err = &streamhub.UnknownOutcomeError{TRX: r.id, Err: f.cause}
 			}

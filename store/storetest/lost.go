@@ -21,6 +21,7 @@ var lostCases = []namedCase{
 
 func lostEverything(f *fixture) {
 	tip := f.append("seg", "1", "2")
+	f.append("named", "1")
 	along := f.readSpace(nil)
 	f.wipe()
 	_, err := f.tryRead("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()})
@@ -35,6 +36,8 @@ func lostEverything(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 	// Who appended to it is told once.
 	_, err = f.with(streamhub.AppendOptions{}, "seg", "3")
+	f.lost(err, 1)
+	_, err = f.with(by("p", 0, 0), "named", "2")
 	f.lost(err, 1)
 	require.EqualValues(f, 1, f.append("seg", "new").First)
 	_, err = f.tryRead("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()})

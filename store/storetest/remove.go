@@ -87,7 +87,7 @@ func deleteAndRecreate(f *fixture) {
 	// Another process never saw a life of it.
 	other := f.another()
 	require.EqualValues(f, 1, f.appendTo(other, "seg", "newest").First)
-	_, err = f.with(streamhub.AppendOptions{}, "seg", "x")
+	_, err = f.with(by("named", 0, 0), "seg", "x")
 	f.lost(err, 1)
 	f.append("seg", "second")
 	f.holds("seg", "newest", "second")
