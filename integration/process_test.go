@@ -103,7 +103,8 @@ func TestKillProcesses(t *testing.T) {
 	session, _ := f.session(at, next)
 	session.Reach = end
 	sessions = append(sessions, session)
-	check(t, ops, h, []place{at}, history.Options{Seed: seed, Sessions: sessions})
+	// How much the writers get done is up to the machine.
+	check(t, ops, h, []place{at}, history.Options{Seed: seed, Sessions: sessions, MaxOps: 100_000})
 }
 
 // session returns what a follower that was killed had got, and the cursor behind that.

@@ -21,7 +21,9 @@ import (
 //
 // If ctx ends before the append was sent nothing happened; afterwards the error is an
 // [streamhub.UnknownOutcomeError] and the call may be repeated, on the same Log, with the TRX id
-// that the error carries. A result comes with an error only for [streamhub.ErrNotConfirmed].
+// that the error carries. A Log remembers the last 64 appends of a segment that may be repeated, for
+// ten minutes unless it appends to very many segments; a named producer is remembered by Redis. A
+// result comes with an error only for [streamhub.ErrNotConfirmed].
 func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
 	req, err := s.newRequest(space, segment, records, options)
 	if err != nil {

@@ -21,7 +21,7 @@ func TestContractMiniredis(t *testing.T) {
 		now := time.Now()
 		return &storetest.Env{
 			Connect: func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
-				return connect(t, redis.NewClient(&redis.Options{Addr: m.Addr(), ContextTimeoutEnabled: true}), hooks)
+				return connect(t, redis.NewClient(&redis.Options{Addr: m.Addr(), Protocol: 2, ContextTimeoutEnabled: true}), hooks)
 			},
 			Advance: func(_ *testing.T, d time.Duration) {
 				if real := time.Now(); real.After(now) {
