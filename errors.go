@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -32,6 +33,9 @@ var (
 	ErrNotConfirmed     = errors.New("written, durability not confirmed")
 	ErrCorrupt          = errors.New("corrupt")
 	ErrShutdown         = errors.New("the hub is closed")
+	ErrUnauthenticated  = errors.New("unauthenticated")
+	ErrPermissionDenied = errors.New("permission denied")
+	ErrLimitExceeded    = errors.New("limit exceeded")
 )
 
 // An Error says which call on what failed. Err is, or wraps, one of the sentinels or a context's
@@ -131,6 +135,19 @@ func (e *HistoryLostError) Error() string {
 	return fmt.Sprintf("history lost from sequence %d", e.FirstLost)
 }
 func (e *HistoryLostError) Unwrap() error { return ErrHistoryLost }
+
+// A LeaseHeldError is an [ErrLeaseNotAcquired].
+type LeaseHeldError struct {
+	Holder string
+	Token  uint64
+	// Left is what remains of the ttl, by the clock of Redis.
+	Left time.Duration
+}
+
+func (e *LeaseHeldError) Error() string {
+	return fmt.Sprintf("the lease is held by %q for another %v", e.Holder, e.Left)
+}
+func (e *LeaseHeldError) Unwrap() error { return ErrLeaseNotAcquired }
 
 // An UnavailableReason says why Redis cannot serve.
 type UnavailableReason string

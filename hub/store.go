@@ -10,7 +10,6 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/lease"
 	"github.com/seed-147127fe/streamhub/store"
-	"github.com/seed-147127fe/streamhub/subscribe"
 )
 
 // A Store is one tenant: nothing crosses it.
@@ -194,8 +193,12 @@ func (s *Store) SubscribeToSpace(ctx context.Context, space string) iter.Seq2[st
 
 // JoinWorkers shows a worker to every instance until it leaves, ctx ends or it is not renewed for
 // ttl.
-func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (*subscribe.Membership, error) {
-	return s.hub.watcher.Join(ctx, s.ID(), worker, ttl)
+func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
+	m, err := s.hub.watcher.Join(ctx, s.ID(), worker, ttl)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // Workers gives the workers of the store, sorted by id, and again whenever that changes.
@@ -203,10 +206,26 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 	return s.hub.watcher.Workers(ctx, s.ID())
 }
 
-// AcquireLease gets the exclusive right on key for ttl, or a [lease.HeldError]. The holder renews
+// AcquireLease gets the exclusive right on key for ttl, or a [streamhub.LeaseHeldError]. The holder renews
 // and releases it; its token is the generation to pass to appends.
 func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration) (*lease.Lease, error) {
 	return s.hub.leases.Acquire(ctx, s.ID(), key, ttl)
+}
+
+// AcquireLeaseAs, RenewLeaseAs and ReleaseLeaseAs are for a holder that the caller names; see
+// [lease.Manager.AcquireAs].
+func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
+	return s.hub.leases.AcquireAs(ctx, s.ID(), key, holder, ttl)
+}
+
+// RenewLeaseAs: see [Store.AcquireLeaseAs].
+func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
+	return s.hub.leases.RenewAs(ctx, s.ID(), key, holder, ttl)
+}
+
+// ReleaseLeaseAs: see [Store.AcquireLeaseAs].
+func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error) {
+	return s.hub.leases.ReleaseAs(ctx, s.ID(), key, holder)
 }
 
 // WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and

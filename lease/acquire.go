@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,19 +11,11 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A HeldError is an [streamhub.ErrLeaseNotAcquired].
-type HeldError struct{ Held }
-
-func (e *HeldError) Error() string {
-	return fmt.Sprintf("the lease is held by %q for another %v", e.Holder, e.Left)
-}
-func (e *HeldError) Unwrap() error { return streamhub.ErrLeaseNotAcquired }
-
 // longestPause is between two tries of a caller that waits.
 const longestPause = time.Second / 2
 
 // Acquire gets the lease on key under a new random holder. If another has it, it waits as long as
-// [Options] say and then returns a [HeldError].
+// [Options] say and then returns a [streamhub.LeaseHeldError].
 //
 // If no answer came at all it tries, for up to a second and also after ctx has ended, to give back
 // what it may have got. Where that fails too the lease can stay taken until its ttl ends.
@@ -51,7 +42,7 @@ func (l *Lease) acquire(ctx context.Context) error {
 			return nil
 		}
 		next := jitter(d)
-		var held *HeldError
+		var held *streamhub.LeaseHeldError
 		if errors.As(err, &held) {
 			failed = err
 			next = min(next, max(held.Left, firstPause))
@@ -73,7 +64,7 @@ func (l *Lease) acquire(ctx context.Context) error {
 
 // AcquireAs is for a holder that the caller knows by a text of its own, 1 to 128 bytes, and does
 // not wait. It returns the token. If the holder has the lease already, the ttl starts again and
-// the token is the same; so it is safe to repeat. If another has it, the error is a [HeldError].
+// the token is the same; so it is safe to repeat. If another has it, the error is a [streamhub.LeaseHeldError].
 func (m *Manager) AcquireAs(ctx context.Context, store uuid.UUID, key, holder string, ttl time.Duration) (uint64, error) {
 	n := name{store, key}
 	r, err := m.acquire(ctx, n, holder, ttl)
@@ -86,7 +77,7 @@ func (m *Manager) acquire(ctx context.Context, n name, holder string, ttl time.D
 	}
 	r, err := m.send(ctx, acquireScript, n, holder, ttl.Milliseconds())
 	if err == nil && r.status == "held" {
-		return reply{}, &HeldError{Held{r.holder, r.token, r.left}}
+		return reply{}, &streamhub.LeaseHeldError{Holder: r.holder, Token: r.token, Left: r.left}
 	}
 	return r, err
 }

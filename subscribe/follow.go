@@ -18,25 +18,56 @@ import (
 // buffered for it alone but the page that the entry came in. It can be ranged over again and then
 // begins where it began before.
 func (w *Watcher) Follow(ctx context.Context, s *store.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-	return w.entries(ctx, key{s.ID(), space, segment}, true, o)
+	return entries(ctx, w.FollowPages(ctx, s, space, segment, o))
+}
+
+// FollowPages is Follow by pages: each holds all that is due at the moment. Followers that are at
+// the same place get the same page.
+func (w *Watcher) FollowPages(ctx context.Context, s *store.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+	return w.pages(ctx, key{s.ID(), space, segment}, true, o)
 }
 
 // FollowSpace is Follow over all segments of a space, in the order in which Redis took their
 // entries. Segments that are created later are among them, and those that are closed or deleted
 // just stop; so it ends only with its context, the watcher, or an error.
 func (w *Watcher) FollowSpace(ctx context.Context, s *store.Store, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-	return w.entries(ctx, key{s.ID(), space, ""}, false, o)
+	return entries(ctx, w.FollowSpacePages(ctx, s, space, o))
 }
 
-func (w *Watcher) entries(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+// FollowSpacePages is FollowSpace by pages.
+func (w *Watcher) FollowSpacePages(ctx context.Context, s *store.Store, space string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+	return w.pages(ctx, key{s.ID(), space, ""}, false, o)
+}
+
+// entries takes pages apart. What is left of a page when ctx ends is not passed on.
+func entries(ctx context.Context, pages iter.Seq2[*Page, error]) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
-		if err := w.follow(ctx, k, segment, o, yield); err != nil {
-			yield(streamhub.Entry{}, k.fail("follow", err))
+		for p, err := range pages {
+			if err != nil {
+				yield(streamhub.Entry{}, err)
+				return
+			}
+			for i := range p.Entries {
+				if ctx.Err() != nil {
+					break // and the pages end
+				}
+				if !yield(p.Entries[i], nil) {
+					return
+				}
+			}
 		}
 	}
 }
 
-func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, yield func(streamhub.Entry, error) bool) error {
+func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+	return func(yield func(*Page, error) bool) {
+		if err := w.follow(ctx, k, segment, o, yield); err != nil {
+			yield(nil, k.fail("follow", err))
+		}
+	}
+}
+
+func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, yield func(*Page, error) bool) error {
 	f := &follower{w: w, yield: yield}
 	if err := k.check(segment); err != nil {
 		return err
@@ -62,7 +93,7 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 type follower struct {
 	w     *Watcher
 	t     *topic
-	yield func(streamhub.Entry, error) bool
+	yield func(*Page, error) bool
 
 	at     streamhub.Position // behind the last entry that was passed on
 	epoch  int                // of the topic, when at was last known to be in order
@@ -107,7 +138,7 @@ func (f *follower) run(ctx context.Context) error {
 			return v.end
 		case inside:
 			stuck = false
-			if goOn, err := f.deliver(ctx, v.entries); err != nil || !goOn {
+			if goOn, err := f.deliver(ctx, v.page); err != nil || !goOn {
 				return err
 			}
 		case atEnd:
@@ -152,26 +183,29 @@ func (f *follower) differ(ctx context.Context, v *view) error {
 	}
 }
 
-// deliver passes entries on.
-func (f *follower) deliver(ctx context.Context, entries []streamhub.Entry) (goOn bool, err error) {
-	for i := range entries {
-		e := &entries[i]
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		if e.Sequence < f.first && e.Position.Timeline.IsZero() {
-			f.at = e.Position
-			continue
-		}
-		if !f.yield(*e, nil) {
-			return false, nil
-		}
-		f.at = e.Position
-		if f.limit--; f.limits && f.limit == 0 {
-			return false, nil
-		}
+// deliver passes a page on, as far as it is wanted.
+func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
-	return true, nil
+	skip := 0
+	for skip < len(p.Entries) && p.Entries[skip].Sequence < f.first && p.Entries[skip].Position.Timeline.IsZero() {
+		f.at = p.Entries[skip].Position
+		skip++
+	}
+	end := len(p.Entries)
+	if f.limits {
+		end = min(end, skip+int(min(f.limit, maxPage)))
+	}
+	if p = p.part(skip, end); len(p.Entries) == 0 {
+		return true, nil
+	}
+	if !f.yield(p, nil) {
+		return false, nil
+	}
+	f.at = p.Entries[len(p.Entries)-1].Position
+	f.limit -= uint64(len(p.Entries))
+	return !f.limits || f.limit > 0, nil
 }
 
 // read goes on from the log. moved says that the position has changed, or that time has passed.
@@ -223,7 +257,7 @@ func (f *follower) step(ctx context.Context, prove bool) (goOn, moved bool, end 
 		return false, false, nil, err
 	}
 	before := f.at
-	if goOn, err = f.deliver(ctx, p.entries); err != nil || !goOn {
+	if goOn, err = f.deliver(ctx, &Page{Entries: p.entries}); err != nil || !goOn {
 		return false, true, nil, err
 	}
 	f.at = p.next
@@ -241,13 +275,11 @@ func (f *follower) seek(ctx context.Context) (goOn bool, err error) {
 		return true, nil
 	}
 	s := f.t.space.store
-	for e, err := range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first}) {
+	for e, err := range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first, Limit: 1}) {
 		if err != nil {
 			return false, err
 		}
-		if goOn, err := f.deliver(ctx, []streamhub.Entry{e}); err != nil || !goOn {
-			return false, err
-		}
+		return f.deliver(ctx, &Page{Entries: []streamhub.Entry{e}}) // and the position is known
 	}
 	return true, nil
 }

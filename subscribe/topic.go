@@ -301,11 +301,11 @@ func (t *topic) relax() {
 
 // A view is what a topic has for a follower.
 type view struct {
-	kind    viewKind
-	entries []streamhub.Entry
-	end     *streamhub.ClosedError
-	signal  <-chan struct{}
-	epoch   int
+	kind   viewKind
+	page   *Page
+	end    *streamhub.ClosedError
+	signal <-chan struct{}
+	epoch  int
 }
 
 type viewKind int
@@ -330,7 +330,7 @@ func (t *topic) look(p streamhub.Position, epoch int) view {
 	case epoch != t.epoch || !t.window.holds(p):
 		v.kind = astray
 	default:
-		if v.entries = t.window.behind(p); v.entries != nil {
+		if v.page = t.window.behind(p); v.page != nil {
 			v.kind = inside
 			break
 		}

@@ -16,11 +16,11 @@ type window struct {
 }
 
 type chunk struct {
-	entries []streamhub.Entry
-	bytes   int
+	*Page
+	bytes int
 }
 
-func (c *chunk) last() streamhub.Position { return c.entries[len(c.entries)-1].Position }
+func (c *chunk) last() streamhub.Position { return c.Entries[len(c.Entries)-1].Position }
 
 // entryBytes is what an entry costs besides its payload and metadata.
 const entryBytes = 200
@@ -38,7 +38,7 @@ func weigh(entries []streamhub.Entry) int {
 
 // add appends a chunk, which stays the last one to be dropped.
 func (w *window) add(entries []streamhub.Entry) int {
-	c := chunk{entries, weigh(entries)}
+	c := chunk{&Page{Entries: entries}, weigh(entries)}
 	w.chunks = append(w.chunks, c)
 	w.bytes += c.bytes
 	return c.bytes
@@ -64,14 +64,15 @@ func (w *window) restart(at streamhub.Position) int {
 	return bytes
 }
 
-// behind returns the entries of one chunk behind p, nil if there are none.
-func (w *window) behind(p streamhub.Position) []streamhub.Entry {
+// behind returns what one chunk has behind p, nil if there is nothing.
+func (w *window) behind(p streamhub.Position) *Page {
 	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) > 0 })
 	if i == len(w.chunks) {
 		return nil
 	}
-	entries := w.chunks[i].entries
-	return entries[sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) > 0 }):]
+	entries := w.chunks[i].Entries
+	skip := sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) > 0 })
+	return w.chunks[i].part(skip, len(entries))
 }
 
 // holds reports whether all that lies behind p is in the window, as far as it is known.
@@ -86,7 +87,7 @@ func (w *window) holds(p streamhub.Position) bool {
 	if i == len(w.chunks) {
 		return true // beyond the end
 	}
-	entries := w.chunks[i].entries
+	entries := w.chunks[i].Entries
 	j := sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) >= 0 })
 	return order(entries[j].Position, p) != 0 || same(p, entries[j].Position)
 }

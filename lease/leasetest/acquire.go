@@ -12,7 +12,7 @@ func exclusive(f *fixture) {
 	token := f.acquire("a", long)
 	got, err := f.AcquireAs(f.ctx, f.store, key, "b", long)
 	f.wants(err, streamhub.ErrLeaseNotAcquired)
-	var held *lease.HeldError
+	var held *streamhub.LeaseHeldError
 	if !errors.As(err, &held) || held.Holder != "a" || held.Token != token || held.Left <= 0 || held.Left > long {
 		f.Errorf("%v does not tell that a has it with token %d", err, token)
 	}
@@ -94,7 +94,7 @@ func clockSetBack(f *fixture) {
 	first := f.acquire("a", time.Second)
 	f.do("PEXPIRE", f.leaseKey(), time.Hour.Milliseconds())
 	_, err := f.AcquireAs(f.ctx, f.store, key, "b", long)
-	var held *lease.HeldError
+	var held *streamhub.LeaseHeldError
 	if !errors.As(err, &held) || held.Left > time.Second {
 		f.Fatalf("%v: want a lease that ends within its ttl", err)
 	}

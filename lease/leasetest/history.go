@@ -120,7 +120,7 @@ func (f *fixture) record(client int, random *rand.Rand, begin time.Time) porcupi
 		out.token, out.holder = held.Token, held.Holder
 	}
 	in.ret = time.Since(begin)
-	var held *lease.HeldError
+	var held *streamhub.LeaseHeldError
 	switch {
 	case err == nil:
 	case errors.As(err, &held):

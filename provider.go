@@ -1,0 +1,92 @@
+package streamhub
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Provider reaches a hub, wherever it is: package hub gives one for a hub in the same process,
+// package client one for a hub behind a gateway. It is safe for concurrent use.
+type Provider interface {
+	// Store returns the part of one store, a tenant. It costs nothing and needs no closing.
+	Store(id uuid.UUID) Store
+}
+
+// A Store is one tenant's part of a hub. Nothing crosses it.
+//
+// Calls return errors of this package, so that a program does the same about them in process and
+// over a network. Sequences of entries end with their context or with one last error, and may be
+// ranged over again. Records may be reused when an append has returned; entries may be kept, but
+// their payload and metadata must not be changed.
+type Store interface {
+	ID() uuid.UUID
+
+	// Append adds records, all or none, to the end of a segment, which is created if need be.
+	Append(ctx context.Context, space, segment string, records []Record, options *AppendOptions) (AppendResult, error)
+	// AppendAll makes several appends at once. Each succeeds or fails by itself; results and errors
+	// are in the order of appends.
+	AppendAll(ctx context.Context, appends []Append) ([]AppendResult, []error)
+	// Create makes a segment with options. If it exists with the same ones, created is false; with
+	// others the error is [ErrConflict].
+	Create(ctx context.Context, space, segment string, options *CreateOptions) (status Status, created bool, err error)
+	// CloseSegment ends a segment with a verdict. One that is closed already is a [ClosedError].
+	CloseSegment(ctx context.Context, space, segment string, verdict Verdict, options *AppendOptions) (AppendResult, error)
+	// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
+	// stay until the last fork goes.
+	Delete(ctx context.Context, space, segment, reason string) error
+	// Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and
+	// returns the first sequence that is kept.
+	Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error)
+	// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
+	// milliseconds; 0 if it has none.
+	Touch(ctx context.Context, space, segment string) (deadline int64, err error)
+
+	// Status describes a segment; one that does not exist is [ErrNotFound].
+	Status(ctx context.Context, space, segment string) (Status, error)
+	// Peek returns the last entry of a segment; ok is false if it keeps none.
+	Peek(ctx context.Context, space, segment string) (entry Entry, ok bool, err error)
+	// Spaces and Segments list names in byte order. A space that does not exist has no segments.
+	Spaces(ctx context.Context) iter.Seq2[string, error]
+	Segments(ctx context.Context, space string) iter.Seq2[string, error]
+
+	// ConsumeSegment and ConsumeSpace read what there is now; Consume reads several spaces, each
+	// from behind its cursor, by timestamp.
+	ConsumeSegment(ctx context.Context, space, segment string, options *ReadOptions) iter.Seq2[Entry, error]
+	ConsumeSpace(ctx context.Context, space string, options *ReadOptions) iter.Seq2[Entry, error]
+	Consume(ctx context.Context, cursors map[string]Cursor, options *ReadOptions) iter.Seq2[Entry, error]
+	// Follow and FollowSpace go on with what is appended. Behind the last entry of a closed segment
+	// the error is a [ClosedError] with the verdict.
+	Follow(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
+	FollowSpace(ctx context.Context, space string, options *FollowOptions) iter.Seq2[Entry, error]
+
+	// SubscribeToSegment and SubscribeToSpace give the status of what exists, and then of what
+	// changes. A slow reader gets the newest one.
+	SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[Status, error]
+	SubscribeToSpace(ctx context.Context, space string) iter.Seq2[Status, error]
+	// JoinWorkers shows a worker to everybody until it leaves, ctx ends or it is not renewed for ttl.
+	JoinWorkers(ctx context.Context, worker Worker, ttl time.Duration) (Membership, error)
+	// Workers gives the workers of the store, sorted by id, and again whenever that changes.
+	Workers(ctx context.Context) iter.Seq2[[]Worker, error]
+
+	// AcquireLeaseAs gets the exclusive right on key for a holder that the caller names, or a
+	// [LeaseHeldError]. The token is the generation to pass to appends. A holder that has the lease
+	// gets it again with the same token.
+	AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
+	// RenewLeaseAs lets the ttl start again, or returns [ErrLeaseLost].
+	RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
+	// ReleaseLeaseAs reports whether the holder had the lease.
+	ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error)
+}
+
+// A Membership keeps a worker on the list of its store.
+type Membership interface {
+	// Done is closed when the membership is over, and Err then tells why: nil where it was ended by
+	// its own side.
+	Done() <-chan struct{}
+	Err() error
+	// Leave takes the worker off the list. Leaving again is no error.
+	Leave(ctx context.Context) error
+}
