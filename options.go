@@ -25,6 +25,9 @@ const (
 //
 // Seq starts at 0 and rises by one with each append. A restarted producer continues with the next
 // Seq if it knows it, or raises Epoch and starts at 0 again; a lower epoch is then refused.
+//
+// A producer lives as long as the segment. One whose ID begins with '~' is ephemeral: a day after
+// its last append it may be forgotten, and has to begin anew with another ID.
 type Producer struct {
 	ID    string
 	Epoch uint64

@@ -81,8 +81,9 @@ func (f *flight) address(a *appender) {
 	row, epoch, seq := a.row, f.epoch, f.seq
 	if p := first.producer; p != nil {
 		row, epoch, seq = "p:"+redisx.Escape(p.ID), p.Epoch, p.Seq
+		row, epoch, seq = "p:"+redisx.Escape(p.ID), p.Epoch, p.Seq
 		if row[2] == '~' {
-			row = "p:%7E" + row[3:] // the appender's own rows begin with the plain one
+			row = "p:~" + row[2:] // ephemeral, as the appenders' own, which are told apart by this
 		}
 	}
 	f.short = head{}

@@ -16,7 +16,7 @@ import (
 )
 
 // TestIdleAppenders lets the sweep forget the rows of processes that were idle for a day. They go
-// on as if nothing had been; rows of named producers stay.
+// on as if nothing had been. Rows of named producers stay, those of ephemeral ones do not.
 func TestIdleAppenders(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)
@@ -32,37 +32,45 @@ func TestIdleAppenders(t *testing.T) {
 		logs = append(logs, log.Store(id))
 	}
 	meta := strings.TrimSuffix(store.SpaceChannel(id, "space"), "n") + "m:seg"
-	rows := func() (own, named int) {
+	rows := func() (own, ephemeral, named int) {
 		fields, err := m.HKeys(meta)
 		require.NoError(t, err)
 		for _, f := range fields {
 			switch {
+			case strings.HasPrefix(f, "p:~~"):
+				ephemeral++
 			case strings.HasPrefix(f, "p:~"):
 				own++
 			case strings.HasPrefix(f, "p:"):
 				named++
 			}
 		}
-		return own, named
+		return own, ephemeral, named
 	}
 	named := &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "named"}}
 	_, err := logs[0].Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("1")}}, named)
 	require.NoError(t, err)
-	add(t, logs[0], "seg", "2")
-	add(t, logs[1], "seg", "3")
-	sequence := uint64(3)
+	passing := &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "~passing"}}
+	_, err = logs[0].Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("2")}}, passing)
+	require.NoError(t, err)
+	_, ephemeral, _ := rows()
+	require.Equal(t, 1, ephemeral)
+	add(t, logs[0], "seg", "3")
+	add(t, logs[1], "seg", "4")
+	sequence := uint64(4)
 	for day := range 3 {
 		now = now.Add(20 * time.Hour)
 		m.SetTime(now)
 		add(t, logs[2], "seg", fmt.Sprint("kept ", day))
 		sequence++
 		require.NoError(t, logs[0].Sweep(t.Context()))
-		own, _ := rows()
+		own, _, _ := rows()
 		require.Equal(t, 3, own, "nobody was idle for a day")
 		now = now.Add(5 * time.Hour)
 		m.SetTime(now)
 		require.NoError(t, logs[0].Sweep(t.Context()))
-		own, producers := rows()
+		own, ephemeral, producers := rows()
+		require.Zero(t, ephemeral)
 		require.Equal(t, 1, own)
 		require.Equal(t, 1, producers)
 		for _, s := range logs[:2] {
