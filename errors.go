@@ -149,7 +149,7 @@ func (e *LeaseHeldError) Error() string {
 }
 func (e *LeaseHeldError) Unwrap() error { return ErrLeaseNotAcquired }
 
-// An UnavailableReason says why Redis cannot serve.
+// An UnavailableReason says why Redis cannot serve, or that it cannot be reached.
 type UnavailableReason string
 
 // The reasons.
@@ -162,6 +162,7 @@ const (
 	ReasonBusy     UnavailableReason = "busy"        // a script or too many clients block it
 	ReasonDenied   UnavailableReason = "denied"      // user, password or ACL
 	ReasonPool     UnavailableReason = "pool"        // no free connection in this process
+	ReasonGateway  UnavailableReason = "gateway"     // no connection to a gateway
 )
 
 // An UnavailableError is an [ErrUnavailable]. Nothing happened.
@@ -171,6 +172,9 @@ type UnavailableError struct {
 }
 
 func (e *UnavailableError) Error() string {
+	if e.Reason == ReasonGateway {
+		return fmt.Sprintf("gateway unavailable: %v", e.Err)
+	}
 	return fmt.Sprintf("redis unavailable (%s): %v", e.Reason, e.Err)
 }
 func (e *UnavailableError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }

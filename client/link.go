@@ -1,0 +1,280 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// errLost is why calls end whose connection does.
+var errLost = errors.New("the connection to the gateway was lost")
+
+// A link is one connection with all calls on it.
+type link struct {
+	p      *WebSocketProvider
+	ws     *websocket.Conn
+	ctx    context.Context
+	cancel context.CancelCauseFunc // with why the connection was lost
+
+	writing sync.Mutex // held while messages are written: channels are opened in order
+
+	mu    sync.Mutex
+	calls map[uint64]*call
+	last  uint64
+	auths []chan error
+}
+
+func newLink(p *WebSocketProvider, ws *websocket.Conn) *link {
+	l := &link{p: p, ws: ws, calls: map[uint64]*call{}}
+	l.ctx, l.cancel = context.WithCancelCause(p.ctx)
+	return l
+}
+
+// A call is one channel.
+type call struct {
+	l  *link
+	id uint64
+	// signal has a place for one: something was received.
+	signal chan struct{}
+
+	mu     sync.Mutex
+	queue  [][]byte // bodies of items
+	end    *wire.End
+	unpaid int64 // bytes that were handled and not credited
+}
+
+// lose ends the connection and every call on it.
+func (l *link) lose(cause error) {
+	l.cancel(cause)
+	l.p.lost(l)
+	_ = l.ws.CloseNow()
+}
+
+// read passes on what comes until the connection ends.
+func (l *link) read() {
+	for {
+		_, data, err := l.ws.Read(l.ctx)
+		if err == nil {
+			err = l.handle(data)
+		}
+		if err != nil {
+			l.lose(err)
+			return
+		}
+	}
+}
+
+func (l *link) handle(data []byte) error {
+	for m, err := range wire.Messages(data) {
+		if err != nil {
+			return err
+		}
+		switch m.Type {
+		case wire.TypeItems:
+			l.mu.Lock()
+			c := l.calls[m.Channel]
+			l.mu.Unlock()
+			if c != nil {
+				c.receive(m.Body, nil)
+			}
+		case wire.TypeEnd:
+			end, err := wire.DecodeEnd(m.Body)
+			if err != nil {
+				return err
+			}
+			l.mu.Lock()
+			c := l.calls[m.Channel]
+			delete(l.calls, m.Channel)
+			l.mu.Unlock()
+			if c != nil {
+				c.receive(nil, end)
+			}
+		case wire.TypeAuthResult:
+			end, err := wire.DecodeEnd(m.Body)
+			if err != nil {
+				return err
+			}
+			l.mu.Lock()
+			if len(l.auths) > 0 {
+				l.auths[0] <- end.Err
+				l.auths = l.auths[1:]
+			}
+			l.mu.Unlock()
+		case wire.TypeGoAway:
+			l.p.lost(l) // what is open ends by itself; what is new goes elsewhere
+		}
+	}
+	return nil
+}
+
+// keepAlive loses a connection whose other end does not answer.
+func (l *link) keepAlive() {
+	ticker := time.NewTicker(l.p.opt.PingInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-l.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(l.ctx, l.p.opt.PingInterval)
+		err := l.ws.Ping(ctx)
+		cancel()
+		if err != nil {
+			l.lose(err)
+			return
+		}
+	}
+}
+
+// write sends one WebSocket message. The connection is lost if that does not work, or takes longer
+// than anybody waits for a pong: half a message cannot be taken back.
+func (l *link) write(message []byte) error {
+	if err := l.ws.Write(l.ctx, websocket.MessageBinary, message); err != nil {
+		l.lose(err)
+		return err
+	}
+	return nil
+}
+
+// open begins a call. sent is false if the gateway has certainly not seen it.
+func (l *link) open(ctx context.Context, store uuid.UUID, request wire.Request) (c *call, sent bool, err error) {
+	o := wire.Open{Store: store, Credit: uint64(l.p.opt.Window), Request: request}
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		o.Trace = map[string]string{}
+		otel.GetTextMapPropagator().Inject(ctx, propagation.MapCarrier(o.Trace))
+	}
+	body := o.Append(nil)
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.ctx.Err() != nil {
+		return nil, false, errLost
+	}
+	l.mu.Lock()
+	l.last++
+	c = &call{l: l, id: l.last, signal: make(chan struct{}, 1)}
+	l.calls[c.id] = c
+	l.mu.Unlock()
+	message := wire.AppendHeader(make([]byte, 0, len(body)+16), wire.TypeOpen, c.id, len(body))
+	return c, true, l.write(append(message, body...))
+}
+
+// send sends a message that needs no place in the order.
+func (l *link) send(t wire.Type, channel uint64, body []byte) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.write(wire.AppendMessage(nil, t, channel, body))
+}
+
+// auth presents a token and waits for the answer.
+func (l *link) auth(ctx context.Context, token string) error {
+	answer := make(chan error, 1)
+	l.writing.Lock()
+	l.mu.Lock()
+	l.auths = append(l.auths, answer)
+	l.mu.Unlock()
+	err := l.write(wire.AppendMessage(nil, wire.TypeAuth, 0, wire.AppendToken(nil, token)))
+	l.writing.Unlock()
+	if err != nil {
+		return down(err)
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-l.ctx.Done():
+		return l.lostErr()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lostErr says why the connection is gone.
+func (l *link) lostErr() error {
+	cause := context.Cause(l.ctx)
+	if errors.Is(cause, streamhub.ErrShutdown) {
+		return streamhub.ErrShutdown
+	}
+	var closed websocket.CloseError
+	if errors.As(cause, &closed) && closed.Code == 4401 {
+		return l.p.refused(errors.New(closed.Reason))
+	}
+	return down(errors.Join(errLost, cause))
+}
+
+// receive takes items or the end.
+func (c *call) receive(items []byte, end *wire.End) {
+	c.mu.Lock()
+	if end != nil {
+		c.end = end
+	} else {
+		c.queue = append(c.queue, items)
+	}
+	c.mu.Unlock()
+	select {
+	case c.signal <- struct{}{}:
+	default:
+	}
+}
+
+// next returns items or, behind the last of them, the end. An error says that there is neither:
+// ctx has ended or the connection was lost.
+func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error) {
+	for {
+		c.mu.Lock()
+		if len(c.queue) > 0 {
+			items = c.queue[0]
+			c.queue = c.queue[1:]
+			c.mu.Unlock()
+			return items, nil, nil
+		}
+		end = c.end
+		c.mu.Unlock()
+		if end != nil {
+			return nil, end, nil
+		}
+		select {
+		case <-c.signal:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-c.l.ctx.Done():
+			// What had come before the loss is still passed on.
+			c.mu.Lock()
+			empty := len(c.queue) == 0 && c.end == nil
+			c.mu.Unlock()
+			if empty {
+				return nil, nil, c.l.lostErr()
+			}
+		}
+	}
+}
+
+// handled gives credit for items that were handled.
+func (c *call) handled(bytes int) {
+	if c.unpaid += int64(bytes); c.unpaid < c.l.p.opt.Window/4 {
+		return
+	}
+	unpaid := c.unpaid
+	c.unpaid = 0
+	_ = c.l.send(wire.TypeCredit, c.id, wire.AppendCredit(nil, uint64(unpaid)))
+}
+
+// leave ends a call that is not wanted any more.
+func (c *call) leave() {
+	c.l.mu.Lock()
+	_, open := c.l.calls[c.id]
+	delete(c.l.calls, c.id)
+	c.l.mu.Unlock()
+	if open && c.l.ctx.Err() == nil {
+		_ = c.l.send(wire.TypeCancel, c.id, nil)
+	}
+}

@@ -1,0 +1,63 @@
+package client_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/client/providertest"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+func TestMain(m *testing.M) { testredis.Main(m) }
+
+// embedded is a hub on a Redis of its own.
+func embedded(t *testing.T) *hub.Hub {
+	t.Helper()
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	return h
+}
+
+// serve starts a gateway to h and returns its address.
+func serve(t *testing.T, h *hub.Hub, o *wsgateway.Options) string {
+	t.Helper()
+	g, err := wsgateway.New(t.Context(), h, o)
+	require.NoError(t, err)
+	server := httptest.NewServer(g)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, g.Shutdown(ctx))
+		server.Close()
+	})
+	return "ws" + strings.TrimPrefix(server.URL, "http")
+}
+
+func dial(t *testing.T, o *client.WebSocketOptions, gateways ...string) *client.WebSocketProvider {
+	t.Helper()
+	p, err := client.NewWebSocketProvider(t.Context(), gateways, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+func TestInProcess(t *testing.T) {
+	h := embedded(t)
+	providertest.Run(t, func(*testing.T) streamhub.Provider { return h.Provider() })
+}
+
+func TestWebSocket(t *testing.T) {
+	h := embedded(t)
+	address := serve(t, h, nil)
+	providertest.Run(t, func(t *testing.T) streamhub.Provider { return dial(t, nil, address) })
+}

@@ -1,0 +1,558 @@
+// Package providertest is the contract of a streamhub.Provider in executable form. A transport
+// passes it if its calls do what those of a hub in the same process do, errors included.
+package providertest
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// deadline is how long anything may take.
+const deadline = 30 * time.Second
+
+// Run checks what open returns. Providers share nothing but the hub.
+func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
+	for name, test := range map[string]func(t *testing.T, s streamhub.Store){
+		"append":     testAppend,
+		"conditions": testConditions,
+		"errors":     testErrors,
+		"create":     testCreate,
+		"read":       testRead,
+		"spaces":     testSpaces,
+		"large":      testLarge,
+		"follow":     testFollow,
+		"follow end": testFollowEnd,
+		"trim":       testTrim,
+		"status":     testStatus,
+		"workers":    testWorkers,
+		"leases":     testLeases,
+		"cancel":     testCancel,
+		"hostile":    testHostileNames,
+		"concurrent": testConcurrent,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t).Store(uuid.New())) })
+	}
+	t.Run("stores", func(t *testing.T) {
+		p := open(t)
+		a, b := p.Store(uuid.New()), p.Store(uuid.New())
+		add(t, a, "space", "seg", "only in a")
+		require.NotEqual(t, a.ID(), b.ID())
+		_, err := b.Status(ctx(t), "space", "seg")
+		require.ErrorIs(t, err, streamhub.ErrNotFound)
+		require.Empty(t, names(t, b.Spaces(ctx(t))))
+	})
+}
+
+func ctx(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func records(payloads ...string) []streamhub.Record {
+	list := make([]streamhub.Record, len(payloads))
+	for i, p := range payloads {
+		list[i] = streamhub.Record{Payload: []byte(p), Metadata: map[string]string{"n": fmt.Sprint(i)}}
+	}
+	return list
+}
+
+func add(t *testing.T, s streamhub.Store, space, segment string, payloads ...string) *streamhub.AppendResult {
+	t.Helper()
+	r, err := s.Append(ctx(t), space, segment, records(payloads...), nil)
+	require.NoError(t, err)
+	return &r
+}
+
+func all[T any](t *testing.T, items iter.Seq2[T, error]) []T {
+	t.Helper()
+	var list []T
+	for item, err := range items {
+		require.NoError(t, err)
+		list = append(list, item)
+	}
+	return list
+}
+
+func names(t *testing.T, items iter.Seq2[string, error]) []string { return all(t, items) }
+
+func payloads(entries []streamhub.Entry) []string {
+	list := make([]string, len(entries))
+	for i := range entries {
+		list[i] = string(entries[i].Payload)
+	}
+	return list
+}
+
+func testAppend(t *testing.T, s streamhub.Store) {
+	trx := uuid.New()
+	r, err := s.Append(ctx(t), "space", "seg", records("a", "", "c"), &streamhub.AppendOptions{TRX: trx, ContentType: "text/plain"})
+	require.NoError(t, err)
+	require.Equal(t, []uint64{1, 3}, []uint64{r.First, r.Last})
+	require.True(t, r.Created)
+	require.False(t, r.Repeated)
+	require.Equal(t, trx, r.TRX.ID)
+	require.EqualValues(t, 1, r.TRX.Number)
+	require.NotZero(t, r.Timestamp)
+
+	again, err := s.Append(ctx(t), "space", "seg", records("d"), nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, again.First)
+	require.False(t, again.Created)
+	require.NotEqual(t, trx, again.TRX.ID)
+
+	got := all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))
+	require.Equal(t, []string{"a", "", "c", "d"}, payloads(got))
+	for i, e := range got {
+		require.Equal(t, "space", e.Space)
+		require.Equal(t, "seg", e.Segment)
+		require.EqualValues(t, i+1, e.Sequence)
+		require.NotNil(t, e.Payload)
+	}
+	require.Equal(t, map[string]string{"n": "2"}, got[2].Metadata)
+	require.Equal(t, trx, got[2].TRX.ID)
+	require.Equal(t, r.Cursor(), got[2].Cursor(), "the answer and the entry name the same position")
+
+	results, errs := s.AppendAll(ctx(t), []streamhub.Append{
+		{Space: "space", Segment: "x", Records: records("1")},
+		{Space: "space", Segment: "seg", Records: records("late"), Options: &streamhub.AppendOptions{ExpectedSequence: 2}},
+		{Space: "other", Segment: "y", Records: records("2", "3")},
+	})
+	require.NoError(t, errs[0])
+	require.ErrorIs(t, errs[1], streamhub.ErrSequenceMismatch)
+	require.NoError(t, errs[2])
+	require.EqualValues(t, 2, results[2].Last)
+}
+
+func testConditions(t *testing.T, s streamhub.Store) {
+	try := func(o streamhub.AppendOptions, payloads ...string) (streamhub.AppendResult, error) {
+		return s.Append(ctx(t), "space", "seg", records(payloads...), &o)
+	}
+	_, err := try(streamhub.AppendOptions{MustExist: true}, "a")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
+	r, err := try(streamhub.AppendOptions{ExpectedSequence: 1, Generation: 5}, "a")
+	require.NoError(t, err)
+	require.EqualValues(t, 5, r.Generation)
+
+	_, err = try(streamhub.AppendOptions{ExpectedSequence: 1, Generation: 5}, "b")
+	var sequence *streamhub.SequenceError
+	require.ErrorAs(t, err, &sequence)
+	require.Equal(t, streamhub.SequenceError{Expected: 2, Got: 1}, *sequence)
+	_, err = try(streamhub.AppendOptions{Generation: 4}, "b")
+	var fenced *streamhub.FencedError
+	require.ErrorAs(t, err, &fenced)
+	require.Equal(t, streamhub.FencedError{Current: 5, Got: 4}, *fenced)
+
+	r, err = try(streamhub.AppendOptions{Generation: 5, CheckOnly: true}, "b")
+	require.NoError(t, err)
+	require.EqualValues(t, 2, r.First)
+	_, err = s.Append(ctx(t), "space", "seg", []streamhub.Record{{Sequence: 9, Payload: []byte("b")}}, &streamhub.AppendOptions{Generation: 5})
+	require.ErrorIs(t, err, streamhub.ErrSequenceMismatch)
+
+	producer := func(seq uint64) streamhub.AppendOptions {
+		return streamhub.AppendOptions{Generation: 5, Producer: &streamhub.Producer{ID: "p", Epoch: 1, Seq: seq}}
+	}
+	first, err := try(producer(0), "b")
+	require.NoError(t, err)
+	again, err := try(producer(0), "b")
+	require.NoError(t, err)
+	require.True(t, again.Repeated)
+	require.Equal(t, first.Cursor(), again.Cursor())
+	_, err = try(producer(7), "c")
+	var gap *streamhub.ProducerError
+	require.ErrorAs(t, err, &gap)
+	require.Equal(t, streamhub.ProducerError{Kind: streamhub.ErrProducerGap, Epoch: 1, ExpectedSeq: 1}, *gap)
+
+	r, err = s.CloseSegment(ctx(t), "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: "all", Output: []byte(`{"n":2}`)},
+		&streamhub.AppendOptions{Generation: 5})
+	require.NoError(t, err)
+	require.True(t, r.Closed)
+	_, err = try(streamhub.AppendOptions{Generation: 5}, "late")
+	var closed *streamhub.ClosedError
+	require.ErrorAs(t, err, &closed)
+	require.Equal(t, streamhub.ClosedError{
+		Verdict: streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: "all", Output: []byte(`{"n":2}`)}, LastSequence: 2,
+	}, *closed)
+	require.Equal(t, []string{"a", "b"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))))
+}
+
+func testErrors(t *testing.T, s streamhub.Store) {
+	_, err := s.Append(ctx(t), "", "seg", records("a"), nil)
+	require.ErrorIs(t, err, streamhub.ErrInvalidName)
+	var call *streamhub.Error
+	require.ErrorAs(t, err, &call)
+	require.Equal(t, s.ID(), call.Store)
+	_, err = s.Append(ctx(t), "space", "seg", []streamhub.Record{{Payload: make([]byte, streamhub.MaxRecordBytes+1)}}, nil)
+	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	_, err = s.Append(ctx(t), "space", "seg", make([]streamhub.Record, streamhub.MaxFrameRecords+1), nil)
+	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	_, err = s.Status(ctx(t), "space", "none")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
+	require.ErrorIs(t, s.Delete(ctx(t), "space", "none", ""), streamhub.ErrNotFound)
+	_, ok, err := s.Peek(ctx(t), "space", "none")
+	require.NoError(t, err)
+	require.False(t, ok)
+	for _, err := range s.ConsumeSegment(ctx(t), "space", "none", nil) {
+		require.ErrorIs(t, err, streamhub.ErrNotFound)
+	}
+	for _, err := range s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Cursor: "nonsense"}) {
+		require.ErrorIs(t, err, streamhub.ErrInvalidCursor)
+	}
+	for _, err := range s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Live: true, FromSequence: 2}) {
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+	}
+}
+
+func testCreate(t *testing.T, s streamhub.Store) {
+	options := &streamhub.CreateOptions{ContentType: "text/plain", TTL: time.Hour, Records: records("a", "b")}
+	status, created, err := s.Create(ctx(t), "space", "seg", options)
+	require.NoError(t, err)
+	require.True(t, created)
+	require.Equal(t, time.Hour, status.TTL)
+	require.EqualValues(t, 2, status.LastSequence)
+	_, created, err = s.Create(ctx(t), "space", "seg", options)
+	require.NoError(t, err)
+	require.False(t, created)
+	_, _, err = s.Create(ctx(t), "space", "seg", &streamhub.CreateOptions{ContentType: "image/png"})
+	require.ErrorIs(t, err, streamhub.ErrConflict)
+	at := uint64(1)
+	_, created, err = s.Create(ctx(t), "space", "fork", &streamhub.CreateOptions{ForkOf: "seg", ForkAt: &at})
+	require.NoError(t, err)
+	require.True(t, created)
+	require.EqualValues(t, 2, add(t, s, "space", "fork", "other").First)
+	require.Equal(t, []string{"a", "other"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "fork", nil))))
+	deadline, err := s.Touch(ctx(t), "space", "seg")
+	require.NoError(t, err)
+	require.Greater(t, deadline, time.Now().Add(time.Minute).UnixMilli())
+	require.NoError(t, s.Delete(ctx(t), "space", "fork", "over"))
+	_, err = s.Status(ctx(t), "space", "fork")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
+}
+
+func testRead(t *testing.T, s streamhub.Store) {
+	var want []string
+	var cursors []streamhub.Cursor
+	for i := range 30 {
+		want = append(want, fmt.Sprint(i))
+		cursors = append(cursors, add(t, s, "space", "seg", want[i]).Cursor())
+	}
+	read := func(o streamhub.ReadOptions) []string {
+		return payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", &o)))
+	}
+	require.Equal(t, want, read(streamhub.ReadOptions{}))
+	require.Equal(t, want[10:15], read(streamhub.ReadOptions{FromSequence: 11, ToSequence: 15}))
+	require.Equal(t, want[:7], read(streamhub.ReadOptions{Limit: 7}))
+	require.Equal(t, want[20:], read(streamhub.ReadOptions{Cursor: cursors[19]}))
+	require.Empty(t, read(streamhub.ReadOptions{Cursor: cursors[29]}))
+	require.Empty(t, read(streamhub.ReadOptions{Until: 1}))
+	for e, err := range s.ConsumeSegment(ctx(t), "space", "seg", nil) {
+		require.NoError(t, err)
+		if e.Sequence == 3 {
+			break // and nothing is left behind
+		}
+	}
+	entry, ok, err := s.Peek(ctx(t), "space", "seg")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "29", string(entry.Payload))
+	require.Equal(t, cursors[29], entry.Cursor())
+}
+
+func testSpaces(t *testing.T, s streamhub.Store) {
+	for i := range 4 {
+		for _, segment := range []string{"b", "a"} {
+			add(t, s, "one", segment, fmt.Sprint(segment, i))
+			add(t, s, "two", segment, fmt.Sprint(segment, i))
+		}
+	}
+	require.Equal(t, []string{"one", "two"}, names(t, s.Spaces(ctx(t))))
+	require.Equal(t, []string{"a", "b"}, names(t, s.Segments(ctx(t), "one")))
+	require.Empty(t, names(t, s.Segments(ctx(t), "none")))
+	want := []string{"b0", "a0", "b1", "a1", "b2", "a2", "b3", "a3"}
+	got := all(t, s.ConsumeSpace(ctx(t), "one", nil))
+	require.Equal(t, want, payloads(got))
+	require.Equal(t, want[3:5], payloads(all(t, s.ConsumeSpace(ctx(t), "one", &streamhub.ReadOptions{Cursor: got[2].Cursor(), Limit: 2}))))
+	both := all(t, s.Consume(ctx(t), map[string]streamhub.Cursor{"one": got[5].Cursor(), "two": ""}, nil))
+	require.Len(t, both, 10)
+	require.Empty(t, all(t, s.Consume(ctx(t), nil, nil)))
+}
+
+// testLarge moves more than any window or page holds, to a reader that is slower than the writer.
+func testLarge(t *testing.T, s streamhub.Store) {
+	const n, size = 300, 20_000
+	batch := make([]streamhub.Record, n/10)
+	for i := range batch {
+		batch[i].Payload = make([]byte, size)
+	}
+	for range 10 {
+		_, err := s.Append(ctx(t), "space", "seg", batch, nil)
+		require.NoError(t, err)
+	}
+	next := uint64(1)
+	for e, err := range s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Limit: n}) {
+		require.NoError(t, err)
+		require.Equal(t, next, e.Sequence)
+		require.Len(t, e.Payload, size)
+		next++
+	}
+	require.EqualValues(t, n+1, next)
+}
+
+func testFollow(t *testing.T, s streamhub.Store) {
+	follow := func(read iter.Seq2[streamhub.Entry, error]) (next func() streamhub.Entry) {
+		pull, stop := iter.Pull2(read)
+		t.Cleanup(stop)
+		return func() streamhub.Entry {
+			t.Helper()
+			e, err, ok := pull()
+			require.NoError(t, err)
+			require.True(t, ok)
+			return e
+		}
+	}
+	next := follow(s.Follow(ctx(t), "space", "seg", nil))
+	added := make(chan error, 1)
+	go func() {
+		_, err := s.Append(context.WithoutCancel(t.Context()), "space", "seg", records("early"), nil)
+		added <- err
+	}()
+	require.Equal(t, "early", string(next().Payload), "a segment that does not exist is waited for")
+	require.NoError(t, <-added)
+	cursor := add(t, s, "space", "seg", "b").Cursor()
+	require.Equal(t, "b", string(next().Payload))
+	add(t, s, "space", "seg", "c")
+	require.Equal(t, "c", string(next().Payload))
+
+	resumed := follow(s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Cursor: cursor}))
+	require.Equal(t, "c", string(resumed().Payload))
+	from := follow(s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{FromSequence: 2}))
+	require.Equal(t, "b", string(from().Payload))
+
+	space := follow(s.FollowSpace(ctx(t), "space", nil))
+	require.Equal(t, "early", string(space().Payload))
+	require.Equal(t, "b", string(space().Payload))
+	last := space()
+	require.Equal(t, "c", string(last.Payload))
+	add(t, s, "space", "other", "d")
+	e := space()
+	require.Equal(t, "other", e.Segment)
+	behind := follow(s.FollowSpace(ctx(t), "space", &streamhub.FollowOptions{Cursor: last.Cursor()}))
+	require.Equal(t, "d", string(behind().Payload))
+}
+
+func testFollowEnd(t *testing.T, s streamhub.Store) {
+	add(t, s, "space", "seg", "a", "b")
+	_, err := s.CloseSegment(ctx(t), "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "why"}, nil)
+	require.NoError(t, err)
+	var got []string
+	var end error
+	for e, err := range s.Follow(ctx(t), "space", "seg", nil) {
+		if err != nil {
+			end = err
+			break
+		}
+		got = append(got, string(e.Payload))
+	}
+	require.Equal(t, []string{"a", "b"}, got)
+	var closed *streamhub.ClosedError
+	require.ErrorAs(t, end, &closed)
+	require.Equal(t, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "why"}, closed.Verdict)
+	require.EqualValues(t, 2, closed.LastSequence)
+
+	cursor := add(t, s, "space", "gone", "a").Cursor()
+	require.NoError(t, s.Delete(ctx(t), "space", "gone", ""))
+	for _, err := range s.Follow(ctx(t), "space", "gone", &streamhub.FollowOptions{Cursor: cursor}) {
+		require.ErrorIs(t, err, streamhub.ErrNotFound)
+	}
+}
+
+func testTrim(t *testing.T, s streamhub.Store) {
+	cursor := add(t, s, "space", "seg", "1").Cursor()
+	for i := range 4 {
+		add(t, s, "space", "seg", fmt.Sprint(i+2))
+	}
+	kept, err := s.Trim(ctx(t), "space", "seg", 3)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, kept)
+	for _, err := range s.ConsumeSegment(ctx(t), "space", "seg", &streamhub.ReadOptions{Cursor: cursor}) {
+		var trimmed *streamhub.TrimmedError
+		require.ErrorAs(t, err, &trimmed)
+		require.EqualValues(t, 4, trimmed.FirstKept)
+	}
+}
+
+func testStatus(t *testing.T, s streamhub.Store) {
+	want := add(t, s, "space", "a", "1", "2")
+	status, err := s.Status(ctx(t), "space", "a")
+	require.NoError(t, err)
+	require.Equal(t, streamhub.StateOpen, status.State)
+	require.EqualValues(t, 1, status.FirstSequence)
+	require.EqualValues(t, 2, status.LastSequence)
+	require.Equal(t, want.Cursor(), status.Cursor())
+
+	next, stop := iter.Pull2(s.SubscribeToSpace(ctx(t), "space"))
+	defer stop()
+	until := func(segment string, last uint64) streamhub.Status {
+		t.Helper()
+		for {
+			status, err, ok := next()
+			require.True(t, ok)
+			require.NoError(t, err)
+			if status.Segment == segment && status.LastSequence >= last {
+				return status
+			}
+		}
+	}
+	until("a", 2)
+	add(t, s, "space", "b", "1")
+	until("b", 1)
+	add(t, s, "space", "a", "3")
+	until("a", 3)
+	_, err = s.CloseSegment(ctx(t), "space", "b", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
+	require.NoError(t, err)
+	for status := until("b", 1); status.State != streamhub.StateClosed; status = until("b", 1) {
+	}
+	one, stopOne := iter.Pull2(s.SubscribeToSegment(ctx(t), "space", "a"))
+	defer stopOne()
+	first, err, _ := one()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, first.LastSequence)
+}
+
+func testWorkers(t *testing.T, s streamhub.Store) {
+	next, stop := iter.Pull2(s.Workers(ctx(t)))
+	defer stop()
+	until := func(n int) []streamhub.Worker {
+		t.Helper()
+		for {
+			workers, err, ok := next()
+			require.True(t, ok)
+			require.NoError(t, err)
+			if len(workers) == n {
+				return workers
+			}
+		}
+	}
+	until(0)
+	worker := streamhub.Worker{ID: uuid.New(), Metadata: map[string]string{"k": "v"}}
+	m, err := s.JoinWorkers(ctx(t), worker, time.Minute)
+	require.NoError(t, err)
+	got := until(1)[0]
+	require.Equal(t, worker.ID, got.ID)
+	require.Equal(t, worker.Metadata, got.Metadata)
+	require.NotZero(t, got.LastSeen)
+
+	again, err := s.JoinWorkers(ctx(t), worker, time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, m.Err(), "it learns of the other one later")
+	require.NoError(t, again.Leave(ctx(t)))
+	<-again.Done()
+	require.NoError(t, again.Err())
+	until(0)
+	_, err = s.JoinWorkers(ctx(t), worker, -time.Second)
+	require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+}
+
+func testLeases(t *testing.T, s streamhub.Store) {
+	token, err := s.AcquireLeaseAs(ctx(t), "key", "me", time.Minute)
+	require.NoError(t, err)
+	require.NotZero(t, token)
+	_, err = s.AcquireLeaseAs(ctx(t), "key", "you", time.Minute)
+	var held *streamhub.LeaseHeldError
+	require.ErrorAs(t, err, &held)
+	require.Equal(t, "me", held.Holder)
+	require.Equal(t, token, held.Token)
+	require.Positive(t, held.Left)
+	same, err := s.RenewLeaseAs(ctx(t), "key", "me", time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, token, same)
+	_, err = s.RenewLeaseAs(ctx(t), "key", "you", time.Minute)
+	require.ErrorIs(t, err, streamhub.ErrLeaseLost)
+	var call *streamhub.Error
+	require.ErrorAs(t, err, &call)
+	require.Equal(t, "key", call.Lease)
+	had, err := s.ReleaseLeaseAs(ctx(t), "key", "you")
+	require.NoError(t, err)
+	require.False(t, had)
+	had, err = s.ReleaseLeaseAs(ctx(t), "key", "me")
+	require.NoError(t, err)
+	require.True(t, had)
+	next, err := s.AcquireLeaseAs(ctx(t), "key", "you", time.Minute)
+	require.NoError(t, err)
+	require.Greater(t, next, token)
+}
+
+func testCancel(t *testing.T, s streamhub.Store) {
+	ended, cancel := context.WithCancel(ctx(t))
+	defer cancel()
+	add(t, s, "space", "seg", "a")
+	n := 0
+	for _, err := range s.Follow(ended, "space", "seg", nil) {
+		if n++; n == 1 {
+			require.NoError(t, err)
+			cancel()
+			continue
+		}
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.Equal(t, 2, n)
+	_, err := s.Status(ended, "space", "seg")
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func testHostileNames(t *testing.T, s streamhub.Store) {
+	hostile := []string{"{a}", "a:b", "a*?[", "\x00", "a b\r\n", "\xff\xfe", "ä/ö", "%2e%2e", "..", "seg", "seg1"}
+	for _, name := range hostile {
+		add(t, s, name, name, "in "+name)
+	}
+	for _, name := range hostile {
+		require.Equal(t, []string{"in " + name}, payloads(all(t, s.ConsumeSegment(ctx(t), name, name, nil))), "%q", name)
+		require.Equal(t, []string{name}, names(t, s.Segments(ctx(t), name)))
+	}
+	require.Len(t, names(t, s.Spaces(ctx(t))), len(hostile))
+}
+
+// testConcurrent has many callers append to few segments: every append is stored once.
+func testConcurrent(t *testing.T, s streamhub.Store) {
+	const callers, each, segments = 40, 10, 3
+	failed := make(chan error, callers)
+	for c := range callers {
+		go func() {
+			for i := range each {
+				if _, err := s.Append(ctx(t), "space", fmt.Sprint("s", c%segments), records(fmt.Sprint(c, "-", i)), nil); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range callers {
+		require.NoError(t, <-failed)
+	}
+	seen := map[string]int{}
+	for i := range segments {
+		last := map[string]int{}
+		for n, e := range all(t, s.ConsumeSegment(ctx(t), "space", fmt.Sprint("s", i), nil)) {
+			require.EqualValues(t, n+1, e.Sequence)
+			seen[string(e.Payload)]++
+			var c, k int
+			_, err := fmt.Sscanf(string(e.Payload), "%d-%d", &c, &k)
+			require.NoError(t, err)
+			require.Equal(t, last[fmt.Sprint(c)], k, "the order of one caller is kept")
+			last[fmt.Sprint(c)]++
+		}
+	}
+	require.Len(t, seen, callers*each)
+	for payload, n := range seen {
+		require.Equal(t, 1, n, payload)
+	}
+}

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// An append whose answer was lost is sent again through another gateway, which knows nothing of the
+// first time. So each append without a producer of its caller's gets one of this provider's, which
+// Redis remembers. A producer has one append under way at a time, because one that was refused does
+// not use up its place in the order; so there are as many of them as appends to one segment at once.
+
+const (
+	// maxSlots is how many appends to one segment may be under way. More wait.
+	maxSlots = 16
+	// maxDoubts is how many appends of a segment are remembered that the caller may repeat.
+	maxDoubts = 64
+	// tailRest is how long a segment is remembered that nobody appends to.
+	tailRest = 10 * time.Minute
+	maxTails = 4096
+)
+
+type tailKey struct {
+	store          uuid.UUID
+	space, segment string
+}
+
+// A tail has the producers of one segment.
+type tail struct {
+	mu     sync.Mutex
+	made   int
+	free   []*slot
+	places chan struct{} // one for each append under way
+	doubts map[uuid.UUID]*slot
+	order  []uuid.UUID // of doubts
+	used   time.Time   // guarded by WebSocketProvider.mu
+	users  int         // guarded by WebSocketProvider.mu
+}
+
+// A slot is a producer and the place of its next append.
+type slot struct {
+	id  string
+	seq uint64
+}
+
+func (s *slot) producer() *streamhub.Producer {
+	return &streamhub.Producer{ID: s.id, Seq: s.seq}
+}
+
+// tail returns the producers of a segment until release is called.
+func (p *WebSocketProvider) tail(k tailKey) (t *tail, release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if t = p.tails[k]; t == nil {
+		if len(p.tails) >= maxTails {
+			p.forget(now)
+		}
+		t = &tail{places: make(chan struct{}, maxSlots), doubts: map[uuid.UUID]*slot{}}
+		p.tails[k] = t
+	}
+	t.users++
+	return t, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		t.users--
+		t.used = time.Now()
+	}
+}
+
+// forget drops what was idle for long. The lock is held.
+func (p *WebSocketProvider) forget(now time.Time) {
+	for k, t := range p.tails {
+		if t.users == 0 && now.Sub(t.used) > tailRest {
+			delete(p.tails, k)
+		}
+	}
+}
+
+// take returns the slot for an append: the one that it had before if it is repeated.
+func (t *tail) take(client string, trx uuid.UUID) *slot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.doubts[trx]; s != nil {
+		return s
+	}
+	if n := len(t.free); n > 0 {
+		s := t.free[n-1]
+		t.free = t.free[:n-1]
+		return s
+	}
+	t.made++
+	return &slot{id: "~" + client + "-" + strconv.Itoa(t.made)}
+}
+
+// settle puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. One
+// that had a lost append is not used for others unless that was stored: a late copy could still
+// take its place. again says that another slot should be tried: this one was forgotten by Redis
+// because it was idle, or taken by such a copy.
+func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	doubtful := t.doubts[trx] != nil
+	switch {
+	case errors.Is(err, streamhub.ErrUnknownOutcome):
+		if !doubtful {
+			t.doubts[trx] = s
+			if t.order = append(t.order, trx); len(t.order) > maxDoubts {
+				delete(t.doubts, t.order[0])
+				t.order = t.order[1:]
+			}
+		}
+		return false
+	case err == nil, errors.Is(err, streamhub.ErrNotConfirmed):
+		s.seq++
+	case errors.Is(err, streamhub.ErrProducerGap), errors.Is(err, streamhub.ErrBatchMismatch) && !doubtful:
+		delete(t.doubts, trx)
+		return true
+	case doubtful:
+		delete(t.doubts, trx)
+		return false
+	}
+	delete(t.doubts, trx)
+	t.free = append(t.free, s)
+	return false
+}

@@ -1,0 +1,302 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// WebSocketOptions configure a WebSocketProvider; nil stands for the defaults.
+type WebSocketOptions struct {
+	// Token returns the token to present. It is called for every dial and for
+	// [WebSocketProvider.RefreshToken]. Without it none is presented.
+	Token func(ctx context.Context) (string, error)
+	// RetryAuthFailures treats a token that is refused as if the gateway could not be reached, for
+	// issuers whose keys take a while to arrive. By default it is a definite
+	// [streamhub.ErrUnauthenticated].
+	RetryAuthFailures bool
+	// OnDialFailure is told of each dial that failed.
+	OnDialFailure func(url string, err error)
+	// Window is how many bytes of entries a reader may have received and not yet handled; the
+	// default is 1 MiB. A reader that is slow costs that much and holds back nobody else.
+	Window int64
+	// DialTimeout bounds one dial; the default is 10 s.
+	DialTimeout time.Duration
+	// PingInterval is how often the gateway is asked whether it is there; the default is 10 s, and
+	// it has as long to answer.
+	PingInterval time.Duration
+	// HTTPClient dials; the default is http.DefaultClient. Its Timeout must be 0.
+	HTTPClient *http.Client
+	// Header is sent with every dial.
+	Header http.Header
+	// Logger gets what no caller is told; the default discards it. Tokens are never logged.
+	Logger *slog.Logger
+}
+
+const (
+	defaultWindow      = 1 << 20
+	defaultDialTimeout = 10 * time.Second
+	defaultPing        = 10 * time.Second
+)
+
+// A WebSocketProvider reaches a hub through gateways. All calls share one connection, which is made
+// when one is needed. It retries nothing by itself: a [Client] does.
+type WebSocketProvider struct {
+	urls   []string
+	opt    WebSocketOptions
+	client string // names the producers of this provider
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu        sync.Mutex
+	link      *link         // nil if there is none that takes calls
+	dialing   chan struct{} // closed when the dial under way has ended
+	dialed    int           // successful dials
+	next      int           // of urls
+	dialErr   error         // of the last dial
+	listeners map[int]func()
+	listener  int
+	tails     map[tailKey]*tail
+	closed    bool
+}
+
+// NewWebSocketProvider returns a provider for gateways, which are tried in turn:
+// ws://host:port, wss://host:port, with a path prefix if the gateway has one. Nothing is dialed yet;
+// ctx lends its values and its end means nothing.
+func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOptions) (*WebSocketProvider, error) {
+	p := &WebSocketProvider{
+		client: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], listeners: map[int]func(){}, tails: map[tailKey]*tail{},
+	}
+	if o != nil {
+		p.opt = *o
+	}
+	if p.opt.Window <= 0 {
+		p.opt.Window = defaultWindow
+	}
+	if p.opt.DialTimeout == 0 {
+		p.opt.DialTimeout = defaultDialTimeout
+	}
+	if p.opt.PingInterval == 0 {
+		p.opt.PingInterval = defaultPing
+	}
+	if p.opt.Logger == nil {
+		p.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, gateway := range gateways {
+		u, err := url.Parse(gateway)
+		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
+			return nil, fmt.Errorf("%w: %q is not the address of a gateway: write ws://host:port or wss://host:port", streamhub.ErrInvalidArgument, gateway)
+		}
+		u.Path = strings.TrimRight(u.Path, "/") + "/streamz"
+		p.urls = append(p.urls, u.String())
+	}
+	if len(p.urls) == 0 {
+		return nil, fmt.Errorf("%w: no gateway is named", streamhub.ErrInvalidArgument)
+	}
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return p, nil
+}
+
+// Store returns the part of one store.
+func (p *WebSocketProvider) Store(id uuid.UUID) streamhub.Store { return &remoteStore{p, id} }
+
+// OnReconnect calls f after every connection but the first, in a goroutine of its own, until stop
+// is called.
+func (p *WebSocketProvider) OnReconnect(f func()) (stop func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listener++
+	id := p.listener
+	p.listeners[id] = f
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.listeners, id)
+	}
+}
+
+// RefreshToken presents a new token on the open connection, so that it outlives the old one. It
+// does nothing if there is no connection.
+func (p *WebSocketProvider) RefreshToken(ctx context.Context) error {
+	p.mu.Lock()
+	l := p.link
+	p.mu.Unlock()
+	if l == nil || p.opt.Token == nil {
+		return nil
+	}
+	token, err := p.opt.Token(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+	}
+	return l.auth(ctx, token)
+}
+
+// Close ends every call with [streamhub.ErrShutdown] and waits for the goroutines of the provider.
+func (p *WebSocketProvider) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	l := p.link
+	p.link = nil
+	p.mu.Unlock()
+	if l != nil {
+		l.lose(streamhub.ErrShutdown)
+	}
+	p.cancel()
+	p.tasks.Wait()
+	return nil
+}
+
+// start runs f in a goroutine that Close waits for. The lock is held.
+func (p *WebSocketProvider) start(f func()) bool {
+	if p.closed {
+		return false
+	}
+	p.tasks.Go(f)
+	return true
+}
+
+// run is start for who does not hold the lock.
+func (p *WebSocketProvider) run(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.start(f)
+}
+
+// connect returns the connection, and makes one if there is none. Everybody who needs one waits for
+// the same dial; the end of ctx does not end that.
+func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, streamhub.ErrShutdown
+	}
+	if l := p.link; l != nil {
+		p.mu.Unlock()
+		return l, nil
+	}
+	if p.dialing == nil {
+		p.dialing = make(chan struct{})
+		p.start(p.dial)
+	}
+	dialing := p.dialing
+	p.mu.Unlock()
+	select {
+	case <-dialing:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return nil, streamhub.ErrShutdown
+	case p.link == nil:
+		return nil, p.dialErr
+	}
+	return p.link, nil
+}
+
+// dial tries every gateway once, beginning with the one behind the last.
+func (p *WebSocketProvider) dial() {
+	var l *link
+	var failed error
+	for range p.urls {
+		address := p.urls[p.next%len(p.urls)] // only one dials
+		ws, err := p.dialOne(address)
+		if err == nil {
+			l = newLink(p, ws)
+			break
+		}
+		p.next++
+		failed = err
+		if p.opt.OnDialFailure != nil && p.ctx.Err() == nil {
+			p.opt.OnDialFailure(address, err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.dialing)
+	p.dialing, p.dialErr = nil, failed
+	if l == nil {
+		return
+	}
+	if !p.start(l.read) {
+		l.ws.CloseNow()
+		return
+	}
+	p.start(l.keepAlive)
+	p.link = l
+	if p.dialed++; p.dialed > 1 {
+		for _, f := range p.listeners {
+			p.start(f)
+		}
+	}
+}
+
+func (p *WebSocketProvider) dialOne(address string) (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.opt.DialTimeout)
+	defer cancel()
+	header := p.opt.Header.Clone()
+	if p.opt.Token != nil {
+		token, err := p.opt.Token(ctx)
+		if err != nil {
+			return nil, p.refused(fmt.Errorf("no token: %w", err))
+		}
+		if header == nil {
+			header = http.Header{}
+		}
+		header.Set("Authorization", "Bearer "+token)
+	}
+	ws, response, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+		HTTPClient: p.opt.HTTPClient, HTTPHeader: header, Subprotocols: []string{wire.Subprotocol},
+	})
+	switch {
+	case err == nil && ws.Subprotocol() != wire.Subprotocol:
+		ws.CloseNow()
+		return nil, fmt.Errorf("%w: %s does not speak %s", streamhub.ErrInvalidArgument, address, wire.Subprotocol)
+	case err == nil:
+		ws.SetReadLimit(-1) // the gateway is trusted, and credit bounds what it sends
+		return ws, nil
+	case response != nil && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden):
+		return nil, p.refused(errors.New(response.Status))
+	case response != nil && response.StatusCode == http.StatusTooManyRequests:
+		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, response.Status))
+	}
+	return nil, down(err)
+}
+
+// refused is for a token that the gateway does not take.
+func (p *WebSocketProvider) refused(err error) error {
+	if p.opt.RetryAuthFailures {
+		return down(err)
+	}
+	return fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+}
+
+// down is for a gateway that cannot be reached.
+func down(err error) error {
+	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
+}
+
+// lost forgets a connection.
+func (p *WebSocketProvider) lost(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.link == l {
+		p.link = nil
+		p.next++ // another gateway may be better off
+	}
+}

@@ -1,0 +1,135 @@
+package auth
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+
+	"golang.org/x/time/rate"
+)
+
+// ErrTooMany is for a connection over a limit.
+var ErrTooMany = errors.New("too many connections")
+
+// Limits bound connections. 0 stands for the default, and a negative value for none. Connections
+// from the loopback count for the process and the subject only: they come from a proxy, for many.
+type Limits struct {
+	// Connections are those of the process, of one subject and of one IP address; the defaults are
+	// 10,000, 100 and 200.
+	Connections, PerSubject, PerIP int
+	// Handshakes are those a second, of the process and of one IP address; 200 and 10.
+	Handshakes, HandshakesPerIP float64
+}
+
+// A Limiter counts connections. Its memory grows with the connections that are open only.
+type Limiter struct {
+	limits Limits
+
+	mu       sync.Mutex
+	total    int
+	subjects map[string]int
+	ips      map[string]*address
+	rate     *rate.Limiter
+}
+
+// An address is one IP address. It is forgotten when it has no connection and may make as many
+// handshakes at once as anybody.
+type address struct {
+	open int
+	rate *rate.Limiter
+}
+
+// NewLimiter returns a limiter; nil stands for the defaults.
+func NewLimiter(l *Limits) *Limiter {
+	limits := Limits{}
+	if l != nil {
+		limits = *l
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&limits.Connections, 10_000}, {&limits.PerSubject, 100}, {&limits.PerIP, 200}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if limits.Handshakes == 0 {
+		limits.Handshakes = 200
+	}
+	if limits.HandshakesPerIP == 0 {
+		limits.HandshakesPerIP = 10
+	}
+	return &Limiter{limits: limits, subjects: map[string]int{}, ips: map[string]*address{}, rate: newRate(limits.Handshakes)}
+}
+
+// burst is how many seconds' worth of handshakes may come at once.
+const burst = 10
+
+func newRate(perSecond float64) *rate.Limiter {
+	if perSecond < 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond*burst)))
+}
+
+// Acquire counts a connection of p, who may be nil, until release is called. It returns
+// [ErrTooMany] over a limit.
+func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err error) {
+	ip, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		ip = r.RemoteAddr // a server that is none of net/http's
+	}
+	local := isLoopback(ip)
+	if p == Nobody {
+		p = nil
+	}
+	subject := ""
+	if p != nil {
+		subject = p.Issuer + "\x00" + p.Subject
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.ips[ip]
+	if a == nil {
+		l.forget()
+		a = &address{rate: newRate(l.limits.HandshakesPerIP)}
+		l.ips[ip] = a
+	}
+	over := func(n, limit int) bool { return limit >= 0 && n >= limit }
+	if !local && (!a.rate.Allow() || !l.rate.Allow() || over(a.open, l.limits.PerIP)) ||
+		over(l.total, l.limits.Connections) || p != nil && over(l.subjects[subject], l.limits.PerSubject) {
+		return nil, ErrTooMany
+	}
+	l.total++
+	a.open++
+	if p != nil {
+		l.subjects[subject]++
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.total--
+		a.open--
+		if p != nil {
+			if l.subjects[subject]--; l.subjects[subject] == 0 {
+				delete(l.subjects, subject)
+			}
+		}
+	}, nil
+}
+
+// maxAddresses is how many addresses without a connection are remembered.
+const maxAddresses = 10_000
+
+// forget drops addresses that have no connection, once there are many. The lock is held.
+func (l *Limiter) forget() {
+	if len(l.ips) < l.total+maxAddresses {
+		return
+	}
+	for ip, a := range l.ips {
+		if a.open == 0 {
+			delete(l.ips, ip)
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// ErrForbiddenOrigin is for a browser that shows the page of somebody else.
+var ErrForbiddenOrigin = errors.New("forbidden origin")
+
+// streamkitOrigin is what clients of streamkit send, wherever they are.
+const streamkitOrigin = "http://localhost"
+
+// Origins are the web origins that may connect without a token in the request.
+type Origins struct{ allowed map[string]struct{} }
+
+// NewOrigins takes exact origins, scheme://host[:port].
+func NewOrigins(list []string) (*Origins, error) {
+	o := &Origins{allowed: map[string]struct{}{}}
+	for _, text := range list {
+		origin, ok := parseOrigin(text)
+		if !ok {
+			return nil, fmt.Errorf("%q is not an origin: write scheme://host or scheme://host:port", text)
+		}
+		o.allowed[origin] = struct{}{}
+	}
+	return o, nil
+}
+
+// parseOrigin returns the one form of an origin: lower case, without the port that is the default.
+func parseOrigin(text string) (string, bool) {
+	u, err := url.Parse(strings.ToLower(text))
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Hostname() == "" || u.User != nil || u.Path != "" ||
+		u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || strings.ContainsAny(text, "*?#") {
+		return "", false
+	}
+	host := u.Host
+	if u.Scheme == "http" {
+		host = strings.TrimSuffix(host, ":80")
+	} else if u.Scheme == "https" {
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return u.Scheme + "://" + host, true
+}
+
+// Check returns [ErrForbiddenOrigin] for a page of another origin than the gateway's own and those
+// allowed. A request without an origin is none of a browser. A request with a verified token needs
+// no check: no page of others has the token.
+func (o *Origins) Check(r *http.Request, streamkit bool) error {
+	values := r.Header.Values("Origin")
+	if len(values) == 0 {
+		return nil
+	}
+	text := values[0]
+	if len(values) > 1 {
+		return fmt.Errorf("%w: several", ErrForbiddenOrigin)
+	}
+	if streamkit && text == streamkitOrigin {
+		return nil
+	}
+	origin, ok := parseOrigin(text)
+	if ok {
+		if _, ok = o.allowed[origin]; !ok {
+			own, isURL := parseOrigin("http://" + r.Host)
+			ownTLS, _ := parseOrigin("https://" + r.Host)
+			ok = isURL && (origin == own || origin == ownTLS)
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%w: %.100q", ErrForbiddenOrigin, text)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Principal is who presented a token. It does not change.
+type Principal struct {
+	Subject, Issuer string
+	// Expires is the end of the token.
+	Expires time.Time
+	grants  []grant
+}
+
+// Nobody may do nothing: it has not yet said who it is.
+var Nobody = &Principal{}
+
+// A grant allows something in one store, or in all of them.
+type grant struct {
+	anyStore    bool
+	store       uuid.UUID
+	anySpace    bool
+	space       string
+	read, write bool
+}
+
+// Allows reports whether the principal may read from, or write to, a space of a store. Space is ""
+// for what belongs to the store as a whole, which only a grant for all of its spaces allows.
+func (p *Principal) Allows(store uuid.UUID, space string, write bool) bool {
+	for _, g := range p.grants {
+		if (g.anyStore || g.store == store) && (g.anySpace || space != "" && g.space == space) &&
+			(write && g.write || !write && g.read) {
+			return true
+		}
+	}
+	return false
+}
+
+// AllowsStore reports whether the principal may do anything in a store.
+func (p *Principal) AllowsStore(store uuid.UUID) bool {
+	for _, g := range p.grants {
+		if g.anyStore || g.store == store {
+			return true
+		}
+	}
+	return false
+}
+
+// errSubject is for a new token of somebody else.
+var errSubject = errors.New("the token is for another subject")
+
+// Succeed returns an error unless next may take the place of p on an open connection: it is the
+// same subject of the same issuer.
+func (p *Principal) Succeed(next *Principal) error {
+	if p != Nobody && p != nil && (p.Subject != next.Subject || p.Issuer != next.Issuer) {
+		return errSubject
+	}
+	return nil
+}
+
+// parseScopes reads the claim. Scopes of other systems are ignored. A malformed one of streamkit
+// rejects the token unless streamkit::* stands before it; a malformed one of ours always does.
+func parseScopes(scopes []string) (grants []grant, err error) {
+	all := false
+	for _, scope := range scopes {
+		if rest, ok := strings.CutPrefix(scope, "streamhub::"); ok {
+			g, err := parseScope(rest)
+			if err != nil {
+				return nil, fmt.Errorf("scope %q: %w", scope, err)
+			}
+			grants = append(grants, g)
+			continue
+		}
+		rest, ok := strings.CutPrefix(scope, "streamkit::")
+		if !ok || all {
+			continue
+		}
+		g := grant{anySpace: true, read: true, write: true}
+		if rest == "*" {
+			all, g.anyStore = true, true
+		} else if g.store, err = parseStore(rest); err != nil {
+			return nil, fmt.Errorf("scope %q: %w", scope, err)
+		}
+		grants = append(grants, g)
+	}
+	if len(grants) == 0 {
+		return nil, errors.New("no scope of this service")
+	}
+	return grants, nil
+}
+
+func parseScope(text string) (g grant, err error) {
+	parts := strings.Split(text, "::")
+	if len(parts) != 3 {
+		return g, errors.New("want streamhub::<store>::<space>::<right>")
+	}
+	if g.anyStore = parts[0] == "*"; !g.anyStore {
+		if g.store, err = parseStore(parts[0]); err != nil {
+			return g, err
+		}
+	}
+	if g.anySpace = parts[1] == "*"; !g.anySpace {
+		if g.space, err = url.PathUnescape(parts[1]); err != nil || g.space == "" {
+			return g, errors.New("the name of the space is not escaped as in a URL path")
+		}
+	}
+	switch parts[2] {
+	case "read":
+		g.read = true
+	case "write":
+		g.write = true
+	case "*":
+		g.read, g.write = true, true
+	default:
+		return g, errors.New("a right is read, write or *")
+	}
+	return g, nil
+}
+
+// parseStore takes the usual form of a UUID only: others would be a second name for a store.
+func parseStore(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return uuid.Nil, errors.New("a store is a UUID")
+	}
+	return id, nil
+}

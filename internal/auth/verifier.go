@@ -1,0 +1,160 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// maxToken is the longest token that is looked at.
+	maxToken = 8 << 10
+	// minSecret is the shortest secret for HS256 that is taken without being told to (RFC 7518, 3.2).
+	minSecret = 32
+
+	defaultLeeway      = 30 * time.Second
+	defaultMaxLifetime = 24 * time.Hour
+)
+
+// Options configure a Verifier. Exactly one of HMACSecret and JWKSURL is needed.
+type Options struct {
+	// HMACSecret verifies HS256. It has 32 bytes or more unless InsecureShortSecret is set.
+	HMACSecret          []byte
+	InsecureShortSecret bool
+	// JWKSURL is where the keys for RS256, ES256 and EdDSA are. It is https, except on the loopback.
+	JWKSURL string
+	// Issuer and Audience, unless empty, must be in the token.
+	Issuer, Audience string
+	// Leeway is how far clocks may differ; the default is 30 s, which is also the most.
+	Leeway time.Duration
+	// MaxLifetime is the longest time from now that a token may be valid; the default is 24 h.
+	MaxLifetime time.Duration
+	// HTTPClient fetches the keys; the default is one with a timeout of 5 s.
+	HTTPClient *http.Client
+	// Now is the clock; the default is time.Now.
+	Now func() time.Time
+}
+
+// A Verifier checks tokens. It is safe for concurrent use.
+type Verifier struct {
+	opt    Options
+	parser *jwt.Parser
+	keys   *keySet // nil with a secret
+}
+
+// NewVerifier returns a verifier, or an error that says what is wrong with the options. Keys are
+// fetched with the first token.
+func NewVerifier(o Options) (*Verifier, error) {
+	if o.Leeway == 0 {
+		o.Leeway = defaultLeeway
+	}
+	if o.MaxLifetime == 0 {
+		o.MaxLifetime = defaultMaxLifetime
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	v := &Verifier{opt: o}
+	var algorithms []string
+	switch {
+	case (len(o.HMACSecret) == 0) == (o.JWKSURL == ""):
+		return nil, errors.New("either a secret or the URL of a key set is needed")
+	case o.Leeway < 0 || o.Leeway > defaultLeeway:
+		return nil, fmt.Errorf("a leeway of %v is not between 0 and %v", o.Leeway, defaultLeeway)
+	case o.JWKSURL != "":
+		var err error
+		if v.keys, err = newKeySet(&o); err != nil {
+			return nil, err
+		}
+		algorithms = []string{"RS256", "ES256", "EdDSA"}
+	case len(o.HMACSecret) < minSecret && !o.InsecureShortSecret:
+		return nil, fmt.Errorf("the secret has %d bytes; %d are the least that is safe", len(o.HMACSecret), minSecret)
+	default:
+		algorithms = []string{"HS256"}
+	}
+	options := []jwt.ParserOption{
+		jwt.WithValidMethods(algorithms), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(o.Leeway), jwt.WithTimeFunc(o.Now), jwt.WithStrictDecoding(),
+	}
+	if o.Issuer != "" {
+		options = append(options, jwt.WithIssuer(o.Issuer))
+	}
+	if o.Audience != "" {
+		options = append(options, jwt.WithAudience(o.Audience))
+	}
+	v.parser = jwt.NewParser(options...)
+	return v, nil
+}
+
+// scopeList is an array of strings, or one string with commas.
+type scopeList []string
+
+func (s *scopeList) UnmarshalJSON(data []byte) error {
+	var many jwt.ClaimStrings // an array, or a single string
+	if err := many.UnmarshalJSON(data); err != nil {
+		return err
+	}
+	if len(many) == 1 {
+		many = strings.Split(many[0], ",")
+	}
+	*s = scopeList(many)
+	return nil
+}
+
+type claims struct {
+	jwt.RegisteredClaims
+	Scopes scopeList `json:"scopes"`
+}
+
+// Verify returns who presented token. An error says why nobody did; it is for the log and not for
+// the client.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
+	switch {
+	case token == "":
+		return nil, errors.New("no token")
+	case len(token) > maxToken:
+		return nil, fmt.Errorf("a token of %d bytes", len(token))
+	}
+	var c claims
+	_, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.key(ctx, t) })
+	if err != nil {
+		return nil, err
+	}
+	if left := c.ExpiresAt.Sub(v.opt.Now()); left > v.opt.MaxLifetime+v.opt.Leeway {
+		return nil, fmt.Errorf("the token is valid for another %v, the limit is %v", left.Round(time.Second), v.opt.MaxLifetime)
+	}
+	p := &Principal{Subject: c.Subject, Issuer: c.Issuer, Expires: c.ExpiresAt.Add(v.opt.Leeway)}
+	if p.grants, err = parseScopes(c.Scopes); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// key returns what verifies t. Nothing in the token but its key id has a say in that.
+func (v *Verifier) key(ctx context.Context, t *jwt.Token) (any, error) {
+	if typ, ok := t.Header["typ"].(string); ok && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "at+jwt") {
+		return nil, fmt.Errorf("a token of type %.20q", typ)
+	}
+	if _, ok := t.Header["crit"]; ok {
+		return nil, errors.New("a critical header that is not known")
+	}
+	if v.keys == nil {
+		return v.opt.HMACSecret, nil
+	}
+	kid, _ := t.Header["kid"].(string)
+	return v.keys.find(ctx, kid, t.Method.Alg())
+}
+
+// Bearer returns the token of a request, "" if there is none.
+func Bearer(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}

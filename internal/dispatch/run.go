@@ -1,0 +1,174 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// A Reply takes what a call reads. An error of it ends the call, which returns it.
+type Reply interface {
+	// Page takes entries. Followers at the same place get the same page; see [hub.Page.Encode].
+	Page(p *hub.Page) error
+	Name(name string) error
+	Status(s *streamhub.Status) error
+	Workers(workers []streamhub.Worker) error
+	// Joined says that the worker of a [wire.JoinWorkers] is on the list.
+	Joined() error
+}
+
+// Run makes the call that request stands for. The result is nil where the operation has none. A
+// result and an error come together for [streamhub.ErrNotConfirmed], and for reads, whose result is
+// the cursor behind the last entry that reply took.
+func Run(ctx context.Context, store *hub.Store, access Access, request wire.Request, reply Reply) (wire.Result, error) {
+	if err := allowed(access, store.ID(), request); err != nil {
+		return nil, err
+	}
+	switch r := request.(type) {
+	case *wire.Append:
+		result, err := store.Append(ctx, r.Space, r.Segment, r.Records, r.Options)
+		return appendResult(&result, err), err
+	case *wire.Create:
+		status, created, err := store.Create(ctx, r.Space, r.Segment, &r.Options)
+		return onSuccess(&wire.CreateResult{Created: created, Status: status}, err)
+	case *wire.Delete:
+		return nil, store.Delete(ctx, r.Space, r.Segment, r.Reason)
+	case *wire.Trim:
+		kept, err := store.Trim(ctx, r.Space, r.Segment, r.UpTo)
+		return onSuccess(wire.Number(kept), err)
+	case *wire.Touch:
+		deadline, err := store.Touch(ctx, r.Space, r.Segment)
+		return onSuccess(wire.Number(deadline), err)
+	case *wire.Status:
+		status, err := store.Status(ctx, r.Space, r.Segment)
+		return onSuccess((*wire.StatusResult)(&status), err)
+	case *wire.Peek:
+		entry, ok, err := store.Peek(ctx, r.Space, r.Segment)
+		return onSuccess(&wire.PeekResult{OK: ok, Entry: entry}, err)
+	case *wire.Spaces:
+		return nil, each(store.Spaces(ctx), reply.Name)
+	case *wire.Segments:
+		return nil, each(store.Segments(ctx, r.Space), reply.Name)
+	case *wire.ConsumeSegment:
+		return read(paged(store.ConsumeSegment(ctx, r.Space, r.Segment, &r.Options)), reply)
+	case *wire.ConsumeSpace:
+		return read(paged(store.ConsumeSpace(ctx, r.Space, &r.Options)), reply)
+	case *wire.Consume:
+		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
+		return nil, err // each space has a cursor of its own
+	case *wire.Follow:
+		return read(store.FollowPages(ctx, r.Space, r.Segment, &r.Options), reply)
+	case *wire.FollowSpace:
+		return read(store.FollowSpacePages(ctx, r.Space, &r.Options), reply)
+	case *wire.SubscribeSegment:
+		return nil, each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
+	case *wire.SubscribeSpace:
+		return nil, each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
+	case *wire.Workers:
+		return nil, each(store.Workers(ctx), reply.Workers)
+	case *wire.JoinWorkers:
+		return nil, join(ctx, store, r, reply)
+	case *wire.AcquireLease:
+		token, err := store.AcquireLeaseAs(ctx, r.Key, r.Holder, r.TTL)
+		return onSuccess(wire.Number(token), err)
+	case *wire.RenewLease:
+		token, err := store.RenewLeaseAs(ctx, r.Key, r.Holder, r.TTL)
+		return onSuccess(wire.Number(token), err)
+	case *wire.ReleaseLease:
+		had, err := store.ReleaseLeaseAs(ctx, r.Key, r.Holder)
+		n := wire.Number(0)
+		if had {
+			n = 1
+		}
+		return onSuccess(n, err)
+	}
+	return nil, fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
+}
+
+// Appends makes appends that arrived together, and returns results and errors in their order.
+func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wire.Append) ([]wire.Result, []error) {
+	results, errs := make([]wire.Result, len(appends)), make([]error, len(appends))
+	var calls []streamhub.Append
+	var places []int
+	for i, a := range appends {
+		if errs[i] = allowed(access, store.ID(), a); errs[i] == nil {
+			calls = append(calls, streamhub.Append(*a))
+			places = append(places, i)
+		}
+	}
+	done, failed := store.AppendAll(ctx, calls)
+	for i, place := range places {
+		results[place], errs[place] = appendResult(&done[i], failed[i]), failed[i]
+	}
+	return results, errs
+}
+
+// appendResult is nil unless the append was stored.
+func appendResult(r *streamhub.AppendResult, err error) wire.Result {
+	if err != nil && streamhub.CodeOf(err) != streamhub.CodeOf(streamhub.ErrNotConfirmed) {
+		return nil
+	}
+	return (*wire.AppendResult)(r)
+}
+
+func onSuccess(r wire.Result, err error) (wire.Result, error) {
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func each[T any](items iter.Seq2[T, error], take func(T) error) error {
+	for item, err := range items {
+		if err == nil {
+			err = take(item)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func byReference[T any](take func(*T) error) func(T) error {
+	return func(v T) error { return take(&v) }
+}
+
+func read(pages iter.Seq2[*hub.Page, error], reply Reply) (wire.Result, error) {
+	var last *streamhub.Entry
+	var failed error
+	for page, err := range pages {
+		if failed = err; failed == nil {
+			failed = reply.Page(page)
+		}
+		if failed != nil {
+			break
+		}
+		last = &page.Entries[len(page.Entries)-1]
+	}
+	if last == nil {
+		return nil, failed
+	}
+	return wire.CursorResult(last.Cursor()), failed
+}
+
+// join keeps the worker on the list until ctx ends.
+func join(ctx context.Context, store *hub.Store, r *wire.JoinWorkers, reply Reply) error {
+	m, err := store.JoinWorkers(ctx, r.Worker, r.TTL)
+	if err != nil {
+		return err
+	}
+	if err := reply.Joined(); err != nil {
+		_ = m.Leave(ctx) // the end of ctx, or the ttl, does it otherwise
+		return err
+	}
+	<-m.Done()
+	if err := m.Err(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}

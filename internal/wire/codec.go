@@ -1,0 +1,145 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// ErrMalformed is the error for bytes that no peer writes.
+var ErrMalformed = errors.New("malformed message")
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+func appendUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
+
+// appendInt is for integers that may be negative.
+func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
+
+func appendBytes[T string | []byte](b []byte, v T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
+}
+
+// appendPairs writes a map in the order of its keys, so that equal values have equal bytes.
+func appendPairs(b []byte, pairs map[string]string) []byte {
+	b = appendUint(b, uint64(len(pairs)))
+	if len(pairs) == 0 {
+		return b
+	}
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		b = appendBytes(appendBytes(b, k), pairs[k])
+	}
+	return b
+}
+
+// A decoder takes values from the front of b. After the first failure it returns zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: %s", ErrMalformed, what)
+		d.b = nil
+	}
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("integer")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail("integer")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail("end of bytes")
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) bool() bool { return d.byte() != 0 }
+
+// bytes shares memory with the input. Nothing is nil.
+func (d *decoder) bytes() []byte {
+	n := d.uint()
+	if n > uint64(len(d.b)) {
+		d.fail("length beyond the end")
+	}
+	if d.err != nil || n == 0 {
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) string() string { return string(d.bytes()) }
+
+func (d *decoder) uint64() uint64 {
+	if len(d.b) < 8 {
+		d.fail("end of bytes")
+		return 0
+	}
+	v := binary.BigEndian.Uint64(d.b)
+	d.b = d.b[8:]
+	return v
+}
+
+func (d *decoder) uuid() (id uuid.UUID) {
+	if len(d.b) < len(id) {
+		d.fail("end of bytes")
+		return id
+	}
+	d.b = d.b[copy(id[:], d.b):]
+	return id
+}
+
+// count reads how many elements follow, each of which has at least size bytes.
+func (d *decoder) count(size int) int {
+	n := d.uint()
+	if n > uint64(len(d.b)/size) {
+		d.fail("count beyond the end")
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) pairs() map[string]string {
+	n := d.count(2)
+	if n == 0 {
+		return nil
+	}
+	pairs := make(map[string]string, n)
+	for range n {
+		k := d.string()
+		pairs[k] = d.string()
+	}
+	return pairs
+}

@@ -1,0 +1,123 @@
+package wire
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// An entry says only what differs from the one before it in the same message.
+const (
+	sameAppend  = 1 << iota // TRX, timestamp and proof
+	sameLife                // incarnation and lineage
+	sameSegment             // space and segment
+	hasTimeline
+	hasNode
+	hasMetadata
+)
+
+// AppendEntries writes the items of a message. It may be called again behind what it wrote: each
+// call stands for itself.
+func AppendEntries(b []byte, entries []streamhub.Entry) []byte {
+	b = appendUint(b, uint64(len(entries)))
+	var last *streamhub.Entry
+	for i := range entries {
+		b = appendEntry(b, &entries[i], last)
+		last = &entries[i]
+	}
+	return b
+}
+
+func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
+	flags := byte(0)
+	set := func(bit byte, on bool) {
+		if on {
+			flags |= bit
+		}
+	}
+	if last != nil {
+		set(sameAppend, e.TRX == last.TRX && e.Timestamp == last.Timestamp && e.Position.Proof == last.Position.Proof)
+		set(sameLife, e.Position.Incarnation == last.Position.Incarnation && e.Position.Lineage == last.Position.Lineage)
+		set(sameSegment, e.Segment == last.Segment && e.Space == last.Space)
+	}
+	set(hasTimeline, !e.Position.Timeline.IsZero())
+	set(hasNode, e.TRX.Node != uuid.Nil)
+	set(hasMetadata, len(e.Metadata) > 0)
+	b = append(b, flags)
+	if flags&sameSegment == 0 {
+		b = appendNames(b, e.Space, e.Segment)
+	}
+	if flags&sameLife == 0 {
+		b = appendUint64(appendUint64(b, e.Position.Incarnation), e.Position.Lineage)
+	}
+	if flags&sameAppend == 0 {
+		b = append(b, e.TRX.ID[:]...)
+		if flags&hasNode != 0 {
+			b = append(b, e.TRX.Node[:]...)
+		}
+		b = appendUint64(appendInt(appendUint(b, e.TRX.Number), e.Timestamp), e.Position.Proof)
+	}
+	if flags&hasTimeline != 0 {
+		t := e.Position.Timeline
+		b = appendUint(appendUint(appendUint(b, t.MS), t.N), uint64(t.Index))
+	}
+	b = appendUint(b, e.Sequence)
+	if flags&hasMetadata != 0 {
+		b = appendPairs(b, e.Metadata)
+	}
+	return appendBytes(b, e.Payload)
+}
+
+// DecodeEntries reads what [AppendEntries] wrote, any number of times. Payloads share memory with
+// body.
+func DecodeEntries(body []byte) ([]streamhub.Entry, error) {
+	d := decoder{b: body}
+	var entries []streamhub.Entry
+	for len(d.b) > 0 {
+		n := d.count(3)
+		if entries == nil {
+			entries = make([]streamhub.Entry, 0, min(n, 4096))
+		}
+		var last streamhub.Entry
+		for i := 0; i < n && d.err == nil; i++ {
+			entries = append(entries, decodeEntry(&d, &last))
+			last = entries[len(entries)-1]
+		}
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return entries, nil
+}
+
+func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
+	flags := d.byte()
+	e := streamhub.Entry{Space: last.Space, Segment: last.Segment}
+	if flags&sameSegment == 0 {
+		e.Space, e.Segment = d.string(), d.string()
+	}
+	e.Position.Incarnation, e.Position.Lineage = last.Position.Incarnation, last.Position.Lineage
+	if flags&sameLife == 0 {
+		e.Position.Incarnation, e.Position.Lineage = d.uint64(), d.uint64()
+	}
+	e.TRX, e.Timestamp, e.Position.Proof = last.TRX, last.Timestamp, last.Position.Proof
+	if flags&sameAppend == 0 {
+		e.TRX = streamhub.TRX{ID: d.uuid()}
+		if flags&hasNode != 0 {
+			e.TRX.Node = d.uuid()
+		}
+		e.TRX.Number, e.Timestamp, e.Position.Proof = d.uint(), d.int(), d.uint64()
+	}
+	if flags&hasTimeline != 0 {
+		e.Position.Timeline = streamhub.TimelineID{MS: d.uint(), N: d.uint(), Index: uint32(d.uint())}
+	}
+	e.Sequence = d.uint()
+	e.Position.Sequence = e.Sequence
+	if flags&hasMetadata != 0 {
+		e.Metadata = d.pairs()
+	}
+	if e.Payload = d.bytes(); e.Payload == nil {
+		e.Payload = []byte{}
+	}
+	return e
+}

@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// An errorKind says which facts stand behind the code and the text of an error.
+const (
+	plainError = iota
+	sequenceError
+	fencedError
+	closedError
+	producerError
+	historyLostError
+	trimmedError
+	unavailableError
+	unknownOutcomeError
+	leaseHeldError
+)
+
+// appendError writes the code of an error, its text without the name of the call, and its facts.
+func appendError(b []byte, err error) []byte {
+	var call *streamhub.Error
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	// What a server says of its own insides stays there.
+	text := err.Error()
+	switch code := streamhub.CodeOf(err); code {
+	case streamhub.CodeInternal:
+		text = "internal error"
+	case streamhub.CodeOf(streamhub.ErrUnavailable):
+		text = "the gateway cannot use its Redis"
+	case streamhub.CodeOf(streamhub.ErrUnknownOutcome):
+		text = "no answer from Redis"
+	}
+	b = appendNames(b, string(streamhub.CodeOf(err)), text)
+
+	var (
+		sequence    *streamhub.SequenceError
+		fenced      *streamhub.FencedError
+		closed      *streamhub.ClosedError
+		producer    *streamhub.ProducerError
+		lost        *streamhub.HistoryLostError
+		trimmed     *streamhub.TrimmedError
+		unavailable *streamhub.UnavailableError
+		unknown     *streamhub.UnknownOutcomeError
+		held        *streamhub.LeaseHeldError
+	)
+	switch {
+	case errors.As(err, &unknown): // first: it may wrap another
+		return append(append(b, unknownOutcomeError), unknown.TRX[:]...)
+	case errors.As(err, &sequence):
+		return appendUint(appendUint(append(b, sequenceError), sequence.Expected), sequence.Got)
+	case errors.As(err, &fenced):
+		return appendUint(appendUint(append(b, fencedError), fenced.Current), fenced.Got)
+	case errors.As(err, &closed):
+		return appendUint(appendVerdict(append(b, closedError), &closed.Verdict), closed.LastSequence)
+	case errors.As(err, &producer):
+		b = appendBytes(append(b, producerError), string(streamhub.CodeOf(producer.Kind)))
+		return appendUint(appendUint(b, producer.Epoch), producer.ExpectedSeq)
+	case errors.As(err, &lost):
+		return appendUint(append(b, historyLostError), lost.FirstLost)
+	case errors.As(err, &trimmed):
+		return appendUint(append(b, trimmedError), trimmed.FirstKept)
+	case errors.As(err, &unavailable):
+		return appendBytes(append(b, unavailableError), string(unavailable.Reason))
+	case errors.As(err, &held):
+		return appendInt(appendUint(appendBytes(append(b, leaseHeldError), held.Holder), held.Token), int64(held.Left))
+	}
+	return append(b, plainError)
+}
+
+func decodeError(d *decoder) error {
+	code, text := streamhub.Code(d.string()), d.string()
+	remote := remoteError{code.Err(), text}
+	switch d.byte() {
+	case sequenceError:
+		return &streamhub.SequenceError{Expected: d.uint(), Got: d.uint()}
+	case fencedError:
+		return &streamhub.FencedError{Current: d.uint(), Got: d.uint()}
+	case closedError:
+		return &streamhub.ClosedError{Verdict: decodeVerdict(d), LastSequence: d.uint()}
+	case producerError:
+		e := &streamhub.ProducerError{Kind: streamhub.Code(d.string()).Err(), Epoch: d.uint(), ExpectedSeq: d.uint()}
+		if e.Kind == nil {
+			e.Kind = streamhub.ErrInvalidArgument
+		}
+		return e
+	case historyLostError:
+		return &streamhub.HistoryLostError{FirstLost: d.uint()}
+	case trimmedError:
+		return &streamhub.TrimmedError{FirstKept: d.uint()}
+	case unavailableError:
+		return &streamhub.UnavailableError{Reason: streamhub.UnavailableReason(d.string()), Err: errors.New(text)}
+	case unknownOutcomeError:
+		return &streamhub.UnknownOutcomeError{TRX: d.uuid(), Err: errors.New(text)}
+	case leaseHeldError:
+		return &streamhub.LeaseHeldError{Holder: d.string(), Token: d.uint(), Left: time.Duration(d.int())}
+	}
+	switch {
+	case remote.kind == nil:
+		return errors.New(text)
+	case remote.kind == context.Canceled, remote.kind == context.DeadlineExceeded:
+		return remote.kind
+	}
+	return &remote
+}
+
+// A remoteError is a condition with the text of the server.
+type remoteError struct {
+	kind error
+	text string
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.kind }

@@ -1,0 +1,128 @@
+package wire
+
+import (
+	"iter"
+
+	"github.com/google/uuid"
+)
+
+// A Type says what a message is.
+type Type byte
+
+// The types. Those from Items on are sent by servers.
+const (
+	// TypeOpen begins a channel with an [Open].
+	TypeOpen Type = 1
+	// TypeCredit allows that many more bytes of items on a channel.
+	TypeCredit Type = 2
+	// TypeCancel asks for the end of a channel. It comes as usual, with the code canceled, unless
+	// the channel had ended by itself.
+	TypeCancel Type = 3
+	// TypeAuth carries a new token for the connection; the answer is a TypeAuthResult.
+	TypeAuth Type = 4
+
+	// TypeItems carries items of a channel, one behind the other.
+	TypeItems Type = 16
+	// TypeEnd is the last message of a channel, an [End].
+	TypeEnd Type = 17
+	// TypeAuthResult is the answer to a TypeAuth, an [End] without result.
+	TypeAuthResult Type = 18
+	// TypeGoAway says that the connection will be closed soon: open nothing more on it.
+	TypeGoAway Type = 19
+)
+
+// A Message is one protocol message. Its body shares memory with what it was read from.
+type Message struct {
+	Type    Type
+	Channel uint64
+	Body    []byte
+}
+
+// AppendMessage writes a message.
+func AppendMessage(b []byte, t Type, channel uint64, body []byte) []byte {
+	return appendBytes(appendUint(append(b, byte(t)), channel), body)
+}
+
+// Messages reads the messages of one WebSocket message. Behind an error nothing follows.
+func Messages(data []byte) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		d := decoder{b: data}
+		for len(d.b) > 0 {
+			m := Message{Type: Type(d.byte()), Channel: d.uint(), Body: d.bytes()}
+			if !yield(m, d.err) || d.err != nil {
+				return
+			}
+		}
+	}
+}
+
+// AppendHeader writes the part of a message before its body of n bytes.
+func AppendHeader(b []byte, t Type, channel uint64, n int) []byte {
+	return appendUint(appendUint(append(b, byte(t)), channel), uint64(n))
+}
+
+// An Open is the body of a TypeOpen.
+type Open struct {
+	Store uuid.UUID
+	// Credit is how many bytes of items may be sent before a TypeCredit. One item more than that
+	// may be under way, whatever its size.
+	Credit uint64
+	// Trace is the trace context of OpenTelemetry, if any.
+	Trace   map[string]string
+	Request Request
+}
+
+// Append writes o.
+func (o *Open) Append(b []byte) []byte {
+	b = append(b, byte(o.Request.Op()))
+	b = append(b, o.Store[:]...)
+	b = appendUint(b, o.Credit)
+	b = appendPairs(b, o.Trace)
+	return o.Request.append(b)
+}
+
+// DecodeOpen reads an Open. An unknown operation is [ErrUnknownOp].
+func DecodeOpen(body []byte) (*Open, error) {
+	d := decoder{b: body}
+	op := Op(d.byte())
+	o := &Open{Store: d.uuid(), Credit: d.uint(), Trace: d.pairs()}
+	if d.err != nil {
+		return nil, d.err
+	}
+	decode := requests[op]
+	if decode == nil {
+		return nil, &UnknownOpError{op}
+	}
+	o.Request = decode(&d)
+	return o, d.err
+}
+
+// AppendCredit writes the body of a TypeCredit.
+func AppendCredit(b []byte, bytes uint64) []byte { return appendUint(b, bytes) }
+
+// DecodeCredit reads the body of a TypeCredit.
+func DecodeCredit(body []byte) (uint64, error) {
+	d := decoder{b: body}
+	return d.uint(), d.err
+}
+
+// AppendToken writes the body of a TypeAuth.
+func AppendToken(b []byte, token string) []byte { return appendBytes(b, token) }
+
+// DecodeToken reads the body of a TypeAuth.
+func DecodeToken(body []byte) (string, error) {
+	d := decoder{b: body}
+	return d.string(), d.err
+}
+
+// A GoAway is the body of a TypeGoAway.
+type GoAway struct{ Reason string }
+
+// Append writes g.
+func (g *GoAway) Append(b []byte) []byte { return appendBytes(b, g.Reason) }
+
+// DecodeGoAway reads a GoAway.
+func DecodeGoAway(body []byte) (*GoAway, error) {
+	d := decoder{b: body}
+	return &GoAway{d.string()}, d.err
+}

@@ -1,0 +1,445 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// An Op is an operation on a store.
+type Op byte
+
+// The operations. Each has a request type of the same name.
+const (
+	OpAppend           Op = 1
+	OpCreate           Op = 2
+	OpDelete           Op = 3
+	OpTrim             Op = 4
+	OpTouch            Op = 5
+	OpStatus           Op = 6
+	OpPeek             Op = 7
+	OpSpaces           Op = 8
+	OpSegments         Op = 9
+	OpConsumeSegment   Op = 10
+	OpConsumeSpace     Op = 11
+	OpConsume          Op = 12
+	OpFollow           Op = 13
+	OpFollowSpace      Op = 14
+	OpSubscribeSegment Op = 15
+	OpSubscribeSpace   Op = 16
+	OpWorkers          Op = 17
+	OpJoinWorkers      Op = 18
+	OpAcquireLease     Op = 19
+	OpRenewLease       Op = 20
+	OpReleaseLease     Op = 21
+)
+
+// A Request is what a channel is opened for: one of the types below.
+type Request interface {
+	Op() Op
+	append(b []byte) []byte
+}
+
+// An UnknownOpError is for an operation that this version does not know.
+type UnknownOpError struct{ Op Op }
+
+func (e *UnknownOpError) Error() string { return fmt.Sprintf("unknown operation %d", e.Op) }
+func (e *UnknownOpError) Unwrap() error { return streamhub.ErrInvalidArgument }
+
+// Append: the result is an [AppendResult]. Closing is an append too.
+type Append streamhub.Append
+
+// Create: the result is a [CreateResult].
+type Create struct {
+	Space, Segment string
+	Options        streamhub.CreateOptions
+}
+
+// Delete has no result.
+type Delete struct{ Space, Segment, Reason string }
+
+// Trim: the result is a [Number], the first sequence kept.
+type Trim struct {
+	Space, Segment string
+	UpTo           uint64
+}
+
+// Touch: the result is a [Number], the deadline.
+type Touch struct{ Space, Segment string }
+
+// Status: the result is a [StatusResult].
+type Status struct{ Space, Segment string }
+
+// Peek: the result is a [PeekResult].
+type Peek struct{ Space, Segment string }
+
+// Spaces has names as items.
+type Spaces struct{}
+
+// Segments has names as items.
+type Segments struct{ Space string }
+
+// ConsumeSegment has entries as items, and so have those up to FollowSpace.
+type ConsumeSegment struct {
+	Space, Segment string
+	Options        streamhub.ReadOptions
+}
+
+// ConsumeSpace reads a space.
+type ConsumeSpace struct {
+	Space   string
+	Options streamhub.ReadOptions
+}
+
+// Consume reads several spaces.
+type Consume struct {
+	Cursors map[string]streamhub.Cursor
+	Options streamhub.ReadOptions
+}
+
+// Follow goes on with what is appended to a segment.
+type Follow struct {
+	Space, Segment string
+	Options        streamhub.FollowOptions
+}
+
+// FollowSpace goes on with what is appended to a space.
+type FollowSpace struct {
+	Space   string
+	Options streamhub.FollowOptions
+}
+
+// SubscribeSegment has statuses as items.
+type SubscribeSegment struct{ Space, Segment string }
+
+// SubscribeSpace has statuses as items.
+type SubscribeSpace struct{ Space string }
+
+// Workers has lists of workers as items.
+type Workers struct{}
+
+// JoinWorkers shows a worker as long as the channel is open. Its only item, which is empty, says
+// that the worker is on the list.
+type JoinWorkers struct {
+	Worker streamhub.Worker
+	TTL    time.Duration
+}
+
+// AcquireLease: the result is a [Number], the token.
+type AcquireLease struct {
+	Key, Holder string
+	TTL         time.Duration
+}
+
+// RenewLease: the result is a [Number], the token.
+type RenewLease struct {
+	Key, Holder string
+	TTL         time.Duration
+}
+
+// ReleaseLease: the result is a [Number], 1 if the holder had the lease.
+type ReleaseLease struct{ Key, Holder string }
+
+func (*Append) Op() Op           { return OpAppend }
+func (*Create) Op() Op           { return OpCreate }
+func (*Delete) Op() Op           { return OpDelete }
+func (*Trim) Op() Op             { return OpTrim }
+func (*Touch) Op() Op            { return OpTouch }
+func (*Status) Op() Op           { return OpStatus }
+func (*Peek) Op() Op             { return OpPeek }
+func (*Spaces) Op() Op           { return OpSpaces }
+func (*Segments) Op() Op         { return OpSegments }
+func (*ConsumeSegment) Op() Op   { return OpConsumeSegment }
+func (*ConsumeSpace) Op() Op     { return OpConsumeSpace }
+func (*Consume) Op() Op          { return OpConsume }
+func (*Follow) Op() Op           { return OpFollow }
+func (*FollowSpace) Op() Op      { return OpFollowSpace }
+func (*SubscribeSegment) Op() Op { return OpSubscribeSegment }
+func (*SubscribeSpace) Op() Op   { return OpSubscribeSpace }
+func (*Workers) Op() Op          { return OpWorkers }
+func (*JoinWorkers) Op() Op      { return OpJoinWorkers }
+func (*AcquireLease) Op() Op     { return OpAcquireLease }
+func (*RenewLease) Op() Op       { return OpRenewLease }
+func (*ReleaseLease) Op() Op     { return OpReleaseLease }
+
+// requests decode what stands behind the header of an [Open].
+var requests = map[Op]func(*decoder) Request{
+	OpAppend: decodeAppend,
+	OpCreate: func(d *decoder) Request {
+		return &Create{d.string(), d.string(), decodeCreateOptions(d)}
+	},
+	OpDelete: func(d *decoder) Request { return &Delete{d.string(), d.string(), d.string()} },
+	OpTrim:   func(d *decoder) Request { return &Trim{d.string(), d.string(), d.uint()} },
+	OpTouch:  func(d *decoder) Request { return &Touch{d.string(), d.string()} },
+	OpStatus: func(d *decoder) Request { return &Status{d.string(), d.string()} },
+	OpPeek:   func(d *decoder) Request { return &Peek{d.string(), d.string()} },
+	OpSpaces: func(*decoder) Request { return &Spaces{} },
+	OpSegments: func(d *decoder) Request {
+		return &Segments{d.string()}
+	},
+	OpConsumeSegment: func(d *decoder) Request {
+		return &ConsumeSegment{d.string(), d.string(), decodeReadOptions(d)}
+	},
+	OpConsumeSpace: func(d *decoder) Request { return &ConsumeSpace{d.string(), decodeReadOptions(d)} },
+	OpConsume: func(d *decoder) Request {
+		c := &Consume{Options: decodeReadOptions(d)}
+		if pairs := d.pairs(); len(pairs) > 0 {
+			c.Cursors = make(map[string]streamhub.Cursor, len(pairs))
+			for space, cursor := range pairs {
+				c.Cursors[space] = streamhub.Cursor(cursor)
+			}
+		}
+		return c
+	},
+	OpFollow:      func(d *decoder) Request { return &Follow{d.string(), d.string(), decodeFollowOptions(d)} },
+	OpFollowSpace: func(d *decoder) Request { return &FollowSpace{d.string(), decodeFollowOptions(d)} },
+	OpSubscribeSegment: func(d *decoder) Request {
+		return &SubscribeSegment{d.string(), d.string()}
+	},
+	OpSubscribeSpace: func(d *decoder) Request { return &SubscribeSpace{d.string()} },
+	OpWorkers:        func(*decoder) Request { return &Workers{} },
+	OpJoinWorkers: func(d *decoder) Request {
+		return &JoinWorkers{streamhub.Worker{ID: d.uuid(), Metadata: d.pairs()}, time.Duration(d.int())}
+	},
+	OpAcquireLease: func(d *decoder) Request {
+		return &AcquireLease{d.string(), d.string(), time.Duration(d.int())}
+	},
+	OpRenewLease: func(d *decoder) Request {
+		return &RenewLease{d.string(), d.string(), time.Duration(d.int())}
+	},
+	OpReleaseLease: func(d *decoder) Request { return &ReleaseLease{d.string(), d.string()} },
+}
+
+func appendNames(b []byte, names ...string) []byte {
+	for _, name := range names {
+		b = appendBytes(b, name)
+	}
+	return b
+}
+
+func (r *Create) append(b []byte) []byte {
+	return appendCreateOptions(appendNames(b, r.Space, r.Segment), &r.Options)
+}
+func (r *Delete) append(b []byte) []byte { return appendNames(b, r.Space, r.Segment, r.Reason) }
+func (r *Trim) append(b []byte) []byte {
+	return appendUint(appendNames(b, r.Space, r.Segment), r.UpTo)
+}
+func (r *Touch) append(b []byte) []byte    { return appendNames(b, r.Space, r.Segment) }
+func (r *Status) append(b []byte) []byte   { return appendNames(b, r.Space, r.Segment) }
+func (r *Peek) append(b []byte) []byte     { return appendNames(b, r.Space, r.Segment) }
+func (*Spaces) append(b []byte) []byte     { return b }
+func (r *Segments) append(b []byte) []byte { return appendNames(b, r.Space) }
+func (r *ConsumeSegment) append(b []byte) []byte {
+	return appendReadOptions(appendNames(b, r.Space, r.Segment), &r.Options)
+}
+func (r *ConsumeSpace) append(b []byte) []byte {
+	return appendReadOptions(appendNames(b, r.Space), &r.Options)
+}
+func (r *Consume) append(b []byte) []byte {
+	pairs := make(map[string]string, len(r.Cursors))
+	for space, cursor := range r.Cursors {
+		pairs[space] = string(cursor)
+	}
+	return appendPairs(appendReadOptions(b, &r.Options), pairs)
+}
+func (r *Follow) append(b []byte) []byte {
+	return appendFollowOptions(appendNames(b, r.Space, r.Segment), &r.Options)
+}
+func (r *FollowSpace) append(b []byte) []byte {
+	return appendFollowOptions(appendNames(b, r.Space), &r.Options)
+}
+func (r *SubscribeSegment) append(b []byte) []byte { return appendNames(b, r.Space, r.Segment) }
+func (r *SubscribeSpace) append(b []byte) []byte   { return appendNames(b, r.Space) }
+func (*Workers) append(b []byte) []byte            { return b }
+func (r *JoinWorkers) append(b []byte) []byte {
+	b = append(b, r.Worker.ID[:]...)
+	return appendInt(appendPairs(b, r.Worker.Metadata), int64(r.TTL))
+}
+func (r *AcquireLease) append(b []byte) []byte {
+	return appendInt(appendNames(b, r.Key, r.Holder), int64(r.TTL))
+}
+func (r *RenewLease) append(b []byte) []byte {
+	return appendInt(appendNames(b, r.Key, r.Holder), int64(r.TTL))
+}
+func (r *ReleaseLease) append(b []byte) []byte { return appendNames(b, r.Key, r.Holder) }
+
+// The conditions of an append that are rare have a bit each, and their value only where it is set.
+const (
+	hasProducer = 1 << iota
+	hasClose
+	mustExist
+	checkOnly
+	hasDurability
+	hasSequences // of the records
+)
+
+func (r *Append) append(b []byte) []byte {
+	o := r.Options
+	if o == nil {
+		o = &streamhub.AppendOptions{}
+	}
+	flags := uint64(0)
+	set := func(bit uint64, on bool) {
+		if on {
+			flags |= bit
+		}
+	}
+	set(hasProducer, o.Producer != nil)
+	set(hasClose, o.Close != nil)
+	set(mustExist, o.MustExist)
+	set(checkOnly, o.CheckOnly)
+	set(hasDurability, o.Durability != nil)
+	set(hasSequences, len(r.Records) > 0 && r.Records[0].Sequence != 0)
+
+	b = appendUint(appendNames(b, r.Space, r.Segment), flags)
+	b = append(b, o.TRX[:]...)
+	b = appendUint(appendUint(b, o.ExpectedSequence), o.Generation)
+	b = appendNames(b, o.ContentType, o.StreamSeq)
+	if p := o.Producer; p != nil {
+		b = appendUint(appendUint(appendBytes(b, p.ID), p.Epoch), p.Seq)
+	}
+	if o.Close != nil {
+		b = appendVerdict(b, o.Close)
+	}
+	if u := o.Durability; u != nil {
+		b = appendInt(appendBool(appendInt(b, int64(u.Replicas)), u.Fsync), int64(u.Timeout))
+	}
+	b = appendUint(b, uint64(len(r.Records)))
+	for i := range r.Records {
+		if flags&hasSequences != 0 {
+			b = appendUint(b, r.Records[i].Sequence)
+		}
+		b = appendBytes(appendPairs(b, r.Records[i].Metadata), r.Records[i].Payload)
+	}
+	return b
+}
+
+func decodeAppend(d *decoder) Request {
+	r := &Append{Space: d.string(), Segment: d.string()}
+	flags := d.uint()
+	o := &streamhub.AppendOptions{
+		TRX: d.uuid(), ExpectedSequence: d.uint(), Generation: d.uint(), ContentType: d.string(), StreamSeq: d.string(),
+		MustExist: flags&mustExist != 0, CheckOnly: flags&checkOnly != 0,
+	}
+	if flags&hasProducer != 0 {
+		o.Producer = &streamhub.Producer{ID: d.string(), Epoch: d.uint(), Seq: d.uint()}
+	}
+	if flags&hasClose != 0 {
+		v := decodeVerdict(d)
+		o.Close = &v
+	}
+	if flags&hasDurability != 0 {
+		o.Durability = &streamhub.Durability{Replicas: int(d.int()), Fsync: d.bool(), Timeout: time.Duration(d.int())}
+	}
+	r.Options = o
+	r.Records = decodeRecords(d, flags&hasSequences != 0)
+	return r
+}
+
+func decodeRecords(d *decoder, sequences bool) []streamhub.Record {
+	n := d.count(2)
+	if n > streamhub.MaxFrameRecords {
+		d.fail("more records than a frame takes")
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	records := make([]streamhub.Record, n)
+	for i := range records {
+		if sequences {
+			records[i].Sequence = d.uint()
+		}
+		records[i].Metadata = d.pairs()
+		records[i].Payload = d.bytes()
+	}
+	return records
+}
+
+func appendCreateOptions(b []byte, o *streamhub.CreateOptions) []byte {
+	b = appendInt(appendBytes(b, o.ContentType), int64(o.TTL))
+	expires := int64(0)
+	if !o.ExpiresAt.IsZero() {
+		expires = o.ExpiresAt.UnixMilli()
+	}
+	b = appendInt(b, expires)
+	b = appendBool(b, o.Closed != nil)
+	if o.Closed != nil {
+		b = appendVerdict(b, o.Closed)
+	}
+	b = appendUint(b, o.Generation)
+	b = appendBytes(b, o.ForkOf)
+	b = appendBool(b, o.ForkAt != nil)
+	if o.ForkAt != nil {
+		b = appendUint(b, *o.ForkAt)
+	}
+	b = appendUint(b, uint64(len(o.Records)))
+	for i := range o.Records {
+		b = appendBytes(appendPairs(b, o.Records[i].Metadata), o.Records[i].Payload)
+	}
+	return b
+}
+
+func decodeCreateOptions(d *decoder) streamhub.CreateOptions {
+	o := streamhub.CreateOptions{ContentType: d.string(), TTL: time.Duration(d.int())}
+	if at := d.int(); at != 0 {
+		o.ExpiresAt = time.UnixMilli(at)
+	}
+	if d.bool() {
+		v := decodeVerdict(d)
+		o.Closed = &v
+	}
+	o.Generation = d.uint()
+	o.ForkOf = d.string()
+	if d.bool() {
+		at := d.uint()
+		o.ForkAt = &at
+	}
+	o.Records = decodeRecords(d, false)
+	return o
+}
+
+func appendReadOptions(b []byte, o *streamhub.ReadOptions) []byte {
+	b = appendUint(appendUint(appendBytes(b, string(o.Cursor)), o.FromSequence), o.ToSequence)
+	return appendUint(appendInt(appendInt(b, o.After), o.Until), o.Limit)
+}
+
+func decodeReadOptions(d *decoder) streamhub.ReadOptions {
+	return streamhub.ReadOptions{
+		Cursor: streamhub.Cursor(d.string()), FromSequence: d.uint(), ToSequence: d.uint(),
+		After: d.int(), Until: d.int(), Limit: d.uint(),
+	}
+}
+
+func appendFollowOptions(b []byte, o *streamhub.FollowOptions) []byte {
+	b = appendUint(appendBytes(b, string(o.Cursor)), o.FromSequence)
+	return appendUint(appendBool(b, o.Live), o.Limit)
+}
+
+func decodeFollowOptions(d *decoder) streamhub.FollowOptions {
+	return streamhub.FollowOptions{
+		Cursor: streamhub.Cursor(d.string()), FromSequence: d.uint(), Live: d.bool(), Limit: d.uint(),
+	}
+}
+
+func appendVerdict(b []byte, v *streamhub.Verdict) []byte {
+	return appendBytes(appendNames(b, string(v.Kind), v.Reason), []byte(v.Output))
+}
+
+func decodeVerdict(d *decoder) streamhub.Verdict {
+	return streamhub.Verdict{Kind: streamhub.VerdictKind(d.string()), Reason: d.string(), Output: d.bytes()}
+}
+
+// NewTRX gives an append an id if it has none, and returns it: who sends it can then repeat it.
+func (r *Append) NewTRX() uuid.UUID {
+	if r.Options == nil {
+		r.Options = &streamhub.AppendOptions{}
+	}
+	if r.Options.TRX == uuid.Nil {
+		r.Options.TRX = uuid.New()
+	}
+	return r.Options.TRX
+}

@@ -1,0 +1,311 @@
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/coder/websocket"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/dispatch"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+const (
+	// maxCalls is how many calls that are no readers may be under way on a connection. More are not
+	// read until one of them has ended.
+	maxCalls = 256
+	// maxTrips is how many batches of appends may be under way. What comes meanwhile goes together.
+	maxTrips = 8
+)
+
+// A conn is a connection that speaks streamhub.v1.
+type conn struct {
+	*link
+
+	mu       sync.Mutex
+	channels map[uint64]*channel
+	readers  int
+	calls    int
+	room     sync.Cond // calls fell below maxCalls
+	last     uint64    // highest channel that was opened
+	appends  []*appendCall
+	trips    int
+	draining bool
+	idle     sync.Cond // something ended while draining
+}
+
+// A channel is one call. Its credit is guarded by conn.mu.
+type channel struct {
+	c      *conn
+	id     uint64
+	reader bool
+	base   context.Context // of the connection, with the trace of the client
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	credit int64
+	more   chan struct{} // closed when a reader that waits gets credit
+}
+
+// An appendCall is an append on its way to the hub.
+type appendCall struct {
+	ch      *channel
+	open    *wire.Open
+	request *wire.Append
+}
+
+func newConn(l *link) *conn {
+	c := &conn{link: l, channels: map[uint64]*channel{}}
+	c.room.L, c.idle.L = &c.mu, &c.mu
+	context.AfterFunc(l.ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.room.Broadcast()
+		c.idle.Broadcast()
+	})
+	l.out.typ, l.out.joined = websocket.MessageBinary, true
+	l.drained = c.drainReaders
+	return c
+}
+
+// serve reads until the connection ends.
+func (c *conn) serve() {
+	defer c.over()
+	for {
+		typ, data, err := c.read()
+		if err != nil {
+			return
+		}
+		if typ != websocket.MessageBinary {
+			c.fail(websocket.StatusUnsupportedData, "messages are binary")
+			return
+		}
+		if err := c.handle(data); err != nil {
+			c.fail(websocket.StatusProtocolError, reason(err))
+			return
+		}
+	}
+}
+
+// reason is the text of a close frame, which takes no more than 123 bytes.
+func reason(err error) string {
+	text := err.Error()
+	return text[:min(len(text), 120)]
+}
+
+// over ends every call and waits for it.
+func (c *conn) over() {
+	c.mu.Lock()
+	for _, ch := range c.channels {
+		ch.cancel(context.Canceled)
+	}
+	c.mu.Unlock()
+	c.end()
+}
+
+// handle takes the messages of one WebSocket message. An error is one of the protocol and ends the
+// connection.
+func (c *conn) handle(data []byte) error {
+	for m, err := range wire.Messages(data) {
+		if err != nil {
+			return err
+		}
+		switch m.Type {
+		case wire.TypeOpen:
+			err = c.open(m)
+		case wire.TypeCredit:
+			err = c.credit(m)
+		case wire.TypeCancel:
+			c.mu.Lock()
+			if ch := c.channels[m.Channel]; ch != nil {
+				ch.cancel(context.Canceled)
+			}
+			c.mu.Unlock()
+		case wire.TypeAuth:
+			err = c.auth(m)
+		default:
+			err = fmt.Errorf("%w: type %d", wire.ErrMalformed, m.Type)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	c.sendAppends()
+	return nil
+}
+
+func (c *conn) auth(m wire.Message) error {
+	token, err := wire.DecodeToken(m.Body)
+	if err != nil {
+		return err
+	}
+	// In order with the requests: what is opened behind the token is allowed by it.
+	end := wire.End{Err: c.renew(token)}
+	if end.Err != nil {
+		c.g.opt.Logger.Info("a token was refused", "error", end.Err)
+		end.Err = streamhub.ErrUnauthenticated
+	}
+	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
+	return nil
+}
+
+func (c *conn) credit(m wire.Message) error {
+	n, err := wire.DecodeCredit(m.Body)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := c.channels[m.Channel]
+	if ch == nil {
+		return nil // it has ended meanwhile
+	}
+	if n > uint64(maxCredit) || ch.credit > maxCredit-int64(n) {
+		return fmt.Errorf("%w: credit beyond %d bytes", wire.ErrMalformed, maxCredit)
+	}
+	if ch.credit += int64(n); ch.more != nil && ch.credit > 0 {
+		close(ch.more)
+		ch.more = nil
+	}
+	return nil
+}
+
+// maxCredit is far beyond what a client needs, and small enough to count with.
+const maxCredit = int64(1) << 40
+
+// isReader tells calls that go on sending from those that have one answer.
+func isReader(r wire.Request) bool {
+	switch r.(type) {
+	case *wire.Spaces, *wire.Segments, *wire.ConsumeSegment, *wire.ConsumeSpace, *wire.Consume, *wire.Follow,
+		*wire.FollowSpace, *wire.SubscribeSegment, *wire.SubscribeSpace, *wire.Workers, *wire.JoinWorkers:
+		return true
+	}
+	return false
+}
+
+func (c *conn) open(m wire.Message) error {
+	o, err := wire.DecodeOpen(m.Body)
+	var unknown *wire.UnknownOpError
+	if err != nil && !errors.As(err, &unknown) {
+		return err
+	}
+	c.mu.Lock()
+	if m.Channel <= c.last {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: channel %d behind %d", wire.ErrMalformed, m.Channel, c.last)
+	}
+	c.last = m.Channel
+	if err == nil && o.Credit > uint64(maxCredit) {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: credit beyond %d bytes", wire.ErrMalformed, maxCredit)
+	}
+	ch := &channel{c: c, id: m.Channel, reader: err == nil && isReader(o.Request)}
+	switch {
+	case err != nil:
+	case c.draining:
+		err = streamhub.ErrShutdown
+	case ch.reader && c.readers >= c.g.opt.MaxReaders:
+		err = fmt.Errorf("%w: %d readers on one connection", streamhub.ErrLimitExceeded, c.readers)
+	}
+	if err != nil {
+		c.mu.Unlock()
+		ch.answer(nil, err)
+		return nil
+	}
+	for !ch.reader && c.calls >= maxCalls && c.ctx.Err() == nil {
+		c.sendAppendsLocked()
+		c.room.Wait()
+	}
+	ch.credit = int64(o.Credit)
+	if ch.base = c.ctx; len(o.Trace) > 0 {
+		ch.base = c.propagator().Extract(c.ctx, propagation.MapCarrier(o.Trace))
+	}
+	ch.ctx, ch.cancel = context.WithCancelCause(ch.base)
+	c.channels[ch.id] = ch
+	if ch.reader {
+		c.readers++
+	} else {
+		c.calls++
+	}
+	c.g.metrics.calls.Add(c.ctx, 1)
+	if a, ok := o.Request.(*wire.Append); ok {
+		c.appends = append(c.appends, &appendCall{ch, o, a})
+		c.mu.Unlock()
+		return nil
+	}
+	c.mu.Unlock()
+	c.start(func() { ch.run(o) })
+	return nil
+}
+
+func (c *conn) propagator() propagation.TextMapPropagator {
+	if p := c.g.opt.Propagator; p != nil {
+		return p
+	}
+	return otel.GetTextMapPropagator()
+}
+
+// close forgets a channel.
+func (c *conn) close(ch *channel) {
+	c.mu.Lock()
+	delete(c.channels, ch.id)
+	if ch.reader {
+		c.readers--
+	} else {
+		c.calls--
+		c.room.Signal()
+	}
+	if c.draining {
+		c.idle.Broadcast()
+	}
+	c.mu.Unlock()
+	ch.cancel(nil)
+	c.g.metrics.calls.Add(c.ctx, -1)
+}
+
+// drainReaders ends readers, and waits for everything that is under way.
+func (c *conn) drainReaders() {
+	_ = c.out.put(wire.AppendMessage(nil, wire.TypeGoAway, 0, (&wire.GoAway{Reason: "the gateway is stopping"}).Append(nil)))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	for _, ch := range c.channels {
+		if ch.reader {
+			ch.cancel(streamhub.ErrShutdown)
+		}
+	}
+	for len(c.channels) > 0 && c.ctx.Err() == nil {
+		c.idle.Wait()
+	}
+}
+
+// run makes the call of a channel.
+func (ch *channel) run(o *wire.Open) {
+	result, err := dispatch.Run(ch.ctx, ch.c.g.hub.Store(o.Store), ch.c, o.Request, ch)
+	if err != nil && ch.ctx.Err() != nil {
+		err = context.Cause(ch.ctx)
+	}
+	ch.c.close(ch)
+	ch.answer(result, err)
+}
+
+// answer is the last message of a channel.
+func (ch *channel) answer(result wire.Result, err error) {
+	_ = ch.c.out.put(ch.end(result, err)) // a connection that is over needs no answer
+}
+
+func (ch *channel) end(result wire.Result, err error) []byte {
+	ch.c.g.metrics.ended(ch.c.ctx, err)
+	if streamhub.CodeOf(err) == streamhub.CodeInternal {
+		ch.c.g.opt.Logger.Error("a call failed", "error", err)
+	}
+	end := wire.End{Err: err}
+	if result != nil {
+		end.Result = wire.EncodeResult(result)
+	}
+	return wire.AppendMessage(nil, wire.TypeEnd, ch.id, end.Append(nil))
+}

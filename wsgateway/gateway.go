@@ -1,0 +1,217 @@
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// Close codes besides those of RFC 6455.
+const (
+	closeUnauthorized = websocket.StatusCode(4401)
+	closeExhausted    = websocket.StatusCode(4429)
+)
+
+// A Gateway serves a hub over WebSocket. It is safe for concurrent use.
+type Gateway struct {
+	hub     *hub.Hub
+	opt     Options
+	origins *auth.Origins
+	metrics *metrics
+	ctx     context.Context
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+
+	mu       sync.Mutex
+	links    map[*link]struct{}
+	draining bool
+	empty    chan struct{} // closed when draining and the last link is gone
+}
+
+// New makes a gateway to h, which stays the caller's. Close it before h.
+func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
+	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, empty: make(chan struct{})}
+	var err error
+	if g.origins, err = auth.NewOrigins(g.opt.Origins); err != nil {
+		return nil, err
+	}
+	if g.metrics, err = newMetrics(g.opt.MeterProvider); err != nil {
+		return nil, err
+	}
+	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	g.tasks.Go(g.watch)
+	return g, nil
+}
+
+// ServeHTTP serves one connection until it ends.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var asked []string
+	for _, header := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(header, ",") {
+			asked = append(asked, strings.TrimSpace(name))
+		}
+	}
+	ours := slices.Contains(asked, wire.Subprotocol)
+	principal, expires, err := g.admit(r, ours)
+	var release func()
+	if err == nil {
+		release, err = g.opt.Limiter.Acquire(r, principal)
+	}
+	switch {
+	case errors.Is(err, auth.ErrForbiddenOrigin):
+		g.metrics.refused(r.Context(), "origin")
+		http.Error(w, "Forbidden", http.StatusForbidden)
+		return
+	case errors.Is(err, auth.ErrTooMany):
+		g.metrics.refused(r.Context(), "limit")
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
+		return
+	case err != nil:
+		g.metrics.refused(r.Context(), "token")
+		g.opt.Logger.Info("a token was refused", "remote", r.RemoteAddr, "error", err)
+		http.Error(w, "Unauthorized", http.StatusUnauthorized)
+		return
+	case len(asked) > 0 && !ours:
+		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
+		return
+	}
+	defer release()
+	// The origin was checked above, where the token is known.
+	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
+	if ours {
+		accept.Subprotocols = []string{wire.Subprotocol}
+	}
+	ws, err := websocket.Accept(w, r, accept)
+	if err != nil {
+		return // it has answered
+	}
+	defer ws.CloseNow()
+	l := newLink(g, ws, principal, expires)
+	if !g.add(l) {
+		ws.Close(websocket.StatusServiceRestart, "the gateway is stopping")
+		return
+	}
+	defer g.remove(l)
+	if ours {
+		ws.SetReadLimit(g.opt.MaxMessageBytes)
+		newConn(l).serve()
+	} else {
+		newMuxer(l).serve()
+	}
+}
+
+// firstMessage is how long a client of ours may take to say who it is, if its handshake did not.
+const firstMessage = 5 * time.Second
+
+// admit says who the client is and until when.
+func (g *Gateway) admit(r *http.Request, ours bool) (p *auth.Principal, expires time.Time, err error) {
+	token := auth.Bearer(r)
+	if g.opt.Auth != nil && (token != "" || !ours) {
+		if p, err = g.opt.Auth.Verify(r.Context(), token); err != nil {
+			return nil, expires, err
+		}
+		expires = p.Expires
+	} else if g.opt.Auth != nil {
+		p, expires = auth.Nobody, time.Now().Add(firstMessage)
+	}
+	if p == nil || p == auth.Nobody {
+		err = g.origins.Check(r, !ours)
+	}
+	return p, expires, err
+}
+
+// add is false when the gateway is draining.
+func (g *Gateway) add(l *link) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining {
+		return false
+	}
+	g.links[l] = struct{}{}
+	g.metrics.connections.Add(g.ctx, 1)
+	return true
+}
+
+func (g *Gateway) remove(l *link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.links, l)
+	g.metrics.connections.Add(g.ctx, -1)
+	if g.draining && len(g.links) == 0 {
+		close(g.empty)
+	}
+}
+
+// Draining reports whether [Gateway.Shutdown] was called: new connections are refused.
+func (g *Gateway) Draining() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.draining
+}
+
+// Shutdown lets no one in any more, ends readers with the cursor to go on from, waits for what is
+// being stored and closes the connections. What is left when ctx ends is cut off. It waits for
+// every goroutine of the gateway and may be called twice.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	first := !g.draining
+	g.draining = true
+	all := make([]*link, 0, len(g.links))
+	for l := range g.links {
+		all = append(all, l)
+	}
+	if first && len(all) == 0 {
+		close(g.empty)
+	}
+	g.mu.Unlock()
+	for _, l := range all {
+		l.drain()
+	}
+	var err error
+	select {
+	case <-g.empty:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, l := range all {
+			l.fail(websocket.StatusServiceRestart, "the gateway is stopping")
+			l.ws.CloseNow()
+		}
+		<-g.empty
+	}
+	g.cancel()
+	g.tasks.Wait()
+	return err
+}
+
+// watch looks after all connections once a second: one timer for all of them.
+func (g *Gateway) watch() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			g.mu.Lock()
+			all := make([]*link, 0, len(g.links))
+			for l := range g.links {
+				all = append(all, l)
+			}
+			g.mu.Unlock()
+			for _, l := range all {
+				l.tick(now)
+			}
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}

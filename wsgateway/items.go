@@ -1,0 +1,84 @@
+package wsgateway
+
+import (
+	"context"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// entriesKey is under which a page keeps its encoding in this protocol.
+type entriesKey struct{}
+
+func encodeEntries(entries []streamhub.Entry) []byte {
+	size := 16
+	for i := range entries {
+		size += len(entries[i].Payload) + 96
+	}
+	return wire.AppendEntries(make([]byte, 0, size), entries)
+}
+
+// Page is called by package dispatch, as are the others.
+func (ch *channel) Page(p *hub.Page) error {
+	if err := ch.wait(); err != nil {
+		return err
+	}
+	return ch.items(p.Encode(entriesKey{}, encodeEntries))
+}
+
+// Name takes one name. A listing has its names in messages of their own: they are few.
+func (ch *channel) Name(name string) error {
+	if err := ch.wait(); err != nil {
+		return err
+	}
+	return ch.items(wire.AppendName(nil, name))
+}
+
+// Status takes the status of a segment.
+func (ch *channel) Status(s *streamhub.Status) error {
+	if err := ch.wait(); err != nil {
+		return err
+	}
+	return ch.items(wire.AppendStatus(nil, s))
+}
+
+// Workers takes a list of workers.
+func (ch *channel) Workers(workers []streamhub.Worker) error {
+	if err := ch.wait(); err != nil {
+		return err
+	}
+	return ch.items(wire.AppendWorkers(nil, workers))
+}
+
+// Joined tells the client that its worker is on the list.
+func (ch *channel) Joined() error { return ch.items(nil) }
+
+// wait returns when the client has room for another message.
+func (ch *channel) wait() error {
+	c := ch.c
+	c.mu.Lock()
+	for ch.credit <= 0 {
+		if ch.more == nil {
+			ch.more = make(chan struct{})
+		}
+		more := ch.more
+		c.mu.Unlock()
+		select {
+		case <-more:
+		case <-ch.ctx.Done():
+			return context.Cause(ch.ctx)
+		}
+		c.mu.Lock()
+	}
+	c.mu.Unlock()
+	return nil
+}
+
+// items sends one message.
+func (ch *channel) items(body []byte) error {
+	ch.c.mu.Lock()
+	ch.credit -= int64(len(body))
+	ch.c.mu.Unlock()
+	return ch.c.out.put(wire.AppendHeader(make([]byte, 0, 16), wire.TypeItems, ch.id, len(body)), body)
+}

@@ -1,0 +1,159 @@
+package wsgateway
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// A link is what the connections of both dialects have in common: who is there, how long, and the
+// way out.
+type link struct {
+	g      *Gateway
+	ws     *websocket.Conn
+	out    outbox
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	heard   atomic.Int64 // when something came last, in Unix nanoseconds
+	pinging atomic.Bool
+	drained func() // ends readers; set by the dialect before it serves
+	beat    func(now time.Time) // what the dialect does every second; may be nil
+
+	mu        sync.Mutex
+	principal *auth.Principal
+	expires   time.Time // zero for never
+	leaving   bool
+	over      bool // no goroutine is started any more
+}
+
+func newLink(g *Gateway, ws *websocket.Conn, principal *auth.Principal, expires time.Time) *link {
+	l := &link{g: g, ws: ws, principal: principal, expires: expires, drained: func() {}}
+	l.ctx, l.cancel = context.WithCancel(g.ctx)
+	l.out.init(l)
+	l.heard.Store(time.Now().UnixNano())
+	return l
+}
+
+// read returns the next message. After an error nothing more comes.
+func (l *link) read() (websocket.MessageType, []byte, error) {
+	typ, data, err := l.ws.Read(l.ctx)
+	if err == nil {
+		l.heard.Store(time.Now().UnixNano())
+		l.g.metrics.received(l.ctx, len(data))
+	}
+	return typ, data, err
+}
+
+// start runs f in a goroutine of the connection, unless that is over.
+func (l *link) start(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return false
+	}
+	l.tasks.Go(f)
+	return true
+}
+
+// end waits for the goroutines of the connection, once it is over.
+func (l *link) end() {
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	l.cancel()
+	l.out.fail(context.Canceled)
+	l.tasks.Wait()
+}
+
+// fail closes the connection with a code. It does not wait.
+func (l *link) fail(code websocket.StatusCode, reason string) {
+	l.mu.Lock()
+	leaving := l.leaving
+	l.leaving = true
+	l.mu.Unlock()
+	if leaving {
+		return
+	}
+	l.g.metrics.closed(l.ctx, int(code))
+	l.start(func() { // a client that reads nothing keeps the close frame waiting
+		_ = l.ws.Close(code, reason)
+		l.cancel()
+	})
+}
+
+// Allows says what the client may do at this moment; see [auth.Principal].
+func (l *link) Allows(store uuid.UUID, space string, write bool) bool {
+	l.mu.Lock()
+	p := l.principal
+	l.mu.Unlock()
+	return p == nil || p.Allows(store, space, write)
+}
+
+// renew takes a new token for the connection.
+func (l *link) renew(token string) error {
+	if l.g.opt.Auth == nil {
+		return nil
+	}
+	p, err := l.g.opt.Auth.Verify(l.ctx, token)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.principal.Succeed(p); err != nil {
+		return err
+	}
+	l.principal, l.expires = p, p.Expires
+	return nil
+}
+
+// tick is called about once a second.
+func (l *link) tick(now time.Time) {
+	l.mu.Lock()
+	expired := !l.expires.IsZero() && now.After(l.expires)
+	l.mu.Unlock()
+	opt := &l.g.opt
+	stuck, writing := l.out.stuck(now)
+	switch {
+	case expired:
+		l.fail(closeUnauthorized, "the token has expired")
+	case stuck > opt.WriteTimeout:
+		l.g.metrics.closed(l.ctx, int(websocket.StatusPolicyViolation))
+		_ = l.ws.CloseNow() // a close frame would wait in the same queue
+	case !writing && now.Sub(time.Unix(0, l.heard.Load())) > opt.PingInterval && l.pinging.CompareAndSwap(false, true):
+		l.start(l.ping)
+	}
+	if l.beat != nil {
+		l.beat(now)
+	}
+}
+
+// ping closes the connection if no pong comes.
+func (l *link) ping() {
+	defer l.pinging.Store(false)
+	ctx, cancel := context.WithTimeout(l.ctx, l.g.opt.PongTimeout)
+	defer cancel()
+	if err := l.ws.Ping(ctx); err != nil {
+		if _, writing := l.out.stuck(time.Now()); !writing {
+			_ = l.ws.CloseNow()
+		}
+		return
+	}
+	l.heard.Store(time.Now().UnixNano())
+}
+
+// drain ends readers and then the connection.
+func (l *link) drain() {
+	l.start(func() {
+		l.drained()
+		l.fail(websocket.StatusServiceRestart, "the gateway is stopping")
+	})
+}

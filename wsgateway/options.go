@@ -1,0 +1,78 @@
+package wsgateway
+
+import (
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// Options configure a Gateway; nil stands for the defaults.
+type Options struct {
+	// Auth says who may connect. Without it everybody may do everything: use that on the loopback
+	// only, or behind something that lets the right people in.
+	Auth *auth.Verifier
+	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides
+	// the gateway's own.
+	Origins []string
+	// Limiter bounds connections; the default is [auth.NewLimiter] with its defaults.
+	Limiter *auth.Limiter
+	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the
+	// default is 128. One more is [streamhub.ErrLimitExceeded].
+	MaxReaders int
+	// MaxMessageBytes bounds one WebSocket message of a client, and so one append; the default is
+	// what the largest append needs. A larger one closes the connection with code 1009.
+	MaxMessageBytes int64
+	// PingInterval is how long a connection may be silent before it is pinged; the default is 25 s.
+	PingInterval time.Duration
+	// PongTimeout is how long the answer may take; the default is 10 s.
+	PongTimeout time.Duration
+	// WriteTimeout is how long a client may leave what was sent to it unread, once all buffers are
+	// full; the default is 90 s.
+	WriteTimeout time.Duration
+	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
+	// logged.
+	Logger *slog.Logger
+	// MeterProvider defaults to the global one of OpenTelemetry, and so does Propagator.
+	MeterProvider metric.MeterProvider
+	Propagator    propagation.TextMapPropagator
+}
+
+const (
+	defaultReaders      = 128
+	defaultPing         = 25 * time.Second
+	defaultPong         = 10 * time.Second
+	defaultWriteTimeout = 90 * time.Second
+	// messageOverhead is what a message has besides the records of the largest append.
+	messageOverhead = 1 << 20
+)
+
+func (o *Options) withDefaults() Options {
+	var opt Options
+	if o != nil {
+		opt = *o
+	}
+	setDefault(&opt.MaxReaders, defaultReaders)
+	setDefault(&opt.MaxMessageBytes, streamhub.MaxFrameBytes+messageOverhead)
+	setDefault(&opt.PingInterval, defaultPing)
+	setDefault(&opt.PongTimeout, defaultPong)
+	setDefault(&opt.WriteTimeout, defaultWriteTimeout)
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Limiter == nil {
+		opt.Limiter = auth.NewLimiter(nil)
+	}
+	return opt
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
