@@ -34,13 +34,14 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	links    map[*link]struct{}
+	workers  map[workerKey]*muxChannel
 	draining bool
 	empty    chan struct{} // closed when draining and the last link is gone
 }
 
 // New makes a gateway to h, which stays the caller's. Close it before h.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
-	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, empty: make(chan struct{})}
+	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
 	var err error
 	if g.origins, err = auth.NewOrigins(g.opt.Origins); err != nil {
 		return nil, err

@@ -24,8 +24,9 @@ type link struct {
 
 	heard   atomic.Int64 // when something came last, in Unix nanoseconds
 	pinging atomic.Bool
-	drained func() // ends readers; set by the dialect before it serves
-	beat    func(now time.Time) // what the dialect does every second; may be nil
+	// Set by the dialect before it serves: drained ends readers, probe is told how long nothing came.
+	drained func()
+	probe   func(silence time.Duration)
 
 	mu        sync.Mutex
 	principal *auth.Principal
@@ -36,6 +37,7 @@ type link struct {
 
 func newLink(g *Gateway, ws *websocket.Conn, principal *auth.Principal, expires time.Time) *link {
 	l := &link{g: g, ws: ws, principal: principal, expires: expires, drained: func() {}}
+	l.probe = l.pingAfter
 	l.ctx, l.cancel = context.WithCancel(g.ctx)
 	l.out.init(l)
 	l.heard.Store(time.Now().UnixNano())
@@ -128,11 +130,15 @@ func (l *link) tick(now time.Time) {
 	case stuck > opt.WriteTimeout:
 		l.g.metrics.closed(l.ctx, int(websocket.StatusPolicyViolation))
 		_ = l.ws.CloseNow() // a close frame would wait in the same queue
-	case !writing && now.Sub(time.Unix(0, l.heard.Load())) > opt.PingInterval && l.pinging.CompareAndSwap(false, true):
-		l.start(l.ping)
+	case !writing:
+		l.probe(now.Sub(time.Unix(0, l.heard.Load())))
 	}
-	if l.beat != nil {
-		l.beat(now)
+}
+
+// pingAfter pings a connection that was silent for long.
+func (l *link) pingAfter(silence time.Duration) {
+	if silence > l.g.opt.PingInterval && l.pinging.CompareAndSwap(false, true) {
+		l.start(l.ping)
 	}
 }
 

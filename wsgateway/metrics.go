@@ -13,10 +13,10 @@ import (
 )
 
 type metrics struct {
-	connections, calls             metric.Int64UpDownCounter
-	messages, bytes                metric.Int64Counter
-	ends, closes, refusals         metric.Int64Counter
-	in, out                        metric.MeasurementOption
+	connections, calls     metric.Int64UpDownCounter
+	messages, bytes        metric.Int64Counter
+	ends, closes, refusals metric.Int64Counter
+	in, out                metric.MeasurementOption
 }
 
 func newMetrics(provider metric.MeterProvider) (*metrics, error) {

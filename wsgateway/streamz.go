@@ -1,7 +1,238 @@
 package wsgateway
 
-func newMuxer(l *link) *muxer { return &muxer{l} }
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
 
-type muxer struct{ *link }
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+)
 
-func (m *muxer) serve() { m.end() }
+// The protocol of streamkit: a muxer over text frames, each a JSON object with a payload in base64.
+// A channel begins with an envelope that names the operation; the server ends it, always.
+
+const (
+	// A frame has 8 MiB at most, and 6 MiB of payload: released clients drop the connection
+	// otherwise.
+	maxFrame   = 8 << 20
+	maxPayload = 6 << 20
+	// maxAnswer is the longest payload whose frame is not too long.
+	maxAnswer = (maxFrame - frameOverhead) / 4 * 3
+
+	frameOverhead = 137
+
+	maxMuxChannels = 1024
+	// Late frames of a channel that has ended are ignored for a while.
+	maxTombstones = 1024
+
+	muxSilence = 27 * time.Second
+	muxDead    = 90 * time.Second
+)
+
+// A muxFrame is what travels. Names of fields are matched whatever their case, as in streamkit.
+type muxFrame struct {
+	ControlType string
+	StoreID     uuid.UUID `json:"store_id"`
+	ChannelID   uuid.UUID `json:"channel_id"`
+	Payload     []byte    `json:"payload"`
+}
+
+// A muxControl is a payload that ends something.
+type muxControl struct {
+	Type string `json:"type"`
+	Err  string `json:"err,omitempty"`
+}
+
+const (
+	muxClose = "mux::close"
+	muxError = "mux::error"
+)
+
+type muxKey struct{ store, channel uuid.UUID }
+
+// A muxer is a connection that speaks streamkit.
+type muxer struct {
+	*link
+
+	mu         sync.Mutex
+	channels   map[muxKey]*muxChannel
+	tombstones map[muxKey]struct{}
+	buried     []muxKey // in the order of their end
+	draining   bool
+	idle       sync.Cond // something ended while draining
+}
+
+func newMuxer(l *link) *muxer {
+	m := &muxer{link: l, channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
+	m.idle.L = &m.mu
+	l.out.typ = websocket.MessageText
+	l.ws.SetReadLimit(maxFrame)
+	l.drained = m.drainChannels
+	l.probe = m.probe
+	context.AfterFunc(l.ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.idle.Broadcast()
+	})
+	return m
+}
+
+// serve reads until the connection ends.
+func (m *muxer) serve() {
+	defer m.over()
+	for {
+		_, data, err := m.read()
+		if err != nil {
+			return
+		}
+		var f muxFrame
+		if err := json.Unmarshal(data, &f); err != nil {
+			m.control("close")
+			m.fail(websocket.StatusInvalidFramePayloadData, "a frame is no JSON object with UUIDs")
+			return
+		}
+		switch f.ControlType {
+		case "ping":
+			m.control("pong")
+		case "close":
+			m.control("close")
+			m.fail(websocket.StatusNormalClosure, "")
+			return
+		case "data", "error":
+			if len(f.Payload) > maxPayload {
+				m.control("close")
+				m.fail(websocket.StatusMessageTooBig, "a payload has more than 6 MiB")
+				return
+			}
+			m.data(&f)
+		}
+	}
+}
+
+// over ends every channel and waits for it.
+func (m *muxer) over() {
+	m.mu.Lock()
+	for _, ch := range m.channels {
+		ch.cancel(context.Canceled)
+	}
+	m.mu.Unlock()
+	m.end()
+}
+
+func (m *muxer) control(kind string) {
+	_ = m.out.put([]byte(`{"ControlType":"` + kind + `","store_id":"00000000-0000-0000-0000-000000000000",` +
+		`"channel_id":"00000000-0000-0000-0000-000000000000","payload":null}`))
+}
+
+// probe is called when nothing has come for a while.
+func (m *muxer) probe(silence time.Duration) {
+	switch {
+	case silence > muxDead:
+		_ = m.ws.CloseNow()
+	case silence > muxSilence:
+		if m.pinging.CompareAndSwap(false, true) {
+			m.start(func() {
+				m.control("ping")
+				// The next one is due when this one had time to be answered.
+				select {
+				case <-time.After(muxSilence - time.Duration(rand.N(2*time.Second))):
+				case <-m.ctx.Done():
+				}
+				m.pinging.Store(false)
+			})
+		}
+	}
+}
+
+// data takes a payload for a channel.
+func (m *muxer) data(f *muxFrame) {
+	key := muxKey{f.StoreID, f.ChannelID}
+	m.mu.Lock()
+	ch := m.channels[key]
+	_, late := m.tombstones[key]
+	open := len(m.channels)
+	draining := m.draining
+	m.mu.Unlock()
+	control := controlOf(f)
+	switch {
+	case ch != nil:
+		ch.receive(f.Payload, control)
+	case !m.allowsStore(f.StoreID):
+		m.refuse(key, "access denied")
+	case late || control != nil:
+	case open >= maxMuxChannels:
+		m.refuse(key, "too many active streams")
+	case draining:
+		m.refuse(key, stopping)
+	default:
+		m.open(key, f.Payload)
+	}
+}
+
+// stopping is a text that clients try again after.
+const stopping = "the gateway is stopping"
+
+func (m *muxer) allowsStore(store uuid.UUID) bool {
+	m.link.mu.Lock()
+	defer m.link.mu.Unlock()
+	return m.principal == nil || m.principal.AllowsStore(store)
+}
+
+// controlOf returns what a payload ends, nil if it is none of the muxer's own.
+func controlOf(f *muxFrame) *muxControl {
+	if !bytes.Contains(f.Payload, []byte(`mux::`)) {
+		return nil
+	}
+	var c muxControl
+	if json.Unmarshal(f.Payload, &c) != nil || c.Type != muxClose && c.Type != muxError {
+		return nil
+	}
+	return &c
+}
+
+// refuse answers a frame that belongs to no channel.
+func (m *muxer) refuse(key muxKey, text string) {
+	payload, _ := json.Marshal(muxControl{muxError, text}) // strings
+	_ = m.out.put(appendMuxFrame("error", key, payload))
+}
+
+// appendMuxFrame writes a frame.
+func appendMuxFrame(kind string, key muxKey, payload []byte) []byte {
+	b := make([]byte, 0, frameOverhead+base64.StdEncoding.EncodedLen(len(payload)))
+	b = fmt.Appendf(b, `{"ControlType":"%s","store_id":"%s","channel_id":"%s","payload":"`, kind, key.store, key.channel)
+	b = base64.StdEncoding.AppendEncode(b, payload)
+	return append(b, `"}`...)
+}
+
+// close forgets a channel.
+func (m *muxer) close(ch *muxChannel) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.channels, ch.key)
+	m.tombstones[ch.key] = struct{}{}
+	if m.buried = append(m.buried, ch.key); len(m.buried) > maxTombstones {
+		delete(m.tombstones, m.buried[0])
+		m.buried = m.buried[1:]
+	}
+	m.g.metrics.calls.Add(m.ctx, -1)
+	m.idle.Broadcast()
+}
+
+// drainChannels ends what is open. What has been produced so far is stored first.
+func (m *muxer) drainChannels() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.draining = true
+	for _, ch := range m.channels {
+		ch.cancel(errStopping)
+	}
+	for len(m.channels) > 0 && m.ctx.Err() == nil {
+		m.idle.Wait()
+	}
+}

@@ -1,0 +1,221 @@
+package wsgateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/dispatch"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// errStopping ends channels of a gateway that drains.
+var errStopping = errors.New(stopping)
+
+// lastWord is how long the end of a channel with one answer waits for the client to end it first:
+// released clients can lose an answer that the end comes right behind.
+const lastWord = 100 * time.Millisecond
+
+// A muxChannel is one operation of a client.
+type muxChannel struct {
+	m      *muxer
+	key    muxKey
+	store  *hub.Store
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// What the client sends behind the envelope. The queue is bounded by who fills it: a channel
+	// that takes nothing ends its operation, and one that takes slowly holds back the connection.
+	mu     sync.Mutex
+	queue  [][]byte
+	bytes  int
+	taking bool          // the operation takes what the client sends
+	closed bool          // the client sends nothing more
+	abort  string        // and why, if it gave up
+	change chan struct{} // closed when one of these changes
+}
+
+// queueBytes is how much of what a client sends may wait in a channel.
+const queueBytes = 4 << 20
+
+// open begins a channel with an envelope.
+func (m *muxer) open(key muxKey, payload []byte) {
+	ch := &muxChannel{m: m, key: key, store: m.g.hub.Store(key.store), change: make(chan struct{})}
+	ch.ctx, ch.cancel = context.WithCancelCause(m.ctx)
+	run, err := ch.operation(payload)
+	if err != nil {
+		run = func() error { return err }
+	}
+	m.mu.Lock()
+	m.channels[key] = ch
+	m.mu.Unlock()
+	m.g.metrics.calls.Add(m.ctx, 1)
+	m.start(func() {
+		err := run()
+		if cause := context.Cause(ch.ctx); cause != nil && err != nil {
+			err = cause
+		}
+		ch.end(err)
+	})
+}
+
+// end is the last message of a channel.
+func (ch *muxChannel) end(err error) {
+	ch.m.close(ch)
+	defer ch.cancel(nil)
+	ch.m.g.metrics.ended(ch.m.ctx, err)
+	var text string
+	if err != nil {
+		if text = ch.text(err); text == "internal error" {
+			ch.m.g.opt.Logger.Error("a call failed", "error", err)
+		}
+	}
+	payload, _ := json.Marshal(muxControl{muxClose, text}) // strings
+	_ = ch.m.out.put(appendMuxFrame("data", ch.key, payload))
+}
+
+// receive takes a frame of the client, behind the first. It waits while the queue is full: then the
+// connection is not read.
+func (ch *muxChannel) receive(payload []byte, control *muxControl) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if control != nil {
+		if !ch.closed {
+			ch.closed, ch.abort = true, control.Err
+			ch.changed()
+		}
+		if !ch.taking {
+			ch.cancel(context.Canceled)
+		}
+		return
+	}
+	if !ch.taking || ch.closed {
+		return
+	}
+	for ch.bytes > queueBytes && ch.ctx.Err() == nil {
+		ch.await(ch.ctx)
+	}
+	ch.queue = append(ch.queue, payload)
+	ch.bytes += len(payload)
+	ch.changed()
+}
+
+// changed wakes those who wait. The lock is held.
+func (ch *muxChannel) changed() {
+	close(ch.change)
+	ch.change = make(chan struct{})
+}
+
+// await gives up the lock until something changes.
+func (ch *muxChannel) await(ctx context.Context) {
+	change := ch.change
+	ch.mu.Unlock()
+	select {
+	case <-change:
+	case <-ctx.Done():
+	}
+	ch.mu.Lock()
+}
+
+// take returns everything that waits. It waits for the first of it; open is false behind the last.
+func (ch *muxChannel) take(ctx context.Context) (payloads [][]byte, open bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for len(ch.queue) == 0 && !ch.closed && ctx.Err() == nil {
+		ch.await(ctx)
+	}
+	payloads = ch.queue
+	ch.queue, ch.bytes = nil, 0
+	ch.changed()
+	return payloads, len(payloads) > 0 && ctx.Err() == nil
+}
+
+// aborted is the error that the client gave as the reason for its end.
+func (ch *muxChannel) aborted() error {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.abort == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: the client gave up: %s", context.Canceled, ch.abort)
+}
+
+// wait leaves the client time to end the channel itself.
+func (ch *muxChannel) wait() {
+	ctx, cancel := context.WithTimeout(ch.ctx, lastWord)
+	defer cancel()
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for !ch.closed && ctx.Err() == nil {
+		ch.await(ctx)
+	}
+}
+
+// send sends a message of the operation.
+func (ch *muxChannel) send(v any) error {
+	payload, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return ch.sendBytes(payload)
+}
+
+func (ch *muxChannel) sendBytes(payload []byte) error {
+	if ch.ctx.Err() != nil {
+		return context.Cause(ch.ctx)
+	}
+	if len(payload) > maxAnswer {
+		return fmt.Errorf("%w: the next message has %d bytes and does not fit in a frame", streamhub.ErrTooLarge, len(payload))
+	}
+	return ch.m.out.put(appendMuxFrame("data", ch.key, payload))
+}
+
+// run makes a call.
+func (ch *muxChannel) run(request wire.Request, reply dispatch.Reply) (wire.Result, error) {
+	return dispatch.Run(ch.ctx, ch.store, ch.m, request, reply)
+}
+
+// text is what a client of streamkit is told. Its programs look for some of these words, and the
+// client decides by them what to try again.
+func (ch *muxChannel) text(err error) string {
+	var sequence *streamhub.SequenceError
+	var call *streamhub.Error
+	var protocol protocolError
+	if errors.As(err, &protocol) {
+		return string(protocol)
+	}
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	switch {
+	case errors.As(err, &sequence):
+		return fmt.Sprintf("sequence gap: expected %d, got %d", sequence.Expected, sequence.Got)
+	case errors.Is(err, streamhub.ErrPermissionDenied):
+		return "access denied"
+	case errors.Is(err, streamhub.ErrInvalidName), errors.Is(err, streamhub.ErrInvalidArgument):
+		return "invalid argument: " + err.Error()
+	case errors.Is(err, streamhub.ErrTooLarge):
+		return "payload too large: " + err.Error()
+	case errors.Is(err, streamhub.ErrUnavailable):
+		return "store unavailable"
+	case errors.Is(err, streamhub.ErrUnknownOutcome):
+		return "store unavailable, the outcome is unknown"
+	case errors.Is(err, streamhub.ErrShutdown), errors.Is(err, errStopping):
+		return stopping
+	case errors.Is(err, context.Canceled):
+		return "context canceled"
+	case streamhub.CodeOf(err) == streamhub.CodeInternal:
+		return "internal error"
+	}
+	return err.Error()
+}
+
+// A protocolError is told as it is.
+type protocolError string
+
+func (e protocolError) Error() string { return string(e) }

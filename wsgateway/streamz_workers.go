@@ -1,0 +1,117 @@
+package wsgateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+const (
+	errTakenOver = protocolError("worker_id registered by another stream")
+	errSilent    = protocolError("worker evicted: no presence was received")
+	errForeign   = protocolError("invalid request: only presence of the own worker is sent on this stream")
+)
+
+// minEviction is the least time that a silent worker stays on the list.
+const minEviction = 30 * time.Second
+
+// workers shows the list to the client, and the client on it if it is a worker.
+func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer ch.cancel(nil)
+	out := reply{ch: ch}
+	if r.WorkerID == uuid.Nil {
+		helpers.Go(func() {
+			for open := true; open; {
+				_, open = ch.take(ch.ctx)
+			}
+			ch.cancel(context.Canceled)
+		})
+	} else {
+		interval := heartbeat(r.Heartbeat)
+		ttl := max(minEviction, 3*interval)
+		defer ch.m.g.replaceWorker(ch, r.WorkerID)()
+		helpers.Go(func() { ch.cancel(ch.hearPresence(r.WorkerID, ttl)) })
+		joined := make(chan struct{})
+		helpers.Go(func() {
+			_, err := ch.run(&wire.JoinWorkers{Worker: streamhub.Worker{ID: r.WorkerID, Metadata: r.Metadata}, TTL: ttl},
+				reply{ch: ch, joined: joined})
+			if errors.Is(err, streamhub.ErrLeaseLost) {
+				err = errTakenOver
+			}
+			ch.cancel(err)
+		})
+		select {
+		case <-joined:
+		case <-ch.ctx.Done():
+			return ch.ctx.Err()
+		}
+		if interval > 0 {
+			listed := make(chan struct{})
+			out.listed = sync.OnceFunc(func() { close(listed) })
+			stop := ch.every(interval, func() error {
+				select {
+				case <-listed: // the list comes first
+				case <-ch.ctx.Done():
+				}
+				return ch.send(enclose("presence", muxPresence{r.WorkerID, true, time.Now().UnixMilli()}))
+			})
+			defer stop()
+		}
+	}
+	_, err := ch.run(&wire.Workers{}, out)
+	return err
+}
+
+// hearPresence returns why the worker is to leave the list.
+func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
+	for {
+		ctx, cancel := context.WithTimeout(ch.ctx, ttl)
+		payloads, open := ch.take(ctx)
+		silent := ctx.Err() != nil && ch.ctx.Err() == nil
+		cancel()
+		for _, payload := range payloads {
+			kind, content, err := openEnvelope(payload)
+			var p muxPresence
+			if err != nil || kind != "presence" || json.Unmarshal(content, &p) != nil || p.WorkerID != worker {
+				return errForeign
+			}
+		}
+		switch {
+		case silent && len(payloads) == 0:
+			return errSilent
+		case !open && len(payloads) == 0:
+			return context.Canceled
+		}
+	}
+}
+
+// A workerKey names a worker of a store.
+type workerKey struct{ store, worker uuid.UUID }
+
+// replaceWorker ends the stream that the worker had on this gateway at once; one on another gateway
+// learns of it when it renews its place. It returns what to do at the end.
+func (g *Gateway) replaceWorker(ch *muxChannel, worker uuid.UUID) (leave func()) {
+	key := workerKey{ch.key.store, worker}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if other := g.workers[key]; other != nil {
+		other.cancel(errTakenOver)
+	}
+	g.workers[key] = ch
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.workers[key] == ch {
+			delete(g.workers, key)
+		}
+	}
+}
