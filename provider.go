@@ -46,6 +46,8 @@ type Store interface {
 
 	// Status describes a segment; one that does not exist is [ErrNotFound].
 	Status(ctx context.Context, space, segment string) (Status, error)
+	// SpaceEnd returns the cursor behind the last entry of a space, "" if it never had one.
+	SpaceEnd(ctx context.Context, space string) (Cursor, error)
 	// Peek returns the last entry of a segment; ok is false if it keeps none.
 	Peek(ctx context.Context, space, segment string) (entry Entry, ok bool, err error)
 	// Spaces and Segments list names in byte order. A space that does not exist has no segments.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -61,3 +62,20 @@ func TestWebSocket(t *testing.T) {
 	address := serve(t, h, nil)
 	providertest.Run(t, func(t *testing.T) streamhub.Provider { return dial(t, nil, address) })
 }
+
+// TestClient runs the contract over the layer that retries.
+func TestClient(t *testing.T) {
+	h := embedded(t)
+	address := serve(t, h, nil)
+	providertest.Run(t, func(t *testing.T) streamhub.Provider { return asProvider{connect(t, dial(t, nil, address))} })
+}
+
+func connect(t *testing.T, p streamhub.Provider, o ...client.Option) *client.Client {
+	c := client.NewClient(p, o...)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+type asProvider struct{ *client.Client }
+
+func (p asProvider) Store(id uuid.UUID) streamhub.Store { return p.Client.Store(id) }

@@ -189,6 +189,15 @@ func (s *remoteStore) Status(ctx context.Context, space, segment string) (stream
 	return status, s.fail("status", space, segment, err)
 }
 
+func (s *remoteStore) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, error) {
+	body, _, err := s.do(ctx, &wire.SpaceEnd{Space: space})
+	if err != nil {
+		return "", s.fail("space end", space, "", err)
+	}
+	cursor, err := wire.DecodeCursor(body)
+	return cursor, s.fail("space end", space, "", err)
+}
+
 func (s *remoteStore) Peek(ctx context.Context, space, segment string) (streamhub.Entry, bool, error) {
 	body, _, err := s.do(ctx, &wire.Peek{Space: space, Segment: segment})
 	if err != nil {

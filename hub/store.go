@@ -100,6 +100,17 @@ func (s *Store) Status(ctx context.Context, space, segment string) (status strea
 	return s.log.Status(ctx, space, segment)
 }
 
+// SpaceEnd returns the cursor behind the last entry of a space, "" if it never had one.
+func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cursor, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "space end", s, space, "")
+	defer func() { call.end(err) }()
+	end, err := s.log.SpaceEnd(ctx, space)
+	if err != nil || end.IsZero() {
+		return "", err
+	}
+	return end.Cursor(), nil
+}
+
 // Peek returns the last entry of a segment; ok is false if it keeps none.
 func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "peek", s, space, segment)

@@ -37,6 +37,8 @@ func needs(request wire.Request) []need {
 		return []need{{r.Space, false}}
 	case *wire.Peek:
 		return []need{{r.Space, false}}
+	case *wire.SpaceEnd:
+		return []need{{r.Space, false}}
 	case *wire.Segments:
 		return []need{{r.Space, false}}
 	case *wire.ConsumeSegment:

@@ -46,6 +46,9 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 	case *wire.Status:
 		status, err := store.Status(ctx, r.Space, r.Segment)
 		return onSuccess((*wire.StatusResult)(&status), err)
+	case *wire.SpaceEnd:
+		cursor, err := store.SpaceEnd(ctx, r.Space)
+		return onSuccess(wire.CursorResult(cursor), err)
 	case *wire.Peek:
 		entry, ok, err := store.Peek(ctx, r.Space, r.Segment)
 		return onSuccess(&wire.PeekResult{OK: ok, Entry: entry}, err)

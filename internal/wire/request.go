@@ -35,6 +35,7 @@ const (
 	OpAcquireLease     Op = 19
 	OpRenewLease       Op = 20
 	OpReleaseLease     Op = 21
+	OpSpaceEnd         Op = 22
 )
 
 // A Request is what a channel is opened for: one of the types below.
@@ -143,6 +144,9 @@ type RenewLease struct {
 // ReleaseLease: the result is a [Number], 1 if the holder had the lease.
 type ReleaseLease struct{ Key, Holder string }
 
+// SpaceEnd: the result is a [CursorResult].
+type SpaceEnd struct{ Space string }
+
 func (*Append) Op() Op           { return OpAppend }
 func (*Create) Op() Op           { return OpCreate }
 func (*Delete) Op() Op           { return OpDelete }
@@ -164,6 +168,7 @@ func (*JoinWorkers) Op() Op      { return OpJoinWorkers }
 func (*AcquireLease) Op() Op     { return OpAcquireLease }
 func (*RenewLease) Op() Op       { return OpRenewLease }
 func (*ReleaseLease) Op() Op     { return OpReleaseLease }
+func (*SpaceEnd) Op() Op         { return OpSpaceEnd }
 
 // requests decode what stands behind the header of an [Open].
 var requests = map[Op]func(*decoder) Request{
@@ -211,6 +216,7 @@ var requests = map[Op]func(*decoder) Request{
 		return &RenewLease{d.string(), d.string(), time.Duration(d.int())}
 	},
 	OpReleaseLease: func(d *decoder) Request { return &ReleaseLease{d.string(), d.string()} },
+	OpSpaceEnd:     func(d *decoder) Request { return &SpaceEnd{d.string()} },
 }
 
 func appendNames(b []byte, names ...string) []byte {
@@ -265,6 +271,7 @@ func (r *RenewLease) append(b []byte) []byte {
 	return appendInt(appendNames(b, r.Key, r.Holder), int64(r.TTL))
 }
 func (r *ReleaseLease) append(b []byte) []byte { return appendNames(b, r.Key, r.Holder) }
+func (r *SpaceEnd) append(b []byte) []byte     { return appendNames(b, r.Space) }
 
 // The conditions of an append that are rare have a bit each, and their value only where it is set.
 const (

@@ -1,7 +1,6 @@
 package wire
 
 import (
-
 	"github.com/seed-147127fe/streamhub"
 )
 
@@ -148,4 +147,3 @@ func DecodeCursor(result []byte) (streamhub.Cursor, error) {
 	d := decoder{b: result}
 	return streamhub.Cursor(d.string()), d.err
 }
-

@@ -42,7 +42,6 @@ var differences = []struct{ scenario, theirs, ours, why string }{
 	{"workers", "/presence", "*", "heartbeats come by the clock, and the replay is faster"},
 	{"subscribe_heartbeat_raw", `"heartbeat":true`, "*", "heartbeats come by the clock, and the replay is faster"},
 	{"workers_duplicate_id", "worker_inventory", "*", "a list is not sent again if nothing on it has changed"},
-	{"workers_duplicate_id", "only presence of the own worker", "*", "a worker that is taken off the list is told"},
 	{"q_worker_evict", "only presence of the own worker", "*", "a worker that is taken off the list is told"},
 	{"*", `"err":"context canceled"`, "*", "every channel is ended by the gateway, also behind a client that has gone"},
 }
@@ -168,7 +167,7 @@ func (r *replay) run(lines []captureLine) {
 		f.Payload = r.translate(f.Payload)
 		require.NoError(r.t, c.send(f))
 	}
-	r.settle(4 * time.Second)
+	r.settle(2 * time.Second)
 	for id := range r.expected {
 		r.compare(id, true)
 	}
@@ -308,4 +307,3 @@ func masked(v any) any {
 	}
 	return v
 }
-

@@ -1,0 +1,60 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// JoinWorkers shows a worker until it leaves, ctx ends, or another takes its id. After a lost
+// connection it joins again.
+func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
+	staying, cancel := s.c.last(ctx)
+	first, err := result(ctx, s, "join", func(ctx context.Context) (streamhub.Membership, error) {
+		return s.inner.JoinWorkers(staying, worker, ttl)
+	})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	m := &membership{cancel: cancel, done: make(chan struct{})}
+	err = s.c.start(func() {
+		defer close(m.done)
+		defer cancel()
+		err := s.stay(staying, first, worker, ttl)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if cause := context.Cause(staying); cause == nil {
+			m.err = err
+		} else if errors.Is(cause, streamhub.ErrShutdown) {
+			m.err = cause
+		}
+	})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return m, nil
+}
+
+// stay joins again until ctx ends or that is refused.
+func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker streamhub.Worker, ttl time.Duration) error {
+	for attempt := 0; ; attempt++ {
+		if now != nil {
+			attempt = 0
+			<-now.Done()
+			if err := now.Err(); !IsRetryable(err) {
+				return err
+			}
+		}
+		if !pause(ctx, s.c.opt.retry.delay(attempt)) {
+			return ctx.Err()
+		}
+		var err error
+		if now, err = s.inner.JoinWorkers(ctx, worker, ttl); err != nil && !IsRetryable(err) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const (
+	// goodbye bounds what is still asked behind the end of a context.
+	goodbye = time.Second
+	// leasePoll is how long to wait at most before a lease that another has is asked for again.
+	leasePoll = 500 * time.Millisecond
+)
+
+// WithLease gets the lease on key, waiting for up to wait, runs fn while it renews the lease, and
+// releases it. Token is the generation to pass to appends.
+//
+// The context of fn ends with [streamhub.ErrLeaseLost] as cause when the lease is gone, and also when
+// two thirds of the ttl have passed since the last renewal that is known to have succeeded was sent:
+// so it ends before the lease does when the network is lost. fn must stop then, and WithLease
+// returns [streamhub.ErrLeaseLost] joined to what it returned.
+func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
+	holder := uuid.NewString()
+	token, sent, err := s.acquire(ctx, key, holder, ttl, wait)
+	if err != nil {
+		return err
+	}
+	held, lose := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	renewed := make(chan struct{})
+	go func() {
+		defer close(renewed)
+		if err := s.renew(held, key, holder, ttl, sent, stop); err != nil {
+			lose(&streamhub.Error{Op: "renew lease", Store: s.ID(), Lease: key, Err: err})
+		}
+	}()
+	defer func() {
+		close(stop)
+		<-renewed
+		lose(nil)
+		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		defer cancel()
+		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // its ttl does it otherwise
+	}()
+	err = fn(held, token)
+	if cause := context.Cause(held); errors.Is(cause, streamhub.ErrLeaseLost) && !errors.Is(err, streamhub.ErrLeaseLost) {
+		err = errors.Join(err, cause)
+	}
+	return err
+}
+
+// acquire returns the token and when the request for it was sent.
+func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.Duration) (uint64, time.Time, error) {
+	until := time.Now().Add(wait)
+	for {
+		sent := time.Now()
+		token, err := s.AcquireLeaseAs(ctx, key, holder, ttl)
+		var held *streamhub.LeaseHeldError
+		if err == nil || !errors.As(err, &held) || time.Now().After(until) {
+			return token, sent, err
+		}
+		if !pause(ctx, min(leasePoll, max(held.Left, time.Millisecond), max(time.Until(until), time.Millisecond))) {
+			return 0, sent, err
+		}
+	}
+}
+
+// renew renews at each third of the ttl until stop is closed. It returns an error when the lease is
+// lost or can no longer be trusted. The end of ctx does not end it: fn may still be at work.
+func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration, sent time.Time, stop <-chan struct{}) error {
+	ctx = context.WithoutCancel(ctx)
+	trusted := sent.Add(ttl / 3 * 2)
+	for next := sent.Add(ttl / 3); ; {
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-timer.C:
+		case <-stop:
+			timer.Stop()
+			return nil
+		}
+		now := time.Now()
+		if !now.Before(trusted) {
+			return streamhub.ErrLeaseLost
+		}
+		try, cancel := context.WithDeadline(ctx, trusted)
+		unbind := make(chan struct{})
+		go func() {
+			defer close(unbind)
+			select {
+			case <-stop:
+				cancel()
+			case <-try.Done():
+			}
+		}()
+		_, err := s.inner.RenewLeaseAs(try, key, holder, ttl)
+		cancel()
+		<-unbind
+		switch {
+		case err == nil:
+			trusted = now.Add(ttl / 3 * 2)
+			next = now.Add(ttl / 3)
+		case errors.Is(err, streamhub.ErrLeaseLost):
+			return err
+		default:
+			next = time.Now().Add(min(ttl/30, leasePoll))
+			if next.After(trusted) {
+				next = trusted
+			}
+		}
+	}
+}

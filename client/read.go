@@ -1,0 +1,204 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"maps"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// forever is for what goes on until its context ends.
+const forever = -1
+
+// resume runs read, which passes items on, until it ends or fails for good. After an error that can
+// pass it runs it again, up to attempts times in a row without an item.
+func resume[T any](ctx context.Context, c *Client, op string, attempts int, yield func(T, error) bool, read func(ctx context.Context, pass func(T) bool) error) {
+	ctx, o := c.observe(ctx, op)
+	left := false // the caller has enough
+	for attempt := 0; ; attempt++ {
+		err := read(ctx, func(item T) bool {
+			attempt = 0
+			left = !yield(item, nil)
+			return !left
+		})
+		if left || err == nil {
+			o.end(nil)
+			return
+		}
+		if !IsRetryable(err) || attempts != forever && attempt+1 >= attempts || !pause(ctx, c.opt.retry.delay(attempt)) {
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			o.end(err)
+			var none T
+			yield(none, err)
+			return
+		}
+		o.retried()
+	}
+}
+
+// each passes on what a sequence gives.
+func each[T any](items iter.Seq2[T, error], pass func(T) bool) error {
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		if !pass(item) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// ConsumeSegment reads what a segment holds. It goes on behind the last entry when it is cut off;
+// what was appended meanwhile may then be among the entries.
+func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.consume(ctx, options, func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+		return s.inner.ConsumeSegment(ctx, space, segment, o)
+	})
+}
+
+// ConsumeSpace reads what a space holds; see [Store.ConsumeSegment].
+func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.consume(ctx, options, func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+		return s.inner.ConsumeSpace(ctx, space, o)
+	})
+}
+
+func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, read func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		o := value(options)
+		var done progress
+		resume(ctx, s.c, "consume", s.c.opt.retry.Attempts, yield, func(ctx context.Context, pass func(streamhub.Entry) bool) error {
+			if done.any {
+				o.Cursor, o.FromSequence = done.cursor, 0
+				if options != nil && options.Limit > 0 {
+					if o.Limit = options.Limit - done.n; o.Limit == 0 {
+						return nil
+					}
+				}
+			}
+			return each(read(ctx, &o), done.counting(pass))
+		})
+	}
+}
+
+// progress is what a reader has passed on.
+type progress struct {
+	any    bool
+	n      uint64
+	cursor streamhub.Cursor
+}
+
+// counting notes each entry before it is passed on: the caller may leave with it.
+func (p *progress) counting(pass func(streamhub.Entry) bool) func(streamhub.Entry) bool {
+	return func(e streamhub.Entry) bool {
+		p.any = true
+		p.n++
+		p.cursor = e.Cursor()
+		return pass(e)
+	}
+}
+
+// Consume reads several spaces by timestamp; see [Store.ConsumeSegment].
+func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		o := value(options)
+		at := maps.Clone(cursors)
+		resume(ctx, s.c, "consume", s.c.opt.retry.Attempts, yield, func(ctx context.Context, pass func(streamhub.Entry) bool) error {
+			return each(s.inner.Consume(ctx, at, &o), func(e streamhub.Entry) bool {
+				at[e.Space] = e.Cursor()
+				if o.Limit > 0 {
+					if o.Limit--; o.Limit == 0 {
+						pass(e)
+						return false
+					}
+				}
+				return pass(e)
+			})
+		})
+	}
+}
+
+// Follow reads a segment and goes on with what is appended, over lost connections and on other
+// gateways, until ctx ends, the segment does or the loop is left.
+func (s *Store) Follow(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.follow(ctx, options, func(ctx context.Context) (streamhub.Cursor, error) {
+		status, err := s.Status(ctx, space, segment)
+		if errors.Is(err, streamhub.ErrNotFound) {
+			return "", nil
+		}
+		return status.Cursor(), err
+	}, func(ctx context.Context, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+		return s.inner.Follow(ctx, space, segment, o)
+	})
+}
+
+// FollowSpace follows all segments of a space; see [Store.Follow].
+func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.follow(ctx, options, func(ctx context.Context) (streamhub.Cursor, error) {
+		return s.SpaceEnd(ctx, space)
+	}, func(ctx context.Context, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+		return s.inner.FollowSpace(ctx, space, o)
+	})
+}
+
+// follow begins a live follower at a cursor: what is appended while a connection is away belongs to
+// it as well.
+func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, end func(ctx context.Context) (streamhub.Cursor, error),
+	read func(ctx context.Context, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error],
+) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		o := value(options)
+		live := o.Live && o.Cursor == "" && o.FromSequence == 0
+		var done progress
+		resume(ctx, s.c, "follow", forever, yield, func(ctx context.Context, pass func(streamhub.Entry) bool) (err error) {
+			if live {
+				if o.Cursor, err = end(ctx); err != nil {
+					return err
+				}
+				o.Live, live = false, false
+			}
+			if done.any {
+				o.Cursor, o.FromSequence = done.cursor, 0
+				if options != nil && options.Limit > 0 {
+					if o.Limit = options.Limit - done.n; o.Limit == 0 {
+						return nil
+					}
+				}
+			}
+			return each(read(ctx, &o), done.counting(pass))
+		})
+	}
+}
+
+// SubscribeToSegment gives the status of a segment as it is and whenever it changes. After a lost
+// connection it begins anew with what is there.
+func (s *Store) SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
+	return lasting(ctx, s, "subscribe", func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
+		return s.inner.SubscribeToSegment(ctx, space, segment)
+	})
+}
+
+// SubscribeToSpace gives the status of every segment of a space; see [Store.SubscribeToSegment].
+func (s *Store) SubscribeToSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
+	return lasting(ctx, s, "subscribe", func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
+		return s.inner.SubscribeToSpace(ctx, space)
+	})
+}
+
+// Workers gives the workers of the store whenever the list changes; see [Store.SubscribeToSegment].
+func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error] {
+	return lasting(ctx, s, "workers", s.inner.Workers)
+}
+
+func lasting[T any](ctx context.Context, s *Store, op string, subscribe func(ctx context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		resume(ctx, s.c, op, forever, yield, func(ctx context.Context, pass func(T) bool) error {
+			return each(subscribe(ctx), pass)
+		})
+	}
+}
