@@ -41,6 +41,8 @@ var importTable = []row{
 	{pkg: "store/storetest", imports: []string{"store", "internal/redisx", "internal/testredis"}, why: "it is the contract of store"},
 	{pkg: "lease/leasetest", imports: []string{"lease", "internal/redisx", "internal/testredis"}, why: "it is the contract of lease"},
 	{pkg: "archive/archivetest", imports: []string{"archive"}, why: "it is the contract of archive"},
+	{pkg: "client/providertest", avoids: []string{redis, miniredis}, why: "it is the contract of every provider"},
+	{pkg: "wsgateway/streamkittest", avoids: []string{redis, miniredis}, why: "it judges a gateway from outside, and knows nothing of it"},
 
 	{pkg: "store/...", imports: []string{"store/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
 	{pkg: "lease/...", imports: []string{"lease/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
@@ -91,9 +93,11 @@ var onlyFrom = []struct {
 	{azure, []string{"archive/azure", "cmd/..."}, "it is a backend's own; the program holds the credentials"},
 	{module + "/internal/testredis", []string{"store/storetest", "lease/leasetest", "integration/..."}, "it is for tests"},
 	{module + "/internal/faultproxy", []string{"integration/..."}, "it is for tests"},
-	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "internal/testredis", "integration/..."}, "package testing adds its flags to every program that links it"},
+	{module + "/client/providertest", []string{"integration/..."}, "it is for tests"},
+	{module + "/wsgateway/streamkittest", []string{"integration/..."}, "it is for tests"},
+	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "client/providertest", "wsgateway/streamkittest", "internal/testredis", "integration/..."}, "package testing adds its flags to every program that links it"},
 	{"go.uber.org/goleak", []string{"internal/testredis", "integration/..."}, "it is for tests"},
-	{"github.com/stretchr/testify/...", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "integration/..."}, "it is for tests"},
+	{"github.com/stretchr/testify/...", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "client/providertest", "wsgateway/streamkittest", "integration/..."}, "it is for tests"},
 }
 
 // listed is what go list says about a package without its tests.

@@ -62,11 +62,10 @@ type WebSocketProvider struct {
 	tasks  sync.WaitGroup
 
 	mu        sync.Mutex
-	link      *link         // nil if there is none that takes calls
-	dialing   chan struct{} // closed when the dial under way has ended
-	dialed    int           // successful dials
-	next      int           // of urls
-	dialErr   error         // of the last dial
+	link      *link    // nil if there is none that takes calls
+	dialing   *dialing // the dial under way
+	dialed    int      // successful dials
+	next      int      // of urls
 	listeners map[int]func()
 	listener  int
 	tails     map[tailKey]*tail
@@ -112,6 +111,12 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 
 // Store returns the part of one store.
 func (p *WebSocketProvider) Store(id uuid.UUID) streamhub.Store { return &remoteStore{p, id} }
+
+// Connect makes the connection now if there is none, for who wants to know at once that it works.
+func (p *WebSocketProvider) Connect(ctx context.Context) error {
+	_, err := p.connect(ctx)
+	return err
+}
 
 // OnReconnect calls f after every connection but the first, in a goroutine of its own, until stop
 // is called.
@@ -187,30 +192,30 @@ func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 		p.mu.Unlock()
 		return l, nil
 	}
-	if p.dialing == nil {
-		p.dialing = make(chan struct{})
-		p.start(p.dial)
+	d := p.dialing
+	if d == nil {
+		d = &dialing{done: make(chan struct{}), err: streamhub.ErrShutdown}
+		p.dialing = d
+		p.start(func() { p.dial(d) })
 	}
-	dialing := p.dialing
 	p.mu.Unlock()
 	select {
-	case <-dialing:
+	case <-d.done:
+		return d.link, d.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return nil, streamhub.ErrShutdown
-	case p.link == nil:
-		return nil, p.dialErr
-	}
-	return p.link, nil
+}
+
+// A dialing is a dial that others wait for: it ends with a connection or an error.
+type dialing struct {
+	done chan struct{}
+	link *link
+	err  error
 }
 
 // dial tries every gateway once, beginning with the one behind the last.
-func (p *WebSocketProvider) dial() {
+func (p *WebSocketProvider) dial(d *dialing) {
 	var l *link
 	var failed error
 	for range p.urls {
@@ -228,9 +233,10 @@ func (p *WebSocketProvider) dial() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	close(p.dialing)
-	p.dialing, p.dialErr = nil, failed
+	defer close(d.done)
+	p.dialing = nil
 	if l == nil {
+		d.err = failed
 		return
 	}
 	if !p.start(l.read) {
@@ -238,7 +244,7 @@ func (p *WebSocketProvider) dial() {
 		return
 	}
 	p.start(l.keepAlive)
-	p.link = l
+	p.link, d.link, d.err = l, l, nil
 	if p.dialed++; p.dialed > 1 {
 		for _, f := range p.listeners {
 			p.start(f)

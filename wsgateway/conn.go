@@ -206,6 +206,8 @@ func (c *conn) open(m wire.Message) error {
 	ch := &channel{c: c, id: m.Channel, reader: err == nil && isReader(o.Request)}
 	switch {
 	case err != nil:
+	case c.nobody():
+		err = streamhub.ErrUnauthenticated
 	case c.draining:
 		err = streamhub.ErrShutdown
 	case ch.reader && c.readers >= c.g.opt.MaxReaders:

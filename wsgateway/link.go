@@ -99,6 +99,13 @@ func (l *link) Allows(store uuid.UUID, space string, write bool) bool {
 	return p == nil || p.Allows(store, space, write)
 }
 
+// nobody reports whether the client has yet to say who it is.
+func (l *link) nobody() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.principal == auth.Nobody
+}
+
 // renew takes a new token for the connection.
 func (l *link) renew(token string) error {
 	if l.g.opt.Auth == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -54,7 +55,7 @@ func (c *appendCmd) Run(s *session) error {
 		return err
 	}
 	defer input.Close()
-	store, done, err := c.open(s, hub.Options{RetryFor: appendTry})
+	store, done, err := c.open(s, hub.Options{RetryFor: appendTry}, client.NoRetryPolicy())
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (c *appendCmd) input(s *session) (input io.ReadCloser, size int64, full boo
 // and keeps batches in order.
 type appending struct {
 	*session
-	store    *hub.Store
+	store    *client.Store
 	at       segmentName
 	producer streamhub.Producer
 	chained  bool   // nobody else may append meanwhile

@@ -12,11 +12,7 @@ type doctorCmd struct {
 
 // Run writes one line for each check. The code is 1 if one failed.
 func (c *doctorCmd) Run(s *session) error {
-	address, err := c.url(s)
-	if err != nil {
-		return err
-	}
-	client, err := c.client(s)
+	client, address, err := c.client(s)
 	if err != nil {
 		return err
 	}

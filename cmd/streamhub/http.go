@@ -42,19 +42,27 @@ func noSniff(next http.Handler) http.Handler {
 	})
 }
 
-func gatewayHandler(h *health) http.Handler {
+func gatewayHandler(h *health, gateway http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /streamz", gateway)
 	mux.HandleFunc("GET /healthz", h.alive)
 	mux.HandleFunc("GET /readyz", h.ready)
 	return mux
 }
 
 // health answers whether the process lives and whether it can serve.
-type health struct{ client redis.UniversalClient }
+type health struct {
+	client   redis.UniversalClient
+	draining func() bool
+}
 
 func (h *health) alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
 func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+	if h.draining() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
 	if err := redisx.ReadOutcome(h.client.Ping(ctx).Err()); err != nil {

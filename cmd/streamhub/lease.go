@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/child"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/lease"
@@ -46,7 +47,7 @@ func (c *leaseCmd) Run(s *session) error {
 	if err != nil {
 		return failedf("the command cannot be run: %w", err)
 	}
-	store, done, err := c.open(s, hub.Options{})
+	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}
@@ -57,9 +58,9 @@ func (c *leaseCmd) Run(s *session) error {
 	defer cancel(nil)
 	unbind := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
 	code := 0
-	err = store.WithLease(ctx, c.Key, c.TTL, c.Wait, func(ctx context.Context, l *lease.Lease) (err error) {
+	err = store.WithLease(ctx, c.Key, c.TTL, c.Wait, func(ctx context.Context, token uint64) (err error) {
 		unbind()
-		code, err = c.command(s, ctx, program, l.Token())
+		code, err = c.command(s, ctx, program, token)
 		return err
 	})
 	unbind()

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -23,7 +24,7 @@ func (c *lsCmd) Run(s *session) error {
 			return err
 		}
 	}
-	store, done, err := c.open(s, hub.Options{})
+	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -11,7 +12,7 @@ type peekCmd struct {
 
 // Run writes the last entry as read --output jsonl does.
 func (c *peekCmd) Run(s *session) error {
-	store, done, err := c.open(s, hub.Options{})
+	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -35,7 +36,7 @@ func (c *readCmd) Run(s *session) error {
 	if c.Null && c.Output != "raw" {
 		return usagef("--null goes with --output raw only")
 	}
-	store, done, err := c.open(s, hub.Options{})
+	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (c *readCmd) format() func([]byte, *streamhub.Entry) ([]byte, error) {
 	return func(b []byte, e *streamhub.Entry) ([]byte, error) { return appendRaw(b, e, '\n'), nil }
 }
 
-func (c *readCmd) entries(ctx context.Context, store *hub.Store, from uint64, cursor streamhub.Cursor) iter.Seq2[streamhub.Entry, error] {
+func (c *readCmd) entries(ctx context.Context, store *client.Store, from uint64, cursor streamhub.Cursor) iter.Seq2[streamhub.Entry, error] {
 	space, segment := c.Place.space, c.Place.segment
 	follow := &streamhub.FollowOptions{Cursor: cursor, FromSequence: from, Limit: c.Limit}
 	read := &streamhub.ReadOptions{Cursor: cursor, FromSequence: from, Limit: c.Limit}
@@ -163,7 +164,7 @@ func (c *readCmd) copy(ctx context.Context, entries iter.Seq2[streamhub.Entry, e
 }
 
 // printCursor writes where to resume. Nothing is written if that cannot be told.
-func (c *readCmd) printCursor(s *session, store *hub.Store, out *sink, from uint64, cursor streamhub.Cursor) {
+func (c *readCmd) printCursor(s *session, store *client.Store, out *sink, from uint64, cursor streamhub.Cursor) {
 	if out.written.IsZero() {
 		if from > 1 {
 			// Nothing was read from a sequence on: the entry before it is where to resume, if it is there.

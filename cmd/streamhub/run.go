@@ -203,6 +203,8 @@ func explain(err error) string {
 		advice = "entries that this cursor has seen vanished or were replaced; without --from everything that is there is read"
 	case errors.As(err, &sequence):
 		advice = fmt.Sprintf("others have appended: the next record gets sequence %d", sequence.Expected)
+	case errors.Is(err, streamhub.ErrUnauthenticated):
+		advice = "the gateway wants a token: --token, or " + authVariable
 	case errors.As(err, &unavailable):
 		advice = unavailableAdvice[unavailable.Reason]
 	case errors.Is(err, streamhub.ErrInvalidCursor):
@@ -215,6 +217,7 @@ func explain(err error) string {
 }
 
 var unavailableAdvice = map[streamhub.UnavailableReason]string{
+	streamhub.ReasonGateway:  "check that streamhub serve runs where --server says; without a gateway, --redis or $STREAMHUB_REDIS_URL names the Redis itself",
 	streamhub.ReasonDown:     "check that Redis runs where the URL says; streamhub doctor looks closer",
 	streamhub.ReasonLoading:  "Redis is still reading its data: try again in a moment",
 	streamhub.ReasonReadOnly: "this server is a replica: use the URL of the primary, or redis+sentinel://",

@@ -14,8 +14,13 @@ func TestUsage(t *testing.T) {
 		{"nothing", nil, "expected one of"},
 		{"unknown command", []string{"frobnicate"}, "frobnicate"},
 		{"unknown flag", []string{"append", "a/b", "--frobnicate"}, "--frobnicate"},
-		{"no server yet", []string{"append", "a/b", "--server", "ws://127.0.0.1:8080"}, "--server"},
-		{"no redis", []string{"append", "a/b"}, "streamhub serve"},
+		{"server and redis", []string{"ls", "--server", "ws://127.0.0.1:1", "--redis", "redis://127.0.0.1:1"}, "--server"},
+		{"bad server", []string{"ls", "--server", "http://127.0.0.1"}, "ws://"},
+		{"doctor of a gateway", []string{"doctor", "--server", "ws://127.0.0.1:1"}, "--redis"},
+		{"jwt without keys", []string{"serve", "--auth", "jwt"}, "--jwks-url"},
+		{"keys without jwt", []string{"serve", "--jwks-url", "https://example.com"}, "--auth jwt"},
+		{"keys in the open", []string{"serve", "--auth", "jwt", "--jwks-url", "http://example.com/keys"}, "https"},
+		{"short secret", []string{"serve", "--auth", "jwt", "--jwt-hmac-secret-file", "run_test.go", "--jwks-url", "https://example.com"}, "either"},
 		{"no segment", []string{"append", "a", "--redis", "redis://127.0.0.1:1"}, "SPACE/SEGMENT"},
 		{"empty segment", []string{"append", "a/", "--redis", "redis://127.0.0.1:1"}, "segment is empty"},
 		{"empty space", []string{"read", "/b", "--redis", "redis://127.0.0.1:1"}, "space is empty"},
@@ -66,6 +71,14 @@ func TestUnreachable(t *testing.T) {
 		if r.code != exitFailed || !strings.Contains(r.err, "check that Redis runs") || strings.Contains(r.err, "geheim") || r.out != "" {
 			t.Errorf("%v: %+v", args, r)
 		}
+	}
+}
+
+// TestNoGateway wants to hear what to start.
+func TestNoGateway(t *testing.T) {
+	r := call(t, strings.NewReader("x\n"), "append", "a/b", "--server", "ws://127.0.0.1:1")
+	if r.code != exitFailed || !strings.Contains(r.err, "streamhub serve") || r.out != "" {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 const (
@@ -21,7 +22,12 @@ const (
 	// drainTime is what requests have to end in, stopTime what a Redis of our own has after that.
 	drainTime = 5 * time.Second
 	stopTime  = 4 * time.Second
+	// maxRecord is what clients of streamkit may send.
+	maxRecord = 4 << 20
 )
+
+// defaultListen is where clients look for a gateway that is not named.
+const defaultListen = "127.0.0.1:8080"
 
 type serveCmd struct {
 	Listen      string     `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
@@ -30,17 +36,17 @@ type serveCmd struct {
 	Data        string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server is started on it, and ended with this process."`
 	LogLevel    slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 
-	InsecureNoAuth bool `help:"Listen on other addresses than the loopback though nobody has to say who they are."`
+	authFlags
 }
 
 // Run serves until a signal ends it.
 func (c *serveCmd) Run(s *session) (err error) {
-	if !c.InsecureNoAuth {
-		for _, l := range []struct{ flag, address string }{{"--listen", c.Listen}, {"--admin-listen", c.AdminListen}} {
-			if err := onLoopback(l.flag, l.address); err != nil {
-				return err
-			}
-		}
+	if err := c.check(c.Listen, c.AdminListen); err != nil {
+		return err
+	}
+	verifier, err := c.verifier()
+	if err != nil {
+		return err
 	}
 	log := slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	starting, cancel := context.WithTimeout(s.ctx, startTime)
@@ -63,7 +69,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return err
 	}
 	defer metrics.close()
-	b, err := c.backend(starting, s, &hub.Options{Logger: log, MeterProvider: metrics.provider})
+	b, err := c.backend(starting, s, &hub.Options{Logger: log, MeterProvider: metrics.provider, MaxRecordBytes: maxRecord})
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return nil // stopped before it began
@@ -72,13 +78,19 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	front := newServer(gatewayHandler(&health{client: b.client}), log)
+	gateway, err := wsgateway.New(starting, b.hub, &wsgateway.Options{
+		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider,
+	})
+	if err != nil {
+		return usagef("--origin: %w", err)
+	}
+	front := newServer(gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway), log)
 	admin := newServer(adminHandler(metrics), log)
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
 	go func() { ended <- admin.Serve(adminListener) }()
 	if _, err = fmt.Fprintf(s.stdout, "listening http://%s admin http://%s\n", listener.Addr(), adminListener.Addr()); err == nil {
-		c.hint(s, b)
+		c.hint(s, b, listener.Addr().String())
 		select {
 		case <-s.ctx.Done():
 			log.Info("stopping", "cause", context.Cause(s.ctx))
@@ -88,14 +100,15 @@ func (c *serveCmd) Run(s *session) (err error) {
 			err = failedf("%w", b.local.Err())
 		}
 	}
-	return errors.Join(err, c.drain(front, admin, ended))
+	return errors.Join(err, c.drain(gateway, front, admin, ended))
 }
 
-// drain ends both servers and waits for them.
-func (c *serveCmd) drain(front, admin *http.Server, ended <-chan error) error {
+// drain sends clients away and ends both servers, and waits for them. /readyz says so meanwhile.
+func (c *serveCmd) drain(gateway *wsgateway.Gateway, front, admin *http.Server, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var failed error
+	_ = gateway.Shutdown(ctx) // connections that take longer are cut off
 	for _, server := range []*http.Server{front, admin} {
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close() // what did not end in time
@@ -110,20 +123,26 @@ func (c *serveCmd) drain(front, admin *http.Server, ended <-chan error) error {
 }
 
 // hint tells people what to try next.
-func (c *serveCmd) hint(s *session, b *backend) {
+func (c *serveCmd) hint(s *session, b *backend, address string) {
 	if s.getenv(redisVariable) != "" && c.Redis == "" {
 		s.note("%s is set, but serve does not look at it: pass --redis to use that Redis", redisVariable)
 	}
-	if b.url == "" {
-		return // the user has the URL
+	at := ""
+	if c.Listen != defaultListen {
+		at = " --server ws://" + address
 	}
 	fmt.Fprintf(s.stderr, `
 Try, in another terminal:
+  echo hello | streamhub append demo/log%[1]s
+  streamhub read demo/log --follow%[1]s
+`, at)
+	if b.url != "" {
+		fmt.Fprintf(s.stderr, `
+The Redis itself, for programs that open a hub of their own:
   export %s='%s'
-  echo hello | streamhub append demo/log
-  streamhub read demo/log --follow
 `, redisVariable, b.url)
-	if b.local == nil {
+	}
+	if b.url != "" && b.local == nil {
 		fmt.Fprint(s.stderr, "\nThis Redis is embedded and keeps nothing: everything is gone when serve ends.\n"+
 			"streamhub serve --data DIR keeps it, with a redis-server of its own.\n")
 	}
@@ -191,7 +210,7 @@ func (b *backend) close() error {
 }
 
 // onLoopback refuses an address that others reach.
-func onLoopback(flag, address string) error {
+func onLoopback(flag, address, why string) error {
 	tcp, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return usagef("%s: %w", flag, err)
@@ -199,5 +218,5 @@ func onLoopback(flag, address string) error {
 	if tcp.IP.IsLoopback() {
 		return nil
 	}
-	return usagef("%s %s can be reached from other machines, and nobody has to say who they are: listen on 127.0.0.1, or name --insecure-no-auth if something in front of it lets the right people in only", flag, address)
+	return usagef("%s %s can be reached from other machines, %s", flag, address, why)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -15,7 +16,7 @@ type statusCmd struct {
 
 // Run writes the status as one line of JSON.
 func (c *statusCmd) Run(s *session) error {
-	store, done, err := c.open(s, hub.Options{})
+	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}

@@ -8,57 +8,99 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// redisVariable names the Redis where no flag does.
-const redisVariable = "STREAMHUB_REDIS_URL"
+const (
+	// redisVariable and tokenVariable stand for flags that are not given.
+	redisVariable = "STREAMHUB_REDIS_URL"
+	authVariable  = "STREAMHUB_TOKEN"
+	// defaultServer is where serve listens by default.
+	defaultServer = "ws://127.0.0.1:8080"
+)
 
-// A target says which store of which hub a command works on.
+// A target says which store of which hub a command works on, and how it is reached: through a
+// gateway, or with a hub in this process on the Redis itself.
 type target struct {
-	Redis string    `placeholder:"URL" help:"Redis of the hub; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
-	Store uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on; the nil UUID if not given."`
+	Server string    `xor:"place" placeholder:"URL" help:"Gateway to go through; ws://127.0.0.1:8080 if neither this nor a Redis is given."`
+	Redis  string    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
+	Store  uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on; the nil UUID if not given."`
+	Token  string    `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
 }
 
-// url is the Redis to use, or an error that tells how to get one.
-func (t *target) url(s *session) (string, error) {
-	if t.Redis != "" {
-		return t.Redis, nil
+// redisURL is the Redis to use, "" for none.
+func (t *target) redisURL(s *session) string {
+	switch {
+	case t.Server != "":
+		return ""
+	case t.Redis != "":
+		return t.Redis
 	}
-	if u := s.getenv(redisVariable); u != "" {
-		return u, nil
-	}
-	return "", usagef("no Redis is named: start `streamhub serve` and pass the URL that it prints with --redis, or set %s", redisVariable)
-}
-
-// client makes a client for the Redis of the target.
-func (t *target) client(s *session) (redis.UniversalClient, error) {
-	u, err := t.url(s)
-	if err != nil {
-		return nil, err
-	}
-	return hub.NewClient(u)
+	return s.getenv(redisVariable)
 }
 
 // open opens the store. The function it returns closes it again.
-func (t *target) open(s *session, options hub.Options) (*hub.Store, func(), error) {
-	client, err := t.client(s)
+func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
+	if address := t.redisURL(s); address != "" {
+		return t.openRedis(s, address, options, retry)
+	}
+	server := t.Server
+	if server == "" {
+		server = defaultServer
+	}
+	o := &client.WebSocketOptions{}
+	if token := t.Token; token != "" || s.getenv(authVariable) != "" {
+		if token == "" {
+			token = s.getenv(authVariable)
+		}
+		o.Token = func(context.Context) (string, error) { return token, nil }
+	}
+	gateways, err := client.NewWebSocketProvider(s.ctx, strings.Split(server, ","), o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := gateways.Connect(s.ctx); err != nil {
+		_ = gateways.Close()
+		return nil, nil, interrupted(s.ctx, err)
+	}
+	c := client.NewClient(gateways, client.WithRetryPolicy(retry))
+	return c.Store(t.Store), func() {
+		_ = c.Close() // what was asked for is done or has failed by itself
+		_ = gateways.Close()
+	}, nil
+}
+
+func (t *target) openRedis(s *session, address string, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
+	redis, err := hub.NewClient(address)
 	if err != nil {
 		return nil, nil, err
 	}
 	options.SweepEvery = -1 // that is for instances that stay
-	h, err := hub.Open(s.ctx, client, &options)
+	h, err := hub.Open(s.ctx, redis, &options)
 	if err != nil {
-		_ = client.Close()
+		_ = redis.Close()
 		if cause := context.Cause(s.ctx); cause != nil {
 			return nil, nil, cause
 		}
 		return nil, nil, &statusError{exitFailed, err}
 	}
-	return h.Store(t.Store), func() {
-		_ = h.Close() // what was asked for is done or has failed by itself
-		_ = client.Close()
+	c := client.NewClient(h.Provider(), client.WithRetryPolicy(retry))
+	return c.Store(t.Store), func() {
+		_ = c.Close()
+		_ = h.Close()
+		_ = redis.Close()
 	}, nil
+}
+
+// client makes a client for the Redis of the target, for a command that looks at that itself.
+func (t *target) client(s *session) (redis.UniversalClient, string, error) {
+	address := t.redisURL(s)
+	if address == "" {
+		return nil, "", usagef("this command looks at Redis itself: name it with --redis, or set %s", redisVariable)
+	}
+	c, err := hub.NewClient(address)
+	return c, address, err
 }
 
 // A segmentName is an argument SPACE/SEGMENT. The space ends at the first slash.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -14,7 +15,7 @@ type watchCmd struct {
 
 // Run writes one status a line until it is interrupted.
 func (c *watchCmd) Run(s *session) error {
-	store, done, err := c.open(s, hub.Options{})
+	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}

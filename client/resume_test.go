@@ -1,0 +1,206 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+)
+
+// quick makes tests with faults short.
+var quick = client.WithRetryPolicy(client.RetryPolicy{Attempts: 50, InitialDelay: 5 * time.Millisecond, MaxDelay: 50 * time.Millisecond, Multiplier: 2})
+
+// second opens another hub on the same Redis.
+func second(t *testing.T, h *hub.Hub) *hub.Hub {
+	t.Helper()
+	redis, err := hub.NewClient(h.RedisURL())
+	require.NoError(t, err)
+	other, err := hub.Open(t.Context(), redis, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, other.Close())
+		require.NoError(t, redis.Close())
+	})
+	return other
+}
+
+func proxied(t *testing.T, address string, seed uint64) (*faultproxy.Proxy, string) {
+	t.Helper()
+	p, err := faultproxy.New(strings.TrimPrefix(address, "ws://"), seed, faultproxy.Faults{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p, "ws://" + p.Addr()
+}
+
+// TestResume cuts every connection of clients that append and follow, again and again, between two
+// gateways with hubs of their own. Every append is stored once and every follower sees all of them
+// once, in order.
+func TestResume(t *testing.T) {
+	h := embedded(t)
+	pa, a := proxied(t, serve(t, h, nil), 1)
+	pb, b := proxied(t, serve(t, second(t, h), nil), 2)
+	id := uuid.New()
+	const appenders, each, followers = 8, 60, 6
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+
+	var readers sync.WaitGroup
+	var seen [followers][]string
+	for f := range followers {
+		s := connect(t, dial(t, nil, a, b), quick).Store(id)
+		readers.Go(func() {
+			read := s.Follow(ctx, "space", "seg", &streamhub.FollowOptions{Limit: appenders * each})
+			if f%2 == 1 {
+				read = s.FollowSpace(ctx, "space", &streamhub.FollowOptions{Limit: appenders * each})
+			}
+			next := uint64(1)
+			for e, err := range read {
+				if err != nil || e.Sequence != next {
+					t.Errorf("follower %d at %d got %d: %v", f, next, e.Sequence, err)
+					return
+				}
+				next++
+				seen[f] = append(seen[f], string(e.Payload))
+			}
+		})
+	}
+	cutting, stop := context.WithCancel(ctx)
+	var cutter sync.WaitGroup
+	cuts := 0
+	cutter.Go(func() {
+		for cutting.Err() == nil {
+			select {
+			case <-time.After(40 * time.Millisecond):
+			case <-cutting.Done():
+			}
+			cuts += pa.CutAll() + pb.CutAll()
+		}
+	})
+	var writers sync.WaitGroup
+	for w := range appenders {
+		s := connect(t, dial(t, nil, b, a), quick).Store(id)
+		writers.Go(func() {
+			for i := range each {
+				if _, err := s.Append(ctx, "space", "seg", []streamhub.Record{{Payload: fmt.Appendf(nil, "%d-%d", w, i)}}, nil); err != nil {
+					t.Errorf("append %d-%d: %v", w, i, err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	stop()
+	cutter.Wait()
+	readers.Wait()
+	require.NotZero(t, cuts)
+	t.Logf("%d connections were cut", cuts)
+	once := map[string]bool{}
+	for _, payload := range seen[0] {
+		require.False(t, once[payload], "%s is there twice", payload)
+		once[payload] = true
+	}
+	require.Len(t, once, appenders*each)
+	for f := range followers {
+		require.Equal(t, seen[0], seen[f])
+	}
+}
+
+// TestLeaseNetworkLost cuts the holder of a lease off: its context ends before the lease does.
+func TestLeaseNetworkLost(t *testing.T) {
+	h := embedded(t)
+	p, a := proxied(t, serve(t, h, nil), 3)
+	c := connect(t, dial(t, &client.WebSocketOptions{PingInterval: time.Hour, DialTimeout: time.Hour}, a), quick)
+	id := uuid.New()
+	const ttl = 3 * time.Second
+	err := c.Store(id).WithLease(t.Context(), "key", ttl, 0, func(ctx context.Context, token uint64) error {
+		require.NotZero(t, token)
+		p.Set(faultproxy.Faults{ToServer: faultproxy.Flow{Blackhole: true}, ToClient: faultproxy.Flow{Blackhole: true}})
+		select {
+		case <-ctx.Done():
+		case <-time.After(30 * time.Second):
+			t.Error("the context of a holder that is cut off did not end")
+		}
+		require.ErrorIs(t, context.Cause(ctx), streamhub.ErrLeaseLost)
+		_, err := h.Store(id).AcquireLeaseAs(t.Context(), "key", "other", ttl)
+		require.ErrorIs(t, err, streamhub.ErrLeaseNotAcquired, "it ended before the lease did")
+		return nil
+	})
+	require.ErrorIs(t, err, streamhub.ErrLeaseLost)
+}
+
+// TestSubscription looks at handlers that fail, and at a subscription over a lost connection.
+func TestSubscription(t *testing.T) {
+	h := embedded(t)
+	p, a := proxied(t, serve(t, h, nil), 4)
+	c := connect(t, dial(t, nil, a), quick, client.WithHandlerTimeout(50*time.Millisecond))
+	id := uuid.New()
+	s := c.Store(id)
+	got := make(chan streamhub.Status, 100)
+	sub, err := s.HandleSpace(t.Context(), "space", func(ctx context.Context, status streamhub.Status) {
+		got <- status
+		switch status.LastSequence {
+		case 1:
+			panic("on purpose")
+		case 2:
+			<-ctx.Done()
+		}
+	})
+	require.NoError(t, err)
+	add := func(n uint64) {
+		t.Helper()
+		_, err := h.Store(id).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+		require.NoError(t, err)
+		for deadline := time.After(30 * time.Second); ; {
+			select {
+			case status := <-got:
+				if status.LastSequence == n {
+					return
+				}
+			case <-deadline:
+				t.Fatalf("status %d did not come", n)
+			}
+		}
+	}
+	add(1)
+	add(2)
+	p.CutAll()
+	add(3)
+	status := c.GetSubscriptionStatus(sub.ID())
+	require.Equal(t, client.SubscriptionActive, status.Status)
+	require.Equal(t, 1, status.HandlerPanics)
+	require.GreaterOrEqual(t, status.HandlerTimeouts, 1)
+	sub.Unsubscribe()
+	require.Nil(t, c.GetSubscriptionStatus(sub.ID()))
+	_, err = h.Store(id).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("late")}}, nil)
+	require.NoError(t, err)
+	require.Empty(t, got)
+}
+
+// TestUnauthenticated looks at what a refused token does.
+func TestUnauthenticated(t *testing.T) {
+	failures := make(chan error, 10)
+	failed := make(chan error, 1)
+	p := dial(t, &client.WebSocketOptions{
+		Token:         func(context.Context) (string, error) { return "", fmt.Errorf("no token today") },
+		OnDialFailure: func(_ string, err error) { failures <- err },
+	}, serve(t, embedded(t), nil))
+	c := connect(t, p, quick, client.OnSubscriptionFailed(func(_ client.SubscriptionStatus, err error) { failed <- err }))
+	_, err := c.Store(uuid.Nil).Status(t.Context(), "space", "seg")
+	require.ErrorIs(t, err, streamhub.ErrUnauthenticated)
+	require.ErrorIs(t, <-failures, streamhub.ErrUnauthenticated)
+	sub, err := c.Store(uuid.Nil).HandleSpace(t.Context(), "space", func(context.Context, streamhub.Status) {})
+	require.NoError(t, err)
+	require.ErrorIs(t, <-failed, streamhub.ErrUnauthenticated)
+	<-sub.Done()
+	require.Equal(t, client.SubscriptionFailed, sub.Status().Status)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"os"
+
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// authFlags say who may use a gateway.
+type authFlags struct {
+	Auth      string   `enum:"none,jwt" default:"none" help:"none: everybody who can connect may do everything. jwt: a JSON Web Token says what somebody may do."`
+	Origin    []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
+	JWKSURL   string   `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
+	Issuer    string   `placeholder:"ISS" help:"Issuer that tokens must name."`
+	Audience  string   `placeholder:"AUD" help:"Audience that tokens must name."`
+	JWTSecret string   `name:"jwt-hmac-secret-file" placeholder:"F" help:"File with the secret for HS256, 32 bytes or more; white space at its end is left out."`
+
+	InsecureShortSecret bool `help:"Take a shorter secret than is safe."`
+	InsecureNoAuth      bool `help:"Listen on other addresses than the loopback though nobody has to say who they are."`
+}
+
+// verifier returns what checks tokens, nil for --auth none.
+func (f *authFlags) verifier() (*auth.Verifier, error) {
+	if f.Auth != "jwt" {
+		if f.JWKSURL != "" || f.JWTSecret != "" || f.Issuer != "" || f.Audience != "" || f.InsecureShortSecret {
+			return nil, usagef("flags about tokens need --auth jwt")
+		}
+		return nil, nil
+	}
+	o := auth.Options{JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret}
+	if (f.JWKSURL == "") == (f.JWTSecret == "") {
+		return nil, usagef("--auth jwt needs either --jwks-url or --jwt-hmac-secret-file")
+	}
+	if f.JWTSecret != "" {
+		secret, err := os.ReadFile(f.JWTSecret)
+		if err != nil {
+			return nil, failedf("--jwt-hmac-secret-file: %w", err)
+		}
+		if o.HMACSecret = bytes.TrimRight(secret, " \t\r\n"); len(o.HMACSecret) == 0 {
+			return nil, usagef("--jwt-hmac-secret-file %s is empty", f.JWTSecret)
+		}
+	}
+	v, err := auth.NewVerifier(o)
+	if err != nil {
+		return nil, usagef("--auth jwt: %w; see --jwks-url, --jwt-hmac-secret-file and --insecure-short-secret", err)
+	}
+	return v, nil
+}
+
+// check refuses to let everybody in from other machines.
+func (f *authFlags) check(listen, adminListen string) error {
+	if f.InsecureNoAuth {
+		return nil
+	}
+	if f.Auth != "jwt" {
+		if err := onLoopback("--listen", listen, "and nobody has to say who they are: listen on 127.0.0.1, use --auth jwt, or name --insecure-no-auth if something in front of it lets the right people in only"); err != nil {
+			return err
+		}
+	}
+	return onLoopback("--admin-listen", adminListen, "and metrics and profiles are for operators: listen on 127.0.0.1, or name --insecure-no-auth if something in front of it lets the right people in only")
+}
