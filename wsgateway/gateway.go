@@ -63,6 +63,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	ours := slices.Contains(asked, wire.Subprotocol)
+	if g.Draining() {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "the gateway is stopping", http.StatusServiceUnavailable)
+		return
+	}
 	principal, expires, err := g.admit(r, ours)
 	var release func()
 	if err == nil {
@@ -100,7 +105,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer ws.CloseNow()
 	l := newLink(g, ws, principal, expires)
 	if !g.add(l) {
-		ws.Close(websocket.StatusServiceRestart, "the gateway is stopping")
 		return
 	}
 	defer g.remove(l)

@@ -19,12 +19,33 @@ func encodeEntries(entries []streamhub.Entry) []byte {
 	return wire.AppendEntries(make([]byte, 0, size), entries)
 }
 
+// partBytes is about how much of a large page is encoded at once. A reader that does not take it
+// holds that, and the page.
+const partBytes = 128 << 10
+
 // Page is called by package dispatch, as are the others.
 func (ch *channel) Page(p *hub.Page) error {
+	part, bytes := 0, 0
+	for i := range p.Entries {
+		if bytes += len(p.Entries[i].Payload); bytes < partBytes || i == len(p.Entries)-1 {
+			continue
+		}
+		if err := ch.entries(encodeEntries(p.Entries[part : i+1])); err != nil {
+			return err
+		}
+		part, bytes = i+1, 0
+	}
+	if part == 0 {
+		return ch.entries(p.Encode(entriesKey{}, encodeEntries)) // once for all who follow
+	}
+	return ch.entries(encodeEntries(p.Entries[part:]))
+}
+
+func (ch *channel) entries(body []byte) error {
 	if err := ch.wait(); err != nil {
 		return err
 	}
-	return ch.items(p.Encode(entriesKey{}, encodeEntries))
+	return ch.items(body)
 }
 
 // Name takes one name. A listing has its names in messages of their own: they are few.
