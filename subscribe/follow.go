@@ -1,6 +1,7 @@
 package subscribe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -237,7 +238,10 @@ func (f *follower) read(ctx context.Context, v *view) (goOn, moved bool, err err
 func (f *follower) step(ctx context.Context, prove bool) (goOn, moved bool, end *streamhub.ClosedError, err error) {
 	switch {
 	case f.live:
-		at, end, err := f.t.source.tail(ctx)
+		var at streamhub.Position
+		if failed := f.apart(ctx, func() { at, end, err = f.t.source.tail(ctx) }); failed != nil {
+			err = failed
+		}
 		if err == nil {
 			f.at, f.live = at, false
 		}
@@ -246,13 +250,10 @@ func (f *follower) step(ctx context.Context, prove bool) (goOn, moved bool, end 
 		goOn, err = f.seek(ctx)
 		return goOn, true, nil, err
 	}
-	select {
-	case f.w.ownReads <- struct{}{}:
-	case <-ctx.Done():
-		return false, false, nil, ctx.Err()
+	var p page
+	if failed := f.apart(ctx, func() { p, err = f.t.source.page(ctx, f.at, prove) }); failed != nil {
+		err = failed
 	}
-	p, err := f.t.source.page(ctx, f.at, prove)
-	<-f.w.ownReads
 	if err != nil {
 		return false, false, nil, err
 	}
@@ -266,20 +267,41 @@ func (f *follower) step(ctx context.Context, prove bool) (goOn, moved bool, end 
 
 // seek begins at the sequence that the caller named.
 func (f *follower) seek(ctx context.Context) (goOn bool, err error) {
-	at, _, err := f.t.source.tail(ctx)
-	if err != nil {
-		return false, err
-	}
-	if f.first > at.Sequence {
-		f.at = at
-		return true, nil
-	}
-	s := f.t.space.store
-	for e, err := range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first, Limit: 1}) {
-		if err != nil {
-			return false, err
+	var found []streamhub.Entry
+	failed := f.apart(ctx, func() {
+		var at streamhub.Position
+		if at, _, err = f.t.source.tail(ctx); err != nil {
+			return
 		}
-		return f.deliver(ctx, &Page{Entries: []streamhub.Entry{e}}) // and the position is known
+		if f.first > at.Sequence {
+			f.at = at
+			return
+		}
+		var e streamhub.Entry
+		s := f.t.space.store
+		for e, err = range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first, Limit: 1}) {
+			found = append(found, e)
+		}
+	})
+	if err = cmp.Or(failed, err); err != nil || len(found) == 0 {
+		return err == nil, err
 	}
-	return true, nil
+	return f.deliver(ctx, &Page{Entries: found}) // and the position is known
+}
+
+// apart runs a read in a goroutine of its own, and waits. A read needs a deep stack, which a
+// follower that is idle for days would keep. So many run at once and no more.
+func (f *follower) apart(ctx context.Context, read func()) error {
+	select {
+	case f.w.ownReads <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-f.w.ownReads }()
+	done := make(chan struct{})
+	if !f.w.start(func() { defer close(done); read() }) {
+		return streamhub.ErrShutdown
+	}
+	<-done
+	return nil
 }

@@ -54,7 +54,8 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	return g, nil
 }
 
-// ServeHTTP serves one connection until it ends.
+// ServeHTTP makes a connection and returns: the connection has a goroutine of the gateway, whose
+// stack is smaller than that of the handshake.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var asked []string
 	for _, header := range r.Header.Values("Sec-WebSocket-Protocol") {
@@ -92,7 +93,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
 		return
 	}
-	defer release()
 	// The origin was checked above, where the token is known.
 	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
 	if ours {
@@ -100,16 +100,25 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ws, err := websocket.Accept(w, r, accept)
 	if err != nil {
+		release()
 		return // it has answered
 	}
-	defer ws.CloseNow()
 	l := newLink(g, ws, principal, expires)
 	if !g.add(l) {
+		ws.CloseNow()
+		release()
 		return
 	}
+	go g.serve(l, ours, release)
+}
+
+// serve serves a connection until it ends. Shutdown waits for it.
+func (g *Gateway) serve(l *link, ours bool, release func()) {
 	defer g.remove(l)
+	defer release()
+	defer l.ws.CloseNow()
 	if ours {
-		ws.SetReadLimit(g.opt.MaxMessageBytes)
+		l.ws.SetReadLimit(g.opt.MaxMessageBytes)
 		newConn(l).serve()
 	} else {
 		newMuxer(l).serve()

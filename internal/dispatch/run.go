@@ -29,6 +29,39 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 		return nil, err
 	}
 	switch r := request.(type) {
+	case *wire.ConsumeSegment:
+		return read(paged(store.ConsumeSegment(ctx, r.Space, r.Segment, &r.Options)), reply)
+	case *wire.ConsumeSpace:
+		return read(paged(store.ConsumeSpace(ctx, r.Space, &r.Options)), reply)
+	case *wire.Consume:
+		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
+		return nil, err // each space has a cursor of its own
+	case *wire.Follow:
+		return read(store.FollowPages(ctx, r.Space, r.Segment, &r.Options), reply)
+	case *wire.FollowSpace:
+		return read(store.FollowSpacePages(ctx, r.Space, &r.Options), reply)
+	case *wire.SubscribeSegment:
+		return nil, each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
+	case *wire.SubscribeSpace:
+		return nil, each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
+	case *wire.Workers:
+		return nil, each(store.Workers(ctx), reply.Workers)
+	case *wire.JoinWorkers:
+		return nil, join(ctx, store, r, reply)
+	case *wire.Spaces:
+		return nil, each(store.Spaces(ctx), reply.Name)
+	case *wire.Segments:
+		return nil, each(store.Segments(ctx, r.Space), reply.Name)
+	}
+	return answer(ctx, store, request)
+}
+
+// answer makes a call that has one answer. It stands apart so that the stack of a follower stays
+// small.
+//
+//go:noinline
+func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.Result, error) {
+	switch r := request.(type) {
 	case *wire.Append:
 		result, err := store.Append(ctx, r.Space, r.Segment, r.Records, r.Options)
 		return appendResult(&result, err), err
@@ -52,29 +85,6 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 	case *wire.Peek:
 		entry, ok, err := store.Peek(ctx, r.Space, r.Segment)
 		return onSuccess(&wire.PeekResult{OK: ok, Entry: entry}, err)
-	case *wire.Spaces:
-		return nil, each(store.Spaces(ctx), reply.Name)
-	case *wire.Segments:
-		return nil, each(store.Segments(ctx, r.Space), reply.Name)
-	case *wire.ConsumeSegment:
-		return read(paged(store.ConsumeSegment(ctx, r.Space, r.Segment, &r.Options)), reply)
-	case *wire.ConsumeSpace:
-		return read(paged(store.ConsumeSpace(ctx, r.Space, &r.Options)), reply)
-	case *wire.Consume:
-		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
-		return nil, err // each space has a cursor of its own
-	case *wire.Follow:
-		return read(store.FollowPages(ctx, r.Space, r.Segment, &r.Options), reply)
-	case *wire.FollowSpace:
-		return read(store.FollowSpacePages(ctx, r.Space, &r.Options), reply)
-	case *wire.SubscribeSegment:
-		return nil, each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
-	case *wire.SubscribeSpace:
-		return nil, each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
-	case *wire.Workers:
-		return nil, each(store.Workers(ctx), reply.Workers)
-	case *wire.JoinWorkers:
-		return nil, join(ctx, store, r, reply)
 	case *wire.AcquireLease:
 		token, err := store.AcquireLeaseAs(ctx, r.Key, r.Holder, r.TTL)
 		return onSuccess(wire.Number(token), err)
