@@ -84,7 +84,8 @@ func (s *remoteStore) append(ctx context.Context, request *wire.Append) (streamh
 		slot := t.take(s.p.client, trx)
 		request.Options.Producer = slot.producer()
 		result, err := s.appendOnce(ctx, request)
-		if !t.settle(slot, trx, err) || try == 1 {
+		again, err := t.settle(slot, trx, err)
+		if !again || try == 1 {
 			return result, err
 		}
 	}

@@ -101,14 +101,17 @@ func (t *tail) take(client string, trx uuid.UUID) *slot {
 
 // settle puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. One
 // that had a lost append is not used for others unless that was stored: a late copy could still
-// take its place. again says that another slot should be tried: this one was forgotten by Redis
-// because it was idle, or taken by such a copy.
-func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool) {
+// take its place. It returns the error for the caller. again says that another slot should be
+// tried: this one was forgotten by Redis because it was idle, or taken by such a copy.
+func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	doubtful := t.doubts[trx] != nil
 	switch {
-	case errors.Is(err, streamhub.ErrUnknownOutcome):
+	case err == nil, errors.Is(err, streamhub.ErrNotConfirmed):
+		s.seq++
+		t.free = append(t.free, s)
+	case errors.Is(err, streamhub.ErrUnknownOutcome), doubtful && !settles(err):
 		if !doubtful {
 			t.doubts[trx] = s
 			if t.order = append(t.order, trx); len(t.order) > maxDoubts {
@@ -116,17 +119,25 @@ func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool) {
 				t.order = t.order[1:]
 			}
 		}
-		return false
-	case err == nil, errors.Is(err, streamhub.ErrNotConfirmed):
-		s.seq++
+		if !errors.Is(err, streamhub.ErrUnknownOutcome) {
+			// Nothing came of this attempt, but an earlier one may have been stored.
+			err = &streamhub.UnknownOutcomeError{TRX: trx, Err: errors.New(err.Error())}
+		}
+		return false, err
 	case errors.Is(err, streamhub.ErrProducerGap), errors.Is(err, streamhub.ErrBatchMismatch) && !doubtful:
-		delete(t.doubts, trx)
-		return true
-	case doubtful:
-		delete(t.doubts, trx)
-		return false
+		again = true
+	case !doubtful:
+		t.free = append(t.free, s)
 	}
 	delete(t.doubts, trx)
-	t.free = append(t.free, s)
-	return false
+	return again, err
+}
+
+// settles reports whether the answer to a repeat says that no earlier attempt was stored, nor will
+// be: Redis looks for the append before anything else, and what it then says will not change.
+func settles(err error) bool {
+	var sequence *streamhub.SequenceError
+	return errors.Is(err, streamhub.ErrProducerGap) || errors.Is(err, streamhub.ErrProducerFenced) ||
+		errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) || errors.Is(err, streamhub.ErrBatchMismatch) ||
+		errors.As(err, &sequence) && sequence.Expected > sequence.Got
 }

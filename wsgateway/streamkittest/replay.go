@@ -78,7 +78,7 @@ func Replay(t *testing.T, open func(t *testing.T) Gateway) {
 		})
 	}
 	for i, d := range differences {
-		if !used[i] && !t.Failed() {
+		if !used[i] && d.scenario != "*" && !t.Failed() {
 			t.Errorf("a difference that is none: %s %q", d.scenario, d.theirs)
 		}
 	}
