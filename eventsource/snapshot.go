@@ -1,0 +1,79 @@
+package eventsource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const (
+	// snapshotSpace is the end of the name of the space that holds the snapshots of an area.
+	snapshotSpace = "~snapshots"
+	// snapshotVersion is the metadata of a snapshot that says what it stands for.
+	snapshotVersion = "version"
+)
+
+// Snapshots keep states of entities as JSON, so that loading one need not begin with its first
+// event. A snapshot that is missing or cannot be read costs time and nothing else.
+type Snapshots[E, S any] struct {
+	events *Store[E]
+	apply  func(S, E) (S, error)
+}
+
+// NewSnapshots returns the snapshots of the entities of a store.
+func NewSnapshots[E, S any](events *Store[E], apply func(S, E) (S, error)) *Snapshots[E, S] {
+	return &Snapshots[E, S]{events, apply}
+}
+
+// Load returns the state of an entity and its version: its last snapshot with the events behind it.
+// An entity that does not exist is zero, at version 0.
+func (s *Snapshots[E, S]) Load(ctx context.Context, entity string) (state S, version uint64, err error) {
+	if state, version, err = s.last(ctx, entity); err != nil {
+		return state, 0, err
+	}
+	return foldFrom(ctx, s.events, entity, state, version, s.apply)
+}
+
+// last returns the last snapshot, or the zero state.
+func (s *Snapshots[E, S]) last(ctx context.Context, entity string) (state S, version uint64, err error) {
+	entry, ok, err := s.events.store.Peek(ctx, s.events.area+snapshotSpace, entity)
+	if err != nil || !ok {
+		return state, 0, err
+	}
+	version, err = strconv.ParseUint(entry.Metadata[snapshotVersion], 10, 64)
+	if err == nil {
+		err = json.Unmarshal(entry.Payload, &state)
+	}
+	if err != nil {
+		var none S
+		return none, 0, nil // of another program version: the events tell the same
+	}
+	// A snapshot of events that are not there any more stands for nothing.
+	if now, err := s.events.Version(ctx, entity); err != nil || now < version {
+		var none S
+		return none, 0, err
+	}
+	return state, version, nil
+}
+
+// Save keeps a state that [Snapshots.Load] returned, with its version, and drops older ones.
+func (s *Snapshots[E, S]) Save(ctx context.Context, entity string, state S, version uint64) error {
+	payload, err := json.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("snapshot of %q: %w", entity, err)
+	}
+	space := s.events.area + snapshotSpace
+	r, err := s.events.store.Append(ctx, space, entity, []streamhub.Record{{
+		Payload: payload, Metadata: map[string]string{snapshotVersion: strconv.FormatUint(version, 10)},
+	}}, nil)
+	if err != nil {
+		return err
+	}
+	if r.Last > 1 {
+		_, err = s.events.store.Trim(ctx, space, entity, r.Last-1)
+	}
+	return err
+}
