@@ -35,7 +35,11 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
-test-all: test test-modules test-faults ## test, the modules of their own, and a short run of every fault
+test-all: test test-modules test-faults test-fuzz ## test, the modules of their own, a short run of every fault and fuzz target
+
+.PHONY: test-fuzz
+test-fuzz: ## Run every fuzz target for 5 s
+	scripts/fuzz 5s
 
 .PHONY: test-modules
 test-modules: ## Vet and test each module of its own
@@ -60,6 +64,11 @@ define integration
 		STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -tags=$(1) -timeout $(2) $(TESTFLAGS) ./integration/...; \
 	fi
 endef
+
+.PHONY: bench-idle
+bench-idle: ## Measure what an idle connection costs a gateway, beside a bare WebSocket server
+	scripts/need-redis
+	cd bench && $(GO) run ./idleconns
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=regexp chooses

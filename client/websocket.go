@@ -240,7 +240,7 @@ func (p *WebSocketProvider) dial(d *dialing) {
 		return
 	}
 	if !p.start(l.read) {
-		l.ws.CloseNow()
+		_ = l.ws.CloseNow()
 		return
 	}
 	p.start(l.keepAlive)
@@ -271,7 +271,7 @@ func (p *WebSocketProvider) dialOne(address string) (*websocket.Conn, error) {
 	})
 	switch {
 	case err == nil && ws.Subprotocol() != wire.Subprotocol:
-		ws.CloseNow()
+		_ = ws.CloseNow()
 		return nil, fmt.Errorf("%w: %s does not speak %s", streamhub.ErrInvalidArgument, address, wire.Subprotocol)
 	case err == nil:
 		ws.SetReadLimit(-1) // the gateway is trusted, and credit bounds what it sends

@@ -151,7 +151,6 @@ func TestRepeat(t *testing.T) {
 type forgetful struct {
 	streamhub.Store
 	forget bool
-	seq    uint64
 }
 
 func (f *forgetful) Append(ctx context.Context, space, segment string, records []streamhub.Record, o *streamhub.AppendOptions) (streamhub.AppendResult, error) {

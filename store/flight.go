@@ -81,7 +81,6 @@ func (f *flight) address(a *appender) {
 	row, epoch, seq := a.row, f.epoch, f.seq
 	if p := first.producer; p != nil {
 		row, epoch, seq = "p:"+redisx.Escape(p.ID), p.Epoch, p.Seq
-		row, epoch, seq = "p:"+redisx.Escape(p.ID), p.Epoch, p.Seq
 		if row[2] == '~' {
 			row = "p:~" + row[2:] // ephemeral, as the appenders' own, which are told apart by this
 		}

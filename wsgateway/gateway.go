@@ -105,7 +105,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	l := newLink(g, ws, principal, expires)
 	if !g.add(l) {
-		ws.CloseNow()
+		_ = ws.CloseNow()
 		release()
 		return
 	}
@@ -116,7 +116,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) serve(l *link, ours bool, release func()) {
 	defer g.remove(l)
 	defer release()
-	defer l.ws.CloseNow()
+	defer func() { _ = l.ws.CloseNow() }()
 	if ours {
 		l.ws.SetReadLimit(g.opt.MaxMessageBytes)
 		newConn(l).serve()
@@ -199,7 +199,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 		for _, l := range all {
 			l.fail(websocket.StatusServiceRestart, "the gateway is stopping")
-			l.ws.CloseNow()
+			_ = l.ws.CloseNow()
 		}
 		<-g.empty
 	}

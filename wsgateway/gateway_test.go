@@ -43,7 +43,7 @@ func dial(t *testing.T, address string, header http.Header) *peer {
 	ws, _, err := websocket.Dial(within(t), "ws://"+address+"/streamz", &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}, HTTPHeader: header})
 	require.NoError(t, err)
 	ws.SetReadLimit(-1)
-	t.Cleanup(func() { ws.CloseNow() })
+	t.Cleanup(func() { _ = ws.CloseNow() })
 	return &peer{t: t, ws: ws}
 }
 
@@ -388,7 +388,7 @@ func TestHandshake(t *testing.T) {
 		}
 		ws, response, err := websocket.Dial(within(t), "ws://"+address+"/streamz", o)
 		if err == nil {
-			ws.CloseNow()
+			_ = ws.CloseNow()
 		}
 		require.NotNil(t, response, "%s: %v", test.name, err)
 		require.Equal(t, test.code, response.StatusCode, test.name)

@@ -141,7 +141,7 @@ func (m *muxer) probe(silence time.Duration) {
 				m.control("ping")
 				// The next one is due when this one had time to be answered.
 				select {
-				case <-time.After(muxSilence - time.Duration(rand.N(2*time.Second))):
+				case <-time.After(muxSilence - rand.N(2*time.Second)):
 				case <-m.ctx.Done():
 				}
 				m.pinging.Store(false)

@@ -228,7 +228,11 @@ func (i *issuer) set(keys map[string]any) {
 		case *rsa.PublicKey:
 			i.keys = append(i.keys, map[string]string{"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": b64(k.N.Bytes()), "e": b64(big.NewInt(int64(k.E)).Bytes())})
 		case *ecdsa.PublicKey:
-			i.keys = append(i.keys, map[string]string{"kty": "EC", "kid": kid, "crv": "P-256", "x": b64(k.X.FillBytes(make([]byte, 32))), "y": b64(k.Y.FillBytes(make([]byte, 32)))})
+			point, err := k.Bytes() // 4, x, y
+			if err != nil {
+				panic(err)
+			}
+			i.keys = append(i.keys, map[string]string{"kty": "EC", "kid": kid, "crv": "P-256", "x": b64(point[1:33]), "y": b64(point[33:])})
 		case ed25519.PublicKey:
 			i.keys = append(i.keys, map[string]string{"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": b64(k)})
 		}

@@ -38,9 +38,10 @@ func parseOrigin(text string) (string, bool) {
 		return "", false
 	}
 	host := u.Host
-	if u.Scheme == "http" {
+	switch u.Scheme {
+	case "http":
 		host = strings.TrimSuffix(host, ":80")
-	} else if u.Scheme == "https" {
+	case "https":
 		host = strings.TrimSuffix(host, ":443")
 	}
 	return u.Scheme + "://" + host, true

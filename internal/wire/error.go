@@ -105,7 +105,7 @@ func decodeError(d *decoder) error {
 	switch {
 	case remote.kind == nil:
 		return errors.New(text)
-	case remote.kind == context.Canceled, remote.kind == context.DeadlineExceeded:
+	case errors.Is(remote.kind, context.Canceled), errors.Is(remote.kind, context.DeadlineExceeded):
 		return remote.kind
 	}
 	return &remote

@@ -1,0 +1,77 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http/httptest"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+func Example() {
+	ctx := context.Background()
+	// The server: a hub, and a gateway to it, which is an http.Handler.
+	h, err := hub.Open(ctx, nil, nil) // nil: an embedded Redis
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer h.Close()
+	gateway, err := wsgateway.New(ctx, h, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := httptest.NewServer(gateway)
+	defer server.Close()
+	defer func() { _ = gateway.Shutdown(ctx) }()
+
+	// The client, anywhere. With more gateways it goes on at the next one when it loses one.
+	gateways, err := client.NewWebSocketProvider(ctx, []string{"ws" + strings.TrimPrefix(server.URL, "http")}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer gateways.Close()
+	c := client.NewClient(gateways)
+	defer c.Close()
+	s := c.Store(uuid.Nil)
+	for _, text := range []string{"accepted", "packed"} {
+		if _, err := s.Append(ctx, "orders", "order-17", []streamhub.Record{{Payload: []byte(text)}}, nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for entry, err := range s.Follow(ctx, "orders", "order-17", &streamhub.FollowOptions{Limit: 2}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(entry.Sequence, string(entry.Payload))
+	}
+	// Output:
+	// 1 accepted
+	// 2 packed
+}
+
+func ExampleEnumerator() {
+	ctx := context.Background()
+	h, _ := hub.Open(ctx, nil, nil)
+	defer h.Close()
+	c := client.NewClient(h.Provider()) // in the same process
+	defer c.Close()
+	_ = c.Publish(ctx, uuid.Nil, "orders", "order-17", []byte("accepted"), nil)
+
+	e := client.NewEnumerator(c.Store(uuid.Nil).ConsumeSpace(ctx, "orders", nil))
+	defer e.Dispose()
+	for e.MoveNext() {
+		entry, err := e.Current()
+		fmt.Println(entry.Segment, string(entry.Payload), err)
+	}
+	fmt.Println(e.Err())
+	// Output:
+	// order-17 accepted <nil>
+	// <nil>
+}
