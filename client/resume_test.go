@@ -3,11 +3,14 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -15,6 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 // quick makes tests with faults short.
@@ -203,4 +207,52 @@ func TestUnauthenticated(t *testing.T) {
 	require.ErrorIs(t, <-failed, streamhub.ErrUnauthenticated)
 	<-sub.Done()
 	require.Equal(t, client.SubscriptionFailed, sub.Status().Status)
+}
+
+// TestRefresh presents a new token on an open connection, and on every dial.
+func TestRefresh(t *testing.T) {
+	secret := []byte("a secret that is long enough for HS256")
+	jwts, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	require.NoError(t, err)
+	p, a := proxied(t, serve(t, embedded(t), &wsgateway.Options{Auth: jwts}), 5)
+	var asked atomic.Int32
+	life := func() time.Duration { // the first token is about to end; 30 s are for clocks that differ
+		if asked.Add(1) == 1 {
+			return -27 * time.Second
+		}
+		return time.Minute
+	}
+	provider := dial(t, &client.WebSocketOptions{Token: func(context.Context) (string, error) {
+		return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+			"sub": "somebody", "exp": time.Now().Add(life()).Unix(), "scopes": []string{"streamkit::*"},
+		}).SignedString(secret)
+	}}, a)
+	reconnected := make(chan struct{}, 10)
+	stop := provider.OnReconnect(func() { reconnected <- struct{}{} })
+	defer stop()
+	s := connect(t, provider, quick).Store(uuid.Nil)
+	next, end := iter.Pull2(s.Follow(t.Context(), "space", "seg", nil))
+	defer end()
+	add := func(want uint64) {
+		t.Helper()
+		_, err := s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+		require.NoError(t, err)
+		e, err, ok := next()
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, want, e.Sequence)
+	}
+	add(1)
+	require.NoError(t, provider.RefreshToken(t.Context()))
+	require.EqualValues(t, 2, asked.Load())
+	select {
+	case <-reconnected:
+		t.Error("the connection did not outlive its first token")
+	case <-time.After(5 * time.Second):
+	}
+	add(2)
+	p.CutAll()
+	add(3)
+	<-reconnected
+	require.EqualValues(t, 3, asked.Load())
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 
 	"github.com/coder/websocket"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
@@ -223,9 +221,7 @@ func (c *conn) open(m wire.Message) error {
 		c.room.Wait()
 	}
 	ch.credit = int64(o.Credit)
-	if ch.base = c.ctx; len(o.Trace) > 0 {
-		ch.base = c.propagator().Extract(c.ctx, propagation.MapCarrier(o.Trace))
-	}
+	ch.base = c.traced(o.Trace)
 	ch.ctx, ch.cancel = context.WithCancelCause(ch.base)
 	c.channels[ch.id] = ch
 	if ch.reader {
@@ -242,13 +238,6 @@ func (c *conn) open(m wire.Message) error {
 	c.mu.Unlock()
 	c.start(func() { ch.run(o) })
 	return nil
-}
-
-func (c *conn) propagator() propagation.TextMapPropagator {
-	if p := c.g.opt.Propagator; p != nil {
-		return p
-	}
-	return otel.GetTextMapPropagator()
 }
 
 // close forgets a channel.

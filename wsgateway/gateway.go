@@ -27,6 +27,7 @@ type Gateway struct {
 	hub     *hub.Hub
 	opt     Options
 	origins *auth.Origins
+	limiter *auth.Limiter
 	metrics *metrics
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -42,6 +43,7 @@ type Gateway struct {
 // New makes a gateway to h, which stays the caller's. Close it before h.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
+	g.limiter = auth.NewLimiter(g.opt.Limits)
 	var err error
 	if g.origins, err = auth.NewOrigins(g.opt.Origins); err != nil {
 		return nil, err
@@ -72,7 +74,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	principal, expires, err := g.admit(r, ours)
 	var release func()
 	if err == nil {
-		release, err = g.opt.Limiter.Acquire(r, principal)
+		release, err = g.limiter.Acquire(r, principal)
 	}
 	switch {
 	case errors.Is(err, auth.ErrForbiddenOrigin):

@@ -8,6 +8,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
@@ -104,6 +106,18 @@ func (l *link) nobody() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.principal == auth.Nobody
+}
+
+// traced is the context of the connection with the trace of a client, if it has one.
+func (l *link) traced(carried map[string]string) context.Context {
+	if len(carried) == 0 {
+		return l.ctx
+	}
+	p := l.g.opt.Propagator
+	if p == nil {
+		p = otel.GetTextMapPropagator()
+	}
+	return p.Extract(l.ctx, propagation.MapCarrier(carried))
 }
 
 // renew takes a new token for the connection.

@@ -8,19 +8,18 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
 // Options configure a Gateway; nil stands for the defaults.
 type Options struct {
 	// Auth says who may connect. Without it everybody may do everything: use that on the loopback
 	// only, or behind something that lets the right people in.
-	Auth *auth.Verifier
+	Auth Authenticator
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides
 	// the gateway's own.
 	Origins []string
-	// Limiter bounds connections; the default is [auth.NewLimiter] with its defaults.
-	Limiter *auth.Limiter
+	// Limits bound connections; nil stands for the defaults.
+	Limits *Limits
 	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the
 	// default is 128. One more is [streamhub.ErrLimitExceeded].
 	MaxReaders int
@@ -63,9 +62,6 @@ func (o *Options) withDefaults() Options {
 	setDefault(&opt.WriteTimeout, defaultWriteTimeout)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opt.Limiter == nil {
-		opt.Limiter = auth.NewLimiter(nil)
 	}
 	return opt
 }

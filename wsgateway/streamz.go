@@ -41,6 +41,8 @@ type muxFrame struct {
 	StoreID     uuid.UUID `json:"store_id"`
 	ChannelID   uuid.UUID `json:"channel_id"`
 	Payload     []byte    `json:"payload"`
+	// TraceContext is that of OpenTelemetry.
+	TraceContext map[string]string `json:"trace_context"`
 }
 
 // A muxControl is a payload that ends something.
@@ -171,7 +173,7 @@ func (m *muxer) data(f *muxFrame) {
 	case draining:
 		m.refuse(key, stopping)
 	default:
-		m.open(key, f.Payload)
+		m.open(key, f)
 	}
 }
 

@@ -44,10 +44,10 @@ type muxChannel struct {
 const queueBytes = 4 << 20
 
 // open begins a channel with an envelope.
-func (m *muxer) open(key muxKey, payload []byte) {
+func (m *muxer) open(key muxKey, f *muxFrame) {
 	ch := &muxChannel{m: m, key: key, store: m.g.hub.Store(key.store), change: make(chan struct{})}
-	ch.ctx, ch.cancel = context.WithCancelCause(m.ctx)
-	run, err := ch.operation(payload)
+	ch.ctx, ch.cancel = context.WithCancelCause(m.traced(f.TraceContext))
+	run, err := ch.operation(f.Payload)
 	if err != nil {
 		run = func() error { return err }
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 	"github.com/seed-147127fe/streamhub/wsgateway/streamkittest"
@@ -48,9 +47,9 @@ func serve(t testing.TB, o *wsgateway.Options) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-func verifier(t testing.TB) *auth.Verifier {
+func verifier(t testing.TB) wsgateway.Authenticator {
 	t.Helper()
-	v, err := auth.NewVerifier(auth.Options{HMACSecret: secret})
+	v, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
 	return v
 }

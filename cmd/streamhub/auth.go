@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"os"
 
-	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 // authFlags say who may use a gateway.
@@ -21,14 +21,14 @@ type authFlags struct {
 }
 
 // verifier returns what checks tokens, nil for --auth none.
-func (f *authFlags) verifier() (*auth.Verifier, error) {
+func (f *authFlags) verifier() (wsgateway.Authenticator, error) {
 	if f.Auth != "jwt" {
 		if f.JWKSURL != "" || f.JWTSecret != "" || f.Issuer != "" || f.Audience != "" || f.InsecureShortSecret {
 			return nil, usagef("flags about tokens need --auth jwt")
 		}
 		return nil, nil
 	}
-	o := auth.Options{JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret}
+	o := wsgateway.JWTOptions{JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret}
 	if (f.JWKSURL == "") == (f.JWTSecret == "") {
 		return nil, usagef("--auth jwt needs either --jwks-url or --jwt-hmac-secret-file")
 	}
@@ -41,7 +41,7 @@ func (f *authFlags) verifier() (*auth.Verifier, error) {
 			return nil, usagef("--jwt-hmac-secret-file %s is empty", f.JWTSecret)
 		}
 	}
-	v, err := auth.NewVerifier(o)
+	v, err := wsgateway.NewJWT(o)
 	if err != nil {
 		return nil, usagef("--auth jwt: %w; see --jwks-url, --jwt-hmac-secret-file and --insecure-short-secret", err)
 	}

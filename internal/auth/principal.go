@@ -13,9 +13,18 @@ import (
 // A Principal is who presented a token. It does not change.
 type Principal struct {
 	Subject, Issuer string
-	// Expires is the end of the token.
+	// Expires is the end of the token; zero is never.
 	Expires time.Time
 	grants  []grant
+}
+
+// NewPrincipal returns who the scopes, as in a token, allow something.
+func NewPrincipal(subject, issuer string, expires time.Time, scopes []string) (*Principal, error) {
+	grants, err := parseScopes(scopes)
+	if err != nil {
+		return nil, err
+	}
+	return &Principal{Subject: subject, Issuer: issuer, Expires: expires, grants: grants}, nil
 }
 
 // Nobody may do nothing: it has not yet said who it is.

@@ -128,11 +128,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 	if left := c.ExpiresAt.Sub(v.opt.Now()); left > v.opt.MaxLifetime+v.opt.Leeway {
 		return nil, fmt.Errorf("the token is valid for another %v, the limit is %v", left.Round(time.Second), v.opt.MaxLifetime)
 	}
-	p := &Principal{Subject: c.Subject, Issuer: c.Issuer, Expires: c.ExpiresAt.Add(v.opt.Leeway)}
-	if p.grants, err = parseScopes(c.Scopes); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return NewPrincipal(c.Subject, c.Issuer, c.ExpiresAt.Add(v.opt.Leeway), c.Scopes)
 }
 
 // key returns what verifies t. Nothing in the token but its key id has a say in that.
