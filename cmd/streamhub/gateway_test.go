@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -150,4 +153,22 @@ func TestGatewayToken(t *testing.T) {
 		}
 	}
 	s.end(syscall.SIGTERM)
+}
+
+// TestTraces has a collector get the spans of an append.
+func TestTraces(t *testing.T) {
+	var got atomic.Int32
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/traces" && r.ContentLength > 0 {
+			got.Add(1)
+		}
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	defer collector.Close()
+	s := serve(t, "--otlp-endpoint", collector.URL)
+	good(t, strings.NewReader("x\n"), "append", "space/seg", "--server", s.ws())
+	s.end(syscall.SIGTERM)
+	if got.Load() == 0 {
+		t.Error("no span came")
+	}
 }

@@ -41,6 +41,7 @@ func TestUsage(t *testing.T) {
 		{"open to all", []string{"serve", "--listen", "0.0.0.0:0"}, "--insecure-no-auth"},
 		{"open to all by default", []string{"serve", "--listen", ":0"}, "--insecure-no-auth"},
 		{"admin open to all", []string{"serve", "--admin-listen", "0.0.0.0:0"}, "--insecure-no-auth"},
+		{"otlp", []string{"serve", "--otlp-endpoint", "collector"}, "http://HOST:4318"},
 		{"log level", []string{"serve", "--log-level", "loud"}, "log-level"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -34,6 +34,7 @@ type serveCmd struct {
 	AdminListen string     `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
 	Redis       string     `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
 	Data        string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server is started on it, and ended with this process."`
+	OTLP        string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
 	LogLevel    slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 
 	authFlags
@@ -69,7 +70,12 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return err
 	}
 	defer metrics.close()
-	b, err := c.backend(starting, s, &hub.Options{Logger: log, MeterProvider: metrics.provider, MaxRecordBytes: maxRecord})
+	tracing, err := newTracing(starting, c.OTLP)
+	if err != nil {
+		return usagef("--otlp-endpoint: %w", err)
+	}
+	defer tracing.close()
+	b, err := c.backend(starting, s, &hub.Options{Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord})
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return nil // stopped before it began
@@ -79,7 +85,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	gateway, err := wsgateway.New(starting, b.hub, &wsgateway.Options{
-		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider,
+		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	})
 	if err != nil {
 		return usagef("--origin: %w", err)
