@@ -346,13 +346,18 @@ func (r *reader) visit(f *frame, p *page, visit visitor) (bool, error) {
 	return goOn, err
 }
 
-// grow chooses how many frames to ask for next from what the last page weighed.
+// grow chooses how many frames to ask for next from what the last page weighed. A reader that reads
+// ahead holds two pages, for as long as its caller takes, so they are smaller.
 func (r *reader) grow(p *page) int {
 	size := 0
 	for i := range p.frames {
 		size += len(p.frames[i].data)
 	}
-	fit := pageBytes / (size/len(p.frames) + 32)
+	budget := pageBytes
+	if !r.patient {
+		budget /= 4
+	}
+	fit := budget / (size/len(p.frames) + 32)
 	return max(1, min(fit, 16*r.count, maxPageFrames))
 }
 

@@ -2,6 +2,7 @@ package wsgateway_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -417,6 +418,41 @@ func BenchmarkAppend(b *testing.B) {
 	for b.Loop() {
 		if _, err := s.Append(b.Context(), "space", "seg", record, nil); err != nil {
 			b.Fatal(errors.Unwrap(err), fmt.Sprint(err))
+		}
+	}
+}
+
+// TestStalledStreamkit is TestStalledReader for clients of streamkit, which have no credit to give.
+func TestStalledStreamkit(t *testing.T) {
+	const stalled, entries, size = 8, 2000, 4000
+	h, _, address := gateway(t, nil)
+	id := uuid.New()
+	fill(t, h.Store(id), entries, size)
+	before := heap()
+	request := fmt.Sprintf(`{"ControlType":"data","store_id":"%s","channel_id":"%s","payload":"%s"}`, id, uuid.New(),
+		base64.StdEncoding.EncodeToString([]byte(`{"$type":"streamkit://api/v1/consume_segment","content":{"space":"space","segment":"seg"}}`)))
+	var peers []*websocket.Conn
+	for range stalled {
+		ws, _, err := websocket.Dial(within(t), "ws://"+address+"/streamz", nil)
+		require.NoError(t, err)
+		ws.SetReadLimit(-1)
+		t.Cleanup(func() { _ = ws.CloseNow() })
+		require.NoError(t, ws.Write(within(t), websocket.MessageText, []byte(request)))
+		_, _, err = ws.Read(within(t))
+		require.NoError(t, err)
+		peers = append(peers, ws)
+	}
+	_, err := h.Store(id).Append(within(t), "space", "other", []streamhub.Record{{Payload: []byte("nobody else waits")}}, nil)
+	require.NoError(t, err)
+	t.Logf("%d readers that read nothing hold %.2f MiB each", stalled, float64(heap()-before)/(1<<20)/stalled)
+	for _, ws := range peers {
+		for n := 1; ; n++ {
+			_, data, err := ws.Read(within(t))
+			require.NoError(t, err)
+			if len(data) < 1000 {
+				require.Equal(t, entries, n, "all entries and then the end")
+				break
+			}
 		}
 	}
 }

@@ -101,24 +101,11 @@ func (f *offsetFilter) pick(e *streamhub.Entry) bool {
 
 // resolve returns where reading goes on behind an offset: a cursor, or a filter.
 func (ch *muxChannel) resolve(space string, offset streamhub.LexKey) (streamhub.Cursor, *offsetFilter, error) {
-	if len(offset) == 0 {
-		return "", nil, nil
-	}
-	rest, ok := bytes.CutPrefix(offset, append(streamhub.Encode("DAT", "SPACES", space), 0))
-	if !ok {
-		return "", &offsetFilter{offset: offset}, nil
-	}
-	// A timestamp that is cut short is not greater than any that it is the beginning of.
-	var stamp [8]byte
-	copy(stamp[:], rest)
-	at := int64(binary.BigEndian.Uint64(stamp[:]) ^ 1<<63)
-	filter := &offsetFilter{offset: offset, after: max(at-1, 0)}
-	// <timestamp> 0 <segment> 0 <sequence>
-	if len(rest) < 8+1+1+1+8 || rest[8] != 0 || rest[len(rest)-9] != 0 || at <= 0 {
+	at, filter, find := parseOffset(space, offset)
+	if find == nil {
 		return "", filter, nil
 	}
-	find := finder{segment: string(rest[9 : len(rest)-9]), sequence: binary.BigEndian.Uint64(rest[len(rest)-8:])}
-	_, err := ch.run(&wire.ConsumeSpace{Space: space, Options: streamhub.ReadOptions{After: filter.after, Until: at}}, &find)
+	_, err := ch.run(&wire.ConsumeSpace{Space: space, Options: streamhub.ReadOptions{After: filter.after, Until: at}}, find)
 	if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, streamhub.ErrNotFound) && !errors.Is(err, streamhub.ErrTrimmed) {
 		return "", nil, err
 	}
@@ -126,6 +113,31 @@ func (ch *muxChannel) resolve(space string, offset streamhub.LexKey) (streamhub.
 		return "", filter, nil
 	}
 	return find.cursor, nil, nil
+}
+
+// parseOffset returns the filter for an offset, nil for the empty one, and if it has the form of one
+// that names an entry, what finds that and its timestamp.
+func parseOffset(space string, offset streamhub.LexKey) (at int64, filter *offsetFilter, find *finder) {
+	if len(offset) == 0 {
+		return 0, nil, nil
+	}
+	rest, ok := bytes.CutPrefix(offset, append(streamhub.Encode("DAT", "SPACES", space), 0))
+	if !ok {
+		return 0, &offsetFilter{offset: offset}, nil
+	}
+	// A timestamp that is cut short is not greater than any that it is the beginning of.
+	var stamp [8]byte
+	copy(stamp[:], rest)
+	at = int64(binary.BigEndian.Uint64(stamp[:]) ^ 1<<63)
+	filter = &offsetFilter{offset: offset}
+	if at > 1 {
+		filter.after = at - 1
+	}
+	// <timestamp> 0 <segment> 0 <sequence>
+	if len(rest) < 8+1+1+1+8 || rest[8] != 0 || rest[len(rest)-9] != 0 || at <= 0 {
+		return at, filter, nil
+	}
+	return at, filter, &finder{segment: string(rest[9 : len(rest)-9]), sequence: binary.BigEndian.Uint64(rest[len(rest)-8:])}
 }
 
 // A finder looks for one entry.
