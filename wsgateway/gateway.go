@@ -106,25 +106,32 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // it has answered
 	}
 	l := newLink(g, ws, principal, expires)
+	// Whole before others see it.
+	var d dialect
+	if ours {
+		ws.SetReadLimit(g.opt.MaxMessageBytes)
+		d = newConn(l)
+	} else {
+		d = newMuxer(l)
+	}
 	if !g.add(l) {
+		l.end()
 		_ = ws.CloseNow()
 		release()
 		return
 	}
-	go g.serve(l, ours, release)
+	go g.serve(l, d, release)
 }
 
+// A dialect serves a connection.
+type dialect interface{ serve() }
+
 // serve serves a connection until it ends. Shutdown waits for it.
-func (g *Gateway) serve(l *link, ours bool, release func()) {
+func (g *Gateway) serve(l *link, d dialect, release func()) {
 	defer g.remove(l)
 	defer release()
 	defer func() { _ = l.ws.CloseNow() }()
-	if ours {
-		l.ws.SetReadLimit(g.opt.MaxMessageBytes)
-		newConn(l).serve()
-	} else {
-		newMuxer(l).serve()
-	}
+	d.serve()
 }
 
 // firstMessage is how long a client of ours may take to say who it is, if its handshake did not.

@@ -61,9 +61,3 @@ func withTokens(t *testing.T) streamkittest.Gateway {
 func TestStreamkitReplay(t *testing.T) { streamkittest.Replay(t, withTokens) }
 
 func TestStreamkit(t *testing.T) { streamkittest.Run(t, withTokens) }
-
-// TestStreamkitWithoutTokens is for a gateway on the loopback.
-func TestStreamkitWithoutTokens(t *testing.T) {
-	address := serve(t, nil)
-	streamkittest.Run(t, func(*testing.T) streamkittest.Gateway { return streamkittest.Gateway{Address: address} })
-}
