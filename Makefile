@@ -35,7 +35,7 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
-test-all: test test-modules test-faults test-fuzz ## test, the modules of their own, a short run of every fault and fuzz target
+test-all: test test-modules test-fuzz test-faults ## test, the modules of their own, a short run of every fault and fuzz target
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
