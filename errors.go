@@ -94,6 +94,16 @@ type ClosedError struct {
 func (e *ClosedError) Error() string { return "closed: " + string(e.Verdict.Kind) }
 func (e *ClosedError) Unwrap() error { return ErrClosed }
 
+// A DeletedError is an [ErrNotFound]: there was a segment, and it was deleted or has expired.
+type DeletedError struct {
+	Verdict Verdict
+	// Held says that its forks still read it; until the last of them goes the name stays taken.
+	Held bool
+}
+
+func (e *DeletedError) Error() string { return ErrNotFound.Error() + ": " + string(e.Verdict.Kind) }
+func (e *DeletedError) Unwrap() error { return ErrNotFound }
+
 // A ProducerError is an [ErrProducerGap], [ErrProducerFenced], [ErrBatchMismatch], or
 // [ErrUnknownOutcome] for a repeat that is older than what is remembered; Kind says which.
 type ProducerError struct {

@@ -8,6 +8,8 @@ import (
 
 // The limits of an append. A store can be opened with lower ones.
 const (
+	// MaxOriginLength is the most bytes of [CreateOptions.Origin].
+	MaxOriginLength = 1024
 	// MaxNameLength is the most bytes a space, segment, producer or lease name may have.
 	MaxNameLength = 128
 	// MaxRecordBytes is the default limit of one record, payload and metadata.
@@ -68,6 +70,10 @@ type AppendOptions struct {
 	StreamSeq string
 	// MustExist refuses to create the segment.
 	MustExist bool
+	// Incarnation, unless 0, is the life that the segment must be in, as a [Position] names it. In
+	// another one, or before it is known here to be another one, the append is refused with
+	// [ErrHistoryLost]; where there is no segment, with [ErrNotFound]. A gateway does not pass it on.
+	Incarnation uint64
 	// CheckOnly makes every check and writes nothing. The result then says what would happen.
 	CheckOnly bool
 	// Durability replaces the level that the hub was opened with.
@@ -118,6 +124,11 @@ type CreateOptions struct {
 	// ForkAt with it (the last one if ForkAt is nil) and goes its own way from there.
 	ForkOf string
 	ForkAt *uint64
+	// ForkIncarnation, unless 0, is the life that the other segment must be in.
+	ForkIncarnation uint64
+	// Origin, a text in UTF-8, is kept with the segment for whoever creates it, and never compared.
+	// Clients of a gateway do not see it.
+	Origin string
 }
 
 // ReadOptions bound a read; nil stands for everything there is now.

@@ -64,6 +64,7 @@ type Status struct {
 	// Parent names the segment that this one is a fork of, and the last sequence taken from it.
 	Parent   string   `json:"parent,omitempty"`
 	ForkedAt uint64   `json:"forked_at,omitempty"`
+	Origin   string   `json:"-"` // see [CreateOptions]
 	Position Position `json:"-"` // of the last entry
 }
 

@@ -167,6 +167,20 @@ func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamh
 	})
 }
 
+// A Snapshot is a part of a segment and what the segment was at that moment.
+type Snapshot = store.Page
+
+// ReadFrom reads about a megabyte from a sequence on, or from the first entry that is kept if from
+// is 0, together with the status of the segment. Behind the end it reads nothing. What a cursor
+// would prove it takes on trust.
+func (s *Store) ReadFrom(ctx context.Context, space, segment string, from uint64) (page Snapshot, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "read", s, space, segment)
+	defer func() { call.end(err) }()
+	page, err = s.log.ReadFrom(ctx, space, segment, from)
+	s.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
+	return page, err
+}
+
 // Consume reads several spaces at once, each from behind its cursor, by timestamp.
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", "", "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {

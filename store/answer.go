@@ -78,10 +78,10 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 		a.gone(f, &streamhub.HistoryLostError{FirstLost: 1})
 		return
 	case "GONE":
-		a.gone(f, goneError(rest))
+		a.gone(f, goneError(rest, false))
 		return
 	case "HELD":
-		if err = goneError(rest); f.opt.CreateOnly {
+		if err = goneError(rest, true); f.opt.CreateOnly {
 			err = fmt.Errorf("%w: it was deleted and its forks still read it", streamhub.ErrConflict)
 		}
 		a.forget(f, err)
@@ -242,6 +242,9 @@ func (a *appender) flush(g *tail, err error) {
 // adopt goes on with the incarnation that the script found, once its meta and log were compared.
 func (a *appender) adopt(f *flight, incarnation string) {
 	a.inspect(f, incarnation, func(ctx context.Context, id uint64) error {
+		if meant := f.requests[0].incarnation; meant != 0 && meant != id {
+			return &streamhub.HistoryLostError{FirstLost: 1}
+		}
 		return a.log.compare(ctx, f.place, id)
 	}, func(id uint64) {
 		f.incarnation, f.pinned, f.adopted = id, true, true

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -138,6 +139,7 @@ type orderOptions struct {
 	StreamSeq  string     `json:"q,omitempty"`
 	TTL        string     `json:"w,omitempty"`
 	Deadline   string     `json:"x,omitempty"`
+	Origin     string     `json:"o,omitempty"`
 	CreateOnly bool       `json:"z,omitempty"`
 	Parent     *forkOrder `json:"p,omitempty"`
 }
@@ -162,9 +164,14 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	if options != nil {
 		o = *options
 	}
-	req := &request{place: at, expect: o.ExpectedSequence, generation: o.Generation, durability: s.log.opt.Durability, done: make(chan struct{})}
+	req := &request{place: at, expect: o.ExpectedSequence, generation: o.Generation, incarnation: o.Incarnation, durability: s.log.opt.Durability, done: make(chan struct{})}
 	if len(records) == 0 && o.Close == nil {
 		return nil, fmt.Errorf("%w: no records", streamhub.ErrInvalidArgument)
+	}
+	if len(records) > 0 {
+		if err := s.log.room(at.spaceKeys); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.log.encodeRecords(req, records); err != nil {
 		return nil, err
@@ -285,6 +292,13 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 		}
 		req.opt.Deadline = strconv.FormatInt(ms, 10)
 	}
+	if len(o.Origin) > streamhub.MaxOriginLength {
+		return nil, fmt.Errorf("%w: an origin of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(o.Origin), streamhub.MaxOriginLength)
+	}
+	if !utf8.ValidString(o.Origin) {
+		return nil, fmt.Errorf("%w: an origin that is not UTF-8", streamhub.ErrInvalidArgument)
+	}
+	req.opt.Origin = o.Origin
 	if o.Closed != nil {
 		if req.opt.Verdict, err = encodeVerdict(*o.Closed); err != nil {
 			return nil, err
@@ -294,8 +308,8 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 		if req.opt.Parent, err = s.newFork(ctx, at, o); err != nil {
 			return nil, err
 		}
-	} else if o.ForkAt != nil {
-		return nil, fmt.Errorf("%w: ForkAt without ForkOf", streamhub.ErrInvalidArgument)
+	} else if o.ForkAt != nil || o.ForkIncarnation != 0 {
+		return nil, fmt.Errorf("%w: a fork of nothing", streamhub.ErrInvalidArgument)
 	}
 	return req, nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,10 +34,12 @@ type request struct {
 	body       []byte // records, encoded
 	expect     uint64
 	generation uint64
-	producer   *streamhub.Producer // nil for the appender's own
-	opt        orderOptions
-	plain      bool // may share a frame
-	durability streamhub.Durability
+	// incarnation is the life that the append is meant for, 0 for any.
+	incarnation uint64
+	producer    *streamhub.Producer // nil for the appender's own
+	opt         orderOptions
+	plain       bool // may share a frame
+	durability  streamhub.Durability
 
 	done   chan struct{} // closed when result and err are set
 	result streamhub.AppendResult
@@ -74,8 +77,9 @@ type tail struct {
 }
 
 type appender struct {
-	log *Log
-	row string // "p:~<id>": the row of this process's own producer in every segment
+	log   *Log
+	calls atomic.Int64 // of the append script, with those that were repeated
+	row   string       // "p:~<id>": the row of this process's own producer in every segment
 
 	mu     sync.Mutex
 	tails  map[string]*tail // by meta key

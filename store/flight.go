@@ -28,6 +28,15 @@ type flight struct {
 	cause    error
 }
 
+// refuseStrays answers the requests at the head of the queue that are meant for another life of the
+// segment than the one that was seen.
+func (a *appender) refuseStrays(g *tail) {
+	for len(g.queue) > 0 && g.pinned && g.queue[0].incarnation != 0 && g.queue[0].incarnation != g.incarnation {
+		a.finish(g, g.queue[0], streamhub.AppendResult{}, &streamhub.HistoryLostError{FirstLost: 1})
+		g.queue = g.queue[1:]
+	}
+}
+
 // fill takes requests from the queue into one frame.
 func (a *appender) fill(g *tail) *flight {
 	head := g.queue[0]
@@ -36,7 +45,7 @@ func (a *appender) fill(g *tail) *flight {
 		next := g.queue[n]
 		size += len(next.body)
 		records += next.records
-		if !next.plain || next.durability != head.durability || next.generation != head.generation ||
+		if !next.plain || next.durability != head.durability || next.generation != head.generation || next.incarnation != head.incarnation ||
 			size > sharedBytes || records > streamhub.MaxFrameRecords {
 			break
 		}
@@ -47,6 +56,7 @@ func (a *appender) fill(g *tail) *flight {
 		tail: g, requests: g.queue[:n:n], own: head.producer == nil, opt: head.opt,
 		until: g.used.Add(a.log.opt.RetryFor),
 	}
+	f.opt.MustExist = f.opt.MustExist || head.incarnation != 0 && !g.pinned
 	if g.queue = g.queue[n:]; len(g.queue) == 0 {
 		g.queue = nil
 	}

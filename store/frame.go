@@ -114,6 +114,8 @@ func frameSum(f []byte) uint32 {
 
 func proofOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
 
+func appendProof(b []byte, proof uint64) []byte { return binary.BigEndian.AppendUint64(b, proof) }
+
 // A frame is decoded in place: its entries share its memory.
 type frame struct {
 	last      uint64

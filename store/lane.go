@@ -140,6 +140,9 @@ func (a *appender) take(l *lane) []*flight {
 		g := l.ready[0]
 		l.ready = l.ready[1:]
 		g.listed = false
+		if !g.busy {
+			a.refuseStrays(g)
+		}
 		if g.busy || len(g.queue) == 0 {
 			continue
 		}
@@ -220,6 +223,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 		}
 	}
 	confirm := addWait(ctx, pipe, l.key.durability)
+	a.calls.Add(int64(len(trips)))
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	unconfirmed := confirm()
 

@@ -44,11 +44,15 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 	if err := ofSegment(after); err != nil {
 		return page, err
 	}
+	return s.readPage(ctx, at, after, 0, prove)
+}
+
+func (s *Store) readPage(ctx context.Context, at place, after streamhub.Position, from uint64, prove bool) (page Page, err error) {
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
 		return page, err
 	}
-	r, err := s.newReader(ctx, at, &m, after, 0)
+	r, err := s.newReader(ctx, at, &m, after, from)
 	if err != nil {
 		return page, err
 	}
@@ -72,6 +76,17 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 	})
 	page.More = err == nil && r.next <= m.last
 	return page, err
+}
+
+// ReadFrom reads from a sequence on, which is known to be there by nothing but its number, or from
+// the first entry that is kept if from is 0. Behind the end it reads nothing.
+func (s *Store) ReadFrom(ctx context.Context, space, segment string, from uint64) (page Page, err error) {
+	defer func() { err = s.fail("read", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return page, err
+	}
+	return s.readPage(ctx, at, streamhub.Position{}, from, false)
 }
 
 // ReadSpacePage reads behind after along the timeline of a space, or from its start if after is

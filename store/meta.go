@@ -84,12 +84,16 @@ type meta struct {
 	first          uint64
 	firstTimestamp int64
 	trimProof      uint64 // of the entry before first, if entries were trimmed
-	lineages       []reign
-	verdict        *streamhub.Verdict
-	deadline, ttl  int64 // milliseconds
-	contentType    string
-	birth          timelineID
-	parent         *parentRef
+	// hot is the first sequence that is in Redis; what lies before it, from first on, is archived.
+	hot           uint64
+	hotProof      uint64 // of the entry before hot
+	lineages      []reign
+	verdict       *streamhub.Verdict
+	deadline, ttl int64 // milliseconds
+	contentType   string
+	birth         timelineID
+	parent        *parentRef
+	origin        string
 }
 
 // A reign is one lineage and the first sequence that it took.
@@ -105,7 +109,7 @@ type parentRef struct {
 }
 
 // metaFields are read together; parseMeta takes them in this order.
-var metaFields = []any{"h", "l", "f", "s", "d", "w", "c", "b", "p"}
+var metaFields = []any{"h", "l", "f", "s", "d", "w", "c", "b", "p", "o", "a"}
 
 func parseMeta(values []any) (m meta, err error) {
 	text := func(i int) string { s, _ := values[i].(string); return s }
@@ -130,13 +134,13 @@ func parseMeta(values []any) (m meta, err error) {
 		}
 		m.lineages = append(m.lineages, r)
 	}
-	if s := text(2); s != "" {
-		numbers, proof, trimmed := cutN(s, ' ', 2)
-		if err := parseNumbers(numbers, &m.first, &m.firstTimestamp); err != nil {
-			return m, fmt.Errorf("%w: first entry %q", streamhub.ErrCorrupt, s)
-		}
-		if trimmed && len(proof) == 8 {
-			m.trimProof = binary.BigEndian.Uint64([]byte(proof))
+	if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(text(2)); err != nil {
+		return m, err
+	}
+	m.hot, m.hotProof = m.first, m.trimProof
+	if s := text(10); s != "" {
+		if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(s); err != nil {
+			return m, err
 		}
 	}
 	if s := text(3); s != "" {
@@ -157,21 +161,44 @@ func parseMeta(values []any) (m meta, err error) {
 			return m, err
 		}
 	}
-	if s := text(8); s != "" {
-		f := strings.Fields(s)
-		p := parentRef{}
-		if len(f) == 3 {
-			p.segment = f[0]
-			if p.incarnation, err = parseHex16(f[1]); err == nil {
-				p.limit, err = strconv.ParseUint(f[2], 10, 63)
-			}
-		}
-		if len(f) != 3 || err != nil {
-			return m, fmt.Errorf("%w: parent %q", streamhub.ErrCorrupt, s)
-		}
-		m.parent = &p
+	if m.parent, err = parseParent(text(8)); err != nil {
+		return m, err
 	}
+	m.origin = text(9)
 	return m, nil
+}
+
+// parseParent reads "<segment> <incarnation> <limit>"; nil is no parent.
+func parseParent(s string) (p *parentRef, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	f := strings.Fields(s)
+	if len(f) == 3 {
+		p = &parentRef{segment: f[0]}
+		if p.incarnation, err = parseHex16(f[1]); err == nil {
+			p.limit, err = strconv.ParseUint(f[2], 10, 63)
+		}
+	}
+	if p == nil || err != nil {
+		return nil, fmt.Errorf("%w: parent %q", streamhub.ErrCorrupt, s)
+	}
+	return p, nil
+}
+
+// parseFirst reads "<first sequence> <timestamp> <proof of the one before>".
+func parseFirst(s string) (first uint64, timestamp int64, proof uint64, err error) {
+	if s == "" {
+		return 0, 0, 0, nil
+	}
+	numbers, last, trimmed := cutN(s, ' ', 2)
+	if err := parseNumbers(numbers, &first, &timestamp); err != nil {
+		return 0, 0, 0, fmt.Errorf("%w: first entry %q", streamhub.ErrCorrupt, s)
+	}
+	if trimmed && len(last) == 8 {
+		proof = binary.BigEndian.Uint64([]byte(last))
+	}
+	return first, timestamp, proof, nil
 }
 
 // cutN cuts s behind the nth sep.
@@ -256,7 +283,7 @@ func (m *meta) status(space, segment string) streamhub.Status {
 		LastSequence: m.last, LastTimestamp: m.timestamp,
 		State: streamhub.StateOpen, Verdict: m.verdict, Generation: m.generation,
 		ContentType: m.contentType, TTL: time.Duration(m.ttl) * time.Millisecond, ExpiresAt: m.deadline,
-		Position: m.position(),
+		Origin: m.origin, Position: m.position(),
 	}
 	switch m.state {
 	case stateClosed:

@@ -159,7 +159,7 @@ func (s *Store) newReader(ctx context.Context, at place, m *meta, start streamhu
 // goneOf is the error for a segment that cannot be read.
 func goneOf(m *meta) error {
 	if m.exists && m.verdict != nil {
-		return fmt.Errorf("%w: %s", streamhub.ErrNotFound, m.verdict.Kind)
+		return &streamhub.DeletedError{Verdict: *m.verdict, Held: m.state == stateDeleted}
 	}
 	return streamhub.ErrNotFound
 }
@@ -250,6 +250,12 @@ type page struct {
 // fetch reads the frames from sequence on.
 func (r *reader) fetch(ctx context.Context, sequence uint64, count int) page {
 	src := r.source(sequence)
+	if sequence < src.meta.hot {
+		p := page{source: src}
+		p.frames, p.err = r.store.log.coldFrames(ctx, src, sequence)
+		p.base = r.base()
+		return p
+	}
 	cmd := rangeCmd(ctx, src.log(src.segment, src.meta.incarnation), strconv.FormatUint(sequence, 10), "+", count)
 	p := page{source: src}
 	if err := r.store.log.conn.Process(ctx, cmd); err != nil {
@@ -257,9 +263,34 @@ func (r *reader) fetch(ctx context.Context, sequence uint64, count int) page {
 		return p
 	}
 	p.frames, p.err = r.store.log.frames(ctx, cmd)
-	p.base = streamhub.Entry{Space: r.place.space, Segment: r.place.name}
-	p.base.Position.Incarnation = r.sources[len(r.sources)-1].meta.incarnation
+	p.base = r.base()
 	return p
+}
+
+// base is what the entries of the segment are made from.
+func (r *reader) base() streamhub.Entry {
+	e := streamhub.Entry{Space: r.place.space, Segment: r.place.name}
+	e.Position.Incarnation = r.sources[len(r.sources)-1].meta.incarnation
+	return e
+}
+
+// settle returns p, or what lies at sequence by now if p was read from where it no longer is.
+func (r *reader) settle(ctx context.Context, p page, sequence uint64, count int) (page, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return p, err
+		}
+		if p.err != nil {
+			return p, p.err
+		}
+		if len(p.frames) > 0 && p.frames[0].first() <= sequence && sequence <= p.frames[0].last {
+			return p, nil
+		}
+		if err := r.missing(ctx, &p, sequence); err != nil {
+			return p, err
+		}
+		p = r.fetch(ctx, sequence, count)
+	}
 }
 
 // A visitor gets a frame, what its entries are made from, and the last sequence that is wanted of
@@ -286,13 +317,8 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 	}
 	p := r.fetch(ctx, at, r.count)
 	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if p.err != nil {
-			return p.err
-		}
-		if err := r.missing(ctx, &p, at); err != nil {
+		var err error
+		if p, err = r.settle(ctx, p, at, r.count); err != nil {
 			return err
 		}
 		r.count = r.grow(&p)
@@ -361,11 +387,9 @@ func (r *reader) grow(p *page) int {
 	return max(1, min(fit, 16*r.count, maxPageFrames))
 }
 
-// missing explains a page that does not begin with the frame that holds sequence.
+// missing explains a page that does not begin with the frame that holds sequence. Without an error
+// the frame has moved to the archive, and can be read there.
 func (r *reader) missing(ctx context.Context, p *page, sequence uint64) error {
-	if len(p.frames) > 0 && p.frames[0].first() <= sequence && sequence <= p.frames[0].last {
-		return nil
-	}
 	m, err := r.store.readMeta(ctx, p.source.place)
 	switch {
 	case err != nil:
@@ -380,6 +404,9 @@ func (r *reader) missing(ctx context.Context, p *page, sequence uint64) error {
 		return &streamhub.TrimmedError{FirstKept: m.first}
 	case sequence > m.last:
 		return &streamhub.HistoryLostError{FirstLost: m.last + 1}
+	case sequence >= p.source.meta.hot && sequence < m.hot:
+		p.source.meta.hot, p.source.meta.hotProof = m.hot, m.hotProof
+		return nil
 	}
 	return fmt.Errorf("%w: entry %d is missing from the log", streamhub.ErrCorrupt, sequence)
 }
@@ -389,17 +416,32 @@ func (r *reader) seekTime(ctx context.Context, after int64) error {
 	lo, hi := r.next, r.to+1 // the answer is in [lo, hi]
 	for lo < hi {
 		mid := lo + (hi-lo)/2
-		p := r.fetch(ctx, mid, 1)
-		if p.err != nil {
-			return p.err
+		if src := r.source(mid); mid < src.meta.hot && r.store.log.opt.Cold != nil {
+			// The archive knows the times of what lies together without reading it.
+			span, err := r.store.log.opt.Cold.Locate(ctx, src.cold(src.meta.incarnation), mid)
+			if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+				return err
+			}
+			switch last := min(span.Last, src.limit, src.meta.hot-1); {
+			case err != nil:
+			case span.LastTimestamp <= after:
+				lo = last + 1
+				continue
+			case span.FirstTimestamp > after:
+				hi = min(hi, max(lo, span.First))
+				continue
+			}
 		}
-		if err := r.missing(ctx, &p, mid); err != nil {
+		p, err := r.settle(ctx, r.fetch(ctx, mid, 1), mid, 1)
+		if err != nil {
 			return err
 		}
-		if f := &p.frames[0]; f.timestamp > after {
-			hi = min(hi, max(lo, f.first()))
-		} else {
-			lo = f.last + 1
+		for i := range p.frames { // the archive returns many
+			if f := &p.frames[i]; f.timestamp > after {
+				hi = min(hi, max(lo, f.first()))
+				break
+			}
+			lo = p.frames[i].last + 1
 		}
 	}
 	if r.check.IsZero() || lo > r.next {

@@ -105,6 +105,9 @@ func (s *Store) newFork(ctx context.Context, at place, o *streamhub.CreateOption
 	if m.gone() {
 		return nil, goneOf(&m)
 	}
+	if o.ForkIncarnation != 0 && o.ForkIncarnation != m.incarnation {
+		return nil, streamhub.ErrNotFound
+	}
 	limit := m.last
 	if o.ForkAt != nil {
 		limit = *o.ForkAt

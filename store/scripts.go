@@ -23,6 +23,16 @@ var (
 	pruneLua string
 	//go:embed lua/timeline.lua
 	timelineLua string
+	//go:embed lua/claim.lua
+	claimLua string
+	//go:embed lua/commit.lua
+	commitLua string
+	//go:embed lua/move.lua
+	moveLua string
+	//go:embed lua/restore.lua
+	restoreLua string
+	//go:embed lua/resume.lua
+	resumeLua string
 )
 
 // noticeBytes is the largest frame that travels inside its notification. On a cluster, where every
@@ -40,6 +50,12 @@ func (l *Log) loadScripts() {
 	l.touch = redisx.NewScript(touchLua)
 	l.prune = redisx.NewScript(pruneLua).AllowOOM()
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
+	// Archiving makes room.
+	l.claim = redisx.NewScript(claimLua).AllowOOM()
+	l.commit = redisx.NewScript(commitLua).AllowOOM()
+	l.move = redisx.NewScript(moveLua).AllowOOM()
+	l.restore = redisx.NewScript(restoreLua)
+	l.resume = redisx.NewScript(resumeLua)
 }
 
 // An answer of a script is "CODE rest". scriptError makes an error of those that more than one
@@ -50,7 +66,7 @@ func scriptError(answer string) (err error, known bool) {
 	case "ABSENT":
 		return streamhub.ErrNotFound, true
 	case "GONE":
-		return goneError(rest), true
+		return goneError(rest, false), true
 	case "LAYOUT":
 		return fmt.Errorf("%w: layout version %q, this program knows 1", streamhub.ErrCorrupt, rest), true
 	case "OTHER", "LOST":
@@ -60,9 +76,9 @@ func scriptError(answer string) (err error, known bool) {
 }
 
 // goneError is the ErrNotFound of a segment that was deleted on purpose.
-func goneError(verdict string) error {
+func goneError(verdict string, held bool) error {
 	if v, err := parseVerdict(verdict); err == nil {
-		return fmt.Errorf("%w: %s", streamhub.ErrNotFound, v.Kind)
+		return &streamhub.DeletedError{Verdict: *v, Held: held}
 	}
 	return streamhub.ErrNotFound
 }

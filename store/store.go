@@ -25,7 +25,8 @@ type Options struct {
 	// RetryFor is how long an append is tried again while Redis does not answer or cannot serve;
 	// the default is 5 s. A context that ends earlier ends it earlier.
 	RetryFor time.Duration
-	// ReplicaTimeout is how long to wait for replicas where a Durability names no time; 1 s.
+	// Cold is where history goes that leaves Redis. Without it what was archived cannot be read.
+	Cold Cold
 	// Logger gets what no caller is told; the default discards it.
 	Logger *slog.Logger
 }
@@ -35,8 +36,10 @@ type Log struct {
 	conn *redisx.Conn
 	opt  Options
 	append,
-	remove, trim, touch, prune, trimTimeline *redisx.Script
+	remove, trim, touch, prune, trimTimeline,
+	claim, commit, move, restore, resume *redisx.Script
 	appender *appender
+	full     sync.Map        // prefixes of spaces without room
 	ctx      context.Context // ends when Close begins
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup

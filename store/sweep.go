@@ -124,7 +124,7 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 			}
 		}
 		if first := p.changes[0].id; keep != first {
-			if _, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), keep.String()); err != nil {
+			if _, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), keep.String(), ""); err != nil {
 				return redisx.ReadOutcome(err)
 			}
 		}

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -196,9 +199,12 @@ func (r *spaceReader) whole(ctx context.Context) error {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisx.ReadOutcome(err)
 	}
-	start, first, err := parseStart(should.Val())
+	start, first, archived, err := parseStart(should.Val())
 	if err != nil || start.isZero() {
 		return err
+	}
+	if archived && r.store.log.opt.Cold == nil && start.before(first) {
+		return errNoArchive
 	}
 	if len(begins.Val()) == 0 {
 		return &streamhub.HistoryLostError{}
@@ -328,14 +334,12 @@ func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
 		}
 		return err
 	}
-	kept, err := r.store.log.conn.HMGet(ctx, r.state(), startFields...).Result()
-	if err != nil {
-		return redisx.ReadOutcome(err)
-	}
-	start, first, err := parseStart(kept)
+	start, first, archived, err := r.store.log.timelineStart(ctx, r.spaceKeys)
 	switch {
 	case err != nil:
 		return err
+	case archived && r.store.log.opt.Cold == nil && id.before(first):
+		return errNoArchive
 	case id.before(first) && !id.before(start):
 		return &streamhub.TrimmedError{}
 	}
@@ -343,21 +347,21 @@ func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
 }
 
 // startFields of the state of a space are read together; see parseStart.
-var startFields = []string{"s", "f"}
+var startFields = []string{"s", "f", "a"}
 
-// parseStart returns where a timeline began, zero if that is not known, and its first entry kept.
-func parseStart(values []any) (start, first timelineID, err error) {
+func parseStart(values []any) (start, first timelineID, archived bool, err error) {
 	for i, into := range []*timelineID{&start, &first} {
 		if s, _ := values[i].(string); s != "" {
 			if *into, err = parseTimelineID(s); err != nil {
-				return start, first, err
+				return start, first, false, err
 			}
 		}
 	}
 	if first.isZero() {
 		first = start
 	}
-	return start, first, nil
+	a, _ := values[2].(string)
+	return start, first, a != "" && !strings.HasPrefix(a, noPosition), nil
 }
 
 // fetch reads the timeline from an id on, and the frames that it names.
@@ -365,7 +369,7 @@ func (r *spaceReader) fetch(ctx context.Context, from timelineID) *spacePage {
 	p := &spacePage{}
 	p.err = func() error {
 		var err error
-		if p.changes, p.next, p.more, err = r.store.log.changes(ctx, r.spaceKeys, from, r.end, r.count); err != nil {
+		if p.changes, p.next, p.more, err = r.changes(ctx, from); err != nil {
 			return err
 		}
 		if err := r.refresh(ctx, p); err != nil {
@@ -374,6 +378,33 @@ func (r *spaceReader) fetch(ctx context.Context, from timelineID) *spacePage {
 		return r.frames(ctx, p)
 	}()
 	return p
+}
+
+// changes reads a part of the timeline, in Redis or in the archive.
+func (r *spaceReader) changes(ctx context.Context, from timelineID) (changes []change, next timelineID, more bool, err error) {
+	l := r.store.log
+	if changes, next, more, err = l.changes(ctx, r.spaceKeys, from, r.end, r.count); err != nil {
+		return nil, next, false, err
+	}
+	if l.opt.Cold == nil {
+		return changes, next, more, nil
+	}
+	// Where it begins is asked behind the read: it may have moved meanwhile.
+	_, first, archived, err := l.timelineStart(ctx, r.spaceKeys)
+	if err == nil && archived && from.before(first) {
+		return l.coldChanges(ctx, r.spaceKeys, from, r.end)
+	}
+	return changes, next, more, err
+}
+
+// timelineStart returns where a timeline began, zero if that is not known, the first place that
+// Redis keeps of it, and whether what lies before that is archived.
+func (l *Log) timelineStart(ctx context.Context, k spaceKeys) (start, first timelineID, archived bool, err error) {
+	values, err := l.conn.HMGet(ctx, k.state(), startFields...).Result()
+	if err != nil {
+		return start, first, false, redisx.ReadOutcome(err)
+	}
+	return parseStart(values)
 }
 
 // changes reads up to about count entries of a timeline. next is where to go on if there are more.
@@ -524,6 +555,7 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 	}
 	spans := map[string]*span{}
 	var order []*span
+	cold := map[string][]int{} // changes, by segment
 	p.frames = make([]*frame, len(p.changes))
 	for i := range p.changes {
 		c, m := &p.changes[i], p.metas[i]
@@ -537,6 +569,10 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 			if !r.start.IsZero() && r.behind(c) {
 				return &streamhub.TrimmedError{}
 			}
+			continue
+		}
+		if c.last < m.hot {
+			cold[c.segment] = append(cold[c.segment], i)
 			continue
 		}
 		sp := spans[c.segment]
@@ -571,8 +607,12 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 					n++
 				}
 				if n == len(frames) || frames[n].last != c.last {
-					if err := r.vanished(ctx, c); err != nil {
+					moved, err := r.vanished(ctx, c, sp.m)
+					if err != nil {
 						return err
+					}
+					if moved {
+						cold[c.segment] = append(cold[c.segment], i)
 					}
 					continue
 				}
@@ -581,23 +621,77 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 			}
 		}
 	}
-	return nil
+	return r.coldFrames(ctx, p, cold)
 }
 
-// vanished explains a frame that was there when the meta was read: it was deleted or trimmed, or
-// it is lost.
-func (r *spaceReader) vanished(ctx context.Context, c *change) error {
+// coldReads is how many segments are read from the archive at once.
+const coldReads = 8
+
+// coldFrames reads the frames of changes, by segment, from the archive.
+func (r *spaceReader) coldFrames(ctx context.Context, p *spacePage, changes map[string][]int) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		failed error
+		places = make(chan struct{}, coldReads)
+	)
+	for segment, of := range changes {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			slices.Sort(of)
+			name, _ := redisx.Unescape(segment)
+			src := &source{place{r.spaceKeys, name, segment}, *p.metas[of[0]], math.MaxUint64}
+			lasts := make([]uint64, len(of))
+			for n, i := range of {
+				lasts[n] = p.changes[i].last
+			}
+			frames, err := r.store.log.coldSpan(ctx, src, lasts)
+			for n := 0; n < len(of) && err == nil; n++ {
+				c := &p.changes[of[n]]
+				if frames[n] == nil {
+					_, err = r.vanished(ctx, c, &src.meta)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = err
+				return
+			}
+			for n, i := range of {
+				if p.frames[i] = frames[n]; frames[n] != nil {
+					p.bytes += len(frames[n].data)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+// vanished explains a frame that was there when the meta was read: it has moved to the archive, it
+// was deleted or trimmed, or it is lost.
+func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (moved bool, err error) {
 	m, err := r.store.log.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: c.segment})
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case m.exists && (m.gone() || c.id.before(m.birth)):
-		return nil
+		return false, nil
 	case m.exists && c.last < m.first:
 		if r.start.IsZero() || !r.behind(c) {
-			return nil
+			return false, nil
 		}
-		return &streamhub.TrimmedError{}
+		return false, &streamhub.TrimmedError{}
+	case m.exists && m.incarnation == seen.incarnation && c.last >= seen.hot && c.last < m.hot:
+		seen.hot, seen.hotProof = m.hot, m.hotProof
+		return true, nil
+	case m.exists && c.last < seen.hot:
+		return false, fmt.Errorf("%w: entry %d of %q is missing from the archive", streamhub.ErrCorrupt, c.last, c.segment)
 	}
-	return &streamhub.HistoryLostError{}
+	return false, &streamhub.HistoryLostError{}
 }

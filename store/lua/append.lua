@@ -12,7 +12,7 @@
 --               value, without the ts; the notice, up to the head; "<last>-"; the TRX number; the reference.
 --   options     m must exist · k check only · d digest of the records · v verdict, closes
 --               c, n content type as given and normalised · q stream seq in hex
---               w sliding ttl in ms · x deadline in ms · z create only
+--               w sliding ttl in ms · x deadline in ms · o origin · z create only
 --               p fork of: segment, inc, cap, number, proof; there is then one frame, and
 --                 KEYS[4] is the meta of the parent, KEYS[5] the set of its forks
 --
@@ -183,27 +183,29 @@ else
         local have = call('HMGET', meta, 'n', 'c')
         if have[1] ~= opt.n then return 'CONTENT ' .. (have[2] or '') end
       end
-      if opt.q then
-        local have = call('HGET', meta, 'q')
-        if have and not greater(opt.q, have) then return 'STREAMSEQ ' .. have end
-      end
     end
     if tonumber(gen) > current then
       current = tonumber(gen)
     elseif tonumber(gen) < current then
       return 'FENCED ' .. fmt('%.0f', current)
     end
-    local want = 0
+    local want, had = 0, epoch
     if mine then
-      local re, rs = match(mine, '^(%d+) (%d+)', 25)
-      local had, is = tonumber(re), tonumber(epoch)
-      if is < had then return 'EPOCH ' .. re .. ' ' .. rs end
-      if is == had then
+      local rs
+      had, rs = match(mine, '^(%d+) (%d+)', 25)
+      local is = tonumber(epoch)
+      if is < tonumber(had) then return 'EPOCH ' .. had .. ' ' .. rs end
+      if is == tonumber(had) then
         want = tonumber(rs) + 1
-        if tonumber(seq) < want then return 'OLD ' .. re .. ' ' .. rs end
+        if tonumber(seq) < want then return 'OLD ' .. had .. ' ' .. rs end
       end
     end
-    if tonumber(seq) ~= want then return 'GAP ' .. epoch .. ' ' .. fmt('%.0f', want) end
+    if tonumber(seq) ~= want then return 'GAP ' .. had .. ' ' .. fmt('%.0f', want) end
+    -- Behind the producer: a repeat carries an old one.
+    if opt and opt.q and head then
+      local have = call('HGET', meta, 'q')
+      if have and not greater(opt.q, have) then return 'STREAMSEQ ' .. have end
+    end
     if expect ~= '0' and tonumber(expect) ~= last + 1 then return 'SEQUENCE ' .. fmt('%.0f', last + 1) end
     local lo, hi, alo, ahi = byte(frame, 3, 6)
     local count = lo + 256 * hi
@@ -318,6 +320,7 @@ else
           end
           if p.new and opt.p then set('p', opt.p.segment .. ' ' .. opt.p.inc .. ' ' .. opt.p.cap) end
           if p.new and opt.w then set('w', opt.w) end
+          if p.new and opt.o then set('o', opt.o) end
         end
       end
       local tail = p.last .. ' ' .. p.number .. ' ' .. p.gen .. ' ' .. ts

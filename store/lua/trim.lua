@@ -8,6 +8,8 @@
 -- ARGV[2]  timestamp of that entry, or 0 if none is kept
 -- ARGV[3]  proof of the entry before it, 8 bytes
 --
+-- What lies before the log, in the archive, goes first; if the first entry to keep is there, only that.
+--
 -- Returns  +<first kept>  · ABSENT · OTHER <incarnation>
 --          CAP <sequence>: a fork reads the entries up to there
 --          AGAIN: an entry to keep came meanwhile
@@ -15,7 +17,7 @@
 local call, sub, match = redis.call, string.sub, string.match
 local prefix = sub(KEYS[1], 1, -2)
 local segment = sub(KEYS[2], #prefix + 3)
-local facts = redis.call('HMGET', KEYS[2], 'h', 'f')
+local facts = redis.call('HMGET', KEYS[2], 'h', 'f', 'a')
 local head = facts[1]
 if not head then return 'ABSENT' end
 if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
@@ -23,19 +25,28 @@ if sub(head, 2, 17) ~= sub(KEYS[3], -16) then return 'OTHER ' .. sub(head, 2, 17
 local first = tonumber(ARGV[1])
 local last = tonumber(match(head, '^%d+', 44))
 if first > last + 1 then return 'BEYOND ' .. match(head, '^%d+', 44) end
-local kept = facts[2] and match(facts[2], '^%d+')
+local hot = facts[2] and match(facts[2], '^%d+')
+local kept = facts[3] and match(facts[3], '^%d+') or hot
 if not kept or first <= tonumber(kept) then return '+' .. (kept or '1') end
 for _, fork in ipairs(call('SMEMBERS', KEYS[4])) do
   local cap = match(fork, '%d+$')
   if tonumber(cap) >= tonumber(kept) then return 'CAP ' .. cap end
 end
-if first <= last and ARGV[2] == '0' then return 'AGAIN' end
+local inside = first > tonumber(hot)
+if inside and first <= last and ARGV[2] == '0' then return 'AGAIN' end
 
 local id = call('XADD', KEYS[1], '*', segment, 't' .. ARGV[1])
-call('XTRIM', KEYS[3], 'MINID', '=', ARGV[1] .. '-0')
-call('HSET', KEYS[2], 'f', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
+if first >= tonumber(hot) then
+  if facts[3] then call('HDEL', KEYS[2], 'a') end
+else
+  call('HSET', KEYS[2], 'a', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
+end
+if inside then
+  call('XTRIM', KEYS[3], 'MINID', '=', ARGV[1] .. '-0')
+  call('HSET', KEYS[2], 'f', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
+end
 -- miniredis forgets an empty stream
-if first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
+if inside and first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
 call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. match(head, '^%d+', 44) .. ' ' .. head .. '\n')
 call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' t' .. ARGV[1])
 return '+' .. ARGV[1]

@@ -101,7 +101,7 @@ func producerGap(f *fixture) {
 	_, err = f.with(by("p", 0, 2), "seg", "x")
 	f.producer(err, streamhub.ErrProducerGap, 0, 1)
 	_, err = f.with(by("p", 1, 1), "seg", "x")
-	f.producer(err, streamhub.ErrProducerGap, 1, 0)
+	f.producer(err, streamhub.ErrProducerGap, 0, 0)
 	f.holds("seg", "0")
 }
 

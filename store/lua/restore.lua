@@ -1,0 +1,21 @@
+-- restore writes the meta of a segment whose entries are all archived. Repeating it changes nothing.
+--
+-- KEYS[1]    timeline
+-- KEYS[2]    meta
+-- KEYS[3]    set of the forks of its parent, if it is a fork
+-- ARGV[1]    incarnation
+-- ARGV[2]    deadline in ms, or ""
+-- ARGV[3]    its member in KEYS[3], or ""
+-- ARGV[4…]   fields and values
+--
+-- Returns  + · EXISTS: there is another one
+local prefix = string.sub(KEYS[1], 1, -2)
+local segment = string.sub(KEYS[2], #prefix + 3)
+local head = redis.call('HGET', KEYS[2], 'h')
+if head and string.sub(head, 2, 17) ~= ARGV[1] then return 'EXISTS' end
+if not head then redis.call('HSET', KEYS[2], unpack(ARGV, 4)) end
+local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
+redis.call('ZADD', prefix .. 'i', 0, name)
+if ARGV[2] ~= '' then redis.call('ZADD', prefix .. 'd', ARGV[2], 't' .. segment) end
+if ARGV[3] ~= '' then redis.call('SADD', KEYS[3], ARGV[3]) end
+return '+'
