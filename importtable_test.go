@@ -41,6 +41,7 @@ var importTable = []row{
 	{pkg: "store/storetest", imports: []string{"store", "internal/redisx", "internal/testredis"}, why: "it is the contract of store"},
 	{pkg: "lease/leasetest", imports: []string{"lease", "internal/redisx", "internal/testredis"}, why: "it is the contract of lease"},
 	{pkg: "archive/archivetest", imports: []string{"archive"}, why: "it is the contract of archive"},
+	{pkg: "live/livetest", imports: []string{"live", "store", "subscribe", "internal/redisx"}, why: "it is the contract of live"},
 	{pkg: "client/providertest", avoids: []string{redis, miniredis}, why: "it is the contract of every provider"},
 	{pkg: "wsgateway/streamkittest", avoids: []string{redis, miniredis}, why: "it judges a gateway from outside, and knows nothing of it"},
 
@@ -53,11 +54,11 @@ var importTable = []row{
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 
 	{pkg: "live/...", imports: []string{"live/...", "store", "lease", "subscribe", "internal/redisx"}, why: "a live stream is a segment with a lease and followers"},
-	{pkg: "hub", imports: []string{"live", "store", "lease", "subscribe", "archive", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
+	{pkg: "hub", imports: []string{"live", "store", "lease", "subscribe", "archive", "archive/tier", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
-	{pkg: "durable", imports: []string{"hub", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
+	{pkg: "durable", imports: []string{"hub", "lease", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
 
 	{
 		pkg: "client", imports: []string{"session", "internal/wire"},
@@ -95,9 +96,9 @@ var onlyFrom = []struct {
 	{module + "/internal/faultproxy", []string{"integration/..."}, "it is for tests"},
 	{module + "/client/providertest", []string{"integration/..."}, "it is for tests"},
 	{module + "/wsgateway/streamkittest", []string{"integration/..."}, "it is for tests"},
-	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "client/providertest", "wsgateway/streamkittest", "internal/testredis", "integration/..."}, "package testing adds its flags to every program that links it"},
+	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "live/livetest", "client/providertest", "wsgateway/streamkittest", "internal/testredis", "integration/..."}, "package testing adds its flags to every program that links it"},
 	{"go.uber.org/goleak", []string{"internal/testredis", "integration/..."}, "it is for tests"},
-	{"github.com/stretchr/testify/...", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "client/providertest", "wsgateway/streamkittest", "integration/..."}, "it is for tests"},
+	{"github.com/stretchr/testify/...", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "live/livetest", "client/providertest", "wsgateway/streamkittest", "integration/..."}, "it is for tests"},
 }
 
 // listed is what go list says about a package without its tests.

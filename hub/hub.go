@@ -17,6 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/lease"
+	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/store"
 	"github.com/seed-147127fe/streamhub/subscribe"
 )
@@ -40,6 +41,8 @@ type Options struct {
 	// AllowEviction opens a Redis whose maxmemory-policy may evict keys: history can then be lost
 	// at any time.
 	AllowEviction bool
+	// Live are the defaults of live streams, see [Store.Live].
+	Live *live.Options
 	// Logger gets what no caller is told. The default discards it. Payloads and tokens are never
 	// logged.
 	Logger *slog.Logger
@@ -54,6 +57,8 @@ type Hub struct {
 	log      *store.Log
 	leases   *lease.Manager
 	watcher  *subscribe.Watcher
+	live     *live.Manager
+	counting metric.Registration
 	observer *observer
 	opt      Options
 	embedded *embedded // nil if the client is the caller's
@@ -95,16 +100,20 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	if err := h.checkEviction(ctx); err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
-	h.log, err = store.Open(ctx, h.conn, &store.Options{
+	own := &store.Options{
 		Node: h.opt.Node, MaxRecordBytes: h.opt.MaxRecordBytes, Durability: h.opt.Durability,
 		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger,
-	})
+	}
+	h.log, err = store.Open(ctx, h.conn, own)
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
 	h.leases = lease.New(h.conn, nil)
 	h.watcher, err = subscribe.Open(ctx, h.conn, h.log, &subscribe.Options{Recheck: h.opt.Recheck, Logger: h.opt.Logger})
 	if err != nil {
+		return h, &streamhub.Error{Op: "open", Err: err}
+	}
+	if err := h.openLive(ctx); err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -163,6 +172,9 @@ func (h *Hub) Close() error {
 			h.cancel()
 		}
 		h.tasks.Wait()
+		if h.live != nil {
+			err = errors.Join(err, h.closeLive())
+		}
 		if h.watcher != nil {
 			err = errors.Join(err, h.watcher.Close())
 		}
@@ -201,6 +213,9 @@ func (h *Hub) sweepStores(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		if err := h.log.Store(id).Sweep(ctx); err != nil {
+			return err
+		}
+		if err := h.live.Sweep(ctx, id); err != nil {
 			return err
 		}
 	}

@@ -300,8 +300,10 @@ func TestTelemetry(t *testing.T) {
 			}
 		}
 	}
+	require.GreaterOrEqual(t, sums["streamhub.append.calls"], int64(2))
+	delete(sums, "streamhub.append.calls") // how often a refusal is looked into is not promised
 	require.Equal(t, map[string]int64{
-		"streamhub.records.appended": 2, "streamhub.entries.delivered": 2, "streamhub.call.errors": 1,
+		"streamhub.live.chunks": 0, "streamhub.records.appended": 2, "streamhub.entries.delivered": 2, "streamhub.call.errors": 1,
 	}, sums)
 	var names []string
 	for _, span := range spans.GetSpans() {

@@ -19,6 +19,7 @@ const scope = "github.com/seed-147127fe/streamhub/hub"
 // attributes of a metric they would be without number.
 type observer struct {
 	tracer    trace.Tracer
+	meter     metric.Meter
 	duration  metric.Float64Histogram
 	failures  metric.Int64Counter
 	appended  metric.Int64Counter
@@ -36,6 +37,7 @@ func newObserver(opt *Options) (*observer, error) {
 	}
 	o := &observer{tracer: tracers.Tracer(scope)}
 	m := meters.Meter(scope)
+	o.meter = m
 	var err error
 	keep := func(e error) {
 		if err == nil {

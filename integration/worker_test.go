@@ -40,6 +40,7 @@ var roles = map[string]func(ctx context.Context, config []byte, lines *bufio.Sca
 	"append": appendRole,
 	"follow": followRole,
 	"lease":  leaseRole,
+	"live":   liveRole,
 }
 
 // work is the main function of a worker.

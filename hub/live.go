@@ -1,0 +1,59 @@
+package hub
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Live returns the live streams of a space: what one producer publishes and any number of readers
+// resume, on any instance, with a verdict at the end. It costs nothing and needs no closing.
+func (s *Store) Live(space string) *live.Streams { return s.hub.live.Streams(s.ID(), space) }
+
+// openLive starts the live streams of the hub.
+func (h *Hub) openLive(ctx context.Context) (err error) {
+	o := live.Options{}
+	if h.opt.Live != nil {
+		o = *h.opt.Live
+	}
+	if o.MaxChunkBytes == 0 {
+		o.MaxChunkBytes = h.opt.MaxRecordBytes
+	}
+	if o.Logger == nil {
+		o.Logger = h.opt.Logger
+	}
+	if h.live, err = live.Open(ctx, h.conn, h.log, h.watcher, &o); err != nil {
+		return err
+	}
+	h.counting, err = h.observer.countLive(h.live.Chunks, h.log.Calls)
+	return err
+}
+
+func (h *Hub) closeLive() error {
+	err := h.live.Close()
+	if h.counting != nil {
+		err = errors.Join(err, h.counting.Unregister())
+	}
+	return err
+}
+
+// countLive counts chunks, and the calls that they and all other appends took: the quotient is what
+// a token costs.
+func (o *observer) countLive(chunks, calls func() int64) (metric.Registration, error) {
+	published, err := o.meter.Int64ObservableCounter("streamhub.live.chunks", metric.WithDescription("Chunks of live streams stored"))
+	if err != nil {
+		return nil, err
+	}
+	sent, err := o.meter.Int64ObservableCounter("streamhub.append.calls", metric.WithDescription("Calls of the append script sent to Redis, each with what was appended at that moment"))
+	if err != nil {
+		return nil, err
+	}
+	return o.meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		to.ObserveInt64(published, chunks())
+		to.ObserveInt64(sent, calls())
+		return nil
+	}, published, sent)
+}

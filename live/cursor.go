@@ -1,0 +1,38 @@
+package live
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A Cursor is an opaque text naming a position behind one chunk of one generation: letters, digits,
+// '-', '_' and '.'. The zero Cursor is the start of whatever generation it is used with.
+type Cursor string
+
+func cursorAt(generation uint64, p streamhub.Position) Cursor {
+	return Cursor(strconv.FormatUint(generation, 36) + "." + string(p.Cursor()))
+}
+
+// split returns the generation and the cursor of its segment.
+func (c Cursor) split() (uint64, streamhub.Cursor, error) {
+	head, rest, ok := strings.Cut(string(c), ".")
+	generation, err := strconv.ParseUint(head, 36, 63)
+	at := streamhub.Cursor(rest)
+	if !ok || err != nil || at == "" {
+		return 0, "", fmt.Errorf("%w: %.200q", streamhub.ErrInvalidCursor, string(c))
+	}
+	_, err = at.Position()
+	return generation, at, err
+}
+
+// Generation returns the generation that c is a position of, 0 for the zero Cursor.
+func (c Cursor) Generation() (uint64, error) {
+	if c == "" {
+		return 0, nil
+	}
+	generation, _, err := c.split()
+	return generation, err
+}
