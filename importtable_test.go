@@ -50,6 +50,7 @@ var importTable = []row{
 	{pkg: "subscribe/...", imports: []string{"subscribe/...", "store", "internal/redisx"}, why: "a follower reads the log and knows its notices; an interface between the two would have one implementation"},
 	{pkg: "archive/pebble", imports: []string{"archive"}, avoids: []string{redis, azure}, why: "a backend knows only the contract it fulfils"},
 	{pkg: "archive/azure", imports: []string{"archive"}, avoids: []string{redis, pebble}, why: "a backend knows only the contract it fulfils"},
+	{pkg: "archive/tier", imports: []string{"archive", "store", "lease"}, why: "it moves history from the log into an archive, under a lease"},
 	{pkg: "archive/...", imports: []string{"archive/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 

@@ -15,6 +15,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/lease"
 	"github.com/seed-147127fe/streamhub/live"
@@ -43,6 +45,12 @@ type Options struct {
 	AllowEviction bool
 	// Live are the defaults of live streams, see [Store.Live].
 	Live *live.Options
+	// Archive keeps what leaves Redis, and stays the caller's. Every instance must be opened with
+	// the same one; without it what was archived cannot be read. The default is none.
+	Archive archive.Backend
+	// Archiving says what leaves, and how; its Logger and MeterProvider default to those of the
+	// hub. By default nothing leaves, but what has left is read.
+	Archiving tier.Options
 	// Logger gets what no caller is told. The default discards it. Payloads and tokens are never
 	// logged.
 	Logger *slog.Logger
@@ -60,6 +68,8 @@ type Hub struct {
 	live     *live.Manager
 	counting metric.Registration
 	observer *observer
+	tier     *tier.Tier // nil without an archive
+	archiver *tier.Runner
 	opt      Options
 	embedded *embedded // nil if the client is the caller's
 	cancel   context.CancelFunc
@@ -104,6 +114,12 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 		Node: h.opt.Node, MaxRecordBytes: h.opt.MaxRecordBytes, Durability: h.opt.Durability,
 		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger,
 	}
+	if h.opt.Archive != nil {
+		if h.tier, err = h.openTier(); err != nil {
+			return h, err
+		}
+		own.Cold = h.tier
+	}
 	h.log, err = store.Open(ctx, h.conn, own)
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
@@ -120,6 +136,10 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	h.cancel = cancel
 	if h.opt.SweepEvery > 0 {
 		h.tasks.Go(func() { h.sweep(background) })
+	}
+	if h.tier != nil {
+		h.archiver = h.tier.Runner(h.log, h.leases)
+		h.tasks.Go(func() { h.archiver.Run(background) })
 	}
 	return h, nil
 }

@@ -1,0 +1,242 @@
+package archivetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+)
+
+var faultCases = []namedCase{
+	{"DieAnywhere", dieAnywhere},
+	{"LostReplies", lostReplies},
+	{"BitFlips", bitFlips},
+}
+
+// A Faulty is a Backend that fails on command: Before is asked before each call that writes, After
+// when it has been carried out. An error of theirs is that of the call.
+type Faulty struct {
+	archive.Backend
+	Before, After func(op string) error
+}
+
+func (b *Faulty) do(op string, call func() error) error {
+	if b.Before != nil {
+		if err := b.Before(op); err != nil {
+			return err
+		}
+	}
+	err := call()
+	if err == nil && b.After != nil {
+		err = b.After(op)
+	}
+	return err
+}
+
+// Put is that of [archive.Backend]. Each object is a call of its own.
+func (b *Faulty) Put(ctx context.Context, space archive.SpaceID, objects ...archive.Object) error {
+	for _, o := range objects {
+		if err := b.do("put "+o.Key, func() error { return b.Backend.Put(ctx, space, o) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Delete is that of [archive.Backend]. Each key is a call of its own.
+func (b *Faulty) Delete(ctx context.Context, space archive.SpaceID, keys ...string) error {
+	for _, key := range keys {
+		if err := b.do("delete "+key, func() error { return b.Backend.Delete(ctx, space, key) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetManifest is that of [archive.Backend].
+func (b *Faulty) SetManifest(ctx context.Context, space archive.SpaceID, version string, data []byte) (string, error) {
+	var next string
+	err := b.do("set manifest", func() (err error) {
+		next, err = b.Backend.SetManifest(ctx, space, version, data)
+		return err
+	})
+	return next, err
+}
+
+var errDead = errors.New("this process is dead")
+
+// dieAnywhere lets a writer die before and after each of its writes; the next one goes on.
+func dieAnywhere(f *fixture) {
+	steps := 0
+	for step := 1; ; step++ {
+		for _, after := range []bool{false, true} {
+			f.space.Space = fmt.Sprint("die ", step, after)
+			h := newHistory(6)
+			f.write(f.claim(1), h, 10)
+			count, dead := 0, false
+			die := func(string) error {
+				if count++; count >= step {
+					dead = true
+				}
+				if dead {
+					return errDead
+				}
+				return nil
+			}
+			faulty := &Faulty{Backend: f.Backend, Before: die}
+			if after {
+				faulty.Before, faulty.After = func(string) error {
+					if dead {
+						return errDead
+					}
+					return nil
+				}, die
+			}
+			mirror := newHistory(6)
+			mirror.window(archive.ID{}, 10)
+			window, chunks := mirror.window(h.at, 10)
+			w, err := archive.New(faulty, nil).Claim(f.ctx, f.space, owner(2))
+			if err == nil {
+				err = w.Write(f.ctx, window, chunks)
+			}
+			if !dead {
+				require.NoError(f, err)
+				steps = step
+				break
+			}
+			require.ErrorIs(f, err, errDead)
+			next := f.claim(3)
+			if next.Commit().Window == 2 {
+				h = mirror // it was committed
+			} else {
+				f.write(next, h, 10)
+			}
+			f.holds(h)
+			f.write(next, h, 5)
+			f.holds(h)
+		}
+		if steps > 0 {
+			break
+		}
+	}
+	require.Greater(f, steps, 8, "a claim and a write are so many steps")
+}
+
+// lostReplies lets one call in five fail, half of them after they were carried out.
+func lostReplies(f *fixture) {
+	random := rand.New(rand.NewPCG(7, 7))
+	fail := func(string) error {
+		if random.IntN(10) == 0 {
+			return fmt.Errorf("%w: a reply was lost", streamhub.ErrUnavailable)
+		}
+		return nil
+	}
+	faulty := &Faulty{Backend: f.Backend, Before: fail, After: fail}
+	h := newHistory(8)
+	token, windows := uint64(0), 0
+	for attempt := 0; windows < 12; attempt++ {
+		require.Less(f, attempt, 2000)
+		token++
+		w, err := archive.New(faulty, nil).Claim(f.ctx, f.space, owner(token))
+		for err == nil && windows < 12 {
+			before := w.Commit()
+			mirror := newHistory(8)
+			after := archive.ID{}
+			for range windows {
+				done, _ := mirror.window(after, 10)
+				after = done.To
+			}
+			require.Equal(f, after, before.Position)
+			window, chunks := mirror.window(after, 10)
+			if err = w.Write(f.ctx, window, chunks); err == nil || f.committed(windows+1) {
+				windows++
+				h = mirror
+			}
+		}
+	}
+	f.claim(token + 1)
+	f.holds(h)
+}
+
+func (f *fixture) committed(window int) bool {
+	m, err := f.archive().Manifest(f.ctx, f.space)
+	require.NoError(f, err)
+	return m.Commit.Window == uint64(window)
+}
+
+// A flipped is a backend in which one bit of one object has turned.
+type flipped struct {
+	archive.Backend
+	key string
+	bit int
+}
+
+func (b *flipped) Get(ctx context.Context, space archive.SpaceID, key string) ([]byte, error) {
+	data, err := b.Backend.Get(ctx, space, key)
+	return b.flip(key, data), err
+}
+
+func (b *flipped) Manifest(ctx context.Context, space archive.SpaceID) ([]byte, string, error) {
+	data, version, err := b.Backend.Manifest(ctx, space)
+	return b.flip("manifest", data), version, err
+}
+
+func (b *flipped) flip(key string, data []byte) []byte {
+	if key == b.key {
+		data[b.bit/8] ^= 1 << (b.bit % 8)
+	}
+	return data
+}
+
+// bitFlips turns 1,000 bits, one at a time: all are noticed.
+func bitFlips(f *fixture) {
+	h := newHistory(9)
+	w := f.claim(1)
+	for range 3 {
+		f.write(w, h, 30)
+	}
+	sizes := map[string]int{}
+	keys := append(f.keys("", 1000), "manifest")
+	for _, key := range keys {
+		data, err := f.Get(f.ctx, f.space, key)
+		if key == "manifest" {
+			data, _, err = f.Manifest(f.ctx, f.space)
+		}
+		require.NoError(f, err)
+		sizes[key] = 8 * len(data)
+	}
+	random := rand.New(rand.NewPCG(10, 10))
+	for range 1000 {
+		key := keys[random.IntN(len(keys))]
+		if key[0] == 'c' && key > "c!0000000000000003" {
+			continue // the manifest says the same
+		}
+		bit := random.IntN(sizes[key])
+		a := archive.New(&flipped{f.Backend, key, bit}, nil)
+		report, err := a.Verify(f.ctx, f.space, nil)
+		require.NoError(f, err)
+		require.NotEmpty(f, report.Problems, "bit %d of %s", bit, key)
+		for _, p := range report.Problems {
+			require.ErrorIs(f, p.Err, streamhub.ErrCorrupt)
+		}
+		if n := key[0]; n == 's' {
+			wrong := 0
+			for name, frames := range h.frames {
+				for _, frame := range frames {
+					if c, err := a.Chunk(f.ctx, f.space, name, incarnation, frame.Last); err != nil {
+						require.ErrorIs(f, err, streamhub.ErrCorrupt)
+						wrong++
+					} else {
+						require.Contains(f, c.Frames, frame)
+					}
+				}
+			}
+			require.NotZero(f, wrong)
+		}
+	}
+}

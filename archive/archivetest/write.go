@@ -1,0 +1,215 @@
+package archivetest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+)
+
+var writeCases = []namedCase{
+	{"Empty", empty},
+	{"WriteAndRead", writeAndRead},
+	{"ClaimTokens", claimTokens},
+	{"StaleWriter", staleWriter},
+	{"Rewind", rewind},
+	{"Prune", prune},
+}
+
+func isFenced(err error) bool { return errors.Is(err, streamhub.ErrFenced) }
+
+// write writes a window behind the last one.
+func (f *fixture) write(w *archive.Writer, h *history, changes int) {
+	f.Helper()
+	window, chunks := h.window(w.Commit().Position, changes)
+	require.NoError(f, w.Write(f.ctx, window, chunks))
+}
+
+// holds requires that the archive holds the history, every entry once, both ways, and nothing else.
+func (f *fixture) holds(h *history) {
+	f.Helper()
+	a := f.archive()
+	used := map[string]bool{}
+	for name, frames := range h.frames {
+		for _, want := range frames {
+			for _, sequence := range []uint64{want.First(), want.Last} {
+				c, err := a.Chunk(f.ctx, f.space, name, incarnation, sequence)
+				require.NoError(f, err, "%s %d", name, sequence)
+				span, err := a.Locate(f.ctx, f.space, name, incarnation, sequence)
+				require.NoError(f, err)
+				require.Equal(f, c.Range(), span)
+				used[c.Key()] = true
+				found := 0
+				for _, got := range c.Frames {
+					if got.First() <= sequence && sequence <= got.Last {
+						require.Equal(f, want, got)
+						found++
+					}
+				}
+				require.Equal(f, 1, found)
+			}
+		}
+		_, err := a.Chunk(f.ctx, f.space, name, incarnation, h.last[name]+1)
+		require.ErrorIs(f, err, streamhub.ErrNotFound)
+	}
+	var order []string
+	for from := (archive.ID{}); ; {
+		w, err := a.Window(f.ctx, f.space, from)
+		if errors.Is(err, streamhub.ErrNotFound) {
+			break
+		}
+		require.NoError(f, err)
+		used[w.Key()] = true
+		for _, c := range w.Changes {
+			order = append(order, fmt.Sprint(c.Segment, " ", c.Last))
+			// Every place leads to its window.
+			at, err := a.Window(f.ctx, f.space, c.ID)
+			require.NoError(f, err)
+			require.Equal(f, w.Number, at.Number)
+		}
+		from = archive.ID{MS: w.To.MS, N: w.To.N + 1}
+	}
+	require.Equal(f, h.order, order)
+	for _, key := range f.keys("", 1000) {
+		if !strings.HasPrefix(key, "c!") {
+			require.True(f, used[key], "%s is garbage", key)
+		}
+	}
+}
+
+func empty(f *fixture) {
+	a := f.archive()
+	_, err := a.Manifest(f.ctx, f.space)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	_, err = a.Chunk(f.ctx, f.space, "s", 1, 1)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	_, err = a.Window(f.ctx, f.space, archive.ID{})
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	f.claim(1)
+	f.holds(newHistory(0))
+}
+
+func writeAndRead(f *fixture) {
+	h := newHistory(1)
+	w := f.claim(1)
+	for range 12 {
+		f.write(w, h, 20)
+	}
+	f.holds(h)
+	w = f.claim(2)
+	f.write(w, h, 3)
+	f.holds(h)
+	m, err := f.archive().Manifest(f.ctx, f.space)
+	require.NoError(f, err)
+	require.Equal(f, owner(2), m.Owner)
+	require.EqualValues(f, 13, m.Commit.Window)
+	entries := uint64(0)
+	for _, last := range h.last {
+		entries += last
+	}
+	require.Equal(f, entries, m.Commit.Entries)
+	size := int64(0)
+	for _, prefix := range []string{"s!", "t!"} {
+		items, err := f.List(f.ctx, f.space, prefix, "", 10_000)
+		require.NoError(f, err)
+		for _, item := range items {
+			size += item.Size
+		}
+	}
+	require.EqualValues(f, size, m.Commit.Bytes)
+
+	window, chunks := h.window(archive.ID{MS: 1}, 1)
+	require.ErrorIs(f, w.Write(f.ctx, window, chunks), streamhub.ErrInvalidArgument, "it does not begin where the last one ends")
+	// Verify finds nothing to complain about.
+	report, err := f.archive().Verify(f.ctx, f.space, nil)
+	require.NoError(f, err)
+	require.Empty(f, report.Problems)
+	require.Equal(f, m.Commit.Entries, report.Entries)
+}
+
+func claimTokens(f *fixture) {
+	a := f.archive()
+	f.claim(5)
+	f.claim(5) // the same owner again
+	_, err := a.Claim(f.ctx, f.space, owner(4))
+	require.ErrorIs(f, err, streamhub.ErrFenced)
+	var fenced *streamhub.FencedError
+	require.ErrorAs(f, err, &fenced)
+	require.EqualValues(f, 5, fenced.Current)
+	// After a failover two can have the same token.
+	_, err = a.Claim(f.ctx, f.space, archive.Owner{Token: 5, Lineage: "reign", Holder: "somebody else"})
+	require.ErrorIs(f, err, streamhub.ErrFenced)
+	_, err = a.Claim(f.ctx, f.space, archive.Owner{Token: 5, Lineage: "another reign", Holder: owner(5).Holder})
+	require.ErrorIs(f, err, streamhub.ErrFenced)
+	f.claim(6)
+}
+
+func staleWriter(f *fixture) {
+	h := newHistory(2)
+	old := f.claim(1)
+	f.write(old, h, 10)
+	next := f.claim(2)
+	lost, chunks := newHistory(3).window(old.Commit().Position, 10)
+	lost.To.MS += 1 << 40 // behind the position
+	require.ErrorIs(f, old.Write(f.ctx, lost, chunks), streamhub.ErrFenced)
+	f.holds(h)
+	f.write(next, h, 10)
+	require.ErrorIs(f, old.Rewind(f.ctx, 1), streamhub.ErrFenced)
+	f.holds(h)
+}
+
+func rewind(f *fixture) {
+	h := newHistory(4)
+	w := f.claim(1)
+	f.write(w, h, 20)
+	f.write(w, h, 20)
+	fork := newHistory(4) // the same start
+	after := archive.ID{}
+	for range 2 {
+		window, _ := fork.window(after, 20)
+		after = window.To
+	}
+	for range 3 {
+		f.write(w, h, 15)
+	}
+	f.holds(h)
+	require.NoError(f, w.Rewind(f.ctx, 2))
+	f.holds(fork)
+	f.write(w, fork, 30)
+	f.write(f.claim(2), fork, 5)
+	f.holds(fork)
+	require.ErrorIs(f, w.Rewind(f.ctx, 9), streamhub.ErrNotFound)
+}
+
+func prune(f *fixture) {
+	h := newHistory(5)
+	w := f.claim(1)
+	for range 8 {
+		f.write(w, h, 20)
+	}
+	name := "segment 1"
+	var lasts []uint64
+	for from := uint64(1); from <= h.last[name]; {
+		c, err := f.archive().Chunk(f.ctx, f.space, name, incarnation, from)
+		require.NoError(f, err)
+		lasts = append(lasts, c.Last())
+		from = c.Last() + 1
+	}
+	require.Greater(f, len(lasts), 3)
+	require.NoError(f, w.Prune(f.ctx, name, incarnation, lasts[1]))
+	_, err := f.archive().Chunk(f.ctx, f.space, name, incarnation, 1)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	c, err := f.archive().Chunk(f.ctx, f.space, name, incarnation, lasts[1])
+	require.NoError(f, err)
+	require.Equal(f, lasts[1], c.Last(), "the sequence itself is kept")
+	require.NoError(f, w.Prune(f.ctx, name, incarnation, h.last[name]+1))
+	_, err = f.archive().Chunk(f.ctx, f.space, name, incarnation, h.last[name])
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	_, err = f.archive().Chunk(f.ctx, f.space, "segment 2", incarnation, 1)
+	require.NoError(f, err)
+	require.NoError(f, w.Prune(f.ctx, name, incarnation, 1<<50))
+}

@@ -1,0 +1,52 @@
+package archive
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// A SpaceID names a space of a store.
+type SpaceID struct {
+	Store uuid.UUID
+	Space string
+}
+
+// An Object is a key with what lies under it.
+type Object struct {
+	Key  string
+	Data []byte
+}
+
+// An Item is a key and how many bytes lie under it.
+type Item struct {
+	Key  string
+	Size int64
+}
+
+// A Backend holds objects that are written once, by space and key, and one manifest a space. Keys
+// have 1 to 512 bytes, all of them letters, digits and '!'. A Backend is safe for concurrent use by
+// many processes, or refuses the second one. What it has confirmed is on disk.
+type Backend interface {
+	// Put writes objects, in any order and not as one: after an error some may be there. A key that
+	// holds the same bytes already is no error; one that holds others is [streamhub.ErrConflict].
+	Put(ctx context.Context, space SpaceID, objects ...Object) error
+	// Get returns what lies under key, or [streamhub.ErrNotFound]. The bytes are the caller's.
+	Get(ctx context.Context, space SpaceID, key string) ([]byte, error)
+	// List returns up to limit items in the byte order of their keys: those that begin with prefix
+	// and are greater than after.
+	List(ctx context.Context, space SpaceID, prefix, after string, limit int) ([]Item, error)
+	// Delete removes keys. One that is not there is no error.
+	Delete(ctx context.Context, space SpaceID, keys ...string) error
+	// Manifest returns the manifest of a space and its version, or [streamhub.ErrNotFound].
+	Manifest(ctx context.Context, space SpaceID) (data []byte, version string, err error)
+	// SetManifest replaces the manifest that has this version, "" for none, and returns the new
+	// version. If it has another one the error is [streamhub.ErrFenced]. No two manifests of a space
+	// ever have the same version.
+	SetManifest(ctx context.Context, space SpaceID, version string, data []byte) (string, error)
+	// Spaces lists up to limit spaces that have a manifest, in an order of its own, behind after;
+	// the zero SpaceID is the start.
+	Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error)
+	// Close gives back what the backend holds. Nothing may be called after it.
+	Close() error
+}

@@ -1,0 +1,30 @@
+// Package archive keeps what has left Redis: the contract of a cold store, the form of what lies in
+// it, and the rules by which it is written and read.
+//
+// Programs hand a [Backend] to package hub, which does the rest; package tier moves history there.
+// Who writes a backend implements the contract and runs package archivetest.
+//
+// # Windows and chunks
+//
+// A space is archived along its timeline, in windows without gaps between them. Each window is one
+// object that holds its part of the timeline and names its parts of segments, and for each of these
+// one or more chunks with the frames, so that a segment is read without the rest of its space. Both
+// are written once, compressed, and checked with SHA-256 when they are read: bytes that are not what
+// was written are [streamhub.ErrCorrupt], never entries.
+//
+// # One writer
+//
+// The manifest of a space says which window is the last. It changes by compare-and-set only and
+// carries the token, the lineage and the holder of the lease under which it was written. A lower
+// token is refused, and so is the same token in other hands, which a failover of Redis can produce.
+//
+// A window counts once the manifest names it. What an archiver wrote before it died is in no
+// reader's way, because the keys of chunks carry the attempt that wrote them; the next archiver
+// finds and removes it.
+//
+// # Concurrency and errors
+//
+// Backends, and [Archive], are safe for concurrent use. Errors are those of package streamhub:
+// ErrNotFound, ErrConflict for a key that holds other bytes, ErrFenced for a writer that is late,
+// ErrCorrupt, and ErrUnavailable for everything that may pass.
+package archive

@@ -1,0 +1,123 @@
+package archive
+
+import (
+	"encoding/base32"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// An attempt begins with the token under which it was made, so a writer can tell what later ones made
+// from what it may clear away.
+//
+// Names go into keys as base32 with the extended hex alphabet: it keeps their order and tells twins
+// apart that differ in case only, wherever the keys end up. Numbers are 16 hex digits.
+//
+//	c!<window>!<attempt>                                  a window that was committed
+//	t!<window>!<attempt>                                  its part of the timeline
+//	s!<segment>!<incarnation>!<range>!<window>!<attempt>  frames; the range is the last and the first
+//	                                                      sequence and the times of the first and the last
+
+var nameText = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// EncodeName writes a name of any bytes in digits and capital letters. The order of names is kept.
+func EncodeName(name string) string { return nameText.EncodeToString([]byte(name)) }
+
+// DecodeName is the inverse of EncodeName.
+func DecodeName(text string) (name string, ok bool) {
+	b, err := nameText.DecodeString(text)
+	return string(b), err == nil && EncodeName(string(b)) == text
+}
+
+// Text writes the id so that it can be part of a key: the store, '!' and the encoded name.
+func (id SpaceID) Text() string { return id.Store.String() + "!" + EncodeName(id.Space) }
+
+// ParseSpaceID is the inverse of Text.
+func ParseSpaceID(text string) (id SpaceID, ok bool) {
+	store, name, cut := strings.Cut(text, "!")
+	u, err := uuid.Parse(store)
+	if err != nil || !cut || u.String() != store {
+		return id, false
+	}
+	name, ok = DecodeName(name)
+	return SpaceID{u, name}, ok
+}
+
+func hex16(v uint64) string { return fmt.Sprintf("%016x", v) }
+
+func commitPrefix(window uint64) string { return "c!" + hex16(window) + "!" }
+
+func commitKey(window, attempt uint64) string { return commitPrefix(window) + hex16(attempt) }
+
+func windowKey(window, attempt uint64) string { return "t!" + hex16(window) + "!" + hex16(attempt) }
+
+func segmentPrefix(segment string, incarnation uint64) string {
+	return "s!" + EncodeName(segment) + "!" + hex16(incarnation) + "!"
+}
+
+// A Range describes frames that lie together.
+type Range struct {
+	First, Last                   uint64
+	FirstTimestamp, LastTimestamp int64 // Unix milliseconds
+}
+
+// A chunkName is what the key of a chunk says.
+type chunkName struct {
+	segment     string
+	incarnation uint64
+	Range
+	window, attempt uint64
+}
+
+func (n *chunkName) key() string {
+	key := segmentPrefix(n.segment, n.incarnation)
+	for i, v := range [...]uint64{n.Last, n.First, uint64(n.FirstTimestamp), uint64(n.LastTimestamp), n.window, n.attempt} {
+		if i > 0 {
+			key += "!"
+		}
+		key += hex16(v)
+	}
+	return key
+}
+
+func parseChunkKey(key string) (n chunkName, ok bool) {
+	f := strings.Split(key, "!")
+	if len(f) != 9 || f[0] != "s" {
+		return n, false
+	}
+	if n.segment, ok = DecodeName(f[1]); !ok {
+		return n, false
+	}
+	var begins, ends uint64
+	for i, into := range []*uint64{&n.incarnation, &n.Last, &n.First, &begins, &ends, &n.window, &n.attempt} {
+		if !parseHex(f[2+i], into) {
+			return n, false
+		}
+	}
+	n.FirstTimestamp, n.LastTimestamp = int64(begins), int64(ends)
+	return n, true
+}
+
+// parseWindowKey reads the key of a window, or of the record that it was committed.
+func parseWindowKey(key string) (window, attempt uint64, ok bool) {
+	f := strings.Split(key, "!")
+	ok = len(f) == 3 && (f[0] == "t" || f[0] == "c") && parseHex(f[1], &window) && parseHex(f[2], &attempt)
+	return window, attempt, ok
+}
+
+func parseHex(text string, into *uint64) bool {
+	var v uint64
+	for _, c := range []byte(text) {
+		switch {
+		case '0' <= c && c <= '9':
+			v = v<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			v = v<<4 | uint64(c-'a'+10)
+		default:
+			return false
+		}
+	}
+	*into = v
+	return len(text) == 16
+}

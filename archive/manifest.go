@@ -1,0 +1,83 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const (
+	kindCommit   = 'c'
+	kindManifest = 'm'
+)
+
+// An Owner is who writes: the token and the holder of a lease, and the lineage of the Redis that
+// gave it.
+type Owner struct {
+	Token   uint64 `json:"token"`
+	Lineage string `json:"lineage"`
+	Holder  string `json:"holder"`
+}
+
+// A Commit says how far a space is archived, and what that amounts to.
+type Commit struct {
+	// Window and Attempt name the last window; Window is 0 if there is none.
+	Window  uint64 `json:"window"`
+	Attempt uint64 `json:"attempt"`
+	// Position is where that window ends.
+	Position ID     `json:"position"`
+	Entries  uint64 `json:"entries"`
+	Chunks   uint64 `json:"chunks"`
+	// RawBytes are those of the frames, Bytes what they take here.
+	RawBytes uint64 `json:"raw_bytes"`
+	Bytes    uint64 `json:"bytes"`
+}
+
+// A Manifest is what a space's archive is known by.
+type Manifest struct {
+	Owner  Owner  `json:"owner"`
+	Commit Commit `json:"commit"`
+}
+
+func seal(kind byte, v any) []byte {
+	description, err := json.Marshal(v)
+	if err == nil {
+		description, err = sealObject(kind, description, nil)
+	}
+	if err != nil {
+		panic(err) // numbers and short texts
+	}
+	return description
+}
+
+func unseal(kind byte, b []byte, v any) error {
+	description, _, err := openObject(kind, b)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(description, v); err != nil {
+		return fmt.Errorf("%w: an archived object: %w", streamhub.ErrCorrupt, err)
+	}
+	return nil
+}
+
+func loadManifest(ctx context.Context, b Backend, space SpaceID) (m Manifest, version string, err error) {
+	data, version, err := b.Manifest(ctx, space)
+	if err != nil {
+		return m, "", err
+	}
+	return m, version, unseal(kindManifest, data, &m)
+}
+
+// mayFollow refuses an owner that is not later than the one there was.
+func (o *Owner) mayFollow(old *Owner) error {
+	switch {
+	case o.Token > old.Token, *o == *old:
+		return nil
+	case o.Token == old.Token:
+		return fmt.Errorf("%w: token %d was used by %q before", streamhub.ErrFenced, o.Token, old.Holder)
+	}
+	return &streamhub.FencedError{Current: old.Token, Got: o.Token}
+}

@@ -1,0 +1,148 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A Memory is a Backend that keeps nothing over its end, for tests and first steps.
+type Memory struct {
+	mu     sync.Mutex
+	spaces map[string]*memorySpace // by SpaceID.Text
+	clock  int
+}
+
+type memorySpace struct {
+	objects  map[string][]byte
+	manifest []byte
+	version  string
+}
+
+// NewMemory returns an empty one.
+func NewMemory() *Memory { return &Memory{spaces: map[string]*memorySpace{}} }
+
+func (m *Memory) space(id SpaceID) *memorySpace {
+	s := m.spaces[id.Text()]
+	if s == nil {
+		s = &memorySpace{objects: map[string][]byte{}}
+		m.spaces[id.Text()] = s
+	}
+	return s
+}
+
+// Put is that of [Backend].
+func (m *Memory) Put(ctx context.Context, id SpaceID, objects ...Object) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.space(id)
+	for _, o := range objects {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if old, ok := s.objects[o.Key]; ok && !bytes.Equal(old, o.Data) {
+			return fmt.Errorf("%w: %q holds other bytes", streamhub.ErrConflict, o.Key)
+		}
+		s.objects[o.Key] = bytes.Clone(o.Data)
+	}
+	return nil
+}
+
+// Get is that of [Backend].
+func (m *Memory) Get(ctx context.Context, id SpaceID, key string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, ok := m.space(id).objects[key]
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", streamhub.ErrNotFound, key)
+	}
+	return bytes.Clone(data), nil
+}
+
+// List is that of [Backend].
+func (m *Memory) List(ctx context.Context, id SpaceID, prefix, after string, limit int) ([]Item, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var items []Item
+	for key, data := range m.space(id).objects {
+		if strings.HasPrefix(key, prefix) && key > after {
+			items = append(items, Item{key, int64(len(data))})
+		}
+	}
+	slices.SortFunc(items, func(a, b Item) int { return strings.Compare(a.Key, b.Key) })
+	return items[:min(limit, len(items))], ctx.Err()
+}
+
+// Delete is that of [Backend].
+func (m *Memory) Delete(ctx context.Context, id SpaceID, keys ...string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		delete(m.space(id).objects, key)
+	}
+	return nil
+}
+
+// Manifest is that of [Backend].
+func (m *Memory) Manifest(ctx context.Context, id SpaceID) (data []byte, version string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.space(id)
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	if s.version == "" {
+		return nil, "", fmt.Errorf("%w: a manifest of %q", streamhub.ErrNotFound, id.Space)
+	}
+	return bytes.Clone(s.manifest), s.version, nil
+}
+
+// SetManifest is that of [Backend].
+func (m *Memory) SetManifest(ctx context.Context, id SpaceID, version string, data []byte) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.space(id)
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if s.version != version {
+		return "", fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, id.Space)
+	}
+	m.clock++
+	s.manifest, s.version = bytes.Clone(data), strconv.Itoa(m.clock)
+	return s.version, nil
+}
+
+// Spaces is that of [Backend].
+func (m *Memory) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var texts []string
+	for text, s := range m.spaces {
+		if s.version != "" && (after == SpaceID{} || text > after.Text()) {
+			texts = append(texts, text)
+		}
+	}
+	slices.Sort(texts)
+	ids := make([]SpaceID, 0, min(limit, len(texts)))
+	for _, text := range texts[:min(limit, len(texts))] {
+		id, _ := ParseSpaceID(text)
+		ids = append(ids, id)
+	}
+	return ids, ctx.Err()
+}
+
+// Close is that of [Backend].
+func (m *Memory) Close() error { return nil }

@@ -1,0 +1,300 @@
+// Package pebble keeps an archive in a directory, with Pebble. One process at a time may have it
+// open; use package azure where several instances are to read what is cold.
+//
+// Every write is synced before it is confirmed.
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+)
+
+// Keys are the text of a space, a zero byte, one letter and another zero byte, and then the key: 'm'
+// for a manifest, 'n' for the size of an object, 'o' for the object.
+const (
+	kindManifest = 'm'
+	kindSize     = 'n'
+	kindObject   = 'o'
+)
+
+// Options configure a [Backend]; nil stands for the defaults.
+type Options struct {
+	// FS replaces the file system, for tests.
+	FS vfs.FS
+}
+
+// A Backend is an [archive.Backend] in a directory.
+type Backend struct {
+	db   *pebble.DB
+	lock *pebble.Lock
+	// mu orders the writes: that a key is free and that it is taken must be one step.
+	mu sync.Mutex
+}
+
+var _ archive.Backend = (*Backend)(nil)
+
+// Open opens the archive in dir, which is made if need be. It must not be writable for everybody.
+func Open(dir string, options *Options) (*Backend, error) {
+	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Logger: silent{}}
+	if options != nil {
+		o.FS = options.FS
+	}
+	if o.FS == nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("%w: %w", streamhub.ErrUnavailable, err)
+		}
+		info, err := os.Stat(dir)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", streamhub.ErrUnavailable, err)
+		}
+		if info.Mode().Perm()&0o002 != 0 {
+			return nil, fmt.Errorf("%w: everybody may write to %s: chmod o-w it", streamhub.ErrInvalidArgument, dir)
+		}
+	}
+	// Objects are compressed already.
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	fs := o.FS
+	if fs == nil {
+		fs = vfs.Default
+	}
+	unavailable := func(err error) (*Backend, error) {
+		return nil, fmt.Errorf("%w: the archive in %s: %w", streamhub.ErrUnavailable, dir, err)
+	}
+	// Locked here and not by Open, which leaves a goroutine behind where it fails.
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err != nil {
+		return unavailable(err)
+	}
+	o.Lock = lock
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return unavailable(errors.Join(err, lock.Close()))
+	}
+	return &Backend{db: db, lock: lock}, nil
+}
+
+// silent drops what Pebble tells of its inner life. What fails is returned.
+type silent struct{}
+
+func (silent) Infof(string, ...any)  {}
+func (silent) Errorf(string, ...any) {}
+func (silent) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf("pebble: "+format, args...))
+}
+
+func prefixOf(space archive.SpaceID, kind byte) []byte {
+	return append([]byte(space.Text()), 0, kind, 0)
+}
+
+func keyOf(space archive.SpaceID, kind byte, key string) []byte {
+	return append(prefixOf(space, kind), key...)
+}
+
+// Put is that of [archive.Backend]: all objects or none.
+func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...archive.Object) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	batch := b.db.NewBatch()
+	defer batch.Close()
+	for _, o := range objects {
+		old, err := b.get(keyOf(space, kindObject, o.Key))
+		if err == nil && !bytes.Equal(old, o.Data) {
+			return fmt.Errorf("%w: %q holds other bytes", streamhub.ErrConflict, o.Key)
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, streamhub.ErrNotFound) {
+			return err
+		}
+		if err := errors.Join(
+			batch.Set(keyOf(space, kindObject, o.Key), o.Data, nil),
+			batch.Set(keyOf(space, kindSize, o.Key), binary.AppendUvarint(nil, uint64(len(o.Data))), nil),
+		); err != nil {
+			return outcome(err)
+		}
+	}
+	if batch.Empty() {
+		return nil
+	}
+	return outcome(batch.Commit(pebble.Sync))
+}
+
+// Get is that of [archive.Backend].
+func (b *Backend) Get(ctx context.Context, space archive.SpaceID, key string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return b.get(keyOf(space, kindObject, key))
+}
+
+func (b *Backend) get(key []byte) ([]byte, error) {
+	data, closer, err := b.db.Get(key)
+	if err != nil {
+		return nil, outcome(err)
+	}
+	data = bytes.Clone(data)
+	return data, outcome(closer.Close())
+}
+
+// List is that of [archive.Backend].
+func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after string, limit int) ([]archive.Item, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	head := prefixOf(space, kindSize)
+	from := string(head) + max(prefix, after)
+	if after >= prefix {
+		from += "\x00" // the one behind it
+	}
+	var items []archive.Item
+	err := b.scan([]byte(from), above([]byte(string(head)+prefix)), func(key, value []byte) bool {
+		size, _ := binary.Uvarint(value)
+		items = append(items, archive.Item{Key: string(key[len(head):]), Size: int64(size)})
+		return len(items) < limit
+	})
+	return items, err
+}
+
+// above is the first key that does not begin with prefix.
+func above(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+// scan calls visit with the keys from from, before to, until it returns false.
+func (b *Backend) scan(from, to []byte, visit func(key, value []byte) bool) error {
+	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return outcome(err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			break // Close returns it
+		}
+		if !visit(it.Key(), value) {
+			break
+		}
+	}
+	return outcome(it.Close())
+}
+
+// Delete is that of [archive.Backend]: all keys or none.
+func (b *Backend) Delete(ctx context.Context, space archive.SpaceID, keys ...string) error {
+	if err := ctx.Err(); err != nil || len(keys) == 0 {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	batch := b.db.NewBatch()
+	defer batch.Close()
+	for _, key := range keys {
+		if err := errors.Join(
+			batch.Delete(keyOf(space, kindObject, key), nil), batch.Delete(keyOf(space, kindSize, key), nil),
+		); err != nil {
+			return outcome(err)
+		}
+	}
+	return outcome(batch.Commit(pebble.Sync))
+}
+
+// Manifest is that of [archive.Backend]. The version is a number before the data.
+func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	v, err := b.get(prefixOf(space, kindManifest))
+	if err != nil {
+		return nil, "", err
+	}
+	if len(v) < 8 {
+		return nil, "", fmt.Errorf("%w: a manifest of %d bytes", streamhub.ErrCorrupt, len(v))
+	}
+	return v[8:], fmt.Sprint(binary.BigEndian.Uint64(v)), nil
+}
+
+// SetManifest is that of [archive.Backend].
+func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, version string, data []byte) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, current, err := b.Manifest(ctx, space)
+	if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+		return "", err
+	}
+	if current != version {
+		return "", fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, space.Space)
+	}
+	n := uint64(0)
+	_, _ = fmt.Sscan(current, &n) // "" is none
+	n++
+	v := append(binary.BigEndian.AppendUint64(nil, n), data...)
+	return fmt.Sprint(n), outcome(b.db.Set(prefixOf(space, kindManifest), v, pebble.Sync))
+}
+
+// Spaces is that of [archive.Backend].
+func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) ([]archive.SpaceID, error) {
+	var ids []archive.SpaceID
+	var from []byte
+	if after != (archive.SpaceID{}) {
+		from = above(append([]byte(after.Text()), 0))
+	}
+	for len(ids) < limit {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		// One step for each space, whatever it holds: to the next manifest, and past its objects.
+		var text string
+		found := false
+		err := b.scan(from, nil, func(key, _ []byte) bool {
+			text, _, _ = strings.Cut(string(key), "\x00")
+			found = bytes.HasSuffix(key, []byte{0, kindManifest, 0})
+			return false
+		})
+		if err != nil || text == "" {
+			return ids, err
+		}
+		if id, ok := archive.ParseSpaceID(text); ok && found {
+			ids = append(ids, id)
+		}
+		from = above([]byte(text + "\x00"))
+	}
+	return ids, nil
+}
+
+// Close is that of [archive.Backend].
+func (b *Backend) Close() error { return outcome(errors.Join(b.db.Close(), b.lock.Close())) }
+
+// outcome makes an error of package streamhub. What Pebble finds wrong with its own files is
+// corruption; everything else may pass, as a full disk does.
+func outcome(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pebble.ErrNotFound):
+		return fmt.Errorf("%w: in the archive", streamhub.ErrNotFound)
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: the archive: %w", streamhub.ErrCorrupt, err)
+	}
+	return fmt.Errorf("%w: the archive: %w", streamhub.ErrUnavailable, err)
+}

@@ -1,0 +1,65 @@
+package tier
+
+import (
+	"math"
+	"time"
+
+	"github.com/seed-147127fe/streamhub/store"
+)
+
+// A Policy says what leaves Redis. What none of its rules names stays.
+type Policy struct {
+	// Age is how old an entry becomes in Redis; 0 is no rule.
+	Age time.Duration
+	// Idle is how long a segment may be without a new entry until all of it leaves; 0 is no rule.
+	Idle time.Duration
+	// HotBytes is what the entries of the space may take in Redis; 0 is no rule. Above three quarters
+	// of it the oldest ones leave, down to a half. At the limit itself appends of entries end with
+	// [streamhub.ErrUnavailable] (full) until there is room.
+	HotBytes int64
+	// KeepLast entries of each segment stay, whatever Age and HotBytes say.
+	KeepLast uint64
+}
+
+// moves reports whether the policy has a rule.
+func (p *Policy) moves() bool { return p.Age > 0 || p.Idle > 0 || p.HotBytes > 0 }
+
+// copyBound is the time up to which history is to be archived now, 0 for none. Archiving waits until
+// an eighth more than that is due, so that windows do not become tiny.
+func (p *Policy) copyBound(now, oldest int64) int64 {
+	age := p.Age
+	if p.Idle > 0 && (age == 0 || p.Idle < age) {
+		age = p.Idle
+	}
+	if age == 0 || oldest > now-age.Milliseconds()-(age/8).Milliseconds() {
+		return 0
+	}
+	return now - age.Milliseconds()
+}
+
+// cut says up to which sequence, and up to which time, entries of h leave now.
+func (p *Policy) cut(h *store.HotSegment, now int64, pressed bool) (upTo uint64, until int64) {
+	if p.Idle > 0 && h.LastTimestamp <= now-p.Idle.Milliseconds() {
+		return h.Archived, math.MaxInt64
+	}
+	if h.Last <= p.KeepLast {
+		return 0, 0
+	}
+	upTo = min(h.Archived, h.Last-p.KeepLast)
+	switch {
+	case pressed:
+		return upTo, math.MaxInt64
+	case p.Age > 0:
+		return upTo, now - p.Age.Milliseconds()
+	}
+	return 0, 0
+}
+
+// pressed reports whether so many bytes are too many; once they are, until they are few.
+func (p *Policy) pressed(bytes int64, before bool) bool {
+	limit := p.HotBytes / 4 * 3
+	if before {
+		limit = p.HotBytes / 2
+	}
+	return p.HotBytes > 0 && bytes > limit
+}

@@ -1,0 +1,201 @@
+package archive
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// An ID is a place in the timeline of a space, as Redis names it.
+type ID struct{ MS, N uint64 }
+
+// Before reports whether id lies before other.
+func (id ID) Before(other ID) bool { return id.MS < other.MS || id.MS == other.MS && id.N < other.N }
+
+// IsZero reports whether id names no place.
+func (id ID) IsZero() bool { return id == ID{} }
+
+func (id ID) String() string {
+	return strconv.FormatUint(id.MS, 10) + "-" + strconv.FormatUint(id.N, 10)
+}
+
+// A Change is what one place of a timeline says of one segment; package store gives it meaning.
+type Change struct {
+	ID            ID
+	Index         uint32 // among those at the same place
+	Segment       string
+	Kind          byte
+	Last, Records uint64
+}
+
+// A Part is what a window holds of one incarnation of a segment.
+type Part struct {
+	Segment     string
+	Incarnation uint64
+	// Chunks say which entries the window has of it; there may be none.
+	Chunks []Range
+	// Proof is that of the last entry.
+	Proof uint64
+	// Meta is what else is to be known of the segment to restore it, as package store writes it.
+	Meta []byte
+}
+
+// Last is the last sequence that the window has of the segment, 0 if there is none.
+func (p *Part) Last() uint64 {
+	if n := len(p.Chunks); n > 0 {
+		return p.Chunks[n-1].Last
+	}
+	return 0
+}
+
+// A Window is a part of the timeline of a space: all that lies behind After, up to To.
+type Window struct {
+	Space           SpaceID
+	Number, Attempt uint64
+	After, To       ID
+	Changes         []Change // at least one, in order
+	Parts           []Part
+}
+
+// Key is where the window lies.
+func (w *Window) Key() string { return windowKey(w.Number, w.Attempt) }
+
+// keys are those of the chunks of the window.
+func (w *Window) keys() []string {
+	var keys []string
+	for i := range w.Parts {
+		p := &w.Parts[i]
+		for _, span := range p.Chunks {
+			n := chunkName{p.Segment, p.Incarnation, span, w.Number, w.Attempt}
+			keys = append(keys, n.key())
+		}
+	}
+	return keys
+}
+
+// Encode writes the window: the description says which one it is, the body holds the names of
+// segments, the changes and the parts.
+func (w *Window) Encode() ([]byte, error) {
+	var d, body writer
+	d.b = append(d.b, w.Space.Store[:]...)
+	d.text(w.Space.Space)
+	d.fixed(w.Number)
+	d.fixed(w.Attempt)
+	for _, id := range [...]ID{w.After, w.To} {
+		d.uint(id.MS)
+		d.uint(id.N)
+	}
+	d.uint(uint64(len(w.Changes)))
+
+	index := map[string]uint64{}
+	var names []string
+	number := func(segment string) uint64 {
+		i, ok := index[segment]
+		if !ok {
+			i = uint64(len(names))
+			index[segment] = i
+			names = append(names, segment)
+		}
+		return i
+	}
+	for i := range w.Changes {
+		number(w.Changes[i].Segment)
+	}
+	for i := range w.Parts {
+		number(w.Parts[i].Segment)
+	}
+	body.uint(uint64(len(names)))
+	for _, name := range names {
+		body.text(name)
+	}
+	ms := uint64(0)
+	for i := range w.Changes {
+		c := &w.Changes[i]
+		body.uint(c.ID.MS - ms)
+		body.uint(c.ID.N)
+		body.uint(uint64(c.Index))
+		body.uint(number(c.Segment))
+		body.b = append(body.b, c.Kind)
+		body.uint(c.Last)
+		body.uint(c.Records)
+		ms = c.ID.MS
+	}
+	body.uint(uint64(len(w.Parts)))
+	for i := range w.Parts {
+		p := &w.Parts[i]
+		body.uint(number(p.Segment))
+		body.fixed(p.Incarnation)
+		body.fixed(p.Proof)
+		body.uint(uint64(len(p.Chunks)))
+		for _, span := range p.Chunks {
+			body.span(span)
+		}
+		body.text(string(p.Meta))
+	}
+	return sealObject(kindWindow, d.b, body.b)
+}
+
+// DecodeWindow reads what Encode wrote.
+func DecodeWindow(b []byte) (*Window, error) {
+	description, body, err := openObject(kindWindow, b)
+	if err != nil {
+		return nil, err
+	}
+	d, w := reader{b: description}, &Window{}
+	copy(w.Space.Store[:], d.bytes(16))
+	w.Space.Space = d.text()
+	w.Number, w.Attempt = d.fixed(), d.fixed()
+	w.After, w.To = ID{d.uint(), d.uint()}, ID{d.uint(), d.uint()}
+	n := d.uint()
+	if err := d.end("description"); err != nil {
+		return nil, err
+	}
+	r := reader{b: body}
+	names := make([]string, r.count(1))
+	for i := range names {
+		names[i] = r.text()
+	}
+	name := func() string {
+		i := r.uint()
+		if i >= uint64(len(names)) {
+			r.failed = true
+			return ""
+		}
+		return names[i]
+	}
+	if n > uint64(len(r.b)/7) {
+		return nil, fmt.Errorf("%w: a window of %d changes", streamhub.ErrCorrupt, n)
+	}
+	w.Changes = make([]Change, n)
+	ms := uint64(0)
+	for i := range w.Changes {
+		c := &w.Changes[i]
+		ms += r.uint()
+		c.ID = ID{ms, r.uint()}
+		c.Index = uint32(r.uint())
+		c.Segment = name()
+		if kind := r.bytes(1); !r.failed {
+			c.Kind = kind[0]
+		}
+		c.Last, c.Records = r.uint(), r.uint()
+		if c.Records > c.Last || !w.After.Before(c.ID) || w.To.Before(c.ID) || i > 0 && c.ID.Before(w.Changes[i-1].ID) {
+			r.failed = true
+		}
+	}
+	w.Parts = make([]Part, r.count(19))
+	for i := range w.Parts {
+		p := &w.Parts[i]
+		p.Segment, p.Incarnation = name(), r.fixed()
+		p.Proof = r.fixed()
+		for n := range r.count(4) {
+			span := r.span()
+			if span.First == 0 || span.First > span.Last || n > 0 && span.First != p.Chunks[n-1].Last+1 {
+				r.failed = true
+			}
+			p.Chunks = append(p.Chunks, span)
+		}
+		p.Meta = r.bytes(r.uint())
+	}
+	return w, r.end("timeline")
+}

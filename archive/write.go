@@ -1,0 +1,277 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A Writer writes the archive of one space, in the name of one owner. It is not safe for concurrent
+// use; several of them, in any number of processes, are safe: all but one fail.
+type Writer struct {
+	archive  *Archive
+	space    SpaceID
+	manifest Manifest
+	version  string
+	attempts uint64
+}
+
+// attemptBits is what an attempt has besides the token.
+const attemptBits = 11
+
+// attempt returns a number that no other attempt has.
+func (w *Writer) attempt() uint64 {
+	w.attempts++
+	return w.manifest.Owner.Token<<attemptBits | w.attempts&(1<<attemptBits-1)
+}
+
+// mine reports whether an attempt is this writer's, or of one that came before it and can commit
+// nothing any more. Others must not be touched: this writer may be the one that is late.
+func (w *Writer) mine(attempt uint64) bool { return attempt>>attemptBits <= w.manifest.Owner.Token }
+
+const (
+	putBytes   = 16 << 20 // about what is given to the backend at once
+	putObjects = 1000
+	listPage   = 256
+)
+
+// Claim makes owner the one that writes a space. It removes what former owners left unfinished.
+func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Writer, error) {
+	if owner.Token > streamhub.MaxInteger {
+		return nil, fmt.Errorf("%w: a token of 2^53 or more", streamhub.ErrInvalidArgument)
+	}
+	w := &Writer{archive: a, space: space, attempts: rand.Uint64()} // another one may have had the same token
+	var err error
+	w.manifest, w.version, err = loadManifest(ctx, a.backend, space)
+	if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+		return nil, err
+	}
+	if err := owner.mayFollow(&w.manifest.Owner); err != nil {
+		return nil, err
+	}
+	if err != nil || w.manifest.Owner != owner {
+		if err := w.swap(ctx, Manifest{owner, w.manifest.Commit}); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.tidy(ctx)
+}
+
+// Commit says how far the space is archived.
+func (w *Writer) Commit() Commit { return w.manifest.Commit }
+
+// swap replaces the manifest. It has succeeded if the new one is there, whatever the reply was.
+func (w *Writer) swap(ctx context.Context, m Manifest) error {
+	data := seal(kindManifest, m)
+	version, err := w.archive.backend.SetManifest(ctx, w.space, w.version, data)
+	if err != nil {
+		found, at, readErr := w.archive.backend.Manifest(ctx, w.space)
+		if readErr != nil && !errors.Is(readErr, streamhub.ErrNotFound) {
+			return readErr
+		}
+		if !bytes.Equal(found, data) {
+			return err
+		}
+		version = at
+	}
+	w.manifest, w.version = m, version
+	return nil
+}
+
+// tidy writes down that the last window was committed, and removes all behind it.
+func (w *Writer) tidy(ctx context.Context) error {
+	c := w.manifest.Commit
+	if err := w.confirm(ctx); err != nil {
+		return err
+	}
+	w.archive.forget(w.space, c.Window)
+	// Of the last window too, save what was committed.
+	if err := w.collect(ctx, "c!", commitPrefix(c.Window)); err != nil {
+		return err
+	}
+	return w.collect(ctx, "t!", windowKey(c.Window, 0))
+}
+
+// confirm writes the record by which the last window is known when another one follows.
+func (w *Writer) confirm(ctx context.Context) error {
+	c := w.manifest.Commit
+	if c.Window == 0 {
+		return nil
+	}
+	return w.archive.backend.Put(ctx, w.space, Object{commitKey(c.Window, c.Attempt), seal(kindCommit, c)})
+}
+
+// collect removes the attempts behind a key that nobody committed, with their chunks.
+func (w *Writer) collect(ctx context.Context, prefix, after string) error {
+	for {
+		found, err := w.archive.backend.List(ctx, w.space, prefix, after, listPage)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		for _, item := range found {
+			n, attempt, ok := parseWindowKey(item.Key)
+			if c := w.manifest.Commit; !ok || !w.mine(attempt) || n == c.Window && attempt == c.Attempt {
+				continue
+			}
+			if err := w.remove(ctx, item.Key); err != nil {
+				return err
+			}
+		}
+		after = found[len(found)-1].Key
+	}
+}
+
+// remove takes away a record, or a window and first the chunks that it names.
+func (w *Writer) remove(ctx context.Context, key string) error {
+	data, err := w.archive.backend.Get(ctx, w.space, key)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// One that cannot be read was cut off while it was written: there are no chunks then.
+	if window, err := DecodeWindow(data); err == nil {
+		if err := w.delete(ctx, window.keys()...); err != nil {
+			return err
+		}
+	}
+	return w.delete(ctx, key)
+}
+
+func (w *Writer) delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		w.archive.cache.drop(w.space, key)
+	}
+	return w.archive.backend.Delete(ctx, w.space, keys...)
+}
+
+// Write writes a window behind the last one, and commits it. It fills in what names the window. An
+// error says that it was not committed, unless it is [streamhub.ErrUnavailable] or that of ctx: then
+// nobody knows, and only another Claim may follow.
+func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) error {
+	last := w.manifest.Commit
+	if window.After != last.Position || !window.After.Before(window.To) {
+		return fmt.Errorf("%w: a window from %s to %s behind %s", streamhub.ErrInvalidArgument, window.After, window.To, last.Position)
+	}
+	window.Space, window.Number, window.Attempt = w.space, last.Window+1, w.attempt()
+	next := Commit{
+		Window: window.Number, Attempt: window.Attempt, Position: window.To,
+		Entries: last.Entries, Chunks: last.Chunks + uint64(len(chunks)), RawBytes: last.RawBytes, Bytes: last.Bytes,
+	}
+	// The window first: who finds it knows which chunks there may be.
+	data, err := window.Encode()
+	if err != nil {
+		return err
+	}
+	next.Bytes += uint64(len(data))
+	if err := w.archive.backend.Put(ctx, w.space, Object{window.Key(), data}); err != nil {
+		return err
+	}
+	var batch []Object
+	size := 0
+	for i, c := range chunks {
+		c.Space, c.Window, c.Attempt = window.Space, window.Number, window.Attempt
+		data, err := c.Encode()
+		if err != nil {
+			return err
+		}
+		batch = append(batch, Object{c.Key(), data})
+		size += len(data)
+		next.Bytes += uint64(len(data))
+		next.Entries += c.Last() - c.First() + 1
+		for j := range c.Frames {
+			next.RawBytes += uint64(len(c.Frames[j].Data))
+		}
+		if size >= putBytes || len(batch) == putObjects || i == len(chunks)-1 {
+			if err := w.archive.backend.Put(ctx, w.space, batch...); err != nil {
+				return err
+			}
+			batch, size = nil, 0
+		}
+	}
+	if err := w.swap(ctx, Manifest{w.manifest.Owner, next}); err != nil {
+		return errors.Join(err, w.abandon(ctx, window, err))
+	}
+	if err := w.confirm(ctx); err != nil {
+		return err
+	}
+	return w.collect(ctx, "t!"+hex16(window.Number)+"!", "")
+}
+
+// abandon removes a window that can never be committed any more, because another owner has moved the
+// manifest. Where that owner took it over as committed it stays.
+func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error {
+	if !errors.Is(cause, streamhub.ErrFenced) {
+		return nil
+	}
+	c, err := w.archive.commit(ctx, w.space, window.Number, window.Attempt)
+	if err != nil && !errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt == window.Attempt {
+		return nil
+	}
+	return w.delete(ctx, append(window.keys(), window.Key())...) // the other one may have removed the window alone
+}
+
+// Rewind makes a former window the last one and removes those behind it: Redis has another history
+// from there on.
+func (w *Writer) Rewind(ctx context.Context, window uint64) error {
+	c, err := w.archive.commit(ctx, w.space, window, 0)
+	if err != nil {
+		return err
+	}
+	if err := w.swap(ctx, Manifest{w.manifest.Owner, c}); err != nil {
+		return err
+	}
+	return w.tidy(ctx)
+}
+
+// Prune removes the chunks of a segment that are of another incarnation, or end before a sequence:
+// the segment was deleted or trimmed.
+func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before uint64) error {
+	prefix := "s!" + EncodeName(segment) + "!"
+	for after := ""; ; {
+		items, err := w.archive.backend.List(ctx, w.space, prefix, after, listPage)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		var keys []string
+		for _, item := range items {
+			after = item.Key
+			name, ok := parseChunkKey(item.Key)
+			if !ok || !w.mine(name.attempt) {
+				continue
+			}
+			if name.incarnation == incarnation && name.Last >= before {
+				after = segmentPrefix(segment, incarnation) + "~" // the rest of this one stays
+				break
+			}
+			keys = append(keys, item.Key)
+		}
+		if len(keys) == 0 {
+			continue
+		}
+		if err := w.delete(ctx, keys...); err != nil {
+			return err
+		}
+	}
+}
+
+// RemoveOrphans removes those of keys that [Archive.Verify] found and that no archiver may still be
+// at work on, and returns how many.
+func (w *Writer) RemoveOrphans(ctx context.Context, keys []string) (int, error) {
+	var gone []string
+	for _, key := range keys {
+		_, attempt, ok := parseWindowKey(key)
+		if name, chunk := parseChunkKey(key); chunk {
+			attempt, ok = name.attempt, true
+		}
+		if ok && w.mine(attempt) {
+			gone = append(gone, key)
+		}
+	}
+	return len(gone), w.delete(ctx, gone...)
+}
