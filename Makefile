@@ -35,7 +35,7 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
-test-all: test test-modules test-fuzz test-faults ## test, the modules of their own, a short run of every fault and fuzz target
+test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
@@ -52,6 +52,17 @@ test-modules: ## Vet and test each module of its own
 test-faults: ## Integration tests with a short run of every fault
 	scripts/need-redis
 	$(call integration,faults,20m)
+
+# A machine without Node.js must not keep a change from being tested; what it misses is said.
+.PHONY: test-node
+test-node:
+	@if scripts/need-node; then $(MAKE) --no-print-directory conformance; else echo "test-all: conformance was not run"; fi
+
+.PHONY: conformance
+conformance: ## The public conformance suite of Durable Streams, and its official client; needs Node.js 20
+	scripts/need-redis
+	scripts/need-node
+	cd durable/conformance && npm ci --no-audit --no-fund && STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=conformance -timeout 20m -v $(TESTFLAGS) .
 
 .PHONY: chaos
 chaos: ## The long fault runs; CHAOSTIME=4h bounds them
@@ -82,7 +93,7 @@ fuzz: ## Run every fuzz target for FUZZTIME=60s
 .PHONY: vet
 vet: ## go vet, with the build tags of the long tests too
 	$(GO) vet ./...
-	$(GO) vet -tags=faults,chaos ./...
+	$(GO) vet -tags=faults,chaos,conformance ./...
 
 .PHONY: fmt-check
 fmt-check: ## Fail if a Go file is not formatted

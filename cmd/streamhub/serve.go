@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
+	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
@@ -38,6 +40,7 @@ type serveCmd struct {
 	LogLevel    slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 
 	authFlags
+	durableFlags
 }
 
 // Run serves until a signal ends it.
@@ -84,13 +87,17 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
+	streams, err := c.handler(starting, b.hub, verifier, c.Origin, listener.Addr(), log)
+	if err != nil {
+		return err
+	}
 	gateway, err := wsgateway.New(starting, b.hub, &wsgateway.Options{
 		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	})
 	if err != nil {
-		return usagef("--origin: %w", err)
+		return errors.Join(usagef("--origin: %w", err), streams.Shutdown(starting))
 	}
-	front := newServer(gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway), log)
+	front := newServer(withDurable(streams, gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway)), log)
 	admin := newServer(adminHandler(metrics), log)
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
@@ -106,15 +113,19 @@ func (c *serveCmd) Run(s *session) (err error) {
 			err = failedf("%w", b.local.Err())
 		}
 	}
-	return errors.Join(err, c.drain(gateway, front, admin, ended))
+	return errors.Join(err, c.drain(gateway, streams, front, admin, ended))
 }
 
 // drain sends clients away and ends both servers, and waits for them. /readyz says so meanwhile.
-func (c *serveCmd) drain(gateway *wsgateway.Gateway, front, admin *http.Server, ended <-chan error) error {
+func (c *serveCmd) drain(gateway *wsgateway.Gateway, streams *durable.Handler, front, admin *http.Server, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var failed error
-	_ = gateway.Shutdown(ctx) // connections that take longer are cut off
+	var ending sync.WaitGroup
+	for _, part := range []interface{ Shutdown(context.Context) error }{gateway, streams} {
+		ending.Go(func() { _ = part.Shutdown(ctx) }) // connections that take longer are cut off
+	}
+	ending.Wait()
 	for _, server := range []*http.Server{front, admin} {
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close() // what did not end in time

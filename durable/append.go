@@ -1,0 +1,201 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// append answers POST.
+func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) error {
+	ctx, h := r.Context(), r.Header
+	body, err := d.body(w, r)
+	if err != nil {
+		return err
+	}
+	producer, err := producerOf(h)
+	if err != nil {
+		return err
+	}
+	o := streamhub.AppendOptions{Producer: producer, StreamSeq: h.Get(headerSeq), MustExist: true}
+	if closes(h) {
+		o.Close = done()
+	}
+	p := &post{handler: d, stream: s, options: o, media: mediaType(h.Get("Content-Type")), match: h.Get("If-Match")}
+	if len(body) > 0 || o.Close == nil {
+		p.options.ContentType = h.Get("Content-Type")
+		p.records, p.invalid = recordsOf(p.options.ContentType, body, false)
+	}
+	if p.invalid != nil {
+		// What is wrong with the stream comes before what is wrong with the body.
+		p.records, p.options.CheckOnly = []streamhub.Record{{}}, true
+	}
+	result, err := p.send(ctx)
+	if errors.Is(err, streamhub.ErrNotConfirmed) {
+		err = nil // it is written
+	}
+	if p.invalid != nil && (err == nil || p.repeat(err)) {
+		return p.invalid
+	}
+	if err != nil {
+		return p.refused(ctx, w, err)
+	}
+	l, err := d.lives.learn(ctx, s, result.Position.Incarnation)
+	if err != nil {
+		return unknown(err)
+	}
+	if result.Repeated && l.ttl {
+		d.renews.touch(ctx, s)
+	}
+	p.stored(w, offset{l.number, result.Last}, result.Closed, result.Repeated)
+	return nil
+}
+
+// unknown is for an append that was stored and cannot be answered as it should be.
+func unknown(err error) error { return errors.Join(streamhub.ErrUnknownOutcome, err) }
+
+// A post is one append under way.
+type post struct {
+	handler *Handler
+	stream  *stream
+	records []streamhub.Record
+	options streamhub.AppendOptions
+	media   string
+	match   string // If-Match
+	invalid error  // what is wrong with the body
+}
+
+// tries is how often an append is sent to what may have become another stream meanwhile.
+const tries = 3
+
+// send appends. A stream that this process knows is named by its life, so that the append needs no
+// other condition and may travel with others. Where that is out of date nothing happened, and the
+// stream is asked for as anybody would.
+func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err error) {
+	s := p.stream
+	for try := range tries {
+		o := p.options
+		known, ok := p.handler.lives.get(s.key())
+		if ok = ok && try == 0 && (o.ContentType == "" || known.media == p.media); ok {
+			o.Incarnation, o.ContentType, o.MustExist = known.incarnation, "", false
+		}
+		if p.match != "" && p.match != "*" {
+			if o.ExpectedSequence, o.Incarnation, err = p.expect(ctx); err != nil {
+				return result, err
+			}
+		}
+		result, err = s.store.Append(ctx, s.space, s.segment, p.records, &o)
+		if stale := errors.Is(err, streamhub.ErrHistoryLost) || ok && isNotFound(err); !stale {
+			break
+		}
+		if o.Incarnation != 0 {
+			// This process may be the one that is out of date; looking tells it.
+			_, _ = s.store.Append(ctx, s.space, s.segment, []streamhub.Record{{}}, &streamhub.AppendOptions{MustExist: true, CheckOnly: true})
+		}
+	}
+	return result, err
+}
+
+// expect reads If-Match: the stream must end at an offset.
+func (p *post) expect(ctx context.Context) (sequence, incarnation uint64, err error) {
+	want, err := parseOffset(strings.Trim(p.match, `"`))
+	if err != nil {
+		return 0, 0, badRequest("If-Match is an offset")
+	}
+	status, err := p.stream.store.Status(ctx, p.stream.space, p.stream.segment)
+	if err != nil {
+		return 0, 0, err
+	}
+	if want.life != lifeOf(&status) && !want.start() {
+		return 0, 0, &streamhub.SequenceError{Expected: status.LastSequence + 1}
+	}
+	return want.sequence + 1, status.Position.Incarnation, nil
+}
+
+// repeat reports whether err says that the append of this producer was stored before.
+func (p *post) repeat(err error) bool {
+	e := (*streamhub.ProducerError)(nil)
+	return errors.As(err, &e) && (errors.Is(e, streamhub.ErrBatchMismatch) || errors.Is(e, streamhub.ErrUnknownOutcome))
+}
+
+// stored answers an append that was stored, now or before.
+func (p *post) stored(w http.ResponseWriter, next offset, closed, repeated bool) {
+	h := w.Header()
+	h.Set(headerNextOffset, next.String())
+	if closed {
+		h.Set(headerClosed, "true")
+	}
+	status := http.StatusNoContent
+	if producer := p.options.Producer; producer != nil {
+		setNumber(h, headerEpoch, producer.Epoch)
+		setNumber(h, headerProducerSeq, producer.Seq)
+		if !repeated && len(p.records) > 0 {
+			status = http.StatusOK
+		}
+	}
+	w.WriteHeader(status)
+}
+
+// refused answers an append that was not stored; some refusals are successes.
+func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) error {
+	h := w.Header()
+	producer := (*streamhub.ProducerError)(nil)
+	sequence := (*streamhub.SequenceError)(nil)
+	closed := (*streamhub.ClosedError)(nil)
+	switch {
+	case p.repeat(err):
+		errors.As(err, &producer)
+		p.options.Producer.Seq = producer.ExpectedSeq - 1
+		return p.answered(ctx, w, true)
+	case errors.As(err, &closed):
+		if p.options.Close != nil && len(p.records) == 0 && p.options.Producer == nil {
+			return p.answered(ctx, w, true)
+		}
+		if err := p.tail(ctx, h); err != nil {
+			return err
+		}
+		h.Set(headerClosed, "true")
+		return conflict("the stream is closed")
+	case errors.As(err, &sequence):
+		if err := p.tail(ctx, h); err != nil {
+			return err
+		}
+		return &statusError{http.StatusPreconditionFailed, "the stream does not end at that offset"}
+	case !errors.As(err, &producer):
+		return err
+	case errors.Is(producer, streamhub.ErrProducerFenced):
+		setNumber(h, headerEpoch, producer.Epoch)
+		return &statusError{http.StatusForbidden, "the producer has a newer epoch"}
+	case producer.Epoch < p.options.Producer.Epoch:
+		return badRequest("an epoch begins with sequence 0")
+	}
+	setNumber(h, headerExpectedSeq, producer.ExpectedSeq)
+	setNumber(h, headerReceivedSeq, p.options.Producer.Seq)
+	return conflict("the producer skipped a sequence")
+}
+
+// answered answers as if the append had been stored just now.
+func (p *post) answered(ctx context.Context, w http.ResponseWriter, repeated bool) error {
+	s := p.stream
+	status, err := s.store.Status(ctx, s.space, s.segment)
+	if err != nil {
+		return err
+	}
+	if status.TTL > 0 {
+		p.handler.renews.touch(ctx, s)
+	}
+	p.stored(w, tailOf(&status), status.State == streamhub.StateClosed, repeated)
+	return nil
+}
+
+// tail tells where the stream ends.
+func (p *post) tail(ctx context.Context, h http.Header) error {
+	status, err := p.stream.store.Status(ctx, p.stream.space, p.stream.segment)
+	if err == nil {
+		h.Set(headerNextOffset, tailOf(&status).String())
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+package durable
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// body reads the body of a request, whole: an append is stored whole or not at all.
+func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > streamhub.MaxFrameBytes {
+		return nil, errTooLarge
+	}
+	if r.ContentLength > 0 && r.ContentLength <= 64<<10 {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, tooLarge(err)
+		}
+		return body, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, streamhub.MaxFrameBytes))
+	if err != nil {
+		return nil, tooLarge(err)
+	}
+	return body, nil
+}
+
+// recordsOf makes records of a body: the elements of a JSON array, or the bytes as they are. creates
+// allows an empty body and an empty array.
+func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Record, error) {
+	switch {
+	case len(body) == 0 && creates:
+		return nil, nil
+	case len(body) == 0:
+		return nil, badRequest("the body is empty")
+	case contentType == "":
+		return nil, badRequest("Content-Type is missing")
+	case isJSON(contentType):
+		return messages(body, creates)
+	}
+	records := make([]streamhub.Record, 0, 1+len(body)/streamhub.MaxRecordBytes)
+	for len(body) > streamhub.MaxRecordBytes {
+		records = append(records, streamhub.Record{Payload: body[:streamhub.MaxRecordBytes]})
+		body = body[streamhub.MaxRecordBytes:]
+	}
+	return append(records, streamhub.Record{Payload: body}), nil
+}
+
+// messages splits a JSON array one level deep. Each element keeps its bytes.
+func messages(body []byte, creates bool) ([]streamhub.Record, error) {
+	body = bytes.Trim(body, " \t\r\n")
+	if len(body) == 0 || body[0] != '[' {
+		if !json.Valid(body) {
+			return nil, badRequest("the body is not valid JSON")
+		}
+		return []streamhub.Record{{Payload: body}}, nil
+	}
+	var elements []json.RawMessage
+	if err := json.Unmarshal(body, &elements); err != nil {
+		return nil, badRequest("the body is not valid JSON")
+	}
+	if len(elements) == 0 && !creates {
+		return nil, badRequest("the array is empty")
+	}
+	records := make([]streamhub.Record, len(elements))
+	for i, e := range elements {
+		records[i].Payload = e
+	}
+	return records, nil
+}
+
+// isJSON reports whether a stream of that type is a sequence of messages.
+func isJSON(contentType string) bool { return mediaType(contentType) == "application/json" }
+
+// mediaType is a content type without parameters, in lower case.
+func mediaType(contentType string) string {
+	switch contentType {
+	case "application/json", "text/plain", defaultType:
+		return contentType
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		media, _, _ = strings.Cut(contentType, ";")
+		media = strings.ToLower(strings.TrimSpace(media))
+	}
+	return media
+}
+
+func timeOf(ms int64) time.Time { return time.UnixMilli(ms) }

@@ -1,0 +1,167 @@
+package durable
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const defaultType = "application/octet-stream"
+
+// create answers PUT: it makes a stream, or confirms that it is there with the same configuration.
+func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) error {
+	o, err := createOptions(r.Header)
+	if err != nil {
+		return err
+	}
+	body, err := d.body(w, r)
+	if err != nil {
+		return err
+	}
+	f, err := forkOf(r.Header, s.root)
+	if err != nil {
+		return err
+	}
+	var status streamhub.Status
+	created := false
+	if f != nil {
+		if err := d.authorize(r, s.store.ID(), f.source.space, false); err != nil {
+			return err
+		}
+		status, created, err = f.create(r.Context(), s, o, body)
+	} else {
+		if o.ContentType == "" {
+			o.ContentType = defaultType
+		}
+		if o.Records, err = recordsOf(o.ContentType, body, true); err != nil {
+			return err
+		}
+		status, created, err = s.store.Create(r.Context(), s.space, s.segment, o)
+	}
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", status.ContentType)
+	h.Set(headerNextOffset, tailOf(&status).String())
+	if status.State == streamhub.StateClosed {
+		h.Set(headerClosed, "true")
+	}
+	if !created {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	h.Set("Location", s.url(s.path))
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// createOptions reads the configuration that the headers ask for.
+func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
+	o := &streamhub.CreateOptions{ContentType: h.Get("Content-Type")}
+	ttl, expires := h.Values(headerTTL), h.Values(headerExpiresAt)
+	if len(ttl) > 0 && len(expires) > 0 {
+		return nil, badRequest("%s and %s exclude each other", headerTTL, headerExpiresAt)
+	}
+	if len(ttl) > 0 {
+		seconds, err := wholeNumber(ttl[0])
+		if err != nil || seconds > uint64(1<<63-1)/uint64(time.Second) {
+			return nil, badRequest("%s %.64q", headerTTL, ttl[0])
+		}
+		// Nothing lasts no time at all; one millisecond is as good.
+		o.TTL = max(time.Duration(seconds)*time.Second, time.Millisecond)
+	}
+	if len(expires) > 0 {
+		at, err := time.Parse(time.RFC3339, expires[0])
+		if err != nil || at.UnixMilli() <= 0 {
+			return nil, badRequest("%s %.64q", headerExpiresAt, expires[0])
+		}
+		o.ExpiresAt = at
+	}
+	if closes(h) {
+		o.Closed = done()
+	}
+	return o, nil
+}
+
+// closes reports whether a request closes the stream. Any other value than true means nothing.
+func closes(h http.Header) bool { return strings.EqualFold(h.Get(headerClosed), "true") }
+
+func done() *streamhub.Verdict { return &streamhub.Verdict{Kind: streamhub.VerdictDone} }
+
+// wholeNumber reads a decimal without sign and without a leading zero.
+func wholeNumber(text string) (uint64, error) {
+	if text == "" || strings.Trim(text, "0123456789") != "" || text[0] == '0' && len(text) > 1 {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(text, 10, 64)
+}
+
+// remove answers DELETE.
+func (d *Handler) remove(w http.ResponseWriter, r *http.Request, s *stream) error {
+	// What was deleted before, and what only forks read, is not there to be deleted.
+	if _, err := s.store.Status(r.Context(), s.space, s.segment); err != nil {
+		return err
+	}
+	if err := s.store.Delete(r.Context(), s.space, s.segment, ""); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// head answers HEAD.
+func (d *Handler) head(w http.ResponseWriter, r *http.Request, s *stream) error {
+	status, err := s.store.Status(r.Context(), s.space, s.segment)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType(&status))
+	h.Set("Cache-Control", "no-store")
+	h.Set(headerNextOffset, tailOf(&status).String())
+	if status.State == streamhub.StateClosed {
+		h.Set(headerClosed, "true")
+	}
+	switch {
+	case status.TTL > 0:
+		h.Set(headerTTL, strconv.FormatInt(int64(status.TTL/time.Second), 10))
+	case status.ExpiresAt > 0:
+		h.Set(headerExpiresAt, time.UnixMilli(status.ExpiresAt).UTC().Format(time.RFC3339Nano))
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// contentType is that of a stream; one that another transport created may have none.
+func contentType(status *streamhub.Status) string {
+	if status.ContentType == "" {
+		return defaultType
+	}
+	return status.ContentType
+}
+
+// sameConfiguration reports whether a stream is what o asks for, forks aside.
+func sameConfiguration(status *streamhub.Status, o *streamhub.CreateOptions) bool {
+	var expires int64
+	if !o.ExpiresAt.IsZero() {
+		expires = o.ExpiresAt.UnixMilli()
+	}
+	return status.TTL == o.TTL && (status.TTL > 0 || status.ExpiresAt == expires) &&
+		mediaType(contentType(status)) == mediaType(o.ContentType) &&
+		(status.State == streamhub.StateClosed) == (o.Closed != nil)
+}
+
+var errTooLarge = &statusError{http.StatusRequestEntityTooLarge, "the body is larger than an append may be"}
+
+// tooLarge gives errors of reading a body their status.
+func tooLarge(err error) error {
+	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
+		return errTooLarge
+	}
+	return badRequest("the body cannot be read")
+}

@@ -1,0 +1,255 @@
+package durable
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+// pingEvery is how long an event stream is silent; proxies close what says nothing for longer.
+const pingEvery = 15 * time.Second
+
+// events answers with an event stream: what is there, and then what comes.
+func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
+	d, s := q.handler, q.stream
+	p, status, err := q.first(r)
+	if err != nil {
+		return err
+	}
+	lifetime := d.opt.EventStreamTime
+	if status.TTL == 0 && status.ExpiresAt > 0 {
+		lifetime = min(lifetime, max(time.Until(timeOf(status.ExpiresAt)), 0))
+	}
+	ctx, done, err := d.wait(r.Context(), lifetime)
+	if err != nil {
+		return err
+	}
+	defer done()
+	out := &eventWriter{
+		w: w, control: http.NewResponseController(w), timeout: d.opt.WriteTimeout, cursor: q.cursor,
+		life: lifeOf(&status), form: formOf(contentType(&status)),
+	}
+	out.begin()
+	defer out.keepOpen(ctx, s, &d.renews, status.TTL)()
+	// From here on an error ends the stream of events, and the client comes again.
+	for {
+		atEnd := p.last == status.LastSequence
+		closed := atEnd && status.State == streamhub.StateClosed
+		var data []byte
+		if p.last > p.after {
+			data = out.form.event(p.body)
+		}
+		if out.write(data, p.last, atEnd, closed) != nil || closed {
+			return nil
+		}
+		if atEnd {
+			break
+		}
+		incarnation := p.incarnation
+		if p, status, err = d.fetch(ctx, s, offset{out.life, p.last}); err != nil || p.incarnation != incarnation {
+			return nil
+		}
+	}
+	out.follow(ctx, s, &status)
+	return nil
+}
+
+// follow writes what comes behind the end of a stream until ctx ends or the stream does.
+func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
+	last := status.LastSequence
+	for news, err := range s.store.FollowPages(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+		if err != nil {
+			if errors.Is(err, streamhub.ErrClosed) {
+				_ = out.write(nil, last, true, true)
+			}
+			return
+		}
+		last = lastOf(news)
+		cursor := out.nextCursor()
+		whole := news.Encode(eventKey{out.form, cursor}, func(entries []streamhub.Entry) []byte {
+			return appendControl(out.form.event(encode(entries, out.form == jsonForm)), offset{out.life, last}, cursor, true, false)
+		})
+		if out.send(whole) != nil {
+			return
+		}
+	}
+}
+
+// An eventKey is what events differ in that hold the same page.
+type eventKey struct {
+	form   form
+	cursor string
+}
+
+// bodyKey is for the page as a long-poll has it.
+type bodyKey struct{ json bool }
+
+func body(p *hub.Page, json bool) []byte {
+	return p.Encode(bodyKey{json}, func(entries []streamhub.Entry) []byte { return encode(entries, json) })
+}
+
+func lastOf(p *hub.Page) uint64 { return p.Entries[len(p.Entries)-1].Sequence }
+
+// A form is how data lie in an event.
+type form int
+
+const (
+	textForm form = iota
+	jsonForm
+	base64Form
+)
+
+func formOf(contentType string) form {
+	switch media := mediaType(contentType); {
+	case media == "application/json":
+		return jsonForm
+	case strings.HasPrefix(media, "text/"):
+		return textForm
+	}
+	return base64Form
+}
+
+var lineEnds = []byte("\r\n")
+
+// event writes a body as a data event. Every line end begins another data line, so that no payload
+// can end the event or begin one.
+func (f form) event(body []byte) []byte {
+	b := make([]byte, 0, len(body)+len(body)/2+256)
+	b = append(b, "event: data\n"...)
+	if f == base64Form {
+		b = append(b, "data:"...)
+		b = base64.StdEncoding.AppendEncode(b, body)
+		return append(b, "\n\n"...)
+	}
+	for more := true; more; {
+		line := body
+		i := bytes.IndexAny(body, "\r\n")
+		if more = i >= 0; more {
+			line = body[:i]
+			if bytes.HasPrefix(body[i:], lineEnds) {
+				i++
+			}
+			body = body[i+1:]
+		}
+		b = append(b, "data:"...)
+		if len(line) > 0 && line[0] == ' ' {
+			b = append(b, ' ') // one is taken off
+		}
+		b = append(append(b, line...), '\n')
+	}
+	return append(b, '\n')
+}
+
+// appendControl writes the event that says where the client is.
+func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) []byte {
+	b = fmt.Appendf(b, "event: control\ndata:{\"streamNextOffset\":%q", next.String())
+	if !closed {
+		b = fmt.Appendf(b, ",\"streamCursor\":%q", cursor)
+	}
+	if upToDate {
+		b = append(b, `,"upToDate":true`...)
+	}
+	if closed {
+		b = append(b, `,"streamClosed":true`...)
+	}
+	return append(b, "}\n\n"...)
+}
+
+// An eventWriter writes an event stream.
+type eventWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	cursor  string // the last one that the client has
+	life    uint64
+	form    form
+
+	mu     sync.Mutex
+	wrote  time.Time
+	failed error
+}
+
+func (out *eventWriter) begin() {
+	h := out.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	if out.form == base64Form {
+		h.Set(headerSSEEncoding, "base64")
+	}
+	out.w.WriteHeader(http.StatusOK)
+}
+
+// nextCursor is the same for all clients, unless one comes with a cursor of the future.
+func (out *eventWriter) nextCursor() string {
+	return nextCursor(out.cursor, time.Now())
+}
+
+// write sends a data event, if there is one, and its control event.
+func (out *eventWriter) write(data []byte, last uint64, upToDate, closed bool) error {
+	return out.send(appendControl(data, offset{out.life, last}, out.nextCursor(), upToDate, closed))
+}
+
+// send writes b at once. A client that does not read it in time is let go.
+func (out *eventWriter) send(b []byte) error {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if out.failed != nil {
+		return out.failed
+	}
+	out.wrote = time.Now()
+	_ = out.control.SetWriteDeadline(out.wrote.Add(out.timeout))
+	if _, out.failed = out.w.Write(b); out.failed == nil {
+		out.failed = out.control.Flush()
+	}
+	return out.failed
+}
+
+var ping = []byte(": ping\n\n")
+
+// keepOpen says something while nothing comes and renews the time to live of the stream, until what
+// it returns is called.
+func (out *eventWriter) keepOpen(ctx context.Context, s *stream, renews *renewals, ttl time.Duration) (stop func()) {
+	every := pingEvery
+	if ttl > 0 {
+		every = min(every, max(ttl/3, renewEvery))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case at := <-tick.C:
+				if ttl > 0 {
+					renews.touch(ctx, s)
+				}
+				if out.silentSince(at.Add(-pingEvery)) {
+					_ = out.send(ping) // whoever writes next sees the error
+				}
+			}
+		}
+	})
+	return func() {
+		cancel()
+		keeper.Wait()
+	}
+}
+
+func (out *eventWriter) silentSince(at time.Time) bool {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	return !out.wrote.After(at)
+}

@@ -1,0 +1,231 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A fork is what a PUT says of the stream that it continues.
+type fork struct {
+	source *stream
+	from   string // the offset as it was given, "" for the end
+	sub    uint64 // bytes or messages of the append behind the offset that are taken along
+}
+
+func forkOf(h http.Header, o *root) (*fork, error) {
+	from, sub := h.Get(headerForkedFrom), h.Values(headerForkSub)
+	if from == "" {
+		if len(sub) > 0 || h.Get(headerForkOffset) != "" {
+			return nil, badRequest("a fork needs %s", headerForkedFrom)
+		}
+		return nil, nil
+	}
+	f := &fork{from: h.Get(headerForkOffset)}
+	path, err := url.PathUnescape(from)
+	path, ok := strings.CutPrefix(path, o.path)
+	if err != nil || !ok {
+		return nil, badRequest("%s names no stream of this store", headerForkedFrom)
+	}
+	if f.source, err = o.stream(path); err != nil {
+		return nil, err
+	}
+	if len(sub) > 0 {
+		if f.sub, err = wholeNumber(sub[0]); err != nil {
+			return nil, badRequest("%s %.64q", headerForkSub, sub[0])
+		}
+	}
+	return f, nil
+}
+
+// An origin is what a fork remembers of where it began.
+type origin struct {
+	life     uint64 // that its offsets name, which are those of its source
+	sequence uint64 // behind which it began
+	sub      uint64
+	path     string
+}
+
+func (o *origin) String() string {
+	return fmt.Sprintf("%d %d %d %s", o.life, o.sequence, o.sub, url.PathEscape(o.path))
+}
+
+func parseOrigin(text string) (o origin, ok bool) {
+	if text == "" {
+		return o, false
+	}
+	n, err := fmt.Sscanf(text, "%d %d %d ", &o.life, &o.sequence, &o.sub)
+	parts := strings.SplitN(text, " ", 4)
+	if err != nil || n != 3 || len(parts) != 4 {
+		return o, false
+	}
+	o.path, err = url.PathUnescape(parts[3])
+	return o, err == nil
+}
+
+// same reports whether a stream began as the fork that is asked for.
+func (f *fork) same(status *streamhub.Status) bool {
+	o, ok := parseOrigin(status.Origin)
+	if !ok || o.path != pathOf(f.source.space, f.source.segment) || o.sub != f.sub {
+		return false
+	}
+	if f.from == "" {
+		return true
+	}
+	at, err := parseOffset(f.from)
+	return err == nil && at.sequence == o.sequence && (at.life == o.life || at.start())
+}
+
+// create makes the fork, or confirms that it is there. What the request leaves open is taken from
+// the source.
+func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions, body []byte) (status streamhub.Status, created bool, err error) {
+	source, err := f.source.store.Status(ctx, f.source.space, f.source.segment)
+	if err != nil {
+		return f.confirm(ctx, s, o, false, err)
+	}
+	if o.ContentType == "" {
+		o.ContentType = contentType(&source)
+	}
+	if mediaType(o.ContentType) != mediaType(contentType(&source)) {
+		return status, false, conflict("a fork has the content type of its source")
+	}
+	o.ContentType = contentType(&source)
+	switch {
+	case o.TTL > 0, !o.ExpiresAt.IsZero():
+	case source.TTL > 0:
+		o.TTL = source.TTL
+	case source.ExpiresAt > 0:
+		o.ExpiresAt = timeOf(source.ExpiresAt)
+	}
+	if o.Records, err = recordsOf(o.ContentType, body, true); err != nil {
+		return status, false, err
+	}
+	at := origin{life: lifeOf(&source), sequence: source.LastSequence, sub: f.sub, path: pathOf(f.source.space, f.source.segment)}
+	if f.from != "" {
+		place, err := parseOffset(f.from)
+		if err != nil {
+			return status, false, err
+		}
+		if at.sequence, err = place.at(&source); err != nil {
+			if errors.Is(err, streamhub.ErrTrimmed) {
+				return status, false, err
+			}
+			return status, false, badRequest("%s is not in the source", headerForkOffset)
+		}
+	}
+	o.Origin = at.String()
+	limit, part, err := f.cut(ctx, &source, at.sequence)
+	if err != nil {
+		return status, false, err
+	}
+	if part != nil {
+		o.Records = append([]streamhub.Record{{Payload: part}}, o.Records...)
+	}
+	if f.source.space == s.space {
+		o.ForkOf, o.ForkAt, o.ForkIncarnation = f.source.segment, &limit, source.Position.Incarnation
+	} else if o.Records, err = f.copy(ctx, limit, o.Records); err != nil {
+		return status, false, err
+	}
+	status, created, err = s.store.Create(ctx, s.space, s.segment, o)
+	if err == nil && created {
+		return status, true, nil
+	}
+	return f.confirm(ctx, s, o, true, err)
+}
+
+// confirm is for a fork that may be there: failed says why it could not be made. Without the source
+// only what the request itself says can be compared.
+func (f *fork) confirm(ctx context.Context, s *stream, o *streamhub.CreateOptions, whole bool, failed error) (streamhub.Status, bool, error) {
+	status, err := s.store.Status(ctx, s.space, s.segment)
+	switch {
+	case err == nil && f.same(&status) && (whole && sameConfiguration(&status, o) || !whole && f.compatible(&status, o)):
+		return status, false, nil
+	case err == nil:
+		return status, false, conflict("the stream exists with another configuration")
+	}
+	deleted := (*streamhub.DeletedError)(nil)
+	if errors.As(failed, &deleted) && deleted.Held {
+		return status, false, conflict("the source was deleted")
+	}
+	if failed == nil {
+		failed = err
+	}
+	return status, false, failed
+}
+
+// compatible compares what the request itself says.
+func (f *fork) compatible(status *streamhub.Status, o *streamhub.CreateOptions) bool {
+	asked := *o
+	if asked.ContentType == "" {
+		asked.ContentType = contentType(status)
+	}
+	if asked.TTL == 0 && asked.ExpiresAt.IsZero() {
+		asked.TTL = status.TTL
+		if asked.TTL == 0 && status.ExpiresAt > 0 {
+			asked.ExpiresAt = timeOf(status.ExpiresAt)
+		}
+	}
+	return sameConfiguration(status, &asked)
+}
+
+// cut resolves the sub-offset: up to where the fork shares the entries of the source, and what it
+// has of the next one, which is copied.
+func (f *fork) cut(ctx context.Context, source *streamhub.Status, after uint64) (limit uint64, part []byte, err error) {
+	if f.sub == 0 {
+		return after, nil, nil
+	}
+	outside := badRequest("%s reaches beyond the next append", headerForkSub)
+	if after >= source.LastSequence {
+		return 0, nil, outside
+	}
+	left, messages := f.sub, isJSON(source.ContentType)
+	var append streamhub.TRX
+	for e, err := range f.source.store.ConsumeSegment(ctx, f.source.space, f.source.segment, &streamhub.ReadOptions{FromSequence: after + 1}) {
+		if err != nil {
+			return 0, nil, err
+		}
+		if e.Sequence == after+1 {
+			append = e.TRX
+		}
+		if e.TRX != append {
+			return 0, nil, outside
+		}
+		size := uint64(len(e.Payload))
+		if messages {
+			size = 1
+		}
+		if left < size {
+			return e.Sequence - 1, e.Payload[:left], nil
+		}
+		if left -= size; left == 0 {
+			return e.Sequence, nil, nil
+		}
+	}
+	return 0, nil, outside
+}
+
+// copy reads what a fork in another space begins with: it cannot share it.
+func (f *fork) copy(ctx context.Context, limit uint64, rest []streamhub.Record) ([]streamhub.Record, error) {
+	var records []streamhub.Record
+	size := 0
+	if limit > 0 {
+		for e, err := range f.source.store.ConsumeSegment(ctx, f.source.space, f.source.segment, &streamhub.ReadOptions{ToSequence: limit}) {
+			if err != nil {
+				return nil, err
+			}
+			if e.Sequence != uint64(len(records))+1 {
+				return nil, &goneError{}
+			}
+			if size += len(e.Payload); size > streamhub.MaxFrameBytes || len(records) >= streamhub.MaxFrameRecords {
+				return nil, &statusError{http.StatusRequestEntityTooLarge, "the source is too large to be copied into another space"}
+			}
+			records = append(records, streamhub.Record{Payload: e.Payload, Metadata: e.Metadata})
+		}
+	}
+	return append(records, rest...), nil
+}

@@ -1,0 +1,210 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+// Options configure a [Handler]; nil stands for the defaults.
+type Options struct {
+	// Prefix stands before /v1/stream/ and /stores/ in every path; the default is none.
+	Prefix string
+	// Store is the one that /v1/stream/ means; the default is the nil UUID.
+	Store uuid.UUID
+	// Authorize says whether a request may read from, or write to, a space; "" is the store as a
+	// whole. An error that is none of package streamhub is answered 401. Without it everybody may do
+	// everything.
+	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) error
+	// CheckOrigin, where it returns an error, has a request answered 403 before anything else: it is
+	// of a web page that may not use this gateway. Without it pages of every origin may.
+	CheckOrigin func(r *http.Request) error
+	// LongPollTimeout is how long a long-poll waits; the default is 20 s.
+	LongPollTimeout time.Duration
+	// EventStreamTime is how long an event stream lasts before its client connects anew; the default
+	// is a minute.
+	EventStreamTime time.Duration
+	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
+	WriteTimeout time.Duration
+	// CacheBytes is about how much is kept of pages that were read; the default is 32 MiB.
+	CacheBytes int
+	// LoopbackWebhooks lets subscriptions call addresses of this machine. Private addresses of other
+	// machines are never called.
+	LoopbackWebhooks bool
+	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
+	// logged.
+	Logger *slog.Logger
+}
+
+const (
+	defaultLongPoll     = 20 * time.Second
+	defaultEventStream  = time.Minute
+	defaultWriteTimeout = 30 * time.Second
+	defaultCache        = 32 << 20
+	// drainSpread is over how long Shutdown spreads the ends of readers.
+	drainSpread = 2 * time.Second
+)
+
+// A Handler serves a hub as Durable Streams. It is safe for concurrent use.
+type Handler struct {
+	hub    *hub.Hub
+	opt    Options
+	pages  pageCache
+	lives  lives
+	renews renewals
+	wakes  *wakes
+
+	ctx    context.Context // ends when Shutdown begins
+	cancel context.CancelFunc
+
+	mu      sync.Mutex // orders the start of readers before Shutdown waits for them
+	readers sync.WaitGroup
+}
+
+// New makes a handler on h, which stays the caller's. Shut it down before h is closed.
+func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
+	d := &Handler{hub: h}
+	if o != nil {
+		d.opt = *o
+	}
+	if p := d.opt.Prefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/")) {
+		return nil, fmt.Errorf("prefix %q: want one that begins with a slash and does not end with one", p)
+	}
+	setDefault(&d.opt.LongPollTimeout, defaultLongPoll)
+	setDefault(&d.opt.EventStreamTime, defaultEventStream)
+	setDefault(&d.opt.WriteTimeout, defaultWriteTimeout)
+	setDefault(&d.opt.CacheBytes, defaultCache)
+	if d.opt.Logger == nil {
+		d.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	d.pages.limit = d.opt.CacheBytes
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.wakes = newWakes(d)
+	return d, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Shutdown lets no reader wait any more, ends those that do within two seconds, and waits for them
+// and for every goroutine of the handler. When ctx ends first it returns its error.
+func (d *Handler) Shutdown(ctx context.Context) error {
+	d.mu.Lock()
+	d.cancel()
+	d.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.readers.Wait()
+		d.wakes.wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errStopping = errors.New("the gateway is stopping")
+
+// wait returns the context of a reader that waits for entries, and what to call when it has ended.
+func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Context, done func(), err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ctx.Err() != nil {
+		return nil, nil, errStopping
+	}
+	d.readers.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	detach := context.AfterFunc(d.ctx, func() { time.AfterFunc(jitter(drainSpread), cancel) })
+	return ctx, func() {
+		detach()
+		cancel()
+		d.readers.Done()
+	}, nil
+}
+
+// Owns reports whether a path is one of the handler's. Its paths must not pass through a mux that
+// cleans them: names may hold anything.
+func (d *Handler) Owns(path string) bool {
+	path, ok := strings.CutPrefix(path, d.opt.Prefix)
+	return ok && (strings.HasPrefix(path, streams) || strings.HasPrefix(path, stores))
+}
+
+// ServeHTTP implements http.Handler.
+func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
+	root, path, err := d.route(r)
+	if err != nil {
+		d.fail(w, r, nil, err)
+		return
+	}
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if d.opt.CheckOrigin != nil {
+		if err := d.opt.CheckOrigin(r); err != nil {
+			refuse(w, http.StatusForbidden, err.Error())
+			return
+		}
+	}
+	if path == reserved || strings.HasPrefix(path, reserved+"/") {
+		d.serveReserved(w, r, root, strings.TrimPrefix(path, reserved))
+		return
+	}
+	s, err := root.stream(path)
+	if err != nil {
+		d.fail(w, r, nil, err)
+		return
+	}
+	serve, write := d.read, false
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodHead:
+		serve = d.head
+	case http.MethodPut:
+		serve, write = d.create, true
+	case http.MethodPost:
+		serve, write = d.append, true
+	case http.MethodDelete:
+		serve, write = d.remove, true
+	default:
+		w.Header().Set("Allow", methods)
+		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
+		return
+	}
+	if err := d.authorize(r, s.store.ID(), s.space, write); err != nil {
+		d.fail(w, r, s, err)
+		return
+	}
+	if err := serve(w, r, s); err != nil {
+		d.fail(w, r, s, err)
+	}
+}
+
+func (d *Handler) authorize(r *http.Request, store uuid.UUID, space string, write bool) error {
+	if d.opt.Authorize == nil {
+		return nil
+	}
+	err := d.opt.Authorize(r, store, space, write)
+	if streamhub.CodeOf(err) == streamhub.CodeInternal {
+		err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+	}
+	return err
+}

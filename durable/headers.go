@@ -1,0 +1,48 @@
+package durable
+
+import "net/http"
+
+// The headers of the protocol.
+const (
+	headerNextOffset  = "Stream-Next-Offset"
+	headerUpToDate    = "Stream-Up-To-Date"
+	headerClosed      = "Stream-Closed"
+	headerCursor      = "Stream-Cursor"
+	headerTTL         = "Stream-TTL"
+	headerExpiresAt   = "Stream-Expires-At"
+	headerSeq         = "Stream-Seq"
+	headerForkedFrom  = "Stream-Forked-From"
+	headerForkOffset  = "Stream-Fork-Offset"
+	headerForkSub     = "Stream-Fork-Sub-Offset"
+	headerSSEEncoding = "Stream-SSE-Data-Encoding"
+	headerProducer    = "Producer-Id"
+	headerEpoch       = "Producer-Epoch"
+	headerProducerSeq = "Producer-Seq"
+	headerExpectedSeq = "Producer-Expected-Seq"
+	headerReceivedSeq = "Producer-Received-Seq"
+	// headerFirstOffset is ours: where reading can begin, in an answer that something was trimmed.
+	headerFirstOffset = "Stream-First-Offset"
+)
+
+const (
+	methods = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
+	allowed = "Content-Type, Authorization, Accept, Cache-Control, If-Match, If-None-Match, Last-Event-ID, " +
+		headerTTL + ", " + headerExpiresAt + ", " + headerSeq + ", " + headerClosed + ", " +
+		headerForkedFrom + ", " + headerForkOffset + ", " + headerForkSub + ", " +
+		headerProducer + ", " + headerEpoch + ", " + headerProducerSeq
+	exposed = "Content-Type, ETag, Location, Retry-After, " +
+		headerNextOffset + ", " + headerUpToDate + ", " + headerClosed + ", " + headerCursor + ", " +
+		headerTTL + ", " + headerExpiresAt + ", " + headerSSEEncoding + ", " + headerFirstOffset + ", " +
+		headerEpoch + ", " + headerProducerSeq + ", " + headerExpectedSeq + ", " + headerReceivedSeq
+)
+
+// setHeaders sets what every answer has, errors included.
+func setHeaders(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", methods)
+	h.Set("Access-Control-Allow-Headers", allowed)
+	h.Set("Access-Control-Expose-Headers", exposed)
+	h.Set("Access-Control-Max-Age", "86400")
+}

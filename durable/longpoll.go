@@ -1,0 +1,76 @@
+package durable
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// longPoll answers with what is there, or with what comes within a time.
+func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
+	p, status, err := q.first(r)
+	if err != nil {
+		return err
+	}
+	if p.last == p.after && status.State != streamhub.StateClosed {
+		if p, status, err = q.await(r, status); err != nil {
+			return err
+		}
+	}
+	h := w.Header()
+	q.describe(h, p, &status)
+	if h.Get(headerClosed) == "" {
+		h.Set(headerCursor, nextCursor(q.cursor, time.Now()))
+	}
+	if p.last == p.after {
+		h.Del("Content-Type")
+		h.Set("Cache-Control", cacheNothing)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	h.Set("Cache-Control", q.handler.cacheable(cacheLive))
+	setNumber(h, "Content-Length", uint64(len(p.body)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(p.body)
+	return nil
+}
+
+// await waits for what comes behind the end of a stream, for its close, or for the time to pass.
+func (q *reading) await(r *http.Request, status streamhub.Status) (*page, streamhub.Status, error) {
+	d, s := q.handler, q.stream
+	ctx, done, err := d.wait(r.Context(), q.patience(&status))
+	if err != nil {
+		return nil, status, err
+	}
+	defer done()
+	tail := status.LastSequence
+	p := &page{incarnation: status.Position.Incarnation, after: tail, last: tail}
+	for news, err := range s.store.FollowPages(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+		switch {
+		case err == nil:
+			p.body = body(news, isJSON(status.ContentType))
+			p.last = lastOf(news)
+		case errors.Is(err, streamhub.ErrClosed), ctx.Err() != nil && r.Context().Err() == nil:
+		default:
+			return nil, status, err
+		}
+		break
+	}
+	// It says how the stream is now; where that is farther than the page, the client comes again.
+	current, err := s.store.Status(r.Context(), s.space, s.segment)
+	if err == nil && current.Position.Incarnation != p.incarnation {
+		err = streamhub.ErrHistoryLost
+	}
+	return p, current, err
+}
+
+// patience is how long to wait: not longer than the stream lives.
+func (q *reading) patience(status *streamhub.Status) time.Duration {
+	limit := q.handler.opt.LongPollTimeout
+	if status.TTL == 0 && status.ExpiresAt > 0 {
+		limit = min(limit, max(time.Until(timeOf(status.ExpiresAt))+time.Millisecond, 0))
+	}
+	return limit
+}

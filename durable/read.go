@@ -1,0 +1,160 @@
+package durable
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const (
+	// What was read does not change; at the end of an open stream there may soon be more.
+	cacheWhole   = "max-age=60, stale-while-revalidate=300"
+	cacheTail    = "no-cache"
+	cacheLive    = "max-age=20"
+	cacheNothing = "no-store"
+)
+
+// read answers GET.
+func (d *Handler) read(w http.ResponseWriter, r *http.Request, s *stream) error {
+	query := r.URL.Query()
+	offsets, live := query["offset"], query.Get("live")
+	if len(offsets) > 1 {
+		return badRequest("offset is given more than once")
+	}
+	text := beginning
+	if len(offsets) == 1 {
+		text = offsets[0]
+	}
+	var from offset
+	var err error
+	if text != now {
+		if from, err = parseOffset(text); err != nil {
+			return err
+		}
+	}
+	q := &reading{handler: d, stream: s, from: from, now: text == now, cursor: query.Get("cursor")}
+	switch {
+	case live == "":
+		return q.catchUp(w, r)
+	case len(offsets) == 0:
+		return badRequest("a live read needs an offset")
+	case live == "long-poll":
+		return q.longPoll(w, r)
+	case live == "sse":
+		return q.events(w, r)
+	}
+	return badRequest("live=%.64q", live)
+}
+
+// A reading is what a GET asks for.
+type reading struct {
+	handler *Handler
+	stream  *stream
+	from    offset
+	now     bool // from the end
+	cursor  string
+}
+
+// first reads where the client wants to begin, and renews the time to live.
+func (q *reading) first(r *http.Request) (*page, streamhub.Status, error) {
+	d, s, ctx := q.handler, q.stream, r.Context()
+	var p *page
+	var status streamhub.Status
+	var err error
+	if q.now {
+		if status, err = s.store.Status(ctx, s.space, s.segment); err == nil {
+			p = &page{incarnation: status.Position.Incarnation, after: status.LastSequence, last: status.LastSequence}
+			p.body = encode(nil, isJSON(status.ContentType))
+		}
+	} else {
+		p, status, err = d.fetch(ctx, s, q.from)
+	}
+	if err == nil && status.TTL > 0 {
+		d.renews.touch(ctx, s)
+	}
+	return p, status, err
+}
+
+// catchUp answers with what is there.
+func (q *reading) catchUp(w http.ResponseWriter, r *http.Request) error {
+	p, status, err := q.first(r)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	atEnd := p.last == status.LastSequence
+	q.describe(h, p, &status)
+	switch {
+	case q.now:
+		h.Set("Cache-Control", cacheNothing)
+	case atEnd && status.State != streamhub.StateClosed:
+		h.Set("Cache-Control", q.handler.ofOne(cacheTail))
+	default:
+		h.Set("Cache-Control", q.handler.cacheable(cacheWhole))
+	}
+	if !q.now {
+		etag := p.etag(&status)
+		h.Set("ETag", etag)
+		if matches(r.Header.Get("If-None-Match"), etag) {
+			h.Del("Content-Type")
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	setNumber(h, "Content-Length", uint64(len(p.body)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(p.body)
+	return nil
+}
+
+// describe sets what a page says of itself.
+func (q *reading) describe(h http.Header, p *page, status *streamhub.Status) {
+	h.Set("Content-Type", contentType(status))
+	h.Set(headerNextOffset, offset{lifeOf(status), p.last}.String())
+	if p.last == status.LastSequence {
+		h.Set(headerUpToDate, "true")
+		if status.State == streamhub.StateClosed {
+			h.Set(headerClosed, "true")
+		}
+	}
+}
+
+// cacheable says who may keep an answer: everybody only where everybody may read.
+func (d *Handler) cacheable(how string) string {
+	if d.opt.Authorize == nil {
+		return "public, " + how
+	}
+	return d.ofOne(how)
+}
+
+func (d *Handler) ofOne(how string) string {
+	if d.opt.Authorize == nil {
+		return how
+	}
+	return "private, " + how
+}
+
+// etag changes with the life of the stream, with the range, and when the stream is closed behind it.
+func (p *page) etag(status *streamhub.Status) string {
+	end := ""
+	if p.last == status.LastSequence {
+		end = "."
+		if status.State == streamhub.StateClosed {
+			end = ".c"
+		}
+	}
+	return fmt.Sprintf(`"%x.%d.%d%s"`, p.incarnation, p.after, p.last, end)
+}
+
+// matches reports whether a list of tags holds one.
+func matches(list, etag string) bool {
+	for tag := range strings.SplitSeq(list, ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		if tag == etag || tag == "*" {
+			return true
+		}
+	}
+	return false
+}

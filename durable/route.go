@@ -1,0 +1,93 @@
+package durable
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+const (
+	streams  = "/v1/stream/"
+	stores   = "/stores/"
+	reserved = "__ds" // the first element of what is no stream
+
+	defaultSpace = "default"
+)
+
+// A root is where the streams of a store lie.
+type root struct {
+	store *hub.Store
+	path  string // begins and ends with a slash
+	base  string // scheme and host
+}
+
+// url is where a path of the root is, in the form that clients send.
+func (o *root) url(path string) string {
+	return o.base + (&url.URL{Path: o.path + path}).EscapedPath()
+}
+
+// A stream is a segment by its URL.
+type stream struct {
+	*root
+	path           string // under the root
+	space, segment string
+}
+
+// route splits the path of a request. It works on the decoded path, so %2F is a slash.
+func (d *Handler) route(r *http.Request) (*root, string, error) {
+	path, ok := strings.CutPrefix(r.URL.Path, d.opt.Prefix)
+	if !ok {
+		return nil, "", errNoStream
+	}
+	at, id := d.opt.Prefix+streams, d.opt.Store
+	if rest, other := strings.CutPrefix(path, stores); other {
+		name, rest, _ := strings.Cut(rest, "/")
+		var err error
+		if id, err = uuid.Parse(name); err != nil || len(name) != 36 {
+			return nil, "", errNoStream
+		}
+		at, path = d.opt.Prefix+stores+name+streams, "/"+rest
+	}
+	if path, ok = strings.CutPrefix(path, streams); !ok || path == "" {
+		return nil, "", errNoStream
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return &root{d.hub.Store(id), at, scheme + "://" + r.Host}, path, nil
+}
+
+var errNoStream = fmt.Errorf("%w: there are no streams at this path", streamhub.ErrNotFound)
+
+// stream names the segment that lies at a path.
+func (o *root) stream(path string) (*stream, error) {
+	s := &stream{root: o, path: path, space: defaultSpace, segment: path}
+	if space, segment, ok := strings.Cut(path, "/"); ok {
+		s.space, s.segment = space, segment
+	}
+	if s.space == reserved {
+		return nil, fmt.Errorf("%w: the space %s is reserved", streamhub.ErrInvalidName, reserved)
+	}
+	if err := streamhub.CheckName("space", s.space); err != nil {
+		return nil, err
+	}
+	return s, streamhub.CheckName("segment", s.segment)
+}
+
+// pathOf is the path of a segment.
+func pathOf(space, segment string) string {
+	if space == defaultSpace && !strings.Contains(segment, "/") {
+		return segment
+	}
+	return space + "/" + segment
+}
+
+// escapeElement writes a name as one element of a path.
+func escapeElement(name string) string { return url.PathEscape(name) }

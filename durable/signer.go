@@ -1,0 +1,118 @@
+package durable
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A signer signs webhooks, and makes the tokens with which their receivers answer. Its key lies in
+// Redis, so that all gateways have the same one.
+type signer struct {
+	key    ed25519.PrivateKey
+	tokens []byte
+	kid    string
+}
+
+// signers makes one, once.
+type signers struct {
+	mu  sync.Mutex
+	one *signer
+}
+
+const (
+	keySpace   = "keys"
+	keySegment = "webhooks"
+)
+
+// get returns the signer; the first gateway that needs one makes its key.
+func (d *Handler) signer(ctx context.Context) (*signer, error) {
+	c := &d.wakes.signers
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.one != nil {
+		return c.one, nil
+	}
+	store := d.hub.Store(registerStore)
+	seed := make([]byte, ed25519.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, err
+	}
+	_, err := store.Append(ctx, keySpace, keySegment, []streamhub.Record{{Payload: seed}}, &streamhub.AppendOptions{ExpectedSequence: 1})
+	if err != nil && !errors.Is(err, streamhub.ErrSequenceMismatch) && !errors.Is(err, streamhub.ErrNotConfirmed) {
+		return nil, err
+	}
+	for e, err := range store.ConsumeSegment(ctx, keySpace, keySegment, &streamhub.ReadOptions{Limit: 1}) {
+		if err != nil {
+			return nil, err
+		}
+		if len(e.Payload) != ed25519.SeedSize {
+			return nil, fmt.Errorf("%w: a key of %d bytes", streamhub.ErrCorrupt, len(e.Payload))
+		}
+		c.one = newSigner(e.Payload)
+	}
+	if c.one == nil {
+		return nil, fmt.Errorf("%w: the key of the webhooks", streamhub.ErrHistoryLost)
+	}
+	return c.one, nil
+}
+
+func newSigner(seed []byte) *signer {
+	g := &signer{key: ed25519.NewKeyFromSeed(seed)}
+	tokens := sha256.Sum256(append([]byte("streamhub subscription tokens\x00"), seed...))
+	g.tokens = tokens[:]
+	id := sha256.Sum256(g.public())
+	g.kid = "ds_" + text64(id[:12])
+	return g
+}
+
+func (g *signer) public() []byte { return g.key.Public().(ed25519.PublicKey) }
+
+// sign returns the header of a webhook: the signature is over the time and the body.
+func (g *signer) sign(body []byte, at time.Time) string {
+	signed := fmt.Appendf(nil, "%d.%s", at.Unix(), body)
+	return fmt.Sprintf("t=%d,kid=%s,ed25519=%s", at.Unix(), g.kid, text64(ed25519.Sign(g.key, signed)))
+}
+
+// token is what the holder of a wake shows. Every gateway can tell whether it is right, whatever
+// became of the wake since.
+func (g *signer) token(r register, id string, generation uint64, wake string) string {
+	mac := hmac.New(sha256.New, g.tokens)
+	fmt.Fprintf(mac, "%s\x00%d:%s\x00%d\x00%s", r.space, len(id), id, generation, wake)
+	return text64(mac.Sum(nil))
+}
+
+func (g *signer) checks(token string, r register, id string, generation uint64, wake string) bool {
+	return hmac.Equal([]byte(token), []byte(g.token(r, id, generation, wake)))
+}
+
+// A keySet is a JSON Web Key Set.
+type keySet struct {
+	Keys []jwk `json:"keys"`
+}
+
+type jwk struct {
+	Type  string `json:"kty"`
+	Curve string `json:"crv"`
+	X     string `json:"x"`
+	Alg   string `json:"alg"`
+	Use   string `json:"use"`
+	ID    string `json:"kid"`
+}
+
+func (g *signer) keySet() keySet {
+	return keySet{[]jwk{{"OKP", "Ed25519", text64(g.public()), "EdDSA", "sig", g.kid}}}
+}
+
+func text64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func newSecret() string { return rand.Text() }

@@ -1,0 +1,218 @@
+package durable
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The kinds of subscriptions.
+const (
+	webhookKind = "webhook"
+	pullKind    = "pull-wake"
+)
+
+const (
+	minLease     = 1000
+	maxLease     = 600_000
+	defaultLease = 30_000
+)
+
+// A subscriptionConfig is what a client asks for.
+type subscriptionConfig struct {
+	Type        string   `json:"type"`
+	Pattern     string   `json:"pattern,omitempty"`
+	Streams     []string `json:"streams,omitempty"`
+	Webhook     *target  `json:"webhook,omitempty"`
+	WakeStream  string   `json:"wake_stream,omitempty"`
+	LeaseMS     int64    `json:"lease_ttl_ms"`
+	Description string   `json:"description,omitempty"`
+}
+
+type target struct {
+	URL string `json:"url"`
+}
+
+// parseSubscription reads a configuration and gives it the form in which two are compared.
+func parseSubscription(text []byte, loopback bool) (c subscriptionConfig, err error) {
+	c.LeaseMS = defaultLease
+	if err := json.Unmarshal(text, &c); err != nil {
+		return c, invalidRequest("the body is no configuration of a subscription")
+	}
+	c.Pattern, c.WakeStream = trimPath(c.Pattern), trimPath(c.WakeStream)
+	for i, path := range c.Streams {
+		c.Streams[i] = trimPath(path)
+	}
+	slices.Sort(c.Streams)
+	c.Streams = slices.Compact(c.Streams)
+	switch {
+	case c.Type != webhookKind && c.Type != pullKind:
+		return c, invalidRequest("type is webhook or pull-wake")
+	case c.Pattern == "" && len(c.Streams) == 0:
+		return c, invalidRequest("pattern or streams is needed")
+	case len(c.Streams) > maxExplicit, slices.Contains(c.Streams, ""), len(c.Pattern) > maxPattern:
+		return c, invalidRequest("streams or pattern is not what it may be")
+	case c.LeaseMS < minLease || c.LeaseMS > maxLease:
+		return c, invalidRequest("lease_ttl_ms is from 1000 to 600000")
+	case c.Type == webhookKind && (c.Webhook == nil || c.Webhook.URL == ""):
+		return c, invalidRequest("webhook.url is missing")
+	case c.Type == pullKind && c.WakeStream == "":
+		return c, invalidRequest("wake_stream is missing")
+	}
+	if c.Type == webhookKind {
+		c.WakeStream = ""
+		return c, checkTarget(c.Webhook.URL, loopback)
+	}
+	c.Webhook = nil
+	return c, nil
+}
+
+const (
+	maxExplicit = 1000
+	maxPattern  = 1024
+)
+
+func trimPath(path string) string { return strings.Trim(path, "/") }
+
+func (c *subscriptionConfig) equal(other *subscriptionConfig) bool {
+	a, errA := json.Marshal(c)
+	b, errB := json.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+func (c *subscriptionConfig) lease() time.Duration {
+	return time.Duration(c.LeaseMS) * time.Millisecond
+}
+
+// matches reports whether the pattern takes in a path. What the subscription itself writes to is
+// never among it.
+func (c *subscriptionConfig) matches(path string) bool {
+	return c.Pattern != "" && path != c.WakeStream && matchPath(strings.Split(c.Pattern, "/"), strings.Split(path, "/"))
+}
+
+// matchPath compares element by element: * is any one of them, ** any number.
+func matchPath(pattern, path []string) bool {
+	for i, want := range pattern {
+		switch {
+		case want == "**":
+			for skip := range len(path) + 1 - i {
+				if matchPath(pattern[i+1:], path[i+skip:]) {
+					return true
+				}
+			}
+			return false
+		case i >= len(path) || want != "*" && want != path[i]:
+			return false
+		}
+	}
+	return len(pattern) == len(path)
+}
+
+// spaces names the spaces in which streams of the subscription can be; all says that there may be
+// any.
+func (c *subscriptionConfig) spaces() (names []string, all bool) {
+	if c.Pattern != "" {
+		first, _, nested := strings.Cut(c.Pattern, "/")
+		switch {
+		case !nested && first != "**":
+			names = append(names, defaultSpace)
+		case strings.Contains(first, "*"):
+			return nil, true
+		default:
+			names = append(names, first)
+			if strings.HasPrefix(c.Pattern, first+"/**") {
+				names = append(names, defaultSpace) // the path may end with first
+			}
+		}
+	}
+	return names, false
+}
+
+// A link is a stream of a subscription and how far it was handled.
+type link struct {
+	Acked    offset `json:"acked"`
+	Explicit bool   `json:"explicit,omitempty"`
+}
+
+func (l *link) kind() string {
+	if l != nil && l.Explicit {
+		return "explicit"
+	}
+	return "glob"
+}
+
+// pending reports whether a stream that ends at tail has something that was not handled.
+func (l *link) pending(tail offset) bool {
+	if l == nil || l.Acked.life != tail.life {
+		return tail.sequence > 0
+	}
+	return tail.sequence > l.Acked.sequence
+}
+
+// MarshalText makes an offset a string in JSON; -1 is the beginning.
+func (o offset) MarshalText() ([]byte, error) {
+	if o.start() {
+		return []byte(beginning), nil
+	}
+	return []byte(o.String()), nil
+}
+
+// UnmarshalText is the inverse of MarshalText.
+func (o *offset) UnmarshalText(text []byte) (err error) {
+	*o, err = parseOffset(string(text))
+	return err
+}
+
+// A subscription is what Redis holds of one, folded. The core is written with every step, of the
+// links only those that changed.
+type subscription struct {
+	core
+	links map[string]*link // by path
+	// sequence is that of the last step, since that of the last one that has everything.
+	sequence, since uint64
+}
+
+type core struct {
+	Config  subscriptionConfig `json:"config"`
+	Root    string             `json:"root"` // URL under which it was created
+	Created int64              `json:"created"`
+	Deleted bool               `json:"deleted,omitempty"`
+	// Generation counts wakes, over all lives of the subscription.
+	Generation uint64 `json:"generation"`
+	// Wake is the id of the one under way, "" for none. Held says that a worker, Holder, has it.
+	Wake   string `json:"wake,omitempty"`
+	Held   bool   `json:"held,omitempty"`
+	Holder string `json:"holder,omitempty"`
+	// Streams are the paths that the wake is about.
+	Streams []string `json:"streams,omitempty"`
+	// Failures counts the deliveries of the wake that failed.
+	Failures int `json:"failures,omitempty"`
+}
+
+// idle ends the wake under way.
+func (c *core) idle() { c.Wake, c.Held, c.Holder, c.Streams, c.Failures = "", false, "", nil, 0 }
+
+// rise begins a wake.
+func (c *core) rise(streams []string) {
+	c.idle()
+	c.Generation++
+	c.Wake, c.Streams = "wake_"+newSecret(), streams
+}
+
+// hold gives the wake to a worker.
+func (c *core) hold(by string) { c.Held, c.Holder = true, by }
+
+func (c *core) status() string {
+	if c.Failures > 0 {
+		return "failed"
+	}
+	return "active"
+}
+
+// linked reports whether a path is one of the subscription's.
+func (s *subscription) linked(path string) bool {
+	l := s.links[path]
+	return l != nil && l.Explicit || s.Config.matches(path)
+}

@@ -1,0 +1,245 @@
+package durable_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub/durable"
+)
+
+// A wake is what a worker gets.
+type wake struct {
+	ID         string `json:"wake_id"`
+	Generation uint64 `json:"generation"`
+	Streams    []struct {
+		Path    string `json:"path"`
+		Acked   string `json:"acked_offset"`
+		Tail    string `json:"tail_offset"`
+		Pending bool   `json:"has_pending"`
+	} `json:"streams"`
+	Token         string `json:"token"`
+	CallbackURL   string `json:"callback_url"`
+	CallbackToken string `json:"callback_token"`
+
+	signature string
+	body      []byte
+}
+
+// receiver is a webhook; answer says what it answers to each wake.
+func receiver(t *testing.T, answer func(w http.ResponseWriter)) (url string, wakes chan wake) {
+	t.Helper()
+	wakes = make(chan wake, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var got wake
+		if err != nil || json.Unmarshal(body, &got) != nil {
+			t.Errorf("%v %s", err, body)
+		}
+		got.signature, got.body = r.Header.Get("Webhook-Signature"), body
+		answer(w)
+		wakes <- got
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, wakes
+}
+
+func next(t *testing.T, wakes <-chan wake) wake {
+	t.Helper()
+	select {
+	case w := <-wakes:
+		return w
+	case <-time.After(20 * time.Second):
+		t.Fatal("no wake came")
+		return wake{}
+	}
+}
+
+func (g *gateway) subscribe(t *testing.T, id, config string) *reply {
+	t.Helper()
+	return g.must(t, 201, http.MethodPut, "__ds/subscriptions/"+id, config)
+}
+
+var loopback = &durable.Options{LoopbackWebhooks: true}
+
+// TestWebhook signs what it sends, and wakes for what came meanwhile.
+func TestWebhook(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, loopback)
+	url, wakes := receiver(t, func(w http.ResponseWriter) { fmt.Fprint(w, `{}`) })
+	a.subscribe(t, "hook", fmt.Sprintf(`{"type":"webhook","pattern":"jobs/**","webhook":{"url":%q}}`, url))
+	b.put(t, "jobs/1", text, "x")
+	w := next(t, wakes)
+	require.Len(t, w.Streams, 1)
+	require.Equal(t, "jobs/1", w.Streams[0].Path)
+	require.True(t, w.Streams[0].Pending)
+	verify(t, b, &w)
+
+	// Meanwhile there is more. Whoever answers says how far he came.
+	b.post(t, "jobs/1", text, "y")
+	bearer := []string{"Authorization", "Bearer " + w.CallbackToken, "Content-Type", js}
+	body := fmt.Sprintf(`{"wake_id":%q,"generation":%d,"done":true,"acks":[{"stream":"jobs/1","offset":%q}]}`, w.ID, w.Generation, w.Streams[0].Tail)
+	path := "__ds/subscriptions/hook/callback"
+	b.must(t, 401, http.MethodPost, path, body, "Authorization", "Bearer nonsense")
+	r := b.must(t, 200, http.MethodPost, path, body, bearer...)
+	require.JSONEq(t, `{"ok":true,"next_wake":true}`, r.body)
+	b.must(t, 409, http.MethodPost, path, body, bearer...) // it is over
+
+	again := next(t, wakes)
+	require.Greater(t, again.Generation, w.Generation)
+	require.Equal(t, w.Streams[0].Tail, again.Streams[0].Acked)
+	b.must(t, 204, http.MethodDelete, "__ds/subscriptions/hook", "")
+	b.must(t, 404, http.MethodGet, "__ds/subscriptions/hook", "")
+}
+
+// verify checks a signature as a receiver does, with what the key set says.
+func verify(t *testing.T, g *gateway, w *wake) {
+	t.Helper()
+	var set struct {
+		Keys []struct{ X, KID string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(g.get(t, "__ds/jwks.json").body), &set))
+	require.Len(t, set.Keys, 1)
+	key, err := base64.RawURLEncoding.DecodeString(set.Keys[0].X)
+	require.NoError(t, err)
+	parts := map[string]string{}
+	for part := range strings.SplitSeq(w.signature, ",") {
+		name, value, _ := strings.Cut(part, "=")
+		parts[name] = value
+	}
+	require.Equal(t, set.Keys[0].KID, parts["kid"])
+	signature, err := base64.RawURLEncoding.DecodeString(parts["ed25519"])
+	require.NoError(t, err)
+	require.True(t, ed25519.Verify(key, []byte(parts["t"]+"."+string(w.body)), signature))
+	require.False(t, ed25519.Verify(key, []byte(parts["t"]+"."+string(w.body)+" "), signature))
+}
+
+// TestWebhookFails calls again what did not answer.
+func TestWebhookFails(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", loopback)
+	calls := 0
+	url, wakes := receiver(t, func(w http.ResponseWriter) {
+		if calls++; calls < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, `{"done":true}`)
+	})
+	g.subscribe(t, "hook", fmt.Sprintf(`{"type":"webhook","streams":["s"],"webhook":{"url":%q}}`, url))
+	g.put(t, "s", text, "x")
+	first := next(t, wakes)
+	for range 2 {
+		again := next(t, wakes)
+		require.Equal(t, first.ID, again.ID)
+	}
+	eventually(t, func(ctx context.Context) error {
+		r, err := g.try(ctx, http.MethodGet, "__ds/subscriptions/hook", "")
+		if err == nil && !strings.Contains(r.body, `"status":"active"`) {
+			err = errors.New(r.body)
+		}
+		return err
+	})
+	require.Empty(t, wakes)
+}
+
+// TestWebhookTargets refuses what is not of the open Internet.
+func TestWebhookTargets(t *testing.T) {
+	t.Parallel()
+	open, closed := start(t, "", loopback), start(t, "", nil)
+	config := func(url string) string {
+		return fmt.Sprintf(`{"type":"webhook","streams":["s"],"webhook":{"url":%q}}`, url)
+	}
+	for i, url := range []string{
+		"http://10.0.0.1/x", "https://10.0.0.1/x", "https://192.168.1.1", "https://172.16.3.4", "https://169.254.169.254/latest/meta-data",
+		"https://100.64.0.1", "https://0.0.0.0", "https://[::]", "https://[fd00::1]", "https://[fe80::1%25eth0]", "https://[::ffff:10.0.0.1]",
+		"https://[64:ff9b::10.0.0.1]", "https://224.0.0.1", "http://example.com/x", "ftp://example.com", "https://user:pass@example.com", "not a url", "",
+	} {
+		for _, g := range []*gateway{open, closed} {
+			g.must(t, 400, http.MethodPut, fmt.Sprint("__ds/subscriptions/r", i), config(url))
+		}
+	}
+	for i, url := range []string{"http://127.0.0.1:1/x", "http://localhost:1/x", "http://[::1]:1/x", "http://127.9.9.9:1"} {
+		id := fmt.Sprint("__ds/subscriptions/l", i)
+		open.must(t, 201, http.MethodPut, id, config(url))
+		closed.must(t, 400, http.MethodPut, id, config(url))
+	}
+	closed.must(t, 201, http.MethodPut, "__ds/subscriptions/public", config("https://example.com/hook"))
+}
+
+// TestPull gives each wake to one worker, and to another one when that was silent for too long.
+func TestPull(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, nil)
+	a.put(t, "wakes", js, "")
+	a.put(t, "jobs/1", text, "x")
+	a.subscribe(t, "pool", `{"type":"pull-wake","pattern":"jobs/*","wake_stream":"wakes","lease_ttl_ms":1000}`)
+	claim := func(g *gateway, worker string) *reply {
+		return g.do(t, http.MethodPost, "__ds/subscriptions/pool/claim", fmt.Sprintf(`{"worker":%q}`, worker))
+	}
+	require.Equal(t, 409, claim(a, "none").status, "what was there before is nobody's work")
+	for i := range 3 {
+		a.post(t, "jobs/1", text, fmt.Sprint(i))
+	}
+	var w wake
+	eventually(t, func(context.Context) error {
+		r := claim(b, "one")
+		if r.status != 200 {
+			return errors.New(r.body)
+		}
+		return json.Unmarshal([]byte(r.body), &w)
+	})
+	r := claim(a, "two")
+	require.Equal(t, 409, r.status)
+	require.Contains(t, r.body, `"current_holder":"one"`)
+	// The lease ends without a word of its holder.
+	var second wake
+	eventually(t, func(context.Context) error {
+		r := claim(a, "two")
+		if r.status != 200 {
+			return errors.New(r.body)
+		}
+		return json.Unmarshal([]byte(r.body), &second)
+	})
+	require.Greater(t, second.Generation, w.Generation)
+	ack := func(w wake, offset string) *reply {
+		return b.do(t, http.MethodPost, "__ds/subscriptions/pool/ack",
+			fmt.Sprintf(`{"wake_id":%q,"generation":%d,"done":true,"acks":[{"stream":"jobs/1","offset":%q}]}`, w.ID, w.Generation, offset),
+			"Authorization", "Bearer "+w.Token)
+	}
+	tail := second.Streams[0].Tail
+	require.Equal(t, 409, ack(w, tail).status, "the first one is late")
+	require.Equal(t, 409, ack(second, tail[:len(tail)-1]+"9").status, "behind the end")
+	require.Equal(t, 200, ack(second, tail).status)
+	require.Equal(t, 409, claim(b, "one").status, "all is done")
+	require.Contains(t, a.get(t, "wakes").body, `"subscription_id":"pool"`)
+}
+
+// TestWakerDies lets another gateway go on.
+func TestWakerDies(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, loopback)
+	url, wakes := receiver(t, func(w http.ResponseWriter) { fmt.Fprint(w, `{"done":true}`) })
+	a.subscribe(t, "hook", fmt.Sprintf(`{"type":"webhook","pattern":"*","lease_ttl_ms":1000,"webhook":{"url":%q}}`, url))
+	a.put(t, "s", text, "1")
+	require.Equal(t, "s", next(t, wakes).Streams[0].Path)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, a.Shutdown(ctx))
+	for _, body := range []string{"2", "3"} {
+		tail := b.post(t, "s", text, body).offset()
+		for next(t, wakes).Streams[0].Tail != tail { // what the first one could not note is sent again
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package durable
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// checkTarget refuses a URL that could not be called. What a name stands for is checked when it is
+// dialled: it may stand for something else by then.
+func checkTarget(text string, loopback bool) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return rejected("webhook.url is no URL of http or https")
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	address, err := netip.ParseAddr(host)
+	local := err != nil && (host == "localhost" || strings.HasSuffix(host, ".localhost"))
+	switch {
+	case local && !loopback, err == nil && !mayCall(address, loopback):
+		return rejected("webhook.url is an address that is not called")
+	case u.Scheme != "https" && !local && (err != nil || !address.Unmap().IsLoopback()):
+		return rejected("webhook.url needs https")
+	}
+	return nil
+}
+
+// privateNets are those that netip does not name: addresses that are not of the open Internet, and
+// ways to write an IPv4 address as one of IPv6.
+var privateNets = func() (nets []netip.Prefix) {
+	for _, text := range []string{
+		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
+		"203.0.113.0/24", "240.0.0.0/4", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32",
+		"2002::/16", "3fff::/20", "5f00::/16", "fec0::/10",
+	} {
+		nets = append(nets, netip.MustParsePrefix(text))
+	}
+	return nets
+}()
+
+// mayCall reports whether a webhook may go to an address.
+func mayCall(a netip.Addr, loopback bool) bool {
+	a = a.WithZone("").Unmap()
+	if a.IsLoopback() {
+		return loopback
+	}
+	if !a.IsGlobalUnicast() || a.IsPrivate() {
+		return false
+	}
+	for _, private := range privateNets {
+		if private.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+var errAddress = errors.New("an address that is not called")
+
+const (
+	webhookTime  = 10 * time.Second
+	maxReply     = 64 << 10
+	maxWebhooks  = 32 // at the same time
+	contentsJSON = "application/json"
+)
+
+// newCaller makes the client that calls webhooks: no redirects, no proxy, and only addresses that
+// may be called, looked at when they are dialled.
+func newCaller(loopback bool) *http.Client {
+	dialer := &net.Dialer{Timeout: webhookTime, Control: func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil || !mayCall(at.Addr(), loopback) {
+			return errAddress
+		}
+		return nil
+	}}
+	return &http.Client{
+		Transport:     &http.Transport{DialContext: dialer.DialContext, MaxConnsPerHost: maxWebhooks, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: webhookTime, ForceAttemptHTTP2: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       webhookTime,
+	}
+}
+
+// call sends a signed webhook. done is what the receiver answered: it has handled everything.
+func call(ctx context.Context, client *http.Client, g *signer, to string, body []byte) (done bool, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return false, err
+	}
+	r.Header.Set("Content-Type", contentsJSON)
+	r.Header.Set("User-Agent", "streamhub")
+	r.Header.Set("Webhook-Signature", g.sign(body, time.Now()))
+	response, err := client.Do(r)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
+	if err != nil {
+		return false, err
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return false, fmt.Errorf("the receiver answered %d", response.StatusCode)
+	}
+	var answer struct {
+		Done bool `json:"done"`
+	}
+	_ = json.Unmarshal(reply, &answer) // an answer of another kind says nothing
+	return answer.Done, nil
+}
+
+// retryAfter is how long to wait after so many failures: a second, doubled up to a minute, and a
+// fifth more or less.
+func retryAfter(failures int) time.Duration {
+	wait := min(time.Second<<min(failures-1, 6), time.Minute)
+	return wait - wait/5 + jitter(2*wait/5)
+}
