@@ -35,7 +35,7 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
-test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance
+test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance, Azurite
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
@@ -56,7 +56,12 @@ test-faults: ## Integration tests with a short run of every fault
 # A machine without Node.js must not keep a change from being tested; what it misses is said.
 .PHONY: test-node
 test-node:
-	@if scripts/need-node; then $(MAKE) --no-print-directory conformance; else echo "test-all: conformance was not run"; fi
+	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite; else echo "test-all: conformance and Azurite were not run"; fi
+
+.PHONY: test-azurite
+test-azurite: ## The contract of the archive on Azurite, which npm installs into the user's cache
+	scripts/need-node
+	$(GO) test -count=1 -tags=azurite -timeout 20m $(TESTFLAGS) ./archive/azure
 
 .PHONY: conformance
 conformance: ## The public conformance suite of Durable Streams, and its official client; needs Node.js 20
@@ -93,7 +98,7 @@ fuzz: ## Run every fuzz target for FUZZTIME=60s
 .PHONY: vet
 vet: ## go vet, with the build tags of the long tests too
 	$(GO) vet ./...
-	$(GO) vet -tags=faults,chaos,conformance ./...
+	$(GO) vet -tags=faults,chaos,conformance,azurite ./...
 
 .PHONY: fmt-check
 fmt-check: ## Fail if a Go file is not formatted

@@ -73,6 +73,7 @@ var importTable = []row{
 	},
 
 	{pkg: "internal/testredis", why: "it starts servers for tests of any package"},
+	{pkg: "internal/testazurite", avoids: []string{redis, miniredis, azure, pebble}, why: "it starts a program"},
 	{pkg: "internal/faultproxy", avoids: []string{redis}, why: "it knows no protocol"},
 	{pkg: "internal/redisx", imports: []string{"internal/redisx/..."}, why: "the parts share it, so it knows none of them"},
 	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
@@ -95,9 +96,10 @@ var onlyFrom = []struct {
 	{azure, []string{"archive/azure", "cmd/..."}, "it is a backend's own; the program holds the credentials"},
 	{module + "/internal/testredis", []string{"store/storetest", "lease/leasetest", "integration/..."}, "it is for tests"},
 	{module + "/internal/faultproxy", []string{"integration/..."}, "it is for tests"},
+	{module + "/internal/testazurite", []string{"integration/..."}, "it is for tests"},
 	{module + "/client/providertest", []string{"integration/..."}, "it is for tests"},
 	{module + "/wsgateway/streamkittest", []string{"integration/..."}, "it is for tests"},
-	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "live/livetest", "client/providertest", "wsgateway/streamkittest", "internal/testredis", "integration/..."}, "package testing adds its flags to every program that links it"},
+	{"testing", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "live/livetest", "client/providertest", "wsgateway/streamkittest", "internal/testredis", "internal/testazurite", "integration/..."}, "package testing adds its flags to every program that links it"},
 	{"go.uber.org/goleak", []string{"internal/testredis", "integration/..."}, "it is for tests"},
 	{"github.com/stretchr/testify/...", []string{"store/storetest", "lease/leasetest", "archive/archivetest", "live/livetest", "client/providertest", "wsgateway/streamkittest", "integration/..."}, "it is for tests"},
 }

@@ -259,19 +259,3 @@ func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before 
 		}
 	}
 }
-
-// RemoveOrphans removes those of keys that [Archive.Verify] found and that no archiver may still be
-// at work on, and returns how many.
-func (w *Writer) RemoveOrphans(ctx context.Context, keys []string) (int, error) {
-	var gone []string
-	for _, key := range keys {
-		_, attempt, ok := parseWindowKey(key)
-		if name, chunk := parseChunkKey(key); chunk {
-			attempt, ok = name.attempt, true
-		}
-		if ok && w.mine(attempt) {
-			gone = append(gone, key)
-		}
-	}
-	return len(gone), w.delete(ctx, gone...)
-}

@@ -75,7 +75,7 @@ func Open(dir string, options *Options) (*Backend, error) {
 	// Locked here and not by Open, which leaves a goroutine behind where it fails.
 	lock, err := pebble.LockDirectory(dir, fs)
 	if err != nil {
-		return unavailable(err)
+		return unavailable(fmt.Errorf("another process has it, or it cannot be locked: %w", err))
 	}
 	o.Lock = lock
 	db, err := pebble.Open(dir, o)

@@ -39,9 +39,13 @@ func (t *Tier) Runner(log *store.Log, leases *lease.Manager) *Runner {
 
 // Run takes a turn every [Options.Every] until ctx ends, and gives back its leases.
 func (r *Runner) Run(ctx context.Context) {
+	defer r.Release(ctx)
+	if r.tier.opt.Every < 0 {
+		<-ctx.Done()
+		return
+	}
 	tick := time.NewTicker(r.tier.opt.Every)
 	defer tick.Stop()
-	defer r.Release(ctx)
 	for ctx.Err() == nil {
 		// What failed is in the log and in the metrics, and is tried again.
 		_ = r.Turn(ctx)

@@ -19,7 +19,8 @@ type Options struct {
 	Policy Policy
 	// PolicyFor, if not nil, returns the policy of a space, or nil for Policy.
 	PolicyFor func(store uuid.UUID, space string) *Policy
-	// Every is how often the archiver looks what is due; the default is 10 s.
+	// Every is how often the archiver looks what is due; the default is 10 s. Negative: only when it
+	// is asked to, with hub.Hub.ArchiveNow.
 	Every time.Duration
 	// Recent is how long the archived part of a timeline stays in Redis for followers that look for
 	// their place in it; the default is a minute. Without room it goes at once.
@@ -50,7 +51,7 @@ func New(backend archive.Backend, options *Options) (*Tier, error) {
 	if options != nil {
 		t.opt = *options
 	}
-	if t.opt.Every <= 0 {
+	if t.opt.Every == 0 {
 		t.opt.Every = 10 * time.Second
 	}
 	if t.opt.Recent <= 0 {

@@ -25,15 +25,16 @@ const (
 
 // commands is the command line.
 type commands struct {
-	Serve  serveCmd  `cmd:"" help:"Start a hub: on an embedded Redis that keeps nothing, on a Redis of its own (--data), or on one that runs (--redis)."`
-	Append appendCmd `cmd:"" help:"Append lines from standard input or a file to a segment."`
-	Read   readCmd   `cmd:"" help:"Write the entries of a segment or of a space to standard output."`
-	Watch  watchCmd  `cmd:"" help:"Write the status of a segment, or of every segment of a space, whenever it changes."`
-	Ls     lsCmd     `cmd:"" help:"List the spaces, or the segments of a space."`
-	Peek   peekCmd   `cmd:"" help:"Write the last entry of a segment."`
-	Status statusCmd `cmd:"" help:"Write the status of a segment."`
-	Lease  leaseCmd  `cmd:"" help:"Run a command while holding a lease."`
-	Doctor doctorCmd `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
+	Serve   serveCmd   `cmd:"" help:"Start a hub: on an embedded Redis that keeps nothing, on a Redis of its own (--data), or on one that runs (--redis)."`
+	Append  appendCmd  `cmd:"" help:"Append lines from standard input or a file to a segment."`
+	Read    readCmd    `cmd:"" help:"Write the entries of a segment or of a space to standard output."`
+	Watch   watchCmd   `cmd:"" help:"Write the status of a segment, or of every segment of a space, whenever it changes."`
+	Ls      lsCmd      `cmd:"" help:"List the spaces, or the segments of a space."`
+	Peek    peekCmd    `cmd:"" help:"Write the last entry of a segment."`
+	Status  statusCmd  `cmd:"" help:"Write the status of a segment."`
+	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
+	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
+	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 
 	Version versionFlag `help:"Write the version and end."`
 }

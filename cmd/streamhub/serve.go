@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
@@ -41,6 +42,8 @@ type serveCmd struct {
 
 	authFlags
 	durableFlags
+	archiveFlag
+	policyFlags
 }
 
 // Run serves until a signal ends it.
@@ -49,6 +52,10 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return err
 	}
 	verifier, err := c.verifier()
+	if err != nil {
+		return err
+	}
+	policy, err := c.policy()
 	if err != nil {
 		return err
 	}
@@ -78,7 +85,19 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return usagef("--otlp-endpoint: %w", err)
 	}
 	defer tracing.close()
-	b, err := c.backend(starting, s, &hub.Options{Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord})
+	options := &hub.Options{
+		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
+		Archiving: tier.Options{Policy: policy},
+	}
+	cold, err := c.backend(starting, s)
+	if err != nil {
+		return err
+	}
+	if cold != nil {
+		options.Archive = cold
+		defer func() { err = errors.Join(err, cold.Close()) }()
+	}
+	b, err := c.open(starting, options)
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return nil // stopped before it began
@@ -173,7 +192,7 @@ type backend struct {
 	url    string             // of a Redis that belongs to this process
 }
 
-func (c *serveCmd) backend(ctx context.Context, s *session, options *hub.Options) (_ *backend, err error) {
+func (c *serveCmd) open(ctx context.Context, options *hub.Options) (_ *backend, err error) {
 	b := &backend{}
 	defer func() {
 		if err != nil {

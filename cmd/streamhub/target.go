@@ -27,6 +27,7 @@ type target struct {
 	Redis  string    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
 	Store  uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on; the nil UUID if not given."`
 	Token  string    `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
+	archiveFlag
 }
 
 // redisURL is the Redis to use, "" for none.
@@ -44,6 +45,9 @@ func (t *target) redisURL(s *session) string {
 func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
 	if address := t.redisURL(s); address != "" {
 		return t.openRedis(s, address, options, retry)
+	}
+	if t.Archive != "" {
+		return nil, nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
 	}
 	server := t.Server
 	if server == "" {
@@ -76,10 +80,24 @@ func (t *target) openRedis(s *session, address string, options hub.Options, retr
 	if err != nil {
 		return nil, nil, err
 	}
+	cold, err := t.backend(s.ctx, s)
+	if err != nil {
+		_ = redis.Close()
+		return nil, nil, err
+	}
+	release := func() {
+		_ = redis.Close()
+		if cold != nil {
+			_ = cold.Close()
+		}
+	}
+	if cold != nil {
+		options.Archive = cold
+	}
 	options.SweepEvery = -1 // that is for instances that stay
 	h, err := hub.Open(s.ctx, redis, &options)
 	if err != nil {
-		_ = redis.Close()
+		release()
 		if cause := context.Cause(s.ctx); cause != nil {
 			return nil, nil, cause
 		}
@@ -89,7 +107,7 @@ func (t *target) openRedis(s *session, address string, options hub.Options, retr
 	return c.Store(t.Store), func() {
 		_ = c.Close()
 		_ = h.Close()
-		_ = redis.Close()
+		release()
 	}, nil
 }
 

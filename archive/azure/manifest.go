@@ -1,0 +1,78 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+)
+
+// Manifests lie together in one partition, so that spaces can be listed. No space has this name: that
+// begins with a UUID.
+const manifests = "manifests"
+
+// Manifest is that of [archive.Backend]. The version is the etag.
+func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
+	found, err := b.table.GetEntity(ctx, manifests, space.Text(), nil)
+	if err != nil {
+		return nil, "", outcome(err)
+	}
+	var e aztables.EDMEntity
+	if err := json.Unmarshal(found.Value, &e); err != nil {
+		return nil, "", fmt.Errorf("%w: manifest of %q: %w", streamhub.ErrCorrupt, space.Space, err)
+	}
+	text, _ := e.Properties[propertyName(0)].(aztables.EDMBinary)
+	return text, string(found.ETag), nil
+}
+
+// SetManifest is that of [archive.Backend].
+func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, version string, data []byte) (string, error) {
+	if len(data) > propertyLimit {
+		return "", fmt.Errorf("%w: a manifest of %d bytes", streamhub.ErrTooLarge, len(data))
+	}
+	text, err := json.Marshal(aztables.EDMEntity{
+		Entity:     aztables.Entity{PartitionKey: manifests, RowKey: space.Text()},
+		Properties: map[string]any{propertyName(0): aztables.EDMBinary(data)},
+	})
+	if err != nil {
+		return "", err
+	}
+	changed := fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, space.Space)
+	if version == "" {
+		made, err := b.table.AddEntity(ctx, text, nil)
+		if status(err) == 409 {
+			return "", changed
+		}
+		return string(made.ETag), outcome(err)
+	}
+	if !strings.HasPrefix(version, `W/"`) { // the service refuses what is no etag
+		return "", changed
+	}
+	etag := azcore.ETag(version)
+	set, err := b.table.UpdateEntity(ctx, text, &aztables.UpdateEntityOptions{IfMatch: &etag, UpdateMode: aztables.UpdateModeReplace})
+	if code := status(err); code == 412 || code == 404 {
+		return "", changed
+	}
+	return string(set.ETag), outcome(err)
+}
+
+// Spaces is that of [archive.Backend].
+func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) ([]archive.SpaceID, error) {
+	filter := "PartitionKey eq '" + manifests + "'"
+	if after != (archive.SpaceID{}) {
+		filter += " and RowKey gt '" + after.Text() + "'"
+	}
+	var ids []archive.SpaceID
+	err := b.query(ctx, filter, "PartitionKey,RowKey", limit, func(e *aztables.EDMEntity) {
+		if id, ok := archive.ParseSpaceID(e.RowKey); ok {
+			ids = append(ids, id)
+		}
+	})
+	return ids, err
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+// archiveCmd is about cold history.
+type archiveCmd struct {
+	Run     archiveRunCmd     `cmd:"" help:"Move old history from Redis to the archive until stopped, or once (--once). serve --archive does that too."`
+	Ls      archiveLsCmd      `cmd:"" help:"Write what is archived, one space a line as JSON."`
+	Verify  archiveVerifyCmd  `cmd:"" help:"Read all that is archived and check it."`
+	Restore archiveRestoreCmd `cmd:"" help:"Bring spaces that Redis has lost back from the archive, into an empty Redis."`
+}
+
+// archivePlace is the archive of a command and which part of it is meant.
+type archivePlace struct {
+	archiveFlag
+	Store *uuid.UUID `placeholder:"UUID" help:"Tenant to look at; all of them if not given."`
+	Space string     `arg:"" optional:"" help:"Space to look at; all of them if not given."`
+}
+
+// open opens the archive, which has to be named.
+func (f *archiveFlag) open(s *session) (archive.Backend, error) {
+	b, err := f.backend(s.ctx, s)
+	if err == nil && b == nil {
+		err = usagef("name the archive with --archive, or set %s", archiveVariable)
+	}
+	return b, err
+}
+
+// each calls visit with every archived space that is meant.
+func (p *archivePlace) each(ctx context.Context, a *archive.Archive, visit func(archive.SpaceID) error) error {
+	const page = 256
+	found := false
+	for after := (archive.SpaceID{}); ; {
+		ids, err := a.Spaces(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if p.Store != nil && *p.Store != id.Store || p.Space != "" && p.Space != id.Space {
+				continue
+			}
+			found = true
+			if err := visit(id); err != nil {
+				return err
+			}
+		}
+		if len(ids) < page {
+			break
+		}
+		after = ids[len(ids)-1]
+	}
+	if !found && (p.Space != "" || p.Store != nil) {
+		return streamhub.ErrNotFound
+	}
+	return nil
+}
+
+// archiveRedis is the Redis that history leaves or comes back to.
+type archiveRedis struct {
+	Redis string `placeholder:"URL" help:"Redis of the hub; $STREAMHUB_REDIS_URL if not given."`
+}
+
+// openCold opens an archive, and a hub on it that archives when it is asked to. The function that it
+// returns closes both.
+func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Policy) (*hub.Hub, archive.Backend, func(), error) {
+	address := hot.Redis
+	if address == "" {
+		address = s.getenv(redisVariable)
+	}
+	if address == "" {
+		return nil, nil, nil, usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
+	}
+	client, err := hub.NewClient(address)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	backend, err := cold.open(s)
+	if err != nil {
+		_ = client.Close()
+		return nil, nil, nil, err
+	}
+	h, err := hub.Open(s.ctx, client, &hub.Options{Archive: backend, Archiving: tier.Options{Policy: policy, Every: -1}, SweepEvery: -1})
+	if err != nil {
+		_ = client.Close()
+		_ = backend.Close()
+		return nil, nil, nil, failedf("%w", err)
+	}
+	return h, backend, func() {
+		_ = h.Close()
+		_ = client.Close()
+		_ = backend.Close() // all that was written is on disk
+	}, nil
+}
+
+type archiveRunCmd struct {
+	archiveFlag
+	archiveRedis
+	policyFlags
+	Once     bool          `help:"Move what is due now and end."`
+	Every    time.Duration `default:"10s" placeholder:"D" help:"How often to look what is due."`
+	Progress bool          `default:"true" negatable:"" help:"Show on standard error how many entries were moved, where that is a terminal."`
+}
+
+// Run writes how much was moved as its last line.
+func (c *archiveRunCmd) Run(s *session) error {
+	policy, err := c.policy()
+	if err != nil {
+		return err
+	}
+	if c.Every <= 0 {
+		return usagef("--every %v: want more than nothing", c.Every)
+	}
+	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, policy)
+	if err != nil {
+		return err
+	}
+	defer done()
+	a := archive.New(backend, nil)
+	bar := s.progress(c.Progress, "entries", -1)
+	defer bar.finish()
+	begin, err := archivedEntries(s.ctx, a)
+	for moved := uint64(0); err == nil; {
+		failed := h.ArchiveNow(s.ctx)
+		now, countErr := archivedEntries(s.ctx, a)
+		if s.ctx.Err() != nil {
+			_ = json.NewEncoder(s.stdout).Encode(map[string]uint64{"entries": moved})
+			return context.Cause(s.ctx)
+		}
+		if err = countErr; err != nil {
+			break
+		}
+		bar.add(int64(now - begin - moved))
+		moved = now - begin
+		switch {
+		case c.Once:
+			return errors.Join(failed, json.NewEncoder(s.stdout).Encode(map[string]uint64{"entries": moved}))
+		case failed != nil:
+			s.note("archiving is paused and is tried again: %v", failed)
+		}
+		select {
+		case <-time.After(c.Every):
+		case <-s.ctx.Done():
+		}
+	}
+	return err
+}
+
+// archivedEntries counts what is archived of all spaces.
+func archivedEntries(ctx context.Context, a *archive.Archive) (n uint64, err error) {
+	err = new(archivePlace).each(ctx, a, func(id archive.SpaceID) error {
+		m, err := a.Manifest(ctx, id)
+		n += m.Commit.Entries
+		return err
+	})
+	return n, err
+}
+
+type archiveLsCmd struct {
+	archivePlace
+}
+
+// Run writes a line for each space.
+func (c *archiveLsCmd) Run(s *session) (err error) {
+	backend, err := c.open(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, backend.Close()) }()
+	a := archive.New(backend, nil)
+	out := json.NewEncoder(s.stdout)
+	return c.each(s.ctx, a, func(id archive.SpaceID) error {
+		m, err := a.Manifest(s.ctx, id)
+		if err != nil {
+			return err
+		}
+		return out.Encode(struct {
+			Store    uuid.UUID `json:"store"`
+			Space    string    `json:"space"`
+			Entries  uint64    `json:"entries"`
+			Windows  uint64    `json:"windows"`
+			Chunks   uint64    `json:"chunks"`
+			Bytes    uint64    `json:"bytes"`
+			RawBytes uint64    `json:"raw_bytes"`
+			Position string    `json:"position"`
+		}{id.Store, id.Space, m.Commit.Entries, m.Commit.Window, m.Commit.Chunks, m.Commit.Bytes, m.Commit.RawBytes, m.Commit.Position.String()})
+	})
+}
+
+type archiveVerifyCmd struct {
+	archivePlace
+	Progress bool `default:"true" negatable:"" help:"Show on standard error how much was read, where that is a terminal."`
+}
+
+// Run writes a line for each space and one for each damage. It fails if there is any.
+func (c *archiveVerifyCmd) Run(s *session) (err error) {
+	backend, err := c.open(s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, backend.Close()) }()
+	a := archive.New(backend, nil)
+	bar := s.progress(c.Progress, "bytes", -1)
+	defer bar.finish()
+	out := json.NewEncoder(s.stdout)
+	damaged := 0
+	err = c.each(s.ctx, a, func(id archive.SpaceID) error {
+		r, err := a.Verify(s.ctx, id, func(n int) { bar.add(int64(n)) })
+		if err != nil {
+			return err
+		}
+		for _, p := range r.Problems {
+			damaged++
+			if err := out.Encode(map[string]any{"store": id.Store, "space": id.Space, "key": p.Key, "error": p.Err.Error()}); err != nil {
+				return err
+			}
+		}
+		return out.Encode(map[string]any{
+			"store": id.Store, "space": id.Space, "windows": r.Windows, "chunks": r.Chunks, "entries": r.Entries, "bytes": r.Bytes,
+			"damaged": len(r.Problems), "unused": len(r.Orphans),
+		})
+	})
+	if err == nil && damaged > 0 {
+		err = failedf("%w: %d objects are damaged or missing", streamhub.ErrCorrupt, damaged)
+	}
+	return err
+}
+
+type archiveRestoreCmd struct {
+	archivePlace
+	archiveRedis
+}
+
+// Run writes a line for each space that was brought back.
+func (c *archiveRestoreCmd) Run(s *session) error {
+	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, tier.Policy{})
+	if err != nil {
+		return err
+	}
+	defer done()
+	out := json.NewEncoder(s.stdout)
+	return c.each(s.ctx, archive.New(backend, nil), func(id archive.SpaceID) error {
+		r, err := h.RestoreSpace(s.ctx, id)
+		if err != nil {
+			return err
+		}
+		return out.Encode(map[string]any{"store": id.Store, "space": id.Space, "segments": r.Segments, "entries": r.Entries})
+	})
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+)
+
+// TestArchive moves a log out of Redis, reads it through, loses Redis, and brings it back into
+// another one.
+func TestArchive(t *testing.T) {
+	server := testredis.Start(t, nil)
+	dir := filepath.Join(t.TempDir(), "cold")
+	cold := []string{"--archive", "pebble://" + dir}
+	on := func(address string, args ...string) []string { return append(args, "--redis", address) }
+	var lines strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&lines, "line %d ünï\r\n", i)
+	}
+	good(t, strings.NewReader(lines.String()), on(server.URL(), "append", "logs/app", "--batch", "50")...)
+
+	due := append(cold, "--archive-age", "1ms", "--archive-keep", "10", "--once")
+	if r := good(t, nil, on(server.URL(), append([]string{"archive", "run"}, due...)...)...); !strings.Contains(r.out, `"entries":5000`) {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, nil, on(server.URL(), "read", "logs/app")...); r.code != exitFailed || !strings.Contains(r.err, "without the archive") {
+		t.Errorf("read without the archive: %+v", r)
+	}
+	for _, follow := range [][]string{nil, {"--follow", "--limit", "5000"}} {
+		if r := good(t, nil, append(on(server.URL(), append([]string{"read", "logs/app"}, follow...)...), cold...)...); r.out != lines.String() {
+			t.Errorf("read %v: %d bytes, want %d", follow, len(r.out), lines.Len())
+		}
+	}
+	if r := good(t, nil, append([]string{"archive", "ls"}, cold...)...); !strings.Contains(r.out, `"space":"logs","entries":5000`) {
+		t.Errorf("%+v", r)
+	}
+	if r := good(t, nil, append([]string{"archive", "verify", "logs"}, cold...)...); !strings.Contains(r.out, `"damaged":0`) || !strings.Contains(r.out, `"entries":5000`) {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, nil, append([]string{"archive", "verify", "none"}, cold...)...); r.code != exitFailed {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, nil, append(on(server.URL(), "archive", "restore"), cold...)...); r.code != exitFailed || !strings.Contains(r.err, "not empty") {
+		t.Errorf("restore into a Redis that has it: %+v", r)
+	}
+
+	// What comes now is lost with Redis.
+	late := good(t, strings.NewReader("late\n"), append(on(server.URL(), "append", "logs/app"), cold...)...)
+	_, cursor, _ := strings.Cut(late.out, `"cursor":"`)
+	cursor, _, _ = strings.Cut(cursor, `"`)
+	server.Kill()
+	other := testredis.Start(t, nil)
+	if r := good(t, nil, append(on(other.URL(), "archive", "restore"), cold...)...); !strings.Contains(r.out, `"entries":5000`) {
+		t.Errorf("%+v", r)
+	}
+	if r := good(t, nil, append(on(other.URL(), "read", "logs/app"), cold...)...); r.out != lines.String() {
+		t.Errorf("%d bytes, want %d", len(r.out), lines.Len())
+	}
+	if r := call(t, nil, append(on(other.URL(), "read", "logs/app", "--from", cursor), cold...)...); r.code != exitHistory {
+		t.Errorf("a cursor of what was lost: %+v", r)
+	}
+	if r := good(t, strings.NewReader("next\n"), append(on(other.URL(), "append", "logs/app", "--expect", "5001"), cold...)...); !strings.Contains(r.out, `"first":5001`) {
+		t.Errorf("%+v", r)
+	}
+	if r := call(t, nil, append(on(other.URL(), "read", "logs/app", "--from", cursor), cold...)...); r.code != exitHistory {
+		t.Errorf("a cursor of what was lost, and taken anew: %+v", r)
+	}
+}
+
+// TestServeArchive has the gateway archive, and stops archiving cleanly with it.
+func TestServeArchive(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cold")
+	s := serve(t, "--archive", "pebble://"+dir, "--archive-age", "1ms", "--archive-keep", "0")
+	good(t, strings.NewReader("a\nb\n"), "append", "s/x", "--server", s.ws())
+	if r := call(t, nil, "archive", "ls", "--archive", "pebble://"+dir); r.code != exitFailed || !strings.Contains(r.err, "another process") {
+		t.Errorf("a second process on the same directory: %+v", r)
+	}
+	if r := good(t, nil, "read", "s/x", "--server", s.ws()); r.out != "a\nb\n" {
+		t.Errorf("%+v", r)
+	}
+	s.end(syscall.SIGTERM)
+	good(t, nil, "archive", "ls", "--archive", "pebble://"+dir)
+}
+
+func TestArchiveFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		code int
+		args []string
+	}{
+		{exitUsage, []string{"archive", "ls"}},
+		{exitUsage, []string{"archive", "ls", "--archive", "file:///x"}},
+		{exitUsage, []string{"archive", "ls", "--archive", "pebble://host/x"}},
+		{exitUsage, []string{"archive", "ls", "--archive", "azure:///x"}},
+		{exitFailed, []string{"archive", "ls", "--archive", "pebble://" + file}},
+		{exitFailed, []string{"archive", "ls", "--archive", "azure://account/Bad_Prefix"}},
+		{exitUsage, []string{"archive", "run", "--archive", "pebble://" + file}},
+		{exitUsage, []string{"archive", "run", "--archive", "pebble://" + file, "--redis", "redis://127.0.0.1:1", "--archive-hot-bytes", "many"}},
+		{exitUsage, []string{"archive", "run", "--archive", "pebble://" + file, "--redis", "redis://127.0.0.1:1", "--archive-age", "-1s"}},
+		{exitUsage, []string{"read", "s/x", "--server", "ws://127.0.0.1:1", "--archive", "pebble://" + file}},
+	} {
+		if r := call(t, nil, c.args...); r.code != c.code || r.out != "" {
+			t.Errorf("%v: %+v", c.args, r)
+		}
+	}
+}
