@@ -606,18 +606,20 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 				for n < len(frames) && frames[n].last < c.last {
 					n++
 				}
-				if n == len(frames) || frames[n].last != c.last {
-					moved, err := r.vanished(ctx, c, sp.m)
-					if err != nil {
-						return err
-					}
-					if moved {
-						cold[c.segment] = append(cold[c.segment], i)
-					}
+				if n < len(frames) && frames[n].last == c.last {
+					p.frames[i] = &frames[n]
+					p.bytes += len(frames[n].data)
 					continue
 				}
-				p.frames[i] = &frames[n]
-				p.bytes += len(frames[n].data)
+				moved := c.last < sp.m.hot // as was seen of one before it
+				if !moved {
+					if moved, err = r.vanished(ctx, c, sp.m); err != nil {
+						return err
+					}
+				}
+				if moved {
+					cold[c.segment] = append(cold[c.segment], i)
+				}
 			}
 		}
 	}

@@ -14,8 +14,9 @@ type Policy struct {
 	// Idle is how long a segment may be without a new entry until all of it leaves; 0 is no rule.
 	Idle time.Duration
 	// HotBytes is what the entries of the space may take in Redis; 0 is no rule. Above three quarters
-	// of it the oldest ones leave, down to a half. At the limit itself appends of entries end with
-	// [streamhub.ErrUnavailable] (full) until there is room.
+	// of it the oldest ones leave, down to a half. Above seven eighths appends of entries end with
+	// [streamhub.ErrUnavailable] (full) until they have: what is left is for appends that come before
+	// every process has heard of it.
 	HotBytes int64
 	// KeepLast entries of each segment stay, whatever Age and HotBytes say.
 	KeepLast uint64
@@ -60,6 +61,15 @@ func (p *Policy) pressed(bytes int64, before bool) bool {
 	limit := p.HotBytes / 4 * 3
 	if before {
 		limit = p.HotBytes / 2
+	}
+	return p.HotBytes > 0 && bytes > limit
+}
+
+// full reports whether so many bytes leave no room; once they do, until there is some again.
+func (p *Policy) full(bytes int64, before bool) bool {
+	limit := p.HotBytes / 8 * 7
+	if before {
+		limit = p.HotBytes / 4 * 3
 	}
 	return p.HotBytes > 0 && bytes > limit
 }

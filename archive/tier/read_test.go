@@ -1,11 +1,15 @@
 package tier_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -106,6 +110,63 @@ func TestReadThrough(t *testing.T) {
 					w.append(fmt.Sprint("s/", 3+i%3), "more", fmt.Sprint(round))
 				}
 			}
+		})
+	}
+}
+
+// A meddler does something once, just before a page of frames is read.
+type meddler struct{ meddle func() }
+
+func (m *meddler) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		m.at(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (m *meddler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		m.at(cmds...)
+		return next(ctx, cmds)
+	}
+}
+
+func (m *meddler) at(cmds ...redis.Cmder) {
+	for _, cmd := range cmds {
+		// Of a log.
+		if args := cmd.Args(); m.meddle != nil && cmd.Name() == "xrange" && strings.Contains(fmt.Sprint(args[1]), "}:e:") {
+			meddle := m.meddle
+			m.meddle = nil
+			meddle()
+			return
+		}
+	}
+}
+
+// TestMovedMeanwhile moves history between a reader's look at the meta and its read of the log.
+func TestMovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, read := range map[string]func(*world) []streamhub.Entry{
+		"segment": func(w *world) []streamhub.Entry { return w.read("s/1", nil) },
+		"space":   func(w *world) []streamhub.Entry { return w.readSpace(nil) },
+		"time": func(w *world) []streamhub.Entry {
+			return w.read("s/1", &streamhub.ReadOptions{After: 1, Until: math.MaxInt64 / 2})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, everything(0))
+			w.history(1, 20)
+			want := prints(read(w))
+			require.NotEmpty(t, want)
+			m := &meddler{}
+			v := w.another(everything(0), m)
+			done := false
+			m.meddle = func() { w.move(); done = true }
+			w.same(want, prints(read(v)))
+			require.True(t, done, "nothing moved meanwhile")
 		})
 	}
 }

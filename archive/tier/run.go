@@ -3,6 +3,8 @@ package tier
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +46,9 @@ func (r *Runner) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { r.watch(ctx) })
 	tick := time.NewTicker(r.tier.opt.Every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -53,6 +58,40 @@ func (r *Runner) Run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
+	}
+}
+
+const (
+	watchEvery = time.Second
+	// watchShare is how many times longer than a look the pause behind it is at least.
+	watchShare = 3
+)
+
+// watch looks more often than turns are taken which spaces are full: those that this instance
+// archives by their size, others by what their archivers say.
+func (r *Runner) watch(ctx context.Context) {
+	pause := min(watchEvery, r.tier.opt.Every)
+	for {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		begin := time.Now()
+		r.mu.Lock()
+		held := slices.Collect(maps.Values(r.spaces))
+		r.mu.Unlock()
+		for _, sp := range held {
+			if err := sp.watch(ctx, r.tier.policy(sp.id)); err != nil && ctx.Err() == nil {
+				r.tier.opt.Logger.Warn("the size of a space is not known", "store", sp.id.Store, "space", sp.id.Space, "err", err)
+			}
+		}
+		if err := r.log.LookFull(ctx); err != nil && ctx.Err() == nil {
+			r.tier.opt.Logger.Warn("which spaces are full is not known", "err", err)
+		}
+		pause = max(min(watchEvery, r.tier.opt.Every), watchShare*time.Since(begin))
 	}
 }
 

@@ -24,11 +24,14 @@ type space struct {
 	lease *lease.Lease
 	ttl   time.Duration
 
-	mu      sync.Mutex
+	mu      sync.Mutex      // of a turn
 	writer  *archive.Writer // nil before the first turn
 	pressed bool
-	told    bool // whether there is room
 	figures figures
+
+	limit sync.Mutex // of what follows
+	full  bool
+	told  bool // Redis, whether it is full
 }
 
 func digest(name string) string {
@@ -235,13 +238,33 @@ func (s *space) move(ctx context.Context, policy *Policy, now int64) error {
 		s.pressed = policy.pressed(bytes, s.pressed)
 	}
 	s.figures.hot, s.figures.archived = bytes, int64(s.writer.Commit().Bytes)
-	if full := sizes && bytes >= policy.HotBytes; full != s.figures.full || !s.told {
-		if err := s.store.SetFull(ctx, s.id.Space, full); err != nil {
-			return err
-		}
-		s.figures.full, s.told = full, true
+	s.figures.full, err = s.tell(ctx, policy, bytes)
+	return err
+}
+
+// tell lets appends of the space end where so many bytes leave no room, or go on.
+func (s *space) tell(ctx context.Context, policy *Policy, bytes int64) (full bool, err error) {
+	s.limit.Lock()
+	defer s.limit.Unlock()
+	full = policy.full(bytes, s.full)
+	if full == s.full && s.told {
+		return full, nil
 	}
-	return nil
+	err = s.store.SetFull(ctx, s.id.Space, full)
+	s.full, s.told = full, err == nil
+	return full, err
+}
+
+// watch looks whether there is room, between turns and while they last.
+func (s *space) watch(ctx context.Context, policy *Policy) error {
+	if policy.HotBytes == 0 {
+		return nil
+	}
+	bytes, err := s.measure(ctx, true, nil)
+	if err == nil {
+		_, err = s.tell(ctx, policy, bytes)
+	}
+	return err
 }
 
 // measure visits the segments that have entries in Redis and adds up their sizes.
