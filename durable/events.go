@@ -1,22 +1,18 @@
 package durable
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/sse"
 )
-
-// pingEvery is how long an event stream is silent; proxies close what says nothing for longer.
-const pingEvery = 15 * time.Second
 
 // events answers with an event stream: what is there, and then what comes.
 func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
@@ -34,12 +30,16 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	out := &eventWriter{
-		w: w, control: http.NewResponseController(w), timeout: d.opt.WriteTimeout, cursor: q.cursor,
-		life: lifeOf(&status), form: formOf(contentType(&status)),
+	out := &eventWriter{cursor: q.cursor, life: lifeOf(&status), form: formOf(contentType(&status))}
+	if w.Header().Set("Cache-Control", "no-cache, no-transform"); out.form == base64Form {
+		w.Header().Set(headerSSEEncoding, "base64")
 	}
-	out.begin()
-	defer out.keepOpen(ctx, s, &d.renews, status.TTL)()
+	out.Writer = sse.Begin(w, d.opt.WriteTimeout)
+	var renew func(context.Context)
+	if status.TTL > 0 {
+		renew = func(ctx context.Context) { d.renews.touch(ctx, s) }
+	}
+	defer out.KeepOpen(ctx, renew, max(status.TTL/3, renewEvery))()
 	// From here on an error ends the stream of events, and the client comes again.
 	for {
 		atEnd := p.last == status.LastSequence
@@ -78,7 +78,7 @@ func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub
 		whole := news.Encode(eventKey{out.form, cursor}, func(entries []streamhub.Entry) []byte {
 			return appendControl(out.form.event(encode(entries, out.form == jsonForm)), offset{out.life, last}, cursor, true, false)
 		})
-		if out.send(whole) != nil {
+		if out.Send(whole) != nil {
 			return
 		}
 	}
@@ -118,10 +118,7 @@ func formOf(contentType string) form {
 	return base64Form
 }
 
-var lineEnds = []byte("\r\n")
-
-// event writes a body as a data event. Every line end begins another data line, so that no payload
-// can end the event or begin one.
+// event writes a body as a data event.
 func (f form) event(body []byte) []byte {
 	b := make([]byte, 0, len(body)+len(body)/2+256)
 	b = append(b, "event: data\n"...)
@@ -130,23 +127,7 @@ func (f form) event(body []byte) []byte {
 		b = base64.StdEncoding.AppendEncode(b, body)
 		return append(b, "\n\n"...)
 	}
-	for more := true; more; {
-		line := body
-		i := bytes.IndexAny(body, "\r\n")
-		if more = i >= 0; more {
-			line = body[:i]
-			if bytes.HasPrefix(body[i:], lineEnds) {
-				i++
-			}
-			body = body[i+1:]
-		}
-		b = append(b, "data:"...)
-		if len(line) > 0 && line[0] == ' ' {
-			b = append(b, ' ') // one is taken off
-		}
-		b = append(append(b, line...), '\n')
-	}
-	return append(b, '\n')
+	return append(sse.AppendData(b, body), '\n')
 }
 
 // appendControl writes the event that says where the client is.
@@ -164,29 +145,12 @@ func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) 
 	return append(b, "}\n\n"...)
 }
 
-// An eventWriter writes an event stream.
+// An eventWriter writes the events of one reader.
 type eventWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	timeout time.Duration
-	cursor  string // the last one that the client has
-	life    uint64
-	form    form
-
-	mu     sync.Mutex
-	wrote  time.Time
-	failed error
-}
-
-func (out *eventWriter) begin() {
-	h := out.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no")
-	if out.form == base64Form {
-		h.Set(headerSSEEncoding, "base64")
-	}
-	out.w.WriteHeader(http.StatusOK)
+	*sse.Writer
+	cursor string // the last one that the client has
+	life   uint64
+	form   form
 }
 
 // nextCursor is the same for all clients, unless one comes with a cursor of the future.
@@ -196,60 +160,5 @@ func (out *eventWriter) nextCursor() string {
 
 // write sends a data event, if there is one, and its control event.
 func (out *eventWriter) write(data []byte, last uint64, upToDate, closed bool) error {
-	return out.send(appendControl(data, offset{out.life, last}, out.nextCursor(), upToDate, closed))
-}
-
-// send writes b at once. A client that does not read it in time is let go.
-func (out *eventWriter) send(b []byte) error {
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	if out.failed != nil {
-		return out.failed
-	}
-	out.wrote = time.Now()
-	_ = out.control.SetWriteDeadline(out.wrote.Add(out.timeout))
-	if _, out.failed = out.w.Write(b); out.failed == nil {
-		out.failed = out.control.Flush()
-	}
-	return out.failed
-}
-
-var ping = []byte(": ping\n\n")
-
-// keepOpen says something while nothing comes and renews the time to live of the stream, until what
-// it returns is called.
-func (out *eventWriter) keepOpen(ctx context.Context, s *stream, renews *renewals, ttl time.Duration) (stop func()) {
-	every := pingEvery
-	if ttl > 0 {
-		every = min(every, max(ttl/3, renewEvery))
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var keeper sync.WaitGroup
-	keeper.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case at := <-tick.C:
-				if ttl > 0 {
-					renews.touch(ctx, s)
-				}
-				if out.silentSince(at.Add(-pingEvery)) {
-					_ = out.send(ping) // whoever writes next sees the error
-				}
-			}
-		}
-	})
-	return func() {
-		cancel()
-		keeper.Wait()
-	}
-}
-
-func (out *eventWriter) silentSince(at time.Time) bool {
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	return !out.wrote.After(at)
+	return out.Send(appendControl(data, offset{out.life, last}, out.nextCursor(), upToDate, closed))
 }

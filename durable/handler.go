@@ -143,7 +143,11 @@ func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Cont
 // cleans them: names may hold anything.
 func (d *Handler) Owns(path string) bool {
 	path, ok := strings.CutPrefix(path, d.opt.Prefix)
-	return ok && (strings.HasPrefix(path, streams) || strings.HasPrefix(path, stores))
+	if rest, other := strings.CutPrefix(path, stores); other {
+		_, path, _ = strings.Cut(rest, "/")
+		path = "/" + path
+	}
+	return ok && strings.HasPrefix(path, streams)
 }
 
 // ServeHTTP implements http.Handler.

@@ -55,13 +55,20 @@ func (f *durableFlags) handler(
 	return durable.New(ctx, h, o)
 }
 
-// withDurable sends what is of a stream to streams, whose paths no mux may clean, and everything
-// else to next.
-func withDurable(streams *durable.Handler, next http.Handler) http.Handler {
+// An owner serves paths that no mux may clean.
+type owner interface {
+	http.Handler
+	Owns(path string) bool
+}
+
+// uncleaned sends what one of the owners owns there, and everything else to next.
+func uncleaned(next http.Handler, owners ...owner) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if streams.Owns(r.URL.Path) {
-			streams.ServeHTTP(w, r)
-			return
+		for _, o := range owners {
+			if o.Owns(r.URL.Path) {
+				o.ServeHTTP(w, r)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

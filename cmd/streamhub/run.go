@@ -33,6 +33,7 @@ type commands struct {
 	Peek    peekCmd    `cmd:"" help:"Write the last entry of a segment."`
 	Status  statusCmd  `cmd:"" help:"Write the status of a segment."`
 	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
+	Live    liveCmd    `cmd:"" help:"Produce, read and stop live streams."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 

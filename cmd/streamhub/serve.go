@@ -14,7 +14,6 @@ import (
 
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
-	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
@@ -110,13 +109,17 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
+	lives, err := liveHandler(starting, b.hub, verifier, c.Origin, log)
+	if err != nil {
+		return errors.Join(err, streams.Shutdown(starting))
+	}
 	gateway, err := wsgateway.New(starting, b.hub, &wsgateway.Options{
 		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	})
 	if err != nil {
-		return errors.Join(usagef("--origin: %w", err), streams.Shutdown(starting))
+		return errors.Join(usagef("--origin: %w", err), streams.Shutdown(starting), lives.Shutdown(starting))
 	}
-	front := newServer(withDurable(streams, gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway)), log)
+	front := newServer(uncleaned(gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway), streams, lives), log)
 	admin := newServer(adminHandler(metrics), log)
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
@@ -132,17 +135,20 @@ func (c *serveCmd) Run(s *session) (err error) {
 			err = failedf("%w", b.local.Err())
 		}
 	}
-	return errors.Join(err, c.drain(gateway, streams, front, admin, ended))
+	return errors.Join(err, c.drain([]transport{gateway, streams, lives}, front, admin, ended))
 }
 
+// A transport is one way to reach the hub.
+type transport interface{ Shutdown(ctx context.Context) error }
+
 // drain sends clients away and ends both servers, and waits for them. /readyz says so meanwhile.
-func (c *serveCmd) drain(gateway *wsgateway.Gateway, streams *durable.Handler, front, admin *http.Server, ended <-chan error) error {
+func (c *serveCmd) drain(transports []transport, front, admin *http.Server, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var failed error
 	var ending sync.WaitGroup
-	for _, part := range []interface{ Shutdown(context.Context) error }{gateway, streams} {
-		ending.Go(func() { _ = part.Shutdown(ctx) }) // connections that take longer are cut off
+	for _, t := range transports {
+		ending.Go(func() { _ = t.Shutdown(ctx) }) // connections that take longer are cut off
 	}
 	ending.Wait()
 	for _, server := range []*http.Server{front, admin} {
