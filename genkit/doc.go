@@ -1,0 +1,14 @@
+// Package genkit keeps the durable streams of Genkit flows on a streamhub hub: any instance replays a
+// stream and follows it live, however many chunks it has and however slow its reader is, and a
+// stream whose process has died ends with an error.
+//
+//	streams := hubgenkit.NewStreamManager(store.Live("genkit"), nil)
+//	mux.Handle("POST /flow", genkit.Handler(flow, genkit.WithStreamManager(streams)))
+//
+// With [NewHandler] instead of genkit.Handler clients resume where they were (id: lines and
+// Last-Event-ID), connections are kept open with heartbeats, streams belong to who began them, and
+// a flow can be stopped.
+//
+// It implements the experimental interfaces of github.com/firebase/genkit/go/core/x/streaming as of
+// v1.4.0. Errors are those that its users assert, unwrapped: *core.UserFacingError.
+package genkit

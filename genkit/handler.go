@@ -1,0 +1,338 @@
+package genkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/firebase/genkit/go/core"
+	"github.com/firebase/genkit/go/core/api"
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/sse"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// HandlerOptions configure a [Handler]; nil stands for the defaults.
+type HandlerOptions struct {
+	// ContextProviders are those of genkit.WithContextProviders.
+	ContextProviders []core.ContextProvider
+	// Owner says who asks. A stream belongs to who began it: for everybody else there is none.
+	// Without it whoever knows the id of a stream may read and stop it.
+	Owner func(r *http.Request) (string, error)
+	// MaxBody limits the input; the default is 16 MiB.
+	MaxBody int64
+	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
+	WriteTimeout time.Duration
+	// Logger gets what no client is told; the default discards it.
+	Logger *slog.Logger
+}
+
+// StreamIDHeader names a stream in requests and answers, as in Genkit.
+const StreamIDHeader = "X-Genkit-Stream-Id"
+
+// A Handler serves a flow. A request that asks for a stream (?stream=true, or Accept:
+// text/event-stream) runs the flow, whose stream outlives the client; one that names a stream with
+// [StreamIDHeader] (or ?stream_id=) gets that one, behind its Last-Event-ID if there is one, or 204
+// if there is none. DELETE with the id of a stream stops its flow. Everything else is answered with
+// the result as JSON.
+//
+// Events are those of genkit.Handler, with an id: line each.
+type Handler struct {
+	action  api.Action
+	manager *StreamManager
+	opt     HandlerOptions
+	ctx     context.Context // ends when Shutdown begins
+	cancel  context.CancelFunc
+
+	mu      sync.Mutex // orders the start of flows before Shutdown waits for them
+	running sync.WaitGroup
+}
+
+// NewHandler serves an action. Shut it down before the hub is closed.
+func NewHandler(ctx context.Context, action api.Action, manager *StreamManager, o *HandlerOptions) *Handler {
+	h := &Handler{action: action, manager: manager}
+	if o != nil {
+		h.opt = *o
+	}
+	if h.opt.MaxBody <= 0 {
+		h.opt.MaxBody = 16 << 20
+	}
+	if h.opt.WriteTimeout <= 0 {
+		h.opt.WriteTimeout = 30 * time.Second
+	}
+	if h.opt.Logger == nil {
+		h.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return h
+}
+
+// Shutdown ends the contexts of the flows that run here, and waits for them. When ctx ends first it
+// returns its error.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	h.cancel()
+	h.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.running.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// owned is the metadata of a stream.
+type owned struct {
+	Owner string `json:"owner"`
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := h.serve(w, r); err != nil && r.Context().Err() == nil {
+		status, message := core.INTERNAL, "internal error"
+		var public *core.UserFacingError
+		var internal *core.GenkitError
+		switch {
+		case errors.As(err, &public):
+			status, message = public.Status, public.Message
+		case errors.As(err, &internal):
+			status = internal.Status
+		default:
+			h.opt.Logger.Error("a flow could not be served", "action", h.action.Name(), "error", err)
+		}
+		http.Error(w, message, core.HTTPStatusCode(status))
+	}
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
+	owner := ""
+	if h.opt.Owner != nil {
+		var err error
+		if owner, err = h.opt.Owner(r); err != nil {
+			return core.NewPublicError(core.UNAUTHENTICATED, "unauthorized", nil)
+		}
+	}
+	id := r.Header.Get(StreamIDHeader)
+	if id == "" {
+		id = r.URL.Query().Get("stream_id")
+	}
+	if r.Method == http.MethodDelete {
+		return h.stop(w, r, id, owner)
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.opt.MaxBody))
+	if err != nil {
+		return core.NewPublicError(core.INVALID_ARGUMENT, "the body cannot be read or is too large", nil)
+	}
+	var body struct {
+		Data json.RawMessage `json:"data"`
+	}
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &body); err != nil {
+			return core.NewPublicError(core.INVALID_ARGUMENT, err.Error(), nil)
+		}
+	}
+	ctx, err := h.actionContext(r, body.Data)
+	if err != nil {
+		return err
+	}
+	stream, _ := strconv.ParseBool(r.URL.Query().Get("stream"))
+	switch {
+	case id != "":
+		return h.subscribe(w, r, id, owner)
+	case stream || strings.Contains(r.Header.Get("Accept"), "text/event-stream"):
+		return h.run(ctx, w, r, owner, body.Data)
+	}
+	out, err := h.action.RunJSON(ctx, body.Data, nil)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(map[string]json.RawMessage{"result": out})
+}
+
+// actionContext asks the providers, as genkit.Handler does.
+func (h *Handler) actionContext(r *http.Request, data json.RawMessage) (context.Context, error) {
+	ctx := r.Context()
+	for _, provide := range h.opt.ContextProviders {
+		headers := make(map[string]string, len(r.Header))
+		for name, values := range r.Header {
+			headers[strings.ToLower(name)] = strings.Join(values, " ")
+		}
+		values, err := provide(ctx, core.RequestData{Method: r.Method, Headers: headers, Input: data})
+		if err != nil {
+			return nil, err
+		}
+		all := core.ActionContext{}
+		maps.Copy(all, core.FromContext(ctx))
+		maps.Copy(all, values)
+		ctx = core.WithActionContext(ctx, all)
+	}
+	return ctx, nil
+}
+
+// run begins a stream, has the flow write to it, and answers as to any other reader.
+func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Request, owner string, data json.RawMessage) error {
+	h.mu.Lock()
+	if h.ctx.Err() != nil {
+		h.mu.Unlock()
+		return core.NewPublicError(core.UNAVAILABLE, "the server is stopping", nil)
+	}
+	h.running.Add(1)
+	h.mu.Unlock()
+	id := uuid.NewString()
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	p, err := h.manager.open(r.Context(), id, owned{owner}, func(reason error) { cancel(reason) })
+	if err != nil {
+		cancel(err)
+		h.running.Done()
+		return err
+	}
+	go func() {
+		defer h.running.Done()
+		defer cancel(nil)
+		defer context.AfterFunc(h.ctx, func() { cancel(streamhub.ErrShutdown) })()
+		h.produce(ctx, p, data)
+	}()
+	return h.follow(w, r, p.Stream)
+}
+
+// produce runs the flow and ends its stream, however it ends.
+func (h *Handler) produce(ctx context.Context, p *live.Producer, data json.RawMessage) {
+	bye := func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			h.opt.Logger.Error("a flow panicked", "action", h.action.Name(), "panic", v)
+			ctx, cancel := bye()
+			defer cancel()
+			_ = p.End(ctx, failure(core.NewPublicError(core.INTERNAL, "the flow panicked", nil)))
+		}
+	}()
+	out, err := h.action.RunJSON(ctx, data, func(ctx context.Context, chunk json.RawMessage) error { return p.Publish(ctx, chunk) })
+	end, cancel := bye()
+	defer cancel()
+	var cancelled *live.CancelError
+	switch {
+	case err == nil:
+		err = p.End(end, streamhub.Verdict{Kind: streamhub.VerdictDone, Output: out})
+	case errors.As(context.Cause(ctx), &cancelled):
+		err = p.Close(end) // with the verdict that it was asked for
+	default:
+		err = p.End(end, failure(err))
+	}
+	if err != nil && !errors.Is(err, streamhub.ErrClosed) && !errors.Is(err, streamhub.ErrFenced) {
+		h.opt.Logger.Warn("the stream of a flow has no verdict yet", "action", h.action.Name(), "id", p.ID(), "error", err)
+	}
+}
+
+// mine returns a stream that belongs to owner.
+func (h *Handler) mine(ctx context.Context, id, owner string) (*live.Stream, error) {
+	s, err := h.manager.streams.Get(ctx, id)
+	if err != nil || h.opt.Owner == nil {
+		return s, publicError(err)
+	}
+	var of owned
+	if _, err := s.Metadata(ctx, &of); err != nil {
+		return nil, publicError(err)
+	}
+	if of.Owner != owner {
+		return nil, publicError(streamhub.ErrNotFound)
+	}
+	return s, nil
+}
+
+func (h *Handler) subscribe(w http.ResponseWriter, r *http.Request, id, owner string) error {
+	if strings.HasSuffix(r.Header.Get("Last-Event-ID"), ended) {
+		w.WriteHeader(http.StatusNoContent) // it has everything, and an EventSource does not come again
+		return nil
+	}
+	s, err := h.mine(r.Context(), id, owner)
+	var public *core.UserFacingError
+	if errors.As(err, &public) && public.Status == core.NOT_FOUND {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return h.follow(w, r, s)
+}
+
+func (h *Handler) stop(w http.ResponseWriter, r *http.Request, id, owner string) error {
+	s, err := h.mine(r.Context(), id, owner)
+	if err == nil {
+		_, err = s.Cancel(r.Context(), &live.CancelOptions{By: owner})
+		err = publicError(err)
+	}
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// ended marks the id of the last event.
+const ended = ".end"
+
+// follow answers with the events of a stream.
+func (h *Handler) follow(w http.ResponseWriter, r *http.Request, s *live.Stream) error {
+	cursor := live.Cursor(r.Header.Get("Last-Event-ID"))
+	if _, err := cursor.Generation(); err != nil {
+		return publicError(err)
+	}
+	w.Header().Set(StreamIDHeader, s.ID())
+	w.Header().Set("Cache-Control", "no-cache")
+	out := sse.Begin(w, h.opt.WriteTimeout)
+	defer out.KeepOpen(r.Context(), nil, 0)()
+	for chunk, err := range s.Subscribe(r.Context(), &live.SubscribeOptions{Cursor: cursor}) {
+		if err == nil {
+			if out.Send(event(string(chunk.Cursor()), "message", json.RawMessage(chunk.Data))) != nil {
+				return nil
+			}
+			continue
+		}
+		if r.Context().Err() != nil {
+			return nil
+		}
+		e := lastEvent(err)
+		last := fmt.Sprint(s.Generation(), ended)
+		if e.Err == nil {
+			_ = out.Send(event(last, "result", e.Output))
+			return nil
+		}
+		failed := map[string]any{"status": core.INTERNAL, "message": "stream flow error", "details": e.Err.Error()}
+		var public *core.UserFacingError
+		if errors.As(e.Err, &public) {
+			failed["status"], failed["details"] = public.Status, public.Message
+		}
+		_ = out.Send(event(last, "error", failed))
+	}
+	return nil
+}
+
+// event is one as genkit.Handler writes it, behind its id.
+func event(id, kind string, value any) []byte {
+	text, err := json.Marshal(map[string]any{kind: value})
+	if err != nil { // a chunk that is no JSON was not written by a flow
+		text = []byte(`{"error":{"status":"INTERNAL_SERVER_ERROR","message":"stream flow error"}}`)
+	}
+	b := fmt.Appendf(nil, "id: %s\n", id)
+	return append(append(append(b, "data: "...), text...), "\n\n"...)
+}
