@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/wire"
+	"github.com/seed-147127fe/streamhub/session"
 )
 
 // errLost is why calls end whose connection does.
@@ -22,7 +22,7 @@ var errLost = errors.New("the connection to the gateway was lost")
 // A link is one connection with all calls on it.
 type link struct {
 	p      *WebSocketProvider
-	ws     *websocket.Conn
+	conn   *session.Conn
 	ctx    context.Context
 	cancel context.CancelCauseFunc // with why the connection was lost
 
@@ -34,8 +34,8 @@ type link struct {
 	auths []chan error
 }
 
-func newLink(p *WebSocketProvider, ws *websocket.Conn) *link {
-	l := &link{p: p, ws: ws, calls: map[uint64]*call{}}
+func newLink(p *WebSocketProvider, conn *session.Conn) *link {
+	l := &link{p: p, conn: conn, calls: map[uint64]*call{}}
 	l.ctx, l.cancel = context.WithCancelCause(p.ctx)
 	return l
 }
@@ -57,13 +57,13 @@ type call struct {
 func (l *link) lose(cause error) {
 	l.cancel(cause)
 	l.p.lost(l)
-	_ = l.ws.CloseNow()
+	l.conn.Reset()
 }
 
 // read passes on what comes until the connection ends.
 func (l *link) read() {
 	for {
-		_, data, err := l.ws.Read(l.ctx)
+		data, err := l.conn.Receive(l.ctx)
 		if err == nil {
 			err = l.handle(data)
 		}
@@ -117,30 +117,10 @@ func (l *link) handle(data []byte) error {
 	return nil
 }
 
-// keepAlive loses a connection whose other end does not answer.
-func (l *link) keepAlive() {
-	ticker := time.NewTicker(l.p.opt.PingInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-l.ctx.Done():
-			return
-		}
-		ctx, cancel := context.WithTimeout(l.ctx, l.p.opt.PingInterval)
-		err := l.ws.Ping(ctx)
-		cancel()
-		if err != nil {
-			l.lose(err)
-			return
-		}
-	}
-}
-
 // write sends one WebSocket message. The connection is lost if that does not work, or takes longer
 // than anybody waits for a pong: half a message cannot be taken back.
 func (l *link) write(message []byte) error {
-	if err := l.ws.Write(l.ctx, websocket.MessageBinary, message); err != nil {
+	if err := l.conn.SendBinary(message); err != nil {
 		l.lose(err)
 		return err
 	}

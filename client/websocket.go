@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/wire"
+	"github.com/seed-147127fe/streamhub/session"
 )
 
 // WebSocketOptions configure a WebSocketProvider; nil stands for the defaults.
@@ -240,10 +240,10 @@ func (p *WebSocketProvider) dial(d *dialing) {
 		return
 	}
 	if !p.start(l.read) {
-		_ = l.ws.CloseNow()
+		l.conn.Reset()
 		return
 	}
-	p.start(l.keepAlive)
+	l.conn.StartHeartbeat(l.ctx, p.opt.PingInterval)
 	p.link, d.link, d.err = l, l, nil
 	if p.dialed++; p.dialed > 1 {
 		for _, f := range p.listeners {
@@ -252,7 +252,7 @@ func (p *WebSocketProvider) dial(d *dialing) {
 	}
 }
 
-func (p *WebSocketProvider) dialOne(address string) (*websocket.Conn, error) {
+func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.opt.DialTimeout)
 	defer cancel()
 	header := p.opt.Header.Clone()
@@ -266,20 +266,24 @@ func (p *WebSocketProvider) dialOne(address string) (*websocket.Conn, error) {
 		}
 		header.Set("Authorization", "Bearer "+token)
 	}
-	ws, response, err := websocket.Dial(ctx, address, &websocket.DialOptions{
-		HTTPClient: p.opt.HTTPClient, HTTPHeader: header, Subprotocols: []string{wire.Subprotocol},
+	conn := session.NewConn(&session.ConnConfig{
+		URL: address, Headers: header, Subprotocols: []string{wire.Subprotocol}, HTTPClient: p.opt.HTTPClient,
+		DialTimeout: p.opt.DialTimeout, WriteWait: p.opt.PingInterval,
+		MaxMessageSize: 1 << 62, // the gateway is trusted, and credit bounds what it sends
 	})
+	err := conn.Connect(ctx)
+	var failed *session.DialError
+	errors.As(err, &failed)
 	switch {
-	case err == nil && ws.Subprotocol() != wire.Subprotocol:
-		_ = ws.CloseNow()
+	case err == nil && conn.Subprotocol() != wire.Subprotocol:
+		conn.Reset()
 		return nil, fmt.Errorf("%w: %s does not speak %s", streamhub.ErrInvalidArgument, address, wire.Subprotocol)
 	case err == nil:
-		ws.SetReadLimit(-1) // the gateway is trusted, and credit bounds what it sends
-		return ws, nil
-	case response != nil && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden):
-		return nil, p.refused(errors.New(response.Status))
-	case response != nil && response.StatusCode == http.StatusTooManyRequests:
-		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, response.Status))
+		return conn, nil
+	case failed != nil && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
+		return nil, p.refused(errors.New(http.StatusText(failed.Status)))
+	case failed != nil && failed.Status == http.StatusTooManyRequests:
+		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))
 	}
 	return nil, down(err)
 }

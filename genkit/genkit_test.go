@@ -74,7 +74,7 @@ func drain(t *testing.T, m streaming.StreamManager, id string, pause time.Durati
 			chunks = append(chunks, string(e.Chunk))
 		}
 		if pause > 0 {
-			time.Sleep(pause) // a reader that is slow, as is meant
+			<-time.After(pause) // a reader that is slow, as is meant
 		}
 	}
 	require.NotEqual(t, streaming.StreamEventChunk, last.Type, "no last event")

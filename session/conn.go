@@ -1,0 +1,429 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/coder/websocket"
+)
+
+// A Logger is told what no caller is; *slog.Logger is one.
+type Logger interface {
+	Debug(msg string, keyvals ...any)
+	Info(msg string, keyvals ...any)
+	Warn(msg string, keyvals ...any)
+	Error(msg string, keyvals ...any)
+}
+
+type silent struct{}
+
+func (silent) Debug(string, ...any) {}
+func (silent) Info(string, ...any)  {}
+func (silent) Warn(string, ...any)  {}
+func (silent) Error(string, ...any) {}
+
+// ConnConfig says how to connect; a field that is zero has its default.
+type ConnConfig struct {
+	URL     string
+	Headers http.Header
+	// Header, if not nil, returns the headers of each attempt, a fresh token say, instead of Headers.
+	Header func(ctx context.Context) (http.Header, error)
+	// Subprotocols are offered to the server.
+	Subprotocols []string
+	// HTTPClient dials; the default is http.DefaultClient, which wants TLS 1.2 or later.
+	HTTPClient *http.Client
+
+	DialTimeout      time.Duration // of one attempt; 10 s
+	WriteWait        time.Duration // of one message; 10 s
+	MaxMessageSize   int64         // of what is received, bytes; 16 MiB
+	MaxRetries       int           // attempts of ConnectWithRetry; 3
+	RetryBackoffBase time.Duration // before the second attempt, doubled for each one more; 1 s
+	RetryBackoffMax  time.Duration // 30 s
+	CloseGracePeriod time.Duration // for the peer to answer Close; 5 s
+	Logger           Logger
+}
+
+func (c *ConnConfig) fill() {
+	fallback(&c.DialTimeout, 10*time.Second)
+	fallback(&c.WriteWait, 10*time.Second)
+	fallback(&c.MaxMessageSize, 16<<20)
+	fallback(&c.MaxRetries, 3)
+	fallback(&c.RetryBackoffBase, time.Second)
+	fallback(&c.RetryBackoffMax, 30*time.Second)
+	fallback(&c.CloseGracePeriod, 5*time.Second)
+	if c.Logger == nil {
+		c.Logger = silent{}
+	}
+}
+
+func fallback[T ~int | ~int64](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+var (
+	// ErrConnClosed is for a Conn after Close and before Reset.
+	ErrConnClosed = errors.New("connection is closed")
+	// ErrNotConnected is for a Conn that has no connection to send on or to receive from.
+	ErrNotConnected = errors.New("websocket is not connected")
+	// ErrNoPong is why a connection has ended whose peer did not answer a ping.
+	ErrNoPong = errors.New("the peer does not answer")
+)
+
+// A DialError is an attempt to connect that failed. Status is that of the answer, 0 if there was none.
+type DialError struct {
+	Status int
+	Header http.Header
+	Err    error
+}
+
+func (e *DialError) Error() string { return "failed to connect: " + e.Err.Error() }
+func (e *DialError) Unwrap() error { return e.Err }
+
+// queued is how many messages may wait to be received before the connection is not read any more.
+const queued = 64
+
+// A Conn is a WebSocket, or several one after the other.
+type Conn struct {
+	cfg ConnConfig
+
+	writing sync.Mutex // keeps messages in the order in which they were given
+
+	mu      sync.Mutex
+	changed chan struct{} // closed when anything below changes
+	closed  bool
+	ws      *websocket.Conn // nil without a connection
+	end     context.CancelFunc
+	life    context.Context // of ws
+	err     error           // why the last connection has ended
+	queue   [][]byte        // received, of all connections so far
+	pumps   sync.WaitGroup
+}
+
+// NewConn makes a Conn that is not connected. The configuration is copied.
+func NewConn(cfg *ConnConfig) *Conn {
+	c := &Conn{changed: make(chan struct{})}
+	if cfg != nil {
+		c.cfg = *cfg
+	}
+	c.cfg.fill()
+	return c
+}
+
+// notify wakes whoever waits for a change. The lock is held.
+func (c *Conn) notify() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// Connect connects once. The error is a [DialError], [ErrConnClosed], or that of ctx. A Conn that is
+// connected stays as it is.
+func (c *Conn) Connect(ctx context.Context) error {
+	c.mu.Lock()
+	closed, connected := c.closed, c.ws != nil
+	c.mu.Unlock()
+	if closed {
+		return ErrConnClosed
+	}
+	if connected {
+		return nil
+	}
+	header := c.cfg.Headers
+	if c.cfg.Header != nil {
+		var err error
+		if header, err = c.cfg.Header(ctx); err != nil {
+			return &DialError{Err: err}
+		}
+	}
+	dialing, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	defer cancel()
+	ws, response, err := websocket.Dial(dialing, c.cfg.URL, &websocket.DialOptions{
+		HTTPClient: c.cfg.HTTPClient, HTTPHeader: header, Subprotocols: c.cfg.Subprotocols,
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failed := &DialError{Err: err}
+		if response != nil {
+			failed.Status, failed.Header = response.StatusCode, response.Header
+		}
+		return failed
+	}
+	ws.SetReadLimit(c.cfg.MaxMessageSize)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.ws != nil {
+		_ = ws.CloseNow()
+		if c.closed {
+			return ErrConnClosed
+		}
+		return nil
+	}
+	c.ws, c.err = ws, nil
+	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
+	life := c.life
+	c.pumps.Go(func() { c.pump(life, ws) })
+	c.notify()
+	return nil
+}
+
+// ConnectWithRetry connects, in up to MaxRetries attempts with growing pauses between them.
+func (c *Conn) ConnectWithRetry(ctx context.Context) error {
+	pauses := &backoff.ExponentialBackOff{
+		InitialInterval: c.cfg.RetryBackoffBase, MaxInterval: c.cfg.RetryBackoffMax, Multiplier: 2, RandomizationFactor: 0.25,
+	}
+	pauses.Reset()
+	for attempt := 1; ; attempt++ {
+		err := c.Connect(ctx)
+		switch {
+		case err == nil, errors.Is(err, ErrConnClosed):
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case attempt >= c.cfg.MaxRetries:
+			return fmt.Errorf("failed to connect after %d attempts: %w", attempt, err)
+		}
+		pause := min(pauses.NextBackOff(), c.cfg.RetryBackoffMax)
+		c.cfg.Logger.Warn("connecting failed, trying again", "attempt", attempt, "pause", pause, "error", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// pump puts what comes into the queue until the connection ends.
+func (c *Conn) pump(ctx context.Context, ws *websocket.Conn) {
+	for {
+		_, data, err := ws.Read(ctx)
+		c.mu.Lock()
+		if err != nil {
+			if c.ws == ws {
+				c.lost(err)
+			}
+			c.mu.Unlock()
+			_ = ws.CloseNow()
+			return
+		}
+		c.queue = append(c.queue, data)
+		c.notify()
+		for len(c.queue) >= queued && c.ws == ws {
+			changed := c.changed
+			c.mu.Unlock()
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			c.mu.Lock()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// lost notes that the connection has ended. The lock is held.
+func (c *Conn) lost(err error) {
+	c.end()
+	c.ws, c.err = nil, err
+	c.notify()
+}
+
+// Receive returns the next message, text or binary, in the order in which they came over this and
+// earlier connections. Behind the last one of a connection that has ended the error is why, a
+// [websocket.CloseError] for instance; it is given again until there is another connection. When ctx
+// ends first nothing is lost: the next call gets the message.
+func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if len(c.queue) > 0 {
+			data := c.queue[0]
+			c.queue = c.queue[1:]
+			c.notify()
+			return data, nil
+		}
+		switch {
+		case c.closed:
+			return nil, ErrConnClosed
+		case c.ws == nil && c.err != nil:
+			return nil, c.err
+		case c.ws == nil:
+			return nil, ErrNotConnected
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		select {
+		case <-changed:
+			c.mu.Lock()
+		case <-ctx.Done():
+			c.mu.Lock()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// ReceiveLoop puts messages into ch until the connection is closed, which is no error if that was by
+// Close or with close code 1000, or until ctx ends.
+func (c *Conn) ReceiveLoop(ctx context.Context, ch chan<- []byte) error {
+	for {
+		data, err := c.Receive(ctx)
+		if errors.Is(err, ErrConnClosed) || websocket.CloseStatus(err) == websocket.StatusNormalClosure {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case ch <- data:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Send sends v as JSON in a text message.
+func (c *Conn) Send(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("failed to marshal message: %w", err)
+	}
+	return c.SendRaw(data)
+}
+
+// SendRaw sends a text message. When it returns an error the connection has ended, and the message may
+// have arrived or not.
+func (c *Conn) SendRaw(data []byte) error { return c.send(websocket.MessageText, data) }
+
+// SendBinary is SendRaw for a binary message.
+func (c *Conn) SendBinary(data []byte) error { return c.send(websocket.MessageBinary, data) }
+
+func (c *Conn) send(kind websocket.MessageType, data []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	ws, life := c.ws, c.life
+	c.mu.Unlock()
+	if ws == nil {
+		return ErrNotConnected
+	}
+	ctx, cancel := context.WithTimeout(life, c.cfg.WriteWait)
+	defer cancel()
+	err := ws.Write(ctx, kind, data)
+	if err != nil {
+		c.drop(ws, err)
+	}
+	return err
+}
+
+// drop ends a connection, if that is still the one there is.
+func (c *Conn) drop(ws *websocket.Conn, err error) {
+	c.mu.Lock()
+	if c.ws == ws {
+		c.lost(err)
+	}
+	c.mu.Unlock()
+	_ = ws.CloseNow()
+}
+
+// StartHeartbeat pings the peer of the connection there is now, until that or ctx ends. A peer that
+// does not answer within the interval is gone: the connection ends with [ErrNoPong].
+func (c *Conn) StartHeartbeat(ctx context.Context, interval time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ws, life := c.ws, c.life; ws != nil && interval > 0 {
+		c.pumps.Go(func() { c.heartbeat(ctx, life, ws, interval) })
+	}
+}
+
+func (c *Conn) heartbeat(ctx, life context.Context, ws *websocket.Conn, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-life.Done():
+			return
+		case <-tick.C:
+		}
+		ping, cancel := context.WithTimeout(life, interval)
+		err := ws.Ping(ping)
+		cancel()
+		c.mu.Lock()
+		full := len(c.queue) >= queued // then it is us who do not read pongs
+		c.mu.Unlock()
+		if err != nil && !full && life.Err() == nil {
+			c.cfg.Logger.Warn("the peer does not answer pings")
+			c.drop(ws, fmt.Errorf("%w: %w", ErrNoPong, err))
+			return
+		}
+	}
+}
+
+// Close says goodbye with close code 1000 and waits for the goroutines of the Conn. What was received
+// can still be. Calling it again, or on a Conn that was never connected, does nothing.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	ws, was := c.ws, c.closed
+	c.closed = true
+	c.notify()
+	c.mu.Unlock()
+	if ws != nil && !was {
+		late := time.AfterFunc(c.cfg.CloseGracePeriod, func() { _ = ws.CloseNow() })
+		_ = ws.Close(websocket.StatusNormalClosure, "") // the pump sees whatever becomes of it
+		late.Stop()
+		c.drop(ws, ErrConnClosed)
+	}
+	c.pumps.Wait()
+	return nil
+}
+
+// Reset drops the connection, if there is one, without a goodbye, and makes a Conn usable again that
+// was closed. What was received stays to be received.
+func (c *Conn) Reset() {
+	c.mu.Lock()
+	ws := c.ws
+	c.mu.Unlock()
+	if ws != nil {
+		c.drop(ws, ErrNotConnected)
+	}
+	c.pumps.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed, c.err = false, nil
+	c.notify()
+}
+
+// IsClosed reports whether Close was called, and Reset was not since.
+func (c *Conn) IsClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// IsConnected reports whether there is a connection.
+func (c *Conn) IsConnected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ws != nil
+}
+
+// Subprotocol is what the server has chosen, "" without a connection.
+func (c *Conn) Subprotocol() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ws == nil {
+		return ""
+	}
+	return c.ws.Subprotocol()
+}

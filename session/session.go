@@ -1,0 +1,174 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/coder/websocket"
+)
+
+// SessionConfig says what a [Session] of chunks T does.
+type SessionConfig[T any] struct {
+	// Conn is connected already. The session closes it.
+	Conn *Conn
+	// OnMessage turns a message into any number of chunks. An error ends the session.
+	OnMessage func(message []byte) ([]T, error)
+	// OnError reports whether to connect again after a connection has ended with this error. Without
+	// it the answer is yes, as far as the rest allows it.
+	OnError func(err error) (reconnect bool)
+	// OnReconnect is called on each new connection before its messages are handled, to send what a
+	// server has to know. Without it the session does not connect again.
+	OnReconnect func(ctx context.Context, conn *Conn) error
+	// MaxReconnectAttempts is how often to try after one loss; each attempt is a ConnectWithRetry. 0
+	// does not connect again.
+	MaxReconnectAttempts int
+	// ResponseChannelSize is the capacity of the channel of chunks; 10.
+	ResponseChannelSize int
+	Logger              Logger
+}
+
+// A Session turns the messages of a Conn into chunks until it ends: by Close, by its context, by a
+// close with code 1000, or by an error that no reconnect cures.
+type Session[T any] struct {
+	cfg    SessionConfig[T]
+	ctx    context.Context
+	cancel context.CancelFunc
+	chunks chan T
+	done   chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	err    error
+}
+
+// ErrSessionClosed is for a session that was closed.
+var ErrSessionClosed = errors.New("session is closed")
+
+// NewSession starts a session, which ends with ctx at the latest.
+func NewSession[T any](ctx context.Context, cfg SessionConfig[T]) (*Session[T], error) {
+	switch {
+	case cfg.Conn == nil:
+		return nil, errors.New("Conn is required")
+	case cfg.OnMessage == nil:
+		return nil, errors.New("OnMessage is required")
+	}
+	fallback(&cfg.ResponseChannelSize, 10)
+	if cfg.Logger == nil {
+		cfg.Logger = silent{}
+	}
+	s := &Session[T]{cfg: cfg, chunks: make(chan T, cfg.ResponseChannelSize), done: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	go s.run()
+	return s, nil
+}
+
+func (s *Session[T]) run() {
+	err := s.handle()
+	_ = s.cfg.Conn.Close()
+	s.mu.Lock()
+	s.err, s.closed = err, true
+	s.mu.Unlock()
+	s.cancel()
+	close(s.chunks)
+	close(s.done)
+}
+
+// handle handles messages until the session ends. The error is why, nil for an end as it should be.
+func (s *Session[T]) handle() error {
+	for {
+		message, err := s.cfg.Conn.Receive(s.ctx)
+		switch {
+		case err == nil:
+		case s.ctx.Err() != nil, errors.Is(err, ErrConnClosed), websocket.CloseStatus(err) == websocket.StatusNormalClosure:
+			return nil
+		default:
+			if err := s.reconnect(err); err != nil {
+				return err
+			}
+			continue
+		}
+		chunks, err := s.cfg.OnMessage(message)
+		if err != nil {
+			return fmt.Errorf("message handler: %w", err)
+		}
+		for _, c := range chunks {
+			select {
+			case s.chunks <- c:
+			case <-s.ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+// reconnect connects again after lost, or returns why not.
+func (s *Session[T]) reconnect(lost error) error {
+	if s.cfg.OnReconnect == nil || s.cfg.MaxReconnectAttempts <= 0 || s.cfg.OnError != nil && !s.cfg.OnError(lost) {
+		return lost
+	}
+	var err error
+	for attempt := 1; attempt <= s.cfg.MaxReconnectAttempts; attempt++ {
+		s.cfg.Logger.Info("connecting again", "attempt", attempt, "error", lost)
+		s.cfg.Conn.Reset()
+		if err = s.cfg.Conn.ConnectWithRetry(s.ctx); err == nil {
+			if err = s.cfg.OnReconnect(s.ctx, s.cfg.Conn); err == nil {
+				return nil
+			}
+		}
+		if s.ctx.Err() != nil {
+			return nil //nolint:nilerr // it was closed meanwhile
+		}
+	}
+	return fmt.Errorf("reconnecting failed %d times: %w, after: %w", s.cfg.MaxReconnectAttempts, err, lost)
+}
+
+// Send sends v as JSON.
+func (s *Session[T]) Send(v any) error {
+	if s.Closed() {
+		return ErrSessionClosed
+	}
+	return s.cfg.Conn.Send(v)
+}
+
+// SendRaw sends a text message.
+func (s *Session[T]) SendRaw(data []byte) error {
+	if s.Closed() {
+		return ErrSessionClosed
+	}
+	return s.cfg.Conn.SendRaw(data)
+}
+
+// Response is the channel of chunks. It is closed when the session has ended.
+func (s *Session[T]) Response() <-chan T { return s.chunks }
+
+// Done is closed when the session has ended, with Response.
+func (s *Session[T]) Done() <-chan struct{} { return s.done }
+
+// Error returns why the session has ended, nil if as it should be or not yet.
+func (s *Session[T]) Error() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Close ends the session and its Conn, and waits for that. It may be repeated.
+func (s *Session[T]) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	<-s.done
+	return nil
+}
+
+// Conn returns that of the session.
+func (s *Session[T]) Conn() *Conn { return s.cfg.Conn }
+
+// Closed reports whether the session has ended, or is about to.
+func (s *Session[T]) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
