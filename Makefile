@@ -35,7 +35,7 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
-test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance, Azurite
+test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance, Azurite, browser
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
@@ -56,7 +56,16 @@ test-faults: ## Integration tests with a short run of every fault
 # A machine without Node.js must not keep a change from being tested; what it misses is said.
 .PHONY: test-node
 test-node:
-	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite; else echo "test-all: conformance and Azurite were not run"; fi
+	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite test-browser; \
+	else echo "test-all: conformance, Azurite and the browser were not run"; fi
+
+.PHONY: test-browser
+test-browser: ## The examples in a headless Chromium
+	scripts/need-redis
+	scripts/need-node
+	@if scripts/need-chromium; then set -ex; (cd examples/durable && npm ci --no-audit --no-fund && npm run build); \
+		cd examples/browser && $(GO) test -count=1 -tags=browser -timeout 10m -v $(TESTFLAGS) .; \
+	else echo "test-browser: not run"; fi
 
 .PHONY: test-azurite
 test-azurite: ## The contract of the archive on Azurite, which npm installs into the user's cache

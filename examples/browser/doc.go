@@ -1,0 +1,2 @@
+// Package browser runs the examples in a headless Chromium: make test-browser.
+package browser
