@@ -95,6 +95,11 @@ bench-idle: ## Measure what an idle connection costs a gateway, beside a bare We
 	scripts/need-redis
 	cd bench && $(GO) run ./idleconns
 
+.PHONY: bench-durable
+bench-durable: ## Measure Durable Streams over HTTP beside raw Redis and a static file
+	scripts/need-redis
+	cd bench && $(GO) run ./durable
+
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=regexp chooses
 	scripts/need-redis
