@@ -180,7 +180,9 @@ func (b *bed) writers(round, connections, streams int) error {
 		return b.raw.XAdd(context.Background(), &redis.XAddArgs{Stream: fmt.Sprint("raw", n%streams), Values: []any{"d", payload}}).Err()
 	})
 	before := b.cpu()
-	ops, failed := spread(func(n int) error { return b.do(http.MethodPost, fmt.Sprintf("w/%d-%d-%d", streams, round, n%streams), payload) })
+	ops, failed := spread(func(n int) error {
+		return b.do(http.MethodPost, fmt.Sprintf("w/%d-%d-%d", streams, round, n%streams), payload)
+	})
 	perSecond := func(n int64) string { return fmt.Sprintf("%.0f/s", float64(n)/length.Seconds()) }
 	report(fmt.Sprintf("%d writers, %d streams, 256 B", connections, streams), perSecond(ops), perSecond(raw), b.cpu()-before, ops, failed)
 	return b.raw.Del(context.Background(), "raw0").Err()

@@ -139,7 +139,9 @@ func (c *serveCmd) Run(s *session) (err error) {
 }
 
 // A transport is one way to reach the hub.
-type transport interface{ Shutdown(ctx context.Context) error }
+type transport interface {
+	Shutdown(ctx context.Context) error
+}
 
 // drain sends clients away and ends both servers, and waits for them. /readyz says so meanwhile.
 func (c *serveCmd) drain(transports []transport, front, admin *http.Server, ended <-chan error) error {
