@@ -117,7 +117,10 @@ func TestFormerLife(t *testing.T) {
 	old := a.post(t, "s", text, "er").offset()
 	require.Equal(t, "", b.get(t, "s?offset="+old).body)
 	b.must(t, 204, http.MethodDelete, "s", "")
-	b.put(t, "s", text, "new one")
+	b.put(t, "s", text, "")
+	for _, word := range []string{"n", "e", "w ", "one"} { // longer than the old one
+		b.post(t, "s", text, word)
+	}
 	for _, g := range []*gateway{a, b} {
 		for _, live := range []string{"", "&live=long-poll", "&live=sse"} {
 			g.must(t, 410, http.MethodGet, "s?offset="+old+live, "")

@@ -68,7 +68,7 @@ func TestArchiveBounded(t *testing.T) {
 	ctx := within(t, 15*time.Minute)
 	name := func(i uint64) string { return fmt.Sprintf("app-%04d", i) }
 
-	var written []atomic.Uint64 = make([]atomic.Uint64, segments)
+	written := make([]atomic.Uint64, segments)
 	var raw, full atomic.Int64
 	var done atomic.Bool
 	var highest int64

@@ -123,7 +123,7 @@ func TestLiveReconnects(t *testing.T) {
 			require.NoError(t, err)
 			var want strings.Builder
 			for n := at; n < int(c.Sequence); n++ {
-				want.WriteString(fmt.Sprint(n))
+				fmt.Fprint(&want, n)
 			}
 			require.Equal(t, want.String(), string(c.Data), "behind %d", at)
 			at = int(c.Sequence)

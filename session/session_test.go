@@ -110,6 +110,27 @@ func TestEcho(t *testing.T) {
 	require.Equal(t, "again", string(got))
 }
 
+// TestResetKeeps has messages of two connections received when both are over.
+func TestResetKeeps(t *testing.T) {
+	c := connect(t, peer(t, func(ctx context.Context, n int, ws *websocket.Conn) {
+		for i := range 3 {
+			_ = ws.Write(ctx, websocket.MessageText, fmt.Append(nil, n, i))
+		}
+	}), nil)
+	for c.IsConnected() {
+		<-time.After(time.Millisecond)
+	}
+	c.Reset()
+	require.NoError(t, c.Connect(within(t)))
+	for n := 1; n <= 2; n++ {
+		for i := range 3 {
+			got, err := c.Receive(within(t))
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint(n, i), string(got))
+		}
+	}
+}
+
 // TestReceiveCancelled ends the wait and neither the connection nor a message.
 func TestReceiveCancelled(t *testing.T) {
 	say := make(chan struct{})
