@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -31,14 +32,24 @@ const (
 
 // Options configure a [Backend]; nil stands for the defaults.
 type Options struct {
+	// Reserve is how much of the disk stays free: what would leave less is refused with
+	// [streamhub.ErrUnavailable], because Pebble does not survive a disk that is full. The default is
+	// 256 MiB.
+	Reserve uint64
 	// FS replaces the file system, for tests.
 	FS vfs.FS
 }
 
+const defaultReserve = 256 << 20
+
 // A Backend is an [archive.Backend] in a directory.
 type Backend struct {
-	db   *pebble.DB
-	lock *pebble.Lock
+	db      *pebble.DB
+	lock    *pebble.Lock
+	fs      vfs.FS
+	dir     string
+	reserve uint64
+	failed  atomic.Bool // a write did, and nobody knows what is on disk
 	// mu orders the writes: that a key is free and that it is taken must be one step.
 	mu sync.Mutex
 }
@@ -48,8 +59,12 @@ var _ archive.Backend = (*Backend)(nil)
 // Open opens the archive in dir, which is made if need be. It must not be writable for everybody.
 func Open(dir string, options *Options) (*Backend, error) {
 	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Logger: silent{}}
+	b := &Backend{dir: dir, reserve: defaultReserve}
 	if options != nil {
 		o.FS = options.FS
+		if options.Reserve > 0 {
+			b.reserve = options.Reserve
+		}
 	}
 	if o.FS == nil {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -65,25 +80,44 @@ func Open(dir string, options *Options) (*Backend, error) {
 	}
 	// Objects are compressed already.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
-	fs := o.FS
-	if fs == nil {
-		fs = vfs.Default
+	if b.fs = o.FS; b.fs == nil {
+		b.fs = vfs.Default
 	}
 	unavailable := func(err error) (*Backend, error) {
 		return nil, fmt.Errorf("%w: the archive in %s: %w", streamhub.ErrUnavailable, dir, err)
 	}
 	// Locked here and not by Open, which leaves a goroutine behind where it fails.
-	lock, err := pebble.LockDirectory(dir, fs)
-	if err != nil {
+	var err error
+	if b.lock, err = pebble.LockDirectory(dir, b.fs); err != nil {
 		return unavailable(fmt.Errorf("another process has it, or it cannot be locked: %w", err))
 	}
-	o.Lock = lock
-	db, err := pebble.Open(dir, o)
-	if err != nil {
-		return unavailable(errors.Join(err, lock.Close()))
+	o.Lock = b.lock
+	if b.db, err = pebble.Open(dir, o); err != nil {
+		return unavailable(errors.Join(err, b.lock.Close()))
 	}
-	return &Backend{db: db, lock: lock}, nil
+	return b, nil
 }
+
+// write writes about so many bytes. Pebble ends the process where a write fails; here that is an error,
+// and the backend is good for nothing until it is opened again, which finds out what is on disk.
+func (b *Backend) write(size int, do func() error) (err error) {
+	if b.failed.Load() {
+		return errFailed
+	}
+	usage, err := b.fs.GetDiskUsage(b.dir)
+	if err == nil && usage.AvailBytes < b.reserve+uint64(size) {
+		return fmt.Errorf("%w: the disk of the archive in %s has %d bytes left", streamhub.ErrUnavailable, b.dir, usage.AvailBytes)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			b.failed.Store(true)
+			err = fmt.Errorf("%w: %v", errFailed, v)
+		}
+	}()
+	return outcome(do())
+}
+
+var errFailed = fmt.Errorf("%w: a write to the archive failed: it has to be opened again", streamhub.ErrUnavailable)
 
 // silent drops what Pebble tells of its inner life. What fails is returned.
 type silent struct{}
@@ -111,7 +145,9 @@ func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...arc
 	defer b.mu.Unlock()
 	batch := b.db.NewBatch()
 	defer batch.Close()
+	size := 0
 	for _, o := range objects {
+		size += len(o.Data)
 		old, err := b.get(keyOf(space, kindObject, o.Key))
 		if err == nil && !bytes.Equal(old, o.Data) {
 			return fmt.Errorf("%w: %q holds other bytes", streamhub.ErrConflict, o.Key)
@@ -132,7 +168,7 @@ func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...arc
 	if batch.Empty() {
 		return nil
 	}
-	return outcome(batch.Commit(pebble.Sync))
+	return b.write(size, func() error { return batch.Commit(pebble.Sync) })
 }
 
 // Get is that of [archive.Backend].
@@ -144,6 +180,9 @@ func (b *Backend) Get(ctx context.Context, space archive.SpaceID, key string) ([
 }
 
 func (b *Backend) get(key []byte) ([]byte, error) {
+	if b.failed.Load() {
+		return nil, errFailed
+	}
 	data, closer, err := b.db.Get(key)
 	if err != nil {
 		return nil, outcome(err)
@@ -184,6 +223,9 @@ func above(prefix []byte) []byte {
 
 // scan calls visit with the keys from from, before to, until it returns false.
 func (b *Backend) scan(from, to []byte, visit func(key, value []byte) bool) error {
+	if b.failed.Load() {
+		return errFailed
+	}
 	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return outcome(err)
@@ -216,7 +258,7 @@ func (b *Backend) Delete(ctx context.Context, space archive.SpaceID, keys ...str
 			return outcome(err)
 		}
 	}
-	return outcome(batch.Commit(pebble.Sync))
+	return b.write(0, func() error { return batch.Commit(pebble.Sync) })
 }
 
 // Manifest is that of [archive.Backend]. The version is a number before the data.
@@ -249,7 +291,7 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	_, _ = fmt.Sscan(current, &n) // "" is none
 	n++
 	v := append(binary.BigEndian.AppendUint64(nil, n), data...)
-	return fmt.Sprint(n), outcome(b.db.Set(prefixOf(space, kindManifest), v, pebble.Sync))
+	return fmt.Sprint(n), b.write(len(v), func() error { return b.db.Set(prefixOf(space, kindManifest), v, pebble.Sync) })
 }
 
 // Spaces is that of [archive.Backend].
