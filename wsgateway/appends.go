@@ -67,4 +67,5 @@ func (c *conn) appendTo(store uuid.UUID, batch []*appendCall) {
 		answers[i] = a.ch.end(results[i], errs[i])
 	}
 	_ = c.out.put(answers...)
+	c.finish(len(batch))
 }

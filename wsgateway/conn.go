@@ -33,6 +33,7 @@ type conn struct {
 	last     uint64    // highest channel that was opened
 	appends  []*appendCall
 	trips    int
+	ending   int // channels that are closed and not answered yet
 	draining bool
 	idle     sync.Cond // something ended while draining
 }
@@ -240,22 +241,30 @@ func (c *conn) open(m wire.Message) error {
 	return nil
 }
 
-// close forgets a channel.
+// close forgets a channel, before its end is sent: who has read that may open the next one. finish
+// follows.
 func (c *conn) close(ch *channel) {
 	c.mu.Lock()
 	delete(c.channels, ch.id)
+	c.ending++
 	if ch.reader {
 		c.readers--
 	} else {
 		c.calls--
 		c.room.Signal()
 	}
-	if c.draining {
-		c.idle.Broadcast()
-	}
 	c.mu.Unlock()
 	ch.cancel(nil)
 	c.g.metrics.calls.Add(c.ctx, -1)
+}
+
+// finish notes that n channels that were closed are answered.
+func (c *conn) finish(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending -= n; c.draining {
+		c.idle.Broadcast()
+	}
 }
 
 // drainReaders ends readers, and waits for everything that is under way.
@@ -269,7 +278,7 @@ func (c *conn) drainReaders() {
 			ch.cancel(streamhub.ErrShutdown)
 		}
 	}
-	for len(c.channels) > 0 && c.ctx.Err() == nil {
+	for len(c.channels)+c.ending > 0 && c.ctx.Err() == nil {
 		c.idle.Wait()
 	}
 }
@@ -282,6 +291,7 @@ func (ch *channel) run(o *wire.Open) {
 	}
 	ch.c.close(ch)
 	ch.answer(result, err)
+	ch.c.finish(1)
 }
 
 // answer is the last message of a channel.

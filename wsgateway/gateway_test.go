@@ -225,20 +225,30 @@ func TestDrain(t *testing.T) {
 	last, err := h.Store(id).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("a")}}, nil)
 	require.NoError(t, err)
 	p := dial(t, address, nil)
-	p.open(1, 1<<20, id, &wire.Follow{Space: "space", Segment: "seg"})
-	require.Equal(t, wire.TypeItems, p.next().Type)
-	p.open(2, 0, id, &wire.Append{Space: "space", Segment: "seg", Records: []streamhub.Record{{Payload: []byte("b")}}})
-	stored, _ := p.end(2)
-	require.NoError(t, stored.Err)
+	const readers = 100
+	for n := range uint64(readers) {
+		p.open(n+1, 1<<20, id, &wire.Follow{Space: "space", Segment: "seg"})
+	}
+	for range readers {
+		require.Equal(t, wire.TypeItems, p.next().Type)
+	}
 	done := make(chan error, 1)
 	go func() { done <- g.Shutdown(within(t)) }()
-	end, _ := p.end(1)
-	require.ErrorIs(t, end.Err, streamhub.ErrShutdown)
-	cursor, err := wire.DecodeCursor(end.Result)
-	require.NoError(t, err)
-	position, err := cursor.Position()
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, position.Sequence, last.Last)
+	for seen := 0; seen < readers; {
+		m := p.next()
+		if m.Type != wire.TypeEnd {
+			continue
+		}
+		seen++
+		end, err := wire.DecodeEnd(m.Body)
+		require.NoError(t, err)
+		require.ErrorIs(t, end.Err, streamhub.ErrShutdown)
+		cursor, err := wire.DecodeCursor(end.Result)
+		require.NoError(t, err)
+		position, err := cursor.Position()
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, position.Sequence, last.Last)
+	}
 	require.Equal(t, websocket.StatusServiceRestart, p.code())
 	require.NoError(t, <-done)
 	require.True(t, g.Draining())

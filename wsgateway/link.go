@@ -181,6 +181,7 @@ func (l *link) ping() {
 func (l *link) drain() {
 	l.start(func() {
 		l.drained()
+		l.out.wait()
 		l.fail(websocket.StatusServiceRestart, "the gateway is stopping")
 	})
 }

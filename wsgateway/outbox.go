@@ -57,7 +57,17 @@ func (o *outbox) put(parts ...[]byte) error {
 		o.flush()
 	}
 	o.writing = false
+	o.room.Broadcast()
 	return o.err
+}
+
+// wait returns when all is written, or the connection is over.
+func (o *outbox) wait() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.err == nil && (o.writing || len(o.pending) > 0) {
+		o.room.Wait()
+	}
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}

@@ -66,6 +66,7 @@ type muxer struct {
 	channels   map[muxKey]*muxChannel
 	tombstones map[muxKey]struct{}
 	buried     []muxKey // in the order of their end
+	ending     int      // channels that are closed and whose end is not sent yet
 	draining   bool
 	idle       sync.Cond // something ended while draining
 }
@@ -216,6 +217,7 @@ func appendMuxFrame(kind string, key muxKey, payload []byte) []byte {
 func (m *muxer) close(ch *muxChannel) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.ending++
 	delete(m.channels, ch.key)
 	m.tombstones[ch.key] = struct{}{}
 	if m.buried = append(m.buried, ch.key); len(m.buried) > maxTombstones {
@@ -223,6 +225,13 @@ func (m *muxer) close(ch *muxChannel) {
 		m.buried = m.buried[1:]
 	}
 	m.g.metrics.calls.Add(m.ctx, -1)
+}
+
+// finish notes that the end of a channel that was closed is sent.
+func (m *muxer) finish() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ending--
 	m.idle.Broadcast()
 }
 
@@ -234,7 +243,7 @@ func (m *muxer) drainChannels() {
 	for _, ch := range m.channels {
 		ch.cancel(errStopping)
 	}
-	for len(m.channels) > 0 && m.ctx.Err() == nil {
+	for len(m.channels)+m.ending > 0 && m.ctx.Err() == nil {
 		m.idle.Wait()
 	}
 }

@@ -77,6 +77,7 @@ func (ch *muxChannel) end(err error) {
 	}
 	payload, _ := json.Marshal(muxControl{muxClose, text}) // strings
 	_ = ch.m.out.put(appendMuxFrame("data", ch.key, payload))
+	ch.m.finish()
 }
 
 // receive takes a frame of the client, behind the first. It waits while the queue is full: then the
