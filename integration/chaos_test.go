@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
@@ -197,6 +199,9 @@ func TestKillRestart(t *testing.T) {
 		l.mu.Unlock()
 		ctx := within(t, 10*time.Second)
 		status, err := s.Status(ctx, at.space, at.segment)
+		for errors.Is(err, streamhub.ErrNotFound) && rest(ctx, 10*time.Millisecond) { // nobody has appended to it yet
+			status, err = s.Status(ctx, at.space, at.segment)
+		}
 		require.NoError(t, err)
 		for _, w := range watchers {
 			require.NoError(t, w.Wait(ctx, status.LastSequence), "a follower did not come back")
