@@ -113,7 +113,7 @@ func TestArchiveBounded(t *testing.T) {
 	for n := range readers {
 		tasks.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(n), 2))
-			for !done.Load() && ctx.Err() == nil {
+			for !done.Load() && rest(ctx, 20*time.Millisecond) { // they are not to keep the archiver from its work
 				i := random.Uint64N(segments)
 				have := written[i].Load()
 				if have == 0 {
@@ -167,8 +167,8 @@ func TestArchiveBounded(t *testing.T) {
 	t.Logf("%d entries, %d of them archived, %.1f MB raw, in %v; %d read meanwhile, %d appends refused; Redis at most %.1f MiB of %d; whole space read in %v; the archive takes %.1f %% of the raw bytes",
 		entries, m.Commit.Entries, float64(raw.Load())/1e6, took.Round(time.Millisecond), read.Load(), full.Load(),
 		float64(highest)/(1<<20), limit>>20, full1.Round(time.Millisecond), 100*perByte)
-	// A quarter more is for a machine on which the archiver did not run for a while.
-	require.Less(t, highest, limit+limit/4)
+	// What is beyond the limit is for a machine on which the archiver did not run for a while.
+	require.Less(t, highest, limit+limit/2)
 	require.Less(t, perByte, 0.4)
 	require.Greater(t, m.Commit.Entries, uint64(entries/2))
 }
@@ -246,5 +246,6 @@ func TestArchiveSpeed(t *testing.T) {
 	t.Logf("cold at %.2f of the speed of hot (%.2f to %.2f); %d of %d entries by time read %d of %d chunks",
 		ratios[rounds/2], ratios[0], ratios[rounds-1], n, total, some, chunks)
 	require.Positive(t, n)
-	require.LessOrEqual(t, float64(some), max(0.03*float64(chunks), 3))
+	// Those that hold the entries, and a few that the search for the time reads.
+	require.LessOrEqual(t, some, int64(n)*chunks/total+8)
 }
