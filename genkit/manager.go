@@ -143,6 +143,9 @@ func (m *StreamManager) Subscribe(ctx context.Context, id string) (<-chan stream
 		defer close(events)
 		defer cancel()
 		for chunk, err := range s.Subscribe(ctx, nil) {
+			if ctx.Err() != nil {
+				return
+			}
 			e := streaming.StreamEvent{Type: streaming.StreamEventChunk, Chunk: chunk.Data}
 			if err != nil {
 				e = lastEvent(err)
