@@ -54,13 +54,13 @@ var importTable = []row{
 	{pkg: "archive/...", imports: []string{"archive/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 
-	{pkg: "live/livehttp", imports: []string{"live", "internal/sse"}, why: "a transport speaks to live streams and to nothing below"},
+	{pkg: "live/livehttp", imports: []string{"live", "internal/sse", "internal/drain"}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "live/...", imports: []string{"live/...", "store", "lease", "subscribe", "internal/redisx"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "hub", imports: []string{"live", "store", "lease", "subscribe", "archive", "archive/tier", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
-	{pkg: "durable", imports: []string{"hub", "lease", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
+	{pkg: "durable", imports: []string{"hub", "lease", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
 
 	{
 		pkg: "client", imports: []string{"session", "internal/wire"},
@@ -73,6 +73,7 @@ var importTable = []row{
 		why:    "it works over the client alone",
 	},
 
+	{pkg: "internal/drain", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/sse", avoids: []string{redis, miniredis}, why: "it writes bytes"},
 	{pkg: "internal/testredis", why: "it starts servers for tests of any package"},
 	{pkg: "internal/testazurite", avoids: []string{redis, miniredis, azure, pebble}, why: "it starts a program"},

@@ -7,13 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/drain"
 )
 
 // Options configure a [Handler]; nil stands for the defaults.
@@ -64,11 +64,7 @@ type Handler struct {
 	renews renewals
 	wakes  *wakes
 
-	ctx    context.Context // ends when Shutdown begins
-	cancel context.CancelFunc
-
-	mu      sync.Mutex // orders the start of readers before Shutdown waits for them
-	readers sync.WaitGroup
+	readers *drain.Group
 }
 
 // New makes a handler on h, which stays the caller's. Shut it down before h is closed.
@@ -88,7 +84,7 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 		d.opt.Logger = slog.New(slog.DiscardHandler)
 	}
 	d.pages.limit = d.opt.CacheBytes
-	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.readers = drain.New(ctx)
 	d.wakes = newWakes(d)
 	return d, nil
 }
@@ -102,36 +98,17 @@ func setDefault[T comparable](field *T, value T) {
 
 // Shutdown lets no reader wait any more, ends those that do within two seconds, and waits for them
 // and for every goroutine of the handler. When ctx ends first it returns its error.
-func (d *Handler) Shutdown(ctx context.Context) error {
-	d.mu.Lock()
-	d.cancel()
-	d.mu.Unlock()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		d.readers.Wait()
-		d.wakes.wait()
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (d *Handler) Shutdown(ctx context.Context) error { return d.readers.Stop(ctx, d.wakes.wait) }
 
 var errStopping = errors.New("the gateway is stopping")
 
 // wait returns the context of a reader that waits for entries, and what to call when it has ended.
 func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Context, done func(), err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
+	if !d.readers.Begin() {
 		return nil, nil, errStopping
 	}
-	d.readers.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	detach := context.AfterFunc(d.ctx, func() { time.AfterFunc(jitter(drainSpread), cancel) })
+	detach := context.AfterFunc(d.readers.Context(), func() { time.AfterFunc(jitter(drainSpread), cancel) })
 	return ctx, func() {
 		detach()
 		cancel()

@@ -64,7 +64,7 @@ func (w *wakes) wait() {
 
 // supervise starts a goroutine for each store that has subscriptions.
 func (w *wakes) supervise() {
-	ctx := w.handler.ctx
+	ctx := w.handler.readers.Context()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	watched := map[string]struct{}{}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/firebase/genkit/go/core"
@@ -19,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/sse"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -52,16 +52,12 @@ type Handler struct {
 	action  api.Action
 	manager *StreamManager
 	opt     HandlerOptions
-	ctx     context.Context // ends when Shutdown begins
-	cancel  context.CancelFunc
-
-	mu      sync.Mutex // orders the start of flows before Shutdown waits for them
-	running sync.WaitGroup
+	flows   *drain.Group
 }
 
 // NewHandler serves an action. Shut it down before the hub is closed.
 func NewHandler(ctx context.Context, action api.Action, manager *StreamManager, o *HandlerOptions) *Handler {
-	h := &Handler{action: action, manager: manager}
+	h := &Handler{action: action, manager: manager, flows: drain.New(ctx)}
 	if o != nil {
 		h.opt = *o
 	}
@@ -74,28 +70,12 @@ func NewHandler(ctx context.Context, action api.Action, manager *StreamManager, 
 	if h.opt.Logger == nil {
 		h.opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return h
 }
 
 // Shutdown ends the contexts of the flows that run here, and waits for them. When ctx ends first it
 // returns its error.
-func (h *Handler) Shutdown(ctx context.Context) error {
-	h.mu.Lock()
-	h.cancel()
-	h.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h.running.Wait()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (h *Handler) Shutdown(ctx context.Context) error { return h.flows.Stop(ctx, nil) }
 
 // owned is the metadata of a stream.
 type owned struct {
@@ -189,25 +169,21 @@ func (h *Handler) actionContext(r *http.Request, data json.RawMessage) (context.
 
 // run begins a stream, has the flow write to it, and answers as to any other reader.
 func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Request, owner string, data json.RawMessage) error {
-	h.mu.Lock()
-	if h.ctx.Err() != nil {
-		h.mu.Unlock()
+	if !h.flows.Begin() {
 		return core.NewPublicError(core.UNAVAILABLE, "the server is stopping", nil)
 	}
-	h.running.Add(1)
-	h.mu.Unlock()
 	id := uuid.NewString()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	p, err := h.manager.open(r.Context(), id, owned{owner}, func(reason error) { cancel(reason) })
 	if err != nil {
 		cancel(err)
-		h.running.Done()
+		h.flows.Done()
 		return err
 	}
 	go func() {
-		defer h.running.Done()
+		defer h.flows.Done()
 		defer cancel(nil)
-		defer context.AfterFunc(h.ctx, func() { cancel(streamhub.ErrShutdown) })()
+		defer context.AfterFunc(h.flows.Context(), func() { cancel(streamhub.ErrShutdown) })()
 		h.produce(ctx, p, data)
 	}()
 	return h.follow(w, r, p.Stream)

@@ -14,13 +14,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/sse"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -55,12 +55,8 @@ const (
 
 // A Handler serves live streams. It is safe for concurrent use.
 type Handler struct {
-	opt    Options
-	ctx    context.Context // ends when Shutdown begins
-	cancel context.CancelFunc
-
-	mu      sync.Mutex // orders the start of readers before Shutdown waits for them
-	readers sync.WaitGroup
+	opt     Options
+	clients *drain.Group // that read or produce
 }
 
 // New makes a handler. Shut it down before the hub is closed.
@@ -71,29 +67,12 @@ func New(ctx context.Context, o Options) *Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{opt: o}
-	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	return h
+	return &Handler{opt: o, clients: drain.New(ctx)}
 }
 
-// Shutdown ends all readers, whose browsers go on at another gateway, and waits for them. When ctx
-// ends first it returns its error.
-func (h *Handler) Shutdown(ctx context.Context) error {
-	h.mu.Lock()
-	h.cancel()
-	h.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h.readers.Wait()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// Shutdown ends all readers, whose browsers go on at another gateway, and the generations that are
+// produced over this handler, and waits for them. When ctx ends first it returns its error.
+func (h *Handler) Shutdown(ctx context.Context) error { return h.clients.Stop(ctx, nil) }
 
 // Owns reports whether a path is one of the handler's. Its paths must not pass through a mux that
 // cleans them: ids may hold anything.
@@ -211,17 +190,13 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	h.mu.Lock()
-	if h.ctx.Err() != nil {
-		h.mu.Unlock()
+	if !h.clients.Begin() {
 		return streamhub.ErrShutdown
 	}
-	h.readers.Add(1)
-	h.mu.Unlock()
-	defer h.readers.Done()
+	defer h.clients.Done()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(h.ctx, func() { time.AfterFunc(rand.N(drainSpread), cancel) })()
+	defer context.AfterFunc(h.clients.Context(), func() { time.AfterFunc(rand.N(drainSpread), cancel) })()
 
 	out := sse.Begin(w, h.opt.WriteTimeout)
 	if out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) != nil {

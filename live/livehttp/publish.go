@@ -24,6 +24,10 @@ var errCutOff = errors.New("the connection of the producer was cut off")
 // it comes, and the end of the body is the end of the generation. It answers with the verdict, early
 // if somebody else ended the generation or asked to stop.
 func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error {
+	if !h.clients.Begin() {
+		return streamhub.ErrShutdown
+	}
+	defer h.clients.Done()
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex() // HTTP/2 always is
 	stop := func() { _ = control.SetReadDeadline(time.Now()) }
@@ -41,7 +45,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	if !created {
 		return fmt.Errorf("%w: generation %d is being produced", streamhub.ErrConflict, p.Generation())
 	}
-	defer context.AfterFunc(h.ctx, stop)()
+	defer context.AfterFunc(h.clients.Context(), stop)()
 	err = publishLines(r.Context(), p, r.Body)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), farewell)
 	defer cancel()

@@ -1,0 +1,63 @@
+// Package drain lets what serves requests stop: nothing begins any more, what is under way hears of
+// it, and is waited for.
+package drain
+
+import (
+	"context"
+	"sync"
+)
+
+// A Group is what is under way. It is safe for concurrent use.
+type Group struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex // orders Begin before Stop waits
+	running sync.WaitGroup
+}
+
+// New returns an empty group. Its context carries the values of ctx and not its end.
+func New(ctx context.Context) *Group {
+	g := &Group{}
+	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return g
+}
+
+// Context ends when Stop begins.
+func (g *Group) Context() context.Context { return g.ctx }
+
+// Begin notes that something is under way, until Done. It is false once the group is stopped.
+func (g *Group) Begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ctx.Err() != nil {
+		return false
+	}
+	g.running.Add(1)
+	return true
+}
+
+// Done notes that what was begun has ended.
+func (g *Group) Done() { g.running.Done() }
+
+// Stop ends the context of the group and waits for what is under way, and then for also, if that is
+// not nil. When ctx ends first it returns its error. It may be repeated.
+func (g *Group) Stop(ctx context.Context, also func()) error {
+	g.mu.Lock()
+	g.cancel()
+	g.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.running.Wait()
+		if also != nil {
+			also()
+		}
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
