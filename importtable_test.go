@@ -46,8 +46,8 @@ var importTable = []row{
 	{pkg: "wsgateway/streamkittest", avoids: []string{redis, miniredis}, why: "it judges a gateway from outside, and knows nothing of it"},
 
 	{pkg: "store/...", imports: []string{"store/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
-	{pkg: "lease/...", imports: []string{"lease/...", "internal/redisx"}, why: "the parts know nothing of each other: hub joins them"},
-	{pkg: "subscribe/...", imports: []string{"subscribe/...", "store", "internal/redisx"}, why: "a follower reads the log and knows its notices; an interface between the two would have one implementation"},
+	{pkg: "lease/...", imports: []string{"lease/...", "internal/redisx", "internal/pause"}, why: "the parts know nothing of each other: hub joins them"},
+	{pkg: "subscribe/...", imports: []string{"subscribe/...", "store", "internal/redisx", "internal/pause"}, why: "a follower reads the log and knows its notices; an interface between the two would have one implementation"},
 	{pkg: "archive/pebble", imports: []string{"archive"}, avoids: []string{redis, azure}, why: "a backend knows only the contract it fulfils"},
 	{pkg: "archive/azure", imports: []string{"archive"}, avoids: []string{redis, pebble}, why: "a backend knows only the contract it fulfils"},
 	{pkg: "archive/tier", imports: []string{"archive", "store", "lease"}, why: "it moves history from the log into an archive, under a lease"},
@@ -55,7 +55,7 @@ var importTable = []row{
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 
 	{pkg: "live/livehttp", imports: []string{"live", "internal/sse", "internal/drain"}, why: "a transport speaks to live streams and to nothing below"},
-	{pkg: "live/...", imports: []string{"live/...", "store", "lease", "subscribe", "internal/redisx"}, why: "a live stream is a segment with a lease and followers"},
+	{pkg: "live/...", imports: []string{"live/...", "store", "lease", "subscribe", "internal/redisx", "internal/pause"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "hub", imports: []string{"live", "store", "lease", "subscribe", "archive", "archive/tier", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
@@ -63,7 +63,7 @@ var importTable = []row{
 	{pkg: "durable", imports: []string{"hub", "lease", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
 
 	{
-		pkg: "client", imports: []string{"session", "internal/wire"},
+		pkg: "client", imports: []string{"session", "internal/wire", "internal/pause"},
 		avoids: []string{redis, miniredis, "hub", "store/..."},
 		why:    "a program that only speaks to a gateway does not link the server",
 	},
@@ -73,6 +73,7 @@ var importTable = []row{
 		why:    "it works over the client alone",
 	},
 
+	{pkg: "internal/pause", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/drain", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/sse", avoids: []string{redis, miniredis}, why: "it writes bytes"},
 	{pkg: "internal/testredis", why: "it starts servers for tests of any package"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // JoinWorkers shows a worker until it leaves, ctx ends, or another takes its id. After a lost
@@ -49,7 +50,7 @@ func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker strea
 				return err
 			}
 		}
-		if !pause(ctx, s.c.opt.retry.delay(attempt)) {
+		if !pause.For(ctx, s.c.opt.retry.delay(attempt)) {
 			return ctx.Err()
 		}
 		var err error

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 const (
@@ -64,7 +65,7 @@ func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.
 		if err == nil || !errors.As(err, &held) || time.Now().After(until) {
 			return token, sent, err
 		}
-		if !pause(ctx, min(leasePoll, max(held.Left, time.Millisecond), max(time.Until(until), time.Millisecond))) {
+		if !pause.For(ctx, min(leasePoll, max(held.Left, time.Millisecond), max(time.Until(until), time.Millisecond))) {
 			return 0, sent, err
 		}
 	}

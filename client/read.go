@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // forever is for what goes on until its context ends.
@@ -27,7 +28,7 @@ func resume[T any](ctx context.Context, c *Client, op string, attempts int, yiel
 			o.end(nil)
 			return
 		}
-		if !IsRetryable(err) || attempts != forever && attempt+1 >= attempts || !pause(ctx, c.opt.retry.delay(attempt)) {
+		if !IsRetryable(err) || attempts != forever && attempt+1 >= attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // A RetryPolicy says how often a call is made and how long to wait in between. Each wait is between
@@ -61,25 +62,13 @@ func IsRetryable(err error) bool {
 	return errors.Is(err, streamhub.ErrUnavailable)
 }
 
-// pause waits, or returns false when ctx ends.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // again makes a call by the policy of the client.
 func again(ctx context.Context, c *Client, op string, call func(ctx context.Context) error) error {
 	ctx, o := c.observe(ctx, op)
 	var err error
 	for attempt := 0; ; attempt++ {
 		err = call(ctx)
-		if err == nil || !IsRetryable(err) || attempt+1 >= c.opt.retry.Attempts || !pause(ctx, c.opt.retry.delay(attempt)) {
+		if err == nil || !IsRetryable(err) || attempt+1 >= c.opt.retry.Attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
 			break
 		}
 		o.retried()

@@ -25,6 +25,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive/pebble"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -101,7 +102,7 @@ func TestArchiveBounded(t *testing.T) {
 					}
 				case errors.As(err, &unavailable) && unavailable.Reason == streamhub.ReasonFull:
 					full.Add(1)
-					rest(ctx, 10*time.Millisecond)
+					pause.For(ctx, 10*time.Millisecond)
 				default:
 					t.Error(err)
 					return
@@ -113,7 +114,7 @@ func TestArchiveBounded(t *testing.T) {
 	for n := range readers {
 		tasks.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(n), 2))
-			for !done.Load() && rest(ctx, 20*time.Millisecond) { // they are not to keep the archiver from its work
+			for !done.Load() && pause.For(ctx, 20*time.Millisecond) { // they are not to keep the archiver from its work
 				i := random.Uint64N(segments)
 				have := written[i].Load()
 				if have == 0 {
@@ -136,7 +137,7 @@ func TestArchiveBounded(t *testing.T) {
 		})
 	}
 	begin := time.Now()
-	for !done.Load() && rest(ctx, 50*time.Millisecond) {
+	for !done.Load() && pause.For(ctx, 50*time.Millisecond) {
 		used, err := usedMemory(ctx, c)
 		require.NoError(t, err)
 		highest = max(highest, used)

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -40,7 +41,7 @@ func (p *patient) between(shortest, longest time.Duration) time.Duration {
 // last lets a fault of the links last for d.
 func (p *patient) last(f faultproxy.Faults, d time.Duration) {
 	p.links.set(f)
-	rest(p.ctx, d)
+	pause.For(p.ctx, d)
 	p.links.set(faultproxy.Faults{})
 }
 
@@ -53,14 +54,14 @@ var breakages = []struct {
 	{"kill", func(p *patient) string {
 		d := p.between(0, 300*time.Millisecond)
 		p.server.Kill()
-		rest(p.ctx, d)
+		pause.For(p.ctx, d)
 		p.server.Restart()
 		return d.String()
 	}},
 	{"freeze", func(p *patient) string {
 		d := p.between(20*time.Millisecond, 2500*time.Millisecond)
 		p.server.Pause()
-		rest(p.ctx, d)
+		pause.For(p.ctx, d)
 		p.server.Resume()
 		return d.String()
 	}},
@@ -114,7 +115,7 @@ var breakages = []struct {
 		for _, proxy := range p.links.all() {
 			proxy.CutAll()
 		}
-		rest(p.ctx, d)
+		pause.For(p.ctx, d)
 		p.links.set(faultproxy.Faults{})
 		return d.String()
 	}},
@@ -156,7 +157,7 @@ func chaosSingle(t *testing.T, seed uint64, faults int) {
 		b := breakages[order[i%len(order)]]
 		l.note("%s begins", b.name)
 		l.note("%s ended: %s", b.name, b.do(p))
-		rest(t.Context(), p.between(0, 600*time.Millisecond))
+		pause.For(t.Context(), p.between(0, 600*time.Millisecond))
 	}
 	l.note("all is whole")
 	healed := time.Now()
@@ -190,7 +191,7 @@ func TestKillRestart(t *testing.T) {
 		down := time.Duration(r.Int64N(int64(500 * time.Millisecond)))
 		l.note("kill %d, for %v", n, down)
 		server.Kill()
-		rest(t.Context(), down)
+		pause.For(t.Context(), down)
 		server.Restart()
 		begin := time.Now()
 		l.mu.Lock()
@@ -199,7 +200,7 @@ func TestKillRestart(t *testing.T) {
 		l.mu.Unlock()
 		ctx := within(t, 10*time.Second)
 		status, err := s.Status(ctx, at.space, at.segment)
-		for errors.Is(err, streamhub.ErrNotFound) && rest(ctx, 10*time.Millisecond) { // nobody has appended to it yet
+		for errors.Is(err, streamhub.ErrNotFound) && pause.For(ctx, 10*time.Millisecond) { // nobody has appended to it yet
 			status, err = s.Status(ctx, at.space, at.segment)
 		}
 		require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -45,7 +46,7 @@ func TestLateCopy(t *testing.T) {
 			// The next request to arrive has to be the append.
 			seen := calls(t, server)
 			eventually(t, 10*time.Second, func(ctx context.Context) error {
-				rest(ctx, 200*time.Millisecond)
+				pause.For(ctx, 200*time.Millisecond)
 				now := calls(t, server)
 				if _, more := since(seen, now); more != 0 {
 					seen = now
@@ -75,7 +76,7 @@ func TestLateCopy(t *testing.T) {
 			<-sent
 			fill(t, b, at, 1)
 			// Behind this nothing is late any more.
-			require.True(t, rest(ctx, late))
+			require.True(t, pause.For(ctx, late))
 			fill(t, b, at, 2)
 			check(t, rec.History(), direct, []place{at}, history.Options{Seed: seed})
 		})

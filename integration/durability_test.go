@@ -18,6 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 var replicated = streamhub.Durability{Replicas: 1, Timeout: 200 * time.Millisecond}
@@ -30,7 +31,7 @@ func TestReplicated(t *testing.T) {
 	ctx := within(t, time.Minute)
 	one := []streamhub.Record{{Payload: []byte("x")}}
 	_, err := s.Append(ctx, "warm", "up", one, nil)
-	for errors.Is(err, streamhub.ErrNotConfirmed) && rest(ctx, 10*time.Millisecond) { // the replica does not count yet
+	for errors.Is(err, streamhub.ErrNotConfirmed) && pause.For(ctx, 10*time.Millisecond) { // the replica does not count yet
 		_, err = s.Append(ctx, "warm", "up", one, nil)
 	}
 	require.NoError(t, err)
@@ -141,7 +142,7 @@ func replicatedFailover(t *testing.T, p *pair, seed uint64, hooks ...redis.Hook)
 	lag := time.Duration(100+r.IntN(900)) * time.Millisecond
 	l.note("the replica falls behind, for %v", lag)
 	p.lag()
-	require.True(t, rest(t.Context(), lag))
+	require.True(t, pause.For(t.Context(), lag))
 	l.note("failover")
 	p.promote(seed)
 	l.note("all is whole")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -37,11 +38,11 @@ func TestIdleFollowers(t *testing.T) {
 	for _, f := range followers {
 		require.NoError(t, f.Wait(ctx, 1))
 	}
-	require.True(t, rest(ctx, 7*time.Second)) // what the last entry set off, a re-check too, comes to rest
+	require.True(t, pause.For(ctx, 7*time.Second)) // what the last entry set off, a re-check too, comes to rest
 
 	before := calls(t, server)
 	begin := time.Now()
-	require.True(t, rest(ctx, quiet))
+	require.True(t, pause.For(ctx, quiet))
 	commands, sum := since(before, calls(t, server))
 	elapsed := time.Since(begin)
 	perSecond := float64(sum) / elapsed.Seconds()

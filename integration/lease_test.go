@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -41,7 +42,7 @@ func TestLeaseFrozenHolder(t *testing.T) {
 		b.tell("append")
 		b.next(&line)
 		require.EqualValues(t, "ok", line.Code, line.Error)
-		rest(t.Context(), time.Duration(r.IntN(300))*time.Millisecond)
+		pause.For(t.Context(), time.Duration(r.IntN(300))*time.Millisecond)
 		a.tell("append") // it waits in the pipe until the process wakes up
 		a.resume()
 		refused := false

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -63,7 +64,7 @@ func TestLiveProducerKilled(t *testing.T) {
 	for line.Stored < 300 {
 		producer.next(&line)
 	}
-	require.True(t, rest(ctx, 6*time.Second)) // they have known each other for a while
+	require.True(t, pause.For(ctx, 6*time.Second)) // they have known each other for a while
 
 	producer.kill()
 	killed := clock()
@@ -228,7 +229,7 @@ func TestLiveCancelUnheard(t *testing.T) {
 			require.True(t, created)
 			require.NoError(t, p.Publish(ctx, []byte("0")))
 			require.NoError(t, p.Flush(ctx))
-			require.True(t, rest(ctx, recheck)) // it listens
+			require.True(t, pause.For(ctx, recheck)) // it listens
 			s, err := here.Get(ctx, "chat")
 			require.NoError(t, err)
 			switch fault {
@@ -245,7 +246,7 @@ func TestLiveCancelUnheard(t *testing.T) {
 			t.Logf("told after %v, with a re-check every %v", took.Round(time.Millisecond), recheck)
 			require.ErrorAs(t, reason, new(*live.CancelError))
 			require.NoError(t, p.Close(ctx))
-			require.True(t, rest(ctx, recheck))
+			require.True(t, pause.For(ctx, recheck))
 			require.Empty(t, told)
 			if fault == "deaf" {
 				require.NotEmpty(t, swallowed, "no notification was lost")
@@ -340,7 +341,7 @@ func TestLiveTokens(t *testing.T) {
 			}
 		})
 	}
-	require.True(t, rest(ctx, time.Second))
+	require.True(t, pause.For(ctx, time.Second))
 	c.AddHook(sent)
 	begin := time.Now()
 	tick := time.NewTicker(time.Second / each)
@@ -395,7 +396,7 @@ func TestLiveIdle(t *testing.T) {
 			}
 		})
 	}
-	require.True(t, rest(ctx, 7*time.Second)) // what this has set off comes to rest
+	require.True(t, pause.For(ctx, 7*time.Second)) // what this has set off comes to rest
 	requests := func() (n int64) {
 		for _, p := range relay.all() {
 			n += p.Counters().Requests
@@ -403,7 +404,7 @@ func TestLiveIdle(t *testing.T) {
 		return n
 	}
 	before, begin := requests(), time.Now()
-	require.True(t, rest(ctx, quiet))
+	require.True(t, pause.For(ctx, quiet))
 	sum, elapsed := requests()-before, time.Since(begin)
 	perSecond := float64(sum) / elapsed.Seconds()
 	t.Logf("%d commands in %v, %.2f a second", sum, elapsed.Round(time.Millisecond), perSecond)
@@ -457,11 +458,11 @@ func TestLiveRestart(t *testing.T) {
 			}
 		})
 	}
-	require.True(t, rest(ctx, 2*time.Second))
+	require.True(t, pause.For(ctx, 2*time.Second))
 	server.Kill()
-	require.True(t, rest(ctx, 3*time.Second))
+	require.True(t, pause.For(ctx, 3*time.Second))
 	server.Restart()
-	require.True(t, rest(ctx, 11*time.Second)) // in which somebody would have given a verdict
+	require.True(t, pause.For(ctx, 11*time.Second)) // in which somebody would have given a verdict
 	close(stop)
 	writers.Wait()
 	readers.Wait()

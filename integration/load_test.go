@@ -18,6 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // A load is a number of clients that do a bit of everything, drawn from a seed, and of followers
@@ -102,7 +103,7 @@ func startLoad(t *testing.T, seed uint64, writers, followers []*hub.Hub, spaces 
 			l.writing.Go(func() {
 				for writing.Err() == nil {
 					c.act(writing)
-					if !rest(writing, time.Duration(c.rand.Int64N(int64(o.Pause)+1))) {
+					if !pause.For(writing, time.Duration(c.rand.Int64N(int64(o.Pause)+1))) {
 						return
 					}
 				}
@@ -154,7 +155,7 @@ func (l *load) acked(n int, limit time.Duration, what string) {
 	ctx, cancel := context.WithTimeout(l.t.Context(), limit)
 	defer cancel()
 	for l.rec.Acked() < target {
-		if !rest(ctx, 20*time.Millisecond) {
+		if !pause.For(ctx, 20*time.Millisecond) {
 			l.t.Fatalf("the traffic has stalled %s: %d of %d appends within %v", what, n-(target-l.rec.Acked()), n, limit)
 		}
 	}

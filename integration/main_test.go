@@ -23,6 +23,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -83,18 +84,6 @@ func within(t *testing.T, limit time.Duration) context.Context {
 	return ctx
 }
 
-// rest waits; it reports false if ctx ended before.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // eventually asks until check has no objection.
 func eventually(t *testing.T, limit time.Duration, check func(ctx context.Context) error) {
 	t.Helper()
@@ -105,7 +94,7 @@ func eventually(t *testing.T, limit time.Duration, check func(ctx context.Contex
 		if err == nil {
 			return
 		}
-		if !rest(ctx, 20*time.Millisecond) {
+		if !pause.For(ctx, 20*time.Millisecond) {
 			require.FailNow(t, "not in time", "within %v: %v", limit, err)
 		}
 	}

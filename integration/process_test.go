@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/integration/history"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -74,7 +75,7 @@ func TestKillProcesses(t *testing.T) {
 			running[i] = writer()
 		default:
 			running[i].pause()
-			rest(t.Context(), time.Duration(r.IntN(1500))*time.Millisecond)
+			pause.For(t.Context(), time.Duration(r.IntN(1500))*time.Millisecond)
 			running[i].resume()
 		}
 		reach(last() + 50)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
@@ -52,7 +53,7 @@ func floodRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 	begin := time.Now()
 	for n := 0; n < c.Count; n += batch {
 		due := time.Duration(float64(c.Time) * float64(n) / float64(c.Count))
-		if wait := due - time.Since(begin); wait > 0 && !rest(ctx, wait) {
+		if wait := due - time.Since(begin); wait > 0 && !pause.For(ctx, wait) {
 			return ctx.Err()
 		}
 		r := make([]streamhub.Record, batch)

@@ -26,6 +26,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/integration/history"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // A worker is this test binary, run once more as a child with a role. It writes lines of JSON to
@@ -138,7 +139,7 @@ func appendRole(ctx context.Context, config []byte, lines *bufio.Scanner) error 
 				} else if err == nil {
 					next = result.Last + 1
 				}
-				if c.Pause > 0 && !rest(ctx, c.Pause) {
+				if c.Pause > 0 && !pause.For(ctx, c.Pause) {
 					return
 				}
 			}
@@ -226,7 +227,7 @@ func leaseRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 		case err == nil:
 			token = l.Token()
 			go keep(ctx, l.Renew, c.TTL/3, func() { _ = out.Encode(leaseLine{Lost: true}) })
-		case !rest(acquire, 20*time.Millisecond):
+		case !pause.For(acquire, 20*time.Millisecond):
 			return err
 		}
 	}
@@ -249,7 +250,7 @@ func leaseRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 
 // keep renews until it is told that the lease is gone.
 func keep(ctx context.Context, renew func(context.Context) error, every time.Duration, gone func()) {
-	for rest(ctx, every) {
+	for pause.For(ctx, every) {
 		if err := renew(ctx); errors.Is(err, streamhub.ErrLeaseLost) {
 			gone()
 			return

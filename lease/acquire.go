@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // longestPause is between two tries of a caller that waits.
@@ -56,7 +57,7 @@ func (l *Lease) acquire(ctx context.Context) error {
 		if next <= 0 {
 			return failed
 		}
-		if !pause(ctx, next) {
+		if !pause.For(ctx, next) {
 			return worse(failed, ctx.Err())
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // WithLease acquires the lease as [Manager.Acquire] does, runs fn while it renews it, releases it
@@ -110,7 +111,7 @@ func (k *keeper) watch(ctx context.Context) {
 			k.lose(k.silence())
 			return
 		}
-		if !pause(ctx, left) {
+		if !pause.For(ctx, left) {
 			return
 		}
 	}
@@ -121,7 +122,7 @@ func (k *keeper) renew(ctx context.Context) {
 	l := k.lease
 	third := l.ttl / 3
 	next := time.Until(l.TrustedUntil()) - third
-	for pause(ctx, next) {
+	for pause.For(ctx, next) {
 		call, cancel := context.WithTimeout(ctx, max(third/2, 100*time.Millisecond))
 		err := l.renew(call)
 		cancel()

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -56,7 +57,7 @@ func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...an
 	args = append([]any{n.lease(), n.counter()}, args...)
 	var failed error
 	for attempt := range attempts {
-		if attempt > 0 && !pause(ctx, jitter(firstPause<<attempt)) {
+		if attempt > 0 && !pause.For(ctx, jitter(firstPause<<attempt)) {
 			break
 		}
 		if err := ctx.Err(); err != nil {
@@ -129,15 +130,3 @@ func mayPass(err error) bool {
 
 // jitter returns a random duration from d/2 to d.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
-
-// pause waits for d; it reports false if ctx ended before.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // What the hub notes in the metadata of a message.
@@ -98,16 +99,16 @@ func (s *Stream) toProducer(ctx context.Context, r streamhub.Record, key string)
 	if key != "" {
 		o.Producer = &streamhub.Producer{ID: key}
 	}
-	for pause := firstPause; ; pause *= 2 {
+	for delay := firstPause; ; delay *= 2 {
 		result, err := s.log.Append(ctx, s.space, s.backLane(), []streamhub.Record{r}, &o)
 		if !errors.Is(err, streamhub.ErrNotFound) {
 			return result, err
 		}
 		// Deleted with the rest, or still to be created.
-		if _, err := s.begin(ctx); err != nil || pause > time.Second {
+		if _, err := s.begin(ctx); err != nil || delay > time.Second {
 			return result, errors.Join(streamhub.ErrNotFound, err)
 		}
-		if !rest(ctx, pause) {
+		if !pause.For(ctx, delay) {
 			return result, ctx.Err()
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -133,7 +134,7 @@ func (p *Producer) write(ctx context.Context, v streamhub.Verdict) error {
 			p.tried.id = id
 			p.mu.Unlock()
 		}
-		if !again(err) || !rest(ctx, retryPause) {
+		if !again(err) || !pause.For(ctx, retryPause) {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // A Producer is the one that may publish to a generation. It is safe for concurrent use; chunks
@@ -145,7 +146,7 @@ func (p *Producer) requested(by *CancelError) {
 	p.mu.Unlock()
 	p.tell(by)
 	p.m.start(func() {
-		if !rest(p.life, p.m.opt.CancelGrace) {
+		if !pause.For(p.life, p.m.opt.CancelGrace) {
 			return
 		}
 		if err := p.End(p.m.ctx, by.verdict()); err != nil && p.life.Err() == nil {

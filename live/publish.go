@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // chunkOverhead is what a chunk counts in a buffer besides its bytes; batchBytes and
@@ -230,7 +231,7 @@ func (p *Producer) landed(err error) {
 		f := p.flight()
 		p.mu.Unlock()
 		p.m.start(func() {
-			if rest(p.m.ctx, retryPause) {
+			if pause.For(p.m.ctx, retryPause) {
 				p.m.send([]flight{f})
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/store"
 )
@@ -80,7 +81,7 @@ func (s *Streams) run(ctx context.Context, script *redisx.Script, id string, arg
 func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (any, error) {
 	end := time.Now().Add(retryFor)
 	var unknown error
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for delay := firstPause; ; delay = min(2*delay, longestPause) {
 		v, err := m.conn.Run(ctx, script, keys, args...)
 		if err == nil {
 			return v, nil
@@ -90,7 +91,7 @@ func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args
 		if errors.Is(err, streamhub.ErrUnknownOutcome) {
 			unknown = err
 		}
-		if !forgotten && !passing(err) || time.Now().After(end) || !rest(ctx, pause) {
+		if !forgotten && !passing(err) || time.Now().After(end) || !pause.For(ctx, delay) {
 			if unknown != nil {
 				return nil, unknown
 			}
@@ -136,18 +137,6 @@ func passing(err error) bool {
 		return unavailable.Reason != streamhub.ReasonDenied && unavailable.Reason != streamhub.ReasonFull
 	}
 	return errors.Is(err, streamhub.ErrUnknownOutcome)
-}
-
-// rest waits; it reports false if ctx ended before.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // fail makes the error of a call about a stream. The end of a context is passed on as it is.

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/store"
 )
@@ -98,19 +99,19 @@ func (m *Manager) use(s *Stream, reads bool) func() {
 // run beats until nobody needs the space any more.
 func (w *space) run() {
 	ctx := w.m.ctx
-	pause := firstPause
+	delay := firstPause
 	for {
 		next, err := w.beat(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				w.m.opt.Logger.Warn("the heartbeat of live streams failed", "space", w.space, "error", err)
 			}
-			if next, pause = pause, min(2*pause, longestPause); !rest(ctx, next) {
+			if next, delay = delay, min(2*delay, longestPause); !pause.For(ctx, next) {
 				return
 			}
 			continue
 		}
-		pause = firstPause
+		delay = firstPause
 		if w.leave() {
 			return
 		}
@@ -118,7 +119,7 @@ func (w *space) run() {
 		select {
 		case <-timer.C:
 		case <-w.now:
-			rest(ctx, min(settling, w.m.opt.Heartbeat/4))
+			pause.For(ctx, min(settling, w.m.opt.Heartbeat/4))
 		case <-ctx.Done():
 		}
 		timer.Stop()

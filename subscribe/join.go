@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 const (
@@ -121,7 +122,7 @@ func (m *Membership) keep(ctx context.Context) {
 	defer close(m.done)
 	defer m.cancel()
 	var failing backoff
-	for next := m.ttl / 3; pause(ctx, next); {
+	for next := m.ttl / 3; pause.For(ctx, next); {
 		err := m.renew(ctx, "renew")
 		switch {
 		case err == nil:

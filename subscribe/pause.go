@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // A backoff is the time between tries that fail: it doubles, with jitter, up to longest.
@@ -19,17 +21,5 @@ func (b *backoff) reset() { b.next = 0 }
 // wait reports false if ctx ended before.
 func (b *backoff) wait(ctx context.Context) bool {
 	b.next = min(max(2*b.next, shortest), longest)
-	return pause(ctx, b.next/2+rand.N(b.next/2+1))
-}
-
-// pause waits for d; it reports false if ctx ended before.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return pause.For(ctx, b.next/2+rand.N(b.next/2+1))
 }

@@ -27,13 +27,15 @@ func cancel(f *fixture) {
 	told, onCancel := onCancel()
 	p := f.register(a, "chat", &live.RegisterOptions{OnCancel: onCancel})
 	f.publish(p, "1")
-	go func() {
+	var producer sync.WaitGroup
+	producer.Go(func() {
 		<-p.Context().Done()
 		if err := p.Fail(f.ctx, context.Cause(p.Context())); err != nil {
 			f.Error(err)
 		}
-	}()
+	})
 	v, err := f.get(b, "chat").Cancel(f.ctx, &live.CancelOptions{By: "anna", Reason: "wrong question"})
+	producer.Wait()
 	require.NoError(f, err)
 	require.Equal(f, streamhub.Verdict{Kind: streamhub.VerdictCancelled, Reason: "anna: wrong question"}, v)
 	var reason *live.CancelError
@@ -49,14 +51,16 @@ func cancelWithFarewell(f *fixture) {
 	a, b := f.open(nil), f.open(nil)
 	p := f.register(a, "chat", &live.RegisterOptions{})
 	f.publish(p, "1")
-	go func() {
+	var producer sync.WaitGroup
+	producer.Go(func() {
 		<-p.Context().Done()
 		err := errors.Join(p.Publish(f.ctx, []byte("[stopped]")), p.Done(f.ctx, "a part"))
 		if err != nil {
 			f.Error(err)
 		}
-	}()
+	})
 	v, err := f.get(b, "chat").Cancel(f.ctx, nil)
+	producer.Wait()
 	require.NoError(f, err)
 	require.Equal(f, streamhub.VerdictDone, v.Kind)
 	texts, _ := f.read(p.Stream, nil)
