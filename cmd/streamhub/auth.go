@@ -2,8 +2,14 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"net/http"
 	"os"
 
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -59,4 +65,32 @@ func (f *authFlags) check(listen, adminListen string) error {
 		}
 	}
 	return onLoopback("--admin-listen", adminListen, "and metrics and profiles are for operators: listen on 127.0.0.1, or name --insecure-no-auth if something in front of it lets the right people in only")
+}
+
+// A gate lets requests of HTTP in: where tokens are asked for, those whose token allows it, and
+// otherwise those of pages from the named origins.
+type gate struct {
+	checkOrigin func(*http.Request) error
+	authorize   func(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error)
+}
+
+// newGate returns a gate that has one of the two.
+func newGate(verifier wsgateway.Authenticator, allowed []string) (gate, error) {
+	if verifier == nil {
+		origins, err := auth.NewOrigins(allowed)
+		if err != nil {
+			return gate{}, usagef("--origin: %w", err)
+		}
+		return gate{checkOrigin: func(r *http.Request) error { return origins.Check(r, false) }}, nil
+	}
+	return gate{authorize: func(r *http.Request, store uuid.UUID, space string, write bool) (string, error) {
+		principal, err := verifier.Verify(r.Context(), auth.Bearer(r))
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+		case !principal.Allows(store, space, write):
+			return "", streamhub.ErrPermissionDenied
+		}
+		return principal.Subject, nil
+	}}, nil
 }

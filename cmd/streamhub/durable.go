@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,11 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
-	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 // durableFlags are about Durable Streams.
@@ -23,33 +19,19 @@ type durableFlags struct {
 }
 
 // handler serves Durable Streams. Webhooks may call this machine only while nobody else can reach
-// the listener. Where no token says who is there, only pages of the named origins may use it.
-func (f *durableFlags) handler(
-	ctx context.Context, h *hub.Hub, verifier wsgateway.Authenticator, allowed []string, at net.Addr, log *slog.Logger,
-) (*durable.Handler, error) {
+// the listener.
+func (f *durableFlags) handler(ctx context.Context, h *hub.Hub, g gate, at net.Addr, log *slog.Logger) (*durable.Handler, error) {
 	if f.LongPollTimeout <= 0 {
 		return nil, usagef("--long-poll-timeout %v: want more than nothing", f.LongPollTimeout)
 	}
-	o := &durable.Options{LongPollTimeout: f.LongPollTimeout, Logger: log}
+	o := &durable.Options{LongPollTimeout: f.LongPollTimeout, CheckOrigin: g.checkOrigin, Logger: log}
 	if tcp, ok := at.(*net.TCPAddr); ok {
 		o.LoopbackWebhooks = tcp.IP.IsLoopback()
 	}
-	if verifier == nil {
-		origins, err := auth.NewOrigins(allowed)
-		if err != nil {
-			return nil, usagef("--origin: %w", err)
-		}
-		o.CheckOrigin = func(r *http.Request) error { return origins.Check(r, false) }
-	} else {
+	if g.authorize != nil {
 		o.Authorize = func(r *http.Request, store uuid.UUID, space string, write bool) error {
-			principal, err := verifier.Verify(r.Context(), auth.Bearer(r))
-			switch {
-			case err != nil:
-				return fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
-			case !principal.Allows(store, space, write):
-				return streamhub.ErrPermissionDenied
-			}
-			return nil
+			_, err := g.authorize(r, store, space, write)
+			return err
 		}
 	}
 	return durable.New(ctx, h, o)

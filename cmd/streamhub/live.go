@@ -20,34 +20,18 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
-	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 // liveHandler serves live streams.
-func liveHandler(ctx context.Context, h *hub.Hub, verifier wsgateway.Authenticator, allowed []string, log *slog.Logger) (*livehttp.Handler, error) {
-	o := livehttp.Options{Logger: log, Streams: func(id uuid.UUID, space string) *live.Streams { return h.Store(id).Live(space) }}
-	if verifier == nil {
-		origins, err := auth.NewOrigins(allowed)
-		if err != nil {
-			return nil, usagef("--origin: %w", err)
-		}
-		o.CheckOrigin = func(r *http.Request) error { return origins.Check(r, false) }
-		return livehttp.New(ctx, o), nil
-	}
-	o.Authorize = func(r *http.Request, store uuid.UUID, space string, write bool) (string, error) {
-		principal, err := verifier.Verify(r.Context(), auth.Bearer(r))
-		switch {
-		case err != nil:
-			return "", fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
-		case !principal.Allows(store, space, write):
-			return "", streamhub.ErrPermissionDenied
-		}
-		return principal.Subject, nil
-	}
-	return livehttp.New(ctx, o), nil
+func liveHandler(ctx context.Context, h *hub.Hub, g gate, log *slog.Logger) *livehttp.Handler {
+	return livehttp.New(ctx, livehttp.Options{
+		Streams:     func(id uuid.UUID, space string) *live.Streams { return h.Store(id).Live(space) },
+		Authorize:   g.authorize,
+		CheckOrigin: g.checkOrigin,
+		Logger:      log,
+	})
 }
 
 // liveCmd is about live streams.
@@ -105,10 +89,7 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 		}
 		return nil, failedf("%w", err)
 	}
-	handler, err := liveHandler(s.ctx, h, nil, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
+	handler := liveHandler(s.ctx, h, gate{}, slog.New(slog.DiscardHandler))
 	pipes := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout}
 	served := make(chan struct{})

@@ -105,14 +105,15 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	streams, err := c.handler(starting, b.hub, verifier, c.Origin, listener.Addr(), log)
+	gate, err := newGate(verifier, c.Origin)
 	if err != nil {
 		return err
 	}
-	lives, err := liveHandler(starting, b.hub, verifier, c.Origin, log)
+	streams, err := c.handler(starting, b.hub, gate, listener.Addr(), log)
 	if err != nil {
-		return errors.Join(err, streams.Shutdown(starting))
+		return err
 	}
+	lives := liveHandler(starting, b.hub, gate, log)
 	gateway, err := wsgateway.New(starting, b.hub, &wsgateway.Options{
 		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	})
