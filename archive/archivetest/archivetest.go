@@ -20,7 +20,7 @@ func Run(t *testing.T, open func(t *testing.T) archive.Backend) {
 	for _, group := range [][]namedCase{backendCases, manifestCases, writeCases, faultCases} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				t.Cleanup(cancel)
 				f := &fixture{T: t, ctx: ctx, Backend: open(t)}
 				f.space = archive.SpaceID{Store: uuid.New(), Space: "space/../\x00 ünï"}
