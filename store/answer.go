@@ -19,25 +19,28 @@ var errAnswers = fmt.Errorf("%w: a script answered to another number of frames",
 
 // What follows runs under appender.mu, unless it says otherwise.
 
+// answeredShort deals with what the script said of one frame that went the short way.
+func (a *appender) answeredShort(f *flight, answer string, timestamp int64, unconfirmed error) {
+	switch answer {
+	case "F", "L":
+		stored := f.wentShort(timestamp)
+		f.seq++
+		f.saw(f.short)
+		f.unheard = answer == "F"
+		a.stored(f, stored, unconfirmed)
+	case "A": // somebody else was there
+		f.rest = shortRest
+		a.enqueue(f)
+	default:
+		a.answered(f, answer, unconfirmed)
+	}
+}
+
 // answered deals with what the script said of one frame.
 func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	code, rest, _ := strings.Cut(answer, " ")
 	if code == "" {
 		code = "?"
-	}
-	if code == "F" {
-		stored, err := f.wentShort(rest)
-		if err != nil {
-			a.refuse(f, err, false)
-			return
-		}
-		f.seq++
-		f.saw(f.short)
-		a.stored(f, &stored, unconfirmed)
-		return
-	}
-	if f.short != (head{}) {
-		f.short, f.rest = head{}, shortRest // somebody else was there
 	}
 	switch code[0] {
 	case '+', 'R':

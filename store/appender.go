@@ -70,6 +70,8 @@ type tail struct {
 	seen   head
 	seenAt time.Time
 	rest   int // frames for which the short way is not tried
+	// unheard says that nobody listened to the last notice: the next one need not carry its frame.
+	unheard bool
 	// doubts are frames that carried seq and of which nothing is known. At most one was stored.
 	doubts []doubt
 	kept   []answer

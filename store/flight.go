@@ -22,7 +22,8 @@ type flight struct {
 	opt      orderOptions
 	until    time.Time
 	attempt  int
-	short    head // what the short way makes of the head; zero if it was not offered
+	short    head // what the short way makes of the head; zero if the flight goes the long way
+	pieces   [5]string
 	adopted  bool // nobody here had seen the incarnation before this flight
 	unknown  bool // an attempt may have been executed
 	cause    error
@@ -83,6 +84,10 @@ func (f *flight) encode(node uuid.UUID) {
 
 // address writes the order of the frame for the segment as it is known now.
 func (f *flight) address(a *appender) {
+	if f.short = (head{}); f.mayGoShort() {
+		f.goShort()
+		return
+	}
 	mode := byte('+')
 	if f.pinned {
 		mode = '='
@@ -95,11 +100,7 @@ func (f *flight) address(a *appender) {
 			row = "p:~" + row[2:] // ephemeral, as the appenders' own, which are told apart by this
 		}
 	}
-	f.short = head{}
 	b := make([]byte, 0, 96)
-	if f.mayGoShort() {
-		b = f.goShort(row)
-	}
 	b = append(append(b, mode), row...)
 	for _, v := range [...]uint64{epoch, seq, first.expect, first.generation} {
 		b = strconv.AppendUint(append(b, ' '), v, 10)

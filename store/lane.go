@@ -186,13 +186,14 @@ func (a *appender) send(l *lane, batch []*flight) {
 		flights []*flight
 	}
 	var trips []trip
-	bySpace := map[string][]*flight{}
-	var order []string
+	together := map[party][]*flight{}
+	var order []party
 	for _, f := range batch {
-		if bySpace[f.prefix] == nil {
-			order = append(order, f.prefix)
+		p := f.party()
+		if together[p] == nil {
+			order = append(order, p)
 		}
-		bySpace[f.prefix] = append(bySpace[f.prefix], f)
+		together[p] = append(together[p], f)
 	}
 	ctx := a.log.ctx
 	var client redis.UniversalClient = a.log.conn
@@ -208,8 +209,8 @@ func (a *appender) send(l *lane, batch []*flight) {
 	}
 	a.register(ctx, batch)
 	pipe := client.Pipeline()
-	for _, prefix := range order {
-		flights := bySpace[prefix]
+	for _, p := range order {
+		flights := together[p]
 		for len(flights) > 0 {
 			n, size := 0, 0
 			for n < len(flights) && n < callFrames && (n == 0 || size < callBytes && flights[n].opt.Parent == nil && flights[0].opt.Parent == nil) {
@@ -237,13 +238,42 @@ func (a *appender) send(l *lane, batch []*flight) {
 			a.load(t.flights)
 		case err != nil:
 			a.failed(t.flights, redisx.Outcome(err))
-		case len(answers) != len(t.flights):
+		case len(answers) < len(t.flights):
 			a.failed(t.flights, errAnswers)
 		default:
-			for i, f := range t.flights {
-				a.answered(f, answers[i], unconfirmed)
-			}
+			a.landed(t.flights, answers, unconfirmed)
 		}
+	}
+}
+
+// A party is what may travel in one call: frames of one space that go the same way.
+type party struct {
+	prefix  string
+	short   bool
+	lineage uint64
+}
+
+func (f *flight) party() party {
+	return party{f.prefix, f.short != head{}, f.short.lineage}
+}
+
+// landed deals with the answers to the frames of one call.
+func (a *appender) landed(flights []*flight, answers []string, unconfirmed error) {
+	if flights[0].short == (head{}) {
+		for i, f := range flights {
+			a.answered(f, answers[i], unconfirmed)
+		}
+		return
+	}
+	var timestamp int64
+	if rest := answers[len(flights):]; len(rest) > 0 {
+		if err := parseNumbers(rest[0], &timestamp); err != nil {
+			a.failed(flights, err)
+			return
+		}
+	}
+	for i, f := range flights {
+		a.answeredShort(f, answers[i], timestamp, unconfirmed)
 	}
 }
 
@@ -273,14 +303,31 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 	if parent != nil {
 		keys += 2
 	}
-	args := make([]any, 0, keys+2*len(flights))
+	args := make([]any, 0, keys+3+6*len(flights))
 	args = append(args, flights[0].timeline())
 	for _, f := range flights {
 		args = append(args, f.metaArg, f.logArg())
 	}
+	if flights[0].short != (head{}) {
+		listened := make([]byte, len(flights))
+		for i, f := range flights {
+			if listened[i] = 'L'; f.unheard {
+				listened[i] = 'F'
+			}
+		}
+		args = append(args, hex16(flights[0].short.lineage), a.row, listened)
+		for _, f := range flights {
+			args = append(args, f.frame)
+			for i := range f.pieces {
+				args = append(args, &f.pieces[i])
+			}
+		}
+		return a.log.conn.Call(ctx, a.log.append, keys, args...)
+	}
 	if parent != nil {
 		args = append(args, parent.metaKey, parent.forksKey)
 	}
+	args = append(args, "")
 	for _, f := range flights {
 		args = append(args, f.frame, f.order)
 	}

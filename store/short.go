@@ -8,7 +8,8 @@ import (
 
 // The short way through the append script: a frame that comes with the head that this process saw
 // last is stored without any check if that is still the head of the segment. So this process makes
-// the checks itself, and writes what the script would have written.
+// the checks itself, and writes what the script would have written. A frame that finds another head
+// is sent again, the long way.
 
 const (
 	// shortRest is for how many frames the short way is not tried after somebody else was there.
@@ -33,7 +34,7 @@ func (h *head) appendTo(b []byte) []byte {
 
 // saw remembers the head behind a frame that was stored.
 func (g *tail) saw(h head) {
-	g.seen, g.seenAt = h, time.Now()
+	g.seen, g.seenAt, g.unheard = h, time.Now(), false
 	if g.rest > 0 {
 		g.rest--
 	}
@@ -60,8 +61,8 @@ func (f *flight) mayGoShort() bool {
 		(first.expect == 0 || first.expect == f.seen.last+1) && first.generation >= f.seen.generation
 }
 
-// goShort writes what the script needs for the short way.
-func (f *flight) goShort(row string) []byte {
+// goShort writes what the script needs for the short way, in the order in which it takes it.
+func (f *flight) goShort() {
 	records, next := 0, f.seen
 	for _, r := range f.requests {
 		records += r.records
@@ -73,51 +74,39 @@ func (f *flight) goShort(row string) []byte {
 	next.generation = f.requests[0].generation
 	f.short = next
 
-	const pieces = 8
-	b := make([]byte, 1+pieces, 512)
-	b[0] = 'F'
-	n, start := 0, len(b)
-	cut := func() {
-		n++
-		b[n] = byte(len(b) - start)
-		start = len(b)
-	}
+	var ends [len(f.pieces)]int
+	b := make([]byte, 0, 384)
 	b = strconv.AppendInt(f.seen.appendTo(b), f.seen.timestamp, 10)
-	cut()
+	ends[0] = len(b)
 	b = next.appendTo(b)
-	cut()
-	b = append(b, row...)
-	cut()
+	ends[1] = len(b)
 	b = append(b, id[:]...)
 	b = append(b, f.frame[checksumOffset:checksumOffset+4]...)
 	b = append(b, "----"...)
 	for _, v := range [...]uint64{f.epoch, f.seq, f.seen.last + 1, next.last, next.number} {
 		b = append(strconv.AppendUint(b, v, 10), ' ')
 	}
-	cut()
-	b = binary.BigEndian.AppendUint64(b, f.seen.proof)
-	b = append(strconv.AppendUint(b, f.seen.last, 10), ' ')
-	cut()
-	b = append(strconv.AppendUint(b, next.last, 10), '-')
-	cut()
+	ends[2] = len(b)
 	b = strconv.AppendUint(b, next.number, 10)
-	cut()
+	ends[3] = len(b)
 	b = strconv.AppendUint(b, next.last, 10)
 	if records > 1 {
 		b = strconv.AppendInt(append(b, ':'), int64(records), 10)
 	}
-	cut()
-	return b
+	ends[4] = len(b)
+	text, start := string(b), 0
+	for i, end := range ends {
+		f.pieces[i] = text[start:end]
+		start = end
+	}
 }
 
-// wentShort is what the script did, with the timestamp that it answered.
-func (f *flight) wentShort(timestamp string) (s storedFrame, err error) {
+// wentShort is what the script did at that time.
+func (f *flight) wentShort(timestamp int64) *storedFrame {
 	h := &f.short
-	if err = parseNumbers(timestamp, &h.timestamp); err != nil {
-		return s, err
-	}
-	return storedFrame{
+	h.timestamp = timestamp
+	return &storedFrame{
 		first: f.seen.last + 1, last: h.last, number: h.number, generation: h.generation,
-		lineage: h.lineage, timestamp: h.timestamp,
-	}, nil
+		lineage: h.lineage, timestamp: timestamp,
+	}
 }

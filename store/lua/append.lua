@@ -4,22 +4,30 @@
 -- KEYS[1]       timeline
 -- KEYS[2n]      meta of the segment of frame n; no two frames are for one segment
 -- KEYS[2n+1]    its log; the key ends with the incarnation
--- ARGV[2n-1]    frame n, see frame.go
--- ARGV[2n]      "<mode><row> <epoch> <seq> <expect> <generation>" and then nothing or the options as JSON.
+--
+-- All frames of a call go one of two ways. The long way makes every check:
+-- ARGV[1]       empty
+-- ARGV[2n]      frame n, see frame.go
+-- ARGV[2n+1]    "<mode><row> <epoch> <seq> <expect> <generation>" and then nothing or the options as JSON.
 --               mode '=': the segment must have this incarnation; '+': it may be created with it
---               An order may begin with what the short way needs: "F", the lengths of eight pieces, one byte
---               each, and the pieces: the head as it was seen last; the head to write, without the ts; the row; its
---               value, without the ts; the notice, up to the head; "<last>-"; the TRX number; the reference.
 --   options     m must exist · k check only · d digest of the records · v verdict, closes
 --               c, n content type as given and normalised · q stream seq in hex
 --               w sliding ttl in ms · x deadline in ms · o origin · z create only
 --               p fork of: segment, inc, cap, number, proof; there is then one frame, and
 --                 KEYS[4] is the meta of the parent, KEYS[5] the set of its forks
 --
--- Returns for each frame one of
+-- The short way is for frames whose sender has made the checks on the head that it saw last; see short.go:
+-- ARGV[1]       the lineage of all these heads
+-- ARGV[2]       the row of the sender
+-- ARGV[3]       for each frame 'L' if its notice is to say more than that there is something, else any other byte
+-- ARGV[6n-2 ..] of frame n: the frame; the head as it was seen; the head to write, without the ts; the value of
+--               the row, without the ts; the TRX number; the reference in the timeline, which begins with "<last>"
+-- Returns for each frame L, stored and somebody listens to the segment; F, stored and nobody does; A, nothing
+-- was done, as it has another head; or DISAGREE; and behind them the ts, if any was stored.
+--
+-- The long way returns for each frame one of
 --   +<created><closed> <first> <last> <number> <ts> <generation> <lineage><proof>   stored; the proof of the
 --                                                   last entry, 8 raw bytes, follows if there was no record
---   F <ts>                                          stored the short way
 --   R<closed> <first> <last> <number> <ts> <generation> <lineage><proof><id>   stored before; the proof is that
 --                                                   of the last entry now, the id has 16 raw bytes
 --   K<created> <first> <last>                       check only: it would be stored
@@ -43,57 +51,63 @@
 -- The head of a segment is its field h: layout 1, incarnation 16, proof 8, lineage 16, state 1,
 -- timed 1, and then "<last> <number> <generation> <ts>". States: e open, its log may be missing;
 -- o open; c closed; d deleted but read by forks; x tombstone.
-local call, sub, byte, find = redis.call, string.sub, string.byte, string.find
+local KEYS, ARGV = KEYS, ARGV
+local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
 local prefix = sub(KEYS[1], 1, -2)
 local skip = #prefix + 3
+local channel = prefix .. 'n:'
 local out, changes = {}, {}
 local id, ts
 local refused, created = false, false
--- Not the whole answer: a promoted server also names the lineage that it came from.
 local info = reign()
-local _, at = find(info, 'master_replid:', 1, true)
-local lineage = sub(info, at + 1, at + 16)
 
--- The short way: every frame comes with the head that its sender saw last, and each is still the
--- head of its segment. Then nothing has happened since, and every check has its answer already.
-local short = true
-for n = 1, #ARGV / 2 do
-  local order, meta = ARGV[2 * n], KEYS[2 * n]
-  local f, a, b, c, d, e, g, h, i = byte(order, 1, 9)
-  local head = f == 70 and sub(order, 10, 9 + a)
-  if not head or redis.pcall('HGET', meta, 'h') ~= head or sub(head, 26, 41) ~= lineage then
-    short = false
-    break
-  end
-  changes[2 * n - 1] = sub(meta, skip)
-  changes[2 * n] = sub(order, 10 + a + b + c + d + e + g + h, 9 + a + b + c + d + e + g + h + i)
-end
-if short then
-  id = redis.pcall('XADD', KEYS[1], '*', unpack(changes))
-  short = type(id) == 'string'
-end
-if short then
-  ts = sub(id, 1, find(id, '-', 1, true) - 1)
-  for n = 1, #ARGV / 2 do
-    local order, frame, meta, segment = ARGV[2 * n], ARGV[2 * n - 1], KEYS[2 * n], changes[2 * n - 1]
-    local f, a, b, c, d, e, g, h, i = byte(order, 1, 9)
-    b = a + b; c = b + c; d = c + d; e = d + e; g = e + g; h = g + h
-    local stored = redis.pcall('XADD', KEYS[2 * n + 1], 'NOMKSTREAM', sub(order, 10 + e, 9 + g) .. ts, sub(order, 10 + g, 9 + h), frame)
-    if type(stored) ~= 'string' then
-      refused = true
-      out[n] = 'DISAGREE'
-      changes[2 * n] = false
+if ARGV[1] ~= '' then
+  local row, listened = ARGV[2], ARGV[3]
+  local frames = (#KEYS - 1) / 2
+  -- Not the whole answer: a promoted server also names the lineage that it came from.
+  local reigns = find(info, 'master_replid:' .. ARGV[1], 1, true)
+  for n = 1, frames do
+    local meta = KEYS[2 * n]
+    if reigns and pcall('HGET', meta, 'h') == ARGV[6 * n - 1] then
+      changes[#changes + 1] = sub(meta, skip)
+      changes[#changes + 1] = ARGV[6 * n + 3]
     else
-      local head = sub(order, 10 + a, 9 + b) .. ts
-      call('HSET', meta, 'h', head, sub(order, 10 + b, 9 + c), sub(order, 10 + c, 9 + d) .. ts)
-      local notice = sub(order, 10 + d, 9 + e) .. head .. '\n'
-      if #frame <= NOTICE then notice = notice .. frame end
-      call('PUBLISH', prefix .. 'n:' .. segment, notice)
-      out[n] = 'F ' .. ts
+      out[n] = 'A'
     end
   end
+  if #changes == 0 then return out end
+  id = pcall('XADD', KEYS[1], '*', unpack(changes))
+  if type(id) == 'table' then
+    for n = 1, frames do out[n] = 'DISAGREE' end
+    return out
+  end
+  ts = sub(id, 1, find(id, '-', 1, true) - 1)
+  local i = 1
+  for n = 1, frames do
+    if not out[n] then
+      local a, frame, segment, last = 6 * n, ARGV[6 * n - 2], changes[i], changes[i + 1]
+      if find(last, ':', 1, true) then last = match(last, '^%d+') end
+      if type(pcall('XADD', KEYS[2 * n + 1], 'NOMKSTREAM', last .. '-' .. ts, ARGV[a + 2], frame)) ~= 'string' then
+        refused = true
+        out[n] = 'DISAGREE'
+        changes[i + 1] = false
+      else
+        local head, notice = ARGV[a] .. ts, ''
+        call('HSET', KEYS[2 * n], 'h', head, row, ARGV[a + 1] .. ts)
+        if byte(listened, n) == 76 then
+          local seen = ARGV[a - 1]
+          notice = sub(seen, 18, 25) .. match(seen, '^%d+ ', 44) .. head .. '\n' .. (#frame <= NOTICE and frame or '')
+        end
+        out[n] = call('PUBLISH', channel .. segment, notice) > 0 and 'L' or 'F'
+      end
+      i = i + 2
+    end
+  end
+  out[frames + 1] = ts
 else
-  local fmt, match = string.format, string.match
+  local fmt = string.format
+  local _, at = find(info, 'master_replid:', 1, true)
+  local lineage = sub(info, at + 1, at + 16)
   local DAY = 86400000
   local now_ms
 
@@ -116,16 +130,11 @@ else
 
   -- check returns an answer, or what write needs to store frame n.
   local function check(n)
-    local frame, meta = ARGV[2 * n - 1], KEYS[2 * n]
+    local frame, meta = ARGV[2 * n], KEYS[2 * n]
     local inc = sub(KEYS[2 * n + 1], -16)
-    local order = ARGV[2 * n]
-    if byte(order) == 70 then
-      local a, b, c, d, e, f, g, h = byte(order, 2, 9)
-      order = sub(order, 10 + a + b + c + d + e + f + g + h)
-    end
-    local mode, row, epoch, seq, expect, gen, rest = match(order, '^(.)(%S+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+    local mode, row, epoch, seq, expect, gen, rest = match(ARGV[2 * n + 1], '^(.)(%S+) (%d+) (%d+) (%d+) (%d+)(.*)$')
     local opt = rest ~= '' and cjson.decode(rest)
-    local facts = redis.pcall('HMGET', meta, 'h', row)
+    local facts = pcall('HMGET', meta, 'h', row)
     if facts.err then return 'DISAGREE' end
     local head, mine = facts[1], facts[2]
     local state = head and sub(head, 42, 42)
@@ -223,8 +232,7 @@ else
   end
 
   local plans = {}
-  changes = {}
-  for n = 1, #ARGV / 2 do
+  for n = 1, (#ARGV - 1) / 2 do
     local answer, plan = check(n)
     if answer then
       out[n] = answer
@@ -244,7 +252,7 @@ else
   end
   if #plans == 0 then return out end
 
-  id = redis.pcall('XADD', KEYS[1], '*', unpack(changes))
+  id = pcall('XADD', KEYS[1], '*', unpack(changes))
   if type(id) == 'table' then
     for _, p in ipairs(plans) do out[p.n] = 'DISAGREE' end
     return out
@@ -258,8 +266,8 @@ else
     local opt = p.opt
     if p.new then
       local name = string.gsub(p.segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
-      if not ok(redis.pcall('ZADD', prefix .. 'i', 0, name)) then return false end
-      if opt and opt.p and not ok(redis.pcall('SADD', KEYS[5], p.segment .. ' ' .. p.inc .. ' ' .. opt.p.cap)) then
+      if not ok(pcall('ZADD', prefix .. 'i', 0, name)) then return false end
+      if opt and opt.p and not ok(pcall('SADD', KEYS[5], p.segment .. ' ' .. p.inc .. ' ' .. opt.p.cap)) then
         return false
       end
       if opt and (opt.w or opt.x) then
@@ -267,18 +275,18 @@ else
       end
     end
     if p.ttl then p.deadline = fmt('%.0f', tonumber(ts) + tonumber(p.ttl)) end
-    if (p.ttl or (p.new and p.deadline)) and not ok(redis.pcall('ZADD', prefix .. 'd', p.deadline, 't' .. p.segment)) then
+    if (p.ttl or (p.new and p.deadline)) and not ok(pcall('ZADD', prefix .. 'd', p.deadline, 't' .. p.segment)) then
       return false
     end
     if p.fresh and sub(p.row, 1, 3) == 'p:~'
-      and not ok(redis.pcall('ZADD', prefix .. 'd', 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)) then
+      and not ok(pcall('ZADD', prefix .. 'd', 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)) then
       return false
     end
     if p.count == 0 then return true end
     if p.state == 'o' then
-      return ok(redis.pcall('XADD', p.log, 'NOMKSTREAM', p.last .. '-' .. ts, p.number, p.frame))
+      return ok(pcall('XADD', p.log, 'NOMKSTREAM', p.last .. '-' .. ts, p.number, p.frame))
     end
-    return ok(redis.pcall('XADD', p.log, p.last .. '-' .. ts, p.number, p.frame))
+    return ok(pcall('XADD', p.log, p.last .. '-' .. ts, p.number, p.frame))
   end
 
   for i, p in ipairs(plans) do
@@ -334,7 +342,7 @@ else
       end
       local notice = p.proof .. fmt('%.0f', p.prev) .. ' ' .. head .. '\n'
       if p.count > 0 and #p.frame <= NOTICE then notice = notice .. p.frame end
-      call('PUBLISH', prefix .. 'n:' .. p.segment, notice)
+      call('PUBLISH', channel .. p.segment, notice)
       out[p.n] = '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. fmt('%.0f', p.prev + 1) .. ' ' ..
         p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
     end
@@ -356,6 +364,6 @@ if refused then
   id = call('XADD', KEYS[1], ts .. '-' .. string.format('%.0f', tonumber(sub(id, #ts + 2)) + 1), unpack(changes))
 end
 -- Where the timeline begins: a reader that finds it to begin later knows that its start was lost.
-if created then redis.pcall('HSETNX', prefix .. 'v', 's', id) end
+if created then pcall('HSETNX', prefix .. 'v', 's', id) end
 call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
 return out

@@ -12,6 +12,7 @@ import (
 
 var noticeCases = []namedCase{
 	{"NoticesOfSegment", noticesOfSegment},
+	{"NoticesAfterSilence", noticesAfterSilence},
 	{"NoticesOfEverything", noticesOfEverything},
 	{"NoticesOfSpace", noticesOfSpace},
 	{"NoticesOfRefused", noticesOfRefused},
@@ -75,6 +76,27 @@ func noticesOfSegment(f *fixture) {
 		want, err := f.tryRead("seg}\x00", &streamhub.ReadOptions{FromSequence: r.First})
 		require.NoError(f, err)
 		require.Equal(f, want, entries)
+	}
+}
+
+// noticesAfterSilence begins to listen when others have appended for a while: what it hears first
+// may say only that there is something, and then it hears all of it.
+func noticesAfterSilence(f *fixture) {
+	f.append("seg", "1")
+	f.append("seg", "2")
+	f.append("seg", "3")
+	sub := f.listen(store.SegmentChannel(f.id, space, "seg"))
+	f.append("seg", "4")
+	m, err := sub.ReceiveMessage(f.ctx)
+	require.NoError(f, err)
+	if m.Payload != "" {
+		n, err := store.ParseSegmentNotice(m.Payload)
+		require.NoError(f, err)
+		require.EqualValues(f, 4, n.Position.Sequence)
+	}
+	for range 3 {
+		r := f.append("seg", "more")
+		require.Equal(f, r.Position, f.segmentNotice(sub).Position)
 	}
 }
 
