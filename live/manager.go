@@ -37,8 +37,9 @@ type Manager struct {
 	closing bool
 	spaces  map[spaceKey]*space
 	ready   map[*Producer]struct{} // have something to send and nothing on its way
-	first   chan struct{}          // something is ready
-	full    chan struct{}          // and has waited long enough
+	due     time.Time              // when the first of them has waited long enough
+	sooner  chan struct{}          // due is earlier than it was
+	full    chan struct{}          // it is now
 }
 
 // Open starts a manager on conn, log and watcher, which stay the caller's and are closed after it.
@@ -50,7 +51,7 @@ func Open(ctx context.Context, conn *redisx.Conn, log *store.Log, watcher *subsc
 	m := &Manager{
 		conn: conn, log: log, watcher: watcher, instance: rand.Text(),
 		spaces: map[spaceKey]*space{}, ready: map[*Producer]struct{}{},
-		first: make(chan struct{}, 1), full: make(chan struct{}, 1),
+		sooner: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	if options != nil {
 		m.opt = *options

@@ -49,14 +49,17 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 		p.mu.Unlock()
 		return err
 	}
+	p.last = time.Now()
+	if len(p.pending) == 0 {
+		p.since = p.last
+	}
 	p.pending = append(p.pending, streamhub.Record{Payload: bytes.Clone(data)})
 	p.bytes += len(data) + chunkOverhead
-	p.last = time.Now()
 	full := len(p.pending) >= p.m.opt.MaxChunks || p.m.opt.MaxDelay < 0
-	idle := p.flying == nil
+	idle, since := p.flying == nil, p.since
 	p.mu.Unlock()
 	if idle {
-		p.m.note(p, full)
+		p.m.note(p, since, full)
 	}
 	return nil
 }
@@ -103,18 +106,24 @@ func (p *Producer) drain(ctx context.Context) error {
 	return p.err
 }
 
-// note has p sent with the next batch: at once, or when the first of them has waited long enough.
-func (m *Manager) note(p *Producer, now bool) {
+// note has p sent with the next batch: at once, or when what it has waited since then has waited
+// long enough.
+func (m *Manager) note(p *Producer, since time.Time, now bool) {
+	due := since.Add(m.opt.MaxDelay)
 	m.mu.Lock()
 	m.ready[p] = struct{}{}
+	sooner := m.due.IsZero() || due.Before(m.due)
+	if sooner {
+		m.due = due
+	}
 	m.mu.Unlock()
 	if now {
 		m.hurry()
-		return
-	}
-	select {
-	case m.first <- struct{}{}:
-	default:
+	} else if sooner {
+		select {
+		case m.sooner <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -132,21 +141,19 @@ func (m *Manager) publish() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-m.first:
-			timer.Reset(m.opt.MaxDelay)
-			select {
-			case <-timer.C:
-			case <-m.full:
-			case <-m.ctx.Done():
-				return
-			}
+		case <-m.sooner:
+			m.mu.Lock()
+			timer.Reset(time.Until(m.due))
+			m.mu.Unlock()
+			continue
+		case <-timer.C:
 		case <-m.full:
 		case <-m.ctx.Done():
 			return
 		}
 		m.mu.Lock()
 		ready := m.ready
-		m.ready = make(map[*Producer]struct{}, len(ready))
+		m.ready, m.due = make(map[*Producer]struct{}, len(ready)), time.Time{}
 		m.mu.Unlock()
 		bySpace := map[spaceKey][]flight{}
 		for p := range ready {
@@ -218,7 +225,7 @@ func (p *Producer) landed(err error) {
 		p.flying, p.repeat, p.trouble = nil, uuid.Nil, nil
 		more, full := len(p.pending) > 0, len(p.pending) >= p.m.opt.MaxChunks
 		if more {
-			p.m.note(p, full)
+			p.m.note(p, p.since, full)
 		}
 		p.notify()
 		p.mu.Unlock()
