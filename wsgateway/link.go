@@ -71,9 +71,13 @@ func (l *link) start(f func()) bool {
 func (l *link) end() {
 	l.mu.Lock()
 	l.over = true
+	leaving := l.leaving
 	l.mu.Unlock()
 	l.cancel()
 	l.out.fail(context.Canceled)
+	if !leaving { // nothing else ends a write that is stuck
+		_ = l.ws.CloseNow()
+	}
 	l.tasks.Wait()
 }
 

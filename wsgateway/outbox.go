@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -78,6 +79,9 @@ func (o *outbox) flush() {
 	o.pending = nil
 	o.since = time.Now()
 	o.mu.Unlock()
+	// To watch a context that can end costs more than the rest of a write. Closing the connection
+	// ends it too, and every end of a link does.
+	ctx := context.WithoutCancel(o.l.ctx)
 	var err error
 	if o.joined && len(batch) > 1 {
 		buffer := buffers.Get().(*[]byte)
@@ -85,7 +89,7 @@ func (o *outbox) flush() {
 		for _, part := range batch {
 			joined = append(joined, part...)
 		}
-		err = o.l.ws.Write(o.l.ctx, o.typ, joined)
+		err = o.l.ws.Write(ctx, o.typ, joined)
 		if *buffer = joined; cap(joined) <= 1<<20 {
 			buffers.Put(buffer)
 		}
@@ -93,7 +97,7 @@ func (o *outbox) flush() {
 	} else {
 		for _, part := range batch {
 			if err == nil {
-				err = o.l.ws.Write(o.l.ctx, o.typ, part)
+				err = o.l.ws.Write(ctx, o.typ, part)
 			}
 		}
 		o.l.g.metrics.sent(o.l.ctx, len(batch), bytes)
