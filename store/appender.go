@@ -21,7 +21,7 @@ const (
 	callBytes   = 1 << 20  // and about as many bytes
 	batchFrames = 512      // most frames in one batch
 	sharedBytes = 64 << 10 // a frame that several appends share is not made larger than this
-	maxTails    = 1 << 14  // segments that are remembered while idle
+	maxTails    = 1 << 17  // segments that are remembered while idle
 )
 
 // A request is one append. Its fields up to done do not change once it is submitted.
@@ -85,6 +85,7 @@ type appender struct {
 
 	mu     sync.Mutex
 	tails  map[string]*tail // by meta key
+	limit  int              // of tails, at which idle ones are forgotten
 	lanes  map[laneKey]*lane
 	open   map[openKey]*request // not answered, and a caller may send them again
 	listed map[string]struct{}  // spaces that this process has registered
@@ -95,7 +96,7 @@ func newAppender(l *Log) *appender {
 	id := newID()
 	return &appender{
 		log: l, row: "p:~" + hex16(proofOf(id)),
-		tails: map[string]*tail{}, lanes: map[laneKey]*lane{}, open: map[openKey]*request{}, listed: map[string]struct{}{},
+		tails: map[string]*tail{}, limit: maxTails, lanes: map[laneKey]*lane{}, open: map[openKey]*request{}, listed: map[string]struct{}{},
 	}
 }
 
@@ -195,8 +196,10 @@ func (a *appender) tail(at place) *tail {
 	if g := a.tails[key]; g != nil {
 		return g
 	}
-	if len(a.tails) >= maxTails {
+	if len(a.tails) >= a.limit {
 		a.evict(maxTails / 2)
+		// Those with something to send stay, so it is not tried again for each one more.
+		a.limit = max(maxTails, len(a.tails)+maxTails/2)
 	}
 	g := &tail{place: at, metaArg: key}
 	a.reset(g)

@@ -43,6 +43,20 @@ func TestEvict(t *testing.T) {
 	require.False(t, remembered(old))
 }
 
+// TestEvictBusy lets very many segments have something to send: nothing can be forgotten, and that is
+// not looked for again with each of them.
+func TestEvictBusy(t *testing.T) {
+	a := newAppender(&Log{conn: &redisx.Conn{}})
+	s := &Store{log: a.log}
+	for i := range maxTails + 10 {
+		p, err := s.place("space", fmt.Sprint("seg", i))
+		require.NoError(t, err)
+		a.tail(p).busy = true
+	}
+	require.Len(t, a.tails, maxTails+10)
+	require.Greater(t, a.limit, maxTails+10)
+}
+
 func TestKeep(t *testing.T) {
 	g := &tail{}
 	for i := range byte(200) {

@@ -210,3 +210,35 @@ func FuzzRecord(f *testing.F) {
 		require.Equal(t, id, entries[2].TRX.ID)
 	})
 }
+
+// BenchmarkFrame is the codec alone: a frame of 100 records of 100 bytes.
+func BenchmarkFrame(b *testing.B) {
+	record := streamhub.Record{Payload: make([]byte, 100)}
+	const records = 100
+	var data []byte
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			p := part{id: uuid.UUID{1}, records: records}
+			for range records {
+				p.body = appendRecord(p.body, &record)
+			}
+			data = appendFrame(data[:0], uuid.UUID{2}, p)
+		}
+		b.SetBytes(int64(len(data)))
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			f, err := parseFrame(records, 1, 1, data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n := 0
+			if _, err := f.entries(&streamhub.Entry{}, 0, math.MaxUint64, func(*streamhub.Entry) bool { n++; return true }); err != nil || n != records {
+				b.Fatal(n, err)
+			}
+		}
+	})
+}
