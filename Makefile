@@ -90,10 +90,15 @@ define integration
 	fi
 endef
 
-.PHONY: bench-idle
-bench-idle: ## Measure what an idle connection costs a gateway, beside a bare WebSocket server
+.PHONY: bench-all
+bench-all: ## Measure streamhub beside raw Redis and its rivals, for docs/benchmarks.md; about a quarter of an hour
 	scripts/need-redis
-	cd bench && $(GO) run ./idleconns
+	cd bench && $(GO) run ./suite $(BENCHFLAGS) -json ../docs/benchmarks/result.json -plots ../docs/benchmarks
+
+.PHONY: bench-check
+bench-check: ## Compare the micro-benchmarks of the work tree with those of BASE=HEAD~1
+	scripts/need-redis
+	BENCH='$(if $(filter .,$(BENCH)),,$(BENCH))' scripts/bench-check $(BASE)
 
 .PHONY: bench-durable
 bench-durable: ## Measure Durable Streams over HTTP beside raw Redis and a static file

@@ -36,6 +36,7 @@ type commands struct {
 	Live    liveCmd    `cmd:"" help:"Produce, read and stop live streams."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
+	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`
 
 	Version versionFlag `help:"Write the version and end."`
 }

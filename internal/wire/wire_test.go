@@ -324,3 +324,31 @@ func FuzzCreateResult(f *testing.F) { fuzz(f, "create") }
 func FuzzStatusResult(f *testing.F) { fuzz(f, "status") }
 func FuzzPeekResult(f *testing.F)   { fuzz(f, "peek") }
 func FuzzCursorResult(f *testing.F) { fuzz(f, "cursor") }
+
+// BenchmarkEntries is a page of 100 entries of 100 bytes.
+func BenchmarkEntries(b *testing.B) {
+	page := make([]streamhub.Entry, 100)
+	for i := range page {
+		page[i] = entries[0]
+		page[i].Sequence += uint64(i)
+		page[i].Position.Sequence = page[i].Sequence
+		page[i].Metadata, page[i].Payload = nil, make([]byte, 100)
+	}
+	body := wire.AppendEntries(nil, page)
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(body)))
+		for b.Loop() {
+			body = wire.AppendEntries(body[:0], page)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(body)))
+		for b.Loop() {
+			if _, err := wire.DecodeEntries(body); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+type turn = func(context.Context) (sample, error)
+
+func appendRows() []row {
+	var all []row
+	for _, size := range []int{100, 1024} {
+		name := func(text string) string { return fmt.Sprintf("append, %s, %d B", text, size) }
+		all = append(all,
+			row{
+				name: name("64 callers, 64 segments"), unit: "appends/s", target: target{atLeast: 1.6},
+				rivals: map[string]target{"NATS JetStream, expected sequence": {atLeast: 1.5}},
+				contestants: []contestant{
+					{"go-redis XADD", xadd(64, size)}, {"streamhub", appends(64, 64, size)},
+					{"rueidis XADD", rueidisXadd(64, size)}, {"Centrifuge, history in Redis", centrifugePublish(64, size)},
+					{"NATS JetStream", natsPublish(64, size, false)}, {"NATS JetStream, expected sequence", natsPublish(64, size, true)},
+				},
+			},
+			row{
+				name: name("64 callers, one segment"), unit: "appends/s", target: target{atLeast: 2.5},
+				contestants: []contestant{{"go-redis XADD", xadd(64, size)}, {"streamhub", appends(64, 1, size)}},
+			},
+			row{
+				name: name("256 callers, one segment"), unit: "appends/s", target: target{atLeast: 4},
+				contestants: []contestant{{"go-redis XADD", xadd(256, size)}, {"streamhub", appends(256, 1, size)}},
+			},
+		)
+	}
+	return append(all,
+		row{
+			name: "append, one caller alone, latency p50", unit: "µs", target: target{atMost: 1.3},
+			contestants: []contestant{
+				{"go-redis EVALSHA of an empty script", latencyOf(emptyScript)}, {"streamhub", latencyOf(oneAppend)},
+				{"go-redis XADD", latencyOf(oneXadd)},
+			},
+		},
+		row{
+			name: "append without waiting, one caller", unit: "appends/s",
+			contestants: []contestant{
+				{"go-redis XADD, pipelines of 100", pipelinedXadd(100)}, {"streamhub AppendAll of 100 segments", appendAll(100)},
+				{"NATS JetStream, async", natsAsync(100)},
+			},
+		},
+	)
+}
+
+func xadd(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(_ context.Context, b *bed) (turn, func() error, error) {
+		client, payload := b.raw(), make([]byte, size)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, callers, 1, func(ctx context.Context, caller int) error {
+				return client.XAdd(ctx, &redis.XAddArgs{Stream: "raw" + strconv.Itoa(caller%64), Values: []any{"d", payload}}).Err()
+			})
+		}, client.Close, nil
+	}
+}
+
+func appends(callers, segments, size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		s, done, err := b.hub(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		records := []streamhub.Record{{Payload: make([]byte, size)}}
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, callers, 1, func(ctx context.Context, caller int) error {
+				_, err := s.Append(ctx, "bench", "s"+strconv.Itoa(caller%segments), records, nil)
+				return err
+			})
+		}, done, nil
+	}
+}
+
+func rueidisXadd(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(_ context.Context, b *bed) (turn, func() error, error) {
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{b.addr}, DisableCache: true})
+		if err != nil {
+			return nil, nil, err
+		}
+		payload := string(make([]byte, size))
+		turn := func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, callers, 1, func(ctx context.Context, caller int) error {
+				return client.Do(ctx, client.B().Xadd().Key("rueidis"+strconv.Itoa(caller%64)).Id("*").FieldValue().FieldValue("d", payload).Build()).Error()
+			})
+		}
+		return turn, func() error { client.Close(); return nil }, nil
+	}
+}
+
+// centrifugePublish publishes with a history in Redis.
+func centrifugePublish(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(_ context.Context, b *bed) (turn, func() error, error) {
+		node, err := centrifugeNode(b.addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		payload := make([]byte, size)
+		turn := func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, callers, 1, func(_ context.Context, caller int) error {
+				_, err := node.Publish("c"+strconv.Itoa(caller%64), payload, centrifuge.WithHistory(1<<30, time.Hour))
+				return err
+			})
+		}
+		return turn, func() error { return node.Shutdown(context.Background()) }, nil
+	}
+}
+
+// centrifugeNode is a node whose broker is Redis, or memory where redisAddr is empty.
+func centrifugeNode(redisAddr string) (*centrifuge.Node, error) {
+	node, err := centrifuge.New(centrifuge.Config{})
+	if err != nil {
+		return nil, err
+	}
+	if redisAddr != "" {
+		shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: redisAddr})
+		if err != nil {
+			return nil, err
+		}
+		broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{Shards: []*centrifuge.RedisShard{shard}})
+		if err != nil {
+			return nil, err
+		}
+		node.SetBroker(broker)
+	}
+	return node, node.Run()
+}
+
+// natsServer starts a NATS server with JetStream on files in this process, and a client over TCP.
+func natsServer(ctx context.Context, b *bed, name string) (jetstream.JetStream, func() error, error) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.dir + "/" + name, NoSigs: true, NoLog: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Start()
+	done := func() error { s.Shutdown(); s.WaitForShutdown(); return nil }
+	if !s.ReadyForConnections(10 * time.Second) {
+		return nil, done, errors.New("NATS does not start")
+	}
+	conn, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		return nil, done, err
+	}
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(256))
+	if err != nil {
+		return nil, done, err
+	}
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "bench", Subjects: []string{"s.*"}, Storage: jetstream.FileStorage})
+	return js, func() error { conn.Close(); return done() }, err
+}
+
+func natsPublish(callers, size int, expect bool) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		js, done, err := natsServer(ctx, b, fmt.Sprint("nats", expect))
+		if err != nil {
+			return nil, done, err
+		}
+		payload, last := make([]byte, size), make([]uint64, callers)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, callers, 1, func(ctx context.Context, caller int) error {
+				var opts []jetstream.PublishOpt
+				if expect {
+					opts = append(opts, jetstream.WithExpectLastSequencePerSubject(last[caller]))
+				}
+				ack, err := js.Publish(ctx, "s."+strconv.Itoa(caller), payload, opts...)
+				if err == nil {
+					last[caller] = ack.Sequence
+				}
+				return err
+			})
+		}, done, nil
+	}
+}
+
+func natsAsync(size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		js, done, err := natsServer(ctx, b, "nats")
+		if err != nil {
+			return nil, done, err
+		}
+		payload := make([]byte, size)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, 1, 100, func(ctx context.Context, _ int) error {
+				for i := range 100 {
+					if _, err := js.PublishAsync("s."+strconv.Itoa(i), payload); err != nil {
+						return err
+					}
+				}
+				<-js.PublishAsyncComplete()
+				return nil
+			})
+		}, done, nil
+	}
+}
+
+func pipelinedXadd(size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(_ context.Context, b *bed) (turn, func() error, error) {
+		client, payload := b.raw(), make([]byte, size)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, 1, 100, func(ctx context.Context, _ int) error {
+				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+					for i := range 100 {
+						p.XAdd(ctx, &redis.XAddArgs{Stream: "pipe" + strconv.Itoa(i), Values: []any{"d", payload}})
+					}
+					return nil
+				})
+				return err
+			})
+		}, client.Close, nil
+	}
+}
+
+func appendAll(segments int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		s, done, err := b.hub(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		all := make([]streamhub.Append, segments)
+		for i := range all {
+			all[i] = streamhub.Append{Space: "bench", Segment: strconv.Itoa(i), Records: []streamhub.Record{{Payload: make([]byte, 100)}}}
+		}
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, 1, segments, func(ctx context.Context, _ int) error {
+				_, errs := s.AppendAll(ctx, all)
+				return errors.Join(errs...)
+			})
+		}, done, nil
+	}
+}
+
+// latencyOf measures one caller that does one thing after the other.
+func latencyOf(prepare func(context.Context, *bed) (do func(context.Context) error, close func() error, err error)) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		do, done, err := prepare(ctx, b)
+		return func(ctx context.Context) (sample, error) {
+			var times []time.Duration
+			s, err := b.rate(ctx, 1, 1, func(ctx context.Context, _ int) error {
+				begin := time.Now()
+				err := do(ctx)
+				times = append(times, time.Since(begin))
+				return err
+			})
+			s.Figure = micros(percentile(times, 0.5))
+			return s, err
+		}, done, err
+	}
+}
+
+func emptyScript(ctx context.Context, b *bed) (func(context.Context) error, func() error, error) {
+	client := b.raw()
+	sha, err := client.ScriptLoad(ctx, "#!lua\nreturn 1").Result()
+	return func(ctx context.Context) error { return client.EvalSha(ctx, sha, nil).Err() }, client.Close, err
+}
+
+func oneXadd(_ context.Context, b *bed) (func(context.Context) error, func() error, error) {
+	client, payload := b.raw(), make([]byte, 100)
+	return func(ctx context.Context) error {
+		return client.XAdd(ctx, &redis.XAddArgs{Stream: "one", Values: []any{"d", payload}}).Err()
+	}, client.Close, nil
+}
+
+func oneAppend(ctx context.Context, b *bed) (func(context.Context) error, func() error, error) {
+	s, done, err := b.hub(ctx)
+	records := []streamhub.Record{{Payload: make([]byte, 100)}}
+	return func(ctx context.Context) error {
+		_, err := s.Append(ctx, "bench", "one", records, nil)
+		return err
+	}, done, err
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// redisCPU makes the time of Redis the figure of a turn.
+func redisCPU(open func(context.Context, *bed) (turn, func() error, error)) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		t, done, err := open(ctx, b)
+		return func(ctx context.Context) (sample, error) {
+			s, err := t(ctx)
+			s.Figure = s.Redis
+			return s, err
+		}, done, err
+	}
+}
+
+func cpuRows() []row {
+	return []row{
+		{
+			name: "Redis CPU, one frame a call", unit: "µs/append", target: target{atMost: 11},
+			contestants: []contestant{{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100))}, {"streamhub, 64 spaces", redisCPU(inSpaces(64))}},
+		},
+		{
+			name: "Redis CPU, ten frames a call or more", unit: "µs/append", target: target{atMost: 5},
+			contestants: []contestant{{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100))}, {"streamhub, 100 segments", redisCPU(appendAll(100))}},
+		},
+	}
+}
+
+// inSpaces has as many callers as spaces: frames of different spaces travel in different calls.
+func inSpaces(spaces int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		s, done, err := b.hub(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		records := []streamhub.Record{{Payload: make([]byte, 100)}}
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, spaces, 1, func(ctx context.Context, caller int) error {
+				_, err := s.Append(ctx, "bench"+strconv.Itoa(caller), "s", records, nil)
+				return err
+			})
+		}, done, nil
+	}
+}
+
+func batchRows() []row {
+	var all []row
+	for _, size := range []int{100, 1024} {
+		all = append(all, row{
+			name: "append in frames of 100, " + strconv.Itoa(size) + " B", unit: "records/s", target: target{atLeast: 1.8},
+			contestants: []contestant{{"go-redis XADD, pipelines of 100", oneStream(size)}, {"streamhub", frames(size)}},
+		})
+	}
+	return all
+}
+
+func oneStream(size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(_ context.Context, b *bed) (turn, func() error, error) {
+		client, payload := b.raw(), make([]byte, size)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, 1, 100, func(ctx context.Context, _ int) error {
+				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+					for range 100 {
+						p.XAdd(ctx, &redis.XAddArgs{Stream: "batch", Values: []any{"d", payload}})
+					}
+					return nil
+				})
+				return err
+			})
+		}, client.Close, nil
+	}
+}
+
+func frames(size int) func(context.Context, *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		s, done, err := b.hub(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		records := make([]streamhub.Record, 100)
+		for i := range records {
+			records[i].Payload = make([]byte, size)
+		}
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, 1, len(records), func(ctx context.Context, _ int) error {
+				_, err := s.Append(ctx, "bench", "batch", records, nil)
+				return err
+			})
+		}, done, nil
+	}
+}

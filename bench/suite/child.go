@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+// runChild is what a process does that the suite started.
+func runChild(ctx context.Context, what string, args []string) error {
+	switch what {
+	case "gateway":
+		h, err := openHub(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		g, err := wsgateway.New(ctx, h, nil)
+		if err != nil {
+			return err
+		}
+		return listen(ctx, g)
+	case "bare":
+		return newBare().serve(ctx)
+	case "centrifuge":
+		return serveCentrifuge(ctx)
+	case "subscriber":
+		return subscriber(ctx, args[0])
+	case "follower":
+		h, err := openHub(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return follower(ctx, h.Provider(), args[1])
+	case "client":
+		p, err := client.NewWebSocketProvider(ctx, []string{"ws://" + args[0]}, nil)
+		if err != nil {
+			return err
+		}
+		return follower(ctx, p, args[1])
+	}
+	return fmt.Errorf("no child is called %q", what)
+}
+
+func openHub(ctx context.Context, addr string) (*hub.Hub, error) {
+	client, err := hub.NewClient("redis://" + addr)
+	if err != nil {
+		return nil, err
+	}
+	return hub.Open(ctx, client, nil)
+}
+
+// listen serves on a free port, and says which one.
+func listen(ctx context.Context, h http.Handler) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	return http.Serve(l, h) //nolint:gosec // on the loopback, for the program that started it
+}
+
+// stamp is a payload that says when it was made.
+func stamp() []byte {
+	return binary.BigEndian.AppendUint64(make([]byte, 0, 100), uint64(time.Now().UnixNano()))[:100]
+}
+
+// A watch notes how old what arrives is, and prints the ages when its parent asks.
+type watch struct {
+	ages []time.Duration
+}
+
+func (w *watch) take(payload []byte) {
+	w.ages = append(w.ages, time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(payload)))))
+}
+
+// last is a payload that asks for the ages so far.
+var last = make([]byte, 100)
+
+func (w *watch) note(payload []byte) {
+	if string(payload) != string(last) {
+		w.take(payload)
+		return
+	}
+	fmt.Println(percentile(w.ages, 0.5).Nanoseconds(), percentile(w.ages, 0.99).Nanoseconds(), len(w.ages))
+	w.ages = w.ages[:0]
+}
+
+func subscriber(ctx context.Context, addr string) error {
+	c := redis.NewClient(&redis.Options{Addr: addr})
+	sub := c.Subscribe(ctx, "latency")
+	if _, err := sub.Receive(ctx); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	var w watch
+	for m := range sub.Channel(redis.WithChannelSize(10_000)) {
+		w.note([]byte(m.Payload))
+	}
+	return nil
+}
+
+func follower(ctx context.Context, p streamhub.Provider, store string) error {
+	id, err := uuid.Parse(store)
+	if err != nil {
+		return err
+	}
+	var w watch
+	for e, err := range p.Store(id).Follow(ctx, "bench", "latency", nil) {
+		switch {
+		case err != nil:
+			return err
+		case e.Sequence == 1:
+			fmt.Println("ready")
+		default:
+			w.note(e.Payload)
+		}
+	}
+	return nil
+}
+
+// A bare server writes every line of its input to every connection, each encoded once.
+type bare struct {
+	conns chan net.Conn
+}
+
+func newBare() *bare { return &bare{conns: make(chan net.Conn)} }
+
+func (b *bare) serve(ctx context.Context) error {
+	go func() {
+		var all []net.Conn
+		lines := make(chan string)
+		go func() {
+			for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+				lines <- in.Text()
+			}
+		}()
+		for {
+			select {
+			case c := <-b.conns:
+				all = append(all, c)
+			case line := <-lines:
+				frame := append([]byte{0x81, byte(len(line))}, line...) // text, fewer than 126 bytes
+				for _, c := range all {
+					_, _ = c.Write(frame)
+				}
+			}
+		}
+	}()
+	return listen(ctx, http.HandlerFunc(b.accept))
+}
+
+// accept makes the handshake and keeps the connection under it: what is measured is one write of
+// prepared bytes for each connection.
+func (b *bare) accept(w http.ResponseWriter, r *http.Request) {
+	hijacker := &keep{ResponseWriter: w}
+	ws, err := websocket.Accept(hijacker, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		return
+	}
+	b.conns <- hijacker.conn
+	_, _, _ = ws.Read(context.Background())
+}
+
+type keep struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (k *keep) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
+	c, rw, err = k.ResponseWriter.(http.Hijacker).Hijack()
+	k.conn = c
+	return c, rw, err
+}
+
+// serveCentrifuge publishes every line of its input to one channel.
+func serveCentrifuge(ctx context.Context) error {
+	node, err := centrifuge.New(centrifuge.Config{})
+	if err != nil {
+		return err
+	}
+	node.OnConnecting(func(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
+		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{}}, nil
+	})
+	node.OnConnect(func(c *centrifuge.Client) {
+		c.OnSubscribe(func(_ centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
+			done(centrifuge.SubscribeReply{}, nil)
+		})
+	})
+	if err := node.Run(); err != nil {
+		return err
+	}
+	go func() {
+		in := bufio.NewReader(os.Stdin)
+		for {
+			line, err := in.ReadBytes('\n')
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			_, _ = node.Publish("c", fmt.Appendf(nil, "%q", line[:len(line)-1]))
+		}
+	}()
+	return listen(ctx, centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{}))
+}

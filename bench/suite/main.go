@@ -1,0 +1,130 @@
+// Command suite measures streamhub beside the raw thing and beside its rivals: each row has several contestants, which
+// take turns in every round, on servers that the program starts for itself. It prints a table as it goes, and writes
+// the rows as JSON and the plots of docs/benchmarks.md.
+//
+//	make bench-all
+//	go run ./suite -rows 'append|replay' -rounds 3
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime"
+	"time"
+)
+
+var (
+	rounds = flag.Int("rounds", 5, "rounds of each row, of which the median counts")
+	length = flag.Duration("length", time.Second, "length of a turn that is measured by time")
+	choose = flag.String("rows", "", "regular expression of the rows to run")
+	list   = flag.Bool("list", false, "print the names of the rows")
+	output = flag.String("json", "", "file for the result as JSON")
+	plots  = flag.String("plots", "", "folder for the plots")
+	redraw = flag.String("redraw", "", "draw the plots of this result, and measure nothing")
+	child  = flag.String("child", "", "internal: what this process is")
+)
+
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	raiseLimit()
+	run := suite
+	if *redraw != "" {
+		run = func(context.Context) error { return drawAgain(*redraw) }
+	}
+	if *child != "" {
+		run = func(ctx context.Context) error { return runChild(ctx, *child, flag.Args()) }
+	}
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
+		os.Exit(1)
+	}
+}
+
+// rows are all that can be measured, in the order of docs/benchmarks.md.
+func rows() []row {
+	return concat(appendRows(), cpuRows(), batchRows(), readRows(), latencyRows(), fanoutRows(), memoryRows(), growthRows())
+}
+
+func concat(groups ...[]row) (all []row) {
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all
+}
+
+// A report is what a run of the suite found.
+type report struct {
+	At      time.Time `json:"at"`
+	Go      string    `json:"go"`
+	CPUs    int       `json:"cpus"`
+	Redis   string    `json:"redis"`
+	Rounds  int       `json:"rounds"`
+	Results []result  `json:"rows"`
+}
+
+// drawAgain draws what was measured before.
+func drawAgain(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return err
+	}
+	return draw(&r, *plots)
+}
+
+func suite(ctx context.Context) error {
+	chosen, err := regexp.Compile(*choose)
+	if err != nil {
+		return err
+	}
+	r := report{At: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: *rounds}
+	for _, row := range rows() {
+		if !chosen.MatchString(row.name) {
+			continue
+		}
+		if *list {
+			fmt.Println(row.name)
+			continue
+		}
+		b, err := newBed(ctx)
+		if err != nil {
+			return err
+		}
+		if r.Redis, err = b.version(ctx); err != nil {
+			return errors.Join(err, b.close())
+		}
+		result, err := measure(ctx, b, &row)
+		if err = errors.Join(err, b.close()); err != nil {
+			return fmt.Errorf("%s: %w", row.name, err)
+		}
+		result.print(os.Stdout)
+		r.Results = append(r.Results, *result)
+	}
+	if *list {
+		return nil
+	}
+	if *output != "" {
+		text, err := json.MarshalIndent(r, "", "\t")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(*output, append(text, '\n'), 0o644); err != nil { //nolint:gosec // it is published
+			return err
+		}
+	}
+	if *plots != "" {
+		return draw(&r, *plots)
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// A row compares contestants: the first is the raw thing, the second streamhub, others are rivals.
+type row struct {
+	name   string
+	unit   string // of the figure of a turn
+	target target
+	rivals map[string]target // what the rivals are to be compared with
+	// once says that a turn has nothing to do with time, so that more rounds would say nothing new.
+	once        bool
+	contestants []contestant
+}
+
+// A target bounds the ratio of streamhub to another contestant; zero is no bound.
+type target struct {
+	atLeast, atMost float64
+}
+
+func (t target) String() string {
+	switch {
+	case t.atLeast > 0:
+		return fmt.Sprintf("≥ %.2g", t.atLeast)
+	case t.atMost > 0:
+		return fmt.Sprintf("≤ %.3g", t.atMost)
+	}
+	return ""
+}
+
+func (t target) holds(ratio float64) bool {
+	return (t.atLeast == 0 || ratio >= t.atLeast) && (t.atMost == 0 || ratio <= t.atMost)
+}
+
+// A contestant opens what it needs once; turn is then measured in every round.
+type contestant struct {
+	name string
+	open func(ctx context.Context, b *bed) (turn func(context.Context) (sample, error), close func() error, err error)
+}
+
+// A sample is the outcome of one turn. CPU is in microseconds an operation; that of redis and of
+// the process whose part is measured.
+type sample struct {
+	Figure  float64 `json:"figure"`
+	Redis   float64 `json:"redis_cpu_us,omitempty"`
+	Process float64 `json:"process_cpu_us,omitempty"`
+}
+
+// A standing is what one contestant did: medians, and each round as it was.
+type standing struct {
+	Name string `json:"name"`
+	sample
+	Rounds []float64 `json:"rounds"`
+	// Ratio is the median of streamhub's figure over this one's in the same round.
+	Ratio  float64 `json:"streamhub_over_it,omitempty"`
+	Target string  `json:"target,omitempty"`
+	Holds  bool    `json:"holds"`
+	// Noisy says that a round was off by more than a quarter of the median.
+	Noisy bool `json:"noisy"`
+}
+
+// A result is a row as measured.
+type result struct {
+	Row         string     `json:"row"`
+	Unit        string     `json:"unit"`
+	Contestants []standing `json:"contestants"`
+}
+
+const ours = 1 // streamhub's place among the contestants
+
+func measure(ctx context.Context, b *bed, r *row) (_ *result, err error) {
+	turns := make([]func(context.Context) (sample, error), len(r.contestants))
+	for i, c := range r.contestants {
+		turn, done, openErr := c.open(ctx, b)
+		if done != nil {
+			defer func() { err = errors.Join(err, done()) }()
+		}
+		if openErr != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, openErr)
+		}
+		turns[i] = turn
+	}
+	count := *rounds
+	if r.once {
+		count = 1
+	}
+	samples := make([][]sample, len(turns))
+	for range count {
+		for i, turn := range turns {
+			s, err := turn(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", r.contestants[i].name, err)
+			}
+			samples[i] = append(samples[i], s)
+		}
+	}
+	out := &result{Row: r.name, Unit: r.unit}
+	for i, c := range r.contestants {
+		s := standing{Name: c.name, sample: middle(samples[i]), Holds: true}
+		ratios := make([]float64, count)
+		for n := range samples[i] {
+			figure := samples[i][n].Figure
+			s.Rounds = append(s.Rounds, figure)
+			s.Noisy = s.Noisy || figure > 1.25*s.Figure || figure < 0.75*s.Figure
+			ratios[n] = samples[ours][n].Figure / figure
+		}
+		if i != ours {
+			t := r.rivals[c.name]
+			if i == 0 {
+				t = r.target
+			}
+			s.Ratio = median(ratios)
+			s.Target, s.Holds = t.String(), t.holds(s.Ratio)
+		}
+		out.Contestants = append(out.Contestants, s)
+	}
+	return out, nil
+}
+
+func middle(samples []sample) sample {
+	of := func(field func(sample) float64) float64 {
+		values := make([]float64, len(samples))
+		for i, s := range samples {
+			values[i] = field(s)
+		}
+		return median(values)
+	}
+	return sample{
+		Figure:  of(func(s sample) float64 { return s.Figure }),
+		Redis:   of(func(s sample) float64 { return s.Redis }),
+		Process: of(func(s sample) float64 { return s.Process }),
+	}
+}
+
+func median(values []float64) float64 {
+	values = slices.Sorted(slices.Values(values))
+	return values[len(values)/2]
+}
+
+// percentile sorts the times.
+func percentile(times []time.Duration, p float64) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return times[min(len(times)-1, int(p*float64(len(times))))]
+}
+
+func (r *result) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s (%s)\n", r.Row, r.Unit)
+	t := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "\tmedian\tRedis µs/op\tprocess µs/op\tstreamhub is\ttarget\t\trounds")
+	for _, s := range r.Contestants {
+		ratio, verdict := "", ""
+		if s.Ratio != 0 {
+			ratio = fmt.Sprintf("%.2f ×", s.Ratio)
+		}
+		if s.Target != "" {
+			if verdict = "holds"; !s.Holds {
+				verdict = "falls short"
+			}
+		}
+		if s.Noisy {
+			verdict += " (noisy)"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.2f\t%s\t%s\t%s\t", s.Name, short(s.Figure), s.Redis, s.Process, ratio, s.Target, verdict)
+		for _, figure := range s.Rounds {
+			fmt.Fprint(t, short(figure), " ")
+		}
+		fmt.Fprintln(t)
+	}
+	_ = t.Flush()
+}
+
+func short(v float64) string {
+	if v >= 1000 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
