@@ -20,10 +20,14 @@ var errAnswers = fmt.Errorf("%w: a script answered to another number of frames",
 // What follows runs under appender.mu, unless it says otherwise.
 
 // answeredShort deals with what the script said of one frame that went the short way.
-func (a *appender) answeredShort(f *flight, answer string, timestamp int64, unconfirmed error) {
+func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirmed error) {
 	switch answer {
 	case "F", "L":
-		stored := f.wentShort(timestamp)
+		stored, err := f.wentShort(timestamp)
+		if err != nil {
+			a.refuse(f, err, false)
+			return
+		}
 		f.seq++
 		f.saw(f.short)
 		f.unheard = answer == "F"

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -186,15 +189,6 @@ func (a *appender) send(l *lane, batch []*flight) {
 		flights []*flight
 	}
 	var trips []trip
-	together := map[party][]*flight{}
-	var order []party
-	for _, f := range batch {
-		p := f.party()
-		if together[p] == nil {
-			order = append(order, p)
-		}
-		together[p] = append(together[p], f)
-	}
 	ctx := a.log.ctx
 	var client redis.UniversalClient = a.log.conn
 	if l.key.durability != (streamhub.Durability{}) {
@@ -209,19 +203,10 @@ func (a *appender) send(l *lane, batch []*flight) {
 	}
 	a.register(ctx, batch)
 	pipe := client.Pipeline()
-	for _, p := range order {
-		flights := together[p]
-		for len(flights) > 0 {
-			n, size := 0, 0
-			for n < len(flights) && n < callFrames && (n == 0 || size < callBytes && flights[n].opt.Parent == nil && flights[0].opt.Parent == nil) {
-				size += len(flights[n].frame)
-				n++
-			}
-			t := trip{a.call(ctx, flights[:n]), flights[:n]}
-			_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
-			trips = append(trips, t)
-			flights = flights[n:]
-		}
+	for _, flights := range calls(batch) {
+		t := trip{a.call(ctx, flights), flights}
+		_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
+		trips = append(trips, t)
 	}
 	confirm := addWait(ctx, pipe, l.key.durability)
 	a.calls.Add(int64(len(trips)))
@@ -238,7 +223,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 			a.load(t.flights)
 		case err != nil:
 			a.failed(t.flights, redisx.Outcome(err))
-		case len(answers) < len(t.flights):
+		case len(answers) != len(t.flights)+len(sizes(t.flights)):
 			a.failed(t.flights, errAnswers)
 		default:
 			a.landed(t.flights, answers, unconfirmed)
@@ -246,34 +231,43 @@ func (a *appender) send(l *lane, batch []*flight) {
 	}
 }
 
-// A party is what may travel in one call: frames of one space that go the same way.
-type party struct {
-	prefix  string
-	short   bool
-	lineage uint64
-}
-
-func (f *flight) party() party {
-	return party{f.prefix, f.short != head{}, f.short.lineage}
+// calls divides a batch into what travels in one call of the script: frames that go the short way on
+// heads of one lineage, those of one space next to each other, or frames of one space that go the
+// long way. A fork goes alone.
+func calls(batch []*flight) (all [][]*flight) {
+	slices.SortStableFunc(batch, func(x, y *flight) int {
+		return cmp.Or(cmp.Compare(x.short.lineage, y.short.lineage), strings.Compare(x.prefix, y.prefix))
+	})
+	start, size := 0, 0
+	for i, f := range batch {
+		if i > start {
+			first := batch[start]
+			full := i-start == callFrames || size >= callBytes
+			apart := f.short.lineage != first.short.lineage || f.isShort() != first.isShort() || !f.isShort() && f.prefix != first.prefix
+			if full || apart || f.opt.Parent != nil || first.opt.Parent != nil {
+				all = append(all, batch[start:i])
+				start, size = i, 0
+			}
+		}
+		size += len(f.frame)
+	}
+	return append(all, batch[start:])
 }
 
 // landed deals with the answers to the frames of one call.
 func (a *appender) landed(flights []*flight, answers []string, unconfirmed error) {
-	if flights[0].short == (head{}) {
+	if !flights[0].isShort() {
 		for i, f := range flights {
 			a.answered(f, answers[i], unconfirmed)
 		}
 		return
 	}
-	var timestamp int64
-	if rest := answers[len(flights):]; len(rest) > 0 {
-		if err := parseNumbers(rest[0], &timestamp); err != nil {
-			a.failed(flights, err)
-			return
-		}
-	}
+	times := answers[len(flights):]
 	for i, f := range flights {
-		a.answeredShort(f, answers[i], timestamp, unconfirmed)
+		if i > 0 && f.prefix != flights[i-1].prefix {
+			times = times[1:]
+		}
+		a.answeredShort(f, answers[i], times[0], unconfirmed)
 	}
 }
 
@@ -296,40 +290,67 @@ func (a *appender) load(flights []*flight) {
 	}
 }
 
-// call makes the command that carries flights, all of one space.
-func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
-	keys := 1 + 2*len(flights)
-	parent := flights[0].opt.Parent
-	if parent != nil {
-		keys += 2
+// sizes says how many neighbours among flights, which go the short way, are of one space. It is
+// empty for those that go the long way.
+func sizes(flights []*flight) (sizes []byte) {
+	for i, f := range flights {
+		switch {
+		case !f.isShort():
+			return nil
+		case i > 0 && f.prefix == flights[i-1].prefix:
+			sizes[len(sizes)-1]++
+		default:
+			sizes = append(sizes, 1)
+		}
 	}
-	args := make([]any, 0, keys+3+6*len(flights))
-	args = append(args, flights[0].timeline())
+	return sizes
+}
+
+// call makes the command that carries flights.
+func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
+	first := flights[0]
+	if first.isShort() {
+		return a.shortCall(ctx, flights)
+	}
+	keys := 1 + 2*len(flights)
+	args := make([]any, 0, keys+3+2*len(flights))
+	args = append(args, first.timeline())
 	for _, f := range flights {
 		args = append(args, f.metaArg, f.logArg())
 	}
-	if flights[0].short != (head{}) {
-		listened := make([]byte, len(flights))
-		for i, f := range flights {
-			if listened[i] = 'L'; f.unheard {
-				listened[i] = 'F'
-			}
-		}
-		args = append(args, hex16(flights[0].short.lineage), a.row, listened)
-		for _, f := range flights {
-			args = append(args, f.frame)
-			for i := range f.pieces {
-				args = append(args, &f.pieces[i])
-			}
-		}
-		return a.log.conn.Call(ctx, a.log.append, keys, args...)
-	}
-	if parent != nil {
+	if parent := first.opt.Parent; parent != nil {
+		keys += 2
 		args = append(args, parent.metaKey, parent.forksKey)
 	}
 	args = append(args, "")
 	for _, f := range flights {
 		args = append(args, f.frame, f.order)
+	}
+	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+}
+
+func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call {
+	sizes := sizes(flights)
+	keys := len(sizes) + 2*len(flights)
+	args := make([]any, 0, keys+4+6*len(flights))
+	first := 0
+	for _, n := range sizes {
+		args = append(args, flights[first].timeline())
+		first += int(n)
+	}
+	listened := make([]byte, len(flights))
+	for i, f := range flights {
+		args = append(args, f.metaArg, f.logArg())
+		if listened[i] = 'L'; f.unheard {
+			listened[i] = 'F'
+		}
+	}
+	args = append(args, hex16(flights[0].short.lineage), a.row, listened, sizes)
+	for _, f := range flights {
+		args = append(args, f.frame)
+		for i := range f.pieces {
+			args = append(args, &f.pieces[i])
+		}
 	}
 	return a.log.conn.Call(ctx, a.log.append, keys, args...)
 }

@@ -101,12 +101,17 @@ func (f *flight) goShort() {
 	}
 }
 
-// wentShort is what the script did at that time.
-func (f *flight) wentShort(timestamp int64) *storedFrame {
+// isShort reports whether f goes the short way.
+func (f *flight) isShort() bool { return f.short.state != 0 }
+
+// wentShort is what the script did, with the timestamp that it answered.
+func (f *flight) wentShort(timestamp string) (*storedFrame, error) {
 	h := &f.short
-	h.timestamp = timestamp
+	if err := parseNumbers(timestamp, &h.timestamp); err != nil {
+		return nil, err
+	}
 	return &storedFrame{
 		first: f.seen.last + 1, last: h.last, number: h.number, generation: h.generation,
-		lineage: h.lineage, timestamp: timestamp,
-	}
+		lineage: h.lineage, timestamp: h.timestamp,
+	}, nil
 }

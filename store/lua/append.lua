@@ -16,14 +16,17 @@
 --               p fork of: segment, inc, cap, number, proof; there is then one frame, and
 --                 KEYS[4] is the meta of the parent, KEYS[5] the set of its forks
 --
--- The short way is for frames whose sender has made the checks on the head that it saw last; see short.go:
--- ARGV[1]       the lineage of all these heads
--- ARGV[2]       the row of the sender
--- ARGV[3]       for each frame 'L' if its notice is to say more than that there is something, else any other byte
--- ARGV[6n-2 ..] of frame n: the frame; the head as it was seen; the head to write, without the ts; the value of
---               the row, without the ts; the TRX number; the reference in the timeline, which begins with "<last>"
+-- The short way is for frames whose sender has made the checks on the head that it saw last; see short.go. They may
+-- be for several spaces; those of one are neighbours.
+-- KEYS[1 .. g]    timelines of the spaces, in their order; then for each frame the meta and the log of its segment
+-- ARGV[1]         the lineage of all these heads
+-- ARGV[2]         the row of the sender
+-- ARGV[3]         for each frame 'L' if its notice is to say more than that there is something, else any other byte
+-- ARGV[4]         for each space the number of its frames, as a byte
+-- ARGV[6n-1 ..]   of frame n: the frame; the head as it was seen; the head to write, without the ts; the value of
+--                 the row, without the ts; the TRX number; the reference in the timeline, which begins with "<last>"
 -- Returns for each frame L, stored and somebody listens to the segment; F, stored and nobody does; A, nothing
--- was done, as it has another head; or DISAGREE; and behind them the ts, if any was stored.
+-- was done, as it has another head; or DISAGREE; and behind them for each space the ts, empty if nothing was stored.
 --
 -- The long way returns for each frame one of
 --   +<created><closed> <first> <last> <number> <ts> <generation> <lineage><proof>   stored; the proof of the
@@ -53,58 +56,86 @@
 -- o open; c closed; d deleted but read by forks; x tombstone.
 local KEYS, ARGV = KEYS, ARGV
 local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
-local prefix = sub(KEYS[1], 1, -2)
-local skip = #prefix + 3
-local channel = prefix .. 'n:'
-local out, changes = {}, {}
-local id, ts
-local refused, created = false, false
-local info = reign()
+local out, info = {}, reign()
+
+-- tell ends what was written to a space.
+local function tell(timeline, prefix, id, ts, changes, refused, created)
+  -- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
+  if refused then
+    call('XDEL', timeline, id)
+    local left = {}
+    for i = 1, #changes, 2 do
+      if changes[i + 1] then
+        left[#left + 1] = changes[i]
+        left[#left + 1] = changes[i + 1]
+      end
+    end
+    changes = left
+    if #changes == 0 then return end
+    id = call('XADD', timeline, ts .. '-' .. string.format('%.0f', tonumber(sub(id, #ts + 2)) + 1), unpack(changes))
+  end
+  -- Where the timeline begins: a reader that finds it to begin later knows that its start was lost.
+  if created then pcall('HSETNX', prefix .. 'v', 's', id) end
+  call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
+end
 
 if ARGV[1] ~= '' then
-  local row, listened = ARGV[2], ARGV[3]
-  local frames = (#KEYS - 1) / 2
+  local row, listened, sizes = ARGV[2], ARGV[3], ARGV[4]
+  local spaces = #sizes
+  local frames = (#KEYS - spaces) / 2
   -- Not the whole answer: a promoted server also names the lineage that it came from.
   local reigns = find(info, 'master_replid:' .. ARGV[1], 1, true)
   for n = 1, frames do
-    local meta = KEYS[2 * n]
-    if reigns and pcall('HGET', meta, 'h') == ARGV[6 * n - 1] then
-      changes[#changes + 1] = sub(meta, skip)
-      changes[#changes + 1] = ARGV[6 * n + 3]
-    else
-      out[n] = 'A'
-    end
+    if not reigns or pcall('HGET', KEYS[spaces + 2 * n - 1], 'h') ~= ARGV[6 * n] then out[n] = 'A' end
   end
-  if #changes == 0 then return out end
-  id = pcall('XADD', KEYS[1], '*', unpack(changes))
-  if type(id) == 'table' then
-    for n = 1, frames do out[n] = 'DISAGREE' end
-    return out
-  end
-  ts = sub(id, 1, find(id, '-', 1, true) - 1)
-  local i = 1
-  for n = 1, frames do
-    if not out[n] then
-      local a, frame, segment, last = 6 * n, ARGV[6 * n - 2], changes[i], changes[i + 1]
-      if find(last, ':', 1, true) then last = match(last, '^%d+') end
-      if type(pcall('XADD', KEYS[2 * n + 1], 'NOMKSTREAM', last .. '-' .. ts, ARGV[a + 2], frame)) ~= 'string' then
-        refused = true
-        out[n] = 'DISAGREE'
-        changes[i + 1] = false
-      else
-        local head, notice = ARGV[a] .. ts, ''
-        call('HSET', KEYS[2 * n], 'h', head, row, ARGV[a + 1] .. ts)
-        if byte(listened, n) == 76 then
-          local seen = ARGV[a - 1]
-          notice = sub(seen, 18, 25) .. match(seen, '^%d+ ', 44) .. head .. '\n' .. (#frame <= NOTICE and frame or '')
-        end
-        out[n] = call('PUBLISH', channel .. segment, notice) > 0 and 'L' or 'F'
+  local last = 0
+  for s = 1, spaces do
+    local timeline, first = KEYS[s], last + 1
+    local prefix = sub(timeline, 1, -2)
+    local skip, channel, changes = #prefix + 3, prefix .. 'n:', {}
+    last = last + byte(sizes, s)
+    for n = first, last do
+      if not out[n] then
+        changes[#changes + 1] = sub(KEYS[spaces + 2 * n - 1], skip)
+        changes[#changes + 1] = ARGV[6 * n + 4]
       end
-      i = i + 2
     end
+    local id = #changes > 0 and pcall('XADD', timeline, '*', unpack(changes))
+    local ts, refused = '', false
+    if type(id) == 'string' then ts = sub(id, 1, find(id, '-', 1, true) - 1) end
+    local i = 1
+    for n = first, last do
+      if not out[n] then
+        local a, frame, stored = 6 * n, ARGV[6 * n - 1], nil
+        if ts ~= '' then
+          local number = changes[i + 1]
+          if find(number, ':', 1, true) then number = match(number, '^%d+') end
+          stored = pcall('XADD', KEYS[spaces + 2 * n], 'NOMKSTREAM', number .. '-' .. ts, ARGV[a + 3], frame)
+        end
+        if type(stored) ~= 'string' then
+          refused = true
+          out[n] = 'DISAGREE'
+          changes[i + 1] = false
+        else
+          local meta, head, notice = KEYS[spaces + 2 * n - 1], ARGV[a + 1] .. ts, ''
+          call('HSET', meta, 'h', head, row, ARGV[a + 2] .. ts)
+          if byte(listened, n) == 76 then
+            local seen = ARGV[a]
+            notice = sub(seen, 18, 25) .. match(seen, '^%d+ ', 44) .. head .. '\n' .. (#frame <= NOTICE and frame or '')
+          end
+          out[n] = call('PUBLISH', channel .. changes[i], notice) > 0 and 'L' or 'F'
+        end
+        i = i + 2
+      end
+    end
+    if ts ~= '' then tell(timeline, prefix, id, ts, changes, refused, false) end
+    out[frames + s] = ts
   end
-  out[frames + 1] = ts
 else
+  local prefix = sub(KEYS[1], 1, -2)
+  local skip, channel = #prefix + 3, prefix .. 'n:'
+  local changes, refused, created = {}, false, false
+  local id, ts
   local fmt = string.format
   local _, at = find(info, 'master_replid:', 1, true)
   local lineage = sub(info, at + 1, at + 16)
@@ -347,23 +378,6 @@ else
         p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
     end
   end
+  tell(KEYS[1], prefix, id, ts, changes, refused, created)
 end
-
--- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
-if refused then
-  call('XDEL', KEYS[1], id)
-  local left = {}
-  for i = 1, #changes, 2 do
-    if changes[i + 1] then
-      left[#left + 1] = changes[i]
-      left[#left + 1] = changes[i + 1]
-    end
-  end
-  changes = left
-  if #changes == 0 then return out end
-  id = call('XADD', KEYS[1], ts .. '-' .. string.format('%.0f', tonumber(sub(id, #ts + 2)) + 1), unpack(changes))
-end
--- Where the timeline begins: a reader that finds it to begin later knows that its start was lost.
-if created then pcall('HSETNX', prefix .. 'v', 's', id) end
-call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
 return out

@@ -2,10 +2,12 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/store"
 )
 
 var togetherCases = []namedCase{
@@ -13,6 +15,7 @@ var togetherCases = []namedCase{
 	{"AppendAllRefused", appendAllRefused},
 	{"AppendAllSameSegment", appendAllSameSegment},
 	{"AppendAllManySegments", appendAllManySegments},
+	{"AppendAllManySpaces", appendAllManySpaces},
 	{"AppendAllLostReply", appendAllLostReply},
 }
 
@@ -100,6 +103,78 @@ func appendAllSameSegment(f *fixture) {
 		numbers[all[at].TRX.Number] = true
 	}
 	require.Len(f, numbers, 5)
+}
+
+// appendAllManySpaces appends to several segments of several spaces again and again, so that they go
+// together, while others append to some, and one is not what it should be.
+func appendAllManySpaces(f *fixture) {
+	const spaces, segments, rounds = 5, 3, 6
+	at := func(i int) (space, segment string) {
+		return fmt.Sprint("sp", i/segments), fmt.Sprint("seg", i%segments)
+	}
+	other := f.another()
+	last := map[int]uint64{}
+	for round := range rounds {
+		var appends []streamhub.Append
+		for i := range spaces * segments {
+			sp, seg := at(i)
+			appends = append(appends, streamhub.Append{Space: sp, Segment: seg, Records: records(fmt.Sprint(i, " ", round))})
+			if round > 2 && i < 9 && i%4 == round%4 {
+				r, err := other.Append(f.ctx, sp, seg, records("other", "one"), nil)
+				require.NoError(f, err)
+				require.Equal(f, last[i]+1, r.First)
+				last[i] = r.Last
+			}
+		}
+		results, errs := f.AppendAll(f.ctx, appends)
+		for i, r := range results {
+			require.NoError(f, errs[i])
+			require.Equal(f, last[i]+1, r.First)
+			last[i] = r.Last
+		}
+	}
+	for sp := range spaces {
+		total, along := 0, map[string]uint64{}
+		before := int64(0)
+		for e, err := range f.ConsumeSpace(f.ctx, fmt.Sprint("sp", sp), nil) {
+			require.NoError(f, err)
+			along[e.Segment]++
+			require.Equal(f, along[e.Segment], e.Sequence)
+			require.GreaterOrEqual(f, e.Timestamp, before)
+			before = e.Timestamp
+			total++
+		}
+		want := 0
+		for seg := range segments {
+			want += int(last[sp*segments+seg])
+		}
+		require.Equal(f, want, total)
+	}
+	// A log that is gone refuses its own append and no other, and leaves no trace in the timeline.
+	const broken = 10
+	sp, seg := at(broken)
+	s, err := f.Status(f.ctx, sp, seg)
+	require.NoError(f, err)
+	prefix := strings.TrimSuffix(store.SpaceChannel(f.id, sp), "n")
+	f.del(fmt.Sprintf("%se:%s:%016x", prefix, seg, s.Position.Incarnation))
+	var appends []streamhub.Append
+	for i := range spaces * segments {
+		sp, seg := at(i)
+		appends = append(appends, streamhub.Append{Space: sp, Segment: seg, Records: records("x")})
+	}
+	results, errs := f.AppendAll(f.ctx, appends)
+	for i, r := range results {
+		if i == broken {
+			require.ErrorIs(f, errs[i], streamhub.ErrCorrupt)
+			continue
+		}
+		require.NoError(f, errs[i])
+		require.Equal(f, last[i]+1, r.Last)
+	}
+	entries, err := f.conn.XRevRangeN(f.ctx, prefix+"t", "+", "-", 1).Result()
+	require.NoError(f, err)
+	require.Len(f, entries[0].Values, segments-1)
+	require.NotContains(f, entries[0].Values, seg)
 }
 
 func appendAllManySegments(f *fixture) {
