@@ -1,0 +1,161 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// WriterOptions configure a [Writer]; nil stands for the defaults.
+type WriterOptions struct {
+	// Records and Bytes, of payloads and metadata, are what one append carries at most; the defaults
+	// are 1,000 and 256 KiB. A record that is larger by itself goes alone.
+	Records, Bytes int
+	// Generation fences the appends; see [streamhub.AppendOptions].
+	Generation uint64
+}
+
+// A Writer loads many records into one segment: it collects them, and appends what has been
+// collected while more is. Records keep their order and are stored once, also where an append had to
+// be sent again. Others may append to the segment meanwhile.
+//
+// It is like a [bufio.Writer]: not safe for concurrent use, after an error nothing more is accepted,
+// and Close, or Flush, sends the rest.
+type Writer struct {
+	s              *Store
+	ctx            context.Context
+	space, segment string
+	opt            WriterOptions
+
+	batch []streamhub.Record
+	bytes int
+	// A nil batch is taken when the one before has been dealt with.
+	batches chan []streamhub.Record
+	failed  chan struct{} // closed when err is set
+	done    sync.WaitGroup
+
+	mu      sync.Mutex
+	err     error
+	written Written
+}
+
+// Written is what a [Writer] has stored.
+type Written struct {
+	Records uint64
+	// First and Last are the sequences of the first and the last of them.
+	First, Last uint64
+	// Cursor is behind the last.
+	Cursor streamhub.Cursor
+}
+
+// NewWriter starts a Writer; it has to be closed. When ctx ends, so does what it can do.
+func (s *Store) NewWriter(ctx context.Context, space, segment string, options *WriterOptions) *Writer {
+	w := &Writer{
+		s: s, ctx: ctx, space: space, segment: segment, opt: value(options),
+		batches: make(chan []streamhub.Record), failed: make(chan struct{}),
+	}
+	if w.opt.Records <= 0 {
+		w.opt.Records = 1000
+	}
+	w.opt.Records = min(w.opt.Records, streamhub.MaxFrameRecords)
+	if w.opt.Bytes <= 0 {
+		w.opt.Bytes = 256 << 10
+	}
+	w.done.Go(w.run)
+	return w
+}
+
+// Write takes a record, of which it makes a copy. An error is that of an append before.
+func (w *Writer) Write(r streamhub.Record) error {
+	if w.batches == nil {
+		return fmt.Errorf("%w: the writer is closed", streamhub.ErrShutdown)
+	}
+	if r.Sequence != 0 {
+		return fmt.Errorf("%w: a record for a writer names a sequence", streamhub.ErrInvalidArgument)
+	}
+	size := len(r.Payload)
+	for k, v := range r.Metadata {
+		size += len(k) + len(v)
+	}
+	if len(w.batch) == w.opt.Records || len(w.batch) > 0 && w.bytes+size > w.opt.Bytes {
+		if err := w.send(); err != nil {
+			return err
+		}
+	}
+	w.batch = append(w.batch, streamhub.Record{Payload: append([]byte(nil), r.Payload...), Metadata: maps.Clone(r.Metadata)})
+	w.bytes += size
+	return w.failure()
+}
+
+// send gives what was collected to the goroutine that appends.
+func (w *Writer) send() error {
+	select {
+	case w.batches <- w.batch:
+		w.batch, w.bytes = nil, 0
+		return nil
+	case <-w.failed:
+		return w.failure()
+	}
+}
+
+func (w *Writer) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Flush returns when everything that was written before is stored.
+func (w *Writer) Flush() error {
+	if w.batches == nil {
+		return w.failure()
+	}
+	if len(w.batch) > 0 {
+		if err := w.send(); err != nil {
+			return err
+		}
+	}
+	_ = w.send() // nil
+	return w.failure()
+}
+
+// Close flushes and ends the writer. What it returns is right whatever the error is, but after
+// [streamhub.ErrUnknownOutcome] the records behind it may be stored as well. It may be called twice.
+func (w *Writer) Close() (Written, error) {
+	err := w.Flush()
+	if w.batches != nil {
+		close(w.batches)
+		w.batches = nil
+		w.done.Wait()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.written, err
+}
+
+// run appends, one batch behind the other.
+func (w *Writer) run() {
+	o := &streamhub.AppendOptions{Generation: w.opt.Generation}
+	for batch := range w.batches {
+		if len(batch) == 0 {
+			continue
+		}
+		r, err := w.s.Append(w.ctx, w.space, w.segment, batch, o)
+		w.mu.Lock()
+		if r.Last > 0 {
+			if w.written.Records == 0 {
+				w.written.First = r.First
+			}
+			w.written.Records += uint64(len(batch))
+			w.written.Last, w.written.Cursor = r.Last, r.Cursor()
+		}
+		w.err = err
+		w.mu.Unlock()
+		if err != nil {
+			close(w.failed)
+			return
+		}
+	}
+}
