@@ -33,8 +33,8 @@ type link struct {
 	mu        sync.Mutex
 	principal *auth.Principal
 	expires   time.Time // zero for never
-	leaving   bool
-	over      bool // no goroutine is started any more
+	leaving   bool      // a task closes the connection
+	over      bool      // no goroutine is started any more
 }
 
 func newLink(g *Gateway, ws *websocket.Conn, principal *auth.Principal, expires time.Time) *link {
@@ -84,14 +84,13 @@ func (l *link) end() {
 // fail closes the connection with a code. It does not wait.
 func (l *link) fail(code websocket.StatusCode, reason string) {
 	l.mu.Lock()
-	leaving := l.leaving
-	l.leaving = true
-	l.mu.Unlock()
-	if leaving {
+	defer l.mu.Unlock()
+	if l.leaving || l.over {
 		return
 	}
+	l.leaving = true
 	l.g.metrics.closed(l.ctx, int(code))
-	l.start(func() { // a client that reads nothing keeps the close frame waiting
+	l.tasks.Go(func() { // a client that reads nothing keeps the close frame waiting
 		_ = l.ws.Close(code, reason)
 		l.cancel()
 	})
