@@ -40,10 +40,7 @@ func (s *Store) Produce(ctx context.Context, space, segment string, records iter
 				yield(streamhub.Status{}, err)
 				return
 			}
-			size := len(record.Payload)
-			for k, v := range record.Metadata {
-				size += len(k) + len(v)
-			}
+			size := sizeOf(&record)
 			if len(chunk) > 0 && (len(chunk) == chunkRecords || bytes+size > chunkBytes) && !store() {
 				return
 			}
@@ -52,4 +49,13 @@ func (s *Store) Produce(ctx context.Context, space, segment string, records iter
 		}
 		store()
 	}
+}
+
+// sizeOf is what a record adds to an append, but for a few bytes.
+func sizeOf(r *streamhub.Record) int {
+	n := len(r.Payload)
+	for k, v := range r.Metadata {
+		n += len(k) + len(v)
+	}
+	return n
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -76,16 +77,13 @@ func (w *Writer) Write(r streamhub.Record) error {
 	if r.Sequence != 0 {
 		return fmt.Errorf("%w: a record for a writer names a sequence", streamhub.ErrInvalidArgument)
 	}
-	size := len(r.Payload)
-	for k, v := range r.Metadata {
-		size += len(k) + len(v)
-	}
+	size := sizeOf(&r)
 	if len(w.batch) == w.opt.Records || len(w.batch) > 0 && w.bytes+size > w.opt.Bytes {
 		if err := w.send(); err != nil {
 			return err
 		}
 	}
-	w.batch = append(w.batch, streamhub.Record{Payload: append([]byte(nil), r.Payload...), Metadata: maps.Clone(r.Metadata)})
+	w.batch = append(w.batch, streamhub.Record{Payload: bytes.Clone(r.Payload), Metadata: maps.Clone(r.Metadata)})
 	w.bytes += size
 	return w.failure()
 }

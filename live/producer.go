@@ -34,7 +34,7 @@ type Producer struct {
 	asked   *CancelError  // somebody asked it to stop
 	last    time.Time     // of the last chunk
 	pending []streamhub.Record
-	since   time.Time          // when the first of pending came
+	since   time.Time          // when the first of pending came, or before
 	flying  []streamhub.Record // on their way, or to be sent again
 	repeat  uuid.UUID          // of flying, where nobody knows whether they were stored
 	bytes   int                // of both

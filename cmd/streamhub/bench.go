@@ -81,7 +81,7 @@ func quantiles(times []time.Duration) string {
 
 // run returns when everything that was appended is delivered: the segments are closed, which ends
 // those who follow them.
-func (l *load) run(ctx context.Context) (took time.Duration, err error) {
+func (l *load) run(ctx context.Context) (time.Duration, error) {
 	for i := range l.Segments {
 		if _, _, err := l.store.Create(ctx, l.space, strconv.Itoa(i), nil); err != nil {
 			return 0, err
@@ -99,14 +99,13 @@ func (l *load) run(ctx context.Context) (took time.Duration, err error) {
 		}
 	}
 	var followers, appenders, closers sync.WaitGroup
-	defer followers.Wait()
 	begin := time.Now()
 	each(&followers, l.Followers*l.Segments, l.follow)
 	each(&appenders, l.Callers, func(ctx context.Context, segment string) error {
 		return l.append(ctx, segment, begin.Add(l.Duration))
 	})
 	appenders.Wait()
-	took = time.Since(begin)
+	took := time.Since(begin)
 	each(&closers, l.Segments, l.close)
 	closers.Wait()
 	followers.Wait()

@@ -88,13 +88,13 @@ if ARGV[1] ~= '' then
   for n = 1, frames do
     if not reigns or pcall('HGET', KEYS[spaces + 2 * n - 1], 'h') ~= ARGV[6 * n] then out[n] = 'A' end
   end
-  local last = 0
+  local to = 0
   for s = 1, spaces do
-    local timeline, first = KEYS[s], last + 1
+    local timeline, from = KEYS[s], to + 1
     local prefix = sub(timeline, 1, -2)
     local skip, channel, changes = #prefix + 3, prefix .. 'n:', {}
-    last = last + byte(sizes, s)
-    for n = first, last do
+    to = to + byte(sizes, s)
+    for n = from, to do
       if not out[n] then
         changes[#changes + 1] = sub(KEYS[spaces + 2 * n - 1], skip)
         changes[#changes + 1] = ARGV[6 * n + 4]
@@ -104,13 +104,13 @@ if ARGV[1] ~= '' then
     local ts, refused = '', false
     if type(id) == 'string' then ts = sub(id, 1, find(id, '-', 1, true) - 1) end
     local i = 1
-    for n = first, last do
+    for n = from, to do
       if not out[n] then
         local a, frame, stored = 6 * n, ARGV[6 * n - 1], nil
         if ts ~= '' then
-          local number = changes[i + 1]
-          if find(number, ':', 1, true) then number = match(number, '^%d+') end
-          stored = pcall('XADD', KEYS[spaces + 2 * n], 'NOMKSTREAM', number .. '-' .. ts, ARGV[a + 3], frame)
+          local last = changes[i + 1]
+          if find(last, ':', 1, true) then last = match(last, '^%d+') end
+          stored = pcall('XADD', KEYS[spaces + 2 * n], 'NOMKSTREAM', last .. '-' .. ts, ARGV[a + 3], frame)
         end
         if type(stored) ~= 'string' then
           refused = true
