@@ -54,7 +54,7 @@ func appendRows() []row {
 		row{
 			name: "append without waiting, one caller", unit: "appends/s",
 			contestants: []contestant{
-				{"go-redis XADD, pipelines of 100", pipelinedXadd(100)}, {"streamhub AppendAll of 100 segments", appendAll(100)},
+				{"go-redis XADD, pipelines of 100", pipelinedXadd(100, 100)}, {"streamhub AppendAll of 100 segments", appendAll(100)},
 				{"NATS JetStream, async", natsAsync(100)},
 			},
 		},
@@ -106,7 +106,7 @@ func rueidisXadd(callers, size int) func(context.Context, *bed) (turn, func() er
 
 // centrifugePublish publishes with a history in Redis.
 func centrifugePublish(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
-	return func(_ context.Context, b *bed) (turn, func() error, error) {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		node, err := centrifugeNode(b.addr)
 		if err != nil {
 			return nil, nil, err
@@ -118,7 +118,11 @@ func centrifugePublish(callers, size int) func(context.Context, *bed) (turn, fun
 				return err
 			})
 		}
-		return turn, func() error { return node.Shutdown(context.Background()) }, nil
+		return turn, func() error {
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			return node.Shutdown(bye)
+		}, nil
 	}
 }
 
@@ -209,21 +213,27 @@ func natsAsync(size int) func(context.Context, *bed) (turn, func() error, error)
 	}
 }
 
-func pipelinedXadd(size int) func(context.Context, *bed) (turn, func() error, error) {
+// pipelinedXadd has one caller add 100 entries at once, in turn to so many streams.
+func pipelinedXadd(streams, size int) func(context.Context, *bed) (turn, func() error, error) {
 	return func(_ context.Context, b *bed) (turn, func() error, error) {
 		client, payload := b.raw(), make([]byte, size)
 		return func(ctx context.Context) (sample, error) {
 			return b.rate(ctx, 1, 100, func(ctx context.Context, _ int) error {
-				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-					for i := range 100 {
-						p.XAdd(ctx, &redis.XAddArgs{Stream: "pipe" + strconv.Itoa(i), Values: []any{"d", payload}})
-					}
-					return nil
-				})
-				return err
+				return addPipelined(ctx, client, 100, payload, func(i int) string { return fmt.Sprint("pipe", streams, "-", i%streams) })
 			})
 		}, client.Close, nil
 	}
+}
+
+// addPipelined adds n entries in one pipeline.
+func addPipelined(ctx context.Context, client *redis.Client, n int, payload []byte, stream func(i int) string) error {
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i := range n {
+			p.XAdd(ctx, &redis.XAddArgs{Stream: stream(i), Values: []any{"d", payload}})
+		}
+		return nil
+	})
+	return err
 }
 
 func appendAll(segments int) func(context.Context, *bed) (turn, func() error, error) {

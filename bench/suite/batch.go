@@ -4,8 +4,6 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-147127fe/streamhub"
 )
 
@@ -25,11 +23,11 @@ func cpuRows() []row {
 	return []row{
 		{
 			name: "Redis CPU, 64 spaces of one segment", unit: "µs/append", target: target{atMost: 11},
-			contestants: []contestant{{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100))}, {"streamhub", redisCPU(inSpaces(64))}},
+			contestants: []contestant{{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100, 100))}, {"streamhub", redisCPU(inSpaces(64))}},
 		},
 		{
 			name: "Redis CPU, ten frames a call or more", unit: "µs/append", target: target{atMost: 5},
-			contestants: []contestant{{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100))}, {"streamhub, 100 segments", redisCPU(appendAll(100))}},
+			contestants: []contestant{{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100, 100))}, {"streamhub, 100 segments", redisCPU(appendAll(100))}},
 		},
 	}
 }
@@ -56,27 +54,10 @@ func batchRows() []row {
 	for _, size := range []int{100, 1024} {
 		all = append(all, row{
 			name: "append in frames of 100, " + strconv.Itoa(size) + " B", unit: "records/s", target: target{atLeast: 1.8},
-			contestants: []contestant{{"go-redis XADD, pipelines of 100", oneStream(size)}, {"streamhub", frames(size)}},
+			contestants: []contestant{{"go-redis XADD, pipelines of 100", pipelinedXadd(1, size)}, {"streamhub", frames(size)}},
 		})
 	}
 	return all
-}
-
-func oneStream(size int) func(context.Context, *bed) (turn, func() error, error) {
-	return func(_ context.Context, b *bed) (turn, func() error, error) {
-		client, payload := b.raw(), make([]byte, size)
-		return func(ctx context.Context) (sample, error) {
-			return b.rate(ctx, 1, 100, func(ctx context.Context, _ int) error {
-				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-					for range 100 {
-						p.XAdd(ctx, &redis.XAddArgs{Stream: "batch", Values: []any{"d", payload}})
-					}
-					return nil
-				})
-				return err
-			})
-		}, client.Close, nil
-	}
 }
 
 func frames(size int) func(context.Context, *bed) (turn, func() error, error) {

@@ -84,7 +84,15 @@ func (b *bed) raw() *redis.Client { return redis.NewClient(&redis.Options{Addr: 
 
 // hub opens a hub on the same Redis, with a store that nobody else uses.
 func (b *bed) hub(ctx context.Context) (*hub.Store, func() error, error) {
-	client, err := hub.NewClient("redis://" + b.addr)
+	h, done, err := openHub(ctx, b.addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	return h.Store(uuid.New()), done, nil
+}
+
+func openHub(ctx context.Context, addr string) (*hub.Hub, func() error, error) {
+	client, err := hub.NewClient("redis://" + addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +100,7 @@ func (b *bed) hub(ctx context.Context) (*hub.Store, func() error, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, client.Close())
 	}
-	return h.Store(uuid.New()), func() error { return errors.Join(h.Close(), client.Close()) }, nil
+	return h, func() error { return errors.Join(h.Close(), client.Close()) }, nil
 }
 
 // A process is one whose time is measured.
@@ -187,8 +195,7 @@ func (b *bed) rate(ctx context.Context, callers, ops int, do func(ctx context.Co
 	var done atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
-	redisBefore, ownBefore, begin := b.server.cpu(), ownCPU(), time.Now()
-	end := begin.Add(*length)
+	spent, end := b.meter(), time.Now().Add(*length)
 	for caller := range callers {
 		all.Go(func() {
 			for time.Now().Before(end) && failed.Load() == nil {
@@ -204,26 +211,28 @@ func (b *bed) rate(ctx context.Context, callers, ops int, do func(ctx context.Co
 	if err := failed.Load(); err != nil {
 		return sample{}, *err
 	}
-	n := float64(done.Load())
-	return sample{
-		Figure:  n / time.Since(begin).Seconds(),
-		Redis:   micros(b.server.cpu()-redisBefore) / n,
-		Process: micros(ownCPU()-ownBefore) / n,
-	}, nil
+	return spent(float64(done.Load())), nil
+}
+
+// meter begins to count; what it returns says what each of n operations took since then.
+func (b *bed) meter() func(n float64) sample {
+	redisBefore, ownBefore, begin := b.server.cpu(), ownCPU(), time.Now()
+	return func(n float64) sample {
+		return sample{
+			Figure:  n / time.Since(begin).Seconds(),
+			Redis:   micros(b.server.cpu()-redisBefore) / n,
+			Process: micros(ownCPU()-ownBefore) / n,
+		}
+	}
 }
 
 // pass has something that does ops operations done once.
 func (b *bed) pass(ctx context.Context, ops int, do func(context.Context) error) (sample, error) {
-	redisBefore, ownBefore, begin := b.server.cpu(), ownCPU(), time.Now()
+	spent := b.meter()
 	if err := do(ctx); err != nil {
 		return sample{}, err
 	}
-	n := float64(ops)
-	return sample{
-		Figure:  n / time.Since(begin).Seconds(),
-		Redis:   micros(b.server.cpu()-redisBefore) / n,
-		Process: micros(ownCPU()-ownBefore) / n,
-	}, nil
+	return spent(float64(ops)), nil
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

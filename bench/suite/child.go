@@ -19,7 +19,6 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
-	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -27,7 +26,7 @@ import (
 func runChild(ctx context.Context, what string, args []string) error {
 	switch what {
 	case "gateway":
-		h, err := openHub(ctx, args[0])
+		h, _, err := openHub(ctx, args[0]) // until the process is ended
 		if err != nil {
 			return err
 		}
@@ -43,7 +42,7 @@ func runChild(ctx context.Context, what string, args []string) error {
 	case "subscriber":
 		return subscriber(ctx, args[0])
 	case "follower":
-		h, err := openHub(ctx, args[0])
+		h, _, err := openHub(ctx, args[0]) // until the process is ended
 		if err != nil {
 			return err
 		}
@@ -56,14 +55,6 @@ func runChild(ctx context.Context, what string, args []string) error {
 		return follower(ctx, p, args[1])
 	}
 	return fmt.Errorf("no child is called %q", what)
-}
-
-func openHub(ctx context.Context, addr string) (*hub.Hub, error) {
-	client, err := hub.NewClient("redis://" + addr)
-	if err != nil {
-		return nil, err
-	}
-	return hub.Open(ctx, client, nil)
 }
 
 // listen serves on a free port, and says which one.
@@ -86,16 +77,12 @@ type watch struct {
 	ages []time.Duration
 }
 
-func (w *watch) take(payload []byte) {
-	w.ages = append(w.ages, time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(payload)))))
-}
-
 // last is a payload that asks for the ages so far.
 var last = make([]byte, 100)
 
 func (w *watch) note(payload []byte) {
 	if string(payload) != string(last) {
-		w.take(payload)
+		w.ages = append(w.ages, time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(payload)))))
 		return
 	}
 	fmt.Println(percentile(w.ages, 0.5).Nanoseconds(), percentile(w.ages, 0.99).Nanoseconds(), len(w.ages))
@@ -163,19 +150,19 @@ func (b *bare) serve(ctx context.Context) error {
 			}
 		}
 	}()
-	return listen(ctx, http.HandlerFunc(b.accept))
+	return listen(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.accept(ctx, w, r) }))
 }
 
 // accept makes the handshake and keeps the connection under it: what is measured is one write of
 // prepared bytes for each connection.
-func (b *bare) accept(w http.ResponseWriter, r *http.Request) {
+func (b *bare) accept(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	hijacker := &keep{ResponseWriter: w}
 	ws, err := websocket.Accept(hijacker, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return
 	}
 	b.conns <- hijacker.conn
-	_, _, _ = ws.Read(context.Background())
+	_, _, _ = ws.Read(ctx)
 }
 
 type keep struct {

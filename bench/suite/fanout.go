@@ -76,21 +76,30 @@ func (c *crowd) fill(ctx context.Context, connections int) error {
 	return errors.Join(errs...)
 }
 
-func fanout(connections int, open func(context.Context, *bed) (*crowd, error)) func(context.Context, *bed) (turn, func() error, error) {
+// crowded opens a crowd and makes a turn with it; what it joins reads until the turn's contestant is closed.
+func crowded(
+	open func(context.Context, *bed) (*crowd, error), prepare func(reading context.Context, b *bed, c *crowd) (turn, error),
+) func(context.Context, *bed) (turn, func() error, error) {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		c, err := open(ctx, b)
 		if err != nil {
 			return nil, nil, err
 		}
 		reading, leave := context.WithCancel(ctx)
-		done := func() error {
+		t, err := prepare(reading, b, c)
+		return t, func() error {
 			leave()
 			err := c.close()
 			c.readers.Wait()
 			return err
-		}
+		}, err
+	}
+}
+
+func fanout(connections int, open func(context.Context, *bed) (*crowd, error)) func(context.Context, *bed) (turn, func() error, error) {
+	return crowded(open, func(reading context.Context, b *bed, c *crowd) (turn, error) {
 		if err := c.fill(reading, connections); err != nil {
-			return nil, done, err
+			return nil, err
 		}
 		payload := bytes.Repeat([]byte("x"), 100)
 		return func(ctx context.Context) (sample, error) {
@@ -113,24 +122,13 @@ func fanout(connections int, open func(context.Context, *bed) (*crowd, error)) f
 			}
 			used := micros(c.server.cpu()-before) / float64(want)
 			return sample{Figure: used, Process: used, Redis: micros(b.server.cpu()-redisBefore) / float64(want)}, nil
-		}, done, nil
-	}
+		}, nil
+	})
 }
 
 // idle measures what a connection takes in the memory of the server.
 func idle(connections int, open func(context.Context, *bed) (*crowd, error)) func(context.Context, *bed) (turn, func() error, error) {
-	return func(ctx context.Context, b *bed) (turn, func() error, error) {
-		c, err := open(ctx, b)
-		if err != nil {
-			return nil, nil, err
-		}
-		reading, leave := context.WithCancel(ctx)
-		done := func() error {
-			leave()
-			err := c.close()
-			c.readers.Wait()
-			return err
-		}
+	return crowded(open, func(reading context.Context, _ *bed, c *crowd) (turn, error) {
 		return func(context.Context) (sample, error) {
 			if err := c.fill(reading, 1); err != nil { // with what is made once
 				return sample{}, err
@@ -138,8 +136,8 @@ func idle(connections int, open func(context.Context, *bed) (*crowd, error)) fun
 			before := c.server.settled()
 			err := c.fill(reading, connections)
 			return sample{Figure: (c.server.settled() - before) / 1024 / float64(connections)}, err
-		}, done, nil
-	}
+		}, nil
+	})
 }
 
 // settled is the resident memory once it has not changed for a while.

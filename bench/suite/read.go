@@ -7,8 +7,6 @@ import (
 	"iter"
 	"strconv"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 )
@@ -41,13 +39,7 @@ func xrange(entries int) func(context.Context, *bed) (turn, func() error, error)
 		client := b.raw()
 		payload := make([]byte, 100)
 		for range entries / 1000 {
-			_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for range 1000 {
-					p.XAdd(ctx, &redis.XAddArgs{Stream: "replay", Values: []any{"d", payload}})
-				}
-				return nil
-			})
-			if err != nil {
+			if err := addPipelined(ctx, client, 1000, payload, func(int) string { return "replay" }); err != nil {
 				return nil, client.Close, err
 			}
 		}

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 )
@@ -21,13 +19,7 @@ func memoryRows() []row {
 		defer client.Close()
 		payload := random(100)
 		for range entries / 100 {
-			_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for range 100 {
-					p.XAdd(ctx, &redis.XAddArgs{Stream: "memory", Values: []any{"d", payload}})
-				}
-				return nil
-			})
-			if err != nil {
+			if err := addPipelined(ctx, client, 100, payload, func(int) string { return "memory" }); err != nil {
 				return err
 			}
 		}

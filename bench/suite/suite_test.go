@@ -14,7 +14,7 @@ import (
 // TestSuite runs two rows for a moment: what is measured is worth nothing, that it can be is.
 func TestSuite(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed")
+		t.Skip("redis-server is not installed: make test installs it, or says how")
 	}
 	dir := t.TempDir()
 	*rounds, *length, *choose = 2, 20*time.Millisecond, "one caller alone|frames of 100, 100 B"
