@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/bench/internal/proc"
 )
 
 var (
@@ -108,19 +110,7 @@ func end(cmd *exec.Cmd) {
 
 // cpu is what the gateway and Redis have used so far.
 func (b *bed) cpu() time.Duration {
-	sum := time.Duration(0)
-	for _, cmd := range []*exec.Cmd{b.gateway, b.server} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
-		if err != nil {
-			return 0
-		}
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		for _, f := range fields[11:13] {
-			ticks, _ := strconv.ParseInt(f, 10, 64)
-			sum += time.Duration(ticks) * time.Second / 100
-		}
-	}
-	return sum
+	return proc.CPU(b.gateway.Process.Pid) + proc.CPU(b.server.Process.Pid)
 }
 
 func (b *bed) do(method, path, body string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-147127fe/streamhub/bench/internal/proc"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
@@ -148,29 +148,10 @@ func (p *process) stop() error {
 }
 
 // cpu is the time that the process has used so far.
-func (p *process) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	const ticksPerSecond = 100
-	sum := time.Duration(0)
-	for _, f := range strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))[11:13] {
-		ticks, _ := strconv.ParseInt(f, 10, 64)
-		sum += time.Duration(ticks) * time.Second / ticksPerSecond
-	}
-	return sum
-}
+func (p *process) cpu() time.Duration { return proc.CPU(p.cmd.Process.Pid) }
 
 // resident is the resident memory of the process in bytes.
-func (p *process) resident() float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	pages, _ := strconv.Atoi(strings.Fields(string(text))[1])
-	return float64(pages * os.Getpagesize())
-}
+func (p *process) resident() float64 { return float64(proc.Resident(p.cmd.Process.Pid)) }
 
 // ownCPU is the time that this process has used so far.
 func ownCPU() time.Duration {
