@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -129,51 +128,59 @@ func (w *world) chain() []string {
 	return all
 }
 
-// TestEveryStep lets each write of an archiver go wrong in each way. Afterwards everything is there
-// once, and the next archiver finishes the work.
+// TestEveryStep lets each write of an archiver go wrong in each way.
 func TestEveryStep(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, everything(0))
 	runs := 0
 	for _, mode := range modes {
-		for step := 1; ; step++ {
-			v := w.with(uuid.New(), everything(0))
-			v.backend = archive.NewMemory()
-			v.history(uint64(step), 6)
-			if step%2 == 0 { // something is archived already
-				v = v.another(everything(2))
-				v.move()
-				v.history(uint64(step), 6)
+		for step, more := 1, true; more; step++ {
+			t.Run(fmt.Sprint(mode, "/", step), func(t *testing.T) {
+				if more = goesWrong(t, mode, step); more {
+					runs++
+				}
+			})
+			if t.Failed() {
+				return
 			}
-			want := v.chain()
-
-			s := &saboteur{step: step, mode: mode}
-			sabotaged := *v
-			sabotaged.backend = &archivetest.Faulty{Backend: v.backend, Before: s.before, After: s.after}
-			a := sabotaged.another(everything(0), s)
-			s.meddle = func() { v.overtake() }
-			s.armed = true
-			err := a.runner.Space(a.ctx, a.Store, space)
-			s.armed = false
-			if s.writes < step {
-				require.NoError(t, err)
-				break
-			}
-			runs++
-			v.same(want, v.another(everything(0)).chain())
-			v.overtake()
-			fresh := v.another(everything(0))
-			v.same(want, fresh.chain())
-			v.whole()
-			for i := range 6 {
-				require.Zero(t, fresh.hot(fmt.Sprint("s/", i)), "%s step %d: %v", mode, step, err)
-			}
-			fresh.append("s/0", "goes on")
-			require.Len(t, fresh.readSpace(nil), len(want)/2+1)
 		}
 	}
-	t.Logf("%d runs", runs)
 	require.GreaterOrEqual(t, runs, 90)
+}
+
+// goesWrong lets a write of an archiver go wrong, and reports whether there were as many writes.
+// Afterwards everything is there once, and the next archiver finishes the work.
+func goesWrong(t *testing.T, mode string, step int) bool {
+	v := newWorld(t, everything(0))
+	v.history(uint64(step), 6)
+	if step%2 == 0 { // something is archived already
+		v = v.another(everything(2))
+		v.move()
+		v.history(uint64(step), 6)
+	}
+	want := v.chain()
+
+	s := &saboteur{step: step, mode: mode, meddle: v.overtake}
+	sabotaged := *v
+	sabotaged.backend = &archivetest.Faulty{Backend: v.backend, Before: s.before, After: s.after}
+	a := sabotaged.another(everything(0), s)
+	s.armed = true
+	err := a.runner.Space(a.ctx, a.Store, space)
+	s.armed = false
+	if s.writes < step {
+		require.NoError(t, err)
+		return false
+	}
+	v.same(want, v.another(everything(0)).chain())
+	v.overtake()
+	fresh := v.another(everything(0))
+	v.same(want, fresh.chain())
+	v.whole()
+	for i := range 6 {
+		require.Zero(t, fresh.hot(fmt.Sprint("s/", i)), err)
+	}
+	fresh.append("s/0", "goes on")
+	require.Len(t, fresh.readSpace(nil), len(want)/2+1)
+	return true
 }
 
 // TestTwoArchivers lets several of them work on the same space at once, each without regard to the
