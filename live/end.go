@@ -73,9 +73,15 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 		return fmt.Errorf("%w: a verdict without a kind", streamhub.ErrInvalidArgument)
 	}
 	p.mu.Lock()
-	if err := p.refusal(); err != nil {
-		p.mu.Unlock()
-		return err
+	for p.err == nil && p.ending { // by somebody else
+		if err := p.await(ctx); err != nil {
+			p.mu.Unlock()
+			return err
+		}
+	}
+	if p.err != nil {
+		defer p.mu.Unlock()
+		return p.err
 	}
 	p.ending = true
 	p.m.hurry()

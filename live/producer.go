@@ -30,7 +30,7 @@ type Producer struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed when anything below changes
 	err     error         // why it can not publish any more
-	ending  bool          // no chunk is accepted any more
+	ending  bool          // a verdict is under way, chunks wait for what comes of it
 	asked   *CancelError  // somebody asked it to stop
 	last    time.Time     // of the last chunk
 	pending []streamhub.Record

@@ -23,9 +23,9 @@ const (
 
 // Publish adds a chunk. It is stored together with others a moment later, see [Options.MaxDelay],
 // and Publish does not wait for that unless it is [Options.BufferBytes] ahead; Flush and what ends
-// the generation do. While Redis does not answer, chunks wait. An error says that the generation is
-// over for this producer: by its verdict ([streamhub.ClosedError]), or because another has it
-// ([streamhub.FencedError]).
+// the generation do. While Redis does not answer, chunks wait. While the generation is being ended,
+// Publish waits for what comes of that. An error says that the generation is over for this producer:
+// by its verdict ([streamhub.ClosedError]), or because another has it ([streamhub.FencedError]).
 func (p *Producer) Publish(ctx context.Context, data []byte) error {
 	return p.fail("publish", p.id, p.publish(ctx, data))
 }
@@ -35,15 +35,15 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 		return fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), p.m.opt.MaxChunkBytes)
 	}
 	p.mu.Lock()
-	for p.err == nil && !p.ending && p.bytes > p.m.opt.BufferBytes {
+	for p.err == nil && (p.ending || p.bytes > p.m.opt.BufferBytes) {
 		if err := p.await(ctx); err != nil {
 			p.mu.Unlock()
 			return err
 		}
 	}
-	if err := p.refusal(); err != nil {
-		p.mu.Unlock()
-		return err
+	if p.err != nil {
+		defer p.mu.Unlock()
+		return p.err
 	}
 	if err := ctx.Err(); err != nil {
 		p.mu.Unlock()
@@ -62,14 +62,6 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 		p.m.note(p, since, full)
 	}
 	return nil
-}
-
-// refusal is why no chunk is accepted, if so. The lock is held.
-func (p *Producer) refusal() error {
-	if p.err == nil && p.ending {
-		return fmt.Errorf("%w: it is being ended", streamhub.ErrClosed)
-	}
-	return p.err
 }
 
 // await waits for a change. The lock is held before and after.

@@ -256,7 +256,7 @@ func TestRefusedDial(t *testing.T) {
 	at := addressOf(p.Addr())
 	client := redis.NewClient(&redis.Options{
 		Addr: "moves", Dialer: at.dial, ContextTimeoutEnabled: true, DialerRetries: 1,
-		PoolSize: 1, PipelinePoolSize: 1, PoolTimeout: 20 * time.Millisecond,
+		PoolSize: 1, PipelinePoolSize: 1, PoolTimeout: 200 * time.Millisecond, ReadTimeout: time.Minute,
 	})
 	conn := connect(t, client, nil)
 	log, err := store.Open(t.Context(), conn, &store.Options{RetryFor: retryFor})

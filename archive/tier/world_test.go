@@ -51,7 +51,7 @@ func newWorld(t *testing.T, o tier.Options) *world {
 
 func newClockWorld(t *testing.T, o tier.Options) (*world, *miniredis.Miniredis) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	server := miniredis.RunT(t)
 	w := &world{T: t, ctx: ctx, address: server.Addr(), backend: archive.NewMemory()}

@@ -3,6 +3,7 @@ package livetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ var endCases = []namedCase{
 	{"CloseWithoutResult", closeWithoutResult},
 	{"EndRace", endRace},
 	{"EndOverOutage", endOverOutage},
+	{"EndUnderWay", endUnderWay},
 	{"EndedTTL", endedTTL},
 	{"IdleTTL", idleTTL},
 	{"Remove", remove},
@@ -115,6 +117,46 @@ func endOverOutage(f *fixture) {
 	texts, v := f.read(p.Stream, nil)
 	require.Equal(f, []string{"1"}, texts)
 	require.JSONEq(f, `"answer"`, string(v.Output))
+}
+
+// endUnderWay has others wait for what comes of a verdict that is being written.
+func endUnderWay(f *fixture) {
+	i := f.open(nil)
+	p := f.register(i, "chat", nil)
+	under := func(ctx context.Context) <-chan error {
+		i.fate.dead.Store(true)
+		end := make(chan error, 1)
+		go func() { end <- p.Done(ctx, "answer") }()
+		f.eventually("a chunk has to wait", func() bool {
+			ctx, cancel := context.WithTimeout(f.ctx, time.Millisecond)
+			defer cancel()
+			err := p.Publish(ctx, []byte("before"))
+			require.True(f, err == nil || errors.Is(err, context.DeadlineExceeded), err)
+			return err != nil
+		})
+		return end
+	}
+	later := func(call func() error) <-chan error {
+		result := make(chan error, 1)
+		go func() { result <- call() }()
+		return result
+	}
+	publish := func() error { return p.Publish(f.ctx, []byte("meanwhile")) }
+
+	ctx, giveUp := context.WithCancel(f.ctx)
+	end, chunk := under(ctx), later(publish)
+	giveUp()
+	require.ErrorIs(f, <-end, context.Canceled)
+	require.NoError(f, <-chunk)
+
+	end, chunk = under(f.ctx), later(publish)
+	failed := later(func() error { return p.Fail(f.ctx, errors.New("too late")) })
+	i.fate.dead.Store(false)
+	require.NoError(f, <-end)
+	f.closed(<-chunk, streamhub.VerdictDone)
+	f.closed(<-failed, streamhub.VerdictDone)
+	texts, _ := f.read(p.Stream, nil)
+	require.Len(f, slices.DeleteFunc(texts, func(s string) bool { return s == "before" }), 1)
 }
 
 // endedTTL keeps what has ended for so long and then says that it is gone, not that it is waited for.
