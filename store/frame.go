@@ -24,8 +24,8 @@ import (
 //	26  node, 16 bytes, if flagged
 //	    if there are several appends, for each but the last: id, 16 bytes; records, varint; and
 //	    then the records of the last, varint
-//	    records: varint of 2 × length + 1 if there is metadata; payload; and then for metadata
-//	    varint of pairs, and for each length and bytes of key and value, sorted by key
+//	    records: varint of length + 1, and payload; a record with metadata: 0, varint of length,
+//	    payload, varint of pairs, and for each length and bytes of key and value, sorted by key
 //
 // The script that stores a frame reads bytes 2 to 25 and adds the rest: the entry id in Redis is
 // "<last sequence>-<timestamp>" and the name of its one field is the TRX number of the last append.
@@ -50,11 +50,11 @@ func recordBytes(r *streamhub.Record) int {
 }
 
 func appendRecord(b []byte, r *streamhub.Record) []byte {
-	size := uint64(len(r.Payload)) << 1
 	if len(r.Metadata) == 0 {
-		return append(binary.AppendUvarint(b, size), r.Payload...)
+		return append(binary.AppendUvarint(b, uint64(len(r.Payload))+1), r.Payload...)
 	}
-	b = append(binary.AppendUvarint(b, size|1), r.Payload...)
+	b = append(b, 0)
+	b = append(binary.AppendUvarint(b, uint64(len(r.Payload))), r.Payload...)
 	b = binary.AppendUvarint(b, uint64(len(r.Metadata)))
 	keys := make([]string, 0, len(r.Metadata))
 	for k := range r.Metadata {
@@ -188,10 +188,10 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 		e.Position.Proof = proofOf(r.id)
 		for range r.records {
 			e.Sequence++
-			size := d.uvarint(1 << 40)
-			e.Payload = d.bytes(size >> 1)
-			e.Metadata = nil
-			if size&1 != 0 {
+			if size := d.uvarint(streamhub.MaxFrameBytes); size > 0 {
+				e.Payload, e.Metadata = d.bytes(size-1), nil
+			} else {
+				e.Payload = d.bytes(d.uvarint(streamhub.MaxFrameBytes))
 				e.Metadata = d.metadata()
 			}
 			if !d.ok() {
