@@ -15,26 +15,25 @@ import (
 // A frame is one Redis stream entry: the records of one append, or of several that went together.
 // Integers are little-endian; a varint is that of encoding/binary.
 //
-//	0   version, 1
-//	1   flags: 1 = a node follows the ids
-//	2   records, 2 bytes
-//	4   appends, 2 bytes
-//	6   CRC-32C of all that follows, and before it of bytes 0 to 5, 4 bytes
-//	10  id of the last append, 16 bytes
-//	26  node, 16 bytes, if flagged
+//	0   version in the low 4 bits, 1; above them flags: 1 = a node follows the ids
+//	1   records, 2 bytes
+//	3   appends, 2 bytes
+//	5   CRC-32C of all that follows, and before it of bytes 0 to 4, 4 bytes
+//	9   id of the last append, 16 bytes
+//	25  node, 16 bytes, if flagged
 //	    if there are several appends, for each but the last: id, 16 bytes; records, varint; and
 //	    then the records of the last, varint
 //	    records: varint of length + 1, and payload; a record with metadata: 0, varint of length,
 //	    payload, varint of pairs, and for each length and bytes of key and value, sorted by key
 //
-// The script that stores a frame reads bytes 2 to 25 and adds the rest: the entry id in Redis is
-// "<last sequence>-<timestamp>" and the name of its one field is the TRX number of the last append.
+// The script that stores a frame reads bytes 1 to 24, and commit.lua 17 to 24. The first adds the
+// rest: the entry id in Redis is "<last sequence>-<timestamp>" and the name of its one field is the
+// TRX number of the last append.
 const (
 	frameVersion   = 1
-	flagNode       = 1
-	frameHeader    = 26
-	checksumOffset = 6
-	proofOffset    = 18
+	flagNode       = 1 << 4
+	frameHeader    = 25
+	checksumOffset = 5
 	maxMetadata    = 1 << 10 // pairs of one record
 )
 
@@ -84,13 +83,13 @@ func appendFrame(b []byte, node uuid.UUID, parts ...part) []byte {
 	}
 	last := parts[len(parts)-1]
 	start := len(b)
-	b = append(b, frameVersion, 0)
+	b = append(b, frameVersion)
 	b = binary.LittleEndian.AppendUint16(b, uint16(records))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(parts)))
 	b = append(b, 0, 0, 0, 0)
 	b = append(b, last.id[:]...)
 	if node != uuid.Nil {
-		b[start+1] |= flagNode
+		b[start] |= flagNode
 		b = append(b, node[:]...)
 	}
 	if len(parts) > 1 {
@@ -134,11 +133,11 @@ func parseFrame(last, number uint64, timestamp int64, data []byte) (frame, error
 	if len(data) < frameHeader {
 		return f, fmt.Errorf("%w: a frame of %d bytes", streamhub.ErrCorrupt, len(data))
 	}
-	if data[0] != frameVersion || data[1]&^flagNode != 0 {
-		return f, fmt.Errorf("%w: frame version %d, flags %#x", streamhub.ErrCorrupt, data[0], data[1])
+	if data[0]&^flagNode != frameVersion {
+		return f, fmt.Errorf("%w: frame version and flags %#x", streamhub.ErrCorrupt, data[0])
 	}
-	f.records = int(binary.LittleEndian.Uint16(data[2:]))
-	f.appends = int(binary.LittleEndian.Uint16(data[4:]))
+	f.records = int(binary.LittleEndian.Uint16(data[1:]))
+	f.appends = int(binary.LittleEndian.Uint16(data[3:]))
 	if sum := binary.LittleEndian.Uint32(data[checksumOffset:]); sum != frameSum(data) {
 		return f, fmt.Errorf("%w: checksum of the frame that ends at sequence %d", streamhub.ErrCorrupt, last)
 	}
@@ -157,7 +156,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 	lastID := uuid.UUID(f.data[checksumOffset+4 : frameHeader])
 	e := *base
 	e.Timestamp = f.timestamp
-	if f.data[1]&flagNode != 0 {
+	if f.data[0]&flagNode != 0 {
 		e.TRX.Node = uuid.UUID(d.bytes(16))
 	}
 	type run struct {

@@ -179,7 +179,7 @@ else
         return (state == 'x' and 'GONE ' or 'HELD ') .. (call('HGET', meta, 's') or '')
       end
     end
-    local digest = opt and opt.d or sub(frame, 7, 10) .. '----'
+    local digest = opt and opt.d or sub(frame, 6, 9) .. '----'
     local last, number, current, proof, lineage, timed = 0, 0, 0, '\0\0\0\0\0\0\0\0', '', '-'
     local deadline, ttl
     if head then
@@ -247,7 +247,7 @@ else
       if have and not greater(opt.q, have) then return 'STREAMSEQ ' .. have end
     end
     if expect ~= '0' and tonumber(expect) ~= last + 1 then return 'SEQUENCE ' .. fmt('%.0f', last + 1) end
-    local lo, hi, alo, ahi = byte(frame, 3, 6)
+    local lo, hi, alo, ahi = byte(frame, 2, 5)
     local count = lo + 256 * hi
     if count == 0 and opt and opt.z then alo = 0 end -- to create is no append
     if opt and opt.k then
@@ -363,9 +363,9 @@ else
         end
       end
       local tail = p.last .. ' ' .. p.number .. ' ' .. p.gen .. ' ' .. ts
-      local mark = p.count > 0 and sub(p.frame, 19, 26) or p.proof
+      local mark = p.count > 0 and sub(p.frame, 18, 25) or p.proof
       local head = '1' .. p.inc .. mark .. lineage .. state .. p.timed .. tail
-      local mine = sub(p.frame, 11, 26) .. p.mine .. p.last .. ' ' .. p.number .. ' ' .. ts
+      local mine = sub(p.frame, 10, 25) .. p.mine .. p.last .. ' ' .. p.number .. ' ' .. ts
       if fields then
         call('HSET', p.meta, 'h', head, p.row, mine, unpack(fields))
       else
