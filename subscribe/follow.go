@@ -1,7 +1,6 @@
 package subscribe
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -144,11 +143,8 @@ func (f *follower) run(ctx context.Context) error {
 			}
 		case atEnd:
 			stuck = false
-			select {
-			case <-v.signal:
-			case <-ctx.Done():
-				f.t.unwait(v.signal)
-				return ctx.Err()
+			if err := f.wait(ctx, v.signal); err != nil {
+				return err
 			}
 		case ahead, astray:
 			if v.kind == ahead || stuck {
@@ -158,12 +154,32 @@ func (f *follower) run(ctx context.Context) error {
 				}
 				break
 			}
-			goOn, moved, err := f.read(ctx, &v)
-			if err != nil || !goOn {
+			r, err := f.read(ctx, &v)
+			if err != nil {
 				return err
 			}
-			stuck = !moved
+			if goOn, err := f.deliver(ctx, &r.Page); err != nil || !goOn {
+				return err
+			}
+			if r.end != nil {
+				return r.end
+			}
+			if !r.next.IsZero() {
+				f.at = r.next
+			}
+			stuck = !r.moved
 		}
+	}
+}
+
+// wait waits for the topic to move on.
+func (f *follower) wait(ctx context.Context, signal <-chan struct{}) error {
+	select {
+	case <-signal:
+		return nil
+	case <-ctx.Done():
+		f.t.unwait(signal)
+		return ctx.Err()
 	}
 }
 
@@ -209,84 +225,86 @@ func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) 
 	return !f.limits || f.limit > 0, nil
 }
 
-// read goes on from the log. moved says that the position has changed, or that time has passed.
-func (f *follower) read(ctx context.Context, v *view) (goOn, moved bool, err error) {
-	prove := !f.opened || f.epoch != v.epoch
-	goOn, moved, end, err := f.step(ctx, prove)
+// A reading is what was found in the log, to be delivered.
+type reading struct {
+	Page
+	next  streamhub.Position     // to go on from, if that is not behind the page
+	moved bool                   // the position will have changed, or time has passed
+	end   *streamhub.ClosedError // behind the page
+}
+
+// read goes on from the log.
+func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
+	r, err := f.step(ctx, !f.opened || f.epoch != v.epoch)
 	switch {
-	case err == nil && end != nil && goOn:
-		return false, true, end
 	case err == nil:
 		f.opened, f.epoch = true, v.epoch
 		f.failed.reset()
-		return goOn, moved, nil
+		return r, nil
 	case ctx.Err() != nil:
-		return false, false, ctx.Err()
+		return nil, ctx.Err()
 	case passing(err) && (f.opened || !denied(err)):
 		f.failed.wait(ctx)
-		return true, true, nil
+		return &reading{moved: true}, nil
 	case isNotFound(err) && f.at.IsZero():
 		// It does not exist yet. What comes is new, wherever it was to begin.
 		f.live = false
 		f.opened, f.epoch = true, v.epoch
-		return true, false, nil
+		return &reading{}, nil
 	}
-	return false, false, err
+	return nil, err
 }
 
 // step is one read.
-func (f *follower) step(ctx context.Context, prove bool) (goOn, moved bool, end *streamhub.ClosedError, err error) {
+func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
+	var r reading
+	var err error
+	read := func() {
+		var p page
+		p, err = f.t.source.page(ctx, f.at, prove)
+		r.Entries, r.next, r.end = p.entries, p.next, p.end
+		r.moved = p.next != f.at
+	}
 	switch {
 	case f.live:
-		var at streamhub.Position
-		if failed := f.apart(ctx, func() { at, end, err = f.t.source.tail(ctx) }); failed != nil {
-			err = failed
+		read = func() {
+			r.moved = true
+			r.next, r.end, err = f.t.source.tail(ctx)
 		}
-		if err == nil {
-			f.at, f.live = at, false
-		}
-		return true, true, end, err
 	case f.first > 0 && f.at.IsZero():
-		goOn, err = f.seek(ctx)
-		return goOn, true, nil, err
+		read = func() {
+			r.moved = true
+			err = f.seek(ctx, &r)
+		}
 	}
-	var p page
-	if failed := f.apart(ctx, func() { p, err = f.t.source.page(ctx, f.at, prove) }); failed != nil {
-		err = failed
+	if failed := f.apart(ctx, read); failed != nil {
+		return nil, failed
 	}
 	if err != nil {
-		return false, false, nil, err
+		return nil, err
 	}
-	before := f.at
-	if goOn, err = f.deliver(ctx, &Page{Entries: p.entries}); err != nil || !goOn {
-		return false, true, nil, err
-	}
-	f.at = p.next
-	return true, f.at != before, p.end, nil
+	f.live = false
+	return &r, nil
 }
 
 // seek begins at the sequence that the caller named.
-func (f *follower) seek(ctx context.Context) (goOn bool, err error) {
-	var found []streamhub.Entry
-	failed := f.apart(ctx, func() {
-		var at streamhub.Position
-		if at, _, err = f.t.source.tail(ctx); err != nil {
-			return
-		}
-		if f.first > at.Sequence {
-			f.at = at
-			return
-		}
-		var e streamhub.Entry
-		s := f.t.space.store
-		for e, err = range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first, Limit: 1}) {
-			found = append(found, e)
-		}
-	})
-	if err = cmp.Or(failed, err); err != nil || len(found) == 0 {
-		return err == nil, err
+func (f *follower) seek(ctx context.Context, r *reading) error {
+	at, _, err := f.t.source.tail(ctx)
+	if err != nil {
+		return err
 	}
-	return f.deliver(ctx, &Page{Entries: found}) // and the position is known
+	if f.first > at.Sequence {
+		r.next = at
+		return nil
+	}
+	s := f.t.space.store
+	for e, err := range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first, Limit: 1}) {
+		if err != nil {
+			return err
+		}
+		r.Entries = append(r.Entries, e)
+	}
+	return nil // and the position is known
 }
 
 // apart runs a read in a goroutine of its own, and waits. A read needs a deep stack, which a

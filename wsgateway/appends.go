@@ -64,7 +64,7 @@ func (c *conn) appendTo(store uuid.UUID, batch []*appendCall) {
 	answers := make([][]byte, len(batch))
 	for i, a := range batch {
 		c.close(a.ch)
-		answers[i] = a.ch.end(results[i], errs[i])
+		answers[i] = a.ch.encodeEnd(results[i], errs[i])
 	}
 	_ = c.out.put(answers...)
 	c.finish(len(batch))

@@ -285,7 +285,11 @@ func (c *conn) drainReaders() {
 
 // run makes the call of a channel.
 func (ch *channel) run(o *wire.Open) {
-	result, err := dispatch.Run(ch.ctx, ch.c.g.hub.Store(o.Store), ch.c, o.Request, ch)
+	ch.end(dispatch.Run(ch.ctx, ch.c.g.hub.Store(o.Store), ch.c, o.Request, ch))
+}
+
+// end answers a call that is over.
+func (ch *channel) end(result wire.Result, err error) {
 	if err != nil && ch.ctx.Err() != nil {
 		err = context.Cause(ch.ctx)
 	}
@@ -296,10 +300,10 @@ func (ch *channel) run(o *wire.Open) {
 
 // answer is the last message of a channel.
 func (ch *channel) answer(result wire.Result, err error) {
-	_ = ch.c.out.put(ch.end(result, err)) // a connection that is over needs no answer
+	_ = ch.c.out.put(ch.encodeEnd(result, err)) // a connection that is over needs no answer
 }
 
-func (ch *channel) end(result wire.Result, err error) []byte {
+func (ch *channel) encodeEnd(result wire.Result, err error) []byte {
 	ch.c.g.metrics.ended(ch.c.ctx, err)
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {
 		ch.c.g.opt.Logger.Error("a call failed", "error", err)

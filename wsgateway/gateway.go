@@ -32,6 +32,9 @@ type Gateway struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
+	// steady is for writes: to watch a context that can end costs more than the rest of a write.
+	// Closing the connection ends it too, and every end of a link does.
+	steady context.Context
 
 	mu       sync.Mutex
 	links    map[*link]struct{}
@@ -51,7 +54,8 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	if g.metrics, err = newMetrics(g.opt.MeterProvider); err != nil {
 		return nil, err
 	}
-	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	g.steady = context.WithoutCancel(ctx)
+	g.ctx, g.cancel = context.WithCancel(g.steady)
 	g.tasks.Go(g.watch)
 	return g, nil
 }

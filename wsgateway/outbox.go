@@ -1,7 +1,6 @@
 package wsgateway
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -55,7 +54,19 @@ func (o *outbox) put(parts ...[]byte) error {
 	}
 	o.writing = true
 	for o.err == nil && len(o.pending) > 0 {
-		o.flush()
+		batch, bytes := o.pending, o.bytes
+		o.pending = nil
+		o.since = time.Now()
+		o.mu.Unlock()
+		err := o.write(batch, bytes)
+		o.mu.Lock()
+		o.bytes -= bytes
+		o.since = time.Time{}
+		if err != nil && o.err == nil {
+			o.err = err
+			o.l.cancel()
+		}
+		o.room.Broadcast()
 	}
 	o.writing = false
 	o.room.Broadcast()
@@ -73,43 +84,31 @@ func (o *outbox) wait() {
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// flush writes what waits. The lock is held, except for the time of the write.
-func (o *outbox) flush() {
-	batch, bytes := o.pending, o.bytes
-	o.pending = nil
-	o.since = time.Now()
-	o.mu.Unlock()
-	// To watch a context that can end costs more than the rest of a write. Closing the connection
-	// ends it too, and every end of a link does.
-	ctx := context.WithoutCancel(o.l.ctx)
-	var err error
-	if o.joined && len(batch) > 1 {
+// write writes parts, of so many bytes together.
+func (o *outbox) write(parts [][]byte, bytes int) error {
+	messages := len(parts)
+	if o.joined && messages > 1 {
+		messages = 1
 		buffer := buffers.Get().(*[]byte)
 		joined := (*buffer)[:0]
-		for _, part := range batch {
+		for _, part := range parts {
 			joined = append(joined, part...)
 		}
-		err = o.l.ws.Write(ctx, o.typ, joined)
+		if err := o.l.ws.Write(o.l.g.steady, o.typ, joined); err != nil {
+			return err
+		}
 		if *buffer = joined; cap(joined) <= 1<<20 {
 			buffers.Put(buffer)
 		}
-		o.l.g.metrics.sent(o.l.ctx, 1, bytes)
 	} else {
-		for _, part := range batch {
-			if err == nil {
-				err = o.l.ws.Write(ctx, o.typ, part)
+		for _, part := range parts {
+			if err := o.l.ws.Write(o.l.g.steady, o.typ, part); err != nil {
+				return err
 			}
 		}
-		o.l.g.metrics.sent(o.l.ctx, len(batch), bytes)
 	}
-	o.mu.Lock()
-	o.bytes -= bytes
-	o.since = time.Time{}
-	if err != nil && o.err == nil {
-		o.err = err
-		o.l.cancel()
-	}
-	o.room.Broadcast()
+	o.l.g.metrics.sent(o.l.ctx, messages, bytes)
+	return nil
 }
 
 // fail lets nobody write or wait any more.

@@ -28,6 +28,52 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 	if err := allowed(access, store.ID(), request); err != nil {
 		return nil, err
 	}
+	switch request.(type) {
+	case *wire.Follow, *wire.FollowSpace:
+		return read(follow(ctx, store, request), reply)
+	case *wire.SubscribeSegment, *wire.SubscribeSpace, *wire.Workers, *wire.JoinWorkers:
+		return nil, watch(ctx, store, request, reply)
+	case *wire.ConsumeSegment, *wire.ConsumeSpace, *wire.Consume, *wire.Spaces, *wire.Segments:
+		return list(ctx, store, request, reply)
+	}
+	return answer(ctx, store, request)
+}
+
+// What is not on a follower's way stands apart, so that its stack stays small: there are many, and
+// for days.
+
+// follow finds what a follower goes along.
+//
+//go:noinline
+func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*hub.Page, error] {
+	if r, ok := request.(*wire.Follow); ok {
+		return store.FollowPages(ctx, r.Space, r.Segment, &r.Options)
+	}
+	r := request.(*wire.FollowSpace)
+	return store.FollowSpacePages(ctx, r.Space, &r.Options)
+}
+
+// watch makes a call that goes on with what changes.
+//
+//go:noinline
+func watch(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) error {
+	switch r := request.(type) {
+	case *wire.SubscribeSegment:
+		return each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
+	case *wire.SubscribeSpace:
+		return each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
+	case *wire.Workers:
+		return each(store.Workers(ctx), reply.Workers)
+	case *wire.JoinWorkers:
+		return join(ctx, store, r, reply)
+	}
+	return unknown(request)
+}
+
+// list makes a call that reads what there is.
+//
+//go:noinline
+func list(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
 	switch r := request.(type) {
 	case *wire.ConsumeSegment:
 		return read(paged(store.ConsumeSegment(ctx, r.Space, r.Segment, &r.Options)), reply)
@@ -36,28 +82,15 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 	case *wire.Consume:
 		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
 		return nil, err // each space has a cursor of its own
-	case *wire.Follow:
-		return read(store.FollowPages(ctx, r.Space, r.Segment, &r.Options), reply)
-	case *wire.FollowSpace:
-		return read(store.FollowSpacePages(ctx, r.Space, &r.Options), reply)
-	case *wire.SubscribeSegment:
-		return nil, each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
-	case *wire.SubscribeSpace:
-		return nil, each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
-	case *wire.Workers:
-		return nil, each(store.Workers(ctx), reply.Workers)
-	case *wire.JoinWorkers:
-		return nil, join(ctx, store, r, reply)
 	case *wire.Spaces:
 		return nil, each(store.Spaces(ctx), reply.Name)
 	case *wire.Segments:
 		return nil, each(store.Segments(ctx, r.Space), reply.Name)
 	}
-	return answer(ctx, store, request)
+	return nil, unknown(request)
 }
 
-// answer makes a call that has one answer. It stands apart so that the stack of a follower stays
-// small.
+// answer makes a call that has one answer.
 //
 //go:noinline
 func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.Result, error) {
@@ -99,7 +132,11 @@ func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.R
 		}
 		return onSuccess(n, err)
 	}
-	return nil, fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
+	return nil, unknown(request)
+}
+
+func unknown(request wire.Request) error {
+	return fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
 }
 
 // Appends makes appends that arrived together, and returns results and errors in their order.
@@ -163,10 +200,17 @@ func read(pages iter.Seq2[*hub.Page, error], reply Reply) (wire.Result, error) {
 		}
 		last = &page.Entries[len(page.Entries)-1]
 	}
+	return behind(last), failed
+}
+
+// behind is the result of a read whose last entry this is, nil for none.
+//
+//go:noinline
+func behind(last *streamhub.Entry) wire.Result {
 	if last == nil {
-		return nil, failed
+		return nil
 	}
-	return wire.CursorResult(last.Cursor()), failed
+	return wire.CursorResult(last.Cursor())
 }
 
 // join keeps the worker on the list until ctx ends.
