@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -73,15 +74,9 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 		return fmt.Errorf("%w: a verdict without a kind", streamhub.ErrInvalidArgument)
 	}
 	p.mu.Lock()
-	for p.err == nil && p.ending { // by somebody else
-		if err := p.await(ctx); err != nil {
-			p.mu.Unlock()
-			return err
-		}
-	}
-	if p.err != nil {
-		defer p.mu.Unlock()
-		return p.err
+	if err := p.admit(ctx, math.MaxInt); err != nil {
+		p.mu.Unlock()
+		return err
 	}
 	p.ending = true
 	p.m.hurry()

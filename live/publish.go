@@ -2,6 +2,7 @@ package live
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,17 +36,7 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 		return fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), p.m.opt.MaxChunkBytes)
 	}
 	p.mu.Lock()
-	for p.err == nil && (p.ending || p.bytes > p.m.opt.BufferBytes) {
-		if err := p.await(ctx); err != nil {
-			p.mu.Unlock()
-			return err
-		}
-	}
-	if p.err != nil {
-		defer p.mu.Unlock()
-		return p.err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(p.admit(ctx, p.m.opt.BufferBytes), ctx.Err()); err != nil {
 		p.mu.Unlock()
 		return err
 	}
@@ -62,6 +53,17 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 		p.m.note(p, since, full)
 	}
 	return nil
+}
+
+// admit waits while a verdict is under way, or more than so many bytes are to be sent. The lock is
+// held before and after.
+func (p *Producer) admit(ctx context.Context, limit int) error {
+	for p.err == nil && (p.ending || p.bytes > limit) {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+	}
+	return p.err
 }
 
 // await waits for a change. The lock is held before and after.
