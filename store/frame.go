@@ -26,14 +26,14 @@ import (
 //	    records: varint of length + 1, and payload; a record with metadata: 0, varint of length,
 //	    payload, varint of pairs, and for each length and bytes of key and value, sorted by key
 //
-// The script that stores a frame reads bytes 1 to 24, and commit.lua 17 to 24. The first adds the
-// rest: the entry id in Redis is "<last sequence>-<timestamp>" and the name of its one field is the
-// TRX number of the last append.
+// The script that stores a frame reads bytes 1 to 24 and adds the rest: the entry id in Redis is
+// "<last sequence>-<timestamp>" and the name of its one field is the TRX number of the last append.
 const (
 	frameVersion   = 1
 	flagNode       = 1 << 4
 	frameHeader    = 25
 	checksumOffset = 5
+	proofOffset    = 17      // the second half of the id; PROOF in the scripts
 	maxMetadata    = 1 << 10 // pairs of one record
 )
 

@@ -44,7 +44,8 @@ func (l *Log) loadScripts() {
 	if l.conn.Cluster != nil {
 		carried = 0
 	}
-	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + appendLua)
+	frameLua := fmt.Sprintf("local PROOF, PROOF_END = %d, %d\n", proofOffset+1, proofOffset+8)
+	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + frameLua + appendLua)
 	l.remove = redisx.NewScript(deleteLua).AllowOOM()
 	l.trim = redisx.NewScript(trimLua).AllowOOM()
 	l.touch = redisx.NewScript(touchLua)
@@ -52,7 +53,7 @@ func (l *Log) loadScripts() {
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
 	// Archiving makes room.
 	l.claim = redisx.NewScript(claimLua).AllowOOM()
-	l.commit = redisx.NewScript(commitLua).AllowOOM()
+	l.commit = redisx.NewScript(frameLua + commitLua).AllowOOM()
 	l.move = redisx.NewScript(moveLua).AllowOOM()
 	l.restore = redisx.NewScript(restoreLua)
 	l.resume = redisx.NewScript(resumeLua)

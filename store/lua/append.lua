@@ -363,7 +363,7 @@ else
         end
       end
       local tail = p.last .. ' ' .. p.number .. ' ' .. p.gen .. ' ' .. ts
-      local mark = p.count > 0 and sub(p.frame, 18, 25) or p.proof
+      local mark = p.count > 0 and sub(p.frame, PROOF, PROOF_END) or p.proof
       local head = '1' .. p.inc .. mark .. lineage .. state .. p.timed .. tail
       local mine = sub(p.frame, 10, 25) .. p.mine .. p.last .. ' ' .. p.number .. ' ' .. ts
       if fields then

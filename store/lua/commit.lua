@@ -30,7 +30,7 @@ for n = 1, #KEYS / 2 - 1 do
       local have = sub(head, 18, 25)
       if last ~= tail then
         local found = call('XRANGE', log, last, last, 'COUNT', 1)
-        have = found[1] and sub(found[1][2][2], 18, 25) -- see frame.go
+        have = found[1] and sub(found[1][2][2], PROOF, PROOF_END)
       end
       if have ~= proof then return 'FORK ' .. meta end
     end
