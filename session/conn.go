@@ -103,6 +103,7 @@ type Conn struct {
 	end     context.CancelFunc
 	life    context.Context // of ws
 	err     error           // why the last connection has ended
+	chosen  string          // subprotocol of the last connection
 	queue   [][]byte        // received, of all connections so far
 	pumps   sync.WaitGroup
 }
@@ -167,7 +168,7 @@ func (c *Conn) Connect(ctx context.Context) error {
 		}
 		return nil
 	}
-	c.ws, c.err = ws, nil
+	c.ws, c.err, c.chosen = ws, nil, ws.Subprotocol()
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	life := c.life
 	c.pumps.Go(func() { c.pump(life, ws) })
@@ -418,12 +419,10 @@ func (c *Conn) IsConnected() bool {
 	return c.ws != nil
 }
 
-// Subprotocol is what the server has chosen, "" without a connection.
+// Subprotocol is what the server has chosen for the last connection, "" if there was none. It stays
+// readable when that has ended, which may be at any moment.
 func (c *Conn) Subprotocol() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ws == nil {
-		return ""
-	}
-	return c.ws.Subprotocol()
+	return c.chosen
 }

@@ -75,6 +75,16 @@ func connect(t *testing.T, url string, edit func(*session.ConnConfig)) *session.
 	return c
 }
 
+// TestSubprotocolOfTheLost: a connection that is cut at once is not one to a server of another kind.
+func TestSubprotocolOfTheLost(t *testing.T) {
+	cut := func(context.Context, int, *websocket.Conn) {}
+	c := connect(t, peer(t, cut), func(cfg *session.ConnConfig) { cfg.Subprotocols = []string{"test"} })
+	_, err := c.Receive(within(t))
+	require.Error(t, err)
+	require.False(t, c.IsConnected())
+	require.Equal(t, "test", c.Subprotocol())
+}
+
 func TestEcho(t *testing.T) {
 	c := connect(t, peer(t, echo), func(cfg *session.ConnConfig) { cfg.Subprotocols = []string{"test"} })
 	require.True(t, c.IsConnected())
