@@ -28,49 +28,29 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 	if err := allowed(access, store.ID(), request); err != nil {
 		return nil, err
 	}
-	switch request.(type) {
-	case *wire.Follow, *wire.FollowSpace:
-		return read(follow(ctx, store, request), reply)
-	case *wire.SubscribeSegment, *wire.SubscribeSpace, *wire.Workers, *wire.JoinWorkers:
-		return nil, watch(ctx, store, request, reply)
-	case *wire.ConsumeSegment, *wire.ConsumeSpace, *wire.Consume, *wire.Spaces, *wire.Segments:
-		return list(ctx, store, request, reply)
+	if pages := follow(ctx, store, request); pages != nil {
+		return read(pages, reply)
 	}
-	return answer(ctx, store, request)
+	return list(ctx, store, request, reply)
 }
 
 // What is not on a follower's way stands apart, so that its stack stays small: there are many, and
 // for days.
 
-// follow finds what a follower goes along.
+// follow finds what a follower goes along, nil for any other call.
 //
 //go:noinline
 func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*hub.Page, error] {
-	if r, ok := request.(*wire.Follow); ok {
-		return store.FollowPages(ctx, r.Space, r.Segment, &r.Options)
-	}
-	r := request.(*wire.FollowSpace)
-	return store.FollowSpacePages(ctx, r.Space, &r.Options)
-}
-
-// watch makes a call that goes on with what changes.
-//
-//go:noinline
-func watch(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) error {
 	switch r := request.(type) {
-	case *wire.SubscribeSegment:
-		return each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
-	case *wire.SubscribeSpace:
-		return each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
-	case *wire.Workers:
-		return each(store.Workers(ctx), reply.Workers)
-	case *wire.JoinWorkers:
-		return join(ctx, store, r, reply)
+	case *wire.Follow:
+		return store.FollowPages(ctx, r.Space, r.Segment, &r.Options)
+	case *wire.FollowSpace:
+		return store.FollowSpacePages(ctx, r.Space, &r.Options)
 	}
-	return unknown(request)
+	return nil
 }
 
-// list makes a call that reads what there is.
+// list makes any other call that has many answers.
 //
 //go:noinline
 func list(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
@@ -82,12 +62,20 @@ func list(ctx context.Context, store *hub.Store, request wire.Request, reply Rep
 	case *wire.Consume:
 		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
 		return nil, err // each space has a cursor of its own
+	case *wire.SubscribeSegment:
+		return nil, each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
+	case *wire.SubscribeSpace:
+		return nil, each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
+	case *wire.Workers:
+		return nil, each(store.Workers(ctx), reply.Workers)
+	case *wire.JoinWorkers:
+		return nil, join(ctx, store, r, reply)
 	case *wire.Spaces:
 		return nil, each(store.Spaces(ctx), reply.Name)
 	case *wire.Segments:
 		return nil, each(store.Segments(ctx, r.Space), reply.Name)
 	}
-	return nil, unknown(request)
+	return answer(ctx, store, request)
 }
 
 // answer makes a call that has one answer.
@@ -132,11 +120,7 @@ func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.R
 		}
 		return onSuccess(n, err)
 	}
-	return nil, unknown(request)
-}
-
-func unknown(request wire.Request) error {
-	return fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
+	return nil, fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
 }
 
 // Appends makes appends that arrived together, and returns results and errors in their order.
