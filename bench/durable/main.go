@@ -28,6 +28,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub/bench/internal/proc"
+	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
 
 var (
@@ -58,7 +59,11 @@ func run() error {
 	}
 	defer os.RemoveAll(dir)
 	b := &bed{socket: filepath.Join(dir, "redis"), http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096}}}
-	b.server = exec.Command("redis-server", "--port", "0", "--unixsocket", b.socket, "--save", "", "--dir", dir)
+	redisServer, err := redisbin.Find("")
+	if err != nil {
+		return err
+	}
+	b.server = exec.Command(redisServer, "--port", "0", "--unixsocket", b.socket, "--save", "", "--dir", dir)
 	if err := b.server.Start(); err != nil {
 		return err
 	}

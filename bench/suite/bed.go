@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub/bench/internal/proc"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
 
 // A bed is what one row is measured on: a Redis of its own.
@@ -46,7 +47,11 @@ func newBed(ctx context.Context) (*bed, error) {
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	b.server = &process{cmd: exec.CommandContext(ctx, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir)}
+	program, err := redisbin.Find("")
+	if err != nil {
+		return nil, err
+	}
+	b.server = &process{cmd: exec.CommandContext(ctx, program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir)}
 	if err := b.server.cmd.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

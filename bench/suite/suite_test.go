@@ -3,18 +3,19 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
 
 // TestSuite runs two rows for a moment: what is measured is worth nothing, that it can be is.
 func TestSuite(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed: make test installs it, or says how")
+	if _, err := redisbin.Find(""); err != nil {
+		t.Skip(err)
 	}
 	dir := t.TempDir()
 	*rounds, *length, *choose = 2, 20*time.Millisecond, "one caller alone|frames of 100, 100 B"

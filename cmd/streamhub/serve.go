@@ -35,7 +35,8 @@ type serveCmd struct {
 	Listen      string     `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
 	AdminListen string     `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
 	Redis       string     `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
-	Data        string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server is started on it, and ended with this process."`
+	Data        string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
+	RedisServer string     `env:"STREAMHUB_REDIS_SERVER" placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
 	OTLP        string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
 	LogLevel    slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 
@@ -210,7 +211,7 @@ func (c *serveCmd) open(ctx context.Context, options *hub.Options) (_ *backend, 
 	}()
 	address := c.Redis
 	if c.Data != "" {
-		if b.local, err = localredis.Start(ctx, c.Data); err != nil {
+		if b.local, err = localredis.Start(ctx, c.Data, c.RedisServer); err != nil {
 			return b, &statusError{exitFailed, fmt.Errorf("--data: %w", err)}
 		}
 		b.url = b.local.URL()

@@ -4,12 +4,14 @@ package browser
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -152,7 +154,7 @@ func TestChat(t *testing.T) {
 func redisOf(t *testing.T) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "redis")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", t.TempDir())
+	cmd := exec.Command(cmp.Or(os.Getenv("STREAMHUB_REDIS_SERVER"), "redis-server"), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", t.TempDir())
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)

@@ -31,6 +31,7 @@
 //
 // # Without redis-server
 //
-// Tests are skipped with a message that says what to install. With CI or STREAMHUB_REQUIRE_REDIS set in the
-// environment they fail instead. Redis 7.0 or later is needed.
+// STREAMHUB_REDIS_SERVER names the server program, by path or by name; otherwise it is redis-server or valkey-server on
+// PATH. Without one, tests are skipped with a message that says what to install. With CI or STREAMHUB_REQUIRE_REDIS set
+// in the environment they fail instead. Redis 7.0 or later is needed.
 package testredis

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
 
 func TestStart(t *testing.T) {
@@ -238,6 +240,7 @@ func (v *verdict) Fatal(...any) {
 
 func TestMissingBinary(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
+	t.Setenv(redisbin.Variable, "")
 	for _, env := range []string{"", "CI", "STREAMHUB_REQUIRE_REDIS"} {
 		t.Run("env="+env, func(t *testing.T) {
 			t.Setenv("CI", "")

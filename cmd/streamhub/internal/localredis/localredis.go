@@ -20,14 +20,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/child"
+	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
-
-// ErrNotInstalled says that there is no redis-server.
-var ErrNotInstalled = errors.New("redis-server is not on PATH; install it:\n" +
-	"  Debian, Ubuntu   sudo apt-get install redis-server\n" +
-	"  Fedora           sudo dnf install redis\n" +
-	"  Alpine           sudo apk add redis\n" +
-	"  macOS            brew install redis")
 
 const (
 	socketName = "redis.sock"
@@ -48,12 +42,13 @@ type Server struct {
 	process *child.Process
 }
 
-// Start starts redis-server on dir, which is made if need be, and returns when it serves what dir
-// holds. ctx bounds the start only.
-func Start(ctx context.Context, dir string) (_ *Server, err error) {
-	program, err := exec.LookPath("redis-server")
+// Start starts a server on dir, which is made if need be, and returns when it serves what dir holds.
+// program is the server program, a path or a name; if it is empty, [redisbin.Find] chooses one. ctx
+// bounds the start only.
+func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
+	program, err = redisbin.Find(program)
 	if err != nil {
-		return nil, ErrNotInstalled
+		return nil, err
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
