@@ -109,6 +109,7 @@ func (c *conn) over() {
 // handle takes the messages of one WebSocket message. An error is one of the protocol and ends the
 // connection.
 func (c *conn) handle(data []byte) error {
+	defer c.sendAppends() // also of those before a message that is none: an append that was read is made
 	for m, err := range wire.Messages(data) {
 		if err != nil {
 			return err
@@ -133,7 +134,6 @@ func (c *conn) handle(data []byte) error {
 			return err
 		}
 	}
-	c.sendAppends()
 	return nil
 }
 

@@ -70,9 +70,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	ours := slices.Contains(asked, wire.Subprotocol)
-	if g.Draining() {
+	switch {
+	case g.Draining():
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "the gateway is stopping", http.StatusServiceUnavailable)
+		return
+	case len(asked) > 0 && !ours:
+		g.metrics.refused(r.Context(), "protocol")
+		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
 		return
 	}
 	principal, expires, err := g.admit(r, ours)
@@ -95,18 +100,27 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.opt.Logger.Info("a token was refused", "remote", r.RemoteAddr, "error", err)
 		http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		return
-	case len(asked) > 0 && !ours:
-		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
-		return
 	}
-	// The origin was checked above, where the token is known.
+	g.accept(w, r, ours, principal, expires, release)
+}
+
+// accept makes a connection of a handshake that has a place. release gives the place back; whatever
+// happens here, it is called, unless the connection's own goroutine has taken it over.
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, ours bool, principal *auth.Principal, expires time.Time, release func()) {
+	serving := false
+	defer func() {
+		if !serving {
+			release()
+		}
+	}()
+	// The origin was checked where the token is known.
 	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
 	if ours {
 		accept.Subprotocols = []string{wire.Subprotocol}
 	}
 	ws, err := websocket.Accept(w, r, accept)
 	if err != nil {
-		release()
+		g.metrics.refused(r.Context(), "protocol")
 		return // it has answered
 	}
 	l := newLink(g, ws, principal, expires)
@@ -121,9 +135,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !g.add(l) {
 		l.end()
 		_ = ws.CloseNow()
-		release()
 		return
 	}
+	serving = true
 	go g.serve(l, d, release)
 }
 

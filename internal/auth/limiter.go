@@ -73,8 +73,8 @@ func newRate(perSecond float64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond*burst)))
 }
 
-// Acquire counts a connection of p, who may be nil, until release is called. It returns
-// [ErrTooMany] over a limit.
+// Acquire counts a connection of p, who may be nil, until release is called; further calls of release
+// do nothing. It returns [ErrTooMany] over a limit.
 func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err error) {
 	ip, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 	if p != nil {
 		l.subjects[subject]++
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.total--
@@ -116,7 +116,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 				delete(l.subjects, subject)
 			}
 		}
-	}, nil
+	}), nil
 }
 
 // maxAddresses is how many addresses without a connection are remembered.
