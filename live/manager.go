@@ -36,6 +36,7 @@ type Manager struct {
 	mu      sync.Mutex
 	closing bool
 	spaces  map[spaceKey]*space
+	lobbies map[spaceKey]*lobby
 	ready   map[*Producer]struct{} // have something to send and nothing on its way
 	due     time.Time              // when the first of them has waited long enough
 	sooner  chan struct{}          // due is earlier than it was
@@ -50,7 +51,7 @@ func Open(ctx context.Context, conn *redisx.Conn, log *store.Log, watcher *subsc
 	}
 	m := &Manager{
 		conn: conn, log: log, watcher: watcher, instance: rand.Text(),
-		spaces: map[spaceKey]*space{}, ready: map[*Producer]struct{}{},
+		spaces: map[spaceKey]*space{}, lobbies: map[spaceKey]*lobby{}, ready: map[*Producer]struct{}{},
 		sooner: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	if options != nil {
@@ -102,6 +103,18 @@ func (m *Manager) Close() error {
 
 // Chunks returns how many chunks this manager has published.
 func (m *Manager) Chunks() int64 { return m.chunks.Load() }
+
+// Waiting returns how many callers wait for a stream that has not been registered.
+func (m *Manager) Waiting() (callers int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.lobbies {
+		for _, a := range l.waiting {
+			callers += a.callers
+		}
+	}
+	return callers
+}
 
 // start runs task in a goroutine that Close waits for, unless the manager is closed.
 func (m *Manager) start(task func()) bool {

@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -148,6 +151,91 @@ func TestChat(t *testing.T) {
 	}
 	require.Equal(t, text(t, first, "#answer"), text(t, second, "#answer"))
 	words(t, text(t, first, "#answer"))
+}
+
+// A front stands before a server, as a proxy of somebody else's does.
+type front struct {
+	*httptest.Server
+	server string
+	away   atomic.Bool // answers 503 in a page of its own
+}
+
+func frontOf(t *testing.T, server string) *front {
+	t.Helper()
+	to, err := url.Parse(server)
+	require.NoError(t, err)
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0), Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host
+	}}
+	f := &front{}
+	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.away.Load() {
+			http.Error(w, "<h1>503 Service Temporarily Unavailable</h1>", http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		f.CloseClientConnections()
+		f.Close()
+	})
+	return f
+}
+
+// leave cuts every connection; what comes gets 503 until the front is back.
+func (f *front) leave() {
+	f.away.Store(true)
+	f.CloseClientConnections()
+}
+
+// TestChatOutage has a proxy answer 503 in the middle of an answer: the page goes on after the last
+// word that it has, and says in between what it is doing.
+func TestChatOutage(t *testing.T) {
+	front := frontOf(t, program(t, "./examples/chat", "-listen", "127.0.0.1:0", "-pause", "20ms", "-words", "100000"))
+	page := tab(t, browser(t), front.URL)
+	click(t, page, "#ask")
+	until(t, page, "#answer", has(20))
+	for range 2 {
+		front.leave()
+		until(t, page, "#state", func(state string) bool { return state == "connecting again …" })
+		var closed bool
+		for !closed { // the browser has given up
+			require.NoError(t, chromedp.Run(page, chromedp.Evaluate("source.readyState === EventSource.CLOSED", &closed)))
+		}
+		before := words(t, text(t, page, "#answer"))
+		front.away.Store(false)
+		words(t, until(t, page, "#answer", has(before+20)))
+		until(t, page, "#state", func(state string) bool { return state == "live" })
+	}
+	// An answer that does not exist is told from one that cannot be reached.
+	front.leave()
+	require.NoError(t, chromedp.Run(page, chromedp.Evaluate(`location.hash = "none"`, nil)))
+	until(t, page, "#state", func(state string) bool { return state == "connecting again …" })
+	front.away.Store(false)
+	until(t, page, "#state", func(state string) bool { return state == "there is no such answer" })
+}
+
+// TestEventSource opens a plain EventSource, which nothing looks after, before the stream has begun,
+// and stops its gateway later.
+func TestEventSource(t *testing.T) {
+	redis := redisOf(t)
+	front := frontOf(t, program(t, "./examples/chat", "-listen", "127.0.0.1:0", "-redis", redis, "-pause", "20ms", "-words", "100000"))
+	page := tab(t, browser(t), front.URL)
+	require.NoError(t, chromedp.Run(page, chromedp.Evaluate(`
+		window.plain = new EventSource("/v1/live/early")
+		plain.onmessage = (e) => $("answer").append(e.data)`, nil)))
+	var open bool
+	for !open {
+		require.NoError(t, chromedp.Run(page, chromedp.Evaluate("plain.readyState === EventSource.OPEN", &open)))
+	}
+	ask, err := http.Post(front.URL+"/ask/early", "", nil)
+	require.NoError(t, err)
+	require.NoError(t, ask.Body.Close())
+	require.Equal(t, http.StatusAccepted, ask.StatusCode)
+	before := words(t, until(t, page, "#answer", has(20)))
+	front.CloseClientConnections()
+	words(t, until(t, page, "#answer", has(before+20)))
 }
 
 // redisOf starts a Redis of its own.

@@ -11,8 +11,10 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -51,6 +53,9 @@ const (
 	maxBody     = streamhub.MaxRecordBytes
 	// ended marks the id of the last event. Who comes back with it has everything.
 	ended = ".end"
+	// defaultWait is how long an EventSource waits for a stream that has not begun before it connects
+	// again, and maxWait the longest time that a client may name.
+	defaultWait, maxWait = 30 * time.Second, 5 * time.Minute
 )
 
 // A Handler serves live streams. It is safe for concurrent use.
@@ -137,16 +142,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if err := h.serve(w, r); err != nil {
+	c, err := parse(r)
+	if err == nil {
+		err = h.serve(w, r, &c)
+	}
+	switch {
+	case err == nil:
+	case r.Method == http.MethodGet && c.id != "" && c.action == "" && wantsEvents(r) && !refused(err):
+		h.tell(h.begin(w), c.id, 0, err)
+	default:
 		h.fail(w, r, err)
 	}
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (err error) {
-	c, err := parse(r)
-	if err != nil {
-		return err
-	}
+// refused reports whether err concerns the client and not the stream. That has a status in any case,
+// for what stands between: the page gets a token and makes a new EventSource.
+func refused(err error) bool {
+	return errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrPermissionDenied)
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err error) {
 	do := map[string]func(http.ResponseWriter, *http.Request, *call) error{
 		"GET ": h.read, "POST ": h.publish, "GET status": h.status, "POST cancel": h.stop, "POST messages": h.send,
 	}[r.Method+" "+c.action]
@@ -168,11 +183,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (err error) {
 		}
 	}
 	c.streams = h.opt.Streams(c.store, c.space)
-	return do(w, r, &c)
+	return do(w, r, c)
 }
 
-// read answers with an event stream: the chunks behind Last-Event-ID, then those that come, then the
-// verdict.
+// read answers with an event stream: the chunks after Last-Event-ID, then those that come, then the
+// verdict. A stream that has not begun is waited for, if the client wants that.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	text := r.Header.Get("Last-Event-ID")
 	if text == "" {
@@ -186,7 +201,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	if _, err := cursor.Generation(); err != nil {
 		return err
 	}
-	s, err := c.streams.Get(r.Context(), c.id)
+	wait, limited, err := waitOf(r)
 	if err != nil {
 		return err
 	}
@@ -198,11 +213,91 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	defer cancel()
 	defer context.AfterFunc(h.clients.Context(), func() { time.AfterFunc(rand.N(drainSpread), cancel) })()
 
-	out := sse.Begin(w, h.opt.WriteTimeout)
-	if out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) != nil {
+	if !wantsEvents(r) {
+		s, err := find(ctx, c, wait)
+		if err != nil {
+			return err
+		}
+		out := h.begin(w)
+		defer out.KeepOpen(ctx, nil, 0)()
+		h.follow(ctx, out, r, s, cursor)
 		return nil
 	}
+	// It hears everything in the event stream, so that can begin before there is anything to tell.
+	out := h.begin(w)
 	defer out.KeepOpen(ctx, nil, 0)()
+	if cursor != "" {
+		wait, limited = 0, true // what has begun and is not there has gone
+	} else if !limited {
+		wait = defaultWait
+	}
+	s, err := find(ctx, c, wait)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, streamhub.ErrNotFound) && !limited:
+		_ = out.Send([]byte(": it has not begun\n\n")) // the browser comes again and waits on
+	case err != nil:
+		h.tell(out, c.id, 0, err)
+	default:
+		h.follow(ctx, out, r, s, cursor)
+	}
+	return nil
+}
+
+// wantsEvents reports whether the client reads nothing but event streams. An EventSource does, and
+// never connects again after any other answer, whatever its status says.
+func wantsEvents(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(accept, ",") {
+			if kind, _, err := mime.ParseMediaType(part); err == nil && kind == "text/event-stream" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waitOf returns how long to wait for a stream that has not begun; given says that the client named
+// a time.
+func waitOf(r *http.Request) (wait time.Duration, given bool, err error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return 0, false, nil
+	}
+	seconds, err := strconv.ParseUint(text, 10, 16)
+	wait = time.Duration(seconds) * time.Second
+	if err != nil {
+		wait, err = time.ParseDuration(text)
+	}
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, false, fmt.Errorf("%w: wait=%.100s: want a time such as 30s, at most %v", streamhub.ErrInvalidArgument, text, maxWait)
+	}
+	return wait, true, nil
+}
+
+// find returns a stream, if need be after it has begun.
+func find(ctx context.Context, c *call, wait time.Duration) (*live.Stream, error) {
+	if wait <= 0 {
+		return c.streams.Get(ctx, c.id)
+	}
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	s, err := c.streams.Await(limited, c.id)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return c.streams.Get(ctx, c.id) // which says whether it is missing, or Redis is
+	}
+	return s, err
+}
+
+// begin answers with an event stream.
+func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
+	out := sse.Begin(w, h.opt.WriteTimeout)
+	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // whoever writes next sees the error
+	return out
+}
+
+// follow sends the chunks of a stream until it ends, or ctx does.
+func (h *Handler) follow(ctx context.Context, out *sse.Writer, r *http.Request, s *live.Stream, cursor live.Cursor) {
 	o := &live.SubscribeOptions{Cursor: cursor, BatchReplay: r.URL.Query().Get("replay") == "batch"}
 	generation := s.Generation()
 	if g, _ := cursor.Generation(); g != 0 {
@@ -216,18 +311,41 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 		case errors.As(err, &closed):
 			verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
 			_ = out.Send(event("end", fmt.Sprint(generation, ended), verdict))
-		case ctx.Err() == nil && streamhub.CodeOf(err) == streamhub.CodeInternal:
-			h.opt.Logger.Error("a live stream cannot be read", "id", c.id, "error", err)
 		case ctx.Err() == nil:
-			// The browser would come again and hear the same: this is the end as well.
-			text, _ := json.Marshal(failure{string(streamhub.CodeOf(err)), err.Error()})
-			_ = out.Send(event("error", fmt.Sprint(generation, ended), text))
+			h.tell(out, s.ID(), generation, err)
 		}
 		if err != nil {
-			return nil
+			return
 		}
 	}
-	return nil
+}
+
+// tell ends an event stream because of err. If that is passing the end says nothing, so that the
+// browser connects again, here or at another gateway. Otherwise it would hear the same for ever: an
+// event says why, and is the last one.
+func (h *Handler) tell(out *sse.Writer, id string, generation uint64, err error) {
+	code := streamhub.CodeOf(err)
+	if code == streamhub.CodeInternal {
+		h.opt.Logger.Error("a live stream cannot be read", "id", id, "error", err)
+	}
+	if passes(code) {
+		again := reconnect + rand.N(2*reconnect) // not all of them at once
+		_ = out.Send(fmt.Appendf(nil, "retry: %d\n: %s\n\n", again.Milliseconds(), code))
+		return
+	}
+	text, _ := json.Marshal(failure{string(code), err.Error()})
+	_ = out.Send(event("error", fmt.Sprint(generation, ended), text))
+}
+
+// passes reports whether a client that asks again may hear something else.
+func passes(code streamhub.Code) bool {
+	switch code {
+	case streamhub.CodeOf(streamhub.ErrUnavailable), streamhub.CodeOf(streamhub.ErrUnknownOutcome),
+		streamhub.CodeOf(streamhub.ErrShutdown), streamhub.CodeOf(streamhub.ErrLimitExceeded),
+		streamhub.CodeOf(context.Canceled), streamhub.CodeOf(context.DeadlineExceeded), streamhub.CodeInternal:
+		return true
+	}
+	return false
 }
 
 // chunkEvent is an unnamed event with a text, or one named binary with anything else in base64.

@@ -2,10 +2,12 @@ package livetest
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -25,6 +27,7 @@ var registerCases = []namedCase{
 	{"RefusedOptions", refusedOptions},
 	{"Metadata", metadata},
 	{"Active", active},
+	{"Await", await},
 	{"SpacesAndStoresDoNotMeet", apart},
 }
 
@@ -313,4 +316,56 @@ func apart(f *fixture) {
 	}
 	f.publish(p, "still there")
 	require.NoError(f, p.Done(f.ctx, nil))
+}
+
+// await waits for streams that are registered later, elsewhere, and for no others.
+func await(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	type found struct {
+		stream *live.Stream
+		err    error
+	}
+	wait := func(ctx context.Context, id string) <-chan found {
+		c := make(chan found, 1)
+		go func() {
+			s, err := b.Await(ctx, id)
+			c <- found{s, err}
+		}()
+		return c
+	}
+	never, giveUp := context.WithCancel(f.ctx)
+	gone := wait(never, "never")
+	first, second, other := wait(f.ctx, "soon"), wait(f.ctx, "soon"), wait(f.ctx, "other")
+	p := f.register(a, "soon", nil)
+	for _, c := range []<-chan found{first, second} {
+		r := <-c
+		require.NoError(f, r.err)
+		require.Equal(f, p.Generation(), r.stream.Generation())
+	}
+	f.publish(p, "one")
+	s, err := b.Await(f.ctx, "soon") // it is there
+	require.NoError(f, err)
+	f.reader(s).gets("one")
+	require.Empty(f, other)
+	giveUp()
+	require.ErrorIs(f, (<-gone).err, context.Canceled)
+
+	// An instance that cannot reach Redis waits on.
+	b.fate.dead.Store(true)
+	q := f.register(a, "other", nil)
+	f.pass(300 * time.Millisecond)
+	require.Empty(f, other)
+	b.fate.dead.Store(false)
+	r := <-other
+	require.NoError(f, r.err)
+	require.Equal(f, q.Generation(), r.stream.Generation())
+
+	gone = wait(f.ctx, "never")
+	f.eventually("it waits", func() bool { return b.manager.Waiting() == 1 })
+	require.NoError(f, b.manager.Close())
+	require.ErrorIs(f, (<-gone).err, streamhub.ErrShutdown)
+	_, err = b.Await(f.ctx, "never")
+	require.ErrorIs(f, err, streamhub.ErrShutdown)
+	_, err = a.Await(f.ctx, "")
+	require.ErrorIs(f, err, streamhub.ErrInvalidName)
 }
