@@ -449,11 +449,15 @@ func reply(w http.ResponseWriter, status int, body any) {
 }
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return
-	}
 	code, message := streamhub.CodeOf(err), err.Error()
 	status, known := statuses[code]
+	if !known && r.Context().Err() != nil {
+		return // the client is gone, and the error is that
+	}
+	if r.ContentLength < 0 && r.ProtoMajor == 1 {
+		// A producer is told at once. Otherwise the answer would wait for the end of its body.
+		w.Header().Set("Connection", "close")
+	}
 	switch {
 	case !known:
 		status, message = http.StatusInternalServerError, "internal error"

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,11 +34,17 @@ type gateway struct {
 	server *httptest.Server
 }
 
+// start starts one in which no producer is silent, however slow the machine is.
 func start(t *testing.T, redis string, edit func(*livehttp.Options)) *gateway {
+	t.Helper()
+	return startBeating(t, redis, 5*time.Second, edit)
+}
+
+func startBeating(t *testing.T, redis string, heartbeat time.Duration, edit func(*livehttp.Options)) *gateway {
 	t.Helper()
 	g := &gateway{T: t}
 	var err error
-	o := &hub.Options{Live: &live.Options{Heartbeat: 200 * time.Millisecond, CancelGrace: time.Second}}
+	o := &hub.Options{Live: &live.Options{Heartbeat: heartbeat, CancelGrace: time.Second}}
 	if redis == "" {
 		g.hub, err = hub.Open(t.Context(), nil, o)
 	} else {
@@ -52,7 +60,13 @@ func start(t *testing.T, redis string, edit func(*livehttp.Options)) *gateway {
 		edit(&options)
 	}
 	g.Handler = livehttp.New(t.Context(), options)
-	g.server = httptest.NewServer(g.Handler)
+	g.server = httptest.NewUnstartedServer(g.Handler)
+	var trouble syncBuffer
+	g.server.Config.ErrorLog = log.New(&trouble, "", 0)
+	g.server.Start()
+	t.Cleanup(func() {
+		require.Empty(t, trouble.String(), "what net/http says of the handler")
+	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
@@ -60,6 +74,23 @@ func start(t *testing.T, redis string, edit func(*livehttp.Options)) *gateway {
 		g.server.Close()
 	})
 	return g
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func (g *gateway) produce(id string, o *live.RegisterOptions) *live.Producer {
@@ -223,26 +254,29 @@ func TestMessages(t *testing.T) {
 	g.must(409, http.MethodPost, "/v1/live/s/messages", "late")
 }
 
+// post produces over HTTP: what is written to out, until that is closed.
+func (g *gateway) post(path string) (out *io.PipeWriter, answer <-chan string) {
+	in, out := io.Pipe()
+	answers := make(chan string, 1)
+	go func() {
+		r, err := g.server.Client().Post(g.server.URL+path, "text/plain", in)
+		if err != nil {
+			answers <- err.Error()
+			return
+		}
+		defer r.Body.Close()
+		text, _ := io.ReadAll(r.Body)
+		answers <- fmt.Sprint(r.StatusCode, " ", strings.TrimSpace(string(text)))
+	}()
+	return out, answers
+}
+
 // TestPublish produces over HTTP: line by line as they come, and every end has its verdict.
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	a := start(t, "", nil)
 	b := start(t, a.hub.RedisURL(), nil)
-	post := func(path string) (*io.PipeWriter, chan string) {
-		in, out := io.Pipe()
-		answer := make(chan string, 1)
-		go func() {
-			r, err := a.server.Client().Post(a.server.URL+path, "text/plain", in)
-			if err != nil {
-				answer <- err.Error()
-				return
-			}
-			defer r.Body.Close()
-			text, _ := io.ReadAll(r.Body)
-			answer <- fmt.Sprint(r.StatusCode, " ", strings.TrimSpace(string(text)))
-		}()
-		return out, answer
-	}
+	post := a.post
 	write := func(out io.Writer, text string) {
 		_, err := io.WriteString(out, text)
 		require.NoError(t, err)
@@ -294,6 +328,47 @@ func TestPublish(t *testing.T) {
 	require.Contains(t, <-answer, `"superseded"`)
 	_ = out.Close()
 	require.Contains(t, b.must(200, http.MethodGet, "/v1/live/old/status", ""), `"chunks":1`)
+}
+
+// TestPublishLost has Redis lose everything while somebody produces.
+func TestPublishLost(t *testing.T) {
+	t.Parallel()
+	g := startBeating(t, "", 200*time.Millisecond, nil)
+	out, answer := g.post("/v1/live/s?space=lost")
+	_, err := io.WriteString(out, "1\n")
+	require.NoError(t, err)
+	e, _ := g.events("/v1/live/s?space=lost", "Accept", "text/event-stream").next()
+	require.Equal(t, "1", e.data)
+	client, err := hub.NewClient(g.hub.RedisURL())
+	require.NoError(t, err)
+	defer client.Close()
+	require.NoError(t, client.FlushAll(t.Context()).Err())
+	require.Regexp(t, `^410 .*"code":"history_lost"`, <-answer)
+	_ = out.Close()
+}
+
+// TestPublishUnread answers producers before their body has ended, and goes on with the next request.
+func TestPublishUnread(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", func(o *livehttp.Options) {
+		o.Authorize = func(_ *http.Request, _ uuid.UUID, space string, _ bool) (string, error) {
+			if space == "secret" {
+				return "", streamhub.ErrPermissionDenied
+			}
+			return "", nil
+		}
+	})
+	g.produce("s", nil)
+	for range 5 {
+		g.must(409, http.MethodPost, "/v1/live/s", "x")
+		g.must(409, http.MethodPost, "/v1/live/s", strings.Repeat("x\n", 1<<20))
+		g.must(200, http.MethodGet, "/v1/live/s/status", "")
+	}
+	for path, status := range map[string]string{"s": "409", "s?space=secret": "403", "s/none": "404"} {
+		out, answer := g.post("/v1/live/" + path)
+		require.Contains(t, <-answer, status)
+		_ = out.Close()
+	}
 }
 
 // TestRefused names what is wrong.

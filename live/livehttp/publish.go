@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -17,26 +18,86 @@ import (
 // farewell bounds the verdict of a producer that is gone.
 const farewell = 5 * time.Second
 
+// lingering is how long a client may go on to send what nobody wants any more.
+const lingering = time.Second
+
 // errCutOff is why the producer's end of the body is not the end of its work.
 var errCutOff = errors.New("the connection of the producer was cut off")
 
+// A body is that of a request, which may be cut from elsewhere while it is read.
+type body struct {
+	io.Reader
+	w       http.ResponseWriter
+	control *http.ResponseController
+	http1   bool
+
+	mu    sync.Mutex
+	ended bool // it was read to its end
+	left  bool
+}
+
+// takeBody lets the body of a request be read after the answer has begun. The caller leaves it
+// before it answers.
+func takeBody(w http.ResponseWriter, r *http.Request) *body {
+	b := &body{Reader: r.Body, w: w, control: http.NewResponseController(w), http1: r.ProtoMajor == 1}
+	_ = b.control.EnableFullDuplex() // HTTP/2 always is
+	return b
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.ended = true
+	}
+	return n, err
+}
+
+// cut ends a Read under way and those to come.
+func (b *body) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.left {
+		_ = b.control.SetReadDeadline(time.Now())
+	}
+}
+
+// leave ends the use of the body. A connection with a rest of it is closed after the answer: it is
+// not known where the next request begins, and net/http panics when it finds that out itself
+// (https://go.dev/issue/68560).
+func (b *body) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left {
+		return
+	}
+	b.left = true
+	if b.ended || !b.http1 {
+		_ = b.control.SetReadDeadline(time.Time{})
+		return
+	}
+	b.w.Header().Set("Connection", "close")
+	_ = b.control.SetReadDeadline(time.Now().Add(lingering))
+}
+
 // publish makes the client the producer of the next generation: each line of the body is a chunk, as
 // it comes, and the end of the body is the end of the generation. It answers with the verdict, early
-// if somebody else ended the generation or asked to stop.
+// if somebody else ended the generation or asked to stop, and with an error if there is no verdict
+// because the generation was lost.
 func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error {
 	if !h.clients.Begin() {
 		return streamhub.ErrShutdown
 	}
 	defer h.clients.Done()
-	control := http.NewResponseController(w)
-	_ = control.EnableFullDuplex() // HTTP/2 always is
-	stop := func() { _ = control.SetReadDeadline(time.Now()) }
+	in := takeBody(w, r)
+	defer in.leave()
 	stopped := make(chan error, 1)
 	p, created, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
 		Takeover: r.URL.Query().Get("takeover") == "1",
 		OnCancel: func(reason error) {
 			stopped <- reason
-			stop()
+			in.cut()
 		},
 	})
 	if err != nil {
@@ -45,33 +106,41 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	if !created {
 		return fmt.Errorf("%w: generation %d is being produced", streamhub.ErrConflict, p.Generation())
 	}
-	defer context.AfterFunc(h.clients.Context(), stop)()
-	err = publishLines(r.Context(), p, r.Body)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), farewell)
+	// The request's context ends when its body is cut, and when the client hangs up after its end.
+	// What has come is stored all the same.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
+	defer context.AfterFunc(h.clients.Context(), func() {
+		in.cut()
+		cancel()
+	})()
+	err = publishLines(ctx, p, in)
+	in.leave()
+	bye, done := context.WithTimeout(context.WithoutCancel(r.Context()), farewell)
+	defer done()
 	select {
 	case reason := <-stopped:
-		var cancelled *live.CancelError
-		if errors.As(reason, &cancelled) {
-			err = p.Close(ctx)
-		} else {
-			err = nil // it has a verdict
+		err = reason
+		if errors.As(reason, new(*live.CancelError)) {
+			err = p.Close(bye)
 		}
 	default:
 		switch {
 		case err == nil:
-			err = p.Done(ctx, nil)
-		case streamhub.CodeOf(err) == streamhub.CodeInternal:
-			err = p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: errCutOff.Error()})
+			err = p.Done(bye, nil)
+		case streamhub.CodeOf(err) == streamhub.CodeInternal, errors.Is(err, context.Canceled):
+			err = p.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: errCutOff.Error()})
 		default:
-			err = errors.Join(err, p.Fail(ctx, err))
+			err = errors.Join(err, p.Fail(bye, err))
 		}
 	}
 	if err != nil && !errors.Is(err, streamhub.ErrClosed) && !errors.Is(err, streamhub.ErrFenced) {
 		return err
 	}
-	_ = control.SetReadDeadline(time.Time{})
-	verdict, err := p.Wait(ctx)
+	verdict, err := p.Wait(bye)
+	if errors.Is(err, streamhub.ErrNotFound) { // it was there
+		err = &streamhub.HistoryLostError{FirstLost: 1}
+	}
 	if err == nil {
 		reply(w, http.StatusOK, verdict)
 	}
