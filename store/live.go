@@ -106,7 +106,10 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 	if p.err != nil {
 		return nil, after, false, p.err
 	}
-	if err := r.prove(ctx, p); err != nil {
+	if err := r.prove(p); err != nil {
+		return nil, after, false, err
+	}
+	if err := r.missed(p); err != nil {
 		return nil, after, false, err
 	}
 	next = after
@@ -153,7 +156,7 @@ func (p *spacePage) end(read streamhub.Position) streamhub.Position {
 	if read.Timeline == last {
 		return read
 	}
-	return streamhub.Position{Timeline: last, Incarnation: p.metas[n].incarnation, Sequence: c.last}
+	return streamhub.Position{Timeline: last, Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
 }
 
 // A Change says what happened to one segment at one place of the timeline.
@@ -164,8 +167,8 @@ type Change struct {
 }
 
 // Changes names what changed in a space behind a place in its timeline. An after of zero names
-// nothing, and last is then the end of the timeline. lost says that the place is not there any
-// more: anything may have changed.
+// nothing, and last is then the end of the timeline. lost says that the place is not there any more,
+// or that a sweep removed something behind it: anything may have changed.
 func (s *Store) Changes(ctx context.Context, space string, after streamhub.TimelineID) (changes []Change, last streamhub.TimelineID, lost bool, err error) {
 	defer func() { err = s.fail("changes", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
@@ -200,7 +203,16 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 			return nil, after, false, err
 		}
 	}
-	return changes, last, false, nil
+	if last != after {
+		// What a sweep removed behind the place is not named any more. Asked after the reads, so that
+		// nothing is removed in between.
+		state, err := s.log.spaceState(ctx, k)
+		if err != nil {
+			return nil, after, false, err
+		}
+		lost = from.before(state.swept)
+	}
+	return changes, last, lost, nil
 }
 
 func (c *change) public() Change {

@@ -21,6 +21,10 @@ var (
 	touchLua string
 	//go:embed lua/prune.lua
 	pruneLua string
+	//go:embed lua/reign.lua
+	reignLua string
+	//go:embed lua/sweep.lua
+	sweepLua string
 	//go:embed lua/timeline.lua
 	timelineLua string
 	//go:embed lua/claim.lua
@@ -45,11 +49,12 @@ func (l *Log) loadScripts() {
 		carried = 0
 	}
 	frameLua := fmt.Sprintf("local PROOF, PROOF_END = %d, %d\n", proofOffset+1, proofOffset+8)
-	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + frameLua + appendLua)
-	l.remove = redisx.NewScript(deleteLua).AllowOOM()
-	l.trim = redisx.NewScript(trimLua).AllowOOM()
+	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + frameLua + reignLua + appendLua)
+	l.remove = redisx.NewScript(reignLua + deleteLua).AllowOOM()
+	l.trim = redisx.NewScript(reignLua + trimLua).AllowOOM()
 	l.touch = redisx.NewScript(touchLua)
 	l.prune = redisx.NewScript(pruneLua).AllowOOM()
+	l.sweep = redisx.NewScript(sweepLua).AllowOOM()
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
 	// Archiving makes room.
 	l.claim = redisx.NewScript(claimLua).AllowOOM()

@@ -36,7 +36,7 @@ type Log struct {
 	conn *redisx.Conn
 	opt  Options
 	append,
-	remove, trim, touch, prune, trimTimeline,
+	remove, trim, touch, prune, sweep, trimTimeline,
 	claim, commit, move, restore, resume *redisx.Script
 	appender *appender
 	full     sync.Map        // prefixes of spaces without room

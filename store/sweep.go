@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -27,8 +28,8 @@ func (l *Log) Stores(ctx context.Context) ([]uuid.UUID, error) {
 }
 
 // Sweep does what is due in every space of the store: it ends segments whose deadline has passed,
-// forgets appenders that were idle for a day, and shortens timelines whose start names nothing
-// any more. Any number of instances may sweep at once; none of it needs to happen for reads and
+// forgets appenders that were idle for a day, and shortens timelines by what names nothing any more.
+// Any number of instances may sweep at once; none of it needs to happen for reads and
 // appends to be right.
 func (s *Store) Sweep(ctx context.Context) error {
 	for after := ""; ; {
@@ -99,38 +100,102 @@ func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) err
 	return redisx.ReadOutcome(s.log.conn.ZRem(ctx, k.deadlines(), member).Err())
 }
 
-// shorten removes the start of the timeline up to the first change that still names entries.
+const (
+	sweepEntries = 1024 // of a timeline, read and removed together
+	// sweepKept is about how many changes that stay one sweep of a space reads at most.
+	sweepKept = 4096
+	// passDone is where a pass over a timeline has come to when it is through.
+	passDone = "-"
+)
+
+// shorten removes the entries of the timeline that name nothing any more, wherever they are. A pass
+// goes over what the timeline holds when it begins. It may take several sweeps, each of which reads
+// what it removes and a bounded part of what stays; a pass over a timeline that has not changed since
+// the last one is left out. The space remembers "<place of the next entry to read> <end of the pass>".
 func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
+	facts, err := s.log.conn.HMGet(ctx, k.state(), "n", "a").Result()
+	if err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	if facts[1] != nil {
+		return nil // the archiver does it
+	}
+	end, err := s.log.timelineEnd(ctx, k)
+	if err != nil || end.isZero() {
+		return err
+	}
 	r, err := s.newSpaceReader(k.space, streamhub.Position{})
 	if err != nil {
 		return err
 	}
+	progress, _ := facts[0].(string)
+	place, until, _ := strings.Cut(progress, " ")
 	from := timelineID{}
-	for {
+	r.end = end
+	switch {
+	case place == passDone && until == end.String():
+		return nil
+	case place != "" && place != passDone:
+		if from, err = parseTimelineID(place); err == nil {
+			r.end, err = parseTimelineID(until)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for left := sweepKept; ; {
 		p := &spacePage{}
-		var err error
-		if p.changes, p.next, p.more, err = s.log.changes(ctx, k, from, r.end, maxChanges/8); err != nil || len(p.changes) == 0 {
+		if p.changes, p.next, p.more, err = s.log.changes(ctx, k, from, r.end, sweepEntries); err != nil {
 			return err
 		}
 		if err := r.refresh(ctx, p); err != nil {
 			return err
 		}
-		keep := p.next
-		for i := range p.changes {
-			c, m := &p.changes[i], p.metas[i]
-			if alive := c.records > 0 && !m.gone() && !c.id.before(m.birth) && c.last >= m.first; alive {
-				keep = c.id
-				break
-			}
+		dead, trimmed, kept := p.dead()
+		left -= kept
+		from = p.next
+		next := from.String()
+		if !p.more {
+			next = passDone
 		}
-		if first := p.changes[0].id; keep != first {
-			if _, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), keep.String(), ""); err != nil {
+		if len(dead) > 0 || !p.more || left <= 0 {
+			args := append([]any{k.timeline(), k.state(), trimmed.place(), next + " " + r.end.String()}, dead...)
+			if _, err := s.log.call(ctx, s.log.sweep, 2, args...); err != nil {
 				return redisx.ReadOutcome(err)
 			}
 		}
-		if keep != p.next || !p.more {
+		if !p.more || left <= 0 {
 			return nil
 		}
-		from = p.next
 	}
+}
+
+// dead returns the places of the page that name nothing any more, the last change among them whose
+// entries were trimmed while their segment lives, and how many changes are in the other places.
+func (p *spacePage) dead() (places []any, trimmed change, kept int) {
+	for begin := 0; begin < len(p.changes); {
+		end, alive := begin, false
+		var cut change
+		for ; end < len(p.changes) && p.changes[end].id == p.changes[begin].id; end++ {
+			c, m := &p.changes[end], p.metas[end]
+			if c.records == 0 || m.gone() || c.id.before(m.birth) {
+				continue
+			}
+			if c.last >= m.first {
+				alive = true
+			} else {
+				cut = *c
+			}
+		}
+		if alive {
+			kept += end - begin
+		} else {
+			places = append(places, p.changes[begin].id.String())
+			if !cut.id.isZero() {
+				trimmed = cut
+			}
+		}
+		begin = end
+	}
+	return places, trimmed, kept
 }

@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -195,22 +194,22 @@ func (r *spaceReader) whole(ctx context.Context) error {
 	pipe := r.store.log.conn.Pipeline()
 	// In this order: the start that is written down never lags behind the one there is.
 	begins := pipe.XRangeN(ctx, r.timeline(), "-", "+", 1)
-	should := pipe.HMGet(ctx, r.state(), startFields...)
+	should := pipe.HMGet(ctx, r.state(), stateFields...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisx.ReadOutcome(err)
 	}
-	start, first, archived, err := parseStart(should.Val())
-	if err != nil || start.isZero() {
+	state, err := parseSpaceState(should.Val())
+	if err != nil || state.start.isZero() {
 		return err
 	}
-	if archived && r.store.log.opt.Cold == nil && start.before(first) {
+	if state.archived && r.store.log.opt.Cold == nil && state.start.before(state.first) {
 		return errNoArchive
 	}
 	if len(begins.Val()) == 0 {
 		return &streamhub.HistoryLostError{}
 	}
 	id, err := parseTimelineID(begins.Val()[0].ID)
-	if err == nil && first.before(id) {
+	if err == nil && state.first.before(id) {
 		err = &streamhub.HistoryLostError{}
 	}
 	return err
@@ -218,9 +217,11 @@ func (r *spaceReader) whole(ctx context.Context) error {
 
 // A spacePage is a part of a timeline with the frames that it names.
 type spacePage struct {
+	from    timelineID
 	changes []change
 	frames  []*frame // of each change; nil where there is nothing to read
 	metas   []*meta
+	state   spaceState // read after the changes
 	next    timelineID // where the page behind it begins
 	more    bool
 	bytes   int
@@ -238,12 +239,15 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		}
 	}()
 	p := r.fetch(ctx, r.from)
-	if err := r.prove(ctx, p); err != nil {
+	if err := r.prove(p); err != nil {
 		return err
 	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if p.err == nil {
+			p.err = r.missed(p)
 		}
 		if p.err != nil {
 			return p.err
@@ -305,11 +309,14 @@ func (r *spaceReader) behind(c *change) bool {
 }
 
 // prove compares the first page with the cursor that the read started from.
-func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
+func (r *spaceReader) prove(p *spacePage) error {
 	at := r.start.Timeline
 	id := timelineID{at.MS, at.N}
 	if at.IsZero() || p.err != nil || r.from != id {
 		return nil // no cursor, or a later time bound
+	}
+	if p.state.lost(r.start.Lineage, id) {
+		return &streamhub.HistoryLostError{}
 	}
 	for i := range p.changes {
 		c := &p.changes[i]
@@ -334,39 +341,37 @@ func (r *spaceReader) prove(ctx context.Context, p *spacePage) error {
 		}
 		return err
 	}
-	start, first, archived, err := r.store.log.timelineStart(ctx, r.spaceKeys)
 	switch {
-	case err != nil:
-		return err
-	case archived && r.store.log.opt.Cold == nil && id.before(first):
+	case p.state.archived && r.store.log.opt.Cold == nil && id.before(p.state.first):
 		return errNoArchive
-	case id.before(first) && !id.before(start):
-		return &streamhub.TrimmedError{}
+	case len(p.changes) > 0 && p.changes[0].id == id, // it names less than the cursor has seen
+		p.state.start.isZero(), id.before(p.state.start), p.state.swept.before(id):
+		return &streamhub.HistoryLostError{}
 	}
-	return &streamhub.HistoryLostError{}
+	return nil // a sweep has removed the entry of the timeline: what it named is gone on purpose
 }
 
-// startFields of the state of a space are read together; see parseStart.
-var startFields = []string{"s", "f", "a"}
-
-func parseStart(values []any) (start, first timelineID, archived bool, err error) {
-	for i, into := range []*timelineID{&start, &first} {
-		if s, _ := values[i].(string); s != "" {
-			if *into, err = parseTimelineID(s); err != nil {
-				return start, first, false, err
-			}
+// missed refuses a page of a read that started from a cursor if a sweep removed something from it
+// that was trimmed before it was read.
+func (r *spaceReader) missed(p *spacePage) error {
+	t := &p.state.trimmed
+	if r.start.IsZero() || t.id.isZero() || t.id.before(p.from) || !r.behind(t) {
+		return nil
+	}
+	if p.more && !t.id.before(p.next) || r.end.before(t.id) {
+		return nil // it belongs to a later page, or to none
+	}
+	for i := range p.changes {
+		if c := &p.changes[i]; c.id == t.id && c.index == t.index {
+			return nil // the sweep came after the page was read
 		}
 	}
-	if first.isZero() {
-		first = start
-	}
-	a, _ := values[2].(string)
-	return start, first, a != "" && !strings.HasPrefix(a, noPosition), nil
+	return &streamhub.TrimmedError{}
 }
 
 // fetch reads the timeline from an id on, and the frames that it names.
 func (r *spaceReader) fetch(ctx context.Context, from timelineID) *spacePage {
-	p := &spacePage{}
+	p := &spacePage{from: from}
 	p.err = func() error {
 		var err error
 		if p.changes, p.next, p.more, err = r.changes(ctx, from); err != nil {
@@ -390,21 +395,11 @@ func (r *spaceReader) changes(ctx context.Context, from timelineID) (changes []c
 		return changes, next, more, nil
 	}
 	// Where it begins is asked behind the read: it may have moved meanwhile.
-	_, first, archived, err := l.timelineStart(ctx, r.spaceKeys)
-	if err == nil && archived && from.before(first) {
+	state, err := l.spaceState(ctx, r.spaceKeys)
+	if err == nil && state.archived && from.before(state.first) {
 		return l.coldChanges(ctx, r.spaceKeys, from, r.end)
 	}
 	return changes, next, more, err
-}
-
-// timelineStart returns where a timeline began, zero if that is not known, the first place that
-// Redis keeps of it, and whether what lies before that is archived.
-func (l *Log) timelineStart(ctx context.Context, k spaceKeys) (start, first timelineID, archived bool, err error) {
-	values, err := l.conn.HMGet(ctx, k.state(), startFields...).Result()
-	if err != nil {
-		return start, first, false, redisx.ReadOutcome(err)
-	}
-	return parseStart(values)
 }
 
 // changes reads up to about count entries of a timeline. next is where to go on if there are more.
@@ -454,12 +449,13 @@ func (l *Log) refused(ctx context.Context, k spaceKeys, raw []byte) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: fmt.Errorf("redis: %.80q", raw)}
 }
 
-// refresh reads the meta of each segment that the page names.
+// refresh reads the meta of each segment that the page names, and the state of the space.
 func (r *spaceReader) refresh(ctx context.Context, p *spacePage) error {
 	p.metas = make([]*meta, len(p.changes))
 	fresh := map[string]*meta{}
 	cmds := map[string]*redis.SliceCmd{}
 	pipe := r.store.log.conn.Pipeline()
+	state := pipe.HMGet(ctx, r.state(), stateFields...)
 	for i := range p.changes {
 		name := p.changes[i].segment
 		if fresh[name] == nil {
@@ -469,11 +465,12 @@ func (r *spaceReader) refresh(ctx context.Context, p *spacePage) error {
 		}
 		p.metas[i] = fresh[name]
 	}
-	if len(cmds) == 0 {
-		return nil
-	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisx.ReadOutcome(err)
+	}
+	var err error
+	if p.state, err = parseSpaceState(state.Val()); err != nil {
+		return err
 	}
 	var timed, absent []string
 	for name, cmd := range cmds {

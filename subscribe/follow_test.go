@@ -437,3 +437,37 @@ func TestFollowAhead(t *testing.T) {
 	require.ErrorIs(t, f.run(ctx), streamhub.ErrHistoryLost)
 	p.silent()
 }
+
+// TestFollowSpaceSwept follows slowly while segments come and go: a follower out of its window reads behind
+// places that a sweep has removed.
+func TestFollowSpaceSwept(t *testing.T) {
+	backends(t, func(t *testing.T, w *world) {
+		by := w.watch(&Options{BufferBytes: 500})
+		w.append("space", "stays", 1)
+		p := w.spaceFollower(by, "space", nil)
+		require.Equal(t, "stays", p.next(soon).Segment)
+		seen := map[string]uint64{}
+		const rounds, each = 12, 20
+		for i := range rounds {
+			segment := fmt.Sprint("job ", i)
+			w.append("space", segment, each)
+			// It stands in the middle of what is deleted, or at the end of it.
+			for range each / (1 + i%2) {
+				e := p.next(soon)
+				seen[e.Segment]++
+			}
+			require.NoError(t, w.store.Delete(t.Context(), "space", segment, "done"))
+			w.append("space", "stays", 1)
+			require.NoError(t, w.store.Sweep(t.Context()))
+		}
+		w.append("space", "last", 1)
+		for {
+			e := p.next(soon)
+			seen[e.Segment]++
+			if e.Segment == "last" {
+				break
+			}
+		}
+		require.EqualValues(t, rounds, seen["stays"])
+	})
+}

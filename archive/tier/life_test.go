@@ -2,6 +2,7 @@ package tier_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -342,4 +343,41 @@ func TestFull(t *testing.T) {
 	roomy.move()
 	require.NoError(t, w.log.LookFull(w.ctx))
 	w.append("t", "there is room")
+}
+
+// TestSweptCursor resumes a space whose start was swept before it was archived, at places of segments that
+// are gone.
+func TestSweptCursor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, everything(1))
+	for i := range 8 {
+		w.append([]string{"stays", "goes", "late"}[i%3], fmt.Sprint(i))
+	}
+	all := w.readSpace(nil)
+	resumes := func(deleted ...string) {
+		t.Helper()
+		for i, e := range all {
+			var want []streamhub.Entry
+			for _, e := range all[i+1:] {
+				if !slices.Contains(deleted, e.Segment) {
+					want = append(want, e)
+				}
+			}
+			require.Equal(t, want, w.readSpace(&streamhub.ReadOptions{Cursor: e.Cursor()}), "behind %s %d", e.Segment, e.Sequence)
+		}
+	}
+	require.NoError(t, w.Delete(w.ctx, space, "goes", ""))
+	require.NoError(t, w.Sweep(w.ctx))
+	resumes("goes")
+	w.move()
+	resumes("goes")
+	require.NoError(t, w.Delete(w.ctx, space, "late", ""))
+	require.NoError(t, w.Sweep(w.ctx))
+	resumes("goes", "late")
+	w.move()
+	resumes("goes", "late")
+	w.append("new", "x")
+	all = append(all, w.readSpace(&streamhub.ReadOptions{Cursor: all[len(all)-1].Cursor()})...)
+	w.move()
+	resumes("goes", "late")
 }

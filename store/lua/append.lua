@@ -58,8 +58,8 @@ local KEYS, ARGV = KEYS, ARGV
 local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
 local out, info = {}, reign()
 
--- tell ends what was written to a space.
-local function tell(timeline, prefix, id, ts, changes, refused, created)
+-- tell ends what was written to a space. reigns is the list of its lineages, if it has become another one.
+local function tell(timeline, prefix, id, ts, changes, refused, created, reigns)
   -- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
   if refused then
     call('XDEL', timeline, id)
@@ -76,6 +76,7 @@ local function tell(timeline, prefix, id, ts, changes, refused, created)
   end
   -- Where the timeline begins: a reader that finds it to begin later knows that its start was lost.
   if created then pcall('HSETNX', prefix .. 'v', 's', id) end
+  if reigns then pcall('HSET', prefix .. 'v', 'g', reigns) end
   call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
 end
 
@@ -262,12 +263,13 @@ else
     }
   end
 
-  local plans = {}
+  local plans, foreign = {}, false
   for n = 1, (#ARGV - 1) / 2 do
     local answer, plan = check(n)
     if answer then
       out[n] = answer
     else
+      foreign = foreign or plan.lineage ~= lineage
       plan.ref = plan.last
       if plan.opt and plan.opt.v then
         plan.ref = 'c' .. plan.last .. ':' .. plan.count
@@ -282,6 +284,7 @@ else
     end
   end
   if #plans == 0 then return out end
+  local reigns = foreign and newReigns(KEYS[1], info)
 
   id = pcall('XADD', KEYS[1], '*', unpack(changes))
   if type(id) == 'table' then
@@ -378,6 +381,6 @@ else
         p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
     end
   end
-  tell(KEYS[1], prefix, id, ts, changes, refused, created)
+  tell(KEYS[1], prefix, id, ts, changes, refused, created, reigns)
 end
 return out

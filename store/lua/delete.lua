@@ -35,7 +35,11 @@ if ARGV[2] == 'release' and (state ~= 'd' or forks > 0) then return 'EARLY' end
 
 local last = string.match(head, '^%d+', 44)
 local id
-if state ~= 'd' then id = call('XADD', KEYS[1], '*', segment, 'd' .. last) end
+if state ~= 'd' then
+  local reigns = newReigns(KEYS[1], reign())
+  id = call('XADD', KEYS[1], '*', segment, 'd' .. last)
+  if reigns then call('HSET', prefix .. 'v', 'g', reigns) end
+end
 if forks > 0 then
   call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'd-' .. sub(head, 44), 's', ARGV[1])
 else

@@ -35,7 +35,9 @@ end
 local inside = first > tonumber(hot)
 if inside and first <= last and ARGV[2] == '0' then return 'AGAIN' end
 
+local reigns = newReigns(KEYS[1], reign())
 local id = call('XADD', KEYS[1], '*', segment, 't' .. ARGV[1])
+if reigns then call('HSET', prefix .. 'v', 'g', reigns) end
 if first >= tonumber(hot) then
   if facts[3] then call('HDEL', KEYS[2], 'a') end
 else
