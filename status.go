@@ -66,6 +66,9 @@ type Status struct {
 	ForkedAt uint64   `json:"forked_at,omitempty"`
 	Origin   string   `json:"-"` // see [CreateOptions]
 	Position Position `json:"-"` // of the last entry
+	// Kept is the position before FirstSequence, from which everything that is kept can be read. Its
+	// proof is 0 where nothing is known of the entry before.
+	Kept Position `json:"-"`
 }
 
 // Cursor returns the position behind the last entry of the segment.

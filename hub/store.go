@@ -181,6 +181,17 @@ func (s *Store) ReadFrom(ctx context.Context, space, segment string, from uint64
 	return page, err
 }
 
+// ReadAfter is ReadFrom behind the entry at sequence, as long as that has the proof of a
+// [streamhub.Position]. Otherwise it is not the entry that was seen, and the error is a
+// [streamhub.HistoryLostError]. Which incarnation the segment has now is for the caller to compare.
+func (s *Store) ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (page Snapshot, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "read", s, space, segment)
+	defer func() { call.end(err) }()
+	page, err = s.log.ReadAfter(ctx, space, segment, sequence, proof)
+	s.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
+	return page, err
+}
+
 // Consume reads several spaces at once, each from behind its cursor, by timestamp.
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", "", "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {

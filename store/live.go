@@ -47,16 +47,45 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 	return s.readPage(ctx, at, after, 0, prove)
 }
 
+// ReadAfter reads behind the entry at sequence, if it has the proof: otherwise it is not the entry
+// that was seen, and the error is a [streamhub.HistoryLostError]. Which incarnation and lineage the
+// segment has now is for the caller to compare.
+func (s *Store) ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (page Page, err error) {
+	defer func() { err = s.fail("read", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return page, err
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return page, err
+	}
+	if m.gone() {
+		return page, goneOf(&m)
+	}
+	after := m.position() // without another lineage than the one of now, only the proof decides
+	if after.Sequence == sequence && after.Proof != proof && sequence > 0 {
+		return page, &streamhub.HistoryLostError{FirstLost: sequence}
+	}
+	prove := after.Sequence != sequence
+	after.Sequence, after.Proof = sequence, proof
+	return s.readPageOf(ctx, at, &m, after, 0, prove)
+}
+
 func (s *Store) readPage(ctx context.Context, at place, after streamhub.Position, from uint64, prove bool) (page Page, err error) {
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
 		return page, err
 	}
-	r, err := s.newReader(ctx, at, &m, after, from)
+	return s.readPageOf(ctx, at, &m, after, from, prove)
+}
+
+func (s *Store) readPageOf(ctx context.Context, at place, m *meta, after streamhub.Position, from uint64, prove bool) (page Page, err error) {
+	r, err := s.newReader(ctx, at, m, after, from)
 	if err != nil {
 		return page, err
 	}
-	if page.Status, err = s.statusOf(ctx, at, &m); err != nil {
+	if page.Status, err = s.statusOf(ctx, at, m); err != nil {
 		return page, err
 	}
 	if !prove {

@@ -295,8 +295,20 @@ func (m *meta) status(space, segment string) streamhub.Status {
 		s.Parent, _ = redisx.Unescape(m.parent.segment)
 		s.ForkedAt = m.parent.limit
 	}
+	proof := m.trimProof
 	if s.FirstSequence == 0 && s.LastSequence > 0 {
-		s.FirstSequence = s.LastSequence + 1
+		s.FirstSequence, proof = s.LastSequence+1, m.proof
 	}
+	s.Kept = before(&s, proof)
 	return s
+}
+
+// before is the position before the first entry that a segment keeps.
+func before(s *streamhub.Status, proof uint64) streamhub.Position {
+	if s.FirstSequence < 2 {
+		return streamhub.Position{}
+	}
+	p := s.Position
+	p.Sequence, p.Proof = s.FirstSequence-1, proof
+	return p
 }

@@ -42,10 +42,12 @@ func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Stat
 	if err != nil {
 		return status, err
 	}
-	status.FirstSequence, status.FirstTimestamp, _ = firstOf(chain)
+	var proof uint64
+	status.FirstSequence, status.FirstTimestamp, proof = firstOf(chain)
 	if status.LastSequence == 0 {
 		status.FirstSequence = 0
 	}
+	status.Kept = before(&status, proof)
 	return status, nil
 }
 

@@ -15,6 +15,8 @@ var lifeCases = []namedCase{
 	{"Origin", origin},
 	{"DeletedHeld", deletedHeld},
 	{"ReadFrom", readFrom},
+	{"ReadAfter", readAfter},
+	{"ReadAfterLoss", readAfterLoss},
 	{"StreamSeqOfRepeat", streamSeqOfRepeat},
 	{"Retain", retain},
 }
@@ -121,6 +123,78 @@ func readFrom(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrTrimmed)
 	_, err = f.ReadFrom(f.ctx, space, "none", 0)
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+func readAfter(f *fixture) {
+	f.append("seg", "1", "2")
+	f.append("seg", "3")
+	entries := f.read("seg", nil)
+	proofs := map[uint64]uint64{0: 0}
+	for _, e := range entries {
+		proofs[e.Sequence] = e.Position.Proof
+	}
+	for after, want := range map[uint64][]string{0: {"1", "2", "3"}, 1: {"2", "3"}, 2: {"3"}, 3: nil} {
+		page, err := f.ReadAfter(f.ctx, space, "seg", after, proofs[after])
+		require.NoError(f, err)
+		require.Equal(f, want, f.payloads(page.Entries))
+		require.EqualValues(f, 3, page.Status.LastSequence)
+		if after > 0 {
+			_, err = f.ReadAfter(f.ctx, space, "seg", after, proofs[after]+1)
+			f.lost(err, after)
+		}
+	}
+	_, err := f.ReadAfter(f.ctx, space, "seg", 4, proofs[3])
+	f.lost(err, 4)
+	f.fork("fork", "seg", 2)
+	for after := range uint64(3) {
+		page, err := f.ReadAfter(f.ctx, space, "fork", after, proofs[after])
+		require.NoError(f, err)
+		require.Len(f, page.Entries, 2-int(after))
+	}
+	f.append("fork", "other 3")
+	_, err = f.ReadAfter(f.ctx, space, "fork", 3, proofs[3])
+	f.lost(err, 3)
+
+	f.delete("fork")
+	f.trim("seg", 2)
+	s, err := f.Status(f.ctx, space, "seg")
+	require.NoError(f, err)
+	require.EqualValues(f, 2, s.Kept.Sequence)
+	require.Equal(f, proofs[2], s.Kept.Proof)
+	page, err := f.ReadAfter(f.ctx, space, "seg", s.Kept.Sequence, s.Kept.Proof)
+	require.NoError(f, err)
+	require.Equal(f, []string{"3"}, f.payloads(page.Entries))
+	_, err = f.ReadAfter(f.ctx, space, "seg", 2, proofs[2]+1)
+	f.lost(err, 2)
+	_, err = f.ReadAfter(f.ctx, space, "seg", 1, proofs[1])
+	f.trimmed(err, 3)
+	_, err = f.ReadAfter(f.ctx, space, "none", 1, 1)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+// What was lost is not taken for what has its sequences now, whoever asks.
+func readAfterLoss(f *fixture) {
+	f.append("seg", "1", "2")
+	var lost []streamhub.Entry
+	f.cut(func() {
+		f.append("seg", "3")
+		f.append("seg", "4", "5")
+		lost = f.read("seg", nil)
+	})
+	next := f.reign()
+	for range 4 {
+		for _, e := range lost {
+			for _, reader := range []*fixture{f, next} {
+				_, err := reader.ReadAfter(f.ctx, space, "seg", e.Sequence, e.Position.Proof)
+				if e.Sequence > 2 {
+					require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+				} else {
+					require.NoError(f, err)
+				}
+			}
+		}
+		next.append("seg", "new")
+	}
 }
 
 // A repeat brings the stream seq that it was stored with, which is no longer the next one.
