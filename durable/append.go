@@ -50,7 +50,7 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 	if result.Repeated && l.ttl {
 		d.renews.touch(ctx, s)
 	}
-	p.stored(w, offset{l.number, result.Last}, result.Closed, result.Repeated)
+	p.stored(w, offsetOf(l.number, &result.Position), result.Closed, result.Repeated)
 	return nil
 }
 
@@ -78,11 +78,13 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 	s := p.stream
 	for try := range tries {
 		o := p.options
+		matched := p.match != "" && p.match != "*"
 		known, ok := p.handler.lives.get(s.key())
-		if ok = ok && try == 0 && (o.ContentType == "" || known.media == p.media); ok {
+		// If-Match names the incarnation of now, of which this process may know nothing yet.
+		if ok = ok && try == 0 && !matched && (o.ContentType == "" || known.media == p.media); ok {
 			o.Incarnation, o.ContentType, o.MustExist = known.incarnation, "", false
 		}
-		if p.match != "" && p.match != "*" {
+		if matched {
 			if o.ExpectedSequence, o.Incarnation, err = p.expect(ctx); err != nil {
 				return result, err
 			}
@@ -109,8 +111,10 @@ func (p *post) expect(ctx context.Context) (sequence, incarnation uint64, err er
 	if err != nil {
 		return 0, 0, err
 	}
-	if want.life != lifeOf(&status) && !want.start() {
-		return 0, 0, &streamhub.SequenceError{Expected: status.LastSequence + 1}
+	if tail := tailOf(&status); want != tail && (!want.start() || tail.sequence > 0) && !want.copied(&status) {
+		// No stream ends there. The append is sent all the same: it may be a repeat, and a closed
+		// stream is told before one that ends elsewhere.
+		return streamhub.MaxInteger, status.Position.Incarnation, nil
 	}
 	return want.sequence + 1, status.Position.Incarnation, nil
 }

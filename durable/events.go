@@ -30,7 +30,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	out := &eventWriter{cursor: q.cursor, life: lifeOf(&status), form: formOf(contentType(&status))}
+	out := &eventWriter{cursor: q.cursor, form: formOf(contentType(&status))}
 	if w.Header().Set("Cache-Control", "no-cache, no-transform"); out.form == base64Form {
 		w.Header().Set(headerSSEEncoding, "base64")
 	}
@@ -42,20 +42,20 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	defer out.KeepOpen(ctx, renew, max(status.TTL/3, renewEvery))()
 	// From here on an error ends the stream of events, and the client comes again.
 	for {
-		atEnd := p.last == status.LastSequence
+		atEnd := p.end == tailOf(&status)
 		closed := atEnd && status.State == streamhub.StateClosed
 		var data []byte
-		if p.last > p.after {
+		if !p.empty() {
 			data = out.form.event(p.body)
 		}
-		if out.write(data, p.last, atEnd, closed) != nil || closed {
+		if out.write(data, p.end, atEnd, closed) != nil || closed {
 			return nil
 		}
 		if atEnd {
 			break
 		}
 		incarnation := p.incarnation
-		if p, status, err = d.fetch(ctx, s, offset{out.life, p.last}); err != nil || p.incarnation != incarnation {
+		if p, status, err = d.fetch(ctx, s, p.end); err != nil || p.incarnation != incarnation {
 			return nil
 		}
 	}
@@ -65,18 +65,18 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 
 // follow writes what comes behind the end of a stream until ctx ends or the stream does.
 func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
-	last := status.LastSequence
+	end := tailOf(status)
 	for news, err := range s.store.FollowPages(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 		if err != nil {
 			if errors.Is(err, streamhub.ErrClosed) {
-				_ = out.write(nil, last, true, true)
+				_ = out.write(nil, end, true, true)
 			}
 			return
 		}
-		last = lastOf(news)
+		end = endOf(news, end.life)
 		cursor := out.nextCursor()
 		whole := news.Encode(eventKey{out.form, cursor}, func(entries []streamhub.Entry) []byte {
-			return appendControl(out.form.event(encode(entries, out.form == jsonForm)), offset{out.life, last}, cursor, true, false)
+			return appendControl(out.form.event(encode(entries, out.form == jsonForm)), end, cursor, true, false)
 		})
 		if out.Send(whole) != nil {
 			return
@@ -97,7 +97,10 @@ func body(p *hub.Page, json bool) []byte {
 	return p.Encode(bodyKey{json}, func(entries []streamhub.Entry) []byte { return encode(entries, json) })
 }
 
-func lastOf(p *hub.Page) uint64 { return p.Entries[len(p.Entries)-1].Sequence }
+// endOf is the offset after a page of a stream.
+func endOf(p *hub.Page, life uint64) offset {
+	return offsetOf(life, &p.Entries[len(p.Entries)-1].Position)
+}
 
 // A form is how data lie in an event.
 type form int
@@ -149,7 +152,6 @@ func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) 
 type eventWriter struct {
 	*sse.Writer
 	cursor string // the last one that the client has
-	life   uint64
 	form   form
 }
 
@@ -159,6 +161,6 @@ func (out *eventWriter) nextCursor() string {
 }
 
 // write sends a data event, if there is one, and its control event.
-func (out *eventWriter) write(data []byte, last uint64, upToDate, closed bool) error {
-	return out.Send(appendControl(data, offset{out.life, last}, out.nextCursor(), upToDate, closed))
+func (out *eventWriter) write(data []byte, end offset, upToDate, closed bool) error {
+	return out.Send(appendControl(data, end, out.nextCursor(), upToDate, closed))
 }

@@ -45,26 +45,25 @@ func forkOf(h http.Header, o *root) (*fork, error) {
 
 // An origin is what a fork remembers of where it began.
 type origin struct {
-	life     uint64 // that its offsets name, which are those of its source
-	sequence uint64 // behind which it began
-	sub      uint64
-	path     string
+	offset // after which it began: its offsets are those of its source
+	sub    uint64
+	path   string
 }
 
 func (o *origin) String() string {
-	return fmt.Sprintf("%d %d %d %s", o.life, o.sequence, o.sub, url.PathEscape(o.path))
+	return fmt.Sprintf("%d %d %d %d %s", o.life, o.sequence, o.proof, o.sub, url.PathEscape(o.path))
 }
 
 func parseOrigin(text string) (o origin, ok bool) {
 	if text == "" {
 		return o, false
 	}
-	n, err := fmt.Sscanf(text, "%d %d %d ", &o.life, &o.sequence, &o.sub)
-	parts := strings.SplitN(text, " ", 4)
-	if err != nil || n != 3 || len(parts) != 4 {
+	n, err := fmt.Sscanf(text, "%d %d %d %d ", &o.life, &o.sequence, &o.proof, &o.sub)
+	parts := strings.SplitN(text, " ", 5)
+	if err != nil || n != 4 || len(parts) != 5 {
 		return o, false
 	}
-	o.path, err = url.PathUnescape(parts[3])
+	o.path, err = url.PathUnescape(parts[4])
 	return o, err == nil
 }
 
@@ -78,7 +77,7 @@ func (f *fork) same(status *streamhub.Status) bool {
 		return true
 	}
 	at, err := parseOffset(f.from)
-	return err == nil && at.sequence == o.sequence && (at.life == o.life || at.start())
+	return err == nil && (at == o.offset || at.start() && o.sequence == 0)
 }
 
 // create makes the fork, or confirms that it is there. What the request leaves open is taken from
@@ -105,18 +104,26 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 	if o.Records, err = recordsOf(o.ContentType, body, true); err != nil {
 		return status, false, err
 	}
-	at := origin{life: lifeOf(&source), sequence: source.LastSequence, sub: f.sub, path: pathOf(f.source.space, f.source.segment)}
+	at := origin{offset: tailOf(&source), sub: f.sub, path: pathOf(f.source.space, f.source.segment)}
 	if f.from != "" {
 		place, err := parseOffset(f.from)
 		if err != nil {
 			return status, false, err
 		}
-		if at.sequence, err = place.at(&source); err != nil {
-			if errors.Is(err, streamhub.ErrTrimmed) {
-				return status, false, err
-			}
-			return status, false, badRequest("%s is not in the source", headerForkOffset)
+		_, err = place.at(&source)
+		if errors.Is(err, streamhub.ErrTrimmed) {
+			return status, false, err
 		}
+		proven, provenErr := f.source.proven(ctx, place, &source)
+		switch {
+		case provenErr != nil:
+			return status, false, provenErr
+		case err != nil || !proven:
+			return status, false, badRequest("%s is not in the source", headerForkOffset)
+		case place.start():
+			place = offsetOf(at.life, &source.Kept)
+		}
+		at.offset = place
 	}
 	o.Origin = at.String()
 	limit, part, err := f.cut(ctx, &source, at.sequence)

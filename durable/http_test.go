@@ -161,6 +161,18 @@ func TestIfMatch(t *testing.T) {
 	a.must(t, 400, http.MethodPost, "s", "x", "Content-Type", text, "If-Match", `"x"`)
 }
 
+// TestIfMatchOfAnotherType checks the type of the stream that is there now.
+func TestIfMatchOfAnotherType(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, nil)
+	a.put(t, "s", text, "")
+	a.post(t, "s", text, "1")
+	b.must(t, 204, http.MethodDelete, "s", "")
+	tail := b.put(t, "s", js, "").offset()
+	a.must(t, 409, http.MethodPost, "s", "1", "Content-Type", text, "If-Match", `"`+tail+`"`)
+	require.Equal(t, "[]", a.get(t, "s").body)
+}
+
 // TestTooLarge stores nothing of what is too large.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()

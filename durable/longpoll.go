@@ -14,7 +14,7 @@ func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if p.last == p.after && status.State != streamhub.StateClosed {
+	if p.empty() && status.State != streamhub.StateClosed {
 		if p, status, err = q.await(r, status); err != nil {
 			return err
 		}
@@ -24,7 +24,7 @@ func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	if h.Get(headerClosed) == "" {
 		h.Set(headerCursor, nextCursor(q.cursor, time.Now()))
 	}
-	if p.last == p.after {
+	if p.empty() {
 		h.Del("Content-Type")
 		h.Set("Cache-Control", cacheNothing)
 		w.WriteHeader(http.StatusNoContent)
@@ -45,25 +45,31 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 		return nil, status, err
 	}
 	defer done()
-	tail := status.LastSequence
-	p := &page{incarnation: status.Position.Incarnation, after: tail, last: tail}
+	p := pageAt(&status, tailOf(&status))
 	for news, err := range s.store.FollowPages(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 		switch {
 		case err == nil:
 			p.body = body(news, isJSON(status.ContentType))
-			p.last = lastOf(news)
+			p.end = endOf(news, p.end.life)
 		case errors.Is(err, streamhub.ErrClosed), ctx.Err() != nil && r.Context().Err() == nil:
 		default:
 			return nil, status, err
 		}
 		break
 	}
-	// It says how the stream is now; where that is farther than the page, the client comes again.
+	// The answer says how the stream is now; where that is farther than the page, the client comes again.
 	current, err := s.store.Status(r.Context(), s.space, s.segment)
-	if err == nil && current.Position.Incarnation != p.incarnation {
-		err = streamhub.ErrHistoryLost
+	switch {
+	case err != nil:
+		return nil, current, err
+	case p.empty() && current.Position != status.Position:
+		// What came after the last look, or instead of what was there: reading tells which.
+		return d.fetch(r.Context(), s, p.end)
+	case current.Position.Incarnation != p.incarnation, current.LastSequence < p.end.sequence,
+		current.LastSequence == p.end.sequence && tailOf(&current) != p.end:
+		return nil, current, errLost
 	}
-	return p, current, err
+	return p, current, nil
 }
 
 // patience is how long to wait: not longer than the stream lives.

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,11 +11,14 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An offset is a place in a stream. Its text is two groups of sixteen digits, so that texts of one
-// life order as places do.
+// An offset is a place in a stream. Its text is three groups of sixteen characters, so that texts of
+// one life order as places do: the life, the sequence, and the proof of the entry with that sequence.
 type offset struct {
 	life     uint64 // of the stream, see lifeOf; 0 where the text does not say
 	sequence uint64 // of the entry before
+	// proof is that of the entry before, 0 at the beginning. After a loss of history another entry
+	// may have the sequence, and nobody may go on after it as if it were the one that was read.
+	proof uint64
 }
 
 const (
@@ -22,10 +26,12 @@ const (
 	maxNumber = 9_999_999_999_999_999
 	beginning = "-1"
 	now       = "now"
+	// proofLetters write a proof. They are no digits, so that nobody counts on with them.
+	proofLetters = "abcdefghijklmnop"
 )
 
 func (o offset) String() string {
-	var b [2*digits + 1]byte
+	var b [3*digits + 2]byte
 	put := func(b []byte, v uint64) {
 		for i := len(b) - 1; i >= 0; i-- {
 			b[i] = byte('0' + v%10)
@@ -34,20 +40,39 @@ func (o offset) String() string {
 	}
 	put(b[:digits], o.life)
 	b[digits] = '_'
-	put(b[digits+1:], o.sequence)
+	put(b[digits+1:2*digits+1], o.sequence)
+	b[2*digits+1] = '_'
+	for i := range digits {
+		b[len(b)-1-i] = proofLetters[o.proof>>(4*i)&15]
+	}
 	return string(b[:])
 }
 
+// parseOffset reads a text. One without a proof, as the protocol's own tests write it, and one with
+// a proof that none of ours has are places that no stream has, unless they are the beginning.
 func parseOffset(text string) (o offset, err error) {
 	if text == beginning {
 		return o, nil
 	}
-	life, sequence, ok := strings.Cut(text, "_")
-	if !ok || len(life) != digits || len(sequence) != digits || strings.Trim(life+sequence, "0123456789") != "" {
+	life, rest, _ := strings.Cut(text, "_")
+	sequence, proof, proven := strings.Cut(rest, "_")
+	if len(life) != digits || len(sequence) != digits || strings.Trim(life+sequence, "0123456789") != "" || proven && len(proof) != digits {
 		return o, badRequest("offset %.64q", text)
 	}
 	o.life, _ = strconv.ParseUint(life, 10, 64)
 	o.sequence, _ = strconv.ParseUint(sequence, 10, 64)
+	ours := o.sequence > 0
+	for _, c := range []byte(proof) {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return o, badRequest("offset %.64q", text)
+		}
+		v := strings.IndexByte(proofLetters, c)
+		ours = ours && v >= 0
+		o.proof = o.proof<<4 | uint64(max(v, 0))
+	}
+	if !ours {
+		o.proof = 0
+	}
 	return o, nil
 }
 
@@ -62,25 +87,84 @@ func lifeOf(status *streamhub.Status) uint64 {
 	return 1 + status.Position.Incarnation%(maxNumber-1)
 }
 
-func tailOf(status *streamhub.Status) offset { return offset{lifeOf(status), status.LastSequence} }
+func tailOf(status *streamhub.Status) offset {
+	return offsetOf(lifeOf(status), &status.Position)
+}
 
-// at returns the sequence behind which to read, where o is a place in the stream as it is now.
+// offsetOf is the offset after the entry at a position of a stream.
+func offsetOf(life uint64, p *streamhub.Position) offset {
+	if p.Sequence == 0 {
+		return offset{life: life}
+	}
+	return offset{life, p.Sequence, p.Proof}
+}
+
+var (
+	errOtherLife = &statusError{http.StatusGone, "the offset is of another stream, or of a former one at this place"}
+	errLost      = &statusError{http.StatusGone, "the offset is of a history that was lost: read the stream again from its beginning"}
+)
+
+// at returns the sequence after which to read, where o may be a place in the stream as it is now.
+// Only for the end and for the beginning does the status tell whether it is: in between the entry
+// before has to be read, see [proven].
 func (o offset) at(status *streamhub.Status) (uint64, error) {
 	life := lifeOf(status)
+	tail, kept := tailOf(status), offsetOf(life, &status.Kept)
 	switch {
 	case o.start():
-		if status.FirstSequence > 0 {
-			return status.FirstSequence - 1, nil
-		}
-		return 0, nil
+		return kept.sequence, nil
 	case o.life != life:
-		return 0, &statusError{http.StatusGone, "the offset is of another stream, or of a former one at this place"}
-	case o.sequence > status.LastSequence:
-		return 0, &statusError{http.StatusGone, "the offset is behind the end: what was there is lost"}
-	case o.sequence+1 < status.FirstSequence:
-		return 0, &goneError{offset{life, status.FirstSequence - 1}}
+		return 0, errOtherLife
+	case o.copied(status):
+		if o.sequence < kept.sequence {
+			return 0, &goneError{kept}
+		}
+	case o.sequence > tail.sequence, o.sequence == tail.sequence && o != tail:
+		return 0, errLost
+	case o.sequence == 0 && kept.sequence == 0:
+		return 0, nil
+	case o.sequence < kept.sequence:
+		return 0, &goneError{kept}
+	case o.sequence == kept.sequence && kept.proof != 0 && o != kept:
+		return 0, errLost
 	}
 	return o.sequence, nil
+}
+
+// copied reports whether o is where a fork began that copied what it has of its source. The copy came
+// to be with the fork, so nothing of it can be lost alone; its entries have other proofs.
+func (o offset) copied(status *streamhub.Status) bool {
+	origin, ok := parseOrigin(status.Origin)
+	return ok && status.Parent == "" && o == origin.offset
+}
+
+// proven reports whether an offset is a place in a stream, or was one before entries were trimmed.
+// The status is that of the stream.
+func (s *stream) proven(ctx context.Context, o offset, status *streamhub.Status) (bool, error) {
+	_, err := o.at(status)
+	if errors.Is(err, streamhub.ErrTrimmed) {
+		return true, nil
+	}
+	if err != nil || o.sequence == 0 || o == tailOf(status) || o.copied(status) {
+		return err == nil, nil
+	}
+	p := status.Position
+	p.Sequence, p.Proof = o.sequence, o.proof
+	for _, err = range s.store.ConsumeSegment(ctx, s.space, s.segment, &streamhub.ReadOptions{Cursor: p.Cursor(), Limit: 1}) {
+		break
+	}
+	if errors.Is(err, streamhub.ErrHistoryLost) {
+		return false, nil
+	}
+	return err == nil || errors.Is(err, streamhub.ErrTrimmed), skip(err, streamhub.ErrTrimmed)
+}
+
+// skip is err, unless it is one that means nothing here.
+func skip(err, harmless error) error {
+	if errors.Is(err, harmless) {
+		return nil
+	}
+	return err
 }
 
 // A goneError says that what was asked for was trimmed, and where reading can begin.

@@ -3,17 +3,39 @@ package durable
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
 )
 
 // A page is a part of a stream as clients get it. It does not change.
 type page struct {
-	incarnation uint64
-	after, last uint64 // the sequences behind which it begins, and of its last entry
-	body        []byte // as in [encode]
-	whole       bool   // it is as long as a page gets
+	// incarnation and lineage are those of the stream when the page was read. As long as it has both,
+	// and is not shorter than it was, no entry of the page is another one.
+	incarnation, lineage uint64
+	after                uint64 // the sequence after which it begins
+	end                  offset // after its last entry
+	body                 []byte // as in [encode]
+	whole                bool   // it is as long as a page gets
+}
+
+// pageAt is the empty page at a place of a stream.
+func pageAt(status *streamhub.Status, end offset) *page {
+	return &page{
+		incarnation: status.Position.Incarnation, lineage: status.Position.Lineage, after: end.sequence, end: end,
+		body: encode(nil, isJSON(status.ContentType)),
+	}
+}
+
+func (p *page) empty() bool { return p.end.sequence == p.after }
+
+// holds reports whether the page is what the stream has now, in its whole length.
+func (p *page) holds(status *streamhub.Status) bool {
+	tail := tailOf(status)
+	return p.incarnation == status.Position.Incarnation && p.lineage == status.Position.Lineage &&
+		(p.end == tail || p.whole && p.end.sequence < tail.sequence)
 }
 
 // encode is what a client reads: the bytes one behind the other, or an array of messages.
@@ -39,9 +61,9 @@ func encode(entries []streamhub.Entry, json bool) []byte {
 	return append(b, ']')
 }
 
-// fetch returns what lies behind a place of a stream, and the stream as it was at that moment.
+// fetch returns what lies after a place of a stream, and the stream as it was at that moment.
 func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, streamhub.Status, error) {
-	key := pageKey{s.key(), from.sequence}
+	key := pageKey{s.key(), from}
 	if p := d.pages.get(key); p != nil {
 		status, err := s.store.Status(ctx, s.space, s.segment)
 		if err != nil {
@@ -51,11 +73,20 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 		if err != nil {
 			return nil, status, err
 		}
-		if after == p.after && p.incarnation == status.Position.Incarnation && (p.whole || p.last == status.LastSequence) {
+		if after == p.after && p.holds(&status) {
 			return p, status, nil
 		}
 	}
-	snapshot, err := s.store.ReadFrom(ctx, s.space, s.segment, wanted(from))
+	var snapshot hub.Snapshot
+	var err error
+	if from.start() {
+		snapshot, err = s.store.ReadFrom(ctx, s.space, s.segment, 0)
+	} else {
+		snapshot, err = s.store.ReadAfter(ctx, s.space, s.segment, from.sequence, from.proof)
+	}
+	if errors.Is(err, streamhub.ErrHistoryLost) && d.copiedAt(ctx, s, from) {
+		snapshot, err = s.store.ReadFrom(ctx, s.space, s.segment, from.sequence+1)
+	}
 	status := snapshot.Status
 	if err != nil {
 		return nil, status, d.explain(ctx, s, from, err)
@@ -64,28 +95,33 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 	if err != nil {
 		return nil, status, err
 	}
-	p := &page{incarnation: status.Position.Incarnation, after: after, last: after, whole: snapshot.More}
-	if n := len(snapshot.Entries); n > 0 {
-		p.last = snapshot.Entries[n-1].Sequence
+	end := offset{lifeOf(&status), after, from.proof}
+	switch {
+	case after == status.LastSequence:
+		end = tailOf(&status)
+	case from.start():
+		end = offsetOf(end.life, &status.Kept)
 	}
-	p.body = encode(snapshot.Entries, isJSON(status.ContentType))
-	if len(snapshot.Entries) > 0 {
+	p := pageAt(&status, end)
+	p.whole = snapshot.More
+	if n := len(snapshot.Entries); n > 0 {
+		p.end = offsetOf(end.life, &snapshot.Entries[n-1].Position)
+		p.body = encode(snapshot.Entries, isJSON(status.ContentType))
 		d.pages.put(key, p)
 	}
 	return p, status, nil
 }
 
-// wanted is the first sequence to read; 0 is the first one that is kept.
-func wanted(from offset) uint64 {
-	if from.start() {
-		return 0
-	}
-	return from.sequence + 1
+// copiedAt reports whether a stream is a copy of its source up to an offset of the source.
+func (d *Handler) copiedAt(ctx context.Context, s *stream, from offset) bool {
+	status, err := s.store.Status(ctx, s.space, s.segment)
+	return err == nil && from.copied(&status)
 }
 
 // explain says of an offset that cannot be read why.
 func (d *Handler) explain(ctx context.Context, s *stream, from offset, err error) error {
-	if streamhub.CodeOf(err) != streamhub.CodeOf(streamhub.ErrTrimmed) {
+	code := streamhub.CodeOf(err)
+	if code != streamhub.CodeOf(streamhub.ErrTrimmed) && code != streamhub.CodeOf(streamhub.ErrHistoryLost) {
 		return err
 	}
 	status, statusErr := s.store.Status(ctx, s.space, s.segment)
@@ -95,16 +131,19 @@ func (d *Handler) explain(ctx context.Context, s *stream, from offset, err error
 	if _, gone := from.at(&status); gone != nil {
 		return gone
 	}
+	if code == streamhub.CodeOf(streamhub.ErrHistoryLost) {
+		return errLost
+	}
 	return err
 }
 
 type pageKey struct {
 	streamKey
-	after uint64
+	from offset
 }
 
 // A pageCache keeps the pages that were read last, so that many readers of one stream cost one
-// read. Whether a page still holds is for the status of the stream to say.
+// read. Whether a page still holds is for the status of the stream to say, see [page.holds].
 type pageCache struct {
 	limit int
 

@@ -65,8 +65,7 @@ func (q *reading) first(r *http.Request) (*page, streamhub.Status, error) {
 	var err error
 	if q.now {
 		if status, err = s.store.Status(ctx, s.space, s.segment); err == nil {
-			p = &page{incarnation: status.Position.Incarnation, after: status.LastSequence, last: status.LastSequence}
-			p.body = encode(nil, isJSON(status.ContentType))
+			p = pageAt(&status, tailOf(&status))
 		}
 	} else {
 		p, status, err = d.fetch(ctx, s, q.from)
@@ -84,7 +83,7 @@ func (q *reading) catchUp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := w.Header()
-	atEnd := p.last == status.LastSequence
+	atEnd := p.end == tailOf(&status)
 	q.describe(h, p, &status)
 	switch {
 	case q.now:
@@ -112,8 +111,8 @@ func (q *reading) catchUp(w http.ResponseWriter, r *http.Request) error {
 // describe sets what a page says of itself.
 func (q *reading) describe(h http.Header, p *page, status *streamhub.Status) {
 	h.Set("Content-Type", contentType(status))
-	h.Set(headerNextOffset, offset{lifeOf(status), p.last}.String())
-	if p.last == status.LastSequence {
+	h.Set(headerNextOffset, p.end.String())
+	if p.end == tailOf(status) {
 		h.Set(headerUpToDate, "true")
 		if status.State == streamhub.StateClosed {
 			h.Set(headerClosed, "true")
@@ -136,16 +135,17 @@ func (d *Handler) ofOne(how string) string {
 	return "private, " + how
 }
 
-// etag changes with the life of the stream, with the range, and when the stream is closed behind it.
+// etag changes with the life of the stream, with its history as far as it can have changed, with the
+// range, and when the stream is closed after it. So one of what was lost matches nothing, at any gateway.
 func (p *page) etag(status *streamhub.Status) string {
 	end := ""
-	if p.last == status.LastSequence {
+	if p.end == tailOf(status) {
 		end = "."
 		if status.State == streamhub.StateClosed {
 			end = ".c"
 		}
 	}
-	return fmt.Sprintf(`"%x.%d.%d%s"`, p.incarnation, p.after, p.last, end)
+	return fmt.Sprintf(`"%x.%x.%d.%d.%x%s"`, p.incarnation, status.Position.Lineage, p.after, p.end.sequence, p.end.proof, end)
 }
 
 // matches reports whether a list of tags holds one.

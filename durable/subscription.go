@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-147127fe/streamhub"
 )
 
 // The kinds of subscriptions.
@@ -132,7 +134,10 @@ func (c *subscriptionConfig) spaces() (names []string, all bool) {
 
 // A link is a stream of a subscription and how far it was handled.
 type link struct {
-	Acked    offset `json:"acked"`
+	Acked offset `json:"acked"`
+	// Lineage is that of the stream when Acked was known to be a place in it. In another one it may
+	// have been lost since.
+	Lineage  uint64 `json:"lineage,omitempty"`
 	Explicit bool   `json:"explicit,omitempty"`
 }
 
@@ -143,12 +148,25 @@ func (l *link) kind() string {
 	return "glob"
 }
 
-// pending reports whether a stream that ends at tail has something that was not handled.
-func (l *link) pending(tail offset) bool {
-	if l == nil || l.Acked.life != tail.life {
-		return tail.sequence > 0
+// A tip is where a stream ends, and the lineage of its last append.
+type tip struct {
+	offset
+	lineage uint64
+}
+
+func tipOf(status *streamhub.Status) tip { return tip{tailOf(status), status.Position.Lineage} }
+
+// pending reports whether a stream that ends at t has something that was not handled. A stream that
+// ends with another entry than the one that was handled, or before it in another lineage, has lost
+// that, and has others since. One that ends before it in the same lineage was looked at earlier.
+func (l *link) pending(t tip) bool {
+	switch {
+	case t.sequence == 0:
+		return false
+	case l == nil || l.Acked.life != t.life || t.sequence > l.Acked.sequence:
+		return true
 	}
-	return tail.sequence > l.Acked.sequence
+	return l.Acked != t.offset && (t.sequence == l.Acked.sequence || t.lineage != l.Lineage)
 }
 
 // MarshalText makes an offset a string in JSON; -1 is the beginning.

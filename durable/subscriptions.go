@@ -187,7 +187,7 @@ func (c *subscriptionCall) initial(ctx context.Context, config *subscriptionConf
 		}
 		l := &link{Explicit: explicit}
 		if err == nil {
-			l.Acked = tailOf(&status)
+			l.Acked, l.Lineage = tailOf(&status), status.Position.Lineage
 		}
 		links[path] = l
 		return nil
@@ -319,7 +319,7 @@ func (c *subscriptionCall) link(r *http.Request) (any, int, error) {
 	err = c.edit(r.Context(), func(s *subscription) (map[string]*link, error) {
 		for path, l := range links {
 			if had := s.links[path]; had != nil {
-				l.Acked = had.Acked
+				l.Acked, l.Lineage = had.Acked, had.Lineage
 			}
 		}
 		return links, nil
@@ -339,7 +339,7 @@ func (c *subscriptionCall) unlink(ctx context.Context, path string) (any, int, e
 		case l == nil || !l.Explicit:
 			return nil, errSame
 		case s.Config.matches(path):
-			return map[string]*link{path: {Acked: l.Acked}}, nil
+			return map[string]*link{path: {Acked: l.Acked, Lineage: l.Lineage}}, nil
 		}
 		return map[string]*link{path: nil}, nil
 	})
@@ -353,6 +353,8 @@ type wakeStream struct {
 	Acked   offset `json:"acked_offset"`
 	Tail    offset `json:"tail_offset"`
 	Pending bool   `json:"has_pending"`
+
+	tip tip
 }
 
 // look says how the streams of a wake are now. Streams that are gone are left out.
@@ -370,14 +372,29 @@ func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wak
 		if err != nil {
 			return nil, err
 		}
-		l, tail := s.links[path], tailOf(&status)
-		item := wakeStream{Path: path, Type: l.kind(), Tail: tail, Pending: l.pending(tail)}
-		if l != nil && l.Acked.life == tail.life {
+		l, tip := s.links[path], tipOf(&status)
+		item := wakeStream{Path: path, Type: l.kind(), Tail: tip.offset, Pending: l.pending(tip), tip: tip}
+		held, err := stream.holds(ctx, l, &status)
+		if err != nil {
+			return nil, err
+		}
+		if held { // otherwise all that is there is to be handled
 			item.Acked = l.Acked
 		}
 		found = append(found, item)
 	}
 	return found, nil
+}
+
+// holds reports whether what was handled of a stream is still a part of it.
+func (s *stream) holds(ctx context.Context, l *link, status *streamhub.Status) (bool, error) {
+	switch {
+	case l == nil || l.Acked.start() || l.Acked.life != lifeOf(status):
+		return false, nil
+	case l.Lineage != 0 && l.Lineage == status.Position.Lineage && l.Acked.sequence <= status.LastSequence:
+		return true, nil
+	}
+	return s.proven(ctx, l.Acked, status)
 }
 
 // claim gives the wake under way to a worker, or begins one if there is something to do.
@@ -541,13 +558,23 @@ func (c *subscriptionCall) ack(ctx context.Context, s *subscription, path, text 
 	if err != nil {
 		return "", err
 	}
-	tail, had := tailOf(&status), s.links[path]
+	had := s.links[path]
 	if at.start() {
-		at.life = tail.life
+		at.life = lifeOf(&status)
 	}
-	if at.life != tail.life || at.sequence > tail.sequence || had != nil && had.Acked.life == at.life && at.sequence < had.Acked.sequence {
+	proven, err := stream.proven(ctx, at, &status)
+	if err != nil {
+		return "", err
+	}
+	back := had != nil && had.Acked.life == at.life && at.sequence < had.Acked.sequence
+	if back { // unless that was lost
+		if back, err = stream.holds(ctx, had, &status); err != nil {
+			return "", err
+		}
+	}
+	if !proven || back {
 		return "", errInvalid
 	}
-	acked[path] = &link{Acked: at, Explicit: had != nil && had.Explicit}
+	acked[path] = &link{Acked: at, Lineage: status.Position.Lineage, Explicit: had != nil && had.Explicit}
 	return path, nil
 }

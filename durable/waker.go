@@ -122,7 +122,7 @@ type waker struct {
 	tasks    sync.WaitGroup
 
 	subscriptions map[string]*watch
-	tails         map[string]offset   // by path, of every stream in spaces
+	tails         map[string]tip      // by path, of every stream in spaces
 	spaces        map[string]struct{} // that are watched
 }
 
@@ -141,7 +141,7 @@ type watch struct {
 func newWaker(w *wakes, r register, store *hub.Store) *waker {
 	return &waker{
 		wakes: w, register: r, store: store, events: make(chan func()),
-		subscriptions: map[string]*watch{}, tails: map[string]offset{}, spaces: map[string]struct{}{},
+		subscriptions: map[string]*watch{}, tails: map[string]tip{}, spaces: map[string]struct{}{},
 	}
 }
 
@@ -262,10 +262,10 @@ func (w *waker) watchSpaces() {
 
 // grown takes the status of a stream.
 func (w *waker) grown(status *streamhub.Status) {
-	path, tail := pathOf(status.Space, status.Segment), tailOf(status)
+	path, tail := pathOf(status.Space, status.Segment), tipOf(status)
 	if status.State == streamhub.StateDeleted {
 		delete(w.tails, path)
-		tail = offset{}
+		tail = tip{}
 	} else {
 		w.tails[path] = tail
 	}
@@ -273,7 +273,7 @@ func (w *waker) grown(status *streamhub.Status) {
 		if s.stale || !s.linked(path) {
 			continue
 		}
-		if tail.sequence > 0 && s.links[path].pending(tail) {
+		if s.links[path].pending(tail) {
 			s.pending[path] = struct{}{}
 			w.act(s)
 		} else {
@@ -469,7 +469,7 @@ func (w *waker) called(id string, wake *subscription, streams []wakeStream, done
 		links := map[string]*link{}
 		for _, item := range streams {
 			had := s.links[item.Path]
-			links[item.Path] = &link{Acked: item.Tail, Explicit: had != nil && had.Explicit}
+			links[item.Path] = &link{Acked: item.Tail, Lineage: item.tip.lineage, Explicit: had != nil && had.Explicit}
 			if tail, ok := w.tails[item.Path]; ok && !links[item.Path].pending(tail) {
 				delete(s.pending, item.Path)
 			}
