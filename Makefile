@@ -25,9 +25,9 @@ help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
-build: ## Build the library and bin/streamhub
-	$(GO) build ./...
-	$(GO) build -trimpath -o bin/streamhub ./cmd/streamhub
+build: ## Build the library and bin/streamhub, without cgo
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/streamhub ./cmd/streamhub
 
 .PHONY: test
 test: ## Test with the race detector; installs redis-server if it may, and starts its own servers

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -235,11 +234,7 @@ type versionFlag bool
 
 // BeforeReset is called by the parser.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
-	fmt.Fprintln(app.Stdout, "streamhub", version)
+	fmt.Fprintln(app.Stdout, "streamhub", versionText())
 	app.Exit(0)
 	return nil
 }

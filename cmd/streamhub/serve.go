@@ -175,13 +175,16 @@ func (c *serveCmd) hint(s *session, b *backend, address string) {
 	}
 	at := ""
 	if c.Listen != defaultListen {
-		at = " --server ws://" + address
+		at = " --server ws://" + reachable(address)
+	}
+	if c.Auth == "jwt" {
+		at += " --token TOKEN"
 	}
 	fmt.Fprintf(s.stderr, `
 Try, in another terminal:
-  echo hello | streamhub append demo/log%[1]s
-  streamhub read demo/log --follow%[1]s
-`, at)
+  echo hello | %[1]s append demo/log%[2]s
+  %[1]s read demo/log --follow%[2]s
+`, programName(), at)
 	if b.url != "" {
 		fmt.Fprintf(s.stderr, `
 The Redis itself, for programs that open a hub of their own:
@@ -189,9 +192,22 @@ The Redis itself, for programs that open a hub of their own:
 `, redisVariable, b.url)
 	}
 	if b.url != "" && b.local == nil {
-		fmt.Fprint(s.stderr, "\nThis Redis is embedded and keeps nothing: everything is gone when serve ends.\n"+
-			"streamhub serve --data DIR keeps it, with a redis-server of its own.\n")
+		fmt.Fprintf(s.stderr, "\nThis Redis is embedded and keeps nothing: everything is gone when serve ends.\n"+
+			"%s serve --data DIR keeps it, with a redis-server of its own.\n", programName())
 	}
+}
+
+// reachable returns an address that a client on this machine can connect to: a listener on all
+// addresses names none.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // also where it is [::], which takes both
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // A backend is a hub and what it stands on.
