@@ -123,7 +123,7 @@ func (f *flight) answers(s *storedFrame) []answer {
 		result := streamhub.AppendResult{
 			First: next, Last: next + uint64(r.records) - 1, Timestamp: s.timestamp,
 			TRX:      streamhub.TRX{ID: r.id, Node: f.node, Number: s.number - uint64(len(f.requests)-1-i)},
-			Repeated: s.repeated, Created: s.created, Closed: s.closed, Generation: s.generation,
+			Repeated: s.repeated, Created: s.created && i == 0, Closed: s.closed, Generation: s.generation,
 		}
 		if s.repeated && r.producer != nil {
 			result.TRX.ID = s.id

@@ -65,11 +65,8 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 		}
 		return nil
 	}
-	if o.After > 0 && r.from.ms <= uint64(o.After) {
-		r.from = timelineID{ms: uint64(o.After) + 1}
-	}
-	if o.Until > 0 && uint64(o.Until) < r.end.ms {
-		r.end = timelineID{uint64(o.Until), math.MaxUint64}
+	if err := r.bound(ctx, o.After, o.Until); err != nil || r.end.before(r.from) {
+		return err
 	}
 	left := o.Limit
 	if left == 0 {
@@ -187,6 +184,32 @@ func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (timelineID, error) 
 		return timelineID{}, redisx.ReadOutcome(err)
 	}
 	return parseTimelineID(last[0].ID)
+}
+
+// bound narrows what is read to the time after one timestamp and until another, each 0 for none. A
+// cursor that then lies outside is proved first.
+func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
+	from, end := r.from, r.end
+	if after > 0 && from.ms <= uint64(after) {
+		from = timelineID{ms: uint64(after) + 1}
+	}
+	if until > 0 && uint64(until) < end.ms {
+		end = timelineID{uint64(until), math.MaxUint64}
+	}
+	if !r.start.IsZero() && (from != r.from || end.before(from)) {
+		probe := *r
+		probe.end = r.from
+		p := probe.fetch(ctx, probe.from)
+		// What was trimmed behind the cursor counts only within the bounds.
+		if p.err != nil && !errors.Is(p.err, streamhub.ErrTrimmed) {
+			return p.err
+		}
+		if err := probe.prove(ctx, p); err != nil {
+			return err
+		}
+	}
+	r.from, r.end = from, end
+	return nil
 }
 
 // whole refuses a timeline that does not begin where it should.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,6 +21,7 @@ var spaceCases = []namedCase{
 	{"SpaceSkipsDeleted", spaceSkipsDeleted},
 	{"SpaceTrimmedBehindCursor", spaceTrimmedBehindCursor},
 	{"SpaceForgedCursor", spaceForgedCursor},
+	{"SpaceBoundsAndCursor", spaceBoundsAndCursor},
 	{"Consume", consume},
 	{"ConsumeErrors", consumeErrors},
 }
@@ -193,6 +195,31 @@ func spaceForgedCursor(f *fixture) {
 			f.lost(err, 0)
 		}
 	}
+}
+
+// spaceBoundsAndCursor reads from behind a cursor that lies outside of the time that is asked for.
+func spaceBoundsAndCursor(f *fixture) {
+	early := f.append("a", "1").Timestamp
+	f.env.Advance(f.T, 20*time.Millisecond)
+	f.append("a", "2")
+	f.env.Advance(f.T, 20*time.Millisecond)
+	late := f.append("a", "3").Timestamp
+	all := f.readSpace(nil)
+	require.Empty(f, f.readSpace(&streamhub.ReadOptions{Cursor: all[1].Cursor(), Until: early}))
+	require.Equal(f, []string{"a3"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late - 1})))
+	require.Empty(f, f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late}))
+	for _, o := range []streamhub.ReadOptions{{After: late - 1}, {Until: early}, {After: late, Until: early}} {
+		forged := all[1].Position
+		forged.Proof ^= 1
+		o.Cursor = forged.Cursor()
+		_, err := f.tryReadSpace(&o)
+		f.lost(err, 0)
+	}
+	// What was trimmed behind the cursor counts within the bounds only.
+	f.trim("a", 2)
+	_, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor()})
+	require.ErrorIs(f, err, streamhub.ErrTrimmed)
+	require.Equal(f, []string{"a3"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late - 1})))
 }
 
 func consume(f *fixture) {

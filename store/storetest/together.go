@@ -93,6 +93,9 @@ func appendAllSameSegment(f *fixture) {
 	f.mismatch(errs[3], 5, 4)
 	require.Equal(f, []error{nil, nil}, errs[4:6])
 	f.isClosed(errs[6], streamhub.VerdictDone, 6)
+	for i, r := range results {
+		require.Equal(f, i == 0, r.Created, "one append creates the segment")
+	}
 	require.EqualValues(f, 1, results[0].First)
 	require.EqualValues(f, 3, results[1].First)
 	f.holds("seg", "1", "2", "3", "4", "5", "6")
