@@ -1,0 +1,168 @@
+package model
+
+import "pgregory.net/rapid"
+
+// Programs generates programs of at least so many steps. Few names and small numbers make features
+// meet; what a step says of cursors and sequences is relative to what it finds.
+func Programs(steps int) *rapid.Generator[[]Step] {
+	return rapid.SliceOfN(rapid.Custom(drawStep), steps, 2*steps)
+}
+
+// weighted is how often each operation is drawn.
+var weighted = func() (ops []Op) {
+	for op, n := range map[Op]int{Append: 16} {
+		for range n {
+			ops = append(ops, op)
+		}
+	}
+	for _, more := range []struct {
+		op Op
+		n  int
+	}{
+		{AppendAll, 5}, {Repeat, 2}, {Create, 3}, {Fork, 4}, {Close, 2}, {Delete, 3}, {Trim, 4}, {Touch, 1}, {Read, 7},
+		{ReadSpace, 7}, {Status, 3}, {Peek, 2}, {List, 2}, {Sweep, 3}, {Wait, 5}, {Save, 2}, {Rewind, 2}, {Promote, 1},
+	} {
+		for range more.n {
+			ops = append(ops, more.op)
+		}
+	}
+	return ops
+}()
+
+// A source draws small numbers; 0 is the usual case and the one that a failing program shrinks to.
+type source struct{ *rapid.T }
+
+func (s source) int(upTo int) int { return rapid.IntRange(0, upTo).Draw(s.T, "") }
+
+// rarely is one time in n.
+func (s source) rarely(n int) bool { return s.int(n-1) == n-1 }
+
+func (s source) of(names ...string) string { return rapid.SampledFrom(names).Draw(s.T, "") }
+
+// sometimes draws from names one time in n, and "" else.
+func (s source) sometimes(n int, names ...string) string {
+	if s.rarely(n) {
+		return s.of(names...)
+	}
+	return ""
+}
+
+// back is one time in n a number of places to count back.
+func (s source) back(n int) int {
+	if s.rarely(n) {
+		return 1 + s.int(11)
+	}
+	return 0
+}
+
+func (s source) segment() string { return s.of("a", "b", "c", "d") }
+
+func drawStep(t *rapid.T) Step {
+	s := source{t}
+	step := Step{Op: rapid.SampledFrom(weighted).Draw(t, "op"), By: s.int(1), Space: "s"}
+	if s.rarely(6) {
+		step.Space = "t"
+	}
+	switch step.Op {
+	case Append:
+		s.append(&step)
+	case AppendAll:
+		for range 2 + s.int(4) {
+			var part Step
+			s.append(&part)
+			part.By, part.Space, part.Own = 0, "", false
+			step.Batch = append(step.Batch, part)
+		}
+		return step
+	case Repeat:
+		step.At, step.Meta = s.int(5), s.rarely(6)
+		return step
+	case Create, Fork:
+		s.create(&step)
+	case Close:
+		step.Seg, step.Close, step.Gen = s.segment(), s.of("done", "failed", "lost"), s.generation()
+		if s.rarely(10) {
+			step.Close = "banana"
+		}
+	case Trim:
+		step.Seg, step.UpTo = s.segment(), s.int(12)
+	case Delete, Touch, Status, Peek:
+		step.Seg = s.segment()
+	case Read:
+		step.Seg = s.segment()
+		s.bounds(&step)
+		if step.Cursor == 0 && s.rarely(3) {
+			step.From = 1 + s.int(8)
+		}
+		if s.rarely(5) {
+			step.To = 1 + s.int(8)
+		}
+	case ReadSpace:
+		s.bounds(&step)
+	case Wait:
+		step.For = []int{1, 7, 40, 1000, 90_000_000}[s.int(4)]
+	}
+	switch step.Op {
+	case Append, Close, Delete, Trim, Create, Fork, AppendAll:
+	default:
+		step.Lose, step.Drop = 0, 0
+	}
+	return step
+}
+
+func (s source) generation() int {
+	if s.rarely(5) {
+		return 1 + s.int(2)
+	}
+	return 0
+}
+
+func (s source) append(step *Step) {
+	step.Seg, step.N, step.Meta = s.segment(), 1+s.int(2), s.rarely(4)
+	step.Gen = s.generation()
+	if s.rarely(5) {
+		step.Expect = []int{1, 1, 2, 3}[s.int(3)]
+	}
+	if s.rarely(4) {
+		step.Producer = s.of("p", "q")
+		step.Turn = []int{0, 0, 0, 1, 1, 2, 3}[s.int(6)]
+		step.Epoch = []int{0, 0, 0, 0, 1, -1}[s.int(5)]
+	}
+	step.Own = s.rarely(5)
+	if s.rarely(12) {
+		step.Close = s.of("done", "failed")
+		step.N = s.int(2)
+	}
+	step.Type = s.sometimes(8, "text/plain", "Text/Plain; a=b", "text/html")
+	step.Order = s.sometimes(8, "a", "b", "c", "d")
+	step.Must, step.Check = s.rarely(10), s.rarely(10)
+	step.Life = s.back(6)
+}
+
+func (s source) create(step *Step) {
+	step.Seg, step.N = s.segment(), s.int(2)
+	step.Gen = s.generation()
+	step.Type = s.sometimes(5, "text/plain", "text/html")
+	step.Order = s.sometimes(5, "here", "there")
+	step.Close = s.sometimes(8, "done")
+	if s.rarely(4) {
+		step.TTL, step.Fixed = []int{5, 50, 5000}[s.int(2)], s.rarely(3)
+	}
+	if step.Op == Fork {
+		step.Of, step.At, step.Life = s.segment(), s.int(4), s.back(6)
+	}
+}
+
+func (s source) bounds(step *Step) {
+	step.Cursor = s.back(2)
+	step.Any = s.rarely(12)
+	if s.rarely(5) {
+		step.After = s.back(1)
+	}
+	if s.rarely(5) {
+		step.Until = s.back(1)
+	}
+	if s.rarely(4) {
+		step.Limit = 1 + s.int(4)
+	}
+}

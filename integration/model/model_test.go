@@ -1,0 +1,129 @@
+package model
+
+import (
+	"context"
+	"flag"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+)
+
+func TestMain(m *testing.M) {
+	logging.Disable()
+	testredis.Main(m)
+}
+
+// stepsEach is how many steps a program has at least.
+const stepsEach = 40
+
+// number reads an environment variable.
+func number(t *testing.T, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return n
+}
+
+// TestSimulate runs SEEDS programs on every way, or the one of SEED. A program that fails is shrunk
+// and printed as a test.
+func TestSimulate(t *testing.T) {
+	first, seeds := number(t, "SEED", 1), number(t, "SEEDS", 0)
+	if os.Getenv("SEED") != "" && os.Getenv("SEEDS") == "" {
+		seeds = 1
+	}
+	kinds := Kinds
+	if way := os.Getenv("WAY"); way != "" {
+		kinds = []Kind{Kind(way)}
+	}
+	features := NewFeatures()
+	start := time.Now()
+	for seed := first; seed < first+seeds; seed++ {
+		for _, kind := range kinds {
+			if os.Getenv("KEEP_GOING") != "" {
+				features.Begin()
+				if err := try(t, kind, Programs(stepsEach).Example(seed), features); err != nil {
+					t.Errorf("seed %d, %s: %v", seed, kind, err)
+				}
+				continue
+			}
+			if !simulate(t, seed, kind, features) {
+				t.Fatalf("seed %d fails %s: repeat it with SEED=%d", seed, kind, seed)
+			}
+		}
+		if seeds >= 1000 && seed%500 == 0 {
+			t.Logf("%d seeds, %v", seed-first+1, time.Since(start).Round(time.Second))
+		}
+	}
+	t.Logf("%d seeds on %d ways, %v\n%s", seeds, len(kinds), time.Since(start).Round(time.Millisecond), features.Table())
+}
+
+// simulate runs the program of one seed on one way.
+func simulate(t *testing.T, seed int, kind Kind, features *Features) bool {
+	t.Helper()
+	for name, value := range map[string]string{"seed": strconv.Itoa(seed), "checks": "1", "nofailfile": "true", "shrinktime": "1s"} {
+		require.NoError(t, flag.Set("rapid."+name, value))
+	}
+	programs := Programs(stepsEach)
+	var last []Step
+	quiet := &quiet{TB: t}
+	func() {
+		defer func() {
+			if p := recover(); p != nil && p != errStop {
+				panic(p)
+			}
+		}()
+		rapid.Check(quiet, func(rt *rapid.T) {
+			program := programs.Draw(rt, "")
+			features.Begin()
+			if err := try(t, kind, program, features); err != nil {
+				last = program
+				rt.Fatalf("%v", err)
+			}
+		})
+	}()
+	if quiet.failed {
+		enough := time.Now().Add(20 * time.Second)
+		last = Shrink(last, func(p []Step) bool { return try(t, kind, p, nil) != nil }, func() bool { return time.Now().After(enough) })
+		t.Logf("seed %d, %s: %v\n%s", seed, kind, try(t, kind, last, nil), Test("Seed"+strconv.Itoa(seed), last))
+	}
+	return !quiet.failed
+}
+
+// try runs a program on a way of its own.
+func try(t *testing.T, kind Kind, program []Step, features *Features) error {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w, err := Open(ctx, kind, time.UnixMilli(Start))
+	require.NoError(t, err)
+	err = Run(ctx, w, program, features)
+	require.NoError(t, w.Close())
+	return err
+}
+
+var errStop = new(int)
+
+// quiet takes what rapid says of a failure, so that it is said once.
+type quiet struct {
+	rapid.TB
+	failed bool
+}
+
+func (q *quiet) Failed() bool          { return q.failed }
+func (q *quiet) Fail()                 { q.failed = true }
+func (q *quiet) FailNow()              { q.failed = true; panic(errStop) }
+func (q *quiet) Errorf(string, ...any) { q.failed = true }
+func (q *quiet) Error(...any)          { q.failed = true }
+func (q *quiet) Fatalf(string, ...any) { q.FailNow() }
+func (q *quiet) Fatal(...any)          { q.FailNow() }
+func (q *quiet) Logf(string, ...any)   {}
+func (q *quiet) Log(...any)            {}

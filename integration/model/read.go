@@ -1,0 +1,186 @@
+package model
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// Status is the answer to a question for the status.
+func (m *Model) Status(space, segment string) (streamhub.Status, error) {
+	l := m.look(space, segment)
+	if l == nil || l.ended != nil {
+		return streamhub.Status{}, m.gone(l)
+	}
+	return m.status(space, segment, l), nil
+}
+
+func (m *Model) status(space, segment string, l *life) streamhub.Status {
+	s := streamhub.Status{
+		Space: space, Segment: segment, FirstSequence: l.first, LastSequence: l.last(), LastTimestamp: l.timestamp,
+		State: streamhub.StateOpen, Verdict: l.closed, Generation: l.generation, ContentType: l.contentType,
+		TTL: time.Duration(l.ttl) * time.Millisecond, ExpiresAt: l.deadline, Parent: l.parent, ForkedAt: l.forkedAt,
+		Origin: l.origin, Position: m.position(l, l.last(), l.reign),
+	}
+	if l.closed != nil {
+		s.State = streamhub.StateClosed
+	}
+	if e := l.at(l.first); e != nil {
+		s.FirstTimestamp = e.timestamp
+	}
+	if l.last() == 0 {
+		s.FirstSequence = 0
+	}
+	return s
+}
+
+// Peek is the answer to a question for the last entry.
+func (m *Model) Peek(space, segment string) (streamhub.Entry, bool, error) {
+	l := m.look(space, segment)
+	if l == nil || l.ended != nil || l.first > l.last() {
+		return streamhub.Entry{}, false, nil
+	}
+	e := l.tip()
+	if !m.keeps(RulePeek) {
+		e = l.at(l.first)
+	}
+	return m.entry(space, segment, l, e), true, nil
+}
+
+// entry is e as a reader of the segment gets it.
+func (m *Model) entry(space, segment string, l *life, e *entry) streamhub.Entry {
+	reign := e.reign
+	if !m.keeps(RuleLineage) {
+		reign = m.server.reign
+	}
+	return streamhub.Entry{
+		Space: space, Segment: segment, Sequence: e.sequence, Timestamp: e.timestamp,
+		TRX: streamhub.TRX{ID: e.trx, Number: e.number}, Metadata: e.record.Metadata, Payload: e.record.Payload,
+		Position: m.position(l, e.sequence, reign),
+	}
+}
+
+// lost returns the first entry that p has seen and that is not in l, 0 if all are; sure says that the
+// store can know it exactly.
+func (m *Model) lost(p past, l *life) (first uint64, sure bool) {
+	if p.life != l.id {
+		if m.keeps(RuleCursorLife) {
+			return 1, true
+		}
+		return 0, true
+	}
+	if p.at == nil || l.at(p.sequence) == p.at || !m.keeps(RuleCursorProof) {
+		if !slices.Contains(l.reigns, p.reign) && m.saw != nil && errors.Is(*m.saw, streamhub.ErrHistoryLost) {
+			// All entries are there, but something without a record, such as a close, is lost with the
+			// lineage that p names.
+			return max(1, p.sequence), false
+		}
+		return 0, true
+	}
+	first = p.sequence
+	for e := p.at; e != nil && l.at(e.sequence) != e; e = e.prev {
+		first = e.sequence
+	}
+	return first, slices.Contains(l.reigns, p.reign)
+}
+
+// ConsumeSegment is the answer to a read of a segment.
+func (m *Model) ConsumeSegment(space, segment string, o *streamhub.ReadOptions) ([]streamhub.Entry, error) {
+	if o == nil {
+		o = &streamhub.ReadOptions{}
+	}
+	p, known := m.past[o.Cursor]
+	switch {
+	case o.Cursor != "" && (!known || p.change != 0):
+		return nil, streamhub.ErrInvalidCursor
+	case o.Cursor != "" && o.FromSequence != 0:
+		return nil, streamhub.ErrInvalidArgument
+	}
+	l := m.look(space, segment)
+	if l == nil && o.Cursor != "" {
+		return nil, &streamhub.HistoryLostError{FirstLost: 1}
+	}
+	if l == nil || l.ended != nil && m.keeps(RuleDeleteHides) {
+		return nil, m.gone(l)
+	}
+	from := l.first
+	switch {
+	case o.Cursor != "":
+		if first, sure := m.lost(p, l); first != 0 {
+			return nil, &lostFrom{first, sure}
+		}
+		from = p.sequence + 1
+	case o.FromSequence != 0:
+		from = o.FromSequence
+	}
+	if from < l.first {
+		if m.keeps(RuleTrimmed) {
+			return nil, &streamhub.TrimmedError{FirstKept: l.first}
+		}
+		from = l.first
+	}
+	if o.Cursor != "" && !m.keeps(RuleCursorExact) && p.sequence >= l.first {
+		from--
+	}
+	to := l.last()
+	if o.ToSequence != 0 {
+		to = min(to, o.ToSequence)
+		if !m.keeps(RuleTo) && to == o.ToSequence {
+			to--
+		}
+	}
+	var entries []streamhub.Entry
+	for s := from; s <= to; s++ {
+		if e := l.at(s); m.within(o, e.timestamp) {
+			entries = append(entries, m.entry(space, segment, l, e))
+		}
+	}
+	return m.limited(entries, o.Limit), nil
+}
+
+func (m *Model) within(o *streamhub.ReadOptions, timestamp int64) bool {
+	after, until := timestamp > o.After, timestamp <= o.Until
+	if !m.keeps(RuleAfter) {
+		after = timestamp >= o.After
+	}
+	if !m.keeps(RuleUntil) {
+		until = timestamp < o.Until
+	}
+	return (o.After == 0 || after) && (o.Until == 0 || until)
+}
+
+func (m *Model) limited(entries []streamhub.Entry, limit uint64) []streamhub.Entry {
+	if limit > 0 && uint64(len(entries)) > limit {
+		if !m.keeps(RuleLimit) {
+			limit++
+		}
+		return entries[:limit]
+	}
+	return entries
+}
+
+// Segments is the list of a space. maybe are those that have expired and that nobody has looked at.
+func (m *Model) Segments(space string) (names, maybe []string) {
+	for segment := range m.space(space).segments {
+		switch l := m.find(space, segment); {
+		case l == nil || l.ended != nil && m.keeps(RuleLists):
+		case m.due(l):
+			maybe = append(maybe, segment)
+		default:
+			names = append(names, segment)
+		}
+	}
+	slices.Sort(names)
+	return names, maybe
+}
+
+// Spaces is the list of the store.
+func (m *Model) Spaces() (names []string) {
+	for name := range m.server.spaces {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

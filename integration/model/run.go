@@ -1,0 +1,542 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// Start is what the clock says when a program begins, in Unix milliseconds.
+const Start = 1_800_000_000_000
+
+// Run runs a program on a way and returns the first answer that the model does not give, nil if there
+// is none. Features, unless nil, counts what met.
+func Run(ctx context.Context, w Way, program []Step, features *Features) error {
+	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features}
+	r.model.Now = Start
+	for i, s := range program {
+		r.index = i
+		if err := r.step(s); err != nil {
+			return fmt.Errorf("step %d, %s: %w", i, Go(s), err)
+		}
+		features.note(s, r.outcome)
+	}
+	return nil
+}
+
+// A run is a program on its way.
+type run struct {
+	ctx   context.Context
+	way   Way
+	model *Model
+	names *names
+	index int
+	count *Features
+
+	saved   *pair[any]
+	cursors []cursor
+	times   []int64
+	own     []streamhub.Append // with a TRX id of the caller's
+	by      []int              // who made them
+	outcome string
+}
+
+// A pair is the same thing as the model and the store name it.
+type pair[T any] struct{ model, store T }
+
+// A cursor is a position that was seen.
+type cursor struct {
+	pair[streamhub.Position]
+	space, segment string // no segment along a space
+}
+
+// both is an argument that the two name differently.
+type both struct {
+	cursor      pair[streamhub.Cursor]
+	incarnation pair[uint64]
+}
+
+func (r *run) step(s Step) error {
+	r.model.saw, r.model.sawAll, r.model.kept, r.outcome = nil, nil, 0, ""
+	if s.Lose+s.Drop > 0 {
+		r.way.Lose(s.Lose+s.Drop, s.Drop > 0)
+		defer r.way.Lose(0, false)
+	}
+	switch s.Op {
+	case Append:
+		a := r.append(s)
+		return r.appended(s, a.model, a.store)
+	case Repeat:
+		return r.repeat(s)
+	case AppendAll:
+		return r.appendAll(s)
+	case Close:
+		return r.close(s)
+	case Create, Fork:
+		return r.create(s)
+	case Delete:
+		got := r.way.Store(s.By).Delete(r.ctx, s.Space, s.Seg, "because")
+		return r.failed(got, r.model.Delete(s.Space, s.Seg, "because"), s)
+	case Trim:
+		return r.trim(s)
+	case Touch:
+		got, err := r.way.Store(s.By).Touch(r.ctx, s.Space, s.Seg)
+		want, wantErr := r.model.Touch(s.Space, s.Seg)
+		if err := r.failed(err, wantErr, s); err != nil {
+			return err
+		}
+		return same("deadline", got, want)
+	case Read:
+		return r.read(s)
+	case ReadSpace:
+		return r.readSpace(s)
+	case Status:
+		return r.status(s)
+	case Peek:
+		return r.peek(s)
+	case List:
+		return r.list(s)
+	case Sweep:
+		r.model.Sweep()
+		return r.way.Sweep(r.ctx)
+	case Wait:
+		d := time.Duration(s.For) * time.Millisecond
+		r.way.Advance(d)
+		r.model.Now += d.Milliseconds()
+	case Save:
+		r.saved = &pair[any]{r.model.Save(), r.way.Save()}
+	case Rewind:
+		if r.saved != nil {
+			r.way.Rewind(r.saved.store)
+			r.model.Rewind(r.saved.model)
+		}
+	case Promote:
+		r.way.Promote()
+		r.model.Promote()
+	default:
+		return fmt.Errorf("no such step")
+	}
+	return nil
+}
+
+func same[T comparable](what string, got, want T) error {
+	if got != want {
+		return fmt.Errorf("the %s is %v, want %v", what, got, want)
+	}
+	return nil
+}
+
+// failed compares errors.
+func (r *run) failed(got, want error, s Step) error {
+	r.outcome = string(streamhub.CodeOf(got))
+	return sameError(got, want, s.Space, s.Seg)
+}
+
+// see remembers a position for cursors and incarnations.
+func (r *run) see(space, segment string, store, model streamhub.Position) {
+	if model.IsZero() || store.IsZero() {
+		return
+	}
+	r.cursors = append(r.cursors, cursor{pair[streamhub.Position]{model, store}, space, segment})
+}
+
+// pick counts back over the cursors that fit.
+func (r *run) pick(back int, fits func(cursor) bool) (c cursor, ok bool) {
+	if back == 0 {
+		return c, false
+	}
+	var fit []cursor
+	for _, c := range slices.Backward(r.cursors) {
+		if fits(c) {
+			fit = append(fit, c)
+		}
+	}
+	if len(fit) == 0 {
+		return c, false
+	}
+	return fit[(back-1)%len(fit)], true
+}
+
+// named resolves what a step says of cursors and incarnations.
+func (r *run) named(s Step) (b both) {
+	segment := s.Seg
+	if s.Op == ReadSpace {
+		segment = ""
+	}
+	c, ok := r.pick(s.Cursor, func(c cursor) bool { return s.Any || c.space == s.Space && c.segment == segment })
+	if ok {
+		b.cursor = pair[streamhub.Cursor]{c.model.Cursor(), c.store.Cursor()}
+	}
+	if c, ok := r.pick(s.Life, func(c cursor) bool { return c.segment != "" && c.space == s.Space }); ok {
+		b.incarnation = pair[uint64]{c.model.Incarnation, c.store.Incarnation}
+	}
+	return b
+}
+
+// append makes the arguments of an append.
+func (r *run) append(s Step) pair[streamhub.Append] {
+	b := r.named(s)
+	o := &streamhub.AppendOptions{
+		Generation: uint64(s.Gen), ContentType: s.Type, StreamSeq: s.Order, MustExist: s.Must, CheckOnly: s.Check,
+	}
+	if s.Own {
+		o.TRX = uuid.NewSHA1(uuid.Nil, fmt.Append(nil, r.index, len(r.own)))
+	}
+	if s.Close != "" {
+		o.Close = &streamhub.Verdict{Kind: streamhub.VerdictKind(s.Close), Reason: "asked"}
+	}
+	next, content := uint64(1), fmt.Sprint(r.index)
+	if l := r.model.find(s.Space, s.Seg); l != nil && l.ended == nil {
+		next = l.last() + 1
+	}
+	o.ExpectedSequence = [...]uint64{0, next, next + 1, max(next, 2) - 1}[s.Expect]
+	if s.Producer != "" {
+		o.Producer = r.producer(s)
+		o.TRX = uuid.Nil
+		content = fmt.Sprint(s.Producer, o.Producer.Epoch, o.Producer.Seq)
+	}
+	var records []streamhub.Record
+	for i := range s.N {
+		record := streamhub.Record{Payload: fmt.Appendf(nil, "%s.%d", content, i)}
+		if s.Meta {
+			record.Metadata = map[string]string{"k": content, "i": fmt.Sprint(i)}
+		}
+		records = append(records, record)
+	}
+	o.Incarnation = b.incarnation.model
+	a := pair[streamhub.Append]{model: streamhub.Append{Space: s.Space, Segment: s.Seg, Records: records, Options: o}}
+	a.store = a.model
+	own := *o
+	own.Incarnation = b.incarnation.store
+	a.store.Options = &own
+	if s.Own && s.Producer == "" && o.Incarnation == 0 && !s.Check {
+		r.own, r.by = append(r.own, a.store), append(r.by, s.By)
+	}
+	return a
+}
+
+// producer resolves which of its appends a producer makes.
+func (r *run) producer(s Step) *streamhub.Producer {
+	p := &streamhub.Producer{ID: s.Producer}
+	next := uint64(0)
+	if l := r.model.find(s.Space, s.Seg); l != nil && l.ended == nil {
+		if row, ok := l.rows[s.Producer]; ok {
+			p.Epoch, next = row.epoch, row.seq+1
+		}
+	}
+	switch {
+	case s.Epoch > 0:
+		p.Epoch++
+		next = 0
+	case s.Epoch < 0 && p.Epoch > 0:
+		p.Epoch--
+	}
+	switch s.Turn {
+	case 0:
+		p.Seq = next
+	case 1, 2:
+		p.Seq = max(next, uint64(s.Turn)) - uint64(s.Turn)
+	default:
+		p.Seq = next + 1
+	}
+	return p
+}
+
+func (r *run) appended(s Step, model, real streamhub.Append) error {
+	got, err := r.way.Store(s.By).Append(r.ctx, s.Space, s.Seg, real.Records, real.Options)
+	r.model.saw = &err
+	want, wantErr := r.model.Append(r.way.Process(s.By), s.Space, s.Seg, model.Records, model.Options)
+	return r.answered(s, got, err, want, wantErr)
+}
+
+// answered compares the answer to an append.
+func (r *run) answered(s Step, got streamhub.AppendResult, err error, want streamhub.AppendResult, wantErr error) error {
+	if err := r.failed(err, wantErr, s); err != nil {
+		return err
+	}
+	if s.Lose > 0 && got.Repeated {
+		want.Repeated = true // the reply to the first attempt was lost
+	}
+	if err := r.names.result(got, want); err != nil {
+		return err
+	}
+	if err == nil {
+		r.see(s.Space, s.Seg, got.Position, want.Position)
+		r.times = append(r.times, want.Timestamp)
+	}
+	if got.Repeated {
+		r.outcome = "repeated"
+	}
+	return nil
+}
+
+func (r *run) repeat(s Step) error {
+	if len(r.own) == 0 {
+		return nil
+	}
+	i := len(r.own) - 1 - s.At%len(r.own)
+	a := r.own[i]
+	s.By, s.Space, s.Seg = r.by[i], a.Space, a.Segment
+	if s.Meta {
+		a.Records = append(slices.Clone(a.Records), streamhub.Record{Payload: []byte("another")})
+	}
+	return r.appended(s, a, a)
+}
+
+func (r *run) appendAll(s Step) error {
+	var model, real []streamhub.Append
+	for i, part := range s.Batch {
+		part.Op, part.By, part.Space = Append, s.By, s.Space
+		a := r.append(part)
+		for j := range a.model.Records {
+			a.model.Records[j].Payload = fmt.Appendf(a.model.Records[j].Payload, "/%d", i)
+		}
+		model, real = append(model, a.model), append(real, a.store)
+	}
+	got, errs := r.way.Store(s.By).AppendAll(r.ctx, real)
+	r.model.sawAll = errs
+	want, wantErrs := r.model.AppendAll(r.way.Process(s.By), model)
+	for i := range s.Batch {
+		s.Seg = model[i].Segment
+		if err := r.answered(s, got[i], errs[i], want[i], wantErrs[i]); err != nil {
+			return fmt.Errorf("append %d of %d: %w", i+1, len(s.Batch), err)
+		}
+	}
+	return r.order(s)
+}
+
+// order learns in which order a call took the appends to different segments, which is the store's to
+// choose.
+func (r *run) order(s Step) error {
+	line := r.model.space(s.Space).line
+	if len(line) == 0 {
+		return nil
+	}
+	last := line[len(line)-1].together
+	start := len(line)
+	for start > 0 && line[start-1].together == last {
+		start--
+	}
+	group := line[start:]
+	if len(group) < 2 {
+		return nil
+	}
+	rank := map[string]int{}
+	n := 0
+	for e, err := range r.way.Store(s.By).ConsumeSpace(r.ctx, s.Space, nil) {
+		if err != nil {
+			return fmt.Errorf("reading what was appended: %w", err)
+		}
+		n++
+		rank[fmt.Sprint(e.Segment, e.Sequence)] = n
+	}
+	for _, c := range group {
+		if c.first <= c.last && rank[fmt.Sprint(c.segment, c.first)] == 0 {
+			return fmt.Errorf("reading what was appended: %s %d is missing along the space", c.segment, c.first)
+		}
+	}
+	slices.SortStableFunc(group, func(a, b *change) int {
+		if a.segment == b.segment || a.first > a.last || b.first > b.last {
+			return 0
+		}
+		return rank[fmt.Sprint(a.segment, a.first)] - rank[fmt.Sprint(b.segment, b.first)]
+	})
+	return nil
+}
+
+func (r *run) close(s Step) error {
+	v := streamhub.Verdict{Kind: streamhub.VerdictKind(s.Close), Reason: "asked"}
+	o := &streamhub.AppendOptions{Generation: uint64(s.Gen)}
+	got, err := r.way.Store(s.By).CloseSegment(r.ctx, s.Space, s.Seg, v, o)
+	r.model.saw = &err
+	want, wantErr := r.model.CloseSegment(r.way.Process(s.By), s.Space, s.Seg, v, o)
+	return r.answered(s, got, err, want, wantErr)
+}
+
+func (r *run) create(s Step) error {
+	b := r.named(s)
+	o := streamhub.CreateOptions{
+		ContentType: s.Type, TTL: time.Duration(s.TTL) * time.Millisecond, Generation: uint64(s.Gen), Origin: s.Order,
+	}
+	if s.Fixed && s.TTL > 0 {
+		o.TTL, o.ExpiresAt = 0, time.UnixMilli(r.model.Now+int64(s.TTL))
+	}
+	if s.Close != "" {
+		o.Closed = &streamhub.Verdict{Kind: streamhub.VerdictKind(s.Close)}
+	}
+	for i := range s.N {
+		o.Records = append(o.Records, streamhub.Record{Payload: fmt.Appendf(nil, "%d.%d", r.index, i)})
+	}
+	if s.Op == Fork {
+		o.ForkOf = s.Of
+		if l := r.model.find(s.Space, s.Of); l != nil && s.At > 0 {
+			at := uint64(0)
+			if back := uint64(s.At - 1); back < l.last() {
+				at = l.last() - back
+			}
+			o.ForkAt = &at
+		}
+	}
+	model, real := o, o
+	if s.Op == Fork {
+		model.ForkIncarnation, real.ForkIncarnation = b.incarnation.model, b.incarnation.store
+	}
+	got, created, err := r.way.Store(s.By).Create(r.ctx, s.Space, s.Seg, &real)
+	want, wantCreated, wantErr := r.model.Create(r.way.Process(s.By), s.Space, s.Seg, &model)
+	if err := r.failed(err, wantErr, s); err != nil || wantErr != nil {
+		return err
+	}
+	r.see(s.Space, s.Seg, got.Position, want.Position)
+	return errors.Join(same("answer whether it was created", created, wantCreated), r.sameStatus(s, got, want))
+}
+
+// sameStatus compares statuses. Clients of a gateway do not see the origin.
+func (r *run) sameStatus(s Step, got, want streamhub.Status) error {
+	if _, ok := r.way.(interface{ Remote() bool }); ok {
+		want.Origin = ""
+	}
+	return r.names.status(got, want)
+}
+
+func (r *run) trim(s Step) error {
+	got, err := r.way.Store(s.By).Trim(r.ctx, s.Space, s.Seg, uint64(s.UpTo))
+	r.model.kept = got
+	want, wantErr := r.model.Trim(s.Space, s.Seg, uint64(s.UpTo))
+	if err := r.failed(err, wantErr, s); err != nil || wantErr != nil {
+		return err
+	}
+	return same("first sequence kept", got, want)
+}
+
+// options makes those of a read.
+func (r *run) options(s Step) (model, real *streamhub.ReadOptions) {
+	b := r.named(s)
+	o := streamhub.ReadOptions{FromSequence: uint64(s.From), ToSequence: uint64(s.To), Limit: uint64(s.Limit)}
+	time := func(back int) int64 {
+		if back == 0 || len(r.times) == 0 {
+			return 0
+		}
+		return r.times[len(r.times)-1-(back-1)%len(r.times)]
+	}
+	o.After, o.Until = time(s.After), time(s.Until)
+	model, real = new(o), new(o)
+	model.Cursor, real.Cursor = b.cursor.model, b.cursor.store
+	return model, real
+}
+
+func collect[T any](items iter.Seq2[T, error]) (list []T, err error) {
+	for item, err := range items {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, item)
+	}
+	return list, nil
+}
+
+func (r *run) read(s Step) error {
+	model, real := r.options(s)
+	got, err := collect(r.way.Store(s.By).ConsumeSegment(r.ctx, s.Space, s.Seg, real))
+	r.model.saw = &err
+	want, wantErr := r.model.ConsumeSegment(s.Space, s.Seg, model)
+	if err := r.failed(err, wantErr, s); err != nil {
+		return err
+	}
+	return r.entries(s, got, want)
+}
+
+// entries compares what was read and remembers the positions.
+func (r *run) entries(s Step, got, want []streamhub.Entry) error {
+	if err := r.names.entries(got, want); err != nil {
+		return err
+	}
+	for i := range got {
+		segment := s.Seg
+		if s.Op == ReadSpace {
+			segment = ""
+		}
+		r.see(s.Space, segment, got[i].Position, want[i].Position)
+	}
+	return nil
+}
+
+func (r *run) readSpace(s Step) error {
+	s.Seg = ""
+	model, real := r.options(s)
+	got, err := collect(r.way.Store(s.By).ConsumeSpace(r.ctx, s.Space, real))
+	limit := model.Limit
+	model.Limit = 0
+	want, wantErr := r.model.ConsumeSpace(s.Space, model)
+	if errors.Is(wantErr, streamhub.ErrTrimmed) {
+		// Whether what lies before comes first is the store's to choose, and whether it looks behind
+		// the limit.
+		if limit > 0 && uint64(len(want)) >= limit && err == nil {
+			wantErr = nil
+		} else {
+			want = want[:min(len(got), len(want))]
+		}
+	}
+	want = r.model.limited(want, limit)
+	if err := r.failed(err, wantErr, s); err != nil {
+		return err
+	}
+	return r.entries(s, got, want)
+}
+
+func (r *run) status(s Step) error {
+	got, err := r.way.Store(s.By).Status(r.ctx, s.Space, s.Seg)
+	want, wantErr := r.model.Status(s.Space, s.Seg)
+	if err := r.failed(err, wantErr, s); err != nil || wantErr != nil {
+		return err
+	}
+	r.see(s.Space, s.Seg, got.Position, want.Position)
+	return r.sameStatus(s, got, want)
+}
+
+func (r *run) peek(s Step) error {
+	got, ok, err := r.way.Store(s.By).Peek(r.ctx, s.Space, s.Seg)
+	want, wantOK, wantErr := r.model.Peek(s.Space, s.Seg)
+	if err := errors.Join(r.failed(err, wantErr, s), same("answer whether there is an entry", ok, wantOK)); err != nil || !ok {
+		return err
+	}
+	r.see(s.Space, s.Seg, got.Position, want.Position)
+	return r.names.entry(got, want)
+}
+
+func (r *run) list(s Step) error {
+	got, err := collect(r.way.Store(s.By).Segments(r.ctx, s.Space))
+	if err != nil {
+		return err
+	}
+	want, maybe := r.model.Segments(s.Space)
+	if err := sameNames(got, want, maybe); err != nil {
+		return fmt.Errorf("segments: %w", err)
+	}
+	end, err := r.way.Store(s.By).SpaceEnd(r.ctx, s.Space)
+	if err != nil {
+		return err
+	}
+	wantEnd := r.model.SpaceEnd(s.Space)
+	if (end == "") != (wantEnd == "") {
+		return fmt.Errorf("the end of the space is %q, want %q", end, wantEnd)
+	}
+	if end != "" {
+		real, err := end.Position()
+		if err != nil {
+			return err
+		}
+		model, err := wantEnd.Position()
+		if err != nil {
+			return err
+		}
+		r.see(s.Space, "", real, model)
+	}
+	return nil
+}

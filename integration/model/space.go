@@ -1,0 +1,85 @@
+package model
+
+import (
+	"slices"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// SpaceEnd is the cursor behind what a space holds.
+func (m *Model) SpaceEnd(space string) streamhub.Cursor {
+	sp := m.space(space)
+	if len(sp.line) == 0 {
+		return ""
+	}
+	c := sp.line[len(sp.line)-1]
+	return m.along(c, c.last, m.server.reign).Cursor()
+}
+
+// along is a position along a space, in change c behind sequence.
+func (m *Model) along(c *change, sequence, reign uint64) streamhub.Position {
+	p := streamhub.Position{
+		Incarnation: c.life, Lineage: reign, Sequence: sequence, Timeline: streamhub.TimelineID{MS: uint64(c.timestamp), N: c.id},
+	}
+	m.past[p.Cursor()] = past{life: c.life, sequence: sequence, reign: reign, change: c.id}
+	return p
+}
+
+// ConsumeSpace is the answer to a read along a space. Behind a cursor the entries may come before an
+// error.
+func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhub.Entry, error) {
+	if o == nil {
+		o = &streamhub.ReadOptions{}
+	}
+	p, known := m.past[o.Cursor]
+	switch {
+	case o.FromSequence != 0 || o.ToSequence != 0:
+		return nil, streamhub.ErrInvalidArgument
+	case o.Cursor != "" && (!known || p.change == 0):
+		return nil, streamhub.ErrInvalidCursor
+	}
+	sp := m.space(space)
+	from := 0
+	if o.Cursor != "" {
+		from = slices.IndexFunc(sp.line, func(c *change) bool { return c.id == p.change })
+		if from < 0 {
+			if m.keeps(RuleSpaceProof) {
+				return nil, &streamhub.HistoryLostError{}
+			}
+			from = 0
+		}
+	}
+	var entries []streamhub.Entry
+	line := sp.line[from:]
+	if !m.keeps(RuleSpaceOrder) && o.Cursor == "" && len(line) > 1 {
+		line = slices.Clone(line)
+		line[0], line[len(line)-1] = line[len(line)-1], line[0]
+	}
+	for _, c := range line {
+		if !m.within(o, c.timestamp) {
+			continue
+		}
+		l := m.look(space, c.segment)
+		if l == nil || l.id != c.life || l.ended != nil && m.keeps(RuleSpaceDeleted) {
+			continue
+		}
+		for s := c.first; s <= c.last; s++ {
+			if c.id == p.change && s <= p.sequence {
+				continue
+			}
+			if s < l.first {
+				if o.Cursor != "" && m.keeps(RuleTrimmedSpace) {
+					return m.limited(entries, o.Limit), &streamhub.TrimmedError{}
+				}
+				continue
+			}
+			e := m.entry(space, c.segment, l, l.at(s))
+			proof := e.Position.Proof
+			e.Position = m.along(c, s, e.Position.Lineage)
+			e.Position.Proof = proof
+			m.past[e.Position.Cursor()] = past{life: c.life, sequence: s, reign: e.Position.Lineage, at: l.at(s), change: c.id}
+			entries = append(entries, e)
+		}
+	}
+	return m.limited(entries, o.Limit), nil
+}

@@ -1,0 +1,275 @@
+package model
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A Model is what a store must be. It is not safe for concurrent use.
+type Model struct {
+	// Now is the clock of Redis in Unix milliseconds.
+	Now int64
+
+	off    map[Rule]bool
+	server *server
+	names  uint64 // counts the incarnations, TRX ids and changes that were given out
+	procs  map[int]*process
+	// past is what the positions that were given out stand for, by cursor.
+	past map[streamhub.Cursor]past
+	// saw is the real answer to the call that the model is about to answer, where contracts leave
+	// the choice to the store; nil where nobody has answered yet.
+	saw    *error
+	sawAll []error
+	// kept is the first sequence that the real store kept behind a trim.
+	kept uint64
+}
+
+// server is what Redis holds. Taking a copy is taking a backup.
+type server struct {
+	reign  uint64
+	reigns uint64 // how many there were, in any history
+	spaces map[string]*space
+}
+
+type space struct {
+	segments map[string]*life // the current one of each name, tombstones too
+	line     []*change
+}
+
+// A life is one incarnation of a segment.
+type life struct {
+	id      uint64
+	entries []*entry // 1, 2, 3, …; with those that were trimmed and those that a fork shares
+	first   uint64   // the first sequence that is kept
+	own     uint64   // the first sequence of its own that is kept, 0 if it never had one
+	number  uint64   // of the last append
+
+	closed      *streamhub.Verdict
+	ended       *streamhub.Verdict // it was deleted, or has expired
+	endedAt     int64
+	generation  uint64
+	timestamp   int64
+	reign       uint64 // of the last append
+	reigns      []uint64
+	contentType string
+	streamSeq   string
+	origin      string
+	ttl         int64
+	deadline    int64
+	parent      string
+	parentLife  uint64
+	forkedAt    uint64
+	forks       map[uint64]uint64 // its forks and the last sequence that each shares
+	rows        map[string]row    // of named producers
+	born        int               // how long the timeline was
+}
+
+// An entry is never changed. prev is the one that its writer found before it.
+type entry struct {
+	prev      *entry
+	sequence  uint64
+	timestamp int64
+	trx       uuid.UUID
+	number    uint64
+	record    streamhub.Record
+	reign     uint64
+	ends      bool // it is the last one of an append
+	joined    bool // the append may share its frame with the next one
+}
+
+// A row is what a segment remembers of a producer.
+type row struct {
+	epoch, seq uint64
+	digest     string
+	result     streamhub.AppendResult
+}
+
+// A change is one step of the timeline of a space.
+type change struct {
+	id          uint64
+	segment     string
+	life        uint64
+	first, last uint64 // records, none if first > last
+	timestamp   int64
+	together    uint64 // changes that came with one call have no order among segments
+}
+
+// A process is what one hub remembers.
+type process struct {
+	tails map[[2]string]*tail
+}
+
+// A tail is what a process knows of the end of a segment.
+type tail struct {
+	life uint64 // 0 if none was seen
+	// at is behind what was acknowledged last in this life to a producer, "" for the process itself.
+	at     map[string]past
+	answer map[uuid.UUID]remembered
+}
+
+type remembered struct {
+	digest string
+	result streamhub.AppendResult
+}
+
+// past is what a cursor stands for: the entry behind which it lies, and along a space the change.
+type past struct {
+	life     uint64
+	sequence uint64
+	reign    uint64
+	at       *entry
+	change   uint64
+}
+
+// New makes an empty model without some of the rules.
+func New(off ...Rule) *Model {
+	m := &Model{off: map[Rule]bool{}, procs: map[int]*process{}, past: map[streamhub.Cursor]past{}}
+	for _, rule := range off {
+		m.off[rule] = true
+	}
+	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}}
+	return m
+}
+
+func (s *server) clone() *server {
+	c := &server{reign: s.reign, reigns: s.reigns, spaces: map[string]*space{}}
+	for name, sp := range s.spaces {
+		own := &space{segments: map[string]*life{}, line: slices.Clone(sp.line)}
+		for segment, l := range sp.segments {
+			copied := *l
+			copied.entries = slices.Clone(l.entries)
+			copied.reigns = slices.Clone(l.reigns)
+			copied.forks, copied.rows = maps.Clone(l.forks), maps.Clone(l.rows)
+			own.segments[segment] = &copied
+		}
+		c.spaces[name] = own
+	}
+	return c
+}
+
+// Save returns a copy of what Redis holds, Rewind puts it back: what was written since is lost, while
+// processes and cursors remember it. Redis has begun another lineage.
+func (m *Model) Save() any { return m.server.clone() }
+
+// Rewind: see Save.
+func (m *Model) Rewind(saved any) {
+	reigns := m.server.reigns
+	m.server = saved.(*server).clone()
+	m.server.reigns = reigns
+	m.Promote()
+}
+
+// Promote begins another lineage and loses nothing.
+func (m *Model) Promote() {
+	m.server.reigns++
+	m.server.reign = m.server.reigns
+}
+
+func (m *Model) name() uint64 { m.names++; return m.names }
+
+func (m *Model) trx() uuid.UUID {
+	var id uuid.UUID
+	binary.BigEndian.PutUint64(id[8:], m.name())
+	return id
+}
+
+func proofOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
+
+func (m *Model) space(name string) *space {
+	sp := m.server.spaces[name]
+	if sp == nil {
+		sp = &space{segments: map[string]*life{}}
+	}
+	return sp
+}
+
+func (m *Model) process(i int) *process {
+	if m.procs[i] == nil {
+		m.procs[i] = &process{tails: map[[2]string]*tail{}}
+	}
+	return m.procs[i]
+}
+
+func (p *process) tail(space, segment string) *tail {
+	key := [2]string{space, segment}
+	if p.tails[key] == nil {
+		p.tails[key] = newTail()
+	}
+	return p.tails[key]
+}
+
+func newTail() *tail { return &tail{at: map[string]past{}, answer: map[uuid.UUID]remembered{}} }
+
+// forget lets the process start anew with a segment.
+func (t *tail) forget() { *t = *newTail() }
+
+// tombstone is how long a deleted segment is known as one.
+const tombstone = 24 * 60 * 60 * 1000
+
+// find returns the current life of a segment, its tombstone, or nil. One whose deadline has passed is
+// still there until somebody looks.
+func (m *Model) find(spaceName, segment string) *life {
+	sp := m.space(spaceName)
+	l := sp.segments[segment]
+	if l != nil && l.ended != nil && len(l.forks) == 0 && m.Now >= l.endedAt+tombstone {
+		delete(sp.segments, segment)
+		return nil
+	}
+	return l
+}
+
+// look is find for whoever notices deadlines.
+func (m *Model) look(spaceName, segment string) *life {
+	l := m.find(spaceName, segment)
+	if l != nil && m.due(l) {
+		m.end(spaceName, segment, l, streamhub.Verdict{Kind: streamhub.VerdictExpired})
+	}
+	return l
+}
+
+func (m *Model) due(l *life) bool {
+	return l.ended == nil && l.deadline > 0 && m.Now >= l.deadline && m.keeps(RuleExpires)
+}
+
+func (l *life) last() uint64 { return uint64(len(l.entries)) }
+
+// tip is the last entry, nil if there never was one.
+func (l *life) tip() *entry {
+	if len(l.entries) == 0 {
+		return nil
+	}
+	return l.entries[len(l.entries)-1]
+}
+
+func (l *life) at(sequence uint64) *entry {
+	if sequence == 0 || sequence > l.last() {
+		return nil
+	}
+	return l.entries[sequence-1]
+}
+
+// held says that its forks still read it.
+func (l *life) held() bool { return l.ended != nil && len(l.forks) > 0 }
+
+// position of the life behind sequence.
+func (m *Model) position(l *life, sequence, reign uint64) streamhub.Position {
+	p := streamhub.Position{Incarnation: l.id, Lineage: reign, Sequence: sequence}
+	e := l.at(sequence)
+	if e != nil {
+		p.Proof = proofOf(e.trx)
+	}
+	m.past[p.Cursor()] = past{life: l.id, sequence: sequence, reign: reign, at: e}
+	return p
+}
+
+// record notes a change in the timeline of a space.
+func (m *Model) record(name, segment string, l *life, first, last, together uint64) {
+	sp := m.space(name)
+	m.server.spaces[name] = sp
+	sp.line = append(sp.line, &change{m.name(), segment, l.id, first, last, m.Now, together})
+}

@@ -1,0 +1,62 @@
+package model
+
+// An Op is what a step does.
+type Op string
+
+// The operations.
+const (
+	Append    Op = "append"
+	AppendAll Op = "append all"
+	Repeat    Op = "repeat" // an append that had a TRX id of its own
+	Create    Op = "create"
+	Fork      Op = "fork"
+	Close     Op = "close"
+	Delete    Op = "delete"
+	Trim      Op = "trim"
+	Touch     Op = "touch"
+	Read      Op = "read"
+	ReadSpace Op = "read space"
+	Status    Op = "status"
+	Peek      Op = "peek"
+	List      Op = "list"
+	Sweep     Op = "sweep"
+	Wait      Op = "wait" // time passes
+	Save      Op = "save"
+	Rewind    Op = "rewind" // Redis comes back as it was saved
+	Promote   Op = "promote"
+)
+
+// A Step is one call of a program, or something that happens to it. Only the fields that its Op uses
+// mean something.
+type Step struct {
+	Op     Op
+	By     int // the writer that makes the call
+	Space  string
+	Seg    string
+	N      int  // records
+	Meta   bool // they have metadata
+	Batch  []Step
+	Expect int // 1 the right sequence, 2 one too high, 3 one too low
+	Gen    int
+	// Producer names one; Turn is 0 for its next append, 1 for the last one again, 2 for one before
+	// that, 3 for one that skips; Epoch is added to the one in force.
+	Producer    string
+	Turn, Epoch int
+	Own         bool   // the caller chooses the TRX id
+	Close       string // kind of verdict
+	Type, Order string // content type, stream sequence
+	Must, Check bool
+	Life        int // names the incarnation of the position that was seen so many places ago
+	Of          string
+	At          int // where to fork: 0 at the end, else this many entries before it, less one
+	TTL, For    int // milliseconds
+	Fixed       bool
+	UpTo        int
+	// Cursor counts back over the cursors of what is read, 0 is none. Any takes one of anything.
+	Cursor       int
+	Any          bool
+	From, To     int
+	After, Until int // count back over the timestamps that were seen
+	Limit        int
+	Lose, Drop   int // how many scripts in a row lose their replies, or are lost themselves
+}
