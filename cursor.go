@@ -30,6 +30,9 @@ type Position struct {
 	Proof uint64
 	// Timeline is set for a position along a space.
 	Timeline TimelineID
+	// Trimmed is set for a position along a space whose reader was told that entries behind it were
+	// trimmed: up to this place they are left out. Its Index is 0.
+	Trimmed TimelineID
 }
 
 // IsZero reports whether p is the start.
@@ -38,6 +41,7 @@ func (p Position) IsZero() bool { return p == Position{} }
 const (
 	segmentCursor = 1
 	spaceCursor   = 2
+	trimmedCursor = 3 // of a space, with what was trimmed
 	cursorPrefix  = "c"
 )
 
@@ -46,10 +50,14 @@ func (p Position) Cursor() Cursor {
 	if p.IsZero() {
 		return ""
 	}
-	var buf [1 + 3*8 + 4*binary.MaxVarintLen64]byte
+	var buf [1 + 3*8 + 6*binary.MaxVarintLen64]byte
 	b := append(buf[:0], segmentCursor)
-	if !p.Timeline.IsZero() {
+	switch {
+	case p.Timeline.IsZero():
+	case p.Trimmed.IsZero():
 		b[0] = spaceCursor
+	default:
+		b[0] = trimmedCursor
 	}
 	b = binary.BigEndian.AppendUint64(b, p.Incarnation)
 	b = binary.BigEndian.AppendUint64(b, p.Lineage)
@@ -59,6 +67,10 @@ func (p Position) Cursor() Cursor {
 		b = binary.AppendUvarint(b, p.Timeline.MS)
 		b = binary.AppendUvarint(b, p.Timeline.N)
 		b = binary.AppendUvarint(b, uint64(p.Timeline.Index))
+	}
+	if b[0] == trimmedCursor {
+		b = binary.AppendUvarint(b, p.Trimmed.MS)
+		b = binary.AppendUvarint(b, p.Trimmed.N)
 	}
 	return Cursor(cursorPrefix + base64.RawURLEncoding.EncodeToString(b))
 }
@@ -73,7 +85,7 @@ func (c Cursor) Position() (Position, error) {
 		return p, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(string(c[1:]))
-	if err != nil || len(b) < 1+3*8+1 || (b[0] != segmentCursor && b[0] != spaceCursor) {
+	if err != nil || len(b) < 1+3*8+1 || b[0] < segmentCursor || b[0] > trimmedCursor {
 		return p, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
 	}
 	kind := b[0]
@@ -92,11 +104,14 @@ func (c Cursor) Position() (Position, error) {
 		return v
 	}
 	p.Sequence = next()
-	if kind == spaceCursor {
+	if kind != segmentCursor {
 		p.Timeline = TimelineID{MS: next(), N: next()}
 		index := next()
 		p.Timeline.Index = uint32(index)
 		ok = ok && index <= 1<<31 && !p.Timeline.IsZero()
+	}
+	if kind == trimmedCursor {
+		p.Trimmed = TimelineID{MS: next(), N: next()}
 	}
 	// The text must be the one that Cursor writes: one position has one text.
 	if !ok || len(b) != 0 || p.Cursor() != c {

@@ -117,15 +117,21 @@ func (e *ProducerError) Error() string {
 }
 func (e *ProducerError) Unwrap() error { return e.Kind }
 
-// A TrimmedError is an [ErrTrimmed]: the entries were removed on purpose.
+// A TrimmedError is an [ErrTrimmed]: entries that were wanted were removed on purpose. A read that
+// begins at Cursor gives everything that is left behind what was read before, once.
 type TrimmedError struct {
 	// FirstKept is the first sequence that can still be read; 0 along a space.
 	FirstKept uint64
+	// Cursor goes on from here, knowing that entries are missing: of the segment at FirstKept; of the
+	// space at the first entry left, of whichever segment.
+	Cursor Cursor
+	// Space is the one that Cursor belongs to, for a read of several spaces; "" for a segment.
+	Space string
 }
 
 func (e *TrimmedError) Error() string {
 	if e.FirstKept == 0 {
-		return "trimmed"
+		return "trimmed: entries behind the cursor were removed"
 	}
 	return fmt.Sprintf("trimmed: the first entry kept is %d", e.FirstKept)
 }

@@ -132,25 +132,22 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 		}
 	}
 	p := r.fetch(ctx, r.from)
+	if p.err == nil {
+		p.err = r.prove(p)
+	}
+	if p.err == nil {
+		p.err = r.missed(p)
+	}
 	if p.err != nil {
-		return nil, after, false, p.err
+		return nil, after, false, r.resumable(ctx, p.err)
 	}
-	if err := r.prove(p); err != nil {
-		return nil, after, false, err
-	}
-	if err := r.missed(p); err != nil {
-		return nil, after, false, err
-	}
-	next = after
-	_, err = r.visit(p, func(e *streamhub.Entry) bool {
+	if _, err = r.visit(p, func(e *streamhub.Entry) bool {
 		entries = append(entries, *e)
-		next = e.Position
 		return true
-	})
-	if err == nil {
-		next = p.end(next)
+	}); err != nil {
+		return entries, r.at, p.more, err
 	}
-	return entries, next, p.more, err
+	return entries, r.after(p), p.more, nil
 }
 
 // SpaceEnd returns the position behind the last change of a space; zero if there is none.
@@ -167,25 +164,24 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Posit
 	if p.err != nil {
 		return end, p.err
 	}
-	_, err = r.visit(p, func(e *streamhub.Entry) bool {
-		end = e.Position
-		return true
-	})
-	return p.end(end), err
+	if _, err = r.visit(p, func(*streamhub.Entry) bool { return true }); err != nil {
+		return end, err
+	}
+	return r.after(p), nil
 }
 
-// end is the position behind the page, of which read is that of the last entry.
-func (p *spacePage) end(read streamhub.Position) streamhub.Position {
+// after is the position behind a page that was visited.
+func (r *spaceReader) after(p *spacePage) streamhub.Position {
 	n := len(p.changes) - 1
 	if n < 0 {
-		return read
+		return r.at
 	}
 	c := &p.changes[n]
 	last := streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}
-	if read.Timeline == last {
-		return read
+	if r.at.Timeline == last {
+		return r.at
 	}
-	return streamhub.Position{Timeline: last, Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
+	return streamhub.Position{Timeline: last, Trimmed: r.told(c.id), Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
 }
 
 // A Change says what happened to one segment at one place of the timeline.

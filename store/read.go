@@ -143,17 +143,28 @@ func (s *Store) newReader(ctx context.Context, at place, m *meta, start streamhu
 				return nil, &streamhub.HistoryLostError{FirstLost: start.Sequence}
 			}
 		default:
-			return nil, &streamhub.TrimmedError{FirstKept: first}
+			return nil, r.trimmed()
 		}
 	case from != 0:
 		if r.next = from; from < first {
-			return nil, &streamhub.TrimmedError{FirstKept: first}
+			return nil, r.trimmed()
 		}
 	default:
 		r.next = first
 	}
 	r.to = m.last
 	return r, nil
+}
+
+// trimmed is the error of a reader that comes too late, with the position before the first entry left.
+func (r *reader) trimmed() error {
+	first, _, proof := firstOf(r.sources)
+	before := first - 1
+	at := streamhub.Position{
+		Incarnation: r.sources[len(r.sources)-1].meta.incarnation, Lineage: r.source(before).meta.lineageAt(before),
+		Sequence: before, Proof: proof,
+	}
+	return &streamhub.TrimmedError{FirstKept: first, Cursor: at.Cursor()}
 }
 
 // goneOf is the error for a segment that cannot be read.
@@ -401,7 +412,8 @@ func (r *reader) missing(ctx context.Context, p *page, sequence uint64) error {
 	case m.state == stateTombstone:
 		return goneOf(&m)
 	case sequence < m.first:
-		return &streamhub.TrimmedError{FirstKept: m.first}
+		p.source.meta = m
+		return r.trimmed()
 	case sequence > m.last:
 		return &streamhub.HistoryLostError{FirstLost: m.last + 1}
 	case sequence >= p.source.meta.hot && sequence < m.hot:

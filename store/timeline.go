@@ -159,6 +159,7 @@ type spaceReader struct {
 	from  timelineID         // the first entry of the timeline to read
 	end   timelineID         // and the last
 	start streamhub.Position // what lies at from was read up to here, if not zero
+	at    streamhub.Position // behind what was visited
 	count int
 }
 
@@ -170,7 +171,7 @@ func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceRe
 		return nil, fmt.Errorf("%w: the cursor of a segment cannot resume a space", streamhub.ErrInvalidCursor)
 	}
 	return &spaceReader{
-		store: s, spaceKeys: keysOf(s.id, space), start: start,
+		store: s, spaceKeys: keysOf(s.id, space), start: start, at: start,
 		from:  timelineID{start.Timeline.MS, start.Timeline.N},
 		end:   timelineID{math.MaxUint64, math.MaxUint64},
 		count: firstChanges,
@@ -262,8 +263,8 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		}
 	}()
 	p := r.fetch(ctx, r.from)
-	if err := r.prove(p); err != nil {
-		return err
+	if p.err == nil {
+		p.err = r.prove(p)
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -273,7 +274,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 			p.err = r.missed(p)
 		}
 		if p.err != nil {
-			return p.err
+			return r.resumable(ctx, p.err)
 		}
 		if n := len(p.changes); n > 0 && p.bytes > 0 {
 			r.count = max(16, min(timelineBytes/(p.bytes/n+64), 8*r.count, maxChanges))
@@ -285,6 +286,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		if goOn, err := r.visit(p, visit); err != nil || !goOn {
 			return err
 		}
+		r.at = r.after(p)
 		if !p.more {
 			return nil
 		}
@@ -293,8 +295,36 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 	}
 }
 
+// resumable gives the error of a reader that met what was trimmed the cursor to go on from: behind
+// what was visited, without all that was trimmed so far.
+func (r *spaceReader) resumable(ctx context.Context, err error) error {
+	var trimmed *streamhub.TrimmedError
+	if !errors.As(err, &trimmed) {
+		return err
+	}
+	end, err := r.store.log.timelineEnd(ctx, r.spaceKeys)
+	if err != nil {
+		return err
+	}
+	at := r.at
+	at.Trimmed = end.public()
+	return &streamhub.TrimmedError{Cursor: at.Cursor(), Space: r.space}
+}
+
+// told is what a position at id says of the trims that the reader was told of.
+func (r *spaceReader) told(id timelineID) streamhub.TimelineID {
+	if t := r.start.Trimmed; id.before(timelineID{t.MS, t.N}) {
+		return t
+	}
+	return streamhub.TimelineID{}
+}
+
 // visit passes the entries of a page on.
 func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (bool, error) {
+	pass := func(e *streamhub.Entry) bool {
+		r.at = e.Position
+		return visit(e)
+	}
 	for i := range p.changes {
 		c, f := &p.changes[i], p.frames[i]
 		if f == nil {
@@ -304,7 +334,7 @@ func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (
 		base := streamhub.Entry{Space: r.space, Segment: name}
 		base.Position = streamhub.Position{
 			Incarnation: p.metas[i].incarnation, Lineage: p.metas[i].lineageAt(c.last),
-			Timeline: streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index},
+			Timeline: streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}, Trimmed: r.told(c.id),
 		}
 		from := uint64(0)
 		if at := r.start.Timeline; !at.IsZero() && c.id == (timelineID{at.MS, at.N}) {
@@ -315,16 +345,20 @@ func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (
 				from = r.start.Sequence + 1
 			}
 		}
-		if goOn, err := f.entries(&base, from, math.MaxUint64, visit); err != nil || !goOn {
+		if goOn, err := f.entries(&base, from, math.MaxUint64, pass); err != nil || !goOn {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-// behind reports whether there is something in c behind the cursor that the read started from.
+// behind reports whether there is something in c behind the cursor that the read started from. What
+// was trimmed is not, up to the place that the cursor names for that.
 func (r *spaceReader) behind(c *change) bool {
 	at := r.start.Timeline
+	if t := r.start.Trimmed; !t.IsZero() && !(timelineID{t.MS, t.N}).before(c.id) {
+		return false
+	}
 	if id := (timelineID{at.MS, at.N}); at.IsZero() || c.id != id {
 		return !c.id.before(id)
 	}

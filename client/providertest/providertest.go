@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"follow":     testFollow,
 		"follow end": testFollowEnd,
 		"trim":       testTrim,
+		"trim space": testTrimmedSpace,
 		"status":     testStatus,
 		"workers":    testWorkers,
 		"leases":     testLeases,
@@ -386,7 +387,59 @@ func testTrim(t *testing.T, s streamhub.Store) {
 		var trimmed *streamhub.TrimmedError
 		require.ErrorAs(t, err, &trimmed)
 		require.EqualValues(t, 4, trimmed.FirstKept)
+		require.Equal(t, []string{"4", "5"}, readAll(t, s.ConsumeSegment(ctx(t), "space", "seg", &streamhub.ReadOptions{Cursor: trimmed.Cursor})))
 	}
+}
+
+// testTrimmedSpace goes on with the cursor of the error, in each way to read a space.
+func testTrimmedSpace(t *testing.T, s streamhub.Store) {
+	for i := range 3 {
+		add(t, s, "space", "a", fmt.Sprint("a", i))
+		add(t, s, "space", "b", fmt.Sprint("b", i))
+	}
+	var start streamhub.Cursor
+	for e, err := range s.ConsumeSpace(ctx(t), "space", &streamhub.ReadOptions{Limit: 1}) {
+		require.NoError(t, err)
+		start = e.Cursor()
+	}
+	_, err := s.Trim(ctx(t), "space", "a", 2)
+	require.NoError(t, err)
+	reads := map[string]func(at streamhub.Cursor) iter.Seq2[streamhub.Entry, error]{
+		"consume": func(at streamhub.Cursor) iter.Seq2[streamhub.Entry, error] {
+			return s.ConsumeSpace(ctx(t), "space", &streamhub.ReadOptions{Cursor: at})
+		},
+		"consume several": func(at streamhub.Cursor) iter.Seq2[streamhub.Entry, error] {
+			return s.Consume(ctx(t), map[string]streamhub.Cursor{"space": at, "none": ""}, nil)
+		},
+		"follow": func(at streamhub.Cursor) iter.Seq2[streamhub.Entry, error] {
+			return s.FollowSpace(ctx(t), "space", &streamhub.FollowOptions{Cursor: at, Limit: 4})
+		},
+	}
+	for name, read := range reads {
+		var trimmed *streamhub.TrimmedError
+		for _, err := range read(start) {
+			require.ErrorAs(t, err, &trimmed, name)
+		}
+		require.NotNil(t, trimmed, name)
+		require.Zero(t, trimmed.FirstKept, name)
+		require.Equal(t, "space", trimmed.Space, name)
+		require.Equal(t, []string{"b0", "b1", "a2", "b2"}, readAll(t, read(trimmed.Cursor)), name)
+		// An entry read with it goes on as well, without the same error again.
+		for e, err := range s.ConsumeSpace(ctx(t), "space", &streamhub.ReadOptions{Cursor: trimmed.Cursor, Limit: 1}) {
+			require.NoError(t, err)
+			require.Equal(t, []string{"b1", "a2", "b2"}, readAll(t, s.ConsumeSpace(ctx(t), "space", &streamhub.ReadOptions{Cursor: e.Cursor()})), name)
+		}
+	}
+}
+
+// readAll returns the payloads of entries.
+func readAll(t *testing.T, entries iter.Seq2[streamhub.Entry, error]) (payloads []string) {
+	t.Helper()
+	for e, err := range entries {
+		require.NoError(t, err)
+		payloads = append(payloads, string(e.Payload))
+	}
+	return payloads
 }
 
 func testStatus(t *testing.T, s streamhub.Store) {

@@ -14,6 +14,7 @@ const (
 	hasTimeline
 	hasNode
 	hasMetadata
+	hasTrimmed // with hasTimeline
 )
 
 // AppendEntries writes the items of a message. It may be called again behind what it wrote: each
@@ -41,6 +42,7 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 		set(sameSegment, e.Segment == last.Segment && e.Space == last.Space)
 	}
 	set(hasTimeline, !e.Position.Timeline.IsZero())
+	set(hasTrimmed, !e.Position.Timeline.IsZero() && !e.Position.Trimmed.IsZero())
 	set(hasNode, e.TRX.Node != uuid.Nil)
 	set(hasMetadata, len(e.Metadata) > 0)
 	b = append(b, flags)
@@ -60,6 +62,9 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	if flags&hasTimeline != 0 {
 		t := e.Position.Timeline
 		b = appendUint(appendUint(appendUint(b, t.MS), t.N), uint64(t.Index))
+	}
+	if flags&hasTrimmed != 0 {
+		b = appendUint(appendUint(b, e.Position.Trimmed.MS), e.Position.Trimmed.N)
 	}
 	b = appendUint(b, e.Sequence)
 	if flags&hasMetadata != 0 {
@@ -110,6 +115,9 @@ func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
 	}
 	if flags&hasTimeline != 0 {
 		e.Position.Timeline = streamhub.TimelineID{MS: d.uint(), N: d.uint(), Index: uint32(d.uint())}
+	}
+	if flags&hasTrimmed != 0 {
+		e.Position.Trimmed = streamhub.TimelineID{MS: d.uint(), N: d.uint()}
 	}
 	e.Sequence = d.uint()
 	e.Position.Sequence = e.Sequence

@@ -66,7 +66,7 @@ func appendError(b []byte, err error) []byte {
 	case errors.As(err, &lost):
 		return appendUint(append(b, historyLostError), lost.FirstLost)
 	case errors.As(err, &trimmed):
-		return appendUint(append(b, trimmedError), trimmed.FirstKept)
+		return appendNames(appendUint(append(b, trimmedError), trimmed.FirstKept), string(trimmed.Cursor), trimmed.Space)
 	case errors.As(err, &unavailable):
 		return appendBytes(append(b, unavailableError), string(unavailable.Reason))
 	case errors.As(err, &held):
@@ -94,7 +94,7 @@ func decodeError(d *decoder) error {
 	case historyLostError:
 		return &streamhub.HistoryLostError{FirstLost: d.uint()}
 	case trimmedError:
-		return &streamhub.TrimmedError{FirstKept: d.uint()}
+		return &streamhub.TrimmedError{FirstKept: d.uint(), Cursor: streamhub.Cursor(d.string()), Space: d.string()}
 	case unavailableError:
 		return &streamhub.UnavailableError{Reason: streamhub.UnavailableReason(d.string()), Err: errors.New(text)}
 	case unknownOutcomeError:

@@ -35,6 +35,11 @@ var (
 		{Space: "sp", Segment: "sg", Sequence: 7, Timestamp: 1700000000000, TRX: streamhub.TRX{ID: trx, Number: 3}, Metadata: map[string]string{"k": "v"}, Payload: []byte("one"), Position: position},
 		{Space: "sp", Segment: "sg", Sequence: 8, Timestamp: 1700000000000, TRX: streamhub.TRX{ID: trx, Number: 3}, Payload: []byte{}, Position: func() streamhub.Position { p := position; p.Sequence = 8; return p }()},
 		{Space: "sp", Segment: "other", Sequence: 7, Timestamp: 1700000000001, TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("three"), Position: along},
+		{Space: "sp", Segment: "other", Sequence: 8, Timestamp: 1700000000001, TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("four"), Position: func() streamhub.Position {
+			p := along
+			p.Sequence, p.Trimmed = 8, streamhub.TimelineID{MS: 1700000000009, N: 3}
+			return p
+		}()},
 	}
 	status = streamhub.Status{
 		Space: "sp", Segment: "sg", FirstSequence: 1, FirstTimestamp: 2, LastSequence: 7, LastTimestamp: 3, State: streamhub.StateClosed,
@@ -81,7 +86,7 @@ var failures = []error{
 	&streamhub.SequenceError{Expected: 3, Got: 2}, &streamhub.FencedError{Current: 5, Got: 4},
 	&streamhub.ClosedError{Verdict: verdict, LastSequence: 7},
 	&streamhub.ProducerError{Kind: streamhub.ErrProducerGap, Epoch: 1, ExpectedSeq: 2},
-	&streamhub.HistoryLostError{FirstLost: 3}, &streamhub.TrimmedError{FirstKept: 4},
+	&streamhub.HistoryLostError{FirstLost: 3}, &streamhub.TrimmedError{FirstKept: 4, Cursor: "c", Space: "s"},
 	&streamhub.UnavailableError{Reason: streamhub.ReasonFull, Err: errors.New("the gateway cannot use its Redis")},
 	&streamhub.UnknownOutcomeError{TRX: trx, Err: errors.New("no answer from Redis")},
 	&streamhub.LeaseHeldError{Holder: "h", Token: 3, Left: time.Second},

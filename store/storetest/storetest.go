@@ -231,6 +231,37 @@ func (f *fixture) trimmed(err error, firstKept uint64) {
 	require.ErrorAs(f, err, &trimmed)
 	require.ErrorIs(f, err, streamhub.ErrTrimmed)
 	require.Equal(f, firstKept, trimmed.FirstKept)
+	require.NotEmpty(f, trimmed.Cursor)
+	if firstKept != 0 {
+		at, err := trimmed.Cursor.Position()
+		require.NoError(f, err)
+		require.Equal(f, firstKept-1, at.Sequence)
+	}
+}
+
+// goesOn requires that err tells that a space was trimmed, and that its cursor gives what is left, in every
+// way to read and from every entry of that on.
+func (f *fixture) goesOn(err error, want []string) {
+	f.Helper()
+	f.trimmed(err, 0)
+	var trimmed *streamhub.TrimmedError
+	require.ErrorAs(f, err, &trimmed)
+	require.Equal(f, space, trimmed.Space)
+	left := f.readSpace(&streamhub.ReadOptions{Cursor: trimmed.Cursor})
+	require.Equal(f, want, names(left))
+	at, err := trimmed.Cursor.Position()
+	require.NoError(f, err)
+	paged, _ := f.walk(at)
+	require.Equal(f, want, names(paged))
+	for i, e := range left {
+		require.Equal(f, append([]string(nil), want[i+1:]...), names(f.readSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})))
+	}
+	var merged []streamhub.Entry
+	for e, err := range f.Consume(f.ctx, map[string]streamhub.Cursor{trimmed.Space: trimmed.Cursor, "other": ""}, nil) {
+		require.NoError(f, err)
+		merged = append(merged, e)
+	}
+	require.Equal(f, want, names(merged))
 }
 
 func isAny(err error, targets ...error) bool {
