@@ -26,8 +26,10 @@ type Store interface {
 
 	// Append adds records, all or none, to the end of a segment, which is created if need be.
 	Append(ctx context.Context, space, segment string, records []Record, options *AppendOptions) (AppendResult, error)
-	// AppendAll makes several appends at once. Each succeeds or fails by itself; results and errors
-	// are in the order of appends.
+	// AppendAll makes several appends at once, those to one segment in the order given. Each succeeds
+	// or fails by itself, but none is made after one of its segment that may be made yet: that one
+	// ends with [ErrUnavailable] or [ErrUnknownOutcome], and those after it with ErrUnavailable.
+	// Results and errors are in the order of appends.
 	AppendAll(ctx context.Context, appends []Append) ([]AppendResult, []error)
 	// Create makes a segment with options. If it exists with the same ones, created is false; with
 	// others the error is [ErrConflict].

@@ -129,24 +129,44 @@ func (l *link) write(message []byte) error {
 
 // open begins a call. sent is false if the gateway has certainly not seen it.
 func (l *link) open(ctx context.Context, store uuid.UUID, request wire.Request) (c *call, sent bool, err error) {
-	o := wire.Open{Store: store, Credit: uint64(l.p.opt.Window), Request: request}
-	if trace.SpanContextFromContext(ctx).IsValid() {
-		o.Trace = map[string]string{}
-		otel.GetTextMapPropagator().Inject(ctx, propagation.MapCarrier(o.Trace))
+	calls, sent, err := l.openAll(ctx, store, []wire.Request{request})
+	if err != nil {
+		return nil, sent, err
 	}
-	body := o.Append(nil)
+	return calls[0], true, nil
+}
+
+// openAll begins calls with one WebSocket message. sent is false if the gateway has certainly seen
+// none of them.
+func (l *link) openAll(ctx context.Context, store uuid.UUID, requests []wire.Request) (calls []*call, sent bool, err error) {
+	var carried map[string]string
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		carried = map[string]string{}
+		otel.GetTextMapPropagator().Inject(ctx, propagation.MapCarrier(carried))
+	}
+	bodies, size := make([][]byte, len(requests)), 0
+	for i, r := range requests {
+		o := wire.Open{Store: store, Credit: uint64(l.p.opt.Window), Trace: carried, Request: r}
+		bodies[i] = o.Append(nil)
+		size += len(bodies[i]) + 16
+	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.ctx.Err() != nil {
 		return nil, false, errLost
 	}
+	calls = make([]*call, len(requests))
+	message := make([]byte, 0, size)
 	l.mu.Lock()
-	l.last++
-	c = &call{l: l, id: l.last, signal: make(chan struct{}, 1)}
-	l.calls[c.id] = c
+	for i, body := range bodies {
+		l.last++
+		c := &call{l: l, id: l.last, signal: make(chan struct{}, 1)}
+		l.calls[c.id] = c
+		calls[i] = c
+		message = append(wire.AppendHeader(message, wire.TypeOpen, c.id, len(body)), body...)
+	}
 	l.mu.Unlock()
-	message := wire.AppendHeader(make([]byte, 0, len(body)+16), wire.TypeOpen, c.id, len(body))
-	return c, true, l.write(append(message, body...))
+	return calls, true, l.write(message)
 }
 
 // send sends a message that needs no place in the order.
@@ -236,6 +256,30 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 			}
 		}
 	}
+}
+
+// An outcome says what a call that has ended tells of what it was to do.
+type outcome int
+
+const (
+	answered   outcome = iota // the gateway said what came of it
+	unanswered                // it may have been made
+	unmade                    // it was certainly not made
+)
+
+// answer returns the one answer of a call, and ends it. If err is nil the call was answered.
+func (c *call) answer(ctx context.Context) (result []byte, o outcome, err error) {
+	defer c.leave()
+	_, end, err := c.next(ctx)
+	switch {
+	case err != nil:
+		return nil, unanswered, err
+	case end == nil:
+		return nil, unanswered, wire.ErrMalformed // items that were not asked for
+	case errors.Is(end.Err, streamhub.ErrShutdown):
+		return nil, unmade, down(end.Err) // of that gateway, not of this provider
+	}
+	return end.Result, answered, end.Err
 }
 
 // handled gives credit for items that were handled.

@@ -9,15 +9,6 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// gather runs f for 0 to n-1 at the same time and waits.
-func gather(n int, f func(i int)) {
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { f(i) })
-	}
-	all.Wait()
-}
-
 // A membership lasts as long as its channel.
 type membership struct {
 	cancel context.CancelFunc

@@ -29,111 +29,18 @@ func (s *remoteStore) fail(op, space, segment string, err error) error {
 }
 
 // do makes a call that has one answer. The error of a connection that was lost is
-// [streamhub.ErrUnavailable], of a call that may have been made [streamhub.ErrUnknownOutcome] for
-// [remoteStore.Append] alone: all others may be repeated.
-func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []byte, sent bool, err error) {
+// [streamhub.ErrUnavailable]: such a call may be repeated, made or not.
+func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []byte, err error) {
 	l, err := s.p.connect(ctx)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	c, sent, err := l.open(ctx, s.id, request)
+	c, _, err := l.open(ctx, s.id, request)
 	if err != nil {
-		return nil, sent, down(err)
+		return nil, down(err)
 	}
-	defer c.leave()
-	_, end, err := c.next(ctx)
-	if err != nil {
-		return nil, true, err
-	}
-	if end == nil {
-		return nil, true, wire.ErrMalformed // items that were not asked for
-	}
-	if errors.Is(end.Err, streamhub.ErrShutdown) {
-		return nil, false, down(end.Err) // of that gateway, not of this provider
-	}
-	return end.Result, true, end.Err
-}
-
-func (s *remoteStore) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
-	request := &wire.Append{Space: space, Segment: segment, Records: records}
-	if options != nil {
-		o := *options
-		request.Options = &o
-	}
-	result, err := s.append(ctx, request)
-	return result, s.fail("append", space, segment, err)
-}
-
-func (s *remoteStore) append(ctx context.Context, request *wire.Append) (streamhub.AppendResult, error) {
-	trx := request.NewTRX()
-	if err := s.check(request); err != nil {
-		return streamhub.AppendResult{}, err
-	}
-	if request.Options.Producer != nil || request.Options.CheckOnly {
-		return s.appendOnce(ctx, request)
-	}
-	t, release := s.p.tail(tailKey{s.id, request.Space, request.Segment})
-	defer release()
-	select {
-	case t.places <- struct{}{}:
-	case <-ctx.Done():
-		return streamhub.AppendResult{}, ctx.Err()
-	}
-	defer func() { <-t.places }()
-	for try := 0; ; try++ {
-		slot := t.take(s.p.client, trx)
-		request.Options.Producer = slot.producer()
-		result, err := s.appendOnce(ctx, request)
-		again, err := t.settle(slot, trx, err)
-		if !again || try == 1 {
-			return result, err
-		}
-	}
-}
-
-// check refuses here what the other end would refuse by closing the connection.
-func (s *remoteStore) check(request *wire.Append) error {
-	if err := errors.Join(streamhub.CheckName("space", request.Space), streamhub.CheckName("segment", request.Segment)); err != nil {
-		return err
-	}
-	bytes := 0
-	for i := range request.Records {
-		bytes += len(request.Records[i].Payload)
-	}
-	if len(request.Records) > streamhub.MaxFrameRecords || bytes > streamhub.MaxFrameBytes {
-		return streamhub.ErrTooLarge
-	}
-	return nil
-}
-
-// appendOnce sends an append. If it was sent and no answer came its outcome is unknown.
-func (s *remoteStore) appendOnce(ctx context.Context, request *wire.Append) (streamhub.AppendResult, error) {
-	body, sent, err := s.do(ctx, request)
-	if err != nil && sent && unanswered(err) {
-		err = &streamhub.UnknownOutcomeError{TRX: request.Options.TRX, Err: err}
-	}
-	if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
-		return streamhub.AppendResult{}, err
-	}
-	result, malformed := wire.DecodeAppendResult(body)
-	return result, errors.Join(err, malformed)
-}
-
-// unanswered tells an error of this side from one that the gateway returned.
-func unanswered(err error) bool {
-	var unavailable *streamhub.UnavailableError
-	return errors.As(err, &unavailable) && unavailable.Reason == streamhub.ReasonGateway ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, streamhub.ErrShutdown) || errors.Is(err, streamhub.ErrUnauthenticated)
-}
-
-func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
-	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
-	gather(len(appends), func(i int) {
-		a := &appends[i]
-		results[i], errs[i] = s.Append(ctx, a.Space, a.Segment, a.Records, a.Options)
-	})
-	return results, errs
+	result, _, err = c.answer(ctx)
+	return result, err
 }
 
 func (s *remoteStore) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (streamhub.Status, bool, error) {
@@ -141,7 +48,7 @@ func (s *remoteStore) Create(ctx context.Context, space, segment string, options
 	if options != nil {
 		request.Options = *options
 	}
-	body, _, err := s.do(ctx, request)
+	body, err := s.do(ctx, request)
 	if err != nil {
 		return streamhub.Status{}, false, s.fail("create", space, segment, err)
 	}
@@ -159,7 +66,7 @@ func (s *remoteStore) CloseSegment(ctx context.Context, space, segment string, v
 }
 
 func (s *remoteStore) Delete(ctx context.Context, space, segment, reason string) error {
-	_, _, err := s.do(ctx, &wire.Delete{Space: space, Segment: segment, Reason: reason})
+	_, err := s.do(ctx, &wire.Delete{Space: space, Segment: segment, Reason: reason})
 	return s.fail("delete", space, segment, err)
 }
 
@@ -174,7 +81,7 @@ func (s *remoteStore) Touch(ctx context.Context, space, segment string) (int64, 
 }
 
 func (s *remoteStore) number(ctx context.Context, request wire.Request) (uint64, error) {
-	body, _, err := s.do(ctx, request)
+	body, err := s.do(ctx, request)
 	if err != nil {
 		return 0, err
 	}
@@ -182,7 +89,7 @@ func (s *remoteStore) number(ctx context.Context, request wire.Request) (uint64,
 }
 
 func (s *remoteStore) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
-	body, _, err := s.do(ctx, &wire.Status{Space: space, Segment: segment})
+	body, err := s.do(ctx, &wire.Status{Space: space, Segment: segment})
 	if err != nil {
 		return streamhub.Status{}, s.fail("status", space, segment, err)
 	}
@@ -191,7 +98,7 @@ func (s *remoteStore) Status(ctx context.Context, space, segment string) (stream
 }
 
 func (s *remoteStore) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, error) {
-	body, _, err := s.do(ctx, &wire.SpaceEnd{Space: space})
+	body, err := s.do(ctx, &wire.SpaceEnd{Space: space})
 	if err != nil {
 		return "", s.fail("space end", space, "", err)
 	}
@@ -200,7 +107,7 @@ func (s *remoteStore) SpaceEnd(ctx context.Context, space string) (streamhub.Cur
 }
 
 func (s *remoteStore) Peek(ctx context.Context, space, segment string) (streamhub.Entry, bool, error) {
-	body, _, err := s.do(ctx, &wire.Peek{Space: space, Segment: segment})
+	body, err := s.do(ctx, &wire.Peek{Space: space, Segment: segment})
 	if err != nil {
 		return streamhub.Entry{}, false, s.fail("peek", space, segment, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -116,6 +117,54 @@ func TestResume(t *testing.T) {
 	require.Len(t, once, appenders*each)
 	for f := range followers {
 		require.Equal(t, seen[0], seen[f])
+	}
+}
+
+// TestAppendAllOverCuts gives batches to clients whose connections are cut again and again, between
+// two gateways: everything is stored once, in the order given.
+func TestAppendAllOverCuts(t *testing.T) {
+	h := embedded(t)
+	pa, a := proxied(t, serve(t, h, nil), 21)
+	pb, b := proxied(t, serve(t, second(t, h), nil), 22)
+	s := connect(t, dial(t, nil, a, b), quick).Store(uuid.New())
+	chains := map[string]func(i int) *streamhub.AppendOptions{
+		"plain": func(int) *streamhub.AppendOptions { return nil },
+		"sequences": func(i int) *streamhub.AppendOptions {
+			return &streamhub.AppendOptions{ExpectedSequence: uint64(i + 1)}
+		},
+	}
+	const batches, each = 30, 12
+	want := map[string][]string{}
+	for batch := range batches {
+		var appends []streamhub.Append
+		for i := range each {
+			for segment, options := range chains {
+				n := batch*each + i
+				appends = append(appends, streamhub.Append{
+					Space: "space", Segment: segment, Records: []streamhub.Record{{Payload: fmt.Append(nil, n)}}, Options: options(n),
+				})
+				want[segment] = append(want[segment], fmt.Sprint(n))
+			}
+		}
+		var cutter sync.WaitGroup
+		cutter.Go(func() { // once the batch is under way, or before, or after
+			for pa.CutAll()+pb.CutAll() == 0 && t.Context().Err() == nil {
+				runtime.Gosched()
+			}
+		})
+		_, errs := s.AppendAll(t.Context(), appends)
+		for i, err := range errs {
+			require.NoError(t, err, "batch %d, append %d", batch, i)
+		}
+		cutter.Wait()
+	}
+	for segment, list := range want {
+		var got []string
+		for e, err := range h.Store(s.ID()).ConsumeSegment(t.Context(), "space", segment, nil) {
+			require.NoError(t, err)
+			got = append(got, string(e.Payload))
+		}
+		require.Equal(t, list, got, segment)
 	}
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"sync"
@@ -83,14 +84,36 @@ func (p *WebSocketProvider) forget(now time.Time) {
 	}
 }
 
-// take returns the slot for an append: the one that it had before if it is repeated.
-func (t *tail) take(client string, trx uuid.UUID) *slot {
+// enter takes a place for an append that is under way, and waits for one if wait is set. It reports
+// whether it has one.
+func (t *tail) enter(ctx context.Context, wait bool) bool {
+	select {
+	case t.places <- struct{}{}:
+		return true
+	default:
+	}
+	if !wait {
+		return false
+	}
+	select {
+	case t.places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t *tail) leave() { <-t.places }
+
+// take returns the slot for an append: the one that it had before if it is repeated, or, if fresh is
+// set, one that Redis has not seen.
+func (t *tail) take(client string, trx uuid.UUID, fresh bool) *slot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.doubts[trx]; s != nil {
 		return s
 	}
-	if n := len(t.free); n > 0 {
+	if n := len(t.free); n > 0 && !fresh {
 		s := t.free[n-1]
 		t.free = t.free[:n-1]
 		return s

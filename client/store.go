@@ -30,7 +30,8 @@ func withTRX(options *streamhub.AppendOptions) *streamhub.AppendOptions {
 	return &o
 }
 
-// AppendAll makes several appends at once. Those that can be tried again are.
+// AppendAll makes several appends at once, those to one segment in the order given. Those that can be
+// tried again are, and keep that order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
 	left := make([]int, len(appends))

@@ -34,22 +34,27 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 	return result, s.fail("append", space, segment, err)
 }
 
-// AppendAll makes several appends at once. Those to different segments travel together; each
-// succeeds or fails by itself, and results and errors are in the order of appends.
+// AppendAll makes several appends at once. Those to different segments travel together, those to one
+// segment are stored in the order given; results and errors are in the order of appends. Each succeeds
+// or fails by itself, but one that can still be made, as its error is [streamhub.ErrUnavailable] or
+// [streamhub.ErrUnknownOutcome], is not overtaken: those after it in the same segment are not made and
+// end with ErrUnavailable. So what has failed can be repeated, in its order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
-	requests := make([]*request, len(appends))
-	for i, a := range appends {
-		if requests[i], errs[i] = s.newRequest(a.Space, a.Segment, a.Records, a.Options); ctx.Err() != nil {
-			requests[i], errs[i] = nil, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		for i, a := range appends {
+			errs[i] = s.fail("append", a.Space, a.Segment, err)
 		}
+		return results, errs
 	}
-	s.log.appender.submit(requests)
-	for i, req := range requests {
-		if errs[i] == nil {
-			results[i], errs[i] = s.log.appender.wait(ctx, req)
-		}
-		errs[i] = s.fail("append", appends[i].Space, appends[i].Segment, errs[i])
+	submissions, chain := make([]*Submission, len(appends)), chain{}
+	for i, a := range appends {
+		submissions[i] = &Submission{Append: a}
+		chain.link(submissions[i])
+	}
+	s.Submit(submissions)
+	for i, sub := range submissions {
+		results[i], errs[i] = sub.Wait(ctx)
 	}
 	return results, errs
 }

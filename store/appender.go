@@ -47,9 +47,13 @@ type request struct {
 
 	// What follows is guarded by appender.mu.
 
-	sent    bool
-	open    bool // in appender.open
-	waiters int
+	sent      bool
+	open      bool // in appender.open
+	answered  bool
+	withdrawn bool // nobody waited for it any more before it was sent
+	waiters   int
+	same      *request // the one under way that this one repeats
+	after     *request // the one before it that it depends on
 }
 
 // A tail is what the appender knows of the end of one segment.
@@ -62,6 +66,7 @@ type tail struct {
 	position streamhub.Position
 	queue    []*request
 	busy     bool // a frame is on its way
+	stopping bool // a request was not made that others in the queue may depend on
 	listed   bool // in the ready list of a lane
 	// metaArg and log are the keys of the segment, ready to be sent; logKey is that of logOf.
 	metaArg, logKey any
@@ -123,6 +128,7 @@ func (a *appender) submit(requests []*request) {
 		g := a.tail(req.place)
 		if req.named {
 			if requests[i] = a.repeat(g, req); requests[i] != req {
+				req.same = requests[i]
 				continue
 			}
 			select {
@@ -164,6 +170,7 @@ func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResu
 		for i, r := range g.queue {
 			if r == req {
 				g.queue = append(g.queue[:i], g.queue[i+1:]...)
+				req.withdrawn, g.stopping = true, true
 				a.forgetOpen(g, req)
 				return streamhub.AppendResult{}, ctx.Err()
 			}
@@ -186,7 +193,8 @@ func (a *appender) finish(g *tail, r *request, result streamhub.AppendResult, er
 			g.keep(answer{r.id, r.sum, result, err})
 		}
 	}
-	r.result, r.err, r.body = result, err, nil
+	r.result, r.err, r.body, r.after, r.answered = result, err, nil, nil, true
+	g.stopping = g.stopping || r.stops()
 	close(r.done)
 }
 

@@ -144,6 +144,7 @@ func (a *appender) take(l *lane) []*flight {
 		l.ready = l.ready[1:]
 		g.listed = false
 		if !g.busy {
+			a.refuseStopped(g)
 			a.refuseStrays(g)
 		}
 		if g.busy || len(g.queue) == 0 {

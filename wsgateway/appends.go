@@ -25,47 +25,65 @@ func (c *conn) sendAppendsLocked() {
 }
 
 func (c *conn) runAppends() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.appends) > 0 {
-		batch := c.appends
-		c.appends = nil
-		c.mu.Unlock()
-		c.makeAppends(batch)
-		c.mu.Lock()
-	}
-	c.trips--
-}
-
-// makeAppends makes one call for each store, and sends the answers together.
-func (c *conn) makeAppends(batch []*appendCall) {
-	for len(batch) > 0 {
-		store := batch[0].open.Store
-		var now, later []*appendCall
-		for _, a := range batch {
-			if a.open.Store == store {
-				now = append(now, a)
-			} else {
-				later = append(later, a)
-			}
+	for {
+		made := c.submitAppends()
+		if made == nil {
+			return
 		}
-		c.appendTo(store, now)
-		batch = later
+		for _, m := range made {
+			m.answer(c)
+		}
 	}
 }
 
-func (c *conn) appendTo(store uuid.UUID, batch []*appendCall) {
-	requests := make([]*wire.Append, len(batch))
-	for i, a := range batch {
-		requests[i] = a.request
+// A submitted is a number of appends to one store that the hub has.
+type submitted struct {
+	calls []*appendCall
+	wait  func() ([]wire.Result, []error)
+}
+
+// submitAppends gives the hub all appends that wait: one trip after the other, so that they keep
+// their order. If there are none the trip is over.
+func (c *conn) submitAppends() (made []*submitted) {
+	c.submitting.Lock()
+	defer c.submitting.Unlock()
+	c.mu.Lock()
+	batch := c.appends
+	c.appends = nil
+	if len(batch) == 0 {
+		c.trips--
 	}
-	// An append that has been read is made, whatever becomes of its channel.
-	results, errs := dispatch.Appends(batch[0].ch.base, c.g.hub.Store(store), c, requests)
-	answers := make([][]byte, len(batch))
-	for i, a := range batch {
+	c.mu.Unlock()
+	stores := map[uuid.UUID]*submitted{}
+	for _, a := range batch {
+		s := stores[a.open.Store]
+		if s == nil {
+			s = &submitted{}
+			stores[a.open.Store] = s
+			made = append(made, s)
+		}
+		s.calls = append(s.calls, a)
+	}
+	for _, s := range made {
+		requests := make([]*wire.Append, len(s.calls))
+		for i, a := range s.calls {
+			requests[i] = a.request
+		}
+		// An append that has been read is made, whatever becomes of its channel.
+		s.wait = dispatch.Appends(s.calls[0].ch.base, c.g.hub.Store(s.calls[0].open.Store), c, requests,
+			func(i int) dispatch.Chain { return s.calls[i].chain })
+	}
+	return made
+}
+
+// answer waits for the appends and sends the answers together.
+func (s *submitted) answer(c *conn) {
+	results, errs := s.wait()
+	answers := make([][]byte, len(s.calls))
+	for i, a := range s.calls {
 		c.close(a.ch)
 		answers[i] = a.ch.encodeEnd(results[i], errs[i])
 	}
 	_ = c.out.put(answers...)
-	c.finish(len(batch))
+	c.finish(len(s.calls))
 }

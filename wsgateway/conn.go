@@ -33,9 +33,12 @@ type conn struct {
 	last     uint64    // highest channel that was opened
 	appends  []*appendCall
 	trips    int
-	ending   int // channels that are closed and not answered yet
+	chain    dispatch.Chain // of the message that is being read
+	ending   int            // channels that are closed and not answered yet
 	draining bool
 	idle     sync.Cond // something ended while draining
+
+	submitting sync.Mutex // held while appends are given to the hub; taken before mu
 }
 
 // A channel is one call. Its credit is guarded by conn.mu.
@@ -55,6 +58,7 @@ type appendCall struct {
 	ch      *channel
 	open    *wire.Open
 	request *wire.Append
+	chain   dispatch.Chain // used under conn.submitting
 }
 
 func newConn(l *link) *conn {
@@ -109,6 +113,7 @@ func (c *conn) over() {
 // handle takes the messages of one WebSocket message. An error is one of the protocol and ends the
 // connection.
 func (c *conn) handle(data []byte) error {
+	c.chain = nil
 	defer c.sendAppends() // also of those before a message that is none: an append that was read is made
 	for m, err := range wire.Messages(data) {
 		if err != nil {
@@ -232,7 +237,10 @@ func (c *conn) open(m wire.Message) error {
 	}
 	c.g.metrics.calls.Add(c.ctx, 1)
 	if a, ok := o.Request.(*wire.Append); ok {
-		c.appends = append(c.appends, &appendCall{ch, o, a})
+		if c.chain == nil {
+			c.chain = dispatch.Chain{}
+		}
+		c.appends = append(c.appends, &appendCall{ch, o, a, c.chain})
 		c.mu.Unlock()
 		return nil
 	}

@@ -129,6 +129,45 @@ func fill(t testing.TB, s *hub.Store, entries, size int) {
 	}
 }
 
+// TestPipelined sends appends without waiting for answers, one in a message and many: they are stored
+// in the order in which they were sent.
+func TestPipelined(t *testing.T) {
+	h, _, address := gateway(t, nil)
+	for _, inOne := range []int{1, 7, 600} {
+		id := uuid.New()
+		p := dial(t, address, nil)
+		const n = 600
+		var message []byte
+		for i := range n {
+			o := wire.Open{Store: id, Request: &wire.Append{Append: streamhub.Append{
+				Space: "space", Segment: fmt.Sprint("s", i%2), Records: []streamhub.Record{{Payload: fmt.Append(nil, i)}},
+				Options: &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "p", Seq: uint64(i / 2)}},
+			}}}
+			message = wire.AppendMessage(message, wire.TypeOpen, uint64(i+1), o.Append(nil))
+			if (i+1)%inOne == 0 || i == n-1 {
+				p.write(message)
+				message = nil
+			}
+		}
+		for range n {
+			m := p.next()
+			require.Equal(t, wire.TypeEnd, m.Type)
+			end, err := wire.DecodeEnd(m.Body)
+			require.NoError(t, err)
+			require.NoError(t, end.Err, "channel %d", m.Channel)
+		}
+		for segment := range 2 {
+			next := segment
+			for e, err := range h.Store(id).ConsumeSegment(t.Context(), "space", fmt.Sprint("s", segment), nil) {
+				require.NoError(t, err)
+				require.Equal(t, fmt.Sprint(next), string(e.Payload))
+				next += 2
+			}
+			require.Equal(t, n+segment, next)
+		}
+	}
+}
+
 // TestCredit has a client that gives little credit: it gets that and one message more.
 func TestCredit(t *testing.T) {
 	h, _, address := gateway(t, nil)
@@ -337,8 +376,8 @@ func TestHostile(t *testing.T) {
 			err error
 		}{
 			{&wire.Status{Space: "\xff", Segment: strings.Repeat("x", 129)}, streamhub.ErrInvalidName},
-			{&wire.Append{Space: "space", Segment: "", Records: nil}, streamhub.ErrInvalidName},
-			{&wire.Append{Space: "space", Segment: "seg"}, streamhub.ErrInvalidArgument},
+			{&wire.Append{Append: streamhub.Append{Space: "space"}}, streamhub.ErrInvalidName},
+			{&wire.Append{Append: streamhub.Append{Space: "space", Segment: "seg"}}, streamhub.ErrInvalidArgument},
 			{&wire.Follow{Space: "space", Segment: "seg", Options: streamhub.FollowOptions{Cursor: "x"}}, streamhub.ErrInvalidCursor},
 			{&wire.JoinWorkers{TTL: -1}, streamhub.ErrInvalidArgument},
 			{&wire.AcquireLease{Key: "", Holder: "", TTL: -1}, streamhub.ErrInvalidName},

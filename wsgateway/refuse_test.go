@@ -16,6 +16,7 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
@@ -131,7 +132,7 @@ func TestRefusedHandshakes(t *testing.T) {
 		p := dial(t, address, http.Header{"Authorization": {"Bearer " + token(t, "streamkit::*")}})
 		var data []byte
 		for n := range uint64(10) {
-			o := wire.Open{Store: uuid.New(), Request: &wire.Append{Space: "s", Segment: "s"}}
+			o := wire.Open{Store: uuid.New(), Request: &wire.Append{Append: streamhub.Append{Space: "s", Segment: "s"}}}
 			data = wire.AppendMessage(data, wire.TypeOpen, n+1, o.Append(nil))
 		}
 		p.write(append(data, 99, 0, 0))

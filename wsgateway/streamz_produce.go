@@ -104,7 +104,7 @@ func (p *producing) store() error {
 	if len(p.chunk) == 0 {
 		return nil
 	}
-	result, err := p.ch.run(&wire.Append{Space: p.at.Space, Segment: p.at.Segment, Records: p.chunk}, nil)
+	result, err := p.ch.run(&wire.Append{Append: streamhub.Append{Space: p.at.Space, Segment: p.at.Segment, Records: p.chunk}}, nil)
 	if err != nil {
 		return err
 	}

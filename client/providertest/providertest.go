@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"cancel":     testCancel,
 		"hostile":    testHostileNames,
 		"concurrent": testConcurrent,
+		"order":      testOrder,
+		"chains":     testChains,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t).Store(uuid.New())) })
 	}
@@ -607,5 +609,99 @@ func testConcurrent(t *testing.T, s streamhub.Store) {
 	require.Len(t, seen, callers*each)
 	for payload, n := range seen {
 		require.Equal(t, 1, n, payload)
+	}
+}
+
+// testOrder gives many appends to few segments at once: what is stored is in the order given, with
+// single appends before, between and after.
+func testOrder(t *testing.T, s streamhub.Store) {
+	const segments, rounds, each = 3, 4, 40
+	want := map[string][]string{}
+	one := func(segment, text string) {
+		add(t, s, "space", segment, text)
+		want[segment] = append(want[segment], text)
+	}
+	for round := range rounds {
+		var appends []streamhub.Append
+		for i := range each * segments {
+			segment, text := fmt.Sprint("s", i%segments), fmt.Sprint(round, "-", i)
+			size := 1
+			if i%10 == 0 {
+				size = 3
+			}
+			batch := make([]string, size)
+			for k := range batch {
+				batch[k] = fmt.Sprint(text, ".", k)
+			}
+			appends = append(appends, streamhub.Append{Space: "space", Segment: segment, Records: records(batch...)})
+			want[segment] = append(want[segment], batch...)
+		}
+		results, errs := s.AppendAll(ctx(t), appends)
+		last := map[string]uint64{}
+		for i, err := range errs {
+			require.NoError(t, err)
+			if before := last[appends[i].Segment]; before != 0 {
+				require.Equal(t, before+1, results[i].First)
+			}
+			last[appends[i].Segment] = results[i].Last
+		}
+		one(fmt.Sprint("s", round%segments), fmt.Sprint("single ", round))
+	}
+	for segment, list := range want {
+		require.Equal(t, list, payloads(all(t, s.ConsumeSegment(ctx(t), "space", segment, nil))))
+	}
+}
+
+// testChains gives appends that depend on each other at once: those of one producer, those that name
+// their sequences, a mixture with plain ones, and one that closes.
+func testChains(t *testing.T, s streamhub.Store) {
+	const n = 20
+	chain := func(segment string, options func(i int) *streamhub.AppendOptions) {
+		t.Helper()
+		var appends []streamhub.Append
+		var want []string
+		for i := range n {
+			want = append(want, fmt.Sprint(i))
+			appends = append(appends, streamhub.Append{Space: "space", Segment: segment, Records: records(want[i]), Options: options(i)})
+		}
+		results, errs := s.AppendAll(ctx(t), appends)
+		for i := range n {
+			require.NoError(t, errs[i], "%s %d", segment, i)
+			require.EqualValues(t, i+1, results[i].First)
+		}
+		require.Equal(t, want, payloads(all(t, s.ConsumeSegment(ctx(t), "space", segment, nil))))
+	}
+	produced := func(seq int) *streamhub.AppendOptions {
+		return &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "p", Seq: uint64(seq)}}
+	}
+	sequence := func(i int) *streamhub.AppendOptions {
+		return &streamhub.AppendOptions{ExpectedSequence: uint64(i + 1)}
+	}
+	chain("producer", produced)
+	chain("sequences", sequence)
+	chain("mixture", func(i int) *streamhub.AppendOptions {
+		switch {
+		case i == n-1:
+			return &streamhub.AppendOptions{Close: &streamhub.Verdict{Kind: streamhub.VerdictDone}}
+		case i%3 == 0:
+			return produced(i / 3)
+		case i%3 == 1:
+			return sequence(i)
+		}
+		return nil
+	})
+	// One that is refused for good stops nobody.
+	results, errs := s.AppendAll(ctx(t), []streamhub.Append{
+		{Space: "space", Segment: "refused", Records: records("a")},
+		{Space: "space", Segment: "refused", Records: records("x"), Options: sequence(5)},
+		{Space: "space", Segment: "refused", Records: records("b"), Options: sequence(1)},
+		{Space: "space", Segment: "", Records: records("x")},
+		{Space: "space", Segment: "refused", Records: records("c")},
+	})
+	require.ErrorIs(t, errs[1], streamhub.ErrSequenceMismatch)
+	require.ErrorIs(t, errs[3], streamhub.ErrInvalidName)
+	for i, last := range map[int]uint64{0: 1, 2: 2, 4: 3} {
+		require.NoError(t, errs[i])
+		require.Equal(t, last, results[i].Last)
 	}
 }

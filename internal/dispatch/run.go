@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/google/uuid"
+
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/wire"
@@ -123,22 +125,41 @@ func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.R
 	return nil, fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
 }
 
-// Appends makes appends that arrived together, and returns results and errors in their order.
-func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wire.Append) ([]wire.Result, []error) {
+// A Chain remembers the appends of one message, so that each that is chained finds the one before it.
+// It is used by one goroutine at a time.
+type Chain map[chainKey]*hub.Submission
+
+type chainKey struct {
+	store          uuid.UUID
+	space, segment string
+}
+
+// Appends gives appends that arrived together to the hub, in their order; see [hub.Store.Submit]. wait
+// returns results and errors in that order. An append that is not allowed goes nowhere.
+func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wire.Append, chain func(i int) Chain) (wait func() ([]wire.Result, []error)) {
 	results, errs := make([]wire.Result, len(appends)), make([]error, len(appends))
-	var calls []streamhub.Append
-	var places []int
+	submissions := make([]*hub.Submission, 0, len(appends))
+	places := make([]int, 0, len(appends))
 	for i, a := range appends {
-		if errs[i] = allowed(access, store.ID(), a); errs[i] == nil {
-			calls = append(calls, streamhub.Append(*a))
-			places = append(places, i)
+		if errs[i] = allowed(access, store.ID(), a); errs[i] != nil {
+			continue
 		}
+		sub, key := &hub.Submission{Append: a.Append}, chainKey{store.ID(), a.Space, a.Segment}
+		if a.Chained {
+			sub.After = chain(i)[key]
+		}
+		chain(i)[key] = sub
+		submissions = append(submissions, sub)
+		places = append(places, i)
 	}
-	done, failed := store.AppendAll(ctx, calls)
-	for i, place := range places {
-		results[place], errs[place] = appendResult(&done[i], failed[i]), failed[i]
+	done := store.Submit(ctx, submissions)
+	return func() ([]wire.Result, []error) {
+		made, failed := done()
+		for i, place := range places {
+			results[place], errs[place] = appendResult(&made[i], failed[i]), failed[i]
+		}
+		return results, errs
 	}
-	return results, errs
 }
 
 // appendResult is nil unless the append was stored.

@@ -51,7 +51,12 @@ func (e *UnknownOpError) Error() string { return fmt.Sprintf("unknown operation 
 func (e *UnknownOpError) Unwrap() error { return streamhub.ErrInvalidArgument }
 
 // Append: the result is an [AppendResult]. Closing is an append too.
-type Append streamhub.Append
+type Append struct {
+	streamhub.Append
+	// Chained says that the append depends on the one before it, to the same segment and in the same
+	// WebSocket message: it is not made if that may be made yet.
+	Chained bool
+}
 
 // Create: the result is a [CreateResult].
 type Create struct {
@@ -281,6 +286,7 @@ const (
 	checkOnly
 	hasDurability
 	hasSequences // of the records
+	isChained
 )
 
 func (r *Append) append(b []byte) []byte {
@@ -299,6 +305,7 @@ func (r *Append) append(b []byte) []byte {
 	set(mustExist, o.MustExist)
 	set(checkOnly, o.CheckOnly)
 	set(hasDurability, o.Durability != nil)
+	set(isChained, r.Chained)
 	set(hasSequences, len(r.Records) > 0 && r.Records[0].Sequence != 0)
 
 	b = appendUint(appendNames(b, r.Space, r.Segment), flags)
@@ -325,8 +332,10 @@ func (r *Append) append(b []byte) []byte {
 }
 
 func decodeAppend(d *decoder) Request {
-	r := &Append{Space: d.string(), Segment: d.string()}
+	r := &Append{}
+	r.Space, r.Segment = d.string(), d.string()
 	flags := d.uint()
+	r.Chained = flags&isChained != 0
 	o := &streamhub.AppendOptions{
 		TRX: d.uuid(), ExpectedSequence: d.uint(), Generation: d.uint(), ContentType: d.string(), StreamSeq: d.string(),
 		MustExist: flags&mustExist != 0, CheckOnly: flags&checkOnly != 0,

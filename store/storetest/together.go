@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -17,6 +18,8 @@ var togetherCases = []namedCase{
 	{"AppendAllManySegments", appendAllManySegments},
 	{"AppendAllManySpaces", appendAllManySpaces},
 	{"AppendAllLostReply", appendAllLostReply},
+	{"AppendAllInOrder", appendAllInOrder},
+	{"AppendAllOvertakesNothing", appendAllOvertakesNothing},
 }
 
 func appendAll(f *fixture) {
@@ -217,4 +220,63 @@ func appendAllLostReply(f *fixture) {
 		}
 	}
 	require.Len(f, f.readSpace(nil), 60)
+}
+
+// appendAllInOrder mixes appends of every sort to one segment: plain ones, those of a producer, those
+// that name their sequence.
+func appendAllInOrder(f *fixture) {
+	for round := range 3 {
+		var appends []streamhub.Append
+		var want []string
+		for i := range 60 {
+			text := fmt.Sprint(i)
+			o := &streamhub.AppendOptions{Generation: uint64(i / 4)}
+			switch i % 4 {
+			case 1:
+				o.Producer = &streamhub.Producer{ID: "p", Seq: uint64(i / 4)}
+			case 2:
+				o.ExpectedSequence = uint64(i + 1)
+			}
+			appends = append(appends, streamhub.Append{Space: space, Segment: fmt.Sprint("seg", round), Records: records(text), Options: o})
+			want = append(want, text)
+		}
+		results, errs := f.AppendAll(f.ctx, appends)
+		require.Equal(f, make([]error, len(appends)), errs)
+		for i, r := range results {
+			require.EqualValues(f, i+1, r.First)
+		}
+		f.holds(fmt.Sprint("seg", round), want...)
+	}
+}
+
+// appendAllOvertakesNothing: an append that may be made yet stops those after it, of its segment.
+func appendAllOvertakesNothing(f *fixture) {
+	s, wire := f.wired()
+	chains := map[string]func(i int) *streamhub.AppendOptions{
+		"generations": func(i int) *streamhub.AppendOptions { return &streamhub.AppendOptions{Generation: uint64(i + 1)} },
+		"producer": func(i int) *streamhub.AppendOptions {
+			return &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "p", Seq: uint64(i)}}
+		},
+		"sequences": func(i int) *streamhub.AppendOptions {
+			return &streamhub.AppendOptions{ExpectedSequence: uint64(i + 1)}
+		},
+	}
+	for segment, options := range chains {
+		appends := make([]streamhub.Append, 4)
+		for i := range appends {
+			appends[i] = streamhub.Append{Space: space, Segment: segment, Records: records(fmt.Sprint(i)), Options: options(i)}
+			appends[i].Options.TRX = uuid.New()
+		}
+		wire.Drop(1000)
+		_, errs := s.AppendAll(f.ctx, appends)
+		wire.Lose(0)
+		require.ErrorIs(f, errs[0], streamhub.ErrUnknownOutcome, segment)
+		for _, err := range errs[1:] {
+			require.ErrorIs(f, err, streamhub.ErrUnavailable, segment)
+			require.NotErrorIs(f, err, streamhub.ErrUnknownOutcome, segment)
+		}
+		_, errs = s.AppendAll(f.ctx, appends)
+		require.Equal(f, make([]error, len(appends)), errs, segment)
+		f.holds(segment, "0", "1", "2", "3")
+	}
 }

@@ -1,0 +1,237 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+const (
+	// maxMessage is about how many bytes of appends go in one message; a larger append goes alone.
+	maxMessage = streamhub.MaxFrameBytes
+	// maxMoves is how often an append gets another slot, of those that Redis may have forgotten.
+	maxMoves = 2
+)
+
+// A sending is one append of a call on its way to a gateway.
+type sending struct {
+	place   int // among the appends of the call
+	request wire.Append
+	t       *tail
+	slot    *slot // nil for one that has a producer of its caller's, or writes nothing
+	moves   int
+}
+
+func (x *sending) needsSlot() bool {
+	return x.request.Options.Producer == nil && !x.request.Options.CheckOnly
+}
+
+func (s *remoteStore) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	results, errs := s.AppendAll(ctx, []streamhub.Append{{Space: space, Segment: segment, Records: records, Options: options}})
+	return results[0], errs[0]
+}
+
+// AppendAll sends as many of the appends as there is room for in one message, in which the gateway
+// makes those of one segment in their order, and the others when these are answered.
+func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
+	b := &batch{
+		s: s, results: make([]streamhub.AppendResult, len(appends)), errs: make([]error, len(appends)),
+		stopped: map[*tail]error{},
+	}
+	tails := map[tailKey]*tail{}
+	left := make([]*sending, 0, len(appends))
+	for i, a := range appends {
+		x := &sending{place: i, request: wire.Append{Append: a}}
+		o := value(a.Options)
+		x.request.Options = &o
+		x.request.NewTRX()
+		if b.errs[i] = s.check(&x.request); b.errs[i] != nil {
+			continue
+		}
+		k := tailKey{s.id, a.Space, a.Segment}
+		if tails[k] == nil {
+			t, release := s.p.tail(k)
+			defer release()
+			tails[k] = t
+		}
+		x.t = tails[k]
+		left = append(left, x)
+	}
+	for len(left) > 0 {
+		left = b.send(ctx, left)
+	}
+	for i, a := range appends {
+		b.errs[i] = s.fail("append", a.Space, a.Segment, b.errs[i])
+	}
+	return b.results, b.errs
+}
+
+// check refuses here what the other end would refuse by closing the connection.
+func (s *remoteStore) check(request *wire.Append) error {
+	if err := errors.Join(streamhub.CheckName("space", request.Space), streamhub.CheckName("segment", request.Segment)); err != nil {
+		return err
+	}
+	bytes := 0
+	for i := range request.Records {
+		bytes += len(request.Records[i].Payload)
+	}
+	if len(request.Records) > streamhub.MaxFrameRecords || bytes > streamhub.MaxFrameBytes {
+		return streamhub.ErrTooLarge
+	}
+	return nil
+}
+
+// A batch is the appends of one call. It belongs to the goroutine of the call.
+type batch struct {
+	s       *remoteStore
+	results []streamhub.AppendResult
+	errs    []error
+	stopped map[*tail]error // segments of which an append may be made yet: none overtakes it
+}
+
+// send sends a message and returns what is left then, in order.
+func (b *batch) send(ctx context.Context, left []*sending) []*sending {
+	var l *link
+	err := ctx.Err()
+	if err == nil {
+		l, err = b.s.p.connect(ctx)
+	}
+	if err != nil {
+		for _, x := range left {
+			b.errs[x.place] = err
+		}
+		return nil
+	}
+	now, later := b.take(ctx, left)
+	if len(now) == 0 {
+		return later
+	}
+	requests := make([]wire.Request, len(now))
+	for i, x := range now {
+		requests[i] = &x.request
+	}
+	var again []*sending
+	moving := map[*tail]bool{} // segments of which an append goes again
+	calls, sent, failed := l.openAll(ctx, b.s.id, requests)
+	for i, x := range now {
+		var body []byte
+		o, err := unmade, down(failed)
+		switch {
+		case failed == nil:
+			body, o, err = calls[i].answer(ctx)
+		case sent:
+			o = unanswered
+		}
+		if b.settle(x, body, o, err, moving) {
+			again = append(again, x)
+		}
+	}
+	return append(again, later...)
+}
+
+// take returns the appends that go in the next message, with their slots, and the others. It waits
+// for a slot only while it has none.
+func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sending) {
+	size := 0
+	first, full := map[*tail]bool{}, map[*tail]bool{}
+	for i, x := range left {
+		if err := b.stopped[x.t]; err != nil {
+			b.finish(x, streamhub.AppendResult{}, err)
+			continue
+		}
+		n := sizeOfAppend(&x.request)
+		if size+n > maxMessage && len(now) > 0 {
+			return now, append(later, left[i:]...)
+		}
+		if full[x.t] || x.needsSlot() && !x.t.enter(ctx, len(now) == 0) {
+			if len(now) == 0 { // ctx has ended
+				return nil, left[i:]
+			}
+			full[x.t] = true
+			later = append(later, x)
+			continue
+		}
+		if x.needsSlot() {
+			x.slot = x.t.take(b.s.p.client, x.request.Options.TRX, x.moves > 0)
+			x.request.Options.Producer = x.slot.producer()
+		}
+		x.request.Chained = first[x.t]
+		first[x.t] = true
+		size += n
+		now = append(now, x)
+	}
+	return now, later
+}
+
+// settle takes the answer to x. It reports whether x is to be sent again.
+func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map[*tail]bool) (again bool) {
+	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly
+	switch {
+	case o == unanswered && !checkOnly:
+		err = &streamhub.UnknownOutcomeError{TRX: trx, Err: err}
+	case o == answered && ended(err) && !errors.Is(err, streamhub.ErrUnknownOutcome):
+		err = down(errors.New(err.Error())) // of the gateway's own context: nothing was sent
+	}
+	if slot := x.slot; slot != nil {
+		again, err = x.t.settle(slot, trx, err)
+		x.slot, x.request.Options.Producer = nil, nil
+		x.t.leave()
+	}
+	if again {
+		if x.moves++; x.moves <= maxMoves {
+			moving[x.t] = true
+			return true
+		}
+		err = down(fmt.Errorf("the gateway knows no producer of this client: %v", err))
+	}
+	if moving[x.t] && o == answered && errors.Is(err, streamhub.ErrUnavailable) && !errors.Is(err, streamhub.ErrUnknownOutcome) {
+		return true // it was not made because it comes after the one that goes again
+	}
+	var r streamhub.AppendResult
+	if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
+		var malformed error
+		r, malformed = wire.DecodeAppendResult(body)
+		err = errors.Join(err, malformed)
+	}
+	b.finish(x, r, err)
+	return false
+}
+
+// ended reports whether a context did.
+func ended(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// finish is the end of x.
+func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
+	b.results[x.place], b.errs[x.place] = r, err
+	if b.stopped[x.t] == nil && IsRetryable(err) {
+		b.stopped[x.t] = after(err)
+	}
+}
+
+// after is the error of an append that comes after one that may be made yet.
+func after(err error) error {
+	reason := streamhub.ReasonGateway
+	var unavailable *streamhub.UnavailableError
+	if errors.As(err, &unavailable) && !errors.Is(err, streamhub.ErrUnknownOutcome) {
+		reason = unavailable.Reason
+	}
+	return &streamhub.UnavailableError{Reason: reason, Err: errors.New("the append before it: " + err.Error())}
+}
+
+// sizeOfAppend is about how long an append is in a message, rounded up.
+func sizeOfAppend(r *wire.Append) int {
+	const fixed, each, pair = 1 << 10, 16, 8
+	n := fixed + len(r.Options.ContentType) + len(r.Options.StreamSeq)
+	if v := r.Options.Close; v != nil {
+		n += len(v.Reason) + len(v.Output)
+	}
+	for i := range r.Records {
+		n += each + sizeOf(&r.Records[i]) + pair*len(r.Records[i].Metadata)
+	}
+	return n
+}
