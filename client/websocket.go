@@ -183,6 +183,9 @@ func (p *WebSocketProvider) run(f func()) bool {
 // connect returns the connection, and makes one if there is none. Everybody who needs one waits for
 // the same dial; the end of ctx does not end that.
 func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // nothing is sent, so nothing has happened
+	}
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()

@@ -559,8 +559,39 @@ func testCancel(t *testing.T, s streamhub.Store) {
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	require.Equal(t, 2, n)
-	_, err := s.Status(ended, "space", "seg")
-	require.ErrorIs(t, err, context.Canceled)
+	// A call with a context that has ended does nothing, always.
+	first := func(items iter.Seq2[streamhub.Entry, error]) (err error) {
+		for _, err = range items {
+			break
+		}
+		return err
+	}
+	for range 50 {
+		for name, call := range map[string]func() error{
+			"append": func() error { _, err := s.Append(ended, "space", "seg", records("b"), nil); return err },
+			"create": func() error { _, _, err := s.Create(ended, "space", "new", nil); return err },
+			"close": func() error {
+				_, err := s.CloseSegment(ended, "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
+				return err
+			},
+			"delete":  func() error { return s.Delete(ended, "space", "seg", "") },
+			"trim":    func() error { _, err := s.Trim(ended, "space", "seg", 1); return err },
+			"touch":   func() error { _, err := s.Touch(ended, "space", "seg"); return err },
+			"status":  func() error { _, err := s.Status(ended, "space", "seg"); return err },
+			"end":     func() error { _, err := s.SpaceEnd(ended, "space"); return err },
+			"peek":    func() error { _, _, err := s.Peek(ended, "space", "seg"); return err },
+			"consume": func() error { return first(s.ConsumeSegment(ended, "space", "seg", nil)) },
+			"space":   func() error { return first(s.ConsumeSpace(ended, "space", nil)) },
+			"follow":  func() error { return first(s.Follow(ended, "space", "seg", nil)) },
+			"acquire": func() error { _, err := s.AcquireLeaseAs(ended, "key", "me", time.Minute); return err },
+		} {
+			require.ErrorIs(t, call(), context.Canceled, name)
+		}
+	}
+	require.Equal(t, []string{"a"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))))
+	require.Equal(t, []string{"seg"}, names(t, s.Segments(ctx(t), "space")))
+	_, err := s.AcquireLeaseAs(ctx(t), "key", "you", time.Minute)
+	require.NoError(t, err)
 }
 
 func testHostileNames(t *testing.T, s streamhub.Store) {

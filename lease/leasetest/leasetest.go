@@ -67,7 +67,7 @@ func Run(t *testing.T, with With) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			with(t, func(t *testing.T, b Backend) {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				c.test(&fixture{
 					T: t, Manager: lease.New(b.Conn, nil),
@@ -82,6 +82,8 @@ const (
 	key  = "jobs/nightly"
 	long = time.Minute            // a ttl that does not end while a case runs
 	soon = 100 * time.Millisecond // one that does
+
+	patience = 3 * time.Minute // bounds a case
 )
 
 // A fixture is one case with a store of its own.
