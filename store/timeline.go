@@ -205,7 +205,7 @@ func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 		if p.err != nil && !errors.Is(p.err, streamhub.ErrTrimmed) {
 			return p.err
 		}
-		if err := probe.prove(ctx, p); err != nil {
+		if err := probe.prove(p); err != nil {
 			return err
 		}
 	}
