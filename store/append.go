@@ -97,6 +97,10 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		if err := sameConfiguration(&m, at, options); err != nil {
 			return status, false, err
 		}
+		err := s.log.confirm(ctx, at, streamhub.Position{Incarnation: m.incarnation}, s.log.opt.Durability)
+		if err != nil {
+			return status, false, err
+		}
 	}
 	status, err = s.statusOf(ctx, at, &m)
 	return status, created, err

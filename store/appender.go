@@ -127,14 +127,12 @@ func (a *appender) submit(requests []*request) {
 		}
 		g := a.tail(req.place)
 		if req.named {
-			if requests[i] = a.repeat(g, req); requests[i] != req {
-				req.same = requests[i]
+			var queue bool
+			if requests[i], queue = a.repeat(g, req); !queue {
+				if requests[i] != req {
+					req.same = requests[i]
+				}
 				continue
-			}
-			select {
-			case <-req.done:
-				continue
-			default:
 			}
 		}
 		req.waiters = 1
@@ -190,7 +188,7 @@ func (a *appender) finish(g *tail, r *request, result streamhub.AppendResult, er
 	if r.open {
 		a.forgetOpen(g, r)
 		if r.producer == nil && result.Position != (streamhub.Position{}) {
-			g.keep(answer{r.id, r.sum, result, err})
+			g.keep(answer{r.id, r.sum, result})
 		}
 	}
 	r.result, r.err, r.body, r.after, r.answered = result, err, nil, nil, true

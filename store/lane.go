@@ -200,7 +200,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 			a.failed(batch, redisx.ReadOutcome(err))
 			return
 		}
-		client = node
+		client = waiting(node, l.key.durability)
 	}
 	a.register(ctx, batch)
 	pipe := client.Pipeline()

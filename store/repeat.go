@@ -26,7 +26,6 @@ type answer struct {
 	id     uuid.UUID
 	sum    uint32
 	result streamhub.AppendResult
-	err    error // ErrNotConfirmed, if any
 }
 
 type openKey struct {
@@ -63,35 +62,42 @@ func (g *tail) keep(answers ...answer) {
 	}
 }
 
-// repeat returns the request under way that r repeats, or else r, which is answered if its answer
-// is known.
-func (a *appender) repeat(g *tail, r *request) *request {
+// repeat returns the request under way that r repeats, or else r. queue is false if r has its answer,
+// or gets it without being queued.
+func (a *appender) repeat(g *tail, r *request) (_ *request, queue bool) {
 	if r.producer != nil {
-		return r
+		return r, true
 	}
+	r.waiters = 1
 	if first := a.open[openKey{g, r.id}]; first != nil {
-		if first.sum == r.sum {
+		switch {
+		case first.sum != r.sum:
+			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
+		case waits(r.durability) && r.durability != first.durability:
 			first.waiters++
-			return first
+			a.settleAfter(g, r, first.done, func() (streamhub.AppendResult, error) { return first.result, first.err })
+		default:
+			first.waiters++
+			return first, false
 		}
-		a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
-		return r
+		return r, false
 	}
 	for i := range g.kept {
 		k := &g.kept[i]
 		if k.id != r.id {
 			continue
 		}
-		result, err := k.result, k.err
-		result.Repeated = true
 		if k.sum != r.sum {
-			result, err = streamhub.AppendResult{}, mismatch(r.id)
+			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
+			return r, false
 		}
-		a.finish(g, r, result, err)
-		return r
+		result := k.result
+		result.Repeated = true
+		a.settle(g, r, result)
+		return r, false
 	}
 	a.keepOpen(g, r)
-	return r
+	return r, true
 }
 
 func mismatch(id uuid.UUID) error {
@@ -161,7 +167,7 @@ func (a *appender) unstored(g *tail, requests []*request, known map[uuid.UUID]an
 			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
 		default:
 			a.forgetOpen(g, r) // its answer is kept already
-			a.finish(g, r, k.result, nil)
+			a.settle(g, r, k.result)
 		}
 	}
 	return left

@@ -37,6 +37,8 @@ var (
 	restoreLua string
 	//go:embed lua/resume.lua
 	resumeLua string
+	//go:embed lua/confirm.lua
+	confirmLua string
 )
 
 // noticeBytes is the largest frame that travels inside its notification. On a cluster, where every
@@ -62,6 +64,7 @@ func (l *Log) loadScripts() {
 	l.move = redisx.NewScript(moveLua).AllowOOM()
 	l.restore = redisx.NewScript(restoreLua)
 	l.resume = redisx.NewScript(resumeLua)
+	l.touchHead = redisx.NewScript(confirmLua)
 }
 
 // An answer of a script is "CODE rest". scriptError makes an error of those that more than one

@@ -37,7 +37,8 @@ type Log struct {
 	opt  Options
 	append,
 	remove, trim, touch, prune, sweep, trimTimeline,
-	claim, commit, move, restore, resume *redisx.Script
+	claim, commit, move, restore, resume,
+	touchHead *redisx.Script
 	appender *appender
 	full     sync.Map        // prefixes of spaces without room
 	ctx      context.Context // ends when Close begins

@@ -191,6 +191,8 @@ else
       if mine then
         local re, rs, stored = match(mine, '^(%d+) (%d+) (.*)$', 25)
         if re == epoch and rs == seq then
+          -- As it is: a server that is asked for replicas or disk waits for what this connection wrote.
+          call('HSET', meta, row, mine)
           if sub(mine, 17, 24) == digest then
             return 'R' .. (state == 'c' and '1 ' or '0 ') .. stored .. ' ' .. g .. ' ' .. lineage .. proof .. sub(mine, 1, 16)
           end
