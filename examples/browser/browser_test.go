@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -31,11 +32,24 @@ import (
 // line names.
 func program(t *testing.T, pkg string, args ...string) string {
 	t.Helper()
+	url, _ := start(t, build(t, pkg), args...)
+	return url
+}
+
+// build builds a program and returns its path.
+func build(t *testing.T, pkg string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, pkg)
 	build.Dir = "../.."
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return path
+}
+
+// start starts a program; kill ends it as kill -9 does.
+func start(t *testing.T, path string, args ...string) (url string, kill func()) {
+	t.Helper()
 	cmd := exec.Command(path, args...)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -48,7 +62,10 @@ func program(t *testing.T, pkg string, args ...string) string {
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
-	return strings.Fields(line)[1]
+	return strings.Fields(line)[1], func() {
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+	}
 }
 
 // browser starts a Chromium; each tab is a context of it.
@@ -251,32 +268,109 @@ func redisOf(t *testing.T) string {
 	return "unix://" + socket
 }
 
-// TestDurable writes in one page and reads in another, with the official client.
-func TestDurable(t *testing.T) {
-	gateway := program(t, "./cmd/streamhub", "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
-	to, err := url.Parse(gateway)
-	require.NoError(t, err)
+// notes serves the page of examples/durable, and what is behind it.
+func notes(t *testing.T, gateway string) *httptest.Server {
+	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-		r.Out.Host = r.In.Host
-	}})
+	mux.Handle("/v1/", frontOf(t, gateway).Config.Handler)
 	mux.Handle("/", http.FileServer(http.Dir("../durable")))
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 	})
+	return server
+}
+
+func note(t *testing.T, page context.Context, text string) {
+	t.Helper()
+	require.NoError(t, chromedp.Run(page,
+		chromedp.SendKeys("input", text, chromedp.ByQuery), chromedp.Click("button", chromedp.ByQuery)))
+}
+
+func is(want ...string) func(string) bool {
+	return func(shown string) bool { return shown == strings.Join(want, "\n") }
+}
+
+// TestDurable writes in one page and reads in another, with the official client.
+func TestDurable(t *testing.T) {
+	server := notes(t, program(t, "./cmd/streamhub", "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"))
 	// The client does not follow in a tab that is hidden.
 	first, second := tab(t, browser(t), server.URL), tab(t, browser(t), server.URL)
+	all := []string{"note 0", "note 1", "note 2"}
 	for n, page := range []context.Context{first, second, first} {
-		require.NoError(t, chromedp.Run(page,
-			chromedp.SendKeys("input", fmt.Sprint("note ", n), chromedp.ByQuery), chromedp.Click("button", chromedp.ByQuery)))
+		note(t, page, all[n])
 		for _, reader := range []context.Context{first, second} {
-			want := strings.TrimSpace(strings.Join([]string{"note 0", "note 1", "note 2"}[:n+1], "\n"))
-			until(t, reader, "ul", func(shown string) bool { return shown == want })
+			until(t, reader, "ul", is(all[:n+1]...))
 		}
 	}
 	require.NoError(t, chromedp.Run(first, chromedp.Reload()))
-	until(t, first, "ul", func(shown string) bool { return shown == "note 0\nnote 1\nnote 2" })
+	until(t, first, "ul", is(all...))
+}
+
+// TestDurableAway kills the gateway while notes are typed. They are stored when it is back, in their
+// order, and both pages go on; one of them is loaded anew with its notes still waiting.
+func TestDurableAway(t *testing.T) {
+	path, redis := build(t, "./cmd/streamhub"), redisOf(t)
+	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis)
+	server := notes(t, gateway)
+	again := func() {
+		_, kill = start(t, path, "serve", "--listen", strings.TrimPrefix(gateway, "http://"), "--admin-listen", "127.0.0.1:0", "--redis", redis)
+	}
+	first, second := tab(t, browser(t), server.URL), tab(t, browser(t), server.URL)
+	var all []string
+	write := func(text string) {
+		all = append(all, text)
+		note(t, first, text)
+	}
+	stored := func() {
+		for _, page := range []context.Context{first, second} {
+			until(t, page, "ul", is(all...))
+			until(t, page, "#state", is("live"))
+		}
+	}
+	write("before")
+	stored()
+	for round := range 2 {
+		kill()
+		write(fmt.Sprint("away ", round))
+		write(fmt.Sprint("and later ", round))
+		until(t, first, "#state", is("the gateway is away, connecting again …, 2 notes wait"))
+		until(t, second, "#state", is("the gateway is away, connecting again …"))
+		if round == 1 {
+			chromedp.ListenTarget(first, func(event any) {
+				if _, asked := event.(*page.EventJavascriptDialogOpening); asked { // notes would be lost in a closed tab
+					go func() { _ = chromedp.Run(first, page.HandleJavaScriptDialog(true)) }()
+				}
+			})
+			require.NoError(t, chromedp.Run(first, chromedp.Reload()))
+			until(t, first, "#state", func(state string) bool { return strings.HasSuffix(state, "2 notes wait") })
+		}
+		again()
+		stored()
+		write(fmt.Sprint("after ", round))
+		stored()
+	}
+	require.NoError(t, chromedp.Run(first, chromedp.Reload()))
+	stored()
+}
+
+// TestDurableForgotten kills a gateway that keeps nothing: the pages show what there is now, and what
+// was typed meanwhile is there.
+func TestDurableForgotten(t *testing.T) {
+	path := build(t, "./cmd/streamhub")
+	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	server := notes(t, gateway)
+	first, second := tab(t, browser(t), server.URL), tab(t, browser(t), server.URL)
+	note(t, first, "old")
+	until(t, second, "ul", is("old"))
+	kill()
+	note(t, first, "new")
+	until(t, first, "#state", is("the gateway is away, connecting again …, 1 note waits"))
+	_, _ = start(t, path, "serve", "--listen", strings.TrimPrefix(gateway, "http://"), "--admin-listen", "127.0.0.1:0")
+	for _, page := range []context.Context{first, second} {
+		until(t, page, "ul", is("new"))
+	}
+	note(t, second, "newer")
+	until(t, first, "ul", is("new", "newer"))
 }
