@@ -34,7 +34,7 @@ type appendCmd struct {
 	Null    bool        `help:"Records end with NUL instead of a line feed."`
 }
 
-// An appendSummary is the last line on standard output.
+// An appendSummary is the last line on standard output. What stored nothing has none.
 type appendSummary struct {
 	First   uint64           `json:"first"`
 	Last    uint64           `json:"last"`
@@ -75,8 +75,10 @@ func (c *appendCmd) Run(s *session) error {
 	}
 	err = a.all(cutter, input)
 	a.bar.finish()
-	if reported := json.NewEncoder(s.stdout).Encode(a.summary); reported != nil && !unread(reported) {
-		err = errors.Join(err, reported)
+	if a.summary.Records > 0 {
+		if reported := json.NewEncoder(s.stdout).Encode(a.summary); reported != nil && !unread(reported) {
+			err = errors.Join(err, reported)
+		}
 	}
 	if interruptedCode(err) == 0 {
 		return failedf("stopped by SIGTERM: %d records are stored, the rest of the input is not", a.summary.Records)

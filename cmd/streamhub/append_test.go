@@ -85,8 +85,8 @@ func TestRoundTrip(t *testing.T) {
 func TestAppendNothing(t *testing.T) {
 	url, _ := embedded(t)
 	r := good(t, strings.NewReader(""), "append", "a/b", "--redis", url)
-	if want := `{"first":0,"last":0,"records":0,"cursor":""}` + "\n"; r.out != want {
-		t.Errorf("%q, want %q", r.out, want)
+	if r.out != "" {
+		t.Errorf("%q", r.out)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestAppendExpect(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	r := call(t, strings.NewReader("4\n"), "append", "a/b", "--expect", "2", "--redis", url)
-	if r.code != exitConflict || summary(t, r).Records != 0 || !strings.Contains(r.err, "sequence 4") {
+	if r.code != exitConflict || r.out != "" || !strings.Contains(r.err, "sequence 4") {
 		t.Errorf("%+v", r)
 	}
 	s = summary(t, good(t, strings.NewReader("4\n5"), "append", "a/b", "--expect", "4", "--redis", url))
@@ -206,7 +206,7 @@ func TestAppendClosed(t *testing.T) {
 	if _, err := store.CloseSegment(within(t), "a", "b", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if r := call(t, strings.NewReader("2\n"), "append", "a/b", "--redis", url); r.code != exitFailed || summary(t, r).Records != 0 {
+	if r := call(t, strings.NewReader("2\n"), "append", "a/b", "--redis", url); r.code != exitFailed || r.out != "" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -102,5 +103,49 @@ func TestDoctorUser(t *testing.T) {
 	}
 	if r := call(t, nil, "doctor", "--redis", address); r.code != exitFailed || !strings.Contains(r.out, "fail  commands  ") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestDocumentedUser pastes the line of the documentation that makes a user, which is off then.
+func TestDocumentedUser(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := testredis.Start(t, nil)
+	admin := server.Client()
+	lines := 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "ACL SETUSER ") {
+			continue
+		}
+		lines++
+		var args []any
+		for _, word := range strings.Fields(line) {
+			args = append(args, word)
+		}
+		if err := admin.Do(within(t), args...).Err(); err != nil {
+			if lines == 2 && strings.Contains(err.Error(), "waitaof") {
+				continue // Redis 7.0
+			}
+			t.Fatalf("%s%v", line, err)
+		}
+		url := strings.Replace(server.URL(), "redis://", "redis://streamhub:secret@", 1)
+		if r := call(t, nil, "ls", "--redis", url); r.code != exitFailed {
+			t.Errorf("the user is on without a password: %+v", r)
+		}
+		if err := admin.Do(within(t), "ACL", "SETUSER", "streamhub", "on", ">secret").Err(); err != nil {
+			t.Fatal(err)
+		}
+		good(t, strings.NewReader("x\n"), "append", "a/b", "--redis", url)
+		good(t, nil, "read", "a", "--redis", url)
+		good(t, strings.NewReader("1\n"), "live", "publish", "job", "--takeover", "--redis", url)
+		good(t, nil, "lease", "key", "--redis", url, "--", "true")
+		if err := admin.Do(within(t), "ACL", "DELUSER", "streamhub").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines != 2 {
+		t.Errorf("%d lines, want 2", lines)
 	}
 }

@@ -65,13 +65,10 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 		if p.Archive != "" {
 			return nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
 		}
-		server, _, _ := strings.Cut(p.Server, ",")
-		if server == "" {
-			server = defaultServer
-		}
+		server := p.gateways(s)[0]
 		u, err := url.Parse(server)
 		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
-			return nil, usagef("--server %q: want ws://HOST:PORT or wss://HOST:PORT", server)
+			return nil, usagef("--server %q: want ws://HOST:PORT, wss://HOST:PORT, or the same with http", server)
 		}
 		u.Scheme = "http" + strings.TrimPrefix(u.Scheme, "ws")
 		c.base = strings.TrimSuffix(u.String(), "/")
@@ -176,7 +173,7 @@ func (c *liveCall) do(method, action string, query url.Values, body io.Reader, h
 		if cause := context.Cause(c.session.ctx); cause != nil {
 			return nil, cause
 		}
-		return nil, failedf("%w: %w", streamhub.ErrUnavailable, err)
+		return nil, &statusError{exitFailed, &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}}
 	}
 	if response.StatusCode < 300 {
 		return response, nil
@@ -194,8 +191,21 @@ func (c *liveCall) do(method, action string, query url.Values, body io.Reader, h
 	case streamhub.CodeOf(streamhub.ErrHistoryLost), streamhub.CodeOf(streamhub.ErrTrimmed):
 		code = exitHistory
 	}
-	return nil, &statusError{code, errors.New(failure.Message)}
+	condition := streamhub.Code(failure.Code).Err()
+	if response.StatusCode >= 500 {
+		condition = streamhub.ErrUnavailable // the gateway, or what stands before it, is about to stop or to start
+	}
+	return nil, &statusError{code, &answeredError{failure.Message, condition}}
 }
+
+// An answeredError is what a gateway has answered, and the condition that it stands for.
+type answeredError struct {
+	message   string
+	condition error
+}
+
+func (e *answeredError) Error() string { return e.message }
+func (e *answeredError) Unwrap() error { return e.condition }
 
 // body copies a JSON answer to w, as one line.
 func (c *liveCall) body(r *http.Response, w io.Writer) (streamhub.Verdict, error) {
@@ -250,7 +260,8 @@ func (c *livePublishCmd) Run(s *session) error {
 
 type liveReadCmd struct {
 	livePlace
-	From string `placeholder:"CURSOR" help:"Resume behind the chunk with this cursor."`
+	From string        `placeholder:"CURSOR" help:"Resume behind the chunk with this cursor."`
+	Wait time.Duration `placeholder:"D" help:"How long to wait for a live stream that has not begun, 5m at most."`
 }
 
 // readAgain is how long to wait before the gateway is asked again.
@@ -284,7 +295,11 @@ func (c *liveReadCmd) Run(s *session) error {
 
 // connection reads until the connection ends; verdict is nil if the live stream goes on.
 func (c *liveReadCmd) connection(s *session, call *liveCall, cursor *string) (verdict *streamhub.Verdict, err error) {
-	r, err := call.do(http.MethodGet, "", nil, nil, "Last-Event-ID", *cursor)
+	query := url.Values{}
+	if c.Wait != 0 && *cursor == "" {
+		query.Set("wait", c.Wait.String())
+	}
+	r, err := call.do(http.MethodGet, "", query, nil, "Last-Event-ID", *cursor)
 	if err != nil {
 		return nil, err
 	}

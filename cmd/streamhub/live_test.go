@@ -37,7 +37,7 @@ func TestLive(t *testing.T) {
 			}
 		}
 	}
-	if r := call(t, nil, "live", "status", "x", "--server", "http://127.0.0.1:1"); r.code != exitUsage {
+	if r := call(t, nil, "live", "status", "x", "--server", "ftp://127.0.0.1:1"); r.code != exitUsage {
 		t.Errorf("%+v", r)
 	}
 	if r := call(t, nil, "live", "status", "x", "--server", "ws://127.0.0.1:1"); r.code != exitFailed || !strings.Contains(r.err, "unavailable") {

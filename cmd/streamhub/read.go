@@ -49,6 +49,11 @@ func (c *readCmd) Run(s *session) error {
 	if unread(err) {
 		return nil
 	}
+	if err == nil && !c.Follow && c.Place.segment == "" && c.From == "" && out.written.IsZero() {
+		if err = c.exists(s.ctx, store); err != nil {
+			return err
+		}
+	}
 	var closed *streamhub.ClosedError
 	if errors.As(err, &closed) {
 		// The cursor comes last, so this is not left to the caller.
@@ -65,6 +70,19 @@ func (c *readCmd) Run(s *session) error {
 		c.printCursor(s, store, out, from, cursor)
 	}
 	return err
+}
+
+// exists tells a space that has no entries from one that never was. The segment of a name says so
+// itself.
+func (c *readCmd) exists(ctx context.Context, store *client.Store) error {
+	end, err := store.SpaceEnd(ctx, c.Place.space)
+	if err != nil || end != "" {
+		return err
+	}
+	for _, err := range store.Segments(ctx, c.Place.space) {
+		return err
+	}
+	return failedf("read %q: %w: there is no such space, and never was", c.Place.space, streamhub.ErrNotFound)
 }
 
 // start reads --from.

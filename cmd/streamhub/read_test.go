@@ -42,7 +42,6 @@ func TestRead(t *testing.T) {
 		{"a", "1\n2\n3\n4\nx\n"},
 		{"a --limit 2", "1\n2\n"},
 		{"a --follow --limit 5", "1\n2\n3\n4\nx\n"},
-		{"nothing", ""},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			r := good(t, nil, append(strings.Fields("read "+test.args), "--redis", url)...)

@@ -37,6 +37,11 @@ type commands struct {
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`
 
+	VersionCmd versionCmd    `cmd:"" name:"version" help:"Write the version."`
+	Help       helpCmd       `cmd:"" help:"Explain a command."`
+	Completion completionCmd `cmd:"" help:"Write what lets a shell complete commands and flags."`
+	Complete   completeCmd   `cmd:"" hidden:""`
+
 	Version versionFlag `help:"Write the version and end."`
 }
 
@@ -83,11 +88,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { ended = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ValueFormatter(withDefault),
 	)
 	if err != nil {
 		return s.end(err)
 	}
-	call, err := parser.Parse(args)
+	if len(args) == 0 {
+		parser.Stdout = stderr
+		_, _ = parser.Parse([]string{"--help"})
+		return exitUsage
+	}
+	call, err := parser.Parse(asked(args))
 	switch {
 	case ended:
 		return 0
@@ -207,6 +218,8 @@ func explain(err error) string {
 		advice = fmt.Sprintf("others have appended: the next record gets sequence %d", sequence.Expected)
 	case errors.Is(err, streamhub.ErrUnauthenticated):
 		advice = "the gateway wants a token: --token, or " + authVariable
+	case errors.Is(err, streamhub.ErrPermissionDenied):
+		advice = "the token does not allow that: a token needs the scope of the space, read to read and write for everything else"
 	case errors.As(err, &unavailable):
 		advice = unavailableAdvice[unavailable.Reason]
 	case errors.Is(err, streamhub.ErrInvalidCursor):

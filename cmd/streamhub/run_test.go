@@ -11,11 +11,11 @@ func TestUsage(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"nothing", nil, "expected one of"},
+		{"nothing", nil, "serve"},
 		{"unknown command", []string{"frobnicate"}, "frobnicate"},
 		{"unknown flag", []string{"append", "a/b", "--frobnicate"}, "--frobnicate"},
 		{"server and redis", []string{"ls", "--server", "ws://127.0.0.1:1", "--redis", "redis://127.0.0.1:1"}, "--server"},
-		{"bad server", []string{"ls", "--server", "http://127.0.0.1"}, "ws://"},
+		{"bad server", []string{"ls", "--server", "ftp://127.0.0.1"}, "ws://"},
 		{"doctor of a gateway", []string{"doctor", "--server", "ws://127.0.0.1:1"}, "--redis"},
 		{"jwt without keys", []string{"serve", "--auth", "jwt"}, "--jwks-url"},
 		{"keys without jwt", []string{"serve", "--jwks-url", "https://example.com"}, "--auth jwt"},

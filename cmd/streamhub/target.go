@@ -14,8 +14,9 @@ import (
 
 const (
 	// redisVariable and tokenVariable stand for flags that are not given.
-	redisVariable = "STREAMHUB_REDIS_URL"
-	authVariable  = "STREAMHUB_TOKEN"
+	redisVariable  = "STREAMHUB_REDIS_URL"
+	serverVariable = "STREAMHUB_SERVER"
+	authVariable   = "STREAMHUB_TOKEN"
 	// defaultServer is where serve listens by default.
 	defaultServer = "ws://127.0.0.1:8080"
 )
@@ -23,7 +24,7 @@ const (
 // A target says which store of which hub a command works on, and how it is reached: through a
 // gateway, or with a hub in this process on the Redis itself.
 type target struct {
-	Server string    `xor:"place" placeholder:"URL" help:"Gateway to go through; ws://127.0.0.1:8080 if neither this nor a Redis is given."`
+	Server string    `xor:"place" placeholder:"URL" help:"Gateway to go through, or several with commas; $STREAMHUB_SERVER, or ws://127.0.0.1:8080 if neither this nor a Redis is given. http:// and https:// do as well."`
 	Redis  string    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
 	Store  uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on; the nil UUID if not given."`
 	Token  string    `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
@@ -37,8 +38,22 @@ func (t *target) redisURL(s *session) string {
 		return ""
 	case t.Redis != "":
 		return t.Redis
+	case s.getenv(serverVariable) != "":
+		return ""
 	}
 	return s.getenv(redisVariable)
+}
+
+// gateways are the addresses of the gateways to go through.
+func (t *target) gateways(s *session) []string {
+	list := strings.Split(firstOf(t.Server, s.getenv(serverVariable), defaultServer), ",")
+	for i, address := range list {
+		// serve prints where it listens as a URL of HTTP.
+		if rest, ok := strings.CutPrefix(address, "http"); ok && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "s://")) {
+			list[i] = "ws" + rest
+		}
+	}
+	return list
 }
 
 // open opens the store. The function it returns closes it again.
@@ -49,10 +64,6 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 	if t.Archive != "" {
 		return nil, nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
 	}
-	server := t.Server
-	if server == "" {
-		server = defaultServer
-	}
 	o := &client.WebSocketOptions{}
 	if token := t.Token; token != "" || s.getenv(authVariable) != "" {
 		if token == "" {
@@ -60,7 +71,7 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 		}
 		o.Token = func(context.Context) (string, error) { return token, nil }
 	}
-	gateways, err := client.NewWebSocketProvider(s.ctx, strings.Split(server, ","), o)
+	gateways, err := client.NewWebSocketProvider(s.ctx, t.gateways(s), o)
 	if err != nil {
 		return nil, nil, err
 	}

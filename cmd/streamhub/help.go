@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// examples are the last part of a command's help, as they are typed.
+func examples(lines ...string) string {
+	return "Examples:\n\n    streamhub " + strings.Join(lines, "\n    streamhub ")
+}
+
+// Help returns what is written behind the flags of a command.
+func (serveCmd) Help() string {
+	return examples("serve --data ./data", "serve --redis redis://127.0.0.1:6379 --listen 127.0.0.1:8081 --admin-listen 127.0.0.1:9091")
+}
+func (appendCmd) Help() string {
+	return examples("append logs/app --file app.log", "append orders/order-17 --expect 5 --server ws://127.0.0.1:8081")
+}
+func (readCmd) Help() string {
+	return examples("read logs/app --follow", "read logs --output jsonl --limit 10")
+}
+func (watchCmd) Help() string {
+	return examples("watch logs", "watch logs/app --redis redis://127.0.0.1:6379")
+}
+func (lsCmd) Help() string { return examples("ls", "ls logs") }
+func (peekCmd) Help() string {
+	return examples("peek logs/app", "peek logs/app --server wss://hub.example")
+}
+func (statusCmd) Help() string {
+	return examples("status logs/app", "status logs/app --server wss://hub.example")
+}
+func (leaseCmd) Help() string {
+	return examples("lease nightly-report -- ./report.sh", "lease nightly-report --wait 1m --ttl 30s -- ./report.sh --full")
+}
+func (livePublishCmd) Help() string {
+	return examples("live publish answer-17", "live publish answer-17 --takeover --space chat")
+}
+func (liveReadCmd) Help() string {
+	return examples("live read answer-17", "live read answer-17 --wait 30s")
+}
+func (liveCancelCmd) Help() string {
+	return examples("live cancel answer-17 --reason enough", "live cancel answer-17 --no-wait")
+}
+func (liveStatusCmd) Help() string {
+	return examples("live status answer-17", "live status answer-17 --space chat")
+}
+func (archiveRunCmd) Help() string {
+	return examples("archive run --archive pebble:///var/lib/cold --redis redis://127.0.0.1:6379 --archive-age 1h --once",
+		"archive run --archive azure://account/prefix --redis redis://127.0.0.1:6379 --archive-hot-bytes 64MiB")
+}
+func (archiveLsCmd) Help() string {
+	return examples("archive ls --archive pebble:///var/lib/cold", "archive ls logs --archive azure://account/prefix")
+}
+func (archiveVerifyCmd) Help() string {
+	return examples("archive verify --archive pebble:///var/lib/cold", "archive verify logs --archive azure://account/prefix")
+}
+func (archiveRestoreCmd) Help() string {
+	return examples("archive restore --archive pebble:///var/lib/cold --redis redis://127.0.0.1:6379",
+		"archive restore logs --archive azure://account/prefix --redis redis://127.0.0.1:6379")
+}
+func (doctorCmd) Help() string {
+	return examples("doctor --redis redis://127.0.0.1:6379", "doctor --redis redis+cluster://127.0.0.1:7000")
+}
+func (benchCmd) Help() string {
+	return examples("bench", "bench --redis redis://127.0.0.1:6379")
+}
+
+// withDefault names the default of a flag, unless the help does so.
+func withDefault(v *kong.Value) string {
+	help := kong.DefaultHelpValueFormatter(v)
+	if v.HasDefault && v.Default != "" && !v.IsBool() && !strings.Contains(help, v.Default) {
+		help = strings.TrimSuffix(help, ".") + "; " + v.Default + " if not given."
+	}
+	return help
+}
+
+// versionCmd is --version as a command.
+type versionCmd struct{}
+
+// Run writes the version.
+func (versionCmd) Run(s *session) error {
+	_, err := fmt.Fprintln(s.stdout, "streamhub", versionText())
+	return err
+}
+func (versionCmd) Help() string { return examples("version", "--version") }
+
+// helpCmd stands for --help of the command that it names; run looks for it.
+type helpCmd struct {
+	Command []string `arg:"" optional:"" help:"Command to explain."`
+}
+
+func (helpCmd) Help() string { return examples("help", "help live read") }
+
+// asked returns args with the command help as the flag.
+func asked(args []string) []string {
+	if len(args) > 0 && args[0] == "help" && !slices.Contains(args, "--help") {
+		return append(slices.Clone(args[1:]), "--help")
+	}
+	return args
+}
+
+// completionCmd writes a script for a shell, which asks the program for what can come next.
+type completionCmd struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+const bashCompletion = `_streamhub() {
+  local IFS=$'\n'
+  COMPREPLY=($(compgen -W "$(streamhub complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}")" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _streamhub streamhub
+`
+
+// Run writes it.
+func (c completionCmd) Run(s *session) error {
+	script := bashCompletion
+	switch c.Shell {
+	case "zsh":
+		script = "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n" + script
+	case "fish":
+		script = "complete -c streamhub -a '(streamhub complete -- (commandline -opc)[2..-1])'\n"
+	}
+	_, err := s.stdout.Write([]byte(script))
+	return err
+}
+func (completionCmd) Help() string {
+	return examples("completion bash >> ~/.bashrc", "completion fish > ~/.config/fish/completions/streamhub.fish")
+}
+
+// completeCmd writes what can come behind some words, for the scripts of [completionCmd].
+type completeCmd struct {
+	Words []string `arg:"" optional:"" passthrough:""`
+}
+
+// Run writes one candidate a line.
+func (c completeCmd) Run(s *session, app *kong.Kong) error {
+	node := app.Model.Node
+	for _, word := range c.Words {
+		for _, child := range node.Children {
+			if child.Name == word {
+				node = child
+				break
+			}
+		}
+	}
+	var lines []string
+	for _, child := range node.Children {
+		if !child.Hidden {
+			lines = append(lines, child.Name)
+		}
+	}
+	for _, group := range node.AllFlags(true) {
+		for _, flag := range group {
+			lines = append(lines, "--"+flag.Name)
+		}
+	}
+	_, err := s.stdout.Write([]byte(strings.Join(lines, "\n") + "\n"))
+	return err
+}
