@@ -10,8 +10,11 @@ import (
 	"time"
 )
 
-// PingEvery is how long an event stream is silent; proxies close what says nothing for longer.
+// PingEvery is the longest that an event stream is silent; proxies close what says nothing for longer.
 const PingEvery = 15 * time.Second
+
+// pingAfter is the silence after which a ping is due. What is left is for a machine that is busy.
+const pingAfter = PingEvery - 2*time.Second
 
 var (
 	ping     = []byte(": ping\n\n")
@@ -58,7 +61,7 @@ func Begin(w http.ResponseWriter, timeout time.Duration) *Writer {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-	return &Writer{w: w, control: http.NewResponseController(w), timeout: timeout}
+	return &Writer{w: w, control: http.NewResponseController(w), timeout: timeout, wrote: time.Now()}
 }
 
 // Send writes whole events at once.
@@ -77,27 +80,38 @@ func (s *Writer) Send(events []byte) error {
 }
 
 // KeepOpen says something while nothing comes, until ctx ends or what it returns is called, which
-// waits for that. If renew is not nil it is called as often as it says.
+// waits for that. If renew is not nil it is called as often as every says.
 func (s *Writer) KeepOpen(ctx context.Context, renew func(context.Context), every time.Duration) (stop func()) {
-	if renew == nil || every > PingEvery {
-		every = PingEvery
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
+	if renew != nil {
+		keeper.Go(func() {
+			tick := time.NewTicker(every)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+					renew(ctx)
+				}
+			}
+		})
+	}
 	keeper.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
+		timer := time.NewTimer(pingAfter)
+		defer timer.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case at := <-tick.C:
-				if renew != nil {
-					renew(ctx)
-				}
-				if s.silentSince(at.Add(-PingEvery)) {
+			case <-timer.C:
+				left := s.untilPing(time.Now())
+				if left <= 0 {
 					_ = s.Send(ping) // whoever writes next sees the error
+					left = pingAfter
 				}
+				timer.Reset(left)
 			}
 		}
 	})
@@ -107,8 +121,9 @@ func (s *Writer) KeepOpen(ctx context.Context, renew func(context.Context), ever
 	}
 }
 
-func (s *Writer) silentSince(at time.Time) bool {
+// untilPing is how long the stream may still be silent.
+func (s *Writer) untilPing(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.wrote.After(at)
+	return s.wrote.Add(pingAfter).Sub(now)
 }
