@@ -11,11 +11,12 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// registerStore holds the subscriptions of every store, in a space each. It is a store of its own,
-// so that who may read everything of a store does not read its keys.
-var registerStore = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable/subscriptions"))
+// registerStore holds the subscriptions of every store, in a space each. It is a store of its own
+// that no transport serves, so that nobody reads its keys, whatever else they may read.
+var registerStore = auth.Internal
 
 // A register holds the subscriptions of one store. Each is a segment, and each entry of it one step;
 // a step names the sequence that it wants to be, so of two that were made at once one is refused.

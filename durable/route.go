@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
 const (
@@ -49,7 +50,7 @@ func (d *Handler) route(r *http.Request) (*root, string, error) {
 	if rest, other := strings.CutPrefix(path, stores); other {
 		name, rest, _ := strings.Cut(rest, "/")
 		var err error
-		if id, err = uuid.Parse(name); err != nil || len(name) != 36 {
+		if id, err = uuid.Parse(name); err != nil || len(name) != 36 || auth.Reserved(id) {
 			return nil, "", errNoStream
 		}
 		at, path = d.opt.Prefix+stores+name+streams, "/"+rest

@@ -101,7 +101,7 @@ func (l *link) Allows(store uuid.UUID, space string, write bool) bool {
 	l.mu.Lock()
 	p := l.principal
 	l.mu.Unlock()
-	return p == nil || p.Allows(store, space, write)
+	return !auth.Reserved(store) && (p == nil || p.Allows(store, space, write))
 }
 
 // nobody reports whether the client has yet to say who it is.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
 // The protocol of streamkit: a muxer over text frames, each a JSON object with a payload in base64.
@@ -184,7 +186,7 @@ const stopping = "the gateway is stopping"
 func (m *muxer) allowsStore(store uuid.UUID) bool {
 	m.link.mu.Lock()
 	defer m.link.mu.Unlock()
-	return m.principal == nil || m.principal.AllowsStore(store)
+	return !auth.Reserved(store) && (m.principal == nil || m.principal.AllowsStore(store))
 }
 
 // controlOf returns what a payload ends, nil if it is none of the muxer's own.

@@ -39,9 +39,20 @@ type grant struct {
 	read, write bool
 }
 
+// Internal is the store in which gateways keep what is theirs: the subscriptions of Durable Streams
+// and the key that signs webhooks. No transport serves it, whatever a client may do: who reads the key
+// can forge webhooks.
+var Internal = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable/subscriptions"))
+
+// Reserved reports whether a store is [Internal].
+func Reserved(store uuid.UUID) bool { return store == Internal }
+
 // Allows reports whether the principal may read from, or write to, a space of a store. Space is ""
 // for what belongs to the store as a whole, which only a grant for all of its spaces allows.
 func (p *Principal) Allows(store uuid.UUID, space string, write bool) bool {
+	if Reserved(store) {
+		return false
+	}
 	for _, g := range p.grants {
 		if (g.anyStore || g.store == store) && (g.anySpace || space != "" && g.space == space) &&
 			(write && g.write || !write && g.read) {
@@ -53,6 +64,9 @@ func (p *Principal) Allows(store uuid.UUID, space string, write bool) bool {
 
 // AllowsStore reports whether the principal may do anything in a store.
 func (p *Principal) AllowsStore(store uuid.UUID) bool {
+	if Reserved(store) {
+		return false
+	}
 	for _, g := range p.grants {
 		if g.anyStore || g.store == store {
 			return true
