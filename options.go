@@ -10,6 +10,10 @@ import (
 const (
 	// MaxOriginLength is the most bytes of [CreateOptions.Origin].
 	MaxOriginLength = 1024
+	// MaxContentTypeLength is the most bytes of a content type, MaxStreamSeqLength of
+	// [AppendOptions.StreamSeq].
+	MaxContentTypeLength = 256
+	MaxStreamSeqLength   = 1024
 	// MaxNameLength is the most bytes a space, segment, producer or lease name may have.
 	MaxNameLength = 128
 	// MaxRecordBytes is the default limit of one record, payload and metadata.

@@ -112,7 +112,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	own := &store.Options{
 		Node: h.opt.Node, MaxRecordBytes: h.opt.MaxRecordBytes, Durability: h.opt.Durability,
-		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger,
+		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger, MaxFrameBytes: streamhub.MaxFrameBytes + store.FrameOverhead,
 	}
 	if h.opt.Archive != nil {
 		if h.tier, err = h.openTier(); err != nil {

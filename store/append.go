@@ -220,6 +220,9 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 			return nil, err
 		}
 	}
+	if err := checkTexts(o.ContentType, o.StreamSeq); err != nil {
+		return nil, err
+	}
 	if o.ContentType != "" {
 		req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)
 	}
@@ -233,7 +236,7 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 	if len(records) > l.opt.MaxFrameRecords {
 		return fmt.Errorf("%w: %d records, the limit is %d", streamhub.ErrTooLarge, len(records), l.opt.MaxFrameRecords)
 	}
-	size, payload := 0, 0
+	size, payload, most := 0, 0, min(l.opt.MaxFrameBytes, streamhub.MaxFrameBytes)
 	for i := range records {
 		r := &records[i]
 		if n := recordSize(r); n > l.opt.MaxRecordBytes || len(r.Metadata) > maxMetadata {
@@ -241,8 +244,8 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 				streamhub.ErrTooLarge, i, n, len(r.Metadata), l.opt.MaxRecordBytes, maxMetadata)
 		}
 		size += recordBytes(r)
-		if payload += recordSize(r); payload > l.opt.MaxFrameBytes {
-			return tooLong(payload, l.opt.MaxFrameBytes)
+		if payload += recordSize(r); payload > most {
+			return tooLong(payload, most)
 		}
 		switch {
 		case i == 0 && r.Sequence != 0:
@@ -262,6 +265,17 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 		return tooLong(size, l.opt.MaxFrameBytes)
 	}
 	req.records = len(records)
+	return nil
+}
+
+// checkTexts bounds what a segment keeps in its meta besides its entries.
+func checkTexts(contentType, streamSeq string) error {
+	if n := len(contentType); n > streamhub.MaxContentTypeLength {
+		return fmt.Errorf("%w: a content type of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxContentTypeLength)
+	}
+	if n := len(streamSeq); n > streamhub.MaxStreamSeqLength {
+		return fmt.Errorf("%w: a stream seq of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxStreamSeqLength)
+	}
 	return nil
 }
 
@@ -288,6 +302,9 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	}
 	if o.TTL < 0 || o.TTL > 0 && (o.TTL.Milliseconds() == 0 || !o.ExpiresAt.IsZero()) {
 		return nil, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, o.TTL)
+	}
+	if err := checkTexts(o.ContentType, ""); err != nil {
+		return nil, err
 	}
 	req.opt.CreateOnly = true
 	req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)

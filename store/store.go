@@ -13,11 +13,17 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
+// FrameOverhead is what a frame may hold besides payloads and metadata of [streamhub.MaxFrameBytes]:
+// lengths and headers.
+const FrameOverhead = 64 << 10
+
 // Options configure a [Log]; nil stands for the defaults.
 type Options struct {
 	// Node is written into every append as TRX.Node. The nil UUID, the default, costs no memory.
 	Node uuid.UUID
 	// MaxRecordBytes, MaxFrameBytes and MaxFrameRecords lower the limits of package streamhub.
+	// MaxFrameBytes is that of a whole frame; up to [FrameOverhead] more lets an append carry all of
+	// streamhub.MaxFrameBytes.
 	MaxRecordBytes, MaxFrameBytes, MaxFrameRecords int
 	// Durability is the level of appends that name none; the default is that the primary has run
 	// the script.
@@ -63,7 +69,10 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	if options == nil || options.MaxRecordBytes == 0 {
 		l.opt.MaxRecordBytes = streamhub.MaxRecordBytes
 	}
-	limit(&l.opt.MaxFrameBytes, streamhub.MaxFrameBytes)
+	limit(&l.opt.MaxFrameBytes, streamhub.MaxFrameBytes+FrameOverhead)
+	if options == nil || options.MaxFrameBytes == 0 {
+		l.opt.MaxFrameBytes = streamhub.MaxFrameBytes
+	}
 	limit(&l.opt.MaxFrameRecords, streamhub.MaxFrameRecords)
 	if l.opt.RetryFor <= 0 {
 		l.opt.RetryFor = 5 * time.Second
