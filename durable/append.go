@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -65,6 +66,7 @@ type post struct {
 	options streamhub.AppendOptions
 	media   string
 	match   string // If-Match
+	untyped uint64 // the incarnation of a stream without a content type, 0 if none is known
 	invalid error  // what is wrong with the body
 }
 
@@ -81,7 +83,7 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 		matched := p.match != "" && p.match != "*"
 		known, ok := p.handler.lives.get(s.key())
 		// If-Match names the incarnation of now, of which this process may know nothing yet.
-		if ok = ok && try == 0 && !matched && (o.ContentType == "" || known.media == p.media); ok {
+		if ok = ok && try == 0 && !matched && (o.ContentType == "" || known.media == "" || known.media == p.media); ok {
 			o.Incarnation, o.ContentType, o.MustExist = known.incarnation, "", false
 		}
 		if matched {
@@ -89,7 +91,18 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 				return result, err
 			}
 		}
+		if p.untyped != 0 {
+			o.Incarnation, o.ContentType = p.untyped, ""
+		}
 		result, err = s.store.Append(ctx, s.space, s.segment, p.records, &o)
+		if errors.Is(err, streamhub.ErrConflict) && p.untyped == 0 && o.ContentType != "" {
+			status, statusErr := s.store.Status(ctx, s.space, s.segment)
+			if statusErr == nil && status.ContentType == "" {
+				// Another transport made it, and gave it no type. It takes any.
+				p.untyped = status.Position.Incarnation
+				continue
+			}
+		}
 		if stale := errors.Is(err, streamhub.ErrHistoryLost) || ok && isNotFound(err); !stale {
 			break
 		}
@@ -168,6 +181,8 @@ func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) er
 			return err
 		}
 		return &statusError{http.StatusPreconditionFailed, "the stream does not end at that offset"}
+	case errors.Is(err, streamhub.ErrConflict) && !errors.As(err, &producer):
+		return p.conflict(ctx, err)
 	case !errors.As(err, &producer):
 		return err
 	case errors.Is(producer, streamhub.ErrProducerFenced):
@@ -179,6 +194,22 @@ func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) er
 	setNumber(h, headerExpectedSeq, producer.ExpectedSeq)
 	setNumber(h, headerReceivedSeq, p.options.Producer.Seq)
 	return conflict("the producer skipped a sequence")
+}
+
+// conflict says which condition of an append was not met.
+func (p *post) conflict(ctx context.Context, err error) error {
+	s := p.stream
+	status, statusErr := s.store.Status(ctx, s.space, s.segment)
+	if statusErr != nil {
+		return statusErr
+	}
+	if have := contentType(&status); p.options.ContentType != "" && status.ContentType != "" && mediaType(have) != p.media {
+		return conflict(fmt.Sprintf("the stream has the content type %q: append with it, not with %q", have, p.options.ContentType))
+	}
+	if p.options.StreamSeq != "" {
+		return conflict(headerSeq + " is not greater than that of an append before: send a greater one")
+	}
+	return err
 }
 
 // answered answers as if the append had been stored just now.

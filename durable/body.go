@@ -3,6 +3,7 @@ package durable
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -14,6 +15,9 @@ import (
 
 // body reads the body of a request, whole: an append is stored whole or not at all.
 func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if err := plainBody(r); err != nil {
+		return nil, err
+	}
 	if r.ContentLength > streamhub.MaxFrameBytes {
 		return nil, errTooLarge
 	}
@@ -31,6 +35,19 @@ func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
+// plainBody refuses a body that is compressed: a stream has no encoding, so its readers would get
+// bytes of another type than it says.
+func plainBody(r *http.Request) error {
+	for _, list := range r.Header.Values("Content-Encoding") {
+		for encoding := range strings.SplitSeq(list, ",") {
+			if encoding = strings.TrimSpace(encoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
+				return &statusError{http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Encoding %.64q: send the body as it is", encoding)}
+			}
+		}
+	}
+	return nil
+}
+
 // recordsOf makes records of a body: the elements of a JSON array, or the bytes as they are. creates
 // allows an empty body and an empty array.
 func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Record, error) {
@@ -44,10 +61,14 @@ func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Recor
 	case isJSON(contentType):
 		return messages(body, creates)
 	}
-	records := make([]streamhub.Record, 0, 1+len(body)/streamhub.MaxRecordBytes)
+	records := make([]streamhub.Record, 0, 2+len(body)/streamhub.MaxRecordBytes)
 	for len(body) > streamhub.MaxRecordBytes {
-		records = append(records, streamhub.Record{Payload: body[:streamhub.MaxRecordBytes]})
-		body = body[streamhub.MaxRecordBytes:]
+		part := body[:streamhub.MaxRecordBytes]
+		if formOf(contentType) == textForm { // readers along a space get records one by one
+			part = part[:wholeRunes(part)]
+		}
+		records = append(records, streamhub.Record{Payload: part})
+		body = body[len(part):]
 	}
 	return append(records, streamhub.Record{Payload: body}), nil
 }

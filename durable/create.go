@@ -1,7 +1,9 @@
 package durable
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -41,6 +43,9 @@ func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) erro
 			return err
 		}
 		status, created, err = s.store.Create(r.Context(), s.space, s.segment, o)
+		if errors.Is(err, streamhub.ErrConflict) {
+			status, err = s.confirm(r.Context(), o, err)
+		}
 	}
 	if err != nil {
 		return err
@@ -58,6 +63,26 @@ func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) erro
 	h.Set("Location", s.url(s.path))
 	w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// confirm is for a stream that is there with another configuration. One that another transport created
+// without a content type has the default one. Otherwise it says what differs.
+func (s *stream) confirm(ctx context.Context, o *streamhub.CreateOptions, failed error) (streamhub.Status, error) {
+	status, err := s.store.Status(ctx, s.space, s.segment)
+	have := contentType(&status)
+	switch {
+	case err != nil:
+		return status, failed // forks still read a deleted one
+	case status.Origin == "" && sameConfiguration(&status, o):
+		return status, nil
+	case mediaType(have) != mediaType(o.ContentType):
+		return status, conflict(fmt.Sprintf("the stream exists with the content type %q, not %q", have, o.ContentType))
+	case (status.State == streamhub.StateClosed) != (o.Closed != nil):
+		return status, conflict("the stream exists and is " + string(status.State) + "; a PUT with " + headerClosed + ": true asks for a closed one, without it for an open one")
+	case status.Origin != "":
+		return status, conflict("the stream exists as a fork of another one")
+	}
+	return status, conflict("the stream exists with another " + headerTTL + " or " + headerExpiresAt)
 }
 
 // createOptions reads the configuration that the headers ask for.

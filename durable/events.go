@@ -34,6 +34,9 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	if w.Header().Set("Cache-Control", "no-cache, no-transform"); out.form == base64Form {
 		w.Header().Set(headerSSEEncoding, "base64")
 	}
+	if kept, after := status.FirstSequence, p.after; out.form == textForm {
+		out.before = func() []byte { return s.cutBefore(ctx, kept, after) }
+	}
 	out.Writer = sse.Begin(w, d.opt.WriteTimeout)
 	var renew func(context.Context)
 	if status.TTL > 0 {
@@ -46,7 +49,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 		closed := atEnd && status.State == streamhub.StateClosed
 		var data []byte
 		if !p.empty() {
-			data = out.form.event(p.body)
+			data = out.data(p.body, closed)
 		}
 		if out.write(data, p.end, atEnd, closed) != nil || closed {
 			return nil
@@ -69,14 +72,24 @@ func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub
 	for news, err := range s.store.FollowPages(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 		if err != nil {
 			if errors.Is(err, streamhub.ErrClosed) {
-				_ = out.write(nil, end, true, true)
+				_ = out.write(out.form.event(out.held), end, true, true) // nothing will complete it
 			}
 			return
 		}
 		end = endOf(news, end.life)
 		cursor := out.nextCursor()
-		whole := news.Encode(eventKey{out.form, cursor}, func(entries []streamhub.Entry) []byte {
-			return appendControl(out.form.event(encode(entries, out.form == jsonForm)), end, cursor, true, false)
+		var prefix []byte
+		var cut int
+		if out.form == textForm {
+			parts := make([][]byte, len(news.Entries))
+			for i := range news.Entries {
+				parts[i] = news.Entries[i].Payload
+			}
+			prefix, cut = out.step(parts...)
+		}
+		whole := news.Encode(eventKey{out.form, cursor, string(prefix)}, func(entries []streamhub.Entry) []byte {
+			data := out.form.event(joined(prefix, encode(entries, out.form == jsonForm), cut))
+			return appendControl(data, end, cursor, true, false)
 		})
 		if out.Send(whole) != nil {
 			return
@@ -88,6 +101,7 @@ func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub
 type eventKey struct {
 	form   form
 	cursor string
+	prefix string // see [joiner.step]
 }
 
 // bodyKey is for the page as a long-poll has it.
@@ -123,6 +137,9 @@ func formOf(contentType string) form {
 
 // event writes a body as a data event.
 func (f form) event(body []byte) []byte {
+	if len(body) == 0 {
+		return nil
+	}
 	b := make([]byte, 0, len(body)+len(body)/2+256)
 	b = append(b, "event: data\n"...)
 	if f == base64Form {
@@ -151,8 +168,21 @@ func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) 
 // An eventWriter writes the events of one reader.
 type eventWriter struct {
 	*sse.Writer
+	joiner        // of text
 	cursor string // the last one that the client has
 	form   form
+}
+
+// data writes a page as a data event: as far as it is whole, or all of it if it is the last one.
+func (out *eventWriter) data(body []byte, last bool) []byte {
+	if out.form != textForm {
+		return out.form.event(body)
+	}
+	prefix, cut := out.step(body)
+	if last {
+		cut = 0
+	}
+	return out.form.event(joined(prefix, body, cut))
 }
 
 // nextCursor is the same for all clients, unless one comes with a cursor of the future.

@@ -21,7 +21,7 @@ func (s *stream) key() streamKey { return streamKey{s.store.ID(), s.space, s.seg
 type life struct {
 	incarnation uint64
 	number      uint64 // see lifeOf
-	media       string
+	media       string // "" if whoever created it gave it none: then it takes any
 	ttl         bool
 }
 
@@ -43,7 +43,7 @@ func (l *lives) get(key streamKey) (life, bool) {
 }
 
 func (l *lives) put(key streamKey, status *streamhub.Status) life {
-	v := life{status.Position.Incarnation, lifeOf(status), mediaType(contentType(status)), status.TTL > 0}
+	v := life{status.Position.Incarnation, lifeOf(status), mediaType(status.ContentType), status.TTL > 0}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.known == nil || len(l.known) >= maxLives {

@@ -61,11 +61,11 @@ func statusOf(err error) (status int, message string) {
 	case is(streamhub.ErrHistoryLost):
 		return http.StatusGone, "the stream is not the one that it was"
 	case is(streamhub.ErrTooLarge):
-		return http.StatusRequestEntityTooLarge, "too large"
+		return http.StatusRequestEntityTooLarge, err.Error()
 	case is(streamhub.ErrInvalidName), is(streamhub.ErrInvalidArgument):
 		return http.StatusBadRequest, err.Error()
 	case is(streamhub.ErrConflict), is(streamhub.ErrClosed), is(streamhub.ErrFenced):
-		return http.StatusConflict, "conflict: " + string(streamhub.CodeOf(err))
+		return http.StatusConflict, err.Error()
 	case is(streamhub.ErrPermissionDenied):
 		return http.StatusForbidden, "forbidden"
 	case is(streamhub.ErrUnauthenticated):

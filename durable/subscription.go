@@ -3,6 +3,7 @@ package durable
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +55,12 @@ func parseSubscription(text []byte, loopback bool) (c subscriptionConfig, err er
 		return c, invalidRequest("type is webhook or pull-wake")
 	case c.Pattern == "" && len(c.Streams) == 0:
 		return c, invalidRequest("pattern or streams is needed")
-	case len(c.Streams) > maxExplicit, slices.Contains(c.Streams, ""), len(c.Pattern) > maxPattern:
-		return c, invalidRequest("streams or pattern is not what it may be")
+	case len(c.Streams) > maxExplicit, slices.Contains(c.Streams, ""):
+		return c, invalidRequest(fmt.Sprintf("streams has up to %d paths, none of them empty", maxExplicit))
+	case len(c.Pattern) > maxPattern, strings.Count(c.Pattern, "*") > maxWildcards:
+		return c, invalidRequest(fmt.Sprintf("pattern has up to %d bytes and %d asterisks", maxPattern, maxWildcards))
+	case len(c.Description) > maxDescription, len(c.WakeStream) > maxPattern, c.Webhook != nil && len(c.Webhook.URL) > maxURL:
+		return c, invalidRequest(fmt.Sprintf("the limits are %d bytes for description, %d for wake_stream, %d for webhook.url", maxDescription, maxPattern, maxURL))
 	case c.LeaseMS < minLease || c.LeaseMS > maxLease:
 		return c, invalidRequest("lease_ttl_ms is from 1000 to 600000")
 	case c.Type == webhookKind && (c.Webhook == nil || c.Webhook.URL == ""):
@@ -74,6 +79,10 @@ func parseSubscription(text []byte, loopback bool) (c subscriptionConfig, err er
 const (
 	maxExplicit = 1000
 	maxPattern  = 1024
+	// maxWildcards is far more than a pattern needs.
+	maxWildcards   = 32
+	maxDescription = 1024
+	maxURL         = 2048
 )
 
 func trimPath(path string) string { return strings.Trim(path, "/") }
@@ -94,22 +103,31 @@ func (c *subscriptionConfig) matches(path string) bool {
 	return c.Pattern != "" && path != c.WakeStream && matchPath(strings.Split(c.Pattern, "/"), strings.Split(path, "/"))
 }
 
-// matchPath compares element by element: * is any one of them, ** any number.
+// matchPath compares element by element: * is any one of them, ** any number. Where elements differ,
+// only the last ** so far has to take in one more, so the time is bounded by the product of the
+// lengths.
 func matchPath(pattern, path []string) bool {
-	for i, want := range pattern {
+	const none = -1
+	p, last, taken := 0, none, 0 // last is the place of the last **, taken where what it takes in ends
+	for at := 0; at < len(path); {
 		switch {
-		case want == "**":
-			for skip := range len(path) + 1 - i {
-				if matchPath(pattern[i+1:], path[i+skip:]) {
-					return true
-				}
-			}
-			return false
-		case i >= len(path) || want != "*" && want != path[i]:
+		case p < len(pattern) && pattern[p] == "**":
+			last, taken = p, at
+			p++
+		case p < len(pattern) && (pattern[p] == "*" || pattern[p] == path[at]):
+			p++
+			at++
+		case last != none:
+			taken++
+			p, at = last+1, taken
+		default:
 			return false
 		}
 	}
-	return len(pattern) == len(path)
+	for p < len(pattern) && pattern[p] == "**" {
+		p++
+	}
+	return p == len(pattern)
 }
 
 // spaces names the spaces in which streams of the subscription can be; all says that there may be

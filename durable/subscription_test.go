@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub/durable"
@@ -152,6 +153,38 @@ func TestWebhookFails(t *testing.T) {
 		return err
 	})
 	require.Empty(t, wakes)
+}
+
+// TestTarpit has the receivers of one store answer nothing: those of another store are called at once.
+func TestTarpit(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", loopback)
+	stuck, pits := make(chan struct{}), make(chan struct{}, 100)
+	pit := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		pits <- struct{}{}
+		select {
+		case <-stuck:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(pit.Close)
+	t.Cleanup(func() { close(stuck) })
+	at := "/stores/" + uuid.NewString() + "/v1/stream/"
+	for i := range 40 {
+		name := fmt.Sprint("s", i)
+		g.must(t, 201, http.MethodPut, at+"__ds/subscriptions/"+name, fmt.Sprintf(`{"type":"webhook","streams":[%q],"webhook":{"url":%q}}`, name, pit.URL))
+		g.must(t, 201, http.MethodPut, at+name, "x", "Content-Type", text)
+	}
+	for range 32 { // every place of that store is taken
+		<-pits
+	}
+	url, wakes := receiver(t, func(w http.ResponseWriter) { fmt.Fprint(w, `{"done":true}`) })
+	g.subscribe(t, "hook", fmt.Sprintf(`{"type":"webhook","streams":["s"],"webhook":{"url":%q}}`, url))
+	g.put(t, "s", text, "x")
+	begun := time.Now()
+	next(t, wakes)
+	require.Less(t, time.Since(begun), 8*time.Second)
 }
 
 // TestWebhookTargets refuses what is not of the open Internet.

@@ -133,6 +133,9 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 
 // input reads a request of JSON.
 func input(r *http.Request, into any) error {
+	if err := plainBody(r); err != nil {
+		return err
+	}
 	text, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxRequest))
 	if err != nil {
 		return tooLarge(err)

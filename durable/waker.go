@@ -24,8 +24,6 @@ import (
 type wakes struct {
 	handler *Handler
 	signers signers
-	client  *http.Client
-	calls   chan struct{} // one place for each webhook under way
 	look    chan struct{}
 	tasks   sync.WaitGroup
 }
@@ -42,8 +40,7 @@ const (
 
 func newWakes(d *Handler) *wakes {
 	w := &wakes{
-		handler: d, client: newCaller(d.opt.LoopbackWebhooks),
-		calls: make(chan struct{}, maxWebhooks), look: make(chan struct{}, 1),
+		handler: d, look: make(chan struct{}, 1),
 	}
 	w.tasks.Go(w.supervise)
 	return w
@@ -57,10 +54,7 @@ func (w *wakes) nudge() {
 	}
 }
 
-func (w *wakes) wait() {
-	w.tasks.Wait()
-	w.client.CloseIdleConnections()
-}
+func (w *wakes) wait() { w.tasks.Wait() }
 
 // supervise starts a goroutine for each store that has subscriptions.
 func (w *wakes) supervise() {
@@ -120,6 +114,10 @@ type waker struct {
 	ctx      context.Context
 	events   chan func()
 	tasks    sync.WaitGroup
+	// client and calls, one place for each webhook under way, are of this store alone: receivers of
+	// another one that do not answer delay nobody here.
+	client *http.Client
+	calls  chan struct{}
 
 	subscriptions map[string]*watch
 	tails         map[string]tip      // by path, of every stream in spaces
@@ -141,6 +139,7 @@ type watch struct {
 func newWaker(w *wakes, r register, store *hub.Store) *waker {
 	return &waker{
 		wakes: w, register: r, store: store, events: make(chan func()),
+		client: newCaller(w.handler.opt.LoopbackWebhooks), calls: make(chan struct{}, maxWebhooks),
 		subscriptions: map[string]*watch{}, tails: map[string]tip{}, spaces: map[string]struct{}{},
 	}
 }
@@ -148,6 +147,7 @@ func newWaker(w *wakes, r register, store *hub.Store) *waker {
 // run ends with ctx.
 func (w *waker) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
+	defer w.client.CloseIdleConnections()
 	defer w.tasks.Wait()
 	defer cancel()
 	w.ctx = ctx

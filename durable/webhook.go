@@ -70,7 +70,7 @@ var errAddress = errors.New("an address that is not called")
 const (
 	webhookTime  = 10 * time.Second
 	maxReply     = 64 << 10
-	maxWebhooks  = 32 // at the same time
+	maxWebhooks  = 32 // of one store at the same time
 	contentsJSON = "application/json"
 )
 
