@@ -20,14 +20,19 @@ type Archive struct {
 	backend Backend
 	cache   *cache
 
+	// mu guards commits and rewinds.
 	mu sync.Mutex
-	// commits remembers windows that have another one behind them: they do not change any more.
+	// commits remembers windows that another one follows. They change only with the history of the
+	// space, which is therefore a part of the key.
 	commits map[commitID]Commit
+	// rewinds is the latest Manifest.Rewinds that was seen of each space.
+	rewinds map[SpaceID]uint64
 }
 
 type commitID struct {
-	space  SpaceID
-	window uint64
+	space SpaceID
+	// rewinds is Manifest.Rewinds of the history that the window belongs to.
+	rewinds, window uint64
 }
 
 // maxCommits bounds what is remembered of windows.
@@ -39,13 +44,38 @@ func New(backend Backend, options *Options) *Archive {
 	if options != nil && options.CacheBytes > 0 {
 		size = options.CacheBytes
 	}
-	return &Archive{backend: backend, cache: newCache(size), commits: map[commitID]Commit{}}
+	return &Archive{backend: backend, cache: newCache(size), commits: map[commitID]Commit{}, rewinds: map[SpaceID]uint64{}}
 }
 
 // Manifest says how far a space is archived; [streamhub.ErrNotFound] if nobody ever began.
 func (a *Archive) Manifest(ctx context.Context, space SpaceID) (Manifest, error) {
 	m, _, err := loadManifest(ctx, a.backend, space)
+	if err == nil {
+		a.saw(space, m.Rewinds)
+	}
 	return m, err
+}
+
+// saw notes which history of a space there is, and forgets what was known of former ones.
+func (a *Archive) saw(space SpaceID, rewinds uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if rewinds <= a.rewinds[space] {
+		return
+	}
+	a.rewinds[space] = rewinds
+	for id := range a.commits {
+		if id.space == space && id.rewinds < rewinds {
+			delete(a.commits, id)
+		}
+	}
+}
+
+// latest is the history of a space that was seen last.
+func (a *Archive) latest(space SpaceID) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rewinds[space]
 }
 
 // Spaces lists up to limit archived spaces behind after; see [Backend.Spaces].
@@ -53,10 +83,10 @@ func (a *Archive) Spaces(ctx context.Context, after SpaceID, limit int) ([]Space
 	return a.backend.Spaces(ctx, after, limit)
 }
 
-// commit returns what is known of a committed window, or [streamhub.ErrNotFound]. Who has seen an
-// attempt at it that is later than what is remembered gets what there is now.
-func (a *Archive) commit(ctx context.Context, space SpaceID, window, seen uint64) (Commit, error) {
-	id := commitID{space, window}
+// commit returns what is known of a committed window of a history, or [streamhub.ErrNotFound]. A
+// caller that has seen a later attempt at the window than the one remembered gets what there is now.
+func (a *Archive) commit(ctx context.Context, space SpaceID, rewinds, window, seen uint64) (Commit, error) {
+	id := commitID{space, rewinds, window}
 	a.mu.Lock()
 	c, ok := a.commits[id]
 	a.mu.Unlock()
@@ -79,6 +109,9 @@ func (a *Archive) commit(ctx context.Context, space SpaceID, window, seen uint64
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.rewinds[space] > rewinds {
+		return c, nil // the caller finds out
+	}
 	if len(a.commits) >= maxCommits {
 		clear(a.commits)
 	}
@@ -110,7 +143,7 @@ func (a *Archive) record(ctx context.Context, space SpaceID, window uint64) (c C
 	return c, nil
 }
 
-// forget drops what is remembered of windows behind one.
+// forget drops what is remembered of windows after one.
 func (a *Archive) forget(space SpaceID, window uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,7 +186,8 @@ func (a *Archive) find(ctx context.Context, space SpaceID, segment string, incar
 			if !ok {
 				continue
 			}
-			c, err := a.commit(ctx, space, name.window, name.attempt)
+			// Keys are listed anew each time, and a later attempt than the one remembered is looked up.
+			c, err := a.commit(ctx, space, a.latest(space), name.window, name.attempt)
 			if errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt != name.attempt {
 				continue // nobody committed it
 			}
@@ -193,28 +227,40 @@ func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Ch
 	return c, nil
 }
 
-// Window returns the window that holds the first change at or behind from, or
-// [streamhub.ErrNotFound] where the archive ends before it. It is shared and must not be changed.
+// Window returns the window that holds the first change at or after from, or
+// [streamhub.ErrNotFound] where the archive ends before it. It is a window that the manifest led to
+// at a moment of the call, whatever was known before. It is shared and must not be changed.
 func (a *Archive) Window(ctx context.Context, space SpaceID, from ID) (*Window, error) {
-	w, err := a.search(ctx, space, from)
-	if errors.Is(err, streamhub.ErrCorrupt) {
-		a.forget(space, 0) // it may have been written anew
-		w, err = a.search(ctx, space, from)
+	for forgotten := false; ; {
+		m, err := a.Manifest(ctx, space)
+		if err != nil {
+			return nil, err
+		}
+		w, err := a.search(ctx, space, &m, from)
+		if err == nil || ctx.Err() != nil {
+			return w, err
+		}
+		now, failed := a.Manifest(ctx, space)
+		switch {
+		case failed != nil:
+			return nil, err
+		case now.Rewinds != m.Rewinds: // the search met windows of two histories
+		case errors.Is(err, streamhub.ErrCorrupt) && !forgotten:
+			a.forget(space, 0)
+			forgotten = true
+		default:
+			return nil, err
+		}
 	}
-	return w, err
 }
 
-func (a *Archive) search(ctx context.Context, space SpaceID, from ID) (*Window, error) {
-	m, err := a.Manifest(ctx, space)
-	if err != nil {
-		return nil, err
-	}
+func (a *Archive) search(ctx context.Context, space SpaceID, m *Manifest, from ID) (*Window, error) {
 	if m.Commit.Window == 0 || m.Commit.Position.Before(from) {
 		return nil, fmt.Errorf("%w: %s in the archive", streamhub.ErrNotFound, from)
 	}
 	last := m.Commit
 	for low := uint64(1); low < last.Window; { // the answer is in [low, last]
-		middle, err := a.commit(ctx, space, low+(last.Window-low)/2, 0)
+		middle, err := a.commit(ctx, space, m.Rewinds, low+(last.Window-low)/2, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -224,7 +270,11 @@ func (a *Archive) search(ctx context.Context, space SpaceID, from ID) (*Window, 
 			last = middle
 		}
 	}
-	return a.window(ctx, space, last)
+	w, err := a.window(ctx, space, last)
+	if err == nil && w.Number > 1 && !w.After.Before(from) {
+		err = fmt.Errorf("%w: window %d begins after %s, the one before it ends before", streamhub.ErrCorrupt, w.Number, from)
+	}
+	return w, err
 }
 
 func (a *Archive) window(ctx context.Context, space SpaceID, c Commit) (*Window, error) {
@@ -261,21 +311,37 @@ func (a *Archive) Windows(ctx context.Context, space SpaceID, visit func(*Window
 	if err != nil {
 		return err
 	}
+	position := ID{}
 	for n := uint64(1); n <= m.Commit.Window; n++ {
-		w, err := a.Number(ctx, space, n)
+		w, err := a.number(ctx, space, &m, n)
+		if err == nil && n > 1 && w.After != position {
+			err = fmt.Errorf("%w: window %d begins after %s, the one before it ends at %s", streamhub.ErrCorrupt, n, w.After, position)
+		}
 		if err != nil {
 			return err
 		}
 		if err := visit(w); err != nil {
 			return err
 		}
+		position = w.To
 	}
 	return nil
 }
 
 // Number returns a window by its number, or [streamhub.ErrNotFound].
 func (a *Archive) Number(ctx context.Context, space SpaceID, number uint64) (*Window, error) {
-	c, err := a.commit(ctx, space, number, 0)
+	m, err := a.Manifest(ctx, space)
+	if err != nil {
+		return nil, err
+	}
+	return a.number(ctx, space, &m, number)
+}
+
+func (a *Archive) number(ctx context.Context, space SpaceID, m *Manifest, number uint64) (*Window, error) {
+	if number == m.Commit.Window {
+		return a.window(ctx, space, m.Commit)
+	}
+	c, err := a.commit(ctx, space, m.Rewinds, number, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Write
 		return nil, err
 	}
 	if err != nil || w.manifest.Owner != owner {
-		if err := w.swap(ctx, Manifest{owner, w.manifest.Commit}); err != nil {
+		if err := w.swap(ctx, Manifest{owner, w.manifest.Commit, w.manifest.Rewinds}); err != nil {
 			return nil, err
 		}
 	}
@@ -79,6 +79,7 @@ func (w *Writer) swap(ctx context.Context, m Manifest) error {
 		version = at
 	}
 	w.manifest, w.version = m, version
+	w.archive.saw(w.space, m.Rewinds)
 	return nil
 }
 
@@ -194,7 +195,7 @@ func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) err
 			batch, size = nil, 0
 		}
 	}
-	if err := w.swap(ctx, Manifest{w.manifest.Owner, next}); err != nil {
+	if err := w.swap(ctx, Manifest{w.manifest.Owner, next, w.manifest.Rewinds}); err != nil {
 		return errors.Join(err, w.abandon(ctx, window, err))
 	}
 	if err := w.confirm(ctx); err != nil {
@@ -209,7 +210,7 @@ func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error
 	if !errors.Is(cause, streamhub.ErrFenced) {
 		return nil
 	}
-	c, err := w.archive.commit(ctx, w.space, window.Number, window.Attempt)
+	c, err := w.archive.commit(ctx, w.space, w.archive.latest(w.space), window.Number, window.Attempt)
 	if err != nil && !errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt == window.Attempt {
 		return nil
 	}
@@ -219,11 +220,11 @@ func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error
 // Rewind makes a former window the last one and removes those behind it: Redis has another history
 // from there on.
 func (w *Writer) Rewind(ctx context.Context, window uint64) error {
-	c, err := w.archive.commit(ctx, w.space, window, 0)
+	c, err := w.archive.commit(ctx, w.space, w.manifest.Rewinds, window, 0)
 	if err != nil {
 		return err
 	}
-	if err := w.swap(ctx, Manifest{w.manifest.Owner, c}); err != nil {
+	if err := w.swap(ctx, Manifest{w.manifest.Owner, c, w.manifest.Rewinds + 1}); err != nil {
 		return err
 	}
 	return w.tidy(ctx)

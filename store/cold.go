@@ -19,9 +19,8 @@ type Cold interface {
 	Frames(ctx context.Context, of ColdSegment, sequence uint64) ([]ColdFrame, error)
 	// Locate tells what Frames would return without reading it.
 	Locate(ctx context.Context, of ColdSegment, sequence uint64) (ColdRange, error)
-	// Changes returns the part of a timeline that holds the first change at or behind from, and the
-	// place where that part ends.
-	Changes(ctx context.Context, store uuid.UUID, space string, from streamhub.TimelineID) ([]ColdChange, streamhub.TimelineID, error)
+	// Changes returns the part of a timeline that holds the first change at or after from.
+	Changes(ctx context.Context, store uuid.UUID, space string, from streamhub.TimelineID) (ColdPart, error)
 }
 
 // A ColdSegment names one life of a segment.
@@ -50,6 +49,12 @@ type ColdChange struct {
 	Segment       string
 	Kind          byte
 	Last, Records uint64
+}
+
+// A ColdPart is a part of a timeline: all changes after After, up to and with To.
+type ColdPart struct {
+	After, To streamhub.TimelineID
+	Changes   []ColdChange
 }
 
 // errNoArchive is for a process that was not told where the archive is.
@@ -124,31 +129,40 @@ func (l *Log) coldSpan(ctx context.Context, src *source, lasts []uint64) ([]*fra
 	return found, nil
 }
 
-// coldChanges reads a part of the timeline from the archive. next is where to go on.
-func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to timelineID) (changes []change, next timelineID, more bool, err error) {
+// coldChanges reads a part of the timeline from the archive. last is the place that was read just
+// before from, zero for none; a part that does not continue there is another history. next is where
+// to go on.
+func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timelineID) (changes []change, next timelineID, more bool, err error) {
 	if l.opt.Cold == nil {
 		return nil, next, false, errNoArchive
 	}
-	found, last, err := l.opt.Cold.Changes(ctx, k.store, k.space, streamhub.TimelineID{MS: from.ms, N: from.n})
+	part, err := l.opt.Cold.Changes(ctx, k.store, k.space, streamhub.TimelineID{MS: from.ms, N: from.n})
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return nil, next, false, fmt.Errorf("%w: %s is missing from the archive", streamhub.ErrCorrupt, from)
 	}
 	if err != nil {
 		return nil, next, false, err
 	}
-	for i := range found {
-		c := &found[i]
+	continues := last.isZero() || last == timelineID{part.After.MS, part.After.N}
+	more = true
+	for i := range part.Changes {
+		c := &part.Changes[i]
 		id := timelineID{c.At.MS, c.At.N}
 		if id.before(from) {
+			continues = continues || id == last
 			continue
 		}
 		if to.before(id) {
-			return changes, next, false, nil
+			more = false
+			break
 		}
 		changes = append(changes, change{
 			id: id, index: c.At.Index, segment: redisx.Escape(c.Segment), kind: changeKind(c.Kind), last: c.Last, records: c.Records,
 		})
 	}
-	next = timelineID{last.MS, last.N + 1}
-	return changes, next, next.before(to), nil
+	if !continues {
+		return nil, next, false, &streamhub.HistoryLostError{}
+	}
+	next = timelineID{part.To.MS, part.To.N + 1}
+	return changes, next, more && !to.before(next), nil
 }

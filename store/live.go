@@ -131,7 +131,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 			return nil, after, false, err
 		}
 	}
-	p := r.fetch(ctx, r.from)
+	p := r.fetch(ctx, r.from, timelineID{})
 	if p.err == nil {
 		p.err = r.prove(p)
 	}
@@ -141,13 +141,25 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 	if p.err != nil {
 		return nil, after, false, r.resumable(ctx, p.err)
 	}
-	if _, err = r.visit(p, func(e *streamhub.Entry) bool {
-		entries = append(entries, *e)
-		return true
-	}); err != nil {
-		return entries, r.at, p.more, err
+	for last := (timelineID{}); ; {
+		if _, err = r.visit(p, func(e *streamhub.Entry) bool {
+			entries = append(entries, *e)
+			return true
+		}); err != nil {
+			return entries, r.at, p.more, err
+		}
+		if next = r.after(p); next != after || !p.more {
+			return entries, next, p.more, nil
+		}
+		// The page held nothing but the place that was read already: it ends a window of the archive.
+		last = p.reached(last)
+		if p = r.fetch(ctx, p.next, last); p.err == nil {
+			p.err = r.missed(p)
+		}
+		if p.err != nil {
+			return nil, after, false, r.resumable(ctx, p.err)
+		}
 	}
-	return entries, r.after(p), p.more, nil
 }
 
 // SpaceEnd returns the position behind the last change of a space; zero if there is none.
@@ -160,7 +172,7 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Posit
 	if r.from, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil || r.from.isZero() {
 		return end, err
 	}
-	p := r.fetch(ctx, r.from)
+	p := r.fetch(ctx, r.from, timelineID{})
 	if p.err != nil {
 		return end, p.err
 	}

@@ -65,9 +65,11 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 		}
 		return nil
 	}
+	end := r.end
 	if err := r.bound(ctx, o.After, o.Until); err != nil || r.end.before(r.from) {
 		return err
 	}
+	r.toEnd = r.end == end
 	left := o.Limit
 	if left == 0 {
 		left = math.MaxUint64
@@ -161,6 +163,8 @@ type spaceReader struct {
 	start streamhub.Position // what lies at from was read up to here, if not zero
 	at    streamhub.Position // behind what was visited
 	count int
+	// toEnd says that end is a place of the timeline that the read has to reach.
+	toEnd bool
 }
 
 func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceReader, error) {
@@ -200,7 +204,7 @@ func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 	if !r.start.IsZero() && (from != r.from || end.before(from)) {
 		probe := *r
 		probe.end = r.from
-		p := probe.fetch(ctx, probe.from)
+		p := probe.fetch(ctx, probe.from, timelineID{})
 		// What was trimmed behind the cursor counts only within the bounds.
 		if p.err != nil && !errors.Is(p.err, streamhub.ErrTrimmed) {
 			return p.err
@@ -248,8 +252,18 @@ type spacePage struct {
 	state   spaceState // read after the changes
 	next    timelineID // where the page behind it begins
 	more    bool
-	bytes   int
-	err     error
+	// archived says that the start of the timeline is archived, so that nobody shortens it.
+	archived bool
+	bytes    int
+	err      error
+}
+
+// reached is the place of the last change of the page, or before if there is none.
+func (p *spacePage) reached(before timelineID) timelineID {
+	if n := len(p.changes); n > 0 {
+		return p.changes[n-1].id
+	}
+	return before
 }
 
 // read calls visit with each entry. While one page is visited the next one is on its way.
@@ -262,11 +276,12 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 			<-ahead
 		}
 	}()
-	p := r.fetch(ctx, r.from)
+	p := r.fetch(ctx, r.from, timelineID{})
 	if p.err == nil {
 		p.err = r.prove(p)
 	}
-	for {
+	archived := false
+	for last := (timelineID{}); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -279,15 +294,23 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		if n := len(p.changes); n > 0 && p.bytes > 0 {
 			r.count = max(16, min(timelineBytes/(p.bytes/n+64), 8*r.count, maxChanges))
 		}
+		if archived && !p.archived {
+			return &streamhub.HistoryLostError{} // Redis has forgotten the archive
+		}
+		archived = p.archived
+		last = p.reached(last)
 		if p.more {
 			ahead = make(chan *spacePage, 1)
-			go func(from timelineID, into chan<- *spacePage) { into <- r.fetch(ctx, from) }(p.next, ahead)
+			go func(from, last timelineID, into chan<- *spacePage) { into <- r.fetch(ctx, from, last) }(p.next, last, ahead)
 		}
 		if goOn, err := r.visit(p, visit); err != nil || !goOn {
 			return err
 		}
 		r.at = r.after(p)
 		if !p.more {
+			if r.toEnd && last != r.end {
+				return r.cutShort(ctx, archived && p.state.swept.before(r.end))
+			}
 			return nil
 		}
 		p = <-ahead
@@ -317,6 +340,16 @@ func (r *spaceReader) told(id timelineID) streamhub.TimelineID {
 		return t
 	}
 	return streamhub.TimelineID{}
+}
+
+// cutShort explains a read that did not meet the end that the timeline had when it began. Where sweeps
+// do not come, sure is set: that place cannot be gone on purpose.
+func (r *spaceReader) cutShort(ctx context.Context, sure bool) error {
+	end, err := r.store.log.timelineEnd(ctx, r.spaceKeys)
+	if err == nil && (sure || end.before(r.end)) {
+		err = &streamhub.HistoryLostError{}
+	}
+	return err
 }
 
 // visit passes the entries of a page on.
@@ -426,12 +459,12 @@ func (r *spaceReader) missed(p *spacePage) error {
 	return &streamhub.TrimmedError{}
 }
 
-// fetch reads the timeline from an id on, and the frames that it names.
-func (r *spaceReader) fetch(ctx context.Context, from timelineID) *spacePage {
+// fetch reads the timeline from an id on, and the frames that it names. last is the place that was
+// read just before from, zero if there was none.
+func (r *spaceReader) fetch(ctx context.Context, from, last timelineID) *spacePage {
 	p := &spacePage{from: from}
 	p.err = func() error {
-		var err error
-		if p.changes, p.next, p.more, err = r.changes(ctx, from); err != nil {
+		if err := r.timelinePage(ctx, p, from, last); err != nil {
 			return err
 		}
 		if err := r.refresh(ctx, p); err != nil {
@@ -442,21 +475,35 @@ func (r *spaceReader) fetch(ctx context.Context, from timelineID) *spacePage {
 	return p
 }
 
-// changes reads a part of the timeline, in Redis or in the archive.
-func (r *spaceReader) changes(ctx context.Context, from timelineID) (changes []change, next timelineID, more bool, err error) {
+// timelinePage reads a part of the timeline, in Redis or in the archive. Where the space is archived
+// it must continue at last, if last is not zero: history may have been lost since that was read.
+func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last timelineID) (err error) {
 	l := r.store.log
-	if changes, next, more, err = l.changes(ctx, r.spaceKeys, from, r.end, r.count); err != nil {
-		return nil, next, false, err
+	begin, count := from, r.count
+	if l.opt.Cold != nil && !last.isZero() {
+		begin, count = last, count+1
 	}
-	if l.opt.Cold == nil {
-		return changes, next, more, nil
+	if p.changes, p.next, p.more, err = l.changes(ctx, r.spaceKeys, begin, r.end, count); err != nil || l.opt.Cold == nil {
+		return err
 	}
-	// Where it begins is asked behind the read: it may have moved meanwhile.
+	// The start is asked for after the read: it may have moved meanwhile.
 	state, err := l.spaceState(ctx, r.spaceKeys)
-	if err == nil && state.archived && from.before(state.first) {
-		return l.coldChanges(ctx, r.spaceKeys, from, r.end)
+	if err != nil {
+		return err
 	}
-	return changes, next, more, err
+	if p.archived = state.archived; p.archived && from.before(state.first) {
+		p.changes, p.next, p.more, err = l.coldChanges(ctx, r.spaceKeys, from, r.end, last)
+		return err
+	}
+	n := 0
+	for n < len(p.changes) && p.changes[n].id.before(from) {
+		n++
+	}
+	if p.archived && !last.isZero() && n == 0 && !last.before(state.first) && state.swept.before(last) {
+		return &streamhub.HistoryLostError{}
+	}
+	p.changes = p.changes[n:]
+	return nil
 }
 
 // changes reads up to about count entries of a timeline. next is where to go on if there are more.

@@ -3,6 +3,7 @@ package archivetest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,7 @@ var writeCases = []namedCase{
 	{"ClaimTokens", claimTokens},
 	{"StaleWriter", staleWriter},
 	{"Rewind", rewind},
+	{"RewindOfReaders", rewindOfReaders},
 	{"Prune", prune},
 }
 
@@ -32,8 +34,32 @@ func (f *fixture) write(w *archive.Writer, h *history, changes int) {
 // holds requires that the archive holds the history, every entry once, both ways, and nothing else.
 func (f *fixture) holds(h *history) {
 	f.Helper()
-	a := f.archive()
+	f.shows(f.archive(), h)
+}
+
+// shows requires the same of an archive that may have read before.
+func (f *fixture) shows(a *archive.Archive, h *history) {
+	f.Helper()
 	used := map[string]bool{}
+	// The timeline first: to look for a chunk tells a reader of later windows.
+	var order []string
+	for from := (archive.ID{}); ; {
+		w, err := a.Window(f.ctx, f.space, from)
+		if errors.Is(err, streamhub.ErrNotFound) {
+			break
+		}
+		require.NoError(f, err)
+		used[w.Key()] = true
+		for _, c := range w.Changes {
+			order = append(order, fmt.Sprint(c.Segment, " ", c.Last))
+			// Every place leads to its window.
+			at, err := a.Window(f.ctx, f.space, c.ID)
+			require.NoError(f, err)
+			require.Equal(f, w.Number, at.Number)
+		}
+		from = archive.ID{MS: w.To.MS, N: w.To.N + 1}
+	}
+	require.Equal(f, h.order, order)
 	for name, frames := range h.frames {
 		for _, want := range frames {
 			for _, sequence := range []uint64{want.First(), want.Last} {
@@ -56,24 +82,6 @@ func (f *fixture) holds(h *history) {
 		_, err := a.Chunk(f.ctx, f.space, name, incarnation, h.last[name]+1)
 		require.ErrorIs(f, err, streamhub.ErrNotFound)
 	}
-	var order []string
-	for from := (archive.ID{}); ; {
-		w, err := a.Window(f.ctx, f.space, from)
-		if errors.Is(err, streamhub.ErrNotFound) {
-			break
-		}
-		require.NoError(f, err)
-		used[w.Key()] = true
-		for _, c := range w.Changes {
-			order = append(order, fmt.Sprint(c.Segment, " ", c.Last))
-			// Every place leads to its window.
-			at, err := a.Window(f.ctx, f.space, c.ID)
-			require.NoError(f, err)
-			require.Equal(f, w.Number, at.Number)
-		}
-		from = archive.ID{MS: w.To.MS, N: w.To.N + 1}
-	}
-	require.Equal(f, h.order, order)
 	for _, key := range f.keys("", 1000) {
 		if !strings.HasPrefix(key, "c!") {
 			require.True(f, used[key], "%s is garbage", key)
@@ -183,6 +191,49 @@ func rewind(f *fixture) {
 	f.write(f.claim(2), fork, 5)
 	f.holds(fork)
 	require.ErrorIs(f, w.Rewind(f.ctx, 9), streamhub.ErrNotFound)
+}
+
+// rewindOfReaders replaces the end of a history under processes that have read it before, again and
+// again, with windows of other sizes.
+func rewindOfReaders(f *fixture) {
+	h := newHistory(6)
+	w := f.claim(1)
+	sizes := []int{20, 10, 10, 10, 10, 10, 10}
+	for _, size := range sizes {
+		f.write(w, h, size)
+	}
+	readers := []*archive.Archive{f.archive(), f.archive(), archive.New(f.Backend, &archive.Options{CacheBytes: 1})}
+	for round := range uint64(4) {
+		for _, a := range readers {
+			f.shows(a, h)
+		}
+		keep := len(sizes) - 2 - int(round)%3
+		fork := newHistory(6)
+		after := archive.ID{}
+		for _, size := range sizes[:keep] {
+			window, _ := fork.window(after, size)
+			after = window.To
+		}
+		w = f.claim(2 + round)
+		require.NoError(f, w.Rewind(f.ctx, uint64(keep)))
+		f.shows(readers[1], fork) // one reads in between, the others do not
+		fork.random = rand.New(rand.NewPCG(round, 7))
+		sizes = sizes[:keep:keep]
+		for _, size := range []int{3, 25, 7, 1, 9} {
+			f.write(w, fork, size)
+			sizes = append(sizes, size)
+		}
+		for _, a := range readers {
+			f.shows(a, fork)
+		}
+		// The next round begins from a history that can be made again.
+		require.NoError(f, w.Rewind(f.ctx, 1))
+		h, sizes = newHistory(6), []int{20, 10, 10, 10, 10, 10, 10}
+		_, _ = h.window(archive.ID{}, sizes[0])
+		for _, size := range sizes[1:] {
+			f.write(w, h, size)
+		}
+	}
 }
 
 func prune(f *fixture) {

@@ -104,16 +104,16 @@ func (t *Tier) Locate(ctx context.Context, of store.ColdSegment, sequence uint64
 }
 
 // Changes is that of [store.Cold].
-func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) ([]store.ColdChange, streamhub.TimelineID, error) {
+func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (store.ColdPart, error) {
 	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, archive.ID{MS: from.MS, N: from.N})
 	if err != nil {
-		return nil, streamhub.TimelineID{}, err
+		return store.ColdPart{}, err
 	}
-	changes := make([]store.ColdChange, len(w.Changes))
+	part := store.ColdPart{After: place(w.After), To: place(w.To), Changes: make([]store.ColdChange, len(w.Changes))}
 	for i := range w.Changes {
-		changes[i] = cold(&w.Changes[i])
+		part.Changes[i] = cold(&w.Changes[i])
 	}
-	return changes, place(w.To), nil
+	return part, nil
 }
 
 func cold(c *archive.Change) store.ColdChange {
