@@ -164,16 +164,37 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 		keys = append(keys, at.forks(parent.segment, parent.incarnation))
 		member = at.segment + " " + hex16(h.incarnation) + " " + strconv.FormatUint(parent.limit, 10)
 	}
-	args := []any{hex16(h.incarnation), fields["d"], member}
+	// The rows of producers first, in parts: there may be any number. The head comes with the last part.
+	begin := append(keys, hex16(h.incarnation), fields["d"], member)
+	args := begin[:len(begin):len(begin)]
+	send := func() error {
+		answer, err := s.log.run(ctx, s.log.restore, len(keys), args...)
+		if err == nil && answer != "+" {
+			err = fmt.Errorf("%w: it exists with another incarnation", streamhub.ErrConflict)
+		}
+		args = begin[:len(begin):len(begin)]
+		return err
+	}
 	for name, value := range fields {
-		args = append(args, name, value)
+		if !strings.HasPrefix(name, "p:") {
+			continue
+		}
+		if args = append(args, name, value); len(args) >= restoreArgs {
+			if err := send(); err != nil {
+				return err
+			}
+		}
 	}
-	answer, err := s.log.run(ctx, s.log.restore, len(keys), append(keys, args...)...)
-	if err == nil && answer != "+" {
-		err = fmt.Errorf("%w: it exists in another life", streamhub.ErrConflict)
+	for name, value := range fields {
+		if !strings.HasPrefix(name, "p:") {
+			args = append(args, name, value)
+		}
 	}
-	return err
+	return send()
 }
+
+// restoreArgs is about how many arguments one run of the restore script gets.
+const restoreArgs = 2048
 
 // within reports whether the append that the row of a producer remembers ends at or before last. One
 // that was lost must not be remembered.

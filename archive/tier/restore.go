@@ -19,8 +19,9 @@ type Restored struct {
 
 // Restore brings a space back into a Redis that has lost it: its segments go on at the sequence
 // behind the last one archived, and what is archived is read again. Producers are remembered as far
-// as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. It may be
-// repeated after an error; nobody may append meanwhile.
+// as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. After
+// an error, which names each segment that could not be brought back, it may be repeated; the others
+// are there. Nobody may append meanwhile.
 func (t *Tier) Restore(ctx context.Context, log *store.Log, id archive.SpaceID) (Restored, error) {
 	r := Restored{Space: id}
 	s := log.Store(id.Store)
@@ -46,14 +47,19 @@ func (t *Tier) Restore(ctx context.Context, log *store.Log, id archive.SpaceID) 
 	if err != nil || first == nil {
 		return r, err
 	}
+	var failed []error // each names its segment
 	for _, l := range lives {
 		if l.deleted && !forked(lives, l) {
 			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return r, errors.Join(append(failed, err)...)
+		}
 		if l.Last > 0 {
 			c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
 			if err != nil && !errors.Is(err, streamhub.ErrNotFound) { // it was trimmed
-				return r, err
+				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
+				continue
 			}
 			if err == nil {
 				f := &c.Frames[len(c.Frames)-1]
@@ -63,9 +69,14 @@ func (t *Tier) Restore(ctx context.Context, log *store.Log, id archive.SpaceID) 
 		}
 		l.Deleted = l.deleted
 		if err := s.RestoreSegment(ctx, id.Space, l.RestoredSegment); err != nil {
-			return r, err
+			failed = append(failed, err)
+			continue
 		}
 		r.Segments++
+	}
+	if len(failed) > 0 {
+		// Without its timeline the space stays closed to readers of it, and the restore can be repeated.
+		return r, errors.Join(failed...)
 	}
 	return r, s.RestoreSpace(ctx, id.Space, place(first.ID), last)
 }

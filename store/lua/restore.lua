@@ -1,4 +1,5 @@
--- restore writes the meta of a segment whose entries are all archived. Repeating it changes nothing.
+-- restore writes the meta of a segment whose entries are all archived. Repeating it changes nothing. A
+-- meta with many fields takes several calls; the segment exists once the last one has written its head.
 --
 -- KEYS[1]    timeline
 -- KEYS[2]    meta
@@ -6,14 +7,20 @@
 -- ARGV[1]    incarnation
 -- ARGV[2]    deadline in ms, or ""
 -- ARGV[3]    its member in KEYS[3], or ""
--- ARGV[4…]   fields and values
+-- ARGV[4…]   fields and values; without h among them more calls follow
 --
 -- Returns  + · EXISTS: there is another one
 local prefix = string.sub(KEYS[1], 1, -2)
 local segment = string.sub(KEYS[2], #prefix + 3)
 local head = redis.call('HGET', KEYS[2], 'h')
 if head and string.sub(head, 2, 17) ~= ARGV[1] then return 'EXISTS' end
-if not head then redis.call('HSET', KEYS[2], unpack(ARGV, 4)) end
+local complete = head
+-- One field a call: there is no bound on how many a segment has, but one on what unpack returns.
+for i = 4, head and 0 or #ARGV, 2 do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  if ARGV[i] == 'h' then complete = true end
+end
+if not complete then return '+' end
 local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
 redis.call('ZADD', prefix .. 'i', 0, name)
 if ARGV[2] ~= '' then redis.call('ZADD', prefix .. 'd', ARGV[2], 't' .. segment) end
