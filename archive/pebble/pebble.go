@@ -36,6 +36,9 @@ type Options struct {
 	// [streamhub.ErrUnavailable], because Pebble does not survive a disk that is full. The default is
 	// 256 MiB.
 	Reserve uint64
+	// MustExist refuses a directory that holds no archive with ErrNotFound, and makes none. The default
+	// is to make one.
+	MustExist bool
 	// FS replaces the file system, for tests.
 	FS vfs.FS
 }
@@ -64,6 +67,18 @@ func Open(dir string, options *Options) (*Backend, error) {
 		o.FS = options.FS
 		if options.Reserve > 0 {
 			b.reserve = options.Reserve
+		}
+	}
+	if options != nil && options.MustExist {
+		fs := o.FS
+		if fs == nil {
+			fs = vfs.Default
+		}
+		if found, err := pebble.Peek(dir, fs); err != nil || !found.Exists {
+			if err == nil || errors.Is(err, os.ErrNotExist) {
+				return nil, fmt.Errorf("%w: there is no archive in %s; check the path", streamhub.ErrNotFound, dir)
+			}
+			return nil, fmt.Errorf("%w: the archive in %s: %w", streamhub.ErrUnavailable, dir, err)
 		}
 	}
 	if o.FS == nil {

@@ -29,9 +29,9 @@ type archivePlace struct {
 	Space string     `arg:"" optional:"" help:"Space to look at; all of them if not given."`
 }
 
-// open opens the archive, which has to be named.
-func (f *archiveFlag) open(s *session) (archive.Backend, error) {
-	b, err := f.backend(s.ctx, s)
+// open opens the archive, which has to be named. With mustExist none is made.
+func (f *archiveFlag) open(s *session, mustExist bool) (archive.Backend, error) {
+	b, err := f.backend(s.ctx, s, mustExist)
 	if err == nil && b == nil {
 		err = usagef("name the archive with --archive, or set %s", archiveVariable)
 	}
@@ -74,7 +74,7 @@ type archiveRedis struct {
 
 // openCold opens an archive, and a hub on it that archives when it is asked to. The function that it
 // returns closes both.
-func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Policy) (*hub.Hub, archive.Backend, func(), error) {
+func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Policy, mustExist bool) (*hub.Hub, archive.Backend, func(), error) {
 	address := hot.Redis
 	if address == "" {
 		address = s.getenv(redisVariable)
@@ -86,7 +86,7 @@ func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Poli
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	backend, err := cold.open(s)
+	backend, err := cold.open(s, mustExist)
 	if err != nil {
 		_ = client.Close()
 		return nil, nil, nil, err
@@ -122,7 +122,7 @@ func (c *archiveRunCmd) Run(s *session) error {
 	if c.Every <= 0 {
 		return usagef("--every %v: want more than nothing", c.Every)
 	}
-	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, policy)
+	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, policy, false)
 	if err != nil {
 		return err
 	}
@@ -173,18 +173,22 @@ type archiveLsCmd struct {
 
 // Run writes a line for each space.
 func (c *archiveLsCmd) Run(s *session) (err error) {
-	backend, err := c.open(s)
+	backend, err := c.open(s, true)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	a := archive.New(backend, nil)
 	out := json.NewEncoder(s.stdout)
-	return c.each(s.ctx, a, func(id archive.SpaceID) error {
+	spaces, entries, size := 0, uint64(0), uint64(0)
+	err = c.each(s.ctx, a, func(id archive.SpaceID) error {
 		m, err := a.Manifest(s.ctx, id)
 		if err != nil {
 			return err
 		}
+		spaces++
+		entries += m.Commit.Entries
+		size += m.Commit.Bytes
 		return out.Encode(struct {
 			Store    uuid.UUID `json:"store"`
 			Space    string    `json:"space"`
@@ -196,6 +200,10 @@ func (c *archiveLsCmd) Run(s *session) (err error) {
 			Position string    `json:"position"`
 		}{id.Store, id.Space, m.Commit.Entries, m.Commit.Window, m.Commit.Chunks, m.Commit.Bytes, m.Commit.RawBytes, m.Commit.Position.String()})
 	})
+	if err == nil {
+		s.note("%d spaces with %d entries in %d bytes", spaces, entries, size)
+	}
+	return err
 }
 
 type archiveVerifyCmd struct {
@@ -205,7 +213,7 @@ type archiveVerifyCmd struct {
 
 // Run writes a line for each space and one for each damage. It fails if there is any.
 func (c *archiveVerifyCmd) Run(s *session) (err error) {
-	backend, err := c.open(s)
+	backend, err := c.open(s, true)
 	if err != nil {
 		return err
 	}
@@ -214,12 +222,14 @@ func (c *archiveVerifyCmd) Run(s *session) (err error) {
 	bar := s.progress(c.Progress, "bytes", -1)
 	defer bar.finish()
 	out := json.NewEncoder(s.stdout)
-	damaged := 0
+	damaged, spaces, entries := 0, 0, uint64(0)
 	err = c.each(s.ctx, a, func(id archive.SpaceID) error {
 		r, err := a.Verify(s.ctx, id, func(n int) { bar.add(int64(n)) })
 		if err != nil {
 			return err
 		}
+		spaces++
+		entries += r.Entries
 		for _, p := range r.Problems {
 			damaged++
 			if err := out.Encode(map[string]any{"store": id.Store, "space": id.Space, "key": p.Key, "error": p.Err.Error()}); err != nil {
@@ -231,6 +241,9 @@ func (c *archiveVerifyCmd) Run(s *session) (err error) {
 			"damaged": len(r.Problems), "unused": len(r.Orphans),
 		})
 	})
+	if err == nil {
+		s.note("%d spaces with %d entries were read, %d objects are damaged or missing", spaces, entries, damaged)
+	}
 	if err == nil && damaged > 0 {
 		err = failedf("%w: %d objects are damaged or missing", streamhub.ErrCorrupt, damaged)
 	}
@@ -244,17 +257,27 @@ type archiveRestoreCmd struct {
 
 // Run writes a line for each space that was brought back.
 func (c *archiveRestoreCmd) Run(s *session) error {
-	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, tier.Policy{})
+	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, tier.Policy{}, true)
 	if err != nil {
 		return err
 	}
 	defer done()
 	out := json.NewEncoder(s.stdout)
-	return c.each(s.ctx, archive.New(backend, nil), func(id archive.SpaceID) error {
+	var failed []error // one space does not keep the others away
+	spaces, entries := 0, uint64(0)
+	err = c.each(s.ctx, archive.New(backend, nil), func(id archive.SpaceID) error {
 		r, err := h.RestoreSpace(s.ctx, id)
-		if err != nil {
+		if s.ctx.Err() != nil {
 			return err
 		}
+		if err != nil {
+			failed = append(failed, err)
+			return nil
+		}
+		spaces++
+		entries += r.Entries
 		return out.Encode(map[string]any{"store": id.Store, "space": id.Space, "segments": r.Segments, "entries": r.Entries})
 	})
+	s.note("%d spaces with %d entries were brought back, %d were not", spaces, entries, len(failed))
+	return errors.Join(append(failed, err)...)
 }

@@ -87,6 +87,22 @@ func TestServeArchive(t *testing.T) {
 	good(t, nil, "archive", "ls", "--archive", "pebble://"+dir)
 }
 
+// TestArchiveMistyped names a directory that holds no archive.
+func TestArchiveMistyped(t *testing.T) {
+	empty := t.TempDir()
+	for _, dir := range []string{empty, filepath.Join(empty, "none", "such")} {
+		for _, args := range [][]string{{"ls"}, {"verify"}, {"restore", "--redis", "redis://127.0.0.1:1"}} {
+			r := call(t, nil, append(append([]string{"archive"}, args...), "--archive", "pebble://"+dir)...)
+			if r.code != exitFailed || r.out != "" || !strings.Contains(r.err, "there is no archive in "+dir) || strings.Count(r.err, "\n") != 1 {
+				t.Errorf("%v of %q: %+v", args, dir, r)
+			}
+		}
+	}
+	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+		t.Errorf("%v was made, %v", left, err)
+	}
+}
+
 func TestArchiveFlags(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

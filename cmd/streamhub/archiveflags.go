@@ -28,8 +28,8 @@ type archiveFlag struct {
 	Archive string `placeholder:"URL" help:"Where cold history lies: pebble:///DIR for one process, azure://ACCOUNT/PREFIX for any number; $STREAMHUB_ARCHIVE if not given. Azure: $AZURE_STORAGE_CONNECTION_STRING, $AZURE_STORAGE_KEY, $AZURE_STORAGE_SAS_TOKEN, or who Azure's tools say you are."`
 }
 
-// backend opens the archive, nil if none is named.
-func (f *archiveFlag) backend(ctx context.Context, s *session) (archive.Backend, error) {
+// backend opens the archive, nil if none is named. With mustExist a directory without one is refused.
+func (f *archiveFlag) backend(ctx context.Context, s *session, mustExist bool) (archive.Backend, error) {
 	text := f.Archive
 	if text == "" {
 		text = s.getenv(archiveVariable)
@@ -42,7 +42,7 @@ func (f *archiveFlag) backend(ctx context.Context, s *session) (archive.Backend,
 	case err != nil:
 		return nil, usagef("--archive: %w", err)
 	case u.Scheme == "pebble" && u.Host == "" && u.Path != "" && u.RawQuery == "":
-		b, err := pebble.Open(u.Path, nil)
+		b, err := pebble.Open(u.Path, &pebble.Options{MustExist: mustExist})
 		if err != nil {
 			return nil, failedf("--archive: %w", err)
 		}

@@ -89,7 +89,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
 		Archiving: tier.Options{Policy: policy},
 	}
-	cold, err := c.backend(starting, s)
+	cold, err := c.backend(starting, s, false)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (t *target) openRedis(s *session, address string, options hub.Options, retr
 	if err != nil {
 		return nil, nil, err
 	}
-	cold, err := t.backend(s.ctx, s)
+	cold, err := t.backend(s.ctx, s, false)
 	if err != nil {
 		_ = redis.Close()
 		return nil, nil, err
