@@ -38,7 +38,8 @@ type conn struct {
 	draining bool
 	idle     sync.Cond // something ended while draining
 
-	submitting sync.Mutex // held while appends are given to the hub; taken before mu
+	submitting   sync.Mutex // held while appends are given to the hub; taken before mu
+	tokenRefused bool       // and logged; only the goroutine that reads looks at it
 }
 
 // A channel is one call. Its credit is guarded by conn.mu.
@@ -119,6 +120,9 @@ func (c *conn) handle(data []byte) error {
 		if err != nil {
 			return err
 		}
+		if c.closing() {
+			return nil
+		}
 		switch m.Type {
 		case wire.TypeOpen:
 			err = c.open(m)
@@ -147,13 +151,22 @@ func (c *conn) auth(m wire.Message) error {
 	if err != nil {
 		return err
 	}
-	// In order with the requests: what is opened behind the token is allowed by it.
+	// In order with the requests: what is opened after the token is allowed by it.
 	end := wire.End{Err: c.renew(token)}
-	if end.Err != nil {
-		c.g.opt.Logger.Info("a token was refused", "error", end.Err)
+	if end.Err == nil {
+		c.ws.SetReadLimit(c.g.opt.MaxMessageBytes)
+	} else {
+		if !c.tokenRefused {
+			c.tokenRefused = true
+			c.g.opt.Logger.Info("a token was refused", "error", end.Err)
+		}
+		c.g.metrics.refused(c.ctx, "token")
 		end.Err = streamhub.ErrUnauthenticated
 	}
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
+	if end.Err != nil && c.nobody() {
+		c.fail(closeUnauthorized, "the token is refused")
+	}
 	return nil
 }
 
@@ -192,9 +205,11 @@ func isReader(r wire.Request) bool {
 }
 
 func (c *conn) open(m wire.Message) error {
-	o, err := wire.DecodeOpen(m.Body)
-	var unknown *wire.UnknownOpError
-	if err != nil && !errors.As(err, &unknown) {
+	var o *wire.Open
+	var err error
+	if c.nobody() {
+		err = streamhub.ErrUnauthenticated // nothing is decoded for somebody who may not call
+	} else if o, err = wire.DecodeOpen(m.Body); errors.Is(err, wire.ErrMalformed) {
 		return err
 	}
 	c.mu.Lock()
@@ -210,8 +225,6 @@ func (c *conn) open(m wire.Message) error {
 	ch := &channel{c: c, id: m.Channel, reader: err == nil && isReader(o.Request)}
 	switch {
 	case err != nil:
-	case c.nobody():
-		err = streamhub.ErrUnauthenticated
 	case c.draining:
 		err = streamhub.ErrShutdown
 	case ch.reader && c.readers >= c.g.opt.MaxReaders:

@@ -1,8 +1,10 @@
 package wsgateway
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -118,12 +120,13 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, ours bool, prin
 	if ours {
 		accept.Subprotocols = []string{wire.Subprotocol}
 	}
-	ws, err := websocket.Accept(w, r, accept)
+	socket := &hijacked{ResponseWriter: w}
+	ws, err := websocket.Accept(socket, r, accept)
 	if err != nil {
 		g.metrics.refused(r.Context(), "protocol")
 		return // it has answered
 	}
-	l := newLink(g, ws, principal, expires)
+	l := newLink(g, ws, socket.conn, principal, expires)
 	// Whole before others see it.
 	var d dialect
 	if ours {
@@ -139,6 +142,19 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, ours bool, prin
 	}
 	serving = true
 	go g.serve(l, d, release)
+}
+
+// A hijacked keeps the connection of a handshake: a close handshake has no limit of its own while the
+// client is in the middle of a frame.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, rw, err
 }
 
 // A dialect serves a connection.
@@ -226,7 +242,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 		for _, l := range all {
 			l.fail(websocket.StatusServiceRestart, "the gateway is stopping")
-			_ = l.ws.CloseNow()
+			l.cut()
 		}
 		<-g.empty
 	}

@@ -2,6 +2,8 @@ package wsgateway
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,10 +21,13 @@ import (
 type link struct {
 	g      *Gateway
 	ws     *websocket.Conn
+	socket net.Conn // under ws
 	out    outbox
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+
+	unproven int // bytes that are left to a client that has yet to say who it is; the reader's own
 
 	heard   atomic.Int64 // when something came last, in Unix nanoseconds
 	pinging atomic.Bool
@@ -37,8 +42,8 @@ type link struct {
 	over      bool      // no goroutine is started any more
 }
 
-func newLink(g *Gateway, ws *websocket.Conn, principal *auth.Principal, expires time.Time) *link {
-	l := &link{g: g, ws: ws, principal: principal, expires: expires, drained: func() {}}
+func newLink(g *Gateway, ws *websocket.Conn, socket net.Conn, principal *auth.Principal, expires time.Time) *link {
+	l := &link{g: g, ws: ws, socket: socket, principal: principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
 	l.probe = l.pingAfter
 	l.ctx, l.cancel = context.WithCancel(g.ctx)
 	l.out.init(l)
@@ -46,9 +51,31 @@ func newLink(g *Gateway, ws *websocket.Conn, principal *auth.Principal, expires 
 	return l
 }
 
+const (
+	// unprovenBytes is what a client may send before it has said who it is, and messageCost what each
+	// message counts besides its bytes.
+	unprovenBytes = 16 << 10
+	messageCost   = 64
+)
+
+var errUnproven = errors.New("too much was sent before a token")
+
 // read returns the next message. After an error nothing more comes.
 func (l *link) read() (websocket.MessageType, []byte, error) {
+	if l.closing() {
+		return 0, nil, context.Canceled // whoever closes reads what still comes
+	}
+	nobody := l.nobody()
+	if nobody {
+		l.ws.SetReadLimit(int64(l.unproven))
+	}
 	typ, data, err := l.ws.Read(l.ctx)
+	if nobody && err == nil {
+		if l.unproven -= len(data) + messageCost; l.unproven < 0 {
+			l.fail(websocket.StatusMessageTooBig, errUnproven.Error())
+			return 0, nil, errUnproven
+		}
+	}
 	if err == nil {
 		l.heard.Store(time.Now().UnixNano())
 		l.g.metrics.received(l.ctx, len(data))
@@ -81,6 +108,16 @@ func (l *link) end() {
 	l.tasks.Wait()
 }
 
+// cut ends the connection at once, whatever it is doing.
+func (l *link) cut() { _ = l.socket.Close() }
+
+const (
+	// goodbye is how long a client may take to answer the close frame, unprovenGoodbye how long one
+	// that has not said who it is: what it sends meanwhile is read and dropped.
+	goodbye         = 5 * time.Second
+	unprovenGoodbye = time.Second
+)
+
 // fail closes the connection with a code. It does not wait.
 func (l *link) fail(code websocket.StatusCode, reason string) {
 	l.mu.Lock()
@@ -90,7 +127,12 @@ func (l *link) fail(code websocket.StatusCode, reason string) {
 	}
 	l.leaving = true
 	l.g.metrics.closed(l.ctx, int(code))
+	patience := goodbye
+	if l.principal == auth.Nobody {
+		patience = unprovenGoodbye
+	}
 	l.tasks.Go(func() { // a client that reads nothing keeps the close frame waiting
+		defer time.AfterFunc(patience, l.cut).Stop()
 		_ = l.ws.Close(code, reason)
 		l.cancel()
 	})
@@ -102,6 +144,13 @@ func (l *link) Allows(store uuid.UUID, space string, write bool) bool {
 	p := l.principal
 	l.mu.Unlock()
 	return !auth.Reserved(store) && (p == nil || p.Allows(store, space, write))
+}
+
+// closing reports whether the connection is over or being closed: nothing more is taken from it.
+func (l *link) closing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leaving || l.over
 }
 
 // nobody reports whether the client has yet to say who it is.
@@ -153,7 +202,7 @@ func (l *link) tick(now time.Time) {
 		l.fail(closeUnauthorized, "the token has expired")
 	case stuck > opt.WriteTimeout:
 		l.g.metrics.closed(l.ctx, int(websocket.StatusPolicyViolation))
-		_ = l.ws.CloseNow() // a close frame would wait in the same queue
+		l.cut() // a close frame would wait in the same queue
 	case !writing:
 		l.probe(now.Sub(time.Unix(0, l.heard.Load())))
 	}
@@ -173,7 +222,7 @@ func (l *link) ping() {
 	defer cancel()
 	if err := l.ws.Ping(ctx); err != nil {
 		if _, writing := l.out.stuck(time.Now()); !writing {
-			_ = l.ws.CloseNow()
+			l.cut()
 		}
 		return
 	}

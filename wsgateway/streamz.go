@@ -139,7 +139,7 @@ func (m *muxer) control(kind string) {
 func (m *muxer) probe(silence time.Duration) {
 	switch {
 	case silence > muxDead:
-		_ = m.ws.CloseNow()
+		m.cut()
 	case silence > muxSilence:
 		if m.pinging.CompareAndSwap(false, true) {
 			m.start(func() {

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
 )
 
 // ErrMalformed is the error for bytes that no peer writes.
@@ -41,10 +44,33 @@ func appendPairs(b []byte, pairs map[string]string) []byte {
 	return b
 }
 
-// A decoder takes values from the front of b. After the first failure it returns zeros.
+// A decoder takes values from the front of b. After the first failure it returns zeros. What it
+// allocates grows with the elements that it has read, never with a count that stands before them.
 type decoder struct {
-	b   []byte
-	err error
+	b        []byte
+	err      error
+	elements int // that may still be decoded, see maxElements
+}
+
+const (
+	// maxElements is how many pairs and records one request may hold. An element of two bytes takes a
+	// hundred when it is decoded, so a request of nothing else would take many times its size.
+	maxElements = 512 << 10
+	// firstElements is for how many elements there is room before the first was read.
+	firstElements = 256
+)
+
+// newDecoder is for what a server sends.
+func newDecoder(b []byte) decoder { return decoder{b: b, elements: math.MaxInt} }
+
+// element reports whether one more may be decoded.
+func (d *decoder) element() bool {
+	if d.err == nil && d.elements == 0 {
+		d.err = fmt.Errorf("%w: more than %d records and pairs in one request", streamhub.ErrTooLarge, maxElements)
+		d.b = nil
+	}
+	d.elements--
+	return d.err == nil
 }
 
 func (d *decoder) fail(what string) {
@@ -136,8 +162,8 @@ func (d *decoder) pairs() map[string]string {
 	if n == 0 {
 		return nil
 	}
-	pairs := make(map[string]string, n)
-	for range n {
+	pairs := make(map[string]string, min(n, 8))
+	for i := 0; i < n && d.element(); i++ {
 		k := d.string()
 		pairs[k] = d.string()
 	}

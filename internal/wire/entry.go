@@ -76,12 +76,12 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 // DecodeEntries reads what [AppendEntries] wrote, any number of times. Payloads share memory with
 // body.
 func DecodeEntries(body []byte) ([]streamhub.Entry, error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	var entries []streamhub.Entry
 	for len(d.b) > 0 {
 		n := d.count(3)
 		if entries == nil {
-			entries = make([]streamhub.Entry, 0, min(n, 4096))
+			entries = make([]streamhub.Entry, 0, min(n, firstElements))
 		}
 		var last streamhub.Entry
 		for i := 0; i < n && d.err == nil; i++ {

@@ -14,7 +14,7 @@ func AppendName(b []byte, name string) []byte { return appendBytes(b, name) }
 
 // DecodeNames reads the items of a listing.
 func DecodeNames(body []byte) (names []string, err error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	for len(d.b) > 0 {
 		names = append(names, d.string())
 	}
@@ -40,9 +40,9 @@ func frame(b []byte, start int) []byte {
 
 // DecodeStatuses reads the items of a status subscription.
 func DecodeStatuses(body []byte) (statuses []streamhub.Status, err error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	for len(d.b) > 0 {
-		item := decoder{b: d.bytes()}
+		item := newDecoder(d.bytes())
 		statuses = append(statuses, decodeStatus(&item))
 		if item.err != nil {
 			return nil, item.err
@@ -106,11 +106,12 @@ func AppendWorkers(b []byte, workers []streamhub.Worker) []byte {
 
 // DecodeWorkers reads the last item of a worker subscription: it replaces those before it.
 func DecodeWorkers(body []byte) (workers []streamhub.Worker, err error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	for len(d.b) > 0 {
-		workers = make([]streamhub.Worker, d.count(18))
-		for i := range workers {
-			workers[i] = streamhub.Worker{ID: d.uuid(), Metadata: d.pairs(), LastSeen: d.int()}
+		n := d.count(18)
+		workers = make([]streamhub.Worker, 0, min(n, firstElements))
+		for i := 0; i < n && d.element(); i++ {
+			workers = append(workers, streamhub.Worker{ID: d.uuid(), Metadata: d.pairs(), LastSeen: d.int()})
 		}
 	}
 	return workers, d.err

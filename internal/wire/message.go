@@ -46,7 +46,7 @@ func AppendMessage(b []byte, t Type, channel uint64, body []byte) []byte {
 // Messages reads the messages of one WebSocket message. Behind an error nothing follows.
 func Messages(data []byte) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		d := decoder{b: data}
+		d := newDecoder(data)
 		for len(d.b) > 0 {
 			m := Message{Type: Type(d.byte()), Channel: d.uint(), Body: d.bytes()}
 			if !yield(m, d.err) || d.err != nil {
@@ -81,9 +81,10 @@ func (o *Open) Append(b []byte) []byte {
 	return o.Request.append(b)
 }
 
-// DecodeOpen reads an Open. An unknown operation is [ErrUnknownOp].
+// DecodeOpen reads an Open. An unknown operation is an [UnknownOpError], and a request of more records
+// and pairs than a gateway decodes is [streamhub.ErrTooLarge].
 func DecodeOpen(body []byte) (*Open, error) {
-	d := decoder{b: body}
+	d := decoder{b: body, elements: maxElements}
 	op := Op(d.byte())
 	o := &Open{Store: d.uuid(), Credit: d.uint(), Trace: d.pairs()}
 	if d.err != nil {
@@ -102,7 +103,7 @@ func AppendCredit(b []byte, bytes uint64) []byte { return appendUint(b, bytes) }
 
 // DecodeCredit reads the body of a TypeCredit.
 func DecodeCredit(body []byte) (uint64, error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	return d.uint(), d.err
 }
 
@@ -111,7 +112,7 @@ func AppendToken(b []byte, token string) []byte { return appendBytes(b, token) }
 
 // DecodeToken reads the body of a TypeAuth.
 func DecodeToken(body []byte) (string, error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	return d.string(), d.err
 }
 
@@ -123,6 +124,6 @@ func (g *GoAway) Append(b []byte) []byte { return appendBytes(b, g.Reason) }
 
 // DecodeGoAway reads a GoAway.
 func DecodeGoAway(body []byte) (*GoAway, error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	return &GoAway{d.string()}, d.err
 }

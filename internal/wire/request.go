@@ -197,7 +197,7 @@ var requests = map[Op]func(*decoder) Request{
 	OpConsume: func(d *decoder) Request {
 		c := &Consume{Options: decodeReadOptions(d)}
 		if pairs := d.pairs(); len(pairs) > 0 {
-			c.Cursors = make(map[string]streamhub.Cursor, len(pairs))
+			c.Cursors = make(map[string]streamhub.Cursor, len(pairs)) // as many as were read
 			for space, cursor := range pairs {
 				c.Cursors[space] = streamhub.Cursor(cursor)
 			}
@@ -364,13 +364,14 @@ func decodeRecords(d *decoder, sequences bool) []streamhub.Record {
 	if n == 0 {
 		return nil
 	}
-	records := make([]streamhub.Record, n)
-	for i := range records {
+	records := make([]streamhub.Record, 0, min(n, firstElements))
+	for i := 0; i < n && d.element(); i++ {
+		var r streamhub.Record
 		if sequences {
-			records[i].Sequence = d.uint()
+			r.Sequence = d.uint()
 		}
-		records[i].Metadata = d.pairs()
-		records[i].Payload = d.bytes()
+		r.Metadata, r.Payload = d.pairs(), d.bytes()
+		records = append(records, r)
 	}
 	return records
 }

@@ -24,7 +24,7 @@ func (e *End) Append(b []byte) []byte {
 
 // DecodeEnd reads an End. Err is one of package streamhub's errors.
 func DecodeEnd(body []byte) (*End, error) {
-	d := decoder{b: body}
+	d := newDecoder(body)
 	e := &End{Result: d.bytes()}
 	if d.bool() {
 		e.Err = decodeError(&d)
@@ -62,7 +62,7 @@ func (n Number) append(b []byte) []byte { return appendUint(b, uint64(n)) }
 
 // DecodeNumber reads a [Number].
 func DecodeNumber(result []byte) (uint64, error) {
-	d := decoder{b: result}
+	d := newDecoder(result)
 	return d.uint(), d.err
 }
 
@@ -88,7 +88,7 @@ func (r *AppendResult) append(b []byte) []byte {
 
 // DecodeAppendResult reads the result of an append.
 func DecodeAppendResult(result []byte) (streamhub.AppendResult, error) {
-	d := decoder{b: result}
+	d := newDecoder(result)
 	flags := d.byte()
 	r := streamhub.AppendResult{
 		First: d.uint(), Last: d.uint(), Timestamp: d.int(),
@@ -103,7 +103,7 @@ func (r *StatusResult) append(b []byte) []byte { return appendStatus(b, (*stream
 
 // DecodeStatus reads a [StatusResult].
 func DecodeStatus(result []byte) (streamhub.Status, error) {
-	d := decoder{b: result}
+	d := newDecoder(result)
 	return decodeStatus(&d), d.err
 }
 
@@ -113,7 +113,7 @@ func (r *CreateResult) append(b []byte) []byte {
 
 // DecodeCreateResult reads the result of a create.
 func DecodeCreateResult(result []byte) (CreateResult, error) {
-	d := decoder{b: result}
+	d := newDecoder(result)
 	return CreateResult{d.bool(), decodeStatus(&d)}, d.err
 }
 
@@ -127,7 +127,7 @@ func (r *PeekResult) append(b []byte) []byte {
 
 // DecodePeekResult reads the result of a peek.
 func DecodePeekResult(result []byte) (r PeekResult, err error) {
-	d := decoder{b: result}
+	d := newDecoder(result)
 	if r.OK = d.bool(); r.OK {
 		r.Entry = decodeEntry(&d, &streamhub.Entry{})
 	}
@@ -144,6 +144,6 @@ func DecodeCursor(result []byte) (streamhub.Cursor, error) {
 	if len(result) == 0 {
 		return "", nil
 	}
-	d := decoder{b: result}
+	d := newDecoder(result)
 	return streamhub.Cursor(d.string()), d.err
 }
