@@ -176,6 +176,17 @@ func (ch *muxChannel) sendBytes(payload []byte) error {
 	return ch.m.out.put(appendMuxFrame("data", ch.key, payload))
 }
 
+// allowed returns an error unless the client may make all of these calls. It stands before everything
+// that an operation does for them: what is refused has no effect, not on others either.
+func (ch *muxChannel) allowed(requests ...wire.Request) error {
+	for _, r := range requests {
+		if err := dispatch.Allowed(ch.m, ch.key.store, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // run makes a call.
 func (ch *muxChannel) run(request wire.Request, reply dispatch.Reply) (wire.Result, error) {
 	return dispatch.Run(ch.ctx, ch.store, ch.m, request, reply)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/dispatch"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -26,6 +27,9 @@ type producing struct {
 func (ch *muxChannel) produce(at *muxSegment) error {
 	if at.Space == "" || at.Segment == "" {
 		return protocolError("invalid produce args")
+	}
+	if err := ch.allowed(&wire.Append{Append: streamhub.Append{Space: at.Space, Segment: at.Segment}}); err != nil {
+		return err
 	}
 	p := &producing{ch: ch, at: *at}
 	for {
@@ -87,9 +91,10 @@ func entrySize(at *muxSegment, r *streamhub.Record) int {
 	return n
 }
 
-// status is that of the segment; zero if it does not exist.
+// status is that of the segment; zero if it does not exist. It is a part of what a producer is told,
+// so the right to write is enough for it.
 func (p *producing) status() (streamhub.Status, error) {
-	result, err := p.ch.run(&wire.Status{Space: p.at.Space, Segment: p.at.Segment}, nil)
+	result, err := dispatch.Run(p.ch.ctx, p.ch.store, nil, &wire.Status{Space: p.at.Space, Segment: p.at.Segment}, nil)
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return streamhub.Status{}, nil
 	}

@@ -215,6 +215,9 @@ func (ch *muxChannel) subscribe(r *muxSubscribe) error {
 	if r.Segment == "*" {
 		request = &wire.SubscribeSpace{Space: r.Space}
 	}
+	if err := ch.allowed(request); err != nil {
+		return err
+	}
 	if interval := heartbeat(r.Heartbeat); interval > 0 {
 		stop := ch.every(interval, func() error {
 			return ch.send(muxStatusOf(&streamhub.Status{Space: r.Space, Segment: r.Segment, Heartbeat: true}))

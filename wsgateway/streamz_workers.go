@@ -24,6 +24,13 @@ const minEviction = 30 * time.Second
 
 // workers shows the list to the client, and the client on it if it is a worker.
 func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
+	requests := []wire.Request{&wire.Workers{}}
+	if r.WorkerID != uuid.Nil {
+		requests = append(requests, &wire.JoinWorkers{})
+	}
+	if err := ch.allowed(requests...); err != nil {
+		return err
+	}
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer ch.cancel(nil)

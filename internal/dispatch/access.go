@@ -66,9 +66,10 @@ func needs(request wire.Request) []need {
 	}
 }
 
-// allowed returns an error unless everything that a request needs is allowed. A nil access allows
-// everything.
-func allowed(access Access, store uuid.UUID, request wire.Request) error {
+// Allowed returns an error unless everything that a request needs is allowed. A nil access allows
+// everything. [Run] and [Appends] ask it themselves; a transport that does something for a request
+// before it makes the call asks it first.
+func Allowed(access Access, store uuid.UUID, request wire.Request) error {
 	if access == nil {
 		return nil
 	}

@@ -27,7 +27,7 @@ type Reply interface {
 // result and an error come together for [streamhub.ErrNotConfirmed], and for reads, whose result is
 // the cursor behind the last entry that reply took.
 func Run(ctx context.Context, store *hub.Store, access Access, request wire.Request, reply Reply) (wire.Result, error) {
-	if err := allowed(access, store.ID(), request); err != nil {
+	if err := Allowed(access, store.ID(), request); err != nil {
 		return nil, err
 	}
 	if pages := follow(ctx, store, request); pages != nil {
@@ -141,7 +141,7 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 	submissions := make([]*hub.Submission, 0, len(appends))
 	places := make([]int, 0, len(appends))
 	for i, a := range appends {
-		if errs[i] = allowed(access, store.ID(), a); errs[i] != nil {
+		if errs[i] = Allowed(access, store.ID(), a); errs[i] != nil {
 			continue
 		}
 		sub, key := &hub.Submission{Append: a.Append}, chainKey{store.ID(), a.Space, a.Segment}

@@ -21,7 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) Gateway) {
 		"bounds": testBounds, "inventory": testInventory, "peek of nothing": testPeekNothing, "one status": testOneStatus,
 		"conflict": testConflict, "large records": testLargeRecords, "volume": testVolume, "fresh store": testFresh,
 		"leases": testLeases, "publish": testPublish, "cancel": testCancelConsume, "subscribe": testSubscribe,
-		"transactions": testTransactions, "contiguous": testContiguous, "workers": testWorkers, "worker twice": testWorkerTwice,
+		"transactions": testTransactions, "contiguous": testContiguous, "workers": testWorkers, "worker twice": testWorkerTwice, "rights": testRights,
 		"stores": testStores, "chunks": testChunks, "abort": testAbort, "many small records": testManySmall,
 		"four megabytes": testFourMegabytes, "prefixes": testPrefixes, "offsets": testOffsets, "times": testTimes,
 		"late frames": testLate, "broken frames": testBroken, "two clients": testTwoClients, "idle producer": testIdleProducer,
@@ -408,6 +408,38 @@ func testWorkerTwice(t *testing.T, g Gateway) {
 	second.Send(map[string]any{"$type": "streamkit://api/v1/presence", "content": map[string]any{"worker_id": uuid.New()}})
 	_, problem = second.Rest()
 	require.NotEmpty(t, problem, "it is told why it is no worker any more")
+}
+
+// testRights refuses operations for want of a right: nothing has happened, to nobody else either.
+func testRights(t *testing.T, g Gateway) {
+	if g.Token == nil {
+		t.Log("without tokens everything is allowed")
+		return
+	}
+	store, id := uuid.New(), uuid.New()
+	owner := Dial(t, g, "streamkit::*")
+	worker := owner.Open(store, "subscribe_workers", workerOf(id, 0))
+	until(worker, 1)
+	for _, right := range []string{"*::read", "*::write", "sp::*", "sp::read"} {
+		c := Dial(t, g, "streamhub::"+store.String()+"::"+right)
+		_, problem := c.Open(store, "subscribe_workers", workerOf(id, 1)).Rest()
+		require.Equal(t, "access denied", problem, right)
+		_, problem = c.Open(store, "subscribe_workers", workerOf(uuid.New(), 1)).Rest()
+		require.Equal(t, "access denied", problem, right)
+	}
+	reader := Dial(t, g, "streamhub::"+store.String()+"::sp::read")
+	_, problem := reader.Open(store, "produce", segment("sp", "sg", nil)).Rest()
+	require.Equal(t, "access denied", problem, "before the first record")
+	writer := Dial(t, g, "streamhub::"+store.String()+"::sp::write")
+	messages, problem := writer.Open(store, "subscribe_to_segment_status", segment("sp", "sg", map[string]any{"heartbeat_interval_seconds": 1})).Rest()
+	require.Equal(t, "access denied", problem)
+	require.Empty(t, messages, "no heartbeat either")
+	produce(writer, store, "sp", "sg", 1, 1)
+	produce(writer, store, "sp", "sg", 2, 1) // to write is enough to produce, to a segment with entries as well
+	require.Empty(t, worker.messages, "the worker and its list are as they were")
+	worker.Close("context canceled")
+	_, problem = worker.Rest()
+	require.NotEqual(t, "worker_id registered by another stream", problem)
 }
 
 func testStores(t *testing.T, g Gateway) {
