@@ -84,6 +84,8 @@ var importTable = []row{
 	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
+	{pkg: "internal/front", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
+
 	{pkg: "cmd/...", imports: []string{"..."}, why: "the program wires everything"},
 	{pkg: "integration/...", imports: []string{"..."}, why: "it tests everything together"},
 	{pkg: "examples/...", imports: []string{"..."}, why: "they show everything"},

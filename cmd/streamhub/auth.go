@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -17,6 +18,7 @@ import (
 type authFlags struct {
 	Auth      string   `enum:"none,jwt" default:"none" help:"none: everybody who can connect may do everything. jwt: a JSON Web Token says what somebody may do."`
 	Origin    []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
+	Host      []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
 	JWKSURL   string   `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
 	Issuer    string   `placeholder:"ISS" help:"Issuer that tokens must name."`
 	Audience  string   `placeholder:"AUD" help:"Audience that tokens must name."`
@@ -65,6 +67,15 @@ func (f *authFlags) check(listen, adminListen string) error {
 		}
 	}
 	return onLoopback("--admin-listen", adminListen, "and metrics and profiles are for operators: listen on 127.0.0.1, or name --insecure-no-auth if something in front of it lets the right people in only")
+}
+
+// hosts are the names under which a listener answers where nobody has to say who they are.
+func (f *authFlags) hosts() (*front.Hosts, error) {
+	h, err := front.NewHosts(f.Origin, f.Host)
+	if err != nil {
+		return nil, usagef("--origin, --host: %w", err)
+	}
+	return h, nil
 }
 
 // A gate lets requests of HTTP in: where tokens are asked for, those whose token allows it, and

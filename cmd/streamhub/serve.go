@@ -55,6 +55,10 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
+	hosts, err := c.hosts()
+	if err != nil {
+		return err
+	}
 	policy, err := c.policy()
 	if err != nil {
 		return err
@@ -121,8 +125,12 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return errors.Join(usagef("--origin: %w", err), streams.Shutdown(starting), lives.Shutdown(starting))
 	}
-	front := newServer(uncleaned(gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway), streams, lives), log)
-	admin := newServer(adminHandler(metrics), log)
+	handler := uncleaned(gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway), streams, lives)
+	if verifier == nil {
+		handler = hosts.Wrap(handler)
+	}
+	front := newServer(handler, log)
+	admin := newServer(hosts.Wrap(adminHandler(metrics)), log) // nobody has to say who they are there, ever
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
 	go func() { ended <- admin.Serve(adminListener) }()

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestHost asks both listeners under names that are not theirs, as a page does whose name was given
+// the address of the loopback.
+func TestHost(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(strings.Repeat("s", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status := func(url, host, method string) int {
+		t.Helper()
+		request, err := http.NewRequestWithContext(within(t), method, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		request.Header.Set("Origin", "http://"+host)
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		answer, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	open := serve(t, "--origin", "https://app.example.com", "--host", "hub.internal", "--host", "10.1.2.3")
+	tokens := serve(t, "--auth", "jwt", "--jwt-hmac-secret-file", secret)
+	paths := []string{"/streamz", "/v1/stream/a", "/v1/stream/__ds/jwks.json", "/stores/11111111-1111-1111-1111-111111111111/v1/stream/a", "/v1/live/x", "/v1/live/x/status", "/", "/x"}
+	for _, path := range paths {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions, http.MethodPut} {
+			if got := status(open.front+path, "rebound.example.com:8080", method); got != http.StatusMisdirectedRequest {
+				t.Errorf("%s %s under another name: %d", method, path, got)
+			}
+		}
+		for _, host := range []string{"app.example.com", "hub.internal:1", "10.1.2.3", "localhost", "[::1]:5"} {
+			if got := status(open.front+path, host, http.MethodGet); got == http.StatusMisdirectedRequest {
+				t.Errorf("%s under %s: %d", path, host, got)
+			}
+		}
+		if got := status(tokens.front+path, "hub.example.com", http.MethodGet); got == http.StatusMisdirectedRequest {
+			t.Errorf("%s with --auth: %d", path, got)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := status(open.front+path, "10.9.9.9:8080", http.MethodGet); got != http.StatusOK {
+			t.Errorf("%s by address: %d", path, got)
+		}
+	}
+	for _, s := range []*served{open, tokens} {
+		for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap"} {
+			if got := status(s.admin+path, "rebound.example.com", http.MethodGet); got != http.StatusMisdirectedRequest {
+				t.Errorf("admin %s under another name: %d", path, got)
+			}
+			if got := status(s.admin+path, "127.0.0.1:9090", http.MethodGet); got != http.StatusOK {
+				t.Errorf("admin %s: %d", path, got)
+			}
+		}
+		s.end(syscall.SIGTERM)
+	}
+	for _, args := range [][]string{{"--host", "http://x"}, {"--host", "*"}} {
+		if r := call(t, nil, append([]string{"serve"}, args...)...); r.code != exitUsage {
+			t.Errorf("%v: exit %d\n%s", args, r.code, r.err)
+		}
+	}
+}
