@@ -15,18 +15,20 @@ import (
 
 // durableFlags are about Durable Streams.
 type durableFlags struct {
-	LongPollTimeout time.Duration `default:"20s" placeholder:"D" help:"How long a long-poll of a Durable Stream waits."`
+	LongPollTimeout  time.Duration `default:"20s" placeholder:"D" help:"How long a long-poll of a Durable Stream waits."`
+	LoopbackWebhooks bool          `help:"Let webhooks of subscriptions call this machine with --auth or beyond the loopback, too."`
 }
 
-// handler serves Durable Streams. Webhooks may call this machine only while nobody else can reach
-// the listener.
+// handler serves Durable Streams. Webhooks may call this machine only where everybody who makes them
+// is on it and may do everything: behind a token are tenants, and a proxy makes them look near.
 func (f *durableFlags) handler(ctx context.Context, h *hub.Hub, g gate, at net.Addr, log *slog.Logger) (*durable.Handler, error) {
 	if f.LongPollTimeout <= 0 {
 		return nil, usagef("--long-poll-timeout %v: want more than nothing", f.LongPollTimeout)
 	}
 	o := &durable.Options{LongPollTimeout: f.LongPollTimeout, CheckOrigin: g.checkOrigin, Logger: log}
-	if tcp, ok := at.(*net.TCPAddr); ok {
-		o.LoopbackWebhooks = tcp.IP.IsLoopback()
+	o.LoopbackWebhooks = f.LoopbackWebhooks
+	if tcp, ok := at.(*net.TCPAddr); ok && g.authorize == nil {
+		o.LoopbackWebhooks = o.LoopbackWebhooks || tcp.IP.IsLoopback()
 	}
 	if g.authorize != nil {
 		o.Authorize = func(r *http.Request, store uuid.UUID, space string, write bool) error {

@@ -2,11 +2,15 @@ package main
 
 import (
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // TestHost asks both listeners under names that are not theirs, as a page does whose name was given
@@ -70,5 +74,35 @@ func TestHost(t *testing.T) {
 		if r := call(t, nil, append([]string{"serve"}, args...)...); r.code != exitUsage {
 			t.Errorf("%v: exit %d\n%s", args, r.code, r.err)
 		}
+	}
+}
+
+// TestLoopbackWebhooks asks for webhooks to this machine: only where everybody is on it, or by a flag.
+func TestLoopbackWebhooks(t *testing.T) {
+	secret := []byte(strings.Repeat("s", 32))
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": "tenant", "exp": time.Now().Add(time.Hour).Unix(), "scopes": []string{"streamkit::*"},
+	}).SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwtFlags := []string{"--auth", "jwt", "--jwt-hmac-secret-file", file}
+	for _, test := range []struct {
+		flags  []string
+		status int
+	}{{nil, http.StatusCreated}, {jwtFlags, http.StatusBadRequest}, {append(jwtFlags, "--loopback-webhooks"), http.StatusCreated}} {
+		s := serve(t, test.flags...)
+		for _, host := range []string{"127.0.0.1:1", "localhost:1", "[::1]:1"} {
+			body := `{"type":"webhook","pattern":"a/*","webhook":{"url":"http://` + host + `/x"}}`
+			status, text := ask(t, http.MethodPut, s.front+"/v1/stream/__ds/subscriptions/"+url.PathEscape(host), body, "Content-Type", "application/json", "Authorization", "Bearer "+token)
+			if status != test.status {
+				t.Errorf("%v, %s: %d %s", test.flags, host, status, text)
+			}
+		}
+		s.end(syscall.SIGTERM)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -54,6 +55,9 @@ func (c *serveCmd) Run(s *session) (err error) {
 	verifier, err := c.verifier()
 	if err != nil {
 		return err
+	}
+	if keys, ok := verifier.(io.Closer); ok {
+		defer keys.Close()
 	}
 	hosts, err := c.hosts()
 	if err != nil {

@@ -107,7 +107,9 @@ func TestAttacks(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	issuer := newIssuer(t)
-	issuer.set(map[string]any{"rsa": rsaKey.Public()})
+	shortKey, err := rsa.GenerateKey(rand.Reader, 1024)
+	require.NoError(t, err)
+	issuer.set(map[string]any{"rsa": rsaKey.Public(), "short": shortKey.Public()})
 	hmac, err := auth.NewVerifier(auth.Options{HMACSecret: secret, Issuer: "issuer", Audience: "us"})
 	require.NoError(t, err)
 	jwks, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Issuer: "issuer", Audience: "us"})
@@ -129,31 +131,35 @@ func TestAttacks(t *testing.T) {
 		v     *auth.Verifier
 		token string
 	}{
-		"none":              {hmac, sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, claims(nil))},
-		"empty":             {hmac, ""},
-		"no signature":      {hmac, parts[0] + "." + parts[1] + "."},
-		"other signature":   {hmac, parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2]))},
-		"HS384":             {hmac, sign(t, jwt.SigningMethodHS384, secret, nil, claims(nil))},
-		"wrong secret":      {hmac, sign(t, jwt.SigningMethodHS256, []byte("another secret that is long enough"), nil, claims(nil))},
-		"RS for HS":         {hmac, goodRSA},
-		"HS with the key":   {jwks, sign(t, jwt.SigningMethodHS256, []byte(public), kid, claims(nil))},
-		"RS384":             {jwks, sign(t, jwt.SigningMethodRS384, rsaKey, kid, claims(nil))},
-		"unknown kid":       {jwks, sign(t, jwt.SigningMethodRS256, rsaKey, map[string]any{"kid": "x"}, claims(nil))},
-		"no kid":            {jwks, sign(t, jwt.SigningMethodRS256, rsaKey, nil, claims(nil))},
-		"jku":               {jwks, sign(t, jwt.SigningMethodRS256, otherKey(t), map[string]any{"kid": "rsa", "jku": "http://127.0.0.1:1/", "jwk": map[string]any{"kty": "RSA", "n": public, "e": "AQAB"}}, claims(nil))},
-		"crit":              {hmac, sign(t, jwt.SigningMethodHS256, secret, map[string]any{"crit": []string{"x"}}, claims(nil))},
-		"typ":               {hmac, sign(t, jwt.SigningMethodHS256, secret, map[string]any{"typ": "dpop+jwt"}, claims(nil))},
-		"no exp":            {hmac, hs(map[string]any{"exp": nil})},
-		"expired":           {hmac, hs(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})},
-		"valid for years":   {hmac, hs(map[string]any{"exp": time.Now().Add(100 * 24 * time.Hour).Unix()})},
-		"not yet":           {hmac, hs(map[string]any{"nbf": time.Now().Add(time.Hour).Unix()})},
-		"from the future":   {hmac, hs(map[string]any{"iat": time.Now().Add(time.Hour).Unix()})},
-		"wrong issuer":      {hmac, hs(map[string]any{"iss": "x"})},
-		"wrong audience":    {hmac, hs(map[string]any{"aud": "x"})},
-		"no audience":       {hmac, hs(map[string]any{"aud": nil})},
-		"a megabyte":        {hmac, hs(map[string]any{"x": strings.Repeat("x", 1<<20)})},
-		"dots":              {hmac, strings.Repeat(".", 8000)},
-		"exp beyond floats": {hmac, hs(map[string]any{"exp": 1e300})},
+		"none":               {hmac, sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, claims(nil))},
+		"empty":              {hmac, ""},
+		"no signature":       {hmac, parts[0] + "." + parts[1] + "."},
+		"other signature":    {hmac, parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2]))},
+		"HS384":              {hmac, sign(t, jwt.SigningMethodHS384, secret, nil, claims(nil))},
+		"wrong secret":       {hmac, sign(t, jwt.SigningMethodHS256, []byte("another secret that is long enough"), nil, claims(nil))},
+		"RS for HS":          {hmac, goodRSA},
+		"HS with the key":    {jwks, sign(t, jwt.SigningMethodHS256, []byte(public), kid, claims(nil))},
+		"RS384":              {jwks, sign(t, jwt.SigningMethodRS384, rsaKey, kid, claims(nil))},
+		"unknown kid":        {jwks, sign(t, jwt.SigningMethodRS256, rsaKey, map[string]any{"kid": "x"}, claims(nil))},
+		"no kid":             {jwks, sign(t, jwt.SigningMethodRS256, rsaKey, nil, claims(nil))},
+		"jku":                {jwks, sign(t, jwt.SigningMethodRS256, otherKey(t), map[string]any{"kid": "rsa", "jku": "http://127.0.0.1:1/", "jwk": map[string]any{"kty": "RSA", "n": public, "e": "AQAB"}}, claims(nil))},
+		"crit":               {hmac, sign(t, jwt.SigningMethodHS256, secret, map[string]any{"crit": []string{"x"}}, claims(nil))},
+		"typ":                {hmac, sign(t, jwt.SigningMethodHS256, secret, map[string]any{"typ": "dpop+jwt"}, claims(nil))},
+		"no exp":             {hmac, hs(map[string]any{"exp": nil})},
+		"expired":            {hmac, hs(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})},
+		"valid for years":    {hmac, hs(map[string]any{"exp": time.Now().Add(100 * 24 * time.Hour).Unix()})},
+		"not yet":            {hmac, hs(map[string]any{"nbf": time.Now().Add(time.Hour).Unix()})},
+		"from the future":    {hmac, hs(map[string]any{"iat": time.Now().Add(time.Hour).Unix()})},
+		"wrong issuer":       {hmac, hs(map[string]any{"iss": "x"})},
+		"wrong audience":     {hmac, hs(map[string]any{"aud": "x"})},
+		"no audience":        {hmac, hs(map[string]any{"aud": nil})},
+		"a megabyte":         {hmac, hs(map[string]any{"x": strings.Repeat("x", 1<<20)})},
+		"dots":               {hmac, strings.Repeat(".", 8000)},
+		"claims in capitals": {hmac, hs(map[string]any{"scopes": nil, "SCOPES": []string{"streamkit::*"}})},
+		"scope of a number":  {hmac, hs(map[string]any{"scopes": []any{"streamkit::*", 7}})},
+		"exp in capitals":    {hmac, hs(map[string]any{"exp": nil, "Exp": time.Now().Add(time.Hour).Unix()})},
+		"short RSA key":      {jwks, sign(t, jwt.SigningMethodRS256, shortKey, map[string]any{"kid": "short"}, claims(nil))},
+		"exp beyond floats":  {hmac, hs(map[string]any{"exp": 1e300})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := attack.v.Verify(t.Context(), attack.token)
@@ -237,6 +243,45 @@ func (i *issuer) set(keys map[string]any) {
 			i.keys = append(i.keys, map[string]string{"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": b64(k)})
 		}
 	}
+}
+
+// TestHangingIssuer asks an issuer that does not answer for newer keys: whoever has a known key goes on.
+func TestHangingIssuer(t *testing.T) {
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	issuer := newIssuer(t)
+	issuer.set(map[string]any{"ed": ed.Public()})
+	var clock atomic.Int64
+	clock.Store(time.Now().UnixNano())
+	now := func() time.Time { return time.Unix(0, clock.Load()) }
+	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
+	require.NoError(t, err)
+	verify := func(kid string) error {
+		_, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, ed, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
+		return err
+	}
+	require.NoError(t, verify("ed"))
+	issuer.mu.Lock() // it takes connections and answers nothing
+	hanging := sync.OnceFunc(issuer.mu.Unlock)
+	defer hanging()
+	clock.Add(int64(16 * time.Minute))
+	start := time.Now()
+	for range 100 {
+		require.NoError(t, verify("ed"))
+	}
+	var callers sync.WaitGroup
+	for range 20 {
+		callers.Go(func() {
+			if err := verify("ed"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	require.Less(t, time.Since(start), 4*time.Second, "the issuer would take 5")
+	require.NoError(t, v.Close())
+	require.NoError(t, verify("ed"), "what is known is known")
+	require.Error(t, verify("unknown"))
 }
 
 func TestKeySet(t *testing.T) {

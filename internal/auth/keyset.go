@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -22,20 +23,35 @@ const (
 	// fetchPause is between two fetches, whatever the first one brought.
 	fetchPause   = 10 * time.Second
 	fetchTimeout = 5 * time.Second
-	maxKeySet    = 1 << 20
+	// knownWait is how long somebody who has the key waits for newer ones: an issuer that hangs holds
+	// nobody up whose key is known.
+	knownWait = 200 * time.Millisecond
+	maxKeySet = 1 << 20
+	// minRSA is the shortest RSA key that is taken, in bits (RFC 7518, 3.3).
+	minRSA = 2048
 )
 
-// A keySet holds the keys of an issuer. It has no goroutine: who needs a key fetches.
+// A keySet holds the keys of an issuer. It fetches them when somebody needs one.
 type keySet struct {
 	url    string
 	client *http.Client
 	now    func() time.Time
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 
-	fetching sync.Mutex // held while the keys are fetched: one fetch serves everybody who waits
-	mu       sync.Mutex
-	keys     map[string]jwkset.JWK
-	fetched  time.Time // of what is in keys
-	tried    time.Time
+	mu      sync.Mutex
+	keys    map[string]jwkset.JWK
+	fetched time.Time // of what is in keys
+	tried   time.Time
+	flight  *flight // the fetch under way
+}
+
+// A flight is one fetch, for everybody who waits.
+type flight struct {
+	done chan struct{}
+	err  error // once done is closed
+	slow bool  // somebody has waited long enough for it; guarded by keySet.mu
 }
 
 func newKeySet(o *Options) (*keySet, error) {
@@ -55,7 +71,18 @@ func newKeySet(o *Options) (*keySet, error) {
 	limited.CheckRedirect = func(*http.Request, []*http.Request) error {
 		return errors.New("a key set does not redirect")
 	}
-	return &keySet{url: o.JWKSURL, client: &limited, now: o.Now}, nil
+	s := &keySet{url: o.JWKSURL, client: &limited, now: o.Now}
+	// It serves every caller to come, so it ends with close and not with one of them.
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// close ends the fetch under way and waits for it.
+func (s *keySet) close() {
+	s.mu.Lock()
+	s.cancel()
+	s.mu.Unlock()
+	s.tasks.Wait()
 }
 
 func isLoopback(host string) bool {
@@ -85,7 +112,7 @@ func (t *limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 	key, ok, fresh := s.look(kid)
 	if !ok || !fresh {
-		err := s.fetch(ctx)
+		err := s.fetch(ctx, ok)
 		if key, ok, _ = s.look(kid); !ok {
 			return nil, errors.Join(fmt.Errorf("no key %.40q", kid), err)
 		}
@@ -98,7 +125,11 @@ func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 		return nil, fmt.Errorf("key %.40q is not for signatures", kid)
 	}
 	// The parser compares the type of the key with the algorithm.
-	return key.Key(), nil
+	public := key.Key()
+	if k, ok := public.(*rsa.PublicKey); ok && k.N.BitLen() < minRSA {
+		return nil, fmt.Errorf("key %.40q has %d bits, %d are the least that is safe", kid, k.N.BitLen(), minRSA)
+	}
+	return public, nil
 }
 
 // look returns a key that may be used, and whether it may be used without asking.
@@ -110,40 +141,74 @@ func (s *keySet) look(kid string) (key jwkset.JWK, ok, fresh bool) {
 	return key, ok && age < keysStale, age < keysFresh
 }
 
-// fetch brings the keys, unless that was tried a moment ago. Who comes while another fetches waits
-// for that one.
-func (s *keySet) fetch(ctx context.Context) error {
-	s.fetching.Lock()
-	defer s.fetching.Unlock()
+// fetch waits for newer keys, unless there was a try a moment ago. One fetch serves all callers. A
+// caller whose key is known waits for a moment only.
+func (s *keySet) fetch(ctx context.Context, known bool) error {
 	s.mu.Lock()
-	now := s.now()
-	soon := now.Sub(s.tried) < fetchPause && !s.tried.IsZero()
-	if !soon {
+	f := s.flight
+	if f == nil {
+		now := s.now()
+		if now.Sub(s.tried) < fetchPause && !s.tried.IsZero() || s.ctx.Err() != nil {
+			s.mu.Unlock()
+			return nil
+		}
 		s.tried = now
+		f = &flight{done: make(chan struct{})}
+		s.flight = f
+		s.tasks.Go(func() { s.fly(f, now) })
 	}
+	slow := f.slow
 	s.mu.Unlock()
-	if soon {
-		return nil
+	var enough <-chan time.Time
+	if known {
+		if slow {
+			return nil
+		}
+		timer := time.NewTimer(knownWait)
+		defer timer.Stop()
+		enough = timer.C
 	}
-	// It is for everybody who waits, so the end of the first one's request does not end it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+	select {
+	case <-f.done:
+		return f.err
+	case <-enough:
+		s.mu.Lock()
+		f.slow = true
+		s.mu.Unlock()
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// fly makes one fetch.
+func (s *keySet) fly(f *flight, now time.Time) {
+	ctx, cancel := context.WithTimeout(s.ctx, fetchTimeout)
 	defer cancel()
+	keys, err := s.load(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.err = err; err == nil {
+		s.keys, s.fetched = keys, now
+	}
+	s.flight = nil
+	close(f.done)
+}
+
+func (s *keySet) load(ctx context.Context) (map[string]jwkset.JWK, error) {
 	storage, err := jwkset.NewStorageFromHTTP(s.url, jwkset.HTTPClientStorageOptions{
 		Ctx: ctx, Client: s.client, HTTPTimeout: fetchTimeout, RefreshInterval: 0,
 	})
 	if err != nil {
-		return fmt.Errorf("the key set cannot be read: %w", err)
+		return nil, fmt.Errorf("the key set cannot be read: %w", err)
 	}
 	list, err := storage.KeyReadAll(ctx)
 	if err != nil {
-		return fmt.Errorf("the key set cannot be read: %w", err)
+		return nil, fmt.Errorf("the key set cannot be read: %w", err)
 	}
 	keys := make(map[string]jwkset.JWK, len(list))
 	for _, key := range list {
 		keys[key.Marshal().KID] = key
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys, s.fetched = keys, now
-	return nil
+	return keys, nil
 }

@@ -81,8 +81,8 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		ip = r.RemoteAddr // a server that is none of net/http's
 	}
 	local := isLoopback(ip)
-	if p == Nobody {
-		p = nil
+	if p == Nobody || p != nil && p.Subject == "" {
+		p = nil // tokens without a subject may be of many: their places are not counted together
 	}
 	subject := ""
 	if p != nil {

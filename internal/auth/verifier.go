@@ -40,7 +40,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// A Verifier checks tokens. It is safe for concurrent use.
+// A Verifier checks tokens. It is safe for concurrent use. Close it if it has the URL of a key set.
 type Verifier struct {
 	opt    Options
 	parser *jwt.Parser
@@ -91,24 +91,28 @@ func NewVerifier(o Options) (*Verifier, error) {
 	return v, nil
 }
 
-// scopeList is an array of strings, or one string with commas.
-type scopeList []string
-
-func (s *scopeList) UnmarshalJSON(data []byte) error {
-	var many jwt.ClaimStrings // an array, or a single string
-	if err := many.UnmarshalJSON(data); err != nil {
-		return err
+// scopeList reads the claim: an array of strings, or one string with commas.
+func scopeList(claim any) ([]string, error) {
+	switch c := claim.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return strings.Split(c, ","), nil
+	case []any:
+		list := make([]string, len(c))
+		for i, v := range c {
+			text, ok := v.(string)
+			if !ok {
+				return nil, errors.New("a scope that is no string")
+			}
+			list[i] = text
+		}
+		if len(list) == 1 {
+			return strings.Split(list[0], ","), nil
+		}
+		return list, nil
 	}
-	if len(many) == 1 {
-		many = strings.Split(many[0], ",")
-	}
-	*s = scopeList(many)
-	return nil
-}
-
-type claims struct {
-	jwt.RegisteredClaims
-	Scopes scopeList `json:"scopes"`
+	return nil, errors.New("scopes is neither a string nor an array of strings")
 }
 
 // Verify returns who presented token. An error says why nobody did; it is for the log and not for
@@ -120,15 +124,42 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 	case len(token) > maxToken:
 		return nil, fmt.Errorf("a token of %d bytes", len(token))
 	}
-	var c claims
-	_, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.key(ctx, t) })
+	// A map has the claims by their exact names: the fields of a struct would be found whatever the
+	// case, and twice.
+	c := jwt.MapClaims{}
+	_, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.key(ctx, t) })
 	if err != nil {
 		return nil, err
 	}
-	if left := c.ExpiresAt.Sub(v.opt.Now()); left > v.opt.MaxLifetime+v.opt.Leeway {
+	expires, err := c.GetExpirationTime() // it is there, or the parser had refused
+	if err != nil {
+		return nil, err
+	}
+	if left := expires.Sub(v.opt.Now()); left > v.opt.MaxLifetime+v.opt.Leeway {
 		return nil, fmt.Errorf("the token is valid for another %v, the limit is %v", left.Round(time.Second), v.opt.MaxLifetime)
 	}
-	return NewPrincipal(c.Subject, c.Issuer, c.ExpiresAt.Add(v.opt.Leeway), c.Scopes)
+	subject, err := c.GetSubject()
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := c.GetIssuer()
+	if err != nil {
+		return nil, err
+	}
+	scopes, err := scopeList(c["scopes"])
+	if err != nil {
+		return nil, err
+	}
+	return NewPrincipal(subject, issuer, expires.Add(v.opt.Leeway), scopes)
+}
+
+// Close ends the fetch of keys that is under way and waits for it. Verify goes on with the keys that
+// it has.
+func (v *Verifier) Close() error {
+	if v.keys != nil {
+		v.keys.close()
+	}
+	return nil
 }
 
 // key returns what verifies t. Nothing in the token but its key id has a say in that.
