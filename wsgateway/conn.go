@@ -52,6 +52,7 @@ type channel struct {
 	cancel context.CancelCauseFunc
 	credit int64
 	more   chan struct{} // closed when a reader that waits gets credit
+	open   *wire.Open    // what it was opened for, but for appends, which are checked when they leave
 }
 
 // An appendCall is an append on its way to the hub.
@@ -155,6 +156,7 @@ func (c *conn) auth(m wire.Message) error {
 	end := wire.End{Err: c.renew(token)}
 	if end.Err == nil {
 		c.ws.SetReadLimit(c.g.opt.MaxMessageBytes)
+		c.revise()
 	} else {
 		if !c.tokenRefused {
 			c.tokenRefused = true
@@ -168,6 +170,20 @@ func (c *conn) auth(m wire.Message) error {
 		c.fail(closeUnauthorized, "the token is refused")
 	}
 	return nil
+}
+
+// revise ends the calls that the token does not allow any more.
+func (c *conn) revise() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ch := range c.channels {
+		if ch.open == nil {
+			continue
+		}
+		if err := dispatch.Allowed(c, ch.open.Store, ch.open.Request); err != nil {
+			ch.cancel(err)
+		}
+	}
 }
 
 func (c *conn) credit(m wire.Message) error {
@@ -257,6 +273,7 @@ func (c *conn) open(m wire.Message) error {
 		c.mu.Unlock()
 		return nil
 	}
+	ch.open = o
 	c.mu.Unlock()
 	c.start(func() { ch.run(o) })
 	return nil

@@ -338,6 +338,48 @@ func TestExpiry(t *testing.T) {
 	require.NoError(t, end.Err)
 }
 
+// TestNarrower has a newer token allow less: what is open and not allowed any more ends, and the rest
+// goes on.
+func TestNarrower(t *testing.T) {
+	h, _, address := gateway(t, &wsgateway.Options{Auth: verifier(t)})
+	id, other := uuid.New(), uuid.New()
+	p := dial(t, address, http.Header{"Authorization": {"Bearer " + token(t, "streamkit::*")}})
+	denied := []wire.Request{
+		&wire.Follow{Space: "secret", Segment: "seg"}, &wire.FollowSpace{Space: "secret"}, &wire.SubscribeSegment{Space: "secret", Segment: "seg"},
+		&wire.SubscribeSpace{Space: "secret"}, &wire.Workers{}, &wire.JoinWorkers{Worker: streamhub.Worker{ID: uuid.New()}, TTL: time.Minute},
+	}
+	for i, r := range denied {
+		p.open(uint64(i+1), 1<<20, id, r)
+	}
+	p.open(50, 1<<20, other, &wire.Follow{Space: "space", Segment: "seg"})
+	p.open(60, 1<<20, id, &wire.Follow{Space: "space", Segment: "seg"})
+	p.write(wire.AppendMessage(nil, wire.TypeAuth, 0, wire.AppendToken(nil, token(t, "streamhub::"+id.String()+"::space::read"))))
+	ended := map[uint64]bool{}
+	for len(ended) < len(denied)+1 {
+		m := p.next()
+		if m.Type != wire.TypeEnd {
+			continue
+		}
+		end, err := wire.DecodeEnd(m.Body)
+		require.NoError(t, err)
+		require.ErrorIs(t, end.Err, streamhub.ErrPermissionDenied, "channel %d", m.Channel)
+		require.NotEqual(t, uint64(60), m.Channel)
+		ended[m.Channel] = true
+	}
+	_, err := h.Store(id).Append(within(t), "secret", "seg", []streamhub.Record{{Payload: []byte("not for him")}}, nil)
+	require.NoError(t, err)
+	fill(t, h.Store(id), 100, 10)
+	for {
+		if m := p.next(); m.Type == wire.TypeItems {
+			require.EqualValues(t, 60, m.Channel)
+			break
+		}
+	}
+	p.open(61, 0, id, &wire.Append{Append: streamhub.Append{Space: "space", Segment: "seg", Records: []streamhub.Record{{}}}})
+	end, _ := p.end(61)
+	require.ErrorIs(t, end.Err, streamhub.ErrPermissionDenied)
+}
+
 // TestHostile sends what no client sends. Each ends its own connection or call, with a reason.
 func TestHostile(t *testing.T) {
 	h, _, address := gateway(t, &wsgateway.Options{MaxReaders: 4, MaxMessageBytes: 64 << 10})
