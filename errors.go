@@ -177,6 +177,7 @@ const (
 	ReasonReplicas UnavailableReason = "no-replicas" // too few replicas are connected
 	ReasonBusy     UnavailableReason = "busy"        // a script or too many clients block it
 	ReasonDenied   UnavailableReason = "denied"      // user, password or ACL
+	ReasonTLS      UnavailableReason = "tls"         // the certificate is not trusted, or the port speaks no TLS
 	ReasonPool     UnavailableReason = "pool"        // no free connection in this process
 	ReasonGateway  UnavailableReason = "gateway"     // no connection to a gateway
 )

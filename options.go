@@ -44,9 +44,10 @@ type Producer struct {
 type Durability struct {
 	// Replicas is how many replicas must have taken the append.
 	Replicas int
-	// Fsync asks that the primary has it on disk; it needs Redis 7.2.
+	// Fsync asks that the primary has it on disk. It needs an append-only file and WAITAOF, and with
+	// appendfsync everysec a server whose WAITAOF waits for the disk; see docs/contracts.md.
 	Fsync bool
-	// Timeout bounds the wait; 0 is one second. An append whose level was not reached in time is
+	// Timeout bounds the wait; 0 is one second, and five for Fsync under appendfsync everysec. An append whose level was not reached in time is
 	// written, and the call returns its result with [ErrNotConfirmed].
 	Timeout time.Duration
 }

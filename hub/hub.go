@@ -3,9 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +33,13 @@ type Options struct {
 	Durability streamhub.Durability
 	// RetryFor is how long an append is tried again while Redis cannot serve; the default is 5 s.
 	RetryFor time.Duration
+	// WaitForRedis lets Open succeed although Redis is away or reading its data; calls get
+	// [streamhub.ErrUnavailable] until it serves, and the hub goes on by itself. What waiting does not
+	// cure is still an error of Open: a wrong password, a missing right, a certificate that is not
+	// trusted, a server that may evict keys or cannot give Durability. If it shows only later, it is
+	// the error of every call, and of [Hub.Unfit]. A hub opens without it, too, while Redis is full,
+	// read-only or short of replicas.
+	WaitForRedis bool
 	// Recheck is how long a lost notification can go unnoticed; the default is 5 s.
 	Recheck time.Duration
 	// SweepEvery is how often expired segments and idle appenders are cleared away, by one of the
@@ -71,6 +76,7 @@ type Hub struct {
 	tier     *tier.Tier // nil without an archive
 	archiver *tier.Runner
 	opt      Options
+	unfit    chan error
 	embedded *embedded // nil if the client is the caller's
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
@@ -80,7 +86,7 @@ type Hub struct {
 // Open starts a hub on client, which stays the caller's, or on an embedded Redis if client is nil.
 // ctx bounds the opening only. See [NewClient] for a client with fitting settings.
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (_ *Hub, err error) {
-	h := &Hub{}
+	h := &Hub{unfit: make(chan error, 1)}
 	if options != nil {
 		h.opt = *options
 	}
@@ -104,10 +110,8 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 		}
 		client = h.embedded.client
 	}
-	if h.conn, err = redisx.Connect(ctx, client); err != nil {
-		return h, &streamhub.Error{Op: "open", Err: err}
-	}
-	if err := h.checkEviction(ctx); err != nil {
+	h.conn, err = redisx.Open(ctx, client, &redisx.Options{Wait: h.opt.WaitForRedis, Check: h.check, Logger: h.opt.Logger})
+	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
 	own := &store.Options{
@@ -134,6 +138,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
+	h.tasks.Go(func() { h.conn.Attend(background, h.lost) })
 	if h.opt.SweepEvery > 0 {
 		h.tasks.Go(func() { h.sweep(background) })
 	}
@@ -144,27 +149,38 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	return h, nil
 }
 
-// checkEviction refuses a server that may drop keys by itself.
-func (h *Hub) checkEviction(ctx context.Context) error {
-	if h.opt.AllowEviction || h.conn.Version == "" {
-		return nil
-	}
-	info, err := h.conn.Info(ctx, "memory").Result()
-	if err != nil {
-		return redisx.ReadOutcome(err)
-	}
-	for line := range strings.Lines(info) {
-		policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
-		if ok && policy != "noeviction" {
-			return fmt.Errorf("%w: the server's maxmemory-policy is %s, which loses history; set noeviction or name Options.AllowEviction",
-				streamhub.ErrInvalidArgument, policy)
+// check refuses a server that cannot give what the options ask for.
+func (h *Hub) check(server *redisx.Server) error {
+	if !h.opt.AllowEviction {
+		if err := server.CheckEviction(); err != nil {
+			return err
 		}
 	}
-	return nil
+	return server.CheckLevel(h.opt.Durability)
 }
 
 // Store returns the part of one store, a tenant. It costs nothing and needs no closing.
 func (h *Hub) Store(id uuid.UUID) *Store { return &Store{hub: h, log: h.log.Store(id)} }
+
+// Unfit gets the first error, after Open, that waiting does not cure; see [Options.WaitForRedis]. It is
+// never closed.
+func (h *Hub) Unfit() <-chan error { return h.unfit }
+
+func (h *Hub) lost(err error) {
+	select {
+	case h.unfit <- &streamhub.Error{Op: "open", Err: err}:
+	default: // one is enough
+	}
+}
+
+// Ready reports whether Redis serves, writes included, at this moment. The error is an
+// [streamhub.UnavailableError] whose reason says why not.
+func (h *Hub) Ready(ctx context.Context) error {
+	if err := h.conn.Probe(ctx); err != nil {
+		return &streamhub.Error{Op: "ready", Err: err}
+	}
+	return nil
+}
 
 // Ping reports whether Redis answers.
 func (h *Hub) Ping(ctx context.Context) error {
@@ -221,7 +237,11 @@ func (h *Hub) sweep(ctx context.Context) {
 		err := h.leases.WithLease(ctx, uuid.Nil, "streamhub/sweep", max(h.opt.SweepEvery/2, time.Second),
 			func(ctx context.Context, _ *lease.Lease) error { return h.sweepStores(ctx) })
 		if err != nil && !errors.Is(err, streamhub.ErrLeaseNotAcquired) && ctx.Err() == nil {
-			h.opt.Logger.Warn("sweep failed", "err", err)
+			level := slog.LevelWarn
+			if errors.Is(err, streamhub.ErrUnavailable) {
+				level = slog.LevelDebug // that Redis cannot serve is logged once
+			}
+			h.opt.Logger.Log(ctx, level, "sweep failed", "err", err)
 		}
 	}
 }

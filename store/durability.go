@@ -16,33 +16,56 @@ import (
 // waitGrace is what a server may take, beyond the wait itself, to answer appends whose level is waited for.
 const waitGrace = 2 * time.Second
 
-// checkDurability refuses a level that the server cannot give.
+// checkDurability refuses a level that the server cannot give. As long as nothing is known of the server, that is left
+// to the sending.
 func (l *Log) checkDurability(d streamhub.Durability) error {
-	switch {
-	case d.Replicas < 0 || d.Timeout < 0:
+	if d.Replicas < 0 || d.Timeout < 0 {
 		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
-	case d.Replicas > 0 && l.conn.Version == "":
-		return fmt.Errorf("%w: durability with replicas: this server has none", streamhub.ErrInvalidArgument)
-	case d.Fsync && !l.conn.AtLeast(7, 2):
-		return fmt.Errorf("%w: durability with fsync needs Redis 7.2, this is %s", streamhub.ErrInvalidArgument, l.conn.Version)
 	}
-	return nil
+	server := l.conn.Server()
+	if server == nil || !waits(d) {
+		return nil
+	}
+	if err := l.conn.CanWait(); err != nil {
+		return err
+	}
+	return server.CheckLevel(d)
+}
+
+// ready reports whether appends at the level d can be sent.
+func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
+	if !waits(d) {
+		return l.conn.Ready(ctx)
+	}
+	if err := l.conn.Fresh(ctx); err != nil {
+		return err
+	}
+	return l.checkDurability(d)
 }
 
 // waits reports whether d asks the server for more than to run the script.
 func waits(d streamhub.Durability) bool { return d.Replicas > 0 || d.Fsync }
 
+const (
+	waitTime = time.Second
+	// everysecTime is for a disk that is synced once a second, by a thread that may be a second late.
+	everysecTime = 5 * time.Second
+)
+
 // waitOf is how long the level of d is waited for.
-func waitOf(d streamhub.Durability) time.Duration {
-	if d.Timeout == 0 {
-		return time.Second
+func (l *Log) waitOf(d streamhub.Durability) time.Duration {
+	switch {
+	case d.Timeout != 0:
+		return d.Timeout
+	case d.Fsync && l.conn.Server().Fsync == "everysec":
+		return everysecTime
 	}
-	return d.Timeout
+	return waitTime
 }
 
 // waiting returns a client on the connections of node. Its deadline for an answer begins where the wait for d ends:
 // cut off earlier, an append would be sent again although it is stored and its level is still being waited for.
-func waiting(node redis.UniversalClient, d streamhub.Durability) redis.UniversalClient {
+func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) redis.UniversalClient {
 	c, ok := node.(*redis.Client)
 	if !ok || !waits(d) {
 		return node
@@ -51,23 +74,33 @@ func waiting(node redis.UniversalClient, d streamhub.Durability) redis.Universal
 	if limit <= 0 {
 		return node // it waits for ever
 	}
-	return c.WithTimeout(waitOf(d) + max(limit, waitGrace))
+	return c.WithTimeout(l.waitOf(d) + max(limit, waitGrace))
 }
 
 // addWait asks, on the connection that carries the appends, for what d promises. The server waits for what this
 // connection wrote last, so the pipeline must write. The function it returns is called after Exec and says what was
 // not reached.
-func addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Durability) func() error {
+func (l *Log) addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Durability) func() error {
 	if !waits(d) {
 		return func() error { return nil }
 	}
-	ms := strconv.FormatInt(max(1, waitOf(d).Milliseconds()), 10)
+	ms := strconv.FormatInt(max(1, l.waitOf(d).Milliseconds()), 10)
 	if d.Fsync {
 		wait := pipe.Do(ctx, "waitaof", 1, d.Replicas, ms)
+		policy := pipe.ConfigGet(ctx, "appendfsync") // of now: a server may have been told another one
 		return func() error {
 			got, err := wait.Int64Slice()
+			if err == nil {
+				err = policy.Err()
+			}
+			if err == nil {
+				err = l.conn.Server().CheckFsync(policy.Val()["appendfsync"])
+			}
 			if err == nil && len(got) == 2 && got[0] >= 1 && got[1] >= int64(d.Replicas) {
 				return nil
+			}
+			if err != nil {
+				l.conn.Doubt()
 			}
 			return notConfirmed(err)
 		}
@@ -130,16 +163,19 @@ func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position
 	if !waits(d) {
 		return nil
 	}
+	if err := l.ready(ctx, d); err != nil {
+		return notConfirmed(err)
+	}
 	node, err := l.conn.NodeFor(ctx, at.timeline())
 	if err != nil {
 		return notConfirmed(redisx.ReadOutcome(err))
 	}
 	var answer string
 	for range runs {
-		pipe := waiting(node, d).Pipeline()
+		pipe := l.waiting(node, d).Pipeline()
 		call := l.conn.Call(ctx, l.touchHead, 2, at.timeline(), at.meta(at.segment), hex16(position.Incarnation))
 		_ = pipe.Process(ctx, call) // queued; the error comes with Exec
-		reached := addWait(ctx, pipe, d)
+		reached := l.addWait(ctx, pipe, d)
 		_, _ = pipe.Exec(ctx)
 		if answer, err = call.Text(); err == nil && answer == "+" {
 			err = reached()

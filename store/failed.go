@@ -45,6 +45,17 @@ func (a *appender) failed(flights []*flight, err error) {
 	}
 }
 
+// unsent deals with flights that were not sent because of err.
+func (a *appender) unsent(flights []*flight, err error) {
+	if errors.Is(err, streamhub.ErrUnavailable) {
+		a.failed(flights, err)
+		return
+	}
+	for _, f := range flights {
+		a.refuse(f, err, false)
+	}
+}
+
 // later enqueues the flight when delay is over. It runs without the lock.
 func (a *appender) later(f *flight, delay time.Duration) {
 	timer := time.NewTimer(delay)

@@ -191,6 +191,12 @@ func (a *appender) send(l *lane, batch []*flight) {
 	}
 	var trips []trip
 	ctx := a.log.ctx
+	if err := a.log.ready(ctx, l.key.durability); err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.unsent(batch, err)
+		return
+	}
 	var client redis.UniversalClient = a.log.conn
 	if l.key.durability != (streamhub.Durability{}) {
 		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
@@ -200,7 +206,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 			a.failed(batch, redisx.ReadOutcome(err))
 			return
 		}
-		client = waiting(node, l.key.durability)
+		client = a.log.waiting(node, l.key.durability)
 	}
 	a.register(ctx, batch)
 	pipe := client.Pipeline()
@@ -209,7 +215,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 		_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
 		trips = append(trips, t)
 	}
-	confirm := addWait(ctx, pipe, l.key.durability)
+	confirm := a.log.addWait(ctx, pipe, l.key.durability)
 	a.calls.Add(int64(len(trips)))
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	unconfirmed := confirm()
@@ -223,6 +229,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 		case redisx.IsNoScript(err):
 			a.load(t.flights)
 		case err != nil:
+			a.log.conn.Observe(err)
 			a.failed(t.flights, redisx.Outcome(err))
 		case len(answers) != len(t.flights)+len(sizes(t.flights)):
 			a.failed(t.flights, errAnswers)

@@ -235,7 +235,14 @@ type reading struct {
 
 // read goes on from the log.
 func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
-	r, err := f.step(ctx, !f.opened || f.epoch != v.epoch)
+	var r *reading
+	var err error
+	if !f.opened {
+		err = f.w.conn.Ready(ctx) // a server or a user that is not fit for a hub is told here, not by silence
+	}
+	if err == nil {
+		r, err = f.step(ctx, !f.opened || f.epoch != v.epoch)
+	}
 	switch {
 	case err == nil:
 		f.opened, f.epoch = true, v.epoch

@@ -126,11 +126,34 @@ func (l *link) run(ctx context.Context) {
 		if ctx.Err() != nil || err == nil {
 			continue
 		}
-		l.logger.Warn("the Pub/Sub connection broke", "error", err)
+		l.conn.Observe(err)
+		switch err := redisx.ReadOutcome(err); {
+		case denied(err):
+			l.logger.Warn("Redis refuses the subscriptions of this user", "error", err)
+			l.conn.Doubt()
+			l.unheard()
+		default: // that Redis is away is logged once, by the connection itself
+			l.logger.Debug("the Pub/Sub connection broke", "error", err)
+		}
 		if l.heard.Load() != before {
 			pause.reset()
 		}
 		pause.wait(ctx)
+	}
+}
+
+// unheard lets those read who wait for a confirmation that will not come, so that they hear why.
+func (l *link) unheard() {
+	l.mu.Lock()
+	var all []listener
+	for _, c := range l.channels {
+		if !c.was {
+			all = append(all, c.listeners...)
+		}
+	}
+	l.mu.Unlock()
+	for _, who := range all {
+		who.confirmed()
 	}
 }
 

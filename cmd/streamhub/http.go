@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,11 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/redis/go-redis/v9"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
-	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -52,7 +50,7 @@ func gatewayHandler(h *health, gateway http.Handler) http.Handler {
 
 // health answers whether the process lives and whether it can serve.
 type health struct {
-	client   redis.UniversalClient
+	hub      *hub.Hub
 	draining func() bool
 }
 
@@ -65,14 +63,9 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
-	if err := redisx.ReadOutcome(h.client.Ping(ctx).Err()); err != nil {
-		// Of the error only the kind: it may name what is no business of a client.
-		reason := streamhub.ReasonDown
-		var unavailable *streamhub.UnavailableError
-		if errors.As(err, &unavailable) {
-			reason = unavailable.Reason
-		}
-		http.Error(w, "redis unavailable: "+string(reason), http.StatusServiceUnavailable)
+	if err := h.hub.Ready(ctx); err != nil {
+		// One word: the error may name what is no business of a client.
+		http.Error(w, redisx.Word(err), http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok")

@@ -239,6 +239,7 @@ var unavailableAdvice = map[streamhub.UnavailableReason]string{
 	streamhub.ReasonFull:     "Redis has no room: raise its maxmemory or make room on its disk; streamhub doctor looks closer",
 	streamhub.ReasonReplicas: "Redis wants more replicas than are connected (min-replicas-to-write)",
 	streamhub.ReasonBusy:     "Redis is busy: try again in a moment",
+	streamhub.ReasonTLS:      "the certificate of Redis is not trusted, or its port speaks no TLS: name the authority with --redis-tls-ca, or use redis:// instead of rediss://",
 	streamhub.ReasonDenied:   "Redis refuses this user or password; streamhub doctor tells what the user lacks",
 }
 

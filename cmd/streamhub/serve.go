@@ -33,13 +33,14 @@ const (
 const defaultListen = "127.0.0.1:8080"
 
 type serveCmd struct {
-	Listen      string     `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
-	AdminListen string     `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
-	Redis       string     `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
-	Data        string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
-	RedisServer string     `env:"STREAMHUB_REDIS_SERVER" placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
-	OTLP        string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
-	LogLevel    slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
+	Listen       string     `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
+	AdminListen  string     `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
+	Redis        string     `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
+	Data         string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
+	RedisServer  string     `env:"STREAMHUB_REDIS_SERVER" placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
+	WaitForRedis bool       `default:"true" negatable:"" help:"Serve while Redis is away, loading, full, read-only or short of replicas: requests get 503 until it is not."`
+	OTLP         string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
+	LogLevel     slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 
 	authFlags
 	durableFlags
@@ -95,7 +96,8 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer tracing.close()
 	options := &hub.Options{
 		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
-		Archiving: tier.Options{Policy: policy},
+		WaitForRedis: c.WaitForRedis,
+		Archiving:    tier.Options{Policy: policy},
 	}
 	cold, err := c.backend(starting, s, false)
 	if err != nil {
@@ -129,7 +131,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return errors.Join(usagef("--origin: %w", err), streams.Shutdown(starting), lives.Shutdown(starting))
 	}
-	handler := uncleaned(gatewayHandler(&health{client: b.client, draining: gateway.Draining}, gateway), streams, lives)
+	handler := uncleaned(gatewayHandler(&health{hub: b.hub, draining: gateway.Draining}, gateway), streams, lives)
 	if verifier == nil {
 		handler = hosts.Wrap(handler)
 	}
@@ -145,6 +147,8 @@ func (c *serveCmd) Run(s *session) (err error) {
 			log.Info("stopping", "cause", context.Cause(s.ctx))
 		case err = <-ended:
 			ended <- err
+		case unfit := <-b.hub.Unfit():
+			err = &statusError{exitFailed, unfit}
 		case <-b.died():
 			err = failedf("%w", b.local.Err())
 		}

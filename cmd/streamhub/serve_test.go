@@ -104,7 +104,7 @@ func TestServeRedis(t *testing.T) {
 	server := testredis.Start(t, nil)
 	s := serve(t, "--redis", server.URL())
 	server.Kill()
-	if code, body := get(t, s.front+"/readyz"); code != http.StatusServiceUnavailable || body != "redis unavailable: down\n" {
+	if code, body := get(t, s.front+"/readyz"); code != http.StatusServiceUnavailable || body != "away\n" {
 		t.Errorf("%d %q", code, body)
 	}
 	if code, _ := get(t, s.front+"/healthz"); code != 200 {
@@ -116,6 +116,83 @@ func TestServeRedis(t *testing.T) {
 		return code == 200
 	})
 	s.end(syscall.SIGTERM)
+}
+
+// TestServeBeforeRedis starts a gateway before its Redis. It serves when Redis does, and ends when what is there then is
+// none for a hub.
+func TestServeBeforeRedis(t *testing.T) {
+	server := testredis.Start(t, nil)
+	admin := server.Client()
+	server.Kill()
+	s := serve(t, "--redis", server.URL())
+	if code, body := get(t, s.front+"/readyz"); code != http.StatusServiceUnavailable || body != "away\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	put := func() *http.Response {
+		request, err := http.NewRequestWithContext(within(t), http.MethodPut, s.front+"/v1/stream/a", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response
+	}
+	if r := put(); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+		t.Errorf("%s, Retry-After %q", r.Status, r.Header.Get("Retry-After"))
+	}
+	server.Restart()
+	until(t, "readiness", func() bool {
+		code, _ := get(t, s.front+"/readyz")
+		return code == 200
+	})
+	if r := put(); r.StatusCode != http.StatusCreated {
+		t.Error(r.Status)
+	}
+	set := func(key, value, word string, status int) {
+		t.Helper()
+		if err := admin.ConfigSet(within(t), key, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, word, func() bool {
+			_, body := get(t, s.front+"/readyz")
+			return body == word+"\n"
+		})
+		if code, _ := get(t, s.front+"/healthz"); code != 200 {
+			t.Errorf("%s: healthz %d", word, code)
+		}
+		request, _ := http.NewRequestWithContext(within(t), http.MethodDelete, s.front+"/v1/stream/a", nil)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != status {
+			t.Errorf("%s: delete %s, want %d", word, response.Status, status)
+		}
+	}
+	set("maxmemory", "1", "full", http.StatusNoContent) // what makes room goes on
+	set("maxmemory", "0", "ok", http.StatusNotFound)
+	until(t, "the word of its return", func() bool { return strings.Contains(s.err.String(), "Redis serves again") })
+	server.Kill()
+	until(t, "away", func() bool {
+		_, body := get(t, s.front+"/readyz")
+		return body == "away\n"
+	})
+	// It comes back as one that evicts.
+	server.Restart()
+	if err := admin.ConfigSet(within(t), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Do(within(t), "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = get(t, s.front+"/readyz")
+	if _, code := s.rest(); code != exitFailed || !strings.Contains(s.err.String(), "CONFIG SET maxmemory-policy noeviction") {
+		t.Errorf("exit %d\n%s", code, s.err)
+	}
 }
 
 func TestServeTakenPort(t *testing.T) {

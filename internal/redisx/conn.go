@@ -2,83 +2,156 @@ package redisx
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"strings"
-	"sync"
+	"log/slog"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// lineageKey holds the lineage of a server that has no replication id, one for all its clients.
-const lineageKey = "sh:lineage"
+const (
+	// learnPause is how long after a failed look at the server the next one may be.
+	learnPause = 100 * time.Millisecond
+	// learnTime bounds a look.
+	learnTime = 5 * time.Second
+)
+
+// Options configure a [Conn]; nil stands for the defaults.
+type Options struct {
+	// Wait makes [Open] succeed where Redis cannot serve at the moment.
+	Wait bool
+	// Check refuses a server; it is called for each server that was learned. Its error is final.
+	Check func(*Server) error
+	// Logger gets a line when Redis cannot serve and one when it can again, while [Conn.Attend] runs.
+	Logger *slog.Logger
+}
 
 // A Conn is a Redis and what it can do. It is safe for concurrent use.
+//
+// What it can do is learned from what it is, never from what it refuses at the moment, and learned
+// anew when a connection was lost.
 type Conn struct {
 	redis.UniversalClient
 	// Cluster is set where keys live on several nodes.
 	Cluster *redis.ClusterClient
-	// Version is empty for miniredis.
-	Version string
-	header  bool // understands "#!lua flags=…"
-	lineage string
-	loaded  sync.Map // *Script -> sha string
+
+	opt     Options
+	user    string
+	server  atomic.Pointer[Server]
+	stale   atomic.Bool   // what was learned may be out of date
+	trouble chan struct{} // wakes Attend; holds one
+
+	learning chan struct{} // holds one while somebody looks at the server
+	looked   time.Time     // guarded by learning, as is failed
+	failed   error
+	final    atomic.Pointer[error] // no use of this server: the last look found it unfit
 }
 
-// Connect looks at the server behind client. It does not take ownership of client.
+// Connect is [Open] with the defaults.
 func Connect(ctx context.Context, client redis.UniversalClient) (*Conn, error) {
-	c := &Conn{UniversalClient: client}
+	return Open(ctx, client, nil)
+}
+
+// Open looks at the server behind client, of which it does not take ownership. The error is an
+// [streamhub.UnavailableError], and with Wait only one that waiting does not cure, see [Final]; or
+// it says what the server lacks.
+func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Conn, error) {
+	c := &Conn{UniversalClient: client, user: userOf(client), trouble: make(chan struct{}, 1), learning: make(chan struct{}, 1)}
 	c.Cluster, _ = client.(*redis.ClusterClient)
-	if err := client.Ping(ctx).Err(); err != nil {
-		return nil, Outcome(err)
+	if options != nil {
+		c.opt = *options
 	}
-	err := client.Eval(ctx, "#!lua\nreturn 1", []string{lineageKey}).Err()
-	if c.header = err == nil; !c.header && !isReply(err) {
-		return nil, Outcome(err)
-	}
-	info, err := client.Info(ctx, "replication").Result()
-	if err == nil && strings.Contains(info, "master_replid:") {
-		if c.Version, err = c.version(ctx); err != nil {
-			return nil, Outcome(err)
-		}
-		return c, nil
-	}
-	if err != nil && !isReply(err) {
-		return nil, Outcome(err)
-	}
-	id := make([]byte, 8)
-	rand.Read(id)
-	if err := client.SetNX(ctx, lineageKey, hex.EncodeToString(id), 0).Err(); err != nil {
-		return nil, Outcome(err)
-	}
-	if c.lineage, err = client.Get(ctx, lineageKey).Result(); err != nil {
-		return nil, Outcome(err)
+	if err := c.Ready(ctx); err != nil && (!c.opt.Wait || Final(err)) {
+		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Conn) version(ctx context.Context) (string, error) {
-	info, err := c.Info(ctx, "server").Result()
-	if err != nil {
-		return "", err
+// Server is what was learned; nil if nothing could be learned yet.
+func (c *Conn) Server() *Server { return c.server.Load() }
+
+// Ready reports whether commands can be made: once the server was learned they can, whatever state
+// it is in. What was learned before a connection was lost does until [Conn.Attend] or [Conn.Fresh] has
+// looked anew; a server that was unfit is looked at again, at most every 100 ms.
+func (c *Conn) Ready(ctx context.Context) error {
+	if c.server.Load() != nil && c.final.Load() == nil {
+		return nil
 	}
-	for line := range strings.Lines(info) {
-		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
-			return strings.TrimSpace(v), nil
-		}
-	}
-	return "", errors.New("INFO names no redis_version")
+	return c.Fresh(ctx)
 }
 
-// AtLeast reports whether the server is a real Redis of that version or a later one.
-func (c *Conn) AtLeast(major, minor int) bool {
-	var ma, mi int
-	if _, err := fmt.Sscanf(c.Version, "%d.%d", &ma, &mi); err != nil {
-		return false
+// Fresh is Ready for those who rely on what the server can do: after a connection was lost it looks at
+// the server before it returns.
+func (c *Conn) Fresh(ctx context.Context) error {
+	if c.server.Load() != nil && !c.stale.Load() {
+		return c.judged()
 	}
-	return ma > major || ma == major && mi >= minor
+	select {
+	case c.learning <- struct{}{}:
+	case <-ctx.Done():
+		return opening(ctx.Err())
+	}
+	defer func() { <-c.learning }()
+	if c.server.Load() != nil && !c.stale.Load() {
+		return c.judged()
+	}
+	if c.failed == nil || time.Since(c.looked) >= learnPause {
+		c.stale.Store(false) // first: what is lost meanwhile makes it stale again
+		c.look(ctx)
+	}
+	if c.failed != nil {
+		return c.failed
+	}
+	return c.judged()
+}
+
+// judged is the error of every call while the server is unfit.
+func (c *Conn) judged() error {
+	if final := c.final.Load(); final != nil {
+		return *final
+	}
+	return nil
+}
+
+// look learns the server. The caller is the one who looks.
+func (c *Conn) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, learnTime)
+	defer cancel()
+	server, err := c.learn(ctx)
+	if err == nil && c.opt.Check != nil {
+		err = c.opt.Check(server)
+	}
+	c.looked, c.failed = time.Now(), err
+	switch {
+	case err == nil:
+		c.server.Store(server)
+		c.final.Store(nil)
+		return
+	case Final(err):
+		c.final.Store(&err)
+	}
+	c.stale.Store(true)
+	c.wake()
+}
+
+// Observe tells c what came of a command. After a lost connection the server may be another one.
+func (c *Conn) Observe(err error) {
+	if err != nil && cutOff(err) {
+		c.Doubt()
+	}
+}
+
+// Doubt has the server looked at anew before the next command.
+func (c *Conn) Doubt() {
+	c.stale.Store(true)
+	c.wake()
+}
+
+func (c *Conn) wake() {
+	select {
+	case c.trouble <- struct{}{}:
+	default:
+	}
 }
 
 // NodeFor returns the client of the primary that has key: c itself unless it is a cluster.
@@ -87,4 +160,12 @@ func (c *Conn) NodeFor(ctx context.Context, key string) (redis.UniversalClient, 
 		return c.UniversalClient, nil
 	}
 	return c.Cluster.MasterForKey(ctx, key)
+}
+
+// each calls do for every primary.
+func (c *Conn) each(ctx context.Context, do func(context.Context, redis.UniversalClient) error) error {
+	if c.Cluster == nil {
+		return do(ctx, c.UniversalClient)
+	}
+	return c.Cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return do(ctx, node) })
 }

@@ -2,6 +2,7 @@ package redisx
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -54,10 +55,44 @@ func Outcome(err error) error {
 		return err
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
 		return &streamhub.UnavailableError{Reason: streamhub.ReasonPool, Err: err}
+	case isHandshake(err):
+		return &streamhub.UnavailableError{Reason: streamhub.ReasonTLS, Err: err}
 	case NotSent(err):
 		return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: err}
 	}
 	return &streamhub.UnknownOutcomeError{Err: err}
+}
+
+// isHandshake reports whether TLS could not be agreed on. Nothing was sent then.
+func isHandshake(err error) bool {
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       tls.AlertError
+	)
+	return errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert)
+}
+
+// cutOff reports whether err says that a connection was lost, or that another server may be there now.
+func cutOff(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	err = Outcome(err)
+	var unavailable *streamhub.UnavailableError
+	if errors.As(err, &unavailable) {
+		switch unavailable.Reason {
+		case streamhub.ReasonPool, streamhub.ReasonBusy, streamhub.ReasonGateway:
+			return false
+		}
+		return true
+	}
+	return errors.Is(err, streamhub.ErrUnknownOutcome)
+}
+
+func isCode(err error, code string) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && redis.HasErrorPrefix(reply, code)
 }
 
 // ReadOutcome is Outcome for a command that writes nothing: whatever happened, nothing did.

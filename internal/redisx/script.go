@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -13,6 +14,7 @@ import (
 type Script struct {
 	body     string
 	allowOOM bool
+	named    atomic.Pointer[named] // of the server that was asked last
 }
 
 // NewScript makes a script from the text of its file.
@@ -26,28 +28,36 @@ const (
 	mockReign = "local function reign() return 'master_replid:%' end\n"
 )
 
-func (c *Conn) text(s *Script) string {
-	header, reign := "", realReign
-	if c.header {
-		header = "#!lua\n"
-		if s.allowOOM {
-			header = "#!lua flags=allow-oom\n"
-		}
+// text is the script as the server gets it. Before anything was learned it is that for a real one.
+func (s *Script) text(server *Server) string {
+	if server != nil && server.Embedded {
+		return strings.Replace(mockReign, "%", server.lineage, 1) + s.body
 	}
-	if c.lineage != "" {
-		reign = strings.Replace(mockReign, "%", c.lineage, 1)
+	header := "#!lua\n"
+	if s.allowOOM {
+		header = "#!lua flags=allow-oom\n"
 	}
-	return header + reign + s.body
+	return header + realReign + s.body
+}
+
+// A named is a script with the name under which a server has it.
+type named struct {
+	lineage, sha string
 }
 
 func (c *Conn) sha(s *Script) string {
-	if sha, ok := c.loaded.Load(s); ok {
-		return sha.(string)
+	server := c.server.Load()
+	lineage := ""
+	if server != nil {
+		lineage = server.lineage
 	}
-	sum := sha1.Sum([]byte(c.text(s)))
-	sha := hex.EncodeToString(sum[:])
-	c.loaded.Store(s, sha)
-	return sha
+	if n := s.named.Load(); n != nil && n.lineage == lineage {
+		return n.sha
+	}
+	sum := sha1.Sum([]byte(s.text(server)))
+	n := &named{lineage, hex.EncodeToString(sum[:])}
+	s.named.Store(n)
+	return n.sha
 }
 
 // A Call is a script on its way. It is a [redis.Cmder] that the driver never re-sends.
@@ -71,22 +81,26 @@ func (c *Conn) Load(ctx context.Context, s *Script, key string) error {
 	if err != nil {
 		return err
 	}
-	return node.ScriptLoad(ctx, c.text(s)).Err()
+	return node.ScriptLoad(ctx, s.text(c.server.Load())).Err()
 }
 
 // Run runs s, loading it where the server does not have it. The first of args are its keys.
 // An error is not yet one of package streamhub; see [Outcome].
 func (c *Conn) Run(ctx context.Context, s *Script, keys int, args ...any) (any, error) {
+	if err := c.Ready(ctx); err != nil {
+		return nil, err
+	}
 	call := c.Call(ctx, s, keys, args...)
 	err := c.Process(ctx, call)
 	if IsNoScript(err) {
 		if err = c.Load(ctx, s, args[0].(string)); err != nil {
-			return nil, err
+			return nil, ReadOutcome(err) // it has not run
 		}
 		call = c.Call(ctx, s, keys, args...)
 		err = c.Process(ctx, call)
 	}
 	if err != nil {
+		c.Observe(err)
 		return nil, err
 	}
 	return call.Val(), nil

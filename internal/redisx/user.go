@@ -1,9 +1,130 @@
 package redisx
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+const (
+	keyRule     = "~sh:*"
+	channelRule = "&sh:*"
+)
+
 // UserRule is what a user of Redis needs to open a hub and to do everything with it, for ACL SETUSER.
-const UserRule = "resetkeys resetchannels ~sh:* &sh:* -@all " +
+// It is for every version; what Durability with Fsync needs besides is [UserRuleFsync].
+const UserRule = "resetkeys resetchannels " + keyRule + " " + channelRule + " -@all " +
 	"+eval +evalsha +script|load " +
 	"+xadd +xrange +xrevrange +xtrim +xdel " +
 	"+hget +hset +hsetnx +hmget +hgetall +hdel +get +set +del +unlink +exists +pexpire +pttl " +
 	"+zadd +zrem +zscore +zrangebylex +zrangebyscore +sadd +srem +scard +smembers +sscan " +
 	"+publish +subscribe +unsubscribe +ping +hello +info +wait +time +select +client|setname"
+
+// UserRuleFsync is what Durability with Fsync needs besides [UserRule], on Redis 7.2 and later and on
+// Valkey. Redis 7.0 does not know WAITAOF and would refuse the whole line.
+const UserRuleFsync = "+waitaof +config|get"
+
+// A need is a call that the user of a hub must be allowed to make.
+type need struct {
+	command  string // as ACL SETUSER names it
+	call     string // the command with arguments, separated by spaces
+	optional bool   // only a level of durability needs it
+}
+
+var needs = func() (all []need) {
+	const key, channel = "sh:{x}:x", "sh:{x}:n"
+	for command, rest := range map[string]string{
+		"evalsha": "x 1 " + key, "xadd": key + " * f v", "xrange": key + " - +", "xrevrange": key + " + -", "xtrim": key + " MAXLEN 1", "xdel": key + " 1-1",
+		"hget": key + " f", "hset": key + " f v", "hsetnx": key + " f v", "hmget": key + " f", "hgetall": key, "hdel": key + " f",
+		"get": key, "set": key + " v", "del": key, "unlink": key, "exists": key, "pexpire": key + " 1", "pttl": key,
+		"zadd": key + " 1 m", "zrem": key + " m", "zscore": key + " m", "zrangebylex": key + " - +", "zrangebyscore": key + " 0 1",
+		"sadd": key + " m", "srem": key + " m", "scard": key, "smembers": key, "sscan": key + " 0",
+		"publish": channel + " m", "subscribe": channel, "unsubscribe": channel, "ping": "", "info": "", "time": "",
+	} {
+		all = append(all, need{command, strings.TrimSpace(command + " " + rest), false})
+	}
+	slices.SortFunc(all, func(a, b need) int { return strings.Compare(a.command, b.command) })
+	return append(all, need{"script|load", "script load x", false},
+		need{"wait", "wait 1 1", true}, need{"waitaof", "waitaof 1 0 1", true}, need{"config|get", "config get appendfsync", true})
+}()
+
+// lookLua answers with the version of the Lua of miniredis, empty on a real server, and then for each call of ARGV that
+// the user cannot make "-<number>", or "!<number>" if the server does not know the command. It runs in every state in
+// which a server runs scripts at all, and writes nothing. Real servers keep no other record of such a question.
+const lookLua = `local out = {rawget(_G, '_GOPHER_LUA_VERSION') or ''}
+local may = redis.acl_check_cmd
+if may then
+  for i, call in ipairs(ARGV) do
+    local words = {}
+    for word in string.gmatch(call, '%S+') do words[#words + 1] = word end
+    local known, allowed = pcall(may, unpack(words))
+    if not known then out[#out + 1] = '!' .. i elseif not allowed then out[#out + 1] = '-' .. i end
+  end
+end
+return out`
+
+// judge takes the answer of lookLua. It refuses a user or a server that lacks what every hub needs.
+func (s *Server) judge(answer []string) error {
+	var denied, absent []string
+	var keys, channels bool
+	for _, a := range answer {
+		var i int
+		if _, err := fmt.Sscanf(a[1:], "%d", &i); err != nil || i < 1 || i > len(needs) {
+			return fmt.Errorf("%w: a look at the server answered %q", streamhub.ErrCorrupt, a)
+		}
+		n := needs[i-1]
+		switch {
+		case n.optional:
+			s.lacks = append(s.lacks, n.command)
+		case a[0] == '!':
+			absent = append(absent, strings.ToUpper(n.command))
+		default:
+			denied = append(denied, n.command)
+			keys = keys || strings.Contains(n.call, "sh:{x}:x")
+			channels = channels || strings.Contains(n.call, "sh:{x}:n")
+		}
+	}
+	if len(absent) > 0 {
+		return fmt.Errorf("%w: the server does not know %s; a hub needs every command under its own name: remove rename-command from the configuration of the server",
+			streamhub.ErrInvalidArgument, strings.Join(absent, ", "))
+	}
+	if len(denied) == 0 {
+		return nil
+	}
+	cure := []string{"ACL SETUSER", s.user}
+	if keys {
+		cure = append(cure, keyRule)
+	}
+	if channels {
+		cure = append(cure, channelRule)
+	}
+	for _, command := range denied {
+		cure = append(cure, "+"+command)
+	}
+	return lacking(s.user, denied, strings.Join(cure, " "))
+}
+
+// lacking is the error for a user without rights.
+func lacking(user string, commands []string, cure string) error {
+	return &streamhub.UnavailableError{Reason: streamhub.ReasonDenied, Err: fmt.Errorf(
+		"the user %q may not run %s on keys and channels sh:*; run %s", user, strings.Join(commands, ", "), cure)}
+}
+
+// userOf returns the name of the user of a client.
+func userOf(client redis.UniversalClient) string {
+	name := ""
+	switch c := client.(type) {
+	case *redis.Client:
+		name = c.Options().Username
+	case *redis.ClusterClient:
+		name = c.Options().Username
+	}
+	if name == "" {
+		return "default"
+	}
+	return name
+}

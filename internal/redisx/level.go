@@ -1,0 +1,79 @@
+package redisx
+
+import (
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// trustsEverysec reports whether WAITAOF waits for the disk under appendfsync everysec. Redis 7.4,
+// Valkey from 8.0 on and Redict answer without a sync; Redis 8.0 repaired it.
+func trustsEverysec(s *Server) bool {
+	switch s.Product {
+	case "Redis":
+		return AtLeast(s.Version, 8, 0) || AtLeast(s.Version, 7, 2) && !AtLeast(s.Version, 7, 4)
+	case "Valkey":
+		return !AtLeast(s.Version, 8, 0)
+	}
+	return false
+}
+
+// CheckLevel refuses a level of durability that the server cannot give, and says what to do about it.
+func (s *Server) CheckLevel(d streamhub.Durability) error {
+	refuse := func(level, why string) error {
+		return fmt.Errorf("%w: durability with %s: %s", streamhub.ErrInvalidArgument, level, why)
+	}
+	if d.Replicas < 0 || d.Timeout < 0 {
+		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
+	}
+	grant := "run ACL SETUSER " + s.user + " +"
+	if d.Replicas > 0 && !d.Fsync {
+		switch {
+		case s.Embedded:
+			return refuse("replicas", "the embedded Redis has none")
+		case !s.has("wait"):
+			return refuse("replicas", "the user may not run WAIT; "+grant+"wait")
+		}
+	}
+	if !d.Fsync {
+		return nil
+	}
+	switch {
+	case s.Embedded:
+		return refuse("fsync", "the embedded Redis keeps nothing")
+	case !AtLeast(s.Compatible, 7, 2):
+		return refuse("fsync", fmt.Sprintf("%s has no WAITAOF; upgrade to Redis 8.0 or to Valkey", s))
+	case !s.has("waitaof"):
+		return refuse("fsync", "the user may not run WAITAOF; "+grant+"waitaof")
+	case !s.AOF:
+		return refuse("fsync", "the server has no append-only file; CONFIG SET appendonly yes, and in its configuration")
+	case s.Fsync == "":
+		return refuse("fsync", "the server does not tell how often it syncs; "+grant+"config|get")
+	}
+	return s.CheckFsync(s.Fsync)
+}
+
+// CheckFsync refuses a policy of appendfsync under which the server does not promise that an append
+// is on disk.
+func (s *Server) CheckFsync(policy string) error {
+	switch {
+	case policy == "always", policy == "everysec" && trustsEverysec(s):
+		return nil
+	case policy == "everysec":
+		return fmt.Errorf("%w: durability with fsync: under appendfsync everysec %s answers WAITAOF before it has synced; CONFIG SET appendfsync always, and in its configuration",
+			streamhub.ErrInvalidArgument, s)
+	}
+	return fmt.Errorf("%w: durability with fsync: appendfsync is %q, the server never syncs by itself; CONFIG SET appendfsync always, or everysec, and in its configuration",
+		streamhub.ErrInvalidArgument, policy)
+}
+
+// CanWait refuses a client on which a command cannot be made to wait on the connection that wrote.
+func (c *Conn) CanWait() error {
+	switch c.UniversalClient.(type) {
+	case *redis.Client, *redis.ClusterClient:
+		return nil
+	}
+	return fmt.Errorf("%w: durability needs a *redis.Client or a *redis.ClusterClient, this is %T", streamhub.ErrInvalidArgument, c.UniversalClient)
+}
