@@ -58,6 +58,11 @@ func (a *appender) fill(g *tail) *flight {
 		until: g.used.Add(a.log.opt.RetryFor),
 	}
 	f.opt.MustExist = f.opt.MustExist || head.incarnation != 0 && !g.pinned
+	if head.incarnation != 0 && !g.pinned {
+		// The one that this process has proposed may be there though no answer said so. Under another
+		// name it is found as any other, and compared.
+		g.incarnation = proofOf(newID())
+	}
 	if g.queue = g.queue[n:]; len(g.queue) == 0 {
 		g.queue = nil
 	}

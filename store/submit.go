@@ -68,8 +68,12 @@ func (r *request) stops() bool {
 	return r.withdrawn || r.answered && r.mayPass()
 }
 
-// mayPass reports whether r can be made when it is sent again.
+// mayPass reports whether r can be made when it is sent again. One that is older than what is
+// remembered of its producer cannot, though its outcome is unknown.
 func (r *request) mayPass() bool {
+	if old := (*streamhub.ProducerError)(nil); errors.As(r.err, &old) {
+		return false
+	}
 	return errors.Is(r.err, streamhub.ErrUnavailable) || errors.Is(r.err, streamhub.ErrUnknownOutcome) ||
 		errors.Is(r.err, streamhub.ErrShutdown)
 }

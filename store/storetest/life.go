@@ -11,6 +11,7 @@ import (
 
 var lifeCases = []namedCase{
 	{"LifeMeant", lifeMeant},
+	{"LifeMeantAfterLostReply", lifeMeantAfterLostReply},
 	{"LifeOfForkMeant", lifeOfForkMeant},
 	{"Origin", origin},
 	{"DeletedHeld", deletedHeld},
@@ -47,6 +48,22 @@ func lifeMeant(f *fixture) {
 	f.holds("seg", "new")
 	_, err = f.with(meant, "never", "x")
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+// lifeMeantAfterLostReply is for a process that was never told that it has created the segment.
+func lifeMeantAfterLostReply(f *fixture) {
+	other := f.append("other", "1").Position.Incarnation
+	s, wire := f.impatient()
+	wire.Lose(1000)
+	_, err := s.Append(f.ctx, space, "seg", records("1"), nil)
+	var unknown *streamhub.UnknownOutcomeError
+	require.ErrorAs(f, err, &unknown)
+	wire.Lose(0)
+	_, err = s.Append(f.ctx, space, "seg", records("2"), &streamhub.AppendOptions{Incarnation: other})
+	f.lost(err, 1)
+	_, err = s.Append(f.ctx, space, "seg", records("2"), &streamhub.AppendOptions{Incarnation: f.status("seg").Position.Incarnation})
+	require.NoError(f, err)
+	f.holds("seg", "1", "2")
 }
 
 func lifeOfForkMeant(f *fixture) {

@@ -15,6 +15,7 @@ var togetherCases = []namedCase{
 	{"AppendAll", appendAll},
 	{"AppendAllRefused", appendAllRefused},
 	{"AppendAllSameSegment", appendAllSameSegment},
+	{"AppendAllAfterOld", appendAllAfterOld},
 	{"AppendAllManySegments", appendAllManySegments},
 	{"AppendAllManySpaces", appendAllManySpaces},
 	{"AppendAllLostReply", appendAllLostReply},
@@ -109,6 +110,22 @@ func appendAllSameSegment(f *fixture) {
 		numbers[all[at].TRX.Number] = true
 	}
 	require.Len(f, numbers, 5)
+}
+
+// appendAllAfterOld makes an append after one of which nothing can come any more.
+func appendAllAfterOld(f *fixture) {
+	for seq := range uint64(2) {
+		_, err := f.with(by("p", 0, seq), "seg", fmt.Sprint(seq))
+		require.NoError(f, err)
+	}
+	old := by("p", 0, 0)
+	results, errs := f.AppendAll(f.ctx, []streamhub.Append{
+		{Space: space, Segment: "seg", Records: records("0"), Options: &old},
+		{Space: space, Segment: "seg", Records: records("2")},
+	})
+	f.producer(errs[0], streamhub.ErrUnknownOutcome, 0, 2)
+	require.NoError(f, errs[1])
+	require.EqualValues(f, 3, results[1].First)
 }
 
 // appendAllManySpaces appends to several segments of several spaces again and again, so that they go
