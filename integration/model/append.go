@@ -17,14 +17,21 @@ import (
 // batch is what the appends of one call share.
 type batch struct {
 	id   uint64
+	fate fate                // of the append that is made
 	rest map[[2]string]error // what waits behind an append to another life
+	// vague are segments of which an append had an unknown outcome.
+	vague map[[2]string]bool
 }
 
-func (m *Model) batch() *batch { return &batch{m.name(), map[[2]string]error{}} }
+func (m *Model) batch() *batch {
+	return &batch{id: m.name(), rest: map[[2]string]error{}, vague: map[[2]string]bool{}}
+}
 
 // Append is the answer to an append by process p.
 func (m *Model) Append(p int, space, segment string, records []streamhub.Record, o *streamhub.AppendOptions) (streamhub.AppendResult, error) {
-	return m.append(p, space, segment, records, o, m.batch())
+	b := m.batch()
+	b.fate = m.fates[0]
+	return m.append(p, space, segment, records, o, b)
 }
 
 // AppendAll is the answer to several appends in one call.
@@ -43,6 +50,7 @@ func (m *Model) AppendAll(p int, appends []streamhub.Append) ([]streamhub.Append
 		if m.sawAll != nil {
 			m.saw = &m.sawAll[i]
 		}
+		b.fate = m.fates[i]
 		results[i], errs[i] = m.append(p, a.Space, a.Segment, a.Records, a.Options, b)
 	}
 	return results, errs
@@ -69,19 +77,32 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	}
 	t := m.process(p).tail(space, segment)
 	digest := digestOf(records)
-	if was, ok := t.answer[o.TRX]; ok && o.Producer == nil && m.keeps(RuleTRX) {
+	key := [2]string{space, segment}
+	if b.fate == nowhere {
+		t.vague, b.vague[key] = true, true
+		return none, streamhub.ErrUnknownOutcome
+	}
+	was, ok := t.answer[o.TRX]
+	if l := m.find(space, segment); ok && was.at != nil && (l == nil || l.at(was.at.sequence) != was.at) {
+		ok = false // nobody knows that it was ever there
+	}
+	if ok && o.Producer == nil && m.keeps(RuleTRX) {
 		if was.digest != digest && m.keeps(RuleMismatch) {
 			return none, streamhub.ErrBatchMismatch
 		}
 		was.result.Repeated = true
 		return was.result, nil
 	}
-	key := [2]string{space, segment}
+	if b.vague[key] && m.saw != nil && (errors.Is(*m.saw, streamhub.ErrHistoryLost) || errors.Is(*m.saw, streamhub.ErrNotFound)) {
+		return none, *m.saw // the one before it was told so, as far as is known
+	}
 	if err := b.rest[key]; err != nil && m.keeps(RuleBatchRest) {
 		return none, err
 	}
+	vague := t.vague
 	l, err := m.meant(t, space, segment, &o, digest)
 	if err != nil {
+		b.vague[key] = b.vague[key] || vague
 		if other := (*anotherLife)(nil); errors.As(err, &other) {
 			t.forget()
 			b.rest[key] = other.error
@@ -114,6 +135,15 @@ type anotherLife struct{ error }
 // meant finds the life that an append is for; nil if it begins one. A process that has seen one means
 // that one, and is told once that it is over.
 func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions, digest string) (*life, error) {
+	if t.vague && m.saw != nil {
+		var deleted *streamhub.DeletedError
+		seen := errors.Is(*m.saw, streamhub.ErrHistoryLost) || errors.As(*m.saw, &deleted)
+		if l := m.find(space, segment); seen && t.life == 0 && l != nil {
+			t.life = l.id
+		} else if !seen && (l == nil || l.id != t.life || l.ended != nil || o.Incarnation != 0 && o.Incarnation != t.life) {
+			t.forget()
+		}
+	}
 	if t.life != 0 && o.Incarnation != 0 && o.Incarnation != t.life && m.keeps(RuleLife) {
 		return nil, &streamhub.HistoryLostError{FirstLost: 1}
 	}
@@ -181,6 +211,9 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 		return r, nil
 	}
 	lost := m.forgotten(t, l, o.Producer)
+	if lost != nil && o.Producer != nil && m.saw != nil && m.inTurn(mine, o.Producer) == nil && !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
+		lost = nil // a producer that starts over is in turn
+	}
 	if lost != nil && (m.saw == nil || errors.Is(*m.saw, streamhub.ErrHistoryLost)) {
 		t.forget()
 		b.rest[[2]string{space, segment}] = lost
@@ -195,10 +228,10 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 	if o.Generation < l.generation && m.keeps(RuleFence) && (o.Generation != 0 || m.keeps(RuleFenceNone)) {
 		return none, &streamhub.FencedError{Current: l.generation, Got: o.Generation}
 	}
-	if err := m.inTurn(mine, o.Producer); err != nil {
+	if err := m.inTurn(mine, o.Producer); err != nil && (lost == nil || !errors.Is(err, streamhub.ErrProducerGap)) {
 		return none, err
 	}
-	if lost != nil { // a definite refusal may come first, but nothing is stored
+	if lost != nil && !o.CheckOnly { // a definite refusal may come first, but nothing is stored
 		t.forget()
 		b.rest[[2]string{space, segment}] = lost
 		return none, lost
@@ -262,6 +295,9 @@ func (m *Model) forgotten(t *tail, l *life, p *streamhub.Producer) error {
 	if !ok || !m.keeps(RuleToldLost) {
 		return nil
 	}
+	if t.vague && m.saw != nil && !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
+		return nil // that was the answer that was lost
+	}
 	if first, _ := m.lost(at, l); first != 0 {
 		return &lostFrom{first, false}
 	}
@@ -324,10 +360,11 @@ func (m *Model) store(t *tail, space, segment string, l *life, created bool, rec
 	if l.ttl > 0 && m.keeps(RuleRenews) {
 		l.deadline = m.Now + l.ttl
 	}
-	if o.Close != nil && (l.closed == nil || !m.keeps(RuleVerdictKept)) {
+	if o.Close != nil {
 		l.closed = o.Close
 	}
 	m.record(space, segment, l, first, l.last(), b.id)
+	t.vague = b.fate == stored
 	r := streamhub.AppendResult{
 		First: first, Last: l.last(), Timestamp: m.Now, TRX: streamhub.TRX{ID: id, Number: l.number}, Created: created,
 		Closed: l.closed != nil, Generation: l.generation, Position: m.position(l, l.last(), l.reign),
@@ -335,9 +372,13 @@ func (m *Model) store(t *tail, space, segment string, l *life, created bool, rec
 	if o.Producer != nil {
 		l.rows[o.Producer.ID] = row{o.Producer.Epoch, o.Producer.Seq, digest, r}
 	} else if o.TRX != uuid.Nil {
-		t.answer[o.TRX] = remembered{digest, r}
+		was := remembered{digest: digest, result: r}
+		if b.fate == stored && len(records) > 0 {
+			was.at = l.tip()
+		}
+		t.answer[o.TRX] = was
 	}
-	if tip := l.tip(); tip != nil {
+	if tip := l.tip(); tip != nil && b.fate == told {
 		t.at[writer(o.Producer)] = past{life: l.id, sequence: tip.sequence, reign: l.reign, at: tip}
 	}
 	return r

@@ -49,7 +49,7 @@ func describe(err error) string {
 	case errors.As(err, &producer):
 		return fmt.Sprintf("%s: epoch %d expected %d", code, producer.Epoch, producer.ExpectedSeq)
 	case errors.As(err, &trimmed):
-		return fmt.Sprintf("%s: first kept %d", code, trimmed.FirstKept)
+		return fmt.Sprintf("%s: first kept %d, with a cursor %v, space %q", code, trimmed.FirstKept, trimmed.Cursor != "", trimmed.Space)
 	case errors.As(err, &lost):
 		return fmt.Sprintf("%s: first lost %d", code, lost.FirstLost)
 	}
@@ -77,13 +77,13 @@ func sameError(got, want error, space, segment string) error {
 
 // names is what the names of the model are in the store.
 type names struct {
-	lives, reigns, proofs map[uint64]uint64
-	trx                   map[uuid.UUID]uuid.UUID
-	taken                 map[uint64]uint64 // incarnations and lineages of the store
+	lives, reigns, proofs   map[uint64]uint64
+	trx                     map[uuid.UUID]uuid.UUID
+	takenLives, takenReigns map[uint64]uint64 // those of the store
 }
 
 func newNames() *names {
-	return &names{map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]uint64{}, map[uuid.UUID]uuid.UUID{}, map[uint64]uint64{}}
+	return &names{map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]uint64{}, map[uuid.UUID]uuid.UUID{}, map[uint64]uint64{}, map[uint64]uint64{}}
 }
 
 // bind lets a name of the model stand for one of the store, and refuses another one.
@@ -98,12 +98,13 @@ func bind[K comparable](what string, known map[K]K, want, got K) error {
 	return nil
 }
 
-func (n *names) unique(what string, known map[uint64]uint64, want, got uint64) error {
+// unique is bind for names of which the store may not use one twice.
+func unique(what string, known, taken map[uint64]uint64, want, got uint64) error {
 	if _, ok := known[want]; !ok {
-		if _, ok := n.taken[got]; ok {
+		if _, ok := taken[got]; ok {
 			return fmt.Errorf("the %s %x has been used before", what, got)
 		}
-		n.taken[got] = want
+		taken[got] = want
 	}
 	return bind(what, known, want, got)
 }
@@ -117,8 +118,8 @@ func (n *names) position(got, want streamhub.Position) error {
 	} else {
 		proof = bind("proof", n.proofs, want.Proof, got.Proof)
 	}
-	err := errors.Join(n.unique("incarnation", n.lives, want.Incarnation, got.Incarnation),
-		n.unique("lineage", n.reigns, want.Lineage, got.Lineage), proof)
+	err := errors.Join(unique("incarnation", n.lives, n.takenLives, want.Incarnation, got.Incarnation),
+		unique("lineage", n.reigns, n.takenReigns, want.Lineage, got.Lineage), proof)
 	if got.Sequence != want.Sequence {
 		err = errors.Join(err, fmt.Errorf("the position is behind %d, want %d", got.Sequence, want.Sequence))
 	}
@@ -139,6 +140,12 @@ func (n *names) append(got, want streamhub.TRX) error {
 // result compares the answer to an append.
 func (n *names) result(got, want streamhub.AppendResult) error {
 	trx, position := got.TRX, got.Position
+	if got.Repeated && want.Repeated {
+		// Nor does it matter whether its position names the lineage of then or of now.
+		if lineage, ok := n.reigns[want.Position.Lineage]; ok {
+			got.Position.Lineage = lineage
+		}
+	}
 	if want.TRX.ID != uuid.Nil {
 		if err := errors.Join(n.append(got.TRX, want.TRX), n.position(got.Position, want.Position)); err != nil {
 			return err
@@ -199,7 +206,7 @@ func (n *names) status(got, want streamhub.Status) error {
 		if s.Verdict != nil {
 			verdicts[i] = fmt.Sprintf("%+v", *s.Verdict)
 		}
-		s.Verdict, s.Position = nil, streamhub.Position{}
+		s.Verdict, s.Position, s.Kept = nil, streamhub.Position{}, streamhub.Position{}
 	}
 	if got != want || verdicts[0] != verdicts[1] {
 		return fmt.Errorf("the status is %+v %s, want %+v %s", got, verdicts[0], want, verdicts[1])

@@ -19,7 +19,7 @@ var weighted = func() (ops []Op) {
 		op Op
 		n  int
 	}{
-		{AppendAll, 5}, {Repeat, 2}, {Create, 3}, {Fork, 4}, {Close, 2}, {Delete, 3}, {Trim, 4}, {Touch, 1}, {Read, 7},
+		{AppendAll, 5}, {Repeat, 2}, {Create, 3}, {Fork, 4}, {Close, 2}, {Delete, 3}, {Trim, 4}, {Touch, 3}, {Read, 7},
 		{ReadSpace, 7}, {Status, 3}, {Peek, 2}, {List, 2}, {Sweep, 3}, {Wait, 5}, {Save, 2}, {Rewind, 2}, {Promote, 1},
 	} {
 		for range more.n {
@@ -55,6 +55,11 @@ func (s source) back(n int) int {
 	return 0
 }
 
+// many is more than is retried.
+const many = 1000
+
+func (s source) one(numbers ...int) int { return numbers[s.int(len(numbers)-1)] }
+
 func (s source) segment() string { return s.of("a", "b", "c", "d") }
 
 func drawStep(t *rapid.T) Step {
@@ -72,6 +77,9 @@ func drawStep(t *rapid.T) Step {
 			s.append(&part)
 			part.By, part.Space, part.Own = 0, "", false
 			step.Batch = append(step.Batch, part)
+		}
+		if s.rarely(10) {
+			step.Lose = 1 + s.int(1)
 		}
 		return step
 	case Repeat:
@@ -103,9 +111,13 @@ func drawStep(t *rapid.T) Step {
 		step.For = []int{1, 7, 40, 1000, 90_000_000}[s.int(4)]
 	}
 	switch step.Op {
-	case Append, Close, Delete, Trim, Create, Fork, AppendAll:
-	default:
-		step.Lose, step.Drop = 0, 0
+	case Append, Close, Delete, Trim, Create, Fork:
+		if !step.Check && s.rarely(14) {
+			step.Lose = s.one(1, 1, 2, many)
+			if step.Lose == many && s.rarely(2) {
+				step.Lose, step.Drop = 0, many
+			}
+		}
 	}
 	return step
 }
@@ -125,7 +137,7 @@ func (s source) append(step *Step) {
 	}
 	if s.rarely(4) {
 		step.Producer = s.of("p", "q")
-		step.Turn = []int{0, 0, 0, 1, 1, 2, 3}[s.int(6)]
+		step.Turn = []int{0, 0, 0, 1, 1, 2, 3, 4, 4, 4}[s.int(9)]
 		step.Epoch = []int{0, 0, 0, 0, 1, -1}[s.int(5)]
 	}
 	step.Own = s.rarely(5)
@@ -145,8 +157,8 @@ func (s source) create(step *Step) {
 	step.Type = s.sometimes(5, "text/plain", "text/html")
 	step.Order = s.sometimes(5, "here", "there")
 	step.Close = s.sometimes(8, "done")
-	if s.rarely(4) {
-		step.TTL, step.Fixed = []int{5, 50, 5000}[s.int(2)], s.rarely(3)
+	if s.rarely(3) {
+		step.TTL, step.Fixed = []int{5, 50, 2000, 5000}[s.int(3)], s.rarely(3)
 	}
 	if step.Op == Fork {
 		step.Of, step.At, step.Life = s.segment(), s.int(4), s.back(6)

@@ -107,7 +107,7 @@ func (m *Model) forkable(space string, o *streamhub.CreateOptions) error {
 	case at > l.last():
 		return streamhub.ErrInvalidArgument
 	case at > 0 && at < l.last() && at < l.first:
-		return &streamhub.TrimmedError{FirstKept: l.first}
+		return m.trimmed(l)
 	}
 	return nil
 }
@@ -240,6 +240,7 @@ func (m *Model) Trim(space, segment string, upTo uint64) (uint64, error) {
 		}
 	}
 	l.own, l.first = keep, keep
+	m.server.trims[l.id] = keep
 	m.record(space, segment, l, l.last()+1, l.last(), m.name())
 	return l.first, nil
 }

@@ -33,6 +33,7 @@ func (m *Model) status(space, segment string, l *life) streamhub.Status {
 	if l.last() == 0 {
 		s.FirstSequence = 0
 	}
+	s.Kept = m.before(l)
 	return s
 }
 
@@ -117,7 +118,7 @@ func (m *Model) ConsumeSegment(space, segment string, o *streamhub.ReadOptions) 
 	}
 	if from < l.first {
 		if m.keeps(RuleTrimmed) {
-			return nil, &streamhub.TrimmedError{FirstKept: l.first}
+			return nil, m.trimmed(l)
 		}
 		from = l.first
 	}
@@ -138,6 +139,20 @@ func (m *Model) ConsumeSegment(space, segment string, o *streamhub.ReadOptions) 
 		}
 	}
 	return m.limited(entries, o.Limit), nil
+}
+
+// trimmed is the error of a reader that comes too late, with the cursor to go on from.
+func (m *Model) trimmed(l *life) error {
+	return &streamhub.TrimmedError{FirstKept: l.first, Cursor: m.before(l).Cursor()}
+}
+
+// before is the position before what a life keeps.
+func (m *Model) before(l *life) streamhub.Position {
+	reign := l.reign
+	if e := l.at(l.first - 1); e != nil {
+		reign = e.reign
+	}
+	return m.position(l, l.first-1, reign)
 }
 
 func (m *Model) within(o *streamhub.ReadOptions, timestamp int64) bool {

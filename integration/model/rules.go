@@ -11,7 +11,6 @@ const (
 	RuleFenceNone      Rule = "no generation is refused where one was seen"
 	RuleFenceRises     Rule = "a higher generation is remembered"
 	RuleClosed         Rule = "a closed segment takes nothing"
-	RuleVerdictKept    Rule = "the first verdict stays"
 	RuleRepeat         Rule = "a repeat of a producer is stored once"
 	RuleRepeatFirst    Rule = "a repeat is answered before anything else is looked at"
 	RuleMismatch       Rule = "a repeat with another content is refused"
@@ -37,7 +36,6 @@ const (
 	RuleSweepHarmless  Rule = "a sweep changes no answer"
 	RuleForkShares     Rule = "a fork shares entries up to where it was made"
 	RuleForkInside     Rule = "a fork may be made inside a frame"
-	RuleForkAlone      Rule = "a fork does not get what its parent gets later"
 	RuleForkHeld       Rule = "a deleted parent stays while forks read it"
 	RuleForkLife       Rule = "a fork is made of the incarnation that was named"
 	RuleDeleteHides    Rule = "a deleted segment cannot be read"
@@ -68,11 +66,11 @@ const (
 
 // Rules are all of them.
 var Rules = []Rule{
-	RuleExpected, RuleExpectedValue, RuleFence, RuleFenceNone, RuleFenceRises, RuleClosed, RuleVerdictKept, RuleRepeat,
+	RuleExpected, RuleExpectedValue, RuleFence, RuleFenceNone, RuleFenceRises, RuleClosed, RuleRepeat,
 	RuleRepeatFirst, RuleMismatch, RuleGap, RuleEpoch, RuleOld, RuleTRX, RuleContent, RuleStreamSeq, RuleMustExist,
 	RuleCheckOnly, RuleLife, RuleTold, RuleToldLost, RuleBatchOrder, RuleBatchRest, RuleVerdictKind, RuleTrimFrame,
 	RuleTrimFork, RuleTrimShared, RuleTrimmed, RuleTrimmedSpace, RuleSweepHarmless, RuleForkShares, RuleForkInside,
-	RuleForkAlone, RuleForkHeld, RuleForkLife, RuleDeleteHides, RuleDeleteOnce, RuleRecreate, RuleCursorLife,
+	RuleForkHeld, RuleForkLife, RuleDeleteHides, RuleDeleteOnce, RuleRecreate, RuleCursorLife,
 	RuleCursorProof, RuleCursorExact, RuleSpaceProof, RuleSpaceOrder, RuleSpaceDeleted, RuleAfter, RuleUntil, RuleLimit,
 	RuleTo, RuleExpires, RuleRenews, RuleTouch, RuleCreateOnce, RuleCreateConflict, RuleNumber, RuleMetadata,
 	RuleLineage, RulePeek, RuleLists, RuleTimestamp,

@@ -19,7 +19,7 @@ const Start = 1_800_000_000_000
 // Run runs a program on a way and returns the first answer that the model does not give, nil if there
 // is none. Features, unless nil, counts what met.
 func Run(ctx context.Context, w Way, program []Step, features *Features) error {
-	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features}
+	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}}
 	r.model.Now = Start
 	for i, s := range program {
 		r.index = i
@@ -43,13 +43,23 @@ type run struct {
 	saved   *pair[any]
 	cursors []cursor
 	times   []int64
-	own     []streamhub.Append // with a TRX id of the caller's
-	by      []int              // who made them
+	own     []repeatable
+	turns   map[turn]streamhub.Producer // acknowledged last
 	outcome string
 }
 
 // A pair is the same thing as the model and the store name it.
 type pair[T any] struct{ model, store T }
+
+// A turn names a producer of a segment.
+type turn struct{ space, segment, producer string }
+
+// A repeatable is an append that can be told from others by its TRX id.
+type repeatable struct {
+	streamhub.Append
+	by      int
+	unknown bool // what came of it
+}
 
 // A cursor is a position that was seen.
 type cursor struct {
@@ -82,8 +92,7 @@ func (r *run) step(s Step) error {
 	case Create, Fork:
 		return r.create(s)
 	case Delete:
-		got := r.way.Store(s.By).Delete(r.ctx, s.Space, s.Seg, "because")
-		return r.failed(got, r.model.Delete(s.Space, s.Seg, "because"), s)
+		return r.delete(s)
 	case Trim:
 		return r.trim(s)
 	case Touch:
@@ -136,7 +145,23 @@ func same[T comparable](what string, got, want T) error {
 // failed compares errors.
 func (r *run) failed(got, want error, s Step) error {
 	r.outcome = string(streamhub.CodeOf(got))
-	return sameError(got, want, s.Space, s.Seg)
+	if err := sameError(got, want, s.Space, s.Seg); err != nil {
+		return err
+	}
+	var real, model *streamhub.TrimmedError
+	if errors.As(got, &real) && errors.As(want, &model) {
+		at, err := real.Cursor.Position()
+		is, bad := model.Cursor.Position()
+		if err := errors.Join(err, bad); err != nil {
+			return err
+		}
+		segment := s.Seg
+		if s.Op == Fork {
+			segment = s.Of
+		}
+		r.see(s.Space, segment, at, is)
+	}
+	return nil
 }
 
 // see remembers a position for cursors and incarnations.
@@ -217,7 +242,7 @@ func (r *run) append(s Step) pair[streamhub.Append] {
 	own.Incarnation = b.incarnation.store
 	a.store.Options = &own
 	if s.Own && s.Producer == "" && o.Incarnation == 0 && !s.Check {
-		r.own, r.by = append(r.own, a.store), append(r.by, s.By)
+		r.own = append(r.own, repeatable{a.store, s.By, false})
 	}
 	return a
 }
@@ -241,6 +266,10 @@ func (r *run) producer(s Step) *streamhub.Producer {
 	switch s.Turn {
 	case 0:
 		p.Seq = next
+	case 4: // it goes on from what was acknowledged, whatever is there
+		if was, ok := r.turns[turn{s.Space, s.Seg, s.Producer}]; ok {
+			p.Epoch, p.Seq = was.Epoch, was.Seq+1
+		}
 	case 1, 2:
 		p.Seq = max(next, uint64(s.Turn)) - uint64(s.Turn)
 	default:
@@ -251,13 +280,96 @@ func (r *run) producer(s Step) *streamhub.Producer {
 
 func (r *run) appended(s Step, model, real streamhub.Append) error {
 	got, err := r.way.Store(s.By).Append(r.ctx, s.Space, s.Seg, real.Records, real.Options)
+	models := []streamhub.Append{model}
+	if unknown, bad := r.unknown(s, models, []streamhub.Append{real}, []error{err}); unknown || bad != nil {
+		return bad
+	}
 	r.model.saw = &err
+	model = models[0]
 	want, wantErr := r.model.Append(r.way.Process(s.By), s.Space, s.Seg, model.Records, model.Options)
-	return r.answered(s, got, err, want, wantErr)
+	return r.answered(s, model.Options, got, err, want, wantErr)
+}
+
+// unknown finds out what came of appends that may have been made, and tells the model. It reports
+// whether that was all of them.
+func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (all bool, err error) {
+	r.way.Lose(0, false)
+	r.model.fates = map[int]fate{}
+	for i, err := range errs {
+		if len(r.model.fates) > 0 && errors.Is(err, streamhub.ErrUnavailable) {
+			r.model.fates[i] = nowhere // it came after one of which nothing is known
+			continue
+		}
+		var unknown *streamhub.UnknownOutcomeError
+		if !errors.As(err, &unknown) {
+			continue
+		}
+		if s.Lose+s.Drop == 0 {
+			return true, fmt.Errorf("the outcome is unknown, and nothing was lost: %w", err)
+		}
+		if own := reals[i].Options.TRX; own != uuid.Nil && own != unknown.TRX {
+			return true, fmt.Errorf("the error names TRX %v, want %v", unknown.TRX, own)
+		}
+		made, err := r.made(reals[i], unknown.TRX)
+		if err != nil {
+			return true, err
+		}
+		r.model.fates[i] = nowhere
+		if made {
+			r.model.fates[i] = stored
+		}
+		for _, a := range []*streamhub.Append{&models[i], &reals[i]} {
+			o := *a.Options
+			if o.Producer == nil {
+				o.TRX = unknown.TRX
+			}
+			a.Options = &o
+		}
+		if o := reals[i].Options; o.Producer == nil && !o.CheckOnly {
+			r.own = append(r.own, repeatable{reals[i], s.By, true})
+		}
+	}
+	if len(errs) > 1 || len(r.model.fates) == 0 {
+		return false, nil
+	}
+	r.outcome = "unknown_outcome"
+	a := models[0]
+	got := errs[0]
+	if r.model.fates[0] == nowhere {
+		_, _ = r.model.Append(r.way.Process(s.By), s.Space, s.Seg, a.Records, a.Options)
+		return true, nil
+	}
+	if _, err := r.model.Append(r.way.Process(s.By), s.Space, s.Seg, a.Records, a.Options); err != nil {
+		return true, fmt.Errorf("it was made though the model refuses it: %v; %w", err, got)
+	}
+	return true, nil
+}
+
+// made looks whether an append was made.
+func (r *run) made(a streamhub.Append, trx uuid.UUID) (bool, error) {
+	if l := r.model.find(a.Space, a.Segment); l != nil && l.ended == nil && l.repeats(a.Options, "") {
+		return false, nil // it was made before
+	}
+	if len(a.Records) == 0 {
+		got, err := r.way.Store(0).Status(r.ctx, a.Space, a.Segment)
+		l := r.model.look(a.Space, a.Segment)
+		if errors.Is(err, streamhub.ErrNotFound) {
+			return false, nil
+		}
+		return got.State == streamhub.StateClosed && (l == nil || l.closed == nil), err
+	}
+	entries, err := collect(r.way.Store(0).ConsumeSegment(r.ctx, a.Space, a.Segment, nil))
+	r.model.look(a.Space, a.Segment)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return false, nil
+	}
+	return slices.ContainsFunc(entries, func(e streamhub.Entry) bool {
+		return e.TRX.ID == trx && string(e.Payload) == string(a.Records[0].Payload)
+	}), err
 }
 
 // answered compares the answer to an append.
-func (r *run) answered(s Step, got streamhub.AppendResult, err error, want streamhub.AppendResult, wantErr error) error {
+func (r *run) answered(s Step, o *streamhub.AppendOptions, got streamhub.AppendResult, err error, want streamhub.AppendResult, wantErr error) error {
 	if err := r.failed(err, wantErr, s); err != nil {
 		return err
 	}
@@ -267,7 +379,10 @@ func (r *run) answered(s Step, got streamhub.AppendResult, err error, want strea
 	if err := r.names.result(got, want); err != nil {
 		return err
 	}
-	if err == nil {
+	if p := o.Producer; err == nil && p != nil && !s.Check {
+		r.turns[turn{s.Space, s.Seg, p.ID}] = *p
+	}
+	if err == nil && !got.Repeated {
 		r.see(s.Space, s.Seg, got.Position, want.Position)
 		r.times = append(r.times, want.Timestamp)
 	}
@@ -278,13 +393,15 @@ func (r *run) answered(s Step, got streamhub.AppendResult, err error, want strea
 }
 
 func (r *run) repeat(s Step) error {
-	if len(r.own) == 0 {
+	// A client of a gateway recognises repeats of what it does not know only.
+	own := slices.DeleteFunc(slices.Clone(r.own), func(a repeatable) bool { return r.way.Remote() && !a.unknown })
+	if len(own) == 0 {
 		return nil
 	}
-	i := len(r.own) - 1 - s.At%len(r.own)
-	a := r.own[i]
-	s.By, s.Space, s.Seg = r.by[i], a.Space, a.Segment
-	if s.Meta {
+	again := own[len(own)-1-s.At%len(own)]
+	a := again.Append
+	s.By, s.Space, s.Seg = again.by, a.Space, a.Segment
+	if s.Meta && !again.unknown {
 		a.Records = append(slices.Clone(a.Records), streamhub.Record{Payload: []byte("another")})
 	}
 	return r.appended(s, a, a)
@@ -301,11 +418,21 @@ func (r *run) appendAll(s Step) error {
 		model, real = append(model, a.model), append(real, a.store)
 	}
 	got, errs := r.way.Store(s.By).AppendAll(r.ctx, real)
+	if _, err := r.unknown(s, model, real, errs); err != nil {
+		return err
+	}
 	r.model.sawAll = errs
 	want, wantErrs := r.model.AppendAll(r.way.Process(s.By), model)
 	for i := range s.Batch {
 		s.Seg = model[i].Segment
-		if err := r.answered(s, got[i], errs[i], want[i], wantErrs[i]); err != nil {
+		if r.model.fates[i] != told {
+			r.outcome = "unknown_outcome"
+			if r.model.fates[i] == stored && wantErrs[i] != nil {
+				return fmt.Errorf("append %d of %d: it was made though the model refuses it: %w", i+1, len(s.Batch), wantErrs[i])
+			}
+			continue
+		}
+		if err := r.answered(s, model[i].Options, got[i], errs[i], want[i], wantErrs[i]); err != nil {
 			return fmt.Errorf("append %d of %d: %w", i+1, len(s.Batch), err)
 		}
 	}
@@ -342,12 +469,15 @@ func (r *run) order(s Step) error {
 			return fmt.Errorf("reading what was appended: %s %d is missing along the space", c.segment, c.first)
 		}
 	}
-	slices.SortStableFunc(group, func(a, b *change) int {
-		if a.segment == b.segment || a.first > a.last || b.first > b.last {
-			return 0
+	// A change without records comes after the one before it of its segment.
+	at, before := map[*change]int{}, map[string]int{}
+	for _, c := range group {
+		if c.first <= c.last {
+			before[c.segment] = rank[fmt.Sprint(c.segment, c.first)]
 		}
-		return rank[fmt.Sprint(a.segment, a.first)] - rank[fmt.Sprint(b.segment, b.first)]
-	})
+		at[c] = before[c.segment]
+	}
+	slices.SortStableFunc(group, func(a, b *change) int { return at[a] - at[b] })
 	return nil
 }
 
@@ -355,9 +485,15 @@ func (r *run) close(s Step) error {
 	v := streamhub.Verdict{Kind: streamhub.VerdictKind(s.Close), Reason: "asked"}
 	o := &streamhub.AppendOptions{Generation: uint64(s.Gen)}
 	got, err := r.way.Store(s.By).CloseSegment(r.ctx, s.Space, s.Seg, v, o)
+	whole := *o
+	whole.Close, whole.MustExist = &v, true
+	a := streamhub.Append{Space: s.Space, Segment: s.Seg, Options: &whole}
+	if unknown, bad := r.unknown(s, []streamhub.Append{a}, []streamhub.Append{a}, []error{err}); unknown || bad != nil {
+		return bad
+	}
 	r.model.saw = &err
 	want, wantErr := r.model.CloseSegment(r.way.Process(s.By), s.Space, s.Seg, v, o)
-	return r.answered(s, got, err, want, wantErr)
+	return r.answered(s, o, got, err, want, wantErr)
 }
 
 func (r *run) create(s Step) error {
@@ -389,6 +525,19 @@ func (r *run) create(s Step) error {
 		model.ForkIncarnation, real.ForkIncarnation = b.incarnation.model, b.incarnation.store
 	}
 	got, created, err := r.way.Store(s.By).Create(r.ctx, s.Space, s.Seg, &real)
+	if r.lost(s, err) {
+		// Whether it was created shows in its status. A fork may have been refused before.
+		_, err := r.way.Store(s.By).Status(r.ctx, s.Space, s.Seg)
+		l := r.model.look(s.Space, s.Seg)
+		if err == nil && (l == nil || l.ended != nil) {
+			if _, _, err := r.model.Create(r.way.Process(s.By), s.Space, s.Seg, &model); err != nil {
+				return fmt.Errorf("it was created though the model refuses it: %w", err)
+			}
+		}
+		t := r.model.process(r.way.Process(s.By)).tail(s.Space, s.Seg)
+		t.vague = true
+		return nil
+	}
 	want, wantCreated, wantErr := r.model.Create(r.way.Process(s.By), s.Space, s.Seg, &model)
 	if err := r.failed(err, wantErr, s); err != nil || wantErr != nil {
 		return err
@@ -399,14 +548,58 @@ func (r *run) create(s Step) error {
 
 // sameStatus compares statuses. Clients of a gateway do not see the origin.
 func (r *run) sameStatus(s Step, got, want streamhub.Status) error {
-	if _, ok := r.way.(interface{ Remote() bool }); ok {
+	if r.way.Remote() {
 		want.Origin = ""
+	}
+	if !got.Kept.IsZero() {
+		if got.Kept.Sequence != want.Kept.Sequence {
+			return fmt.Errorf("the status keeps what comes after %d, want %d", got.Kept.Sequence, want.Kept.Sequence)
+		}
+		r.see(s.Space, s.Seg, got.Kept, want.Kept)
 	}
 	return r.names.status(got, want)
 }
 
+func (r *run) delete(s Step) error {
+	got := r.way.Store(s.By).Delete(r.ctx, s.Space, s.Seg, "because")
+	if !r.lost(s, got) {
+		return r.failed(got, r.model.Delete(s.Space, s.Seg, "because"), s)
+	}
+	var deleted *streamhub.DeletedError
+	_, err := r.way.Store(s.By).Status(r.ctx, s.Space, s.Seg)
+	l := r.model.look(s.Space, s.Seg)
+	if l != nil && l.ended == nil && errors.Is(err, streamhub.ErrNotFound) {
+		_ = r.model.Delete(s.Space, s.Seg, "because")
+	} else if errors.As(err, &deleted) && (l == nil || l.ended == nil) {
+		return fmt.Errorf("it was deleted though the model refuses it: %w", err)
+	}
+	// The process may not have let go of the parent.
+	r.model.Sweep()
+	return r.way.Sweep(r.ctx)
+}
+
+// lost reports whether err is the unknown outcome of a step that loses something, and ends the loss.
+func (r *run) lost(s Step, err error) bool {
+	r.way.Lose(0, false)
+	if s.Lose+s.Drop == 0 || !errors.Is(err, streamhub.ErrUnknownOutcome) {
+		return false
+	}
+	r.outcome = "unknown_outcome"
+	return true
+}
+
 func (r *run) trim(s Step) error {
 	got, err := r.way.Store(s.By).Trim(r.ctx, s.Space, s.Seg, uint64(s.UpTo))
+	if r.lost(s, err) {
+		status, err := r.way.Store(s.By).Status(r.ctx, s.Space, s.Seg)
+		l := r.model.look(s.Space, s.Seg)
+		if err != nil || l == nil || l.ended != nil || status.FirstSequence == l.first {
+			return nil // the next step compares
+		}
+		r.model.kept = status.FirstSequence
+		_, err = r.model.Trim(s.Space, s.Seg, uint64(s.UpTo))
+		return errors.Join(err, same("first sequence kept", status.FirstSequence, l.first))
+	}
 	r.model.kept = got
 	want, wantErr := r.model.Trim(s.Space, s.Seg, uint64(s.UpTo))
 	if err := r.failed(err, wantErr, s); err != nil || wantErr != nil {
@@ -471,6 +664,8 @@ func (r *run) readSpace(s Step) error {
 	s.Seg = ""
 	model, real := r.options(s)
 	got, err := collect(r.way.Store(s.By).ConsumeSpace(r.ctx, s.Space, real))
+	r.model.saw = &err
+	r.model.delivered = len(got)
 	limit := model.Limit
 	model.Limit = 0
 	want, wantErr := r.model.ConsumeSpace(s.Space, model)

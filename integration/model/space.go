@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/seed-147127fe/streamhub"
@@ -55,12 +56,32 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 		line = slices.Clone(line)
 		line[0], line[len(line)-1] = line[len(line)-1], line[0]
 	}
+	behind := past{life: p.life, sequence: p.sequence, reign: p.reign, at: p.at, change: p.change}
+	all := []past{behind}
+	trimmed := func() error {
+		if m.saw != nil {
+			behind = all[min(m.delivered, len(all)-1)] // it need not give what lies before the trimmed
+		}
+		behind.trimmed = sp.line[len(sp.line)-1].id
+		at := streamhub.Position{
+			Incarnation: behind.life, Lineage: behind.reign, Sequence: behind.sequence,
+			Timeline: streamhub.TimelineID{MS: 1, N: behind.change}, Trimmed: streamhub.TimelineID{MS: 1, N: behind.trimmed},
+		}
+		m.past[at.Cursor()] = behind
+		return &streamhub.TrimmedError{Cursor: at.Cursor(), Space: space}
+	}
 	for _, c := range line {
 		if !m.within(o, c.timestamp) {
 			continue
 		}
+		told := o.Cursor == "" || c.id <= p.trimmed || !m.keeps(RuleTrimmedSpace)
 		l := m.look(space, c.segment)
 		if l == nil || l.id != c.life || l.ended != nil && m.keeps(RuleSpaceDeleted) {
+			// Of what was trimmed before it was deleted a reader may be told.
+			gone := max(c.first, 1) < m.server.trims[c.life] && c.first <= c.last && (c.id != p.change || c.last > p.sequence)
+			if gone && !told && m.saw != nil && errors.Is(*m.saw, streamhub.ErrTrimmed) {
+				return entries, trimmed()
+			}
 			continue
 		}
 		for s := c.first; s <= c.last; s++ {
@@ -68,8 +89,8 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 				continue
 			}
 			if s < l.first {
-				if o.Cursor != "" && m.keeps(RuleTrimmedSpace) {
-					return m.limited(entries, o.Limit), &streamhub.TrimmedError{}
+				if !told {
+					return entries, trimmed()
 				}
 				continue
 			}
@@ -77,7 +98,13 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 			proof := e.Position.Proof
 			e.Position = m.along(c, s, e.Position.Lineage)
 			e.Position.Proof = proof
-			m.past[e.Position.Cursor()] = past{life: c.life, sequence: s, reign: e.Position.Lineage, at: l.at(s), change: c.id}
+			behind = past{life: c.life, sequence: s, reign: e.Position.Lineage, at: l.at(s), change: c.id}
+			if c.id < p.trimmed {
+				behind.trimmed = p.trimmed
+				e.Position.Trimmed = streamhub.TimelineID{MS: 1, N: p.trimmed}
+			}
+			m.past[e.Position.Cursor()] = behind
+			all = append(all, behind)
 			entries = append(entries, e)
 		}
 	}

@@ -25,6 +25,10 @@ type Model struct {
 	// the choice to the store; nil where nobody has answered yet.
 	saw    *error
 	sawAll []error
+	// delivered is how many entries the real store gave before an error.
+	delivered int
+	// fates says what came of appends whose outcome nobody was told, by their place in the call.
+	fates map[int]fate
 	// kept is the first sequence that the real store kept behind a trim.
 	kept uint64
 }
@@ -34,6 +38,7 @@ type server struct {
 	reign  uint64
 	reigns uint64 // how many there were, in any history
 	spaces map[string]*space
+	trims  map[uint64]uint64 // what was kept first, by life
 }
 
 type space struct {
@@ -110,12 +115,24 @@ type tail struct {
 	// at is behind what was acknowledged last in this life to a producer, "" for the process itself.
 	at     map[string]past
 	answer map[uuid.UUID]remembered
+	// vague says that an answer was lost, so that nobody knows what the process has seen.
+	vague bool
 }
 
 type remembered struct {
 	digest string
 	result streamhub.AppendResult
+	at     *entry // for one that was not acknowledged: it counts while this is there
 }
+
+// fate is what came of an append.
+type fate int
+
+const (
+	told    fate = iota // its caller knows
+	stored              // though its caller does not know
+	nowhere             // it was not made, and its caller does not know
+)
 
 // past is what a cursor stands for: the entry behind which it lies, and along a space the change.
 type past struct {
@@ -124,6 +141,7 @@ type past struct {
 	reign    uint64
 	at       *entry
 	change   uint64
+	trimmed  uint64 // the reader was told of what was trimmed up to this change
 }
 
 // New makes an empty model without some of the rules.
@@ -132,12 +150,12 @@ func New(off ...Rule) *Model {
 	for _, rule := range off {
 		m.off[rule] = true
 	}
-	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}}
+	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}, trims: map[uint64]uint64{}}
 	return m
 }
 
 func (s *server) clone() *server {
-	c := &server{reign: s.reign, reigns: s.reigns, spaces: map[string]*space{}}
+	c := &server{reign: s.reign, reigns: s.reigns, spaces: map[string]*space{}, trims: maps.Clone(s.trims)}
 	for name, sp := range s.spaces {
 		own := &space{segments: map[string]*life{}, line: slices.Clone(sp.line)}
 		for segment, l := range sp.segments {

@@ -39,7 +39,7 @@ type Step struct {
 	Expect int // 1 the right sequence, 2 one too high, 3 one too low
 	Gen    int
 	// Producer names one; Turn is 0 for its next append, 1 for the last one again, 2 for one before
-	// that, 3 for one that skips; Epoch is added to the one in force.
+	// that, 3 for one that skips, 4 for the one after what was acknowledged last, whatever is there; Epoch is added to the one in force.
 	Producer    string
 	Turn, Epoch int
 	Own         bool   // the caller chooses the TRX id

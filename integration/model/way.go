@@ -32,6 +32,8 @@ import (
 type Way interface {
 	// Store is the store as a writer, 0 or 1, sees it.
 	Store(by int) streamhub.Store
+	// Remote says that there is a network between.
+	Remote() bool
 	// Process says which process remembers what the next call of the writer does.
 	Process(by int) int
 	// Sweep runs a sweep over the store.
@@ -131,7 +133,7 @@ func (w *memory) open() error {
 }
 
 // retryFor is how long a hub retries: longer than a few lost replies take.
-const retryFor = 300 * time.Millisecond
+const retryFor = 60 * time.Millisecond
 
 // client is a connection to the Redis of the way.
 func (w *memory) client(hooks ...redis.Hook) redis.UniversalClient {
@@ -196,6 +198,8 @@ func (w *memory) info(c *mock.Peer, cmd string, args ...string) bool {
 }
 
 func (w *memory) Store(by int) streamhub.Store { return w.stores[by] }
+
+func (w *memory) Remote() bool { return w.kind != InProcess }
 
 func (w *memory) Process(by int) int {
 	if w.kind == OneGateway {
