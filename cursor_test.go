@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -109,4 +110,21 @@ func FuzzPosition(f *testing.F) {
 			t.Fatalf("%+v -> %q -> %+v, %v", p, p.Cursor(), back, err)
 		}
 	})
+}
+
+// TestStatusJSON: all times of a status have one unit.
+func TestStatusJSON(t *testing.T) {
+	s := streamhub.Status{Space: "s", Segment: "g", TTL: 90 * time.Second, ExpiresAt: 1_700_000_000_000, State: streamhub.StateOpen}
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil || fields["ttl"] != 90_000.0 || fields["expires_at"] != 1_700_000_000_000.0 {
+		t.Errorf("%s, %v", data, err)
+	}
+	var back streamhub.Status
+	if err := json.Unmarshal(data, &back); err != nil || back != s {
+		t.Errorf("%s -> %+v, %v", data, back, err)
+	}
 }

@@ -31,6 +31,15 @@ const (
 	VerdictDeleted    VerdictKind = "deleted"
 )
 
+// Known reports whether k is one of the verdicts above. A segment is never closed with another one.
+func (k VerdictKind) Known() bool {
+	switch k {
+	case VerdictDone, VerdictFailed, VerdictCancelled, VerdictLost, VerdictSuperseded, VerdictExpired, VerdictDeleted:
+		return true
+	}
+	return false
+}
+
 // A Verdict says how a segment ended. It is written once.
 type Verdict struct {
 	Kind VerdictKind `json:"kind"`
@@ -58,8 +67,8 @@ type Status struct {
 	Generation  uint64   `json:"generation,omitempty"`
 	ContentType string   `json:"content_type,omitempty"`
 	// TTL is the sliding time to live, 0 for none; ExpiresAt the deadline in force in Unix
-	// milliseconds, 0 for none.
-	TTL       time.Duration `json:"ttl,omitempty"`
+	// milliseconds, 0 for none. As JSON both are milliseconds.
+	TTL       time.Duration `json:"-"`
 	ExpiresAt int64         `json:"expires_at,omitempty"`
 	// Parent names the segment that this one is a fork of, and the last sequence taken from it.
 	Parent   string   `json:"parent,omitempty"`
@@ -73,6 +82,29 @@ type Status struct {
 
 // Cursor returns the position behind the last entry of the segment.
 func (s *Status) Cursor() Cursor { return s.Position.Cursor() }
+
+// statusFields are written as they are.
+type statusFields Status
+
+type statusJSON struct {
+	*statusFields
+	TTL int64 `json:"ttl,omitempty"`
+}
+
+// MarshalJSON writes the fields, with all times in milliseconds.
+func (s Status) MarshalJSON() ([]byte, error) {
+	return json.Marshal(statusJSON{(*statusFields)(&s), s.TTL.Milliseconds()})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (s *Status) UnmarshalJSON(data []byte) error {
+	v := statusJSON{statusFields: (*statusFields)(s)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	s.TTL = time.Duration(v.TTL) * time.Millisecond
+	return nil
+}
 
 // Empty reports whether no entry is kept.
 func (s *Status) Empty() bool { return s.LastSequence == 0 || s.FirstSequence > s.LastSequence }

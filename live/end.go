@@ -70,8 +70,8 @@ func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
 }
 
 func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
-	if v.Kind == "" {
-		return fmt.Errorf("%w: a verdict without a kind", streamhub.ErrInvalidArgument)
+	if !v.Kind.Known() {
+		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
 	}
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {

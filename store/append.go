@@ -341,8 +341,8 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 }
 
 func encodeVerdict(v streamhub.Verdict) (string, error) {
-	if v.Kind == "" {
-		return "", fmt.Errorf("%w: a verdict without a kind", streamhub.ErrInvalidArgument)
+	if !v.Kind.Known() {
+		return "", fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

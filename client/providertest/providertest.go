@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"follow end": testFollowEnd,
 		"trim":       testTrim,
 		"trim space": testTrimmedSpace,
+		"verdicts":   testVerdicts,
 		"status":     testStatus,
 		"workers":    testWorkers,
 		"leases":     testLeases,
@@ -390,6 +391,33 @@ func testTrim(t *testing.T, s streamhub.Store) {
 		require.ErrorAs(t, err, &trimmed)
 		require.EqualValues(t, 4, trimmed.FirstKept)
 		require.Equal(t, []string{"4", "5"}, readAll(t, s.ConsumeSegment(ctx(t), "space", "seg", &streamhub.ReadOptions{Cursor: trimmed.Cursor})))
+	}
+}
+
+// testVerdicts refuses every kind of verdict that there is not, wherever one can be named.
+func testVerdicts(t *testing.T, s streamhub.Store) {
+	add(t, s, "space", "seg", "1")
+	for _, kind := range []streamhub.VerdictKind{"", "banana", "Done", "done "} {
+		verdict := streamhub.Verdict{Kind: kind}
+		_, err := s.CloseSegment(ctx(t), "space", "seg", verdict, nil)
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, kind)
+		_, err = s.Append(ctx(t), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, &streamhub.AppendOptions{Close: &verdict})
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, kind)
+		_, _, err = s.Create(ctx(t), "space", "new", &streamhub.CreateOptions{Closed: &verdict})
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, kind)
+	}
+	require.Equal(t, []string{"1"}, readAll(t, s.ConsumeSegment(ctx(t), "space", "seg", nil)))
+	for i, kind := range []streamhub.VerdictKind{
+		streamhub.VerdictDone, streamhub.VerdictFailed, streamhub.VerdictCancelled, streamhub.VerdictLost,
+		streamhub.VerdictSuperseded, streamhub.VerdictExpired, streamhub.VerdictDeleted,
+	} {
+		segment := fmt.Sprint("closed ", i)
+		add(t, s, "space", segment, "1")
+		_, err := s.CloseSegment(ctx(t), "space", segment, streamhub.Verdict{Kind: kind}, nil)
+		require.NoError(t, err)
+		status, err := s.Status(ctx(t), "space", segment)
+		require.NoError(t, err)
+		require.Equal(t, kind, status.Verdict.Kind)
 	}
 }
 

@@ -31,6 +31,7 @@ func endOnce(f *fixture) {
 	told, onCancel := onCancel()
 	p := f.register(i, "chat", &live.RegisterOptions{OnCancel: onCancel})
 	require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{}), streamhub.ErrInvalidArgument)
+	require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{Kind: "banana"}), streamhub.ErrInvalidArgument)
 	require.ErrorIs(f, p.Done(f.ctx, func() {}), streamhub.ErrInvalidArgument)
 	require.NoError(f, p.Publish(f.ctx, []byte("1")))
 	require.NoError(f, p.Done(f.ctx, nil))

@@ -154,6 +154,7 @@ func createInvalid(f *fixture) {
 	for _, bad := range []*streamhub.CreateOptions{
 		{TTL: -1}, {TTL: time.Microsecond}, {TTL: time.Second, ExpiresAt: time.Now()}, {ExpiresAt: time.UnixMilli(-5)},
 		{ForkAt: &at}, {ForkOf: "seg"}, {Generation: streamhub.MaxInteger + 1}, {Closed: &streamhub.Verdict{}},
+		{Closed: &streamhub.Verdict{Kind: "banana"}},
 	} {
 		_, _, err := f.Create(f.ctx, space, "seg", bad)
 		require.ErrorIs(f, err, streamhub.ErrInvalidArgument, "%+v", bad)
