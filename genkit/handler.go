@@ -190,7 +190,7 @@ func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Reques
 }
 
 // produce runs the flow and ends its stream, however it ends.
-func (h *Handler) produce(ctx context.Context, p *live.Producer, data json.RawMessage) {
+func (h *Handler) produce(ctx context.Context, p live.Producer, data json.RawMessage) {
 	bye := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	}
@@ -220,7 +220,7 @@ func (h *Handler) produce(ctx context.Context, p *live.Producer, data json.RawMe
 }
 
 // mine returns a stream that belongs to owner.
-func (h *Handler) mine(ctx context.Context, id, owner string) (*live.Stream, error) {
+func (h *Handler) mine(ctx context.Context, id, owner string) (live.Stream, error) {
 	s, err := h.manager.streams.Get(ctx, id)
 	if err != nil || h.opt.Owner == nil {
 		return s, publicError(err)
@@ -268,7 +268,7 @@ func (h *Handler) stop(w http.ResponseWriter, r *http.Request, id, owner string)
 const ended = ".end"
 
 // follow answers with the events of a stream.
-func (h *Handler) follow(w http.ResponseWriter, r *http.Request, s *live.Stream) error {
+func (h *Handler) follow(w http.ResponseWriter, r *http.Request, s live.Stream) error {
 	cursor := live.Cursor(r.Header.Get("Last-Event-ID"))
 	if _, err := cursor.Generation(); err != nil {
 		return publicError(err)

@@ -24,14 +24,14 @@ type Options struct {
 // A StreamManager is a [streaming.StreamManager] on the live streams of a space. It holds nothing
 // and is safe for concurrent use.
 type StreamManager struct {
-	streams *live.Streams
+	streams live.Streams
 	opt     Options
 }
 
 var _ streaming.StreamManager = (*StreamManager)(nil)
 
 // NewStreamManager returns the manager of a space.
-func NewStreamManager(streams *live.Streams, o *Options) *StreamManager {
+func NewStreamManager(streams live.Streams, o *Options) *StreamManager {
 	m := &StreamManager{streams: streams}
 	if o != nil {
 		m.opt = *o
@@ -52,14 +52,14 @@ func (m *StreamManager) Open(ctx context.Context, id string) (streaming.StreamIn
 	return &input{p: p, ctx: context.WithoutCancel(ctx)}, nil
 }
 
-func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCancel func(error)) (*live.Producer, error) {
-	p, created, err := m.streams.Register(ctx, id, &live.RegisterOptions{
+func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCancel func(error)) (live.Producer, error) {
+	p, _, err := m.streams.Register(ctx, id, &live.RegisterOptions{
 		Once: true, IdleTTL: m.opt.IdleTTL, EndedTTL: m.opt.TTL, Metadata: metadata, OnCancel: onCancel, ContentType: "application/json",
 	})
 	if err != nil {
 		return nil, publicError(err)
 	}
-	if !created {
+	if p == nil {
 		return nil, core.NewPublicError(core.ALREADY_EXISTS, "stream already exists", nil)
 	}
 	return p, nil
@@ -67,7 +67,7 @@ func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCan
 
 // An input is a [streaming.StreamInput].
 type input struct {
-	p   *live.Producer
+	p   live.Producer
 	ctx context.Context
 
 	mu     sync.Mutex

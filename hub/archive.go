@@ -7,9 +7,10 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/internal/archiver"
 )
 
-func (h *Hub) openTier() (*tier.Tier, error) {
+func (h *Hub) openTier() (*archiver.Tier, error) {
 	o := h.opt.Archiving
 	if o.Logger == nil {
 		o.Logger = h.opt.Logger
@@ -17,7 +18,7 @@ func (h *Hub) openTier() (*tier.Tier, error) {
 	if o.MeterProvider == nil {
 		o.MeterProvider = h.opt.MeterProvider
 	}
-	return tier.New(h.opt.Archive, &o)
+	return archiver.New(h.opt.Archive, &o)
 }
 
 var errNoArchive = errors.New("the hub was opened without an archive")
@@ -31,7 +32,9 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 	return h.archiver.Turn(ctx)
 }
 
-// RestoreSpace brings a space that Redis has lost back from the archive; see [tier.Tier.Restore].
+// RestoreSpace brings a space that Redis has lost back from the archive; its segments go on after the last archived
+// entry, and what is archived is read again. A space that is not empty is [streamhub.ErrConflict].
+// Nobody may append to the space meanwhile; a restore that failed may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
 	if h.tier == nil {
 		return tier.Restored{}, &streamhub.Error{Op: "restore", Err: errors.Join(streamhub.ErrInvalidArgument, errNoArchive)}

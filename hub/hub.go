@@ -15,11 +15,13 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/internal/archiver"
+	"github.com/seed-147127fe/streamhub/internal/follow"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/livestream"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/lease"
 	"github.com/seed-147127fe/streamhub/live"
-	"github.com/seed-147127fe/streamhub/store"
-	"github.com/seed-147127fe/streamhub/subscribe"
 )
 
 // Options configure a [Hub]; nil stands for the defaults.
@@ -67,14 +69,14 @@ type Options struct {
 // A Hub gives access to every store in one Redis.
 type Hub struct {
 	conn     *redisx.Conn
-	log      *store.Log
+	log      *hotlog.Log
 	leases   *lease.Manager
-	watcher  *subscribe.Watcher
-	live     *live.Manager
+	watcher  *follow.Watcher
+	live     *livestream.Manager
 	counting metric.Registration
 	observer *observer
-	tier     *tier.Tier // nil without an archive
-	archiver *tier.Runner
+	tier     *archiver.Tier // nil without an archive
+	archiver *archiver.Runner
 	opt      Options
 	unfit    chan error
 	embedded *embedded // nil if the client is the caller's
@@ -114,9 +116,9 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
-	own := &store.Options{
+	own := &hotlog.Options{
 		Node: h.opt.Node, MaxRecordBytes: h.opt.MaxRecordBytes, Durability: h.opt.Durability,
-		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger, MaxFrameBytes: streamhub.MaxFrameBytes + store.FrameOverhead,
+		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger, MaxFrameBytes: streamhub.MaxFrameBytes + hotlog.FrameOverhead,
 	}
 	if h.opt.Archive != nil {
 		if h.tier, err = h.openTier(); err != nil {
@@ -124,12 +126,12 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 		}
 		own.Cold = h.tier
 	}
-	h.log, err = store.Open(ctx, h.conn, own)
+	h.log, err = hotlog.Open(ctx, h.conn, own)
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
 	h.leases = lease.New(h.conn, nil)
-	h.watcher, err = subscribe.Open(ctx, h.conn, h.log, &subscribe.Options{Recheck: h.opt.Recheck, Logger: h.opt.Logger})
+	h.watcher, err = follow.Open(ctx, h.conn, h.log, &follow.Options{Recheck: h.opt.Recheck, Logger: h.opt.Logger})
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}

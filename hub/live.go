@@ -6,12 +6,13 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/seed-147127fe/streamhub/internal/livestream"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
 // Live returns the live streams of a space: what one producer publishes and any number of readers
 // resume, on any instance, with a verdict at the end. It costs nothing and needs no closing.
-func (s *Store) Live(space string) *live.Streams { return s.hub.live.Streams(s.ID(), space) }
+func (s *Store) Live(space string) live.Streams { return s.hub.live.Streams(s.ID(), space) }
 
 // openLive starts the live streams of the hub.
 func (h *Hub) openLive(ctx context.Context) (err error) {
@@ -25,7 +26,7 @@ func (h *Hub) openLive(ctx context.Context) (err error) {
 	if o.Logger == nil {
 		o.Logger = h.opt.Logger
 	}
-	if h.live, err = live.Open(ctx, h.conn, h.log, h.watcher, &o); err != nil {
+	if h.live, err = livestream.Open(ctx, h.conn, h.log, h.watcher, &o); err != nil {
 		return err
 	}
 	h.counting, err = h.observer.countLive(h.live.Chunks, h.log.Calls)

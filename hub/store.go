@@ -8,21 +8,21 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/lease"
-	"github.com/seed-147127fe/streamhub/store"
 )
 
 // A Store is one tenant: nothing crosses it.
 type Store struct {
 	hub *Hub
-	log *store.Store
+	log *hotlog.Store
 }
 
 // ID returns the id of the store.
 func (s *Store) ID() uuid.UUID { return s.log.ID() }
 
 // Append adds records, all or none, to the end of a segment, which is created if need be.
-// Concurrent appends travel together; each keeps its own answer. See [store.Store.Append] for what
+// Concurrent appends travel together; each keeps its own answer. See [hotlog.Store.Append] for what
 // an ended context and a lost reply mean.
 func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
 	ctx, call := s.hub.observer.begin(ctx, "append", s, space, segment)
@@ -35,7 +35,7 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 }
 
 // AppendAll makes several appends at once, those to one segment in the order given. Each succeeds or
-// fails by itself; results and errors are in the order of appends. See [store.Store.AppendAll].
+// fails by itself; results and errors are in the order of appends. See [hotlog.Store.AppendAll].
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
 	results, errs := s.log.AppendAll(ctx, appends)
@@ -43,7 +43,7 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 }
 
 // A Submission is an append that is given to a hub in order and waited for later.
-type Submission = store.Submission
+type Submission = hotlog.Submission
 
 // Submit gives appends to the hub, which makes those of one segment in the order in which they were
 // submitted, over calls too. It does not wait for Redis. wait returns results and errors in the order
@@ -141,38 +141,12 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhu
 	return s.log.Peek(ctx, space, segment)
 }
 
-// namesPage is how many names one read brings.
-const namesPage = 1000
-
 // Spaces lists the spaces of the store in byte order.
-func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] {
-	return names(func(after string) ([]string, error) { return s.log.Spaces(ctx, after, namesPage) })
-}
+func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] { return s.log.AllSpaces(ctx) }
 
 // Segments lists the segments of a space in byte order. A space that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
-	return names(func(after string) ([]string, error) { return s.log.Segments(ctx, space, after, namesPage) })
-}
-
-func names(page func(after string) ([]string, error)) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for after := ""; ; {
-			found, err := page(after)
-			if err != nil {
-				yield("", err)
-				return
-			}
-			for _, name := range found {
-				if !yield(name, nil) {
-					return
-				}
-			}
-			if len(found) < namesPage {
-				return
-			}
-			after = found[len(found)-1]
-		}
-	}
+	return s.log.AllSegments(ctx, space)
 }
 
 // ConsumeSegment reads what a segment holds now, in order.
@@ -188,31 +162,6 @@ func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamh
 	return s.entries(ctx, "consume", space, "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.ConsumeSpace(ctx, space, options)
 	})
-}
-
-// A Snapshot is a part of a segment and what the segment was at that moment.
-type Snapshot = store.Page
-
-// ReadFrom reads about a megabyte from a sequence on, or from the first entry that is kept if from
-// is 0, together with the status of the segment. Behind the end it reads nothing. What a cursor
-// would prove it takes on trust.
-func (s *Store) ReadFrom(ctx context.Context, space, segment string, from uint64) (page Snapshot, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "read", s, space, segment)
-	defer func() { call.end(err) }()
-	page, err = s.log.ReadFrom(ctx, space, segment, from)
-	s.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
-	return page, err
-}
-
-// ReadAfter is ReadFrom behind the entry at sequence, as long as that has the proof of a
-// [streamhub.Position]. Otherwise it is not the entry that was seen, and the error is a
-// [streamhub.HistoryLostError]. Which incarnation the segment has now is for the caller to compare.
-func (s *Store) ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (page Snapshot, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "read", s, space, segment)
-	defer func() { call.end(err) }()
-	page, err = s.log.ReadAfter(ctx, space, segment, sequence, proof)
-	s.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
-	return page, err
 }
 
 // Consume reads several spaces at once, each from behind its cursor, by timestamp.

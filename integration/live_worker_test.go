@@ -29,11 +29,10 @@ type liveConfig struct {
 
 type liveLine struct {
 	ID string
-	// Created, Generation and Refused tell of a registration: by which generation the chunk was
-	// refused.
+	// Created and Generation tell of a registration: whether this worker is the producer, and which
+	// generation is in force.
 	Created    bool   `json:",omitempty"`
 	Generation uint64 `json:",omitempty"`
-	Refused    uint64 `json:",omitempty"`
 	// Stored is how many numbers are stored.
 	Stored int `json:",omitempty"`
 	// Told and Verdict are when, by clock, the producer was told to stop, and a reader the verdict;
@@ -55,7 +54,7 @@ func liveRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 		return err
 	}
 	defer done()
-	w := &liveWorker{ctx: ctx, streams: s.Live(c.Space), out: json.NewEncoder(os.Stdout), producers: map[string]*live.Producer{}}
+	w := &liveWorker{ctx: ctx, streams: s.Live(c.Space), out: json.NewEncoder(os.Stdout), producers: map[string]live.Producer{}}
 	defer w.tasks.Wait()
 	fmt.Fprintln(os.Stderr, "ready")
 	for lines.Scan() {
@@ -78,8 +77,8 @@ func liveRole(ctx context.Context, config []byte, lines *bufio.Scanner) error {
 
 type liveWorker struct {
 	ctx       context.Context
-	streams   *live.Streams
-	producers map[string]*live.Producer
+	streams   live.Streams
+	producers map[string]live.Producer
 	tasks     sync.WaitGroup
 
 	mu  sync.Mutex
@@ -94,7 +93,7 @@ func (w *liveWorker) say(l liveLine) {
 
 func (w *liveWorker) register(id string) {
 	line := liveLine{ID: id}
-	p, created, err := w.streams.Register(w.ctx, id, &live.RegisterOptions{OnCancel: func(error) {
+	p, current, err := w.streams.Register(w.ctx, id, &live.RegisterOptions{OnCancel: func(error) {
 		w.say(liveLine{ID: id, Told: clock()})
 	}})
 	if err != nil {
@@ -102,14 +101,14 @@ func (w *liveWorker) register(id string) {
 		w.say(line)
 		return
 	}
-	line.Created, line.Generation = created, p.Generation()
+	if p == nil {
+		line.Generation = current.Generation()
+		w.say(line)
+		return
+	}
+	line.Created, line.Generation = true, p.Generation()
 	w.producers[id] = p
-	err = p.Publish(w.ctx, []byte("0"))
-	var fenced *streamhub.FencedError
-	switch {
-	case errors.As(err, &fenced):
-		line.Refused = fenced.Current
-	case err != nil:
+	if err := p.Publish(w.ctx, []byte("0")); err != nil {
 		line.Error = err.Error()
 	}
 	w.say(line)
@@ -146,7 +145,7 @@ func (w *liveWorker) read(id string) {
 }
 
 // readNumbers reads a stream of the numbers from 0 on to its end and returns how many there were.
-func readNumbers(ctx context.Context, s *live.Stream, cursor live.Cursor) (n int, v streamhub.VerdictKind, err error) {
+func readNumbers(ctx context.Context, s live.Stream, cursor live.Cursor) (n int, v streamhub.VerdictKind, err error) {
 	for c, err := range s.Subscribe(ctx, &live.SubscribeOptions{Cursor: cursor}) {
 		var closed *streamhub.ClosedError
 		switch {

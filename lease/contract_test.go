@@ -6,9 +6,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-147127fe/streamhub/internal/leasetest"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
-	"github.com/seed-147127fe/streamhub/lease/leasetest"
 )
 
 func TestContractMiniredis(t *testing.T) {

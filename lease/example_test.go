@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
@@ -23,13 +22,9 @@ func ExampleManager_WithLease() {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	defer client.Close()
 	ctx := context.Background()
-	conn, err := redisx.Connect(ctx, client)
-	if err != nil {
-		panic(err)
-	}
 
-	leases := lease.New(conn, &lease.Options{Wait: time.Second})
-	err = leases.WithLease(ctx, uuid.Nil, "archive/orders", 15*time.Second,
+	leases := lease.New(client, &lease.Options{Wait: time.Second})
+	err := leases.WithLease(ctx, uuid.Nil, "archive/orders", 15*time.Second,
 		func(ctx context.Context, l *lease.Lease) error {
 			// Stop when ctx ends, and give the token to everything that is written.
 			options := streamhub.AppendOptions{Generation: l.Token()}

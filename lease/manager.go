@@ -1,10 +1,13 @@
 package lease
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -19,8 +22,11 @@ const (
 // A Manager acquires leases in one Redis. It has no goroutines and nothing to close, and is safe
 // for concurrent use; make another one where the options differ.
 type Manager struct {
-	conn *redisx.Conn
-	opts Options
+	client redis.UniversalClient
+	opts   Options
+
+	mu   sync.Mutex   // guards conn
+	conn *redisx.Conn // nil until the first call
 }
 
 // Options of a [Manager]; nil stands for the defaults.
@@ -34,15 +40,29 @@ type Options struct {
 	Wait time.Duration
 }
 
-// New makes a manager. Give conn a client that heeds the deadline of a context, which with
-// go-redis is the option ContextTimeoutEnabled: otherwise a call to a Redis that hangs lasts as
-// long as the read timeout of the client, whatever its context says.
-func New(conn *redisx.Conn, opts *Options) *Manager {
-	m := &Manager{conn: conn}
+// New makes a manager on client, which stays the caller's. It sends nothing. The client should heed
+// the deadline of a context, which with go-redis is the option ContextTimeoutEnabled: otherwise a
+// call to a Redis that hangs lasts as long as the read timeout of the client.
+func New(client redis.UniversalClient, opts *Options) *Manager {
+	m := &Manager{client: client}
 	if opts != nil {
 		m.opts = *opts
 	}
 	return m
+}
+
+// connect learns, once, what the server can do.
+func (m *Manager) connect(ctx context.Context) (*redisx.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conn == nil {
+		conn, err := redisx.Connect(ctx, m.client)
+		if err != nil {
+			return nil, err
+		}
+		m.conn = conn
+	}
+	return m.conn, nil
 }
 
 func (m *Manager) holder() string {

@@ -54,6 +54,10 @@ type reply struct {
 // send runs a script that may run twice, again if its reply was lost. The outcome is unknown if
 // that of any attempt is and none was answered.
 func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...any) (reply, error) {
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return reply{}, err
+	}
 	args = append([]any{n.lease(), n.counter()}, args...)
 	var failed error
 	for attempt := range attempts {
@@ -65,7 +69,7 @@ func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...an
 			break
 		}
 		sent := time.Now()
-		v, err := m.conn.Run(ctx, s, 2, args...)
+		v, err := conn.Run(ctx, s, 2, args...)
 		if err == nil {
 			r, err := parse(v)
 			r.sent, r.again = sent, errors.Is(failed, streamhub.ErrUnknownOutcome)

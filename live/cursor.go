@@ -12,12 +12,14 @@ import (
 // '-', '_' and '.'. The zero Cursor is the start of whatever generation it is used with.
 type Cursor string
 
-func cursorAt(generation uint64, p streamhub.Position) Cursor {
+// CursorAt is the cursor after the entry at p in the segment of a generation.
+func CursorAt(generation uint64, p streamhub.Position) Cursor {
 	return Cursor(strconv.FormatUint(generation, 36) + "." + string(p.Cursor()))
 }
 
-// split returns the generation and the cursor of its segment.
-func (c Cursor) split() (uint64, streamhub.Cursor, error) {
+// Split returns the generation and the cursor within the segment of that generation. A text that
+// [CursorAt] did not write is [streamhub.ErrInvalidCursor].
+func (c Cursor) Split() (uint64, streamhub.Cursor, error) {
 	head, rest, ok := strings.Cut(string(c), ".")
 	generation, err := strconv.ParseUint(head, 36, 63)
 	at := streamhub.Cursor(rest)
@@ -33,6 +35,6 @@ func (c Cursor) Generation() (uint64, error) {
 	if c == "" {
 		return 0, nil
 	}
-	generation, _, err := c.split()
+	generation, _, err := c.Split()
 	return generation, err
 }

@@ -3,11 +3,9 @@ package live
 import (
 	"log/slog"
 	"time"
-
-	"github.com/seed-147127fe/streamhub"
 )
 
-// Options configure a [Manager]; nil stands for the defaults.
+// Options are the defaults of the live streams of a hub; nil stands for those stated here.
 type Options struct {
 	// Heartbeat is how often a producer says that it is there. One that died is noticed within two
 	// heartbeats, wherever somebody reads. All instances should agree on it. The default is 5 s.
@@ -33,40 +31,37 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-const (
-	minHeartbeat = 20 * time.Millisecond
-	minTTL       = time.Millisecond
-	// window is the silence, in heartbeats, after which a producer counts as lost. What remains to
-	// two heartbeats is for noticing it.
-	window = 1.8
-	// breath is the time between two beats of a space, in heartbeats, after which everybody is
-	// taken to have been cut off.
-	breath = 1.5
-)
-
-func (o *Options) fill() {
-	fallback(&o.Heartbeat, 5*time.Second)
-	o.Heartbeat = max(o.Heartbeat, minHeartbeat)
-	if o.MaxDelay == 0 {
-		o.MaxDelay = 20 * time.Millisecond
-	}
-	fallback(&o.MaxChunks, 64)
-	o.MaxChunks = min(o.MaxChunks, streamhub.MaxFrameRecords)
-	fallback(&o.MaxChunkBytes, streamhub.MaxRecordBytes)
-	fallback(&o.BufferBytes, 1<<20)
-	fallback(&o.IdleTTL, 10*time.Minute)
-	fallback(&o.EndedTTL, 5*time.Minute)
-	fallback(&o.CancelGrace, 5*time.Second)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+// RegisterOptions say how a generation is begun; nil stands for the defaults.
+type RegisterOptions struct {
+	// Takeover ends a generation that is being produced with the verdict superseded and begins the
+	// next one.
+	Takeover bool
+	// Once does not begin another generation as long as one is kept, finished or not. It makes
+	// starting a job safe to repeat.
+	Once bool
+	// OnCancel is called at most once, when the producer has to stop before it has ended the
+	// generation itself, with the reason: a [CancelError]; a [streamhub.FencedError] if another
+	// took over; a [streamhub.ClosedError] if somebody wrote a verdict; [streamhub.ErrHistoryLost];
+	// [streamhub.ErrShutdown]. It must return for the manager to close.
+	OnCancel func(reason error)
+	// Metadata is kept with the stream as JSON, at most 64 KiB; see [Producer.SetMetadata].
+	Metadata any
+	// ContentType is that of the segment of the chunks.
+	ContentType string
+	// CancelUnwatched cancels the generation when it had no reader on any instance for so long.
+	// The default, 0, never does.
+	CancelUnwatched time.Duration
+	// IdleTTL and EndedTTL replace those of [Options].
+	IdleTTL, EndedTTL time.Duration
 }
 
-func fallback[T ~int | ~int64](value *T, standard T) {
-	if *value <= 0 {
-		*value = standard
-	}
+// SubscribeOptions say where a subscription begins; nil stands for the first chunk.
+type SubscribeOptions struct {
+	// Cursor resumes behind a chunk. If that is of another generation than the stream, the
+	// subscription is to that one: its reader gets the rest of it and its verdict first.
+	Cursor Cursor
+	// BatchReplay joins what is there when the subscription begins into one chunk.
+	BatchReplay bool
+	// Buffer is the capacity of the channel that [Stream.Channel] returns.
+	Buffer int
 }
-
-// silence is how long a producer may say nothing.
-func (o *Options) silence() time.Duration { return time.Duration(window * float64(o.Heartbeat)) }

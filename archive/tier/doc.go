@@ -1,27 +1,16 @@
-// Package tier joins the log in Redis and an archive: it moves history there, reads it there, and
-// brings it back into an empty Redis.
+// Package tier says what a hub moves from Redis into its archive, when, and what a restore brought
+// back.
 //
-// Package hub opens a [Tier] for programs that name a backend in its options. The command
-// streamhub archive uses one as well.
+// A program passes [Options] to hub.Open beside the archive itself:
 //
-// # Moving
+//	hub.Open(ctx, client, &hub.Options{
+//		Archive:   backend, // archive/pebble or archive/azure
+//		Archiving: tier.Options{Policy: tier.Policy{Age: 24 * time.Hour}},
+//	})
 //
-// History is archived along the timeline of a space and leaves Redis by segment. Each window takes
-// three steps, any of which may be the last one before a crash: it is written and committed in the
-// manifest of the archive; Redis is told, in scripts that compare what was archived with what is in
-// the log; and only then are frames removed, by a script that knows how far that is. Every script
-// checks the token of the lease, so an archiver that was overtaken does nothing.
+// # Policies
 //
-// # When two disagree
-//
-// The next archiver finds a window of which Redis was not told, and tells it. Where Redis has other
-// entries than were archived, because a failover lost some, Redis is right: the windows that it does
-// not know are dropped and written again. Where Redis has nothing, nothing is touched: that is for
-// [Tier.Restore], and until then archiving of the space stops with [streamhub.ErrConflict].
-//
-// # Concurrency and errors
-//
-// A Tier is safe for concurrent use, and any number of processes may have one on the same backend.
-// What fails is tried again at the next turn, reported to the logger and counted; nothing leaves
-// Redis meanwhile.
+// A [Policy] is a set of rules. An entry leaves Redis when one of them names it and it is stored in
+// the archive; reads do not notice. Without a rule nothing leaves, but what has left before is still
+// read.
 package tier

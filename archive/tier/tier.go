@@ -1,19 +1,16 @@
 package tier
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
-	"github.com/seed-147127fe/streamhub/store"
 )
 
-// Options configure a [Tier]; nil stands for the defaults.
+// Options say what a hub moves into its archive, and how; the zero value moves nothing.
 type Options struct {
 	// Policy is that of every space that PolicyFor has none for. The zero Policy moves nothing.
 	Policy Policy
@@ -36,91 +33,24 @@ type Options struct {
 	MeterProvider metric.MeterProvider
 }
 
-// A Tier is an archive for a log in Redis.
-type Tier struct {
-	archive *archive.Archive
-	opt     Options
-	meters  *meters
+// A Policy says what leaves Redis. What none of its rules names stays.
+type Policy struct {
+	// Age is how old an entry becomes in Redis; 0 is no rule.
+	Age time.Duration
+	// Idle is how long a segment may be without a new entry until all of it leaves; 0 is no rule.
+	Idle time.Duration
+	// HotBytes is what the entries of the space may take in Redis; 0 is no rule. Above three quarters
+	// of it the oldest ones leave, down to a half. Above seven eighths appends of entries end with
+	// [streamhub.ErrUnavailable] (full) until they have: what is left is for appends that come before
+	// every process has heard of it.
+	HotBytes int64
+	// KeepLast entries of each segment stay, whatever Age and HotBytes say.
+	KeepLast uint64
 }
 
-var _ store.Cold = (*Tier)(nil)
-
-// New returns the tier on backend, which stays the caller's.
-func New(backend archive.Backend, options *Options) (*Tier, error) {
-	t := &Tier{}
-	if options != nil {
-		t.opt = *options
-	}
-	if t.opt.Every == 0 {
-		t.opt.Every = 10 * time.Second
-	}
-	if t.opt.Recent <= 0 {
-		t.opt.Recent = time.Minute
-	}
-	if t.opt.WindowBytes <= 0 {
-		t.opt.WindowBytes = 8 << 20
-	}
-	if t.opt.ChunkBytes <= 0 {
-		t.opt.ChunkBytes = 1 << 20
-	}
-	if t.opt.Logger == nil {
-		t.opt.Logger = slog.New(slog.DiscardHandler)
-	}
-	t.archive = archive.New(backend, &archive.Options{CacheBytes: t.opt.CacheBytes})
-	var err error
-	t.meters, err = newMeters(t.opt.MeterProvider)
-	return t, err
+// A Restored says what a restore brought back.
+type Restored struct {
+	Space    archive.SpaceID
+	Segments int
+	Entries  uint64
 }
-
-// Archive is what the tier reads and writes.
-func (t *Tier) Archive() *archive.Archive { return t.archive }
-
-func (t *Tier) policy(id archive.SpaceID) *Policy {
-	if t.opt.PolicyFor != nil {
-		if p := t.opt.PolicyFor(id.Store, id.Space); p != nil {
-			return p
-		}
-	}
-	return &t.opt.Policy
-}
-
-// Frames is that of [store.Cold].
-func (t *Tier) Frames(ctx context.Context, of store.ColdSegment, sequence uint64) ([]store.ColdFrame, error) {
-	c, err := t.archive.Chunk(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
-	if err != nil {
-		return nil, err
-	}
-	frames := make([]store.ColdFrame, len(c.Frames))
-	for i := range c.Frames {
-		frames[i] = store.ColdFrame(c.Frames[i])
-	}
-	return frames, nil
-}
-
-// Locate is that of [store.Cold].
-func (t *Tier) Locate(ctx context.Context, of store.ColdSegment, sequence uint64) (store.ColdRange, error) {
-	r, err := t.archive.Locate(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
-	return store.ColdRange(r), err
-}
-
-// Changes is that of [store.Cold].
-func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (store.ColdPart, error) {
-	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, archive.ID{MS: from.MS, N: from.N})
-	if err != nil {
-		return store.ColdPart{}, err
-	}
-	part := store.ColdPart{After: place(w.After), To: place(w.To), Changes: make([]store.ColdChange, len(w.Changes))}
-	for i := range w.Changes {
-		part.Changes[i] = cold(&w.Changes[i])
-	}
-	return part, nil
-}
-
-func cold(c *archive.Change) store.ColdChange {
-	return store.ColdChange{
-		At:      streamhub.TimelineID{MS: c.ID.MS, N: c.ID.N, Index: c.Index},
-		Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
-	}
-}
-
-func place(id archive.ID) streamhub.TimelineID { return streamhub.TimelineID{MS: id.MS, N: id.N} }

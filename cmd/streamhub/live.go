@@ -27,7 +27,7 @@ import (
 // liveHandler serves live streams.
 func liveHandler(ctx context.Context, h *hub.Hub, g gate, log *slog.Logger) *livehttp.Handler {
 	return livehttp.New(ctx, livehttp.Options{
-		Streams:     func(id uuid.UUID, space string) *live.Streams { return h.Store(id).Live(space) },
+		Streams:     func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) },
 		Authorize:   g.authorize,
 		CheckOrigin: g.checkOrigin,
 		Logger:      log,

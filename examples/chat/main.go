@@ -64,7 +64,7 @@ func run(ctx context.Context) error {
 	defer h.Close()
 	chats := h.Store(uuid.Nil).Live("live")
 	lives := livehttp.New(ctx, livehttp.Options{
-		Streams:     func(uuid.UUID, string) *live.Streams { return chats },
+		Streams:     func(uuid.UUID, string) live.Streams { return chats },
 		CheckOrigin: http.NewCrossOriginProtection().Check, // no page of others presses stop
 	})
 	mux := http.NewServeMux()
@@ -101,10 +101,10 @@ func run(ctx context.Context) error {
 }
 
 // answer begins an answer, which any instance may be asked for.
-func answer(ctx context.Context, chats *live.Streams, id string) error {
+func answer(ctx context.Context, chats live.Streams, id string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p, created, err := chats.Register(ctx, id, &live.RegisterOptions{OnCancel: func(reason error) { cancel(reason) }})
-	if err != nil || !created {
+	p, _, err := chats.Register(ctx, id, &live.RegisterOptions{OnCancel: func(reason error) { cancel(reason) }})
+	if err != nil || p == nil {
 		cancel(nil)
 		return errors.Join(err, streamhub.ErrConflict)
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
-	"github.com/seed-147127fe/streamhub/store"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -86,7 +86,7 @@ type memory struct {
 	reigns  int    // guarded by mu
 	stores  []streamhub.Store
 	calls   [2]int
-	sweeper *store.Store
+	sweeper *hotlog.Store
 	closers []func() error
 }
 
@@ -145,12 +145,12 @@ func (w *memory) client(hooks ...redis.Hook) redis.UniversalClient {
 	return c
 }
 
-func (w *memory) log() (*store.Log, error) {
+func (w *memory) log() (*hotlog.Log, error) {
 	conn, err := redisx.Connect(w.ctx, w.client())
 	if err != nil {
 		return nil, err
 	}
-	log, err := store.Open(w.ctx, conn, nil)
+	log, err := hotlog.Open(w.ctx, conn, nil)
 	if err == nil {
 		w.later(log.Close)
 	}

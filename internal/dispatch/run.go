@@ -9,13 +9,14 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/pages"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
 // A Reply takes what a call reads. An error of it ends the call, which returns it.
 type Reply interface {
-	// Page takes entries. Followers at the same place get the same page; see [hub.Page.Encode].
-	Page(p *hub.Page) error
+	// Page takes entries. Followers at the same place get the same page; see [follow.Page.Encode].
+	Page(p *pages.Page) error
 	Name(name string) error
 	Status(s *streamhub.Status) error
 	Workers(workers []streamhub.Worker) error
@@ -42,12 +43,12 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 // follow finds what a follower goes along, nil for any other call.
 //
 //go:noinline
-func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*hub.Page, error] {
+func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*pages.Page, error] {
 	switch r := request.(type) {
 	case *wire.Follow:
-		return store.FollowPages(ctx, r.Space, r.Segment, &r.Options)
+		return pages.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options)
 	case *wire.FollowSpace:
-		return store.FollowSpacePages(ctx, r.Space, &r.Options)
+		return pages.Of(store).FollowSpace(ctx, r.Space, &r.Options)
 	}
 	return nil
 }
@@ -193,7 +194,7 @@ func byReference[T any](take func(*T) error) func(T) error {
 	return func(v T) error { return take(&v) }
 }
 
-func read(pages iter.Seq2[*hub.Page, error], reply Reply) (wire.Result, error) {
+func read(pages iter.Seq2[*pages.Page, error], reply Reply) (wire.Result, error) {
 	var last *streamhub.Entry
 	var failed error
 	for page, err := range pages {

@@ -47,8 +47,12 @@ type Conn struct {
 	final    atomic.Pointer[error] // no use of this server: the last look found it unfit
 }
 
-// Connect is [Open] with the defaults.
+// Connect is [Open] with the defaults. A client that is a Conn is returned as it is: packages that
+// share one are given it as their client.
 func Connect(ctx context.Context, client redis.UniversalClient) (*Conn, error) {
+	if c, ok := client.(*Conn); ok {
+		return c, nil
+	}
 	return Open(ctx, client, nil)
 }
 

@@ -30,7 +30,7 @@ import (
 // Options configure a [Handler].
 type Options struct {
 	// Streams returns the live streams of a space; it has to be set.
-	Streams func(store uuid.UUID, space string) *live.Streams
+	Streams func(store uuid.UUID, space string) live.Streams
 	// Authorize says who asks, and whether he may read, or write, in a space. An error that is none
 	// of package streamhub is answered 401. Without it everybody may do everything, as nobody.
 	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error)
@@ -96,7 +96,7 @@ type call struct {
 	id      string
 	action  string
 	subject string
-	streams *live.Streams
+	streams live.Streams
 }
 
 var errNone = fmt.Errorf("%w: there is no live stream at this path", streamhub.ErrNotFound)
@@ -276,7 +276,7 @@ func waitOf(r *http.Request) (wait time.Duration, given bool, err error) {
 }
 
 // find returns a stream, if need be after it has begun.
-func find(ctx context.Context, c *call, wait time.Duration) (*live.Stream, error) {
+func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error) {
 	if wait <= 0 {
 		return c.streams.Get(ctx, c.id)
 	}
@@ -297,7 +297,7 @@ func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
 }
 
 // follow sends the chunks of a stream until it ends, or ctx does.
-func (h *Handler) follow(ctx context.Context, out *sse.Writer, r *http.Request, s *live.Stream, cursor live.Cursor) {
+func (h *Handler) follow(ctx context.Context, out *sse.Writer, r *http.Request, s live.Stream, cursor live.Cursor) {
 	o := &live.SubscribeOptions{Cursor: cursor, BatchReplay: r.URL.Query().Get("replay") == "batch"}
 	generation := s.Generation()
 	if g, _ := cursor.Generation(); g != 0 {

@@ -93,7 +93,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	in := takeBody(w, r)
 	defer in.leave()
 	stopped := make(chan error, 1)
-	p, created, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
+	p, current, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
 		Takeover: r.URL.Query().Get("takeover") == "1",
 		OnCancel: func(reason error) {
 			stopped <- reason
@@ -103,8 +103,8 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	if err != nil {
 		return err
 	}
-	if !created {
-		return fmt.Errorf("%w: generation %d is being produced", streamhub.ErrConflict, p.Generation())
+	if p == nil {
+		return fmt.Errorf("%w: generation %d is being produced", streamhub.ErrConflict, current.Generation())
 	}
 	// The request's context ends when its body is cut, and when the client hangs up after its end.
 	// What has come is stored all the same.
@@ -148,7 +148,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 }
 
 // publishLines publishes each line without its end, \n or \r\n.
-func publishLines(ctx context.Context, p *live.Producer, body io.Reader) error {
+func publishLines(ctx context.Context, p live.Producer, body io.Reader) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for {
 		line, err := readLine(lines)

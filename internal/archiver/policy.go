@@ -1,0 +1,63 @@
+package archiver
+
+import (
+	"math"
+
+	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A policy is a [tier.Policy] applied to what is in Redis.
+type policy tier.Policy
+
+// moves reports whether the policy has a rule.
+func (p *policy) moves() bool { return p.Age > 0 || p.Idle > 0 || p.HotBytes > 0 }
+
+// copyBound is the time up to which history is to be archived now, 0 for none. Archiving waits until
+// an eighth more than that is due, so that windows do not become tiny.
+func (p *policy) copyBound(now, oldest int64) int64 {
+	age := p.Age
+	if p.Idle > 0 && (age == 0 || p.Idle < age) {
+		age = p.Idle
+	}
+	if age == 0 || oldest > now-age.Milliseconds()-(age/8).Milliseconds() {
+		return 0
+	}
+	return now - age.Milliseconds()
+}
+
+// cut says up to which sequence, and up to which time, entries of h leave now.
+func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64, until int64) {
+	if p.Idle > 0 && h.LastTimestamp <= now-p.Idle.Milliseconds() {
+		return h.Archived, math.MaxInt64
+	}
+	if h.Last <= p.KeepLast {
+		return 0, 0
+	}
+	upTo = min(h.Archived, h.Last-p.KeepLast)
+	switch {
+	case pressed:
+		return upTo, math.MaxInt64
+	case p.Age > 0:
+		return upTo, now - p.Age.Milliseconds()
+	}
+	return 0, 0
+}
+
+// pressed reports whether so many bytes are too many; once they are, until they are few.
+func (p *policy) pressed(bytes int64, before bool) bool {
+	limit := p.HotBytes / 4 * 3
+	if before {
+		limit = p.HotBytes / 2
+	}
+	return p.HotBytes > 0 && bytes > limit
+}
+
+// full reports whether so many bytes leave no room; once they do, until there is some again.
+func (p *policy) full(bytes int64, before bool) bool {
+	limit := p.HotBytes / 8 * 7
+	if before {
+		limit = p.HotBytes / 4 * 3
+	}
+	return p.HotBytes > 0 && bytes > limit
+}

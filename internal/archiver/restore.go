@@ -1,0 +1,128 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// Restore brings a space back into a Redis that has lost it: its segments go on at the sequence
+// behind the last one archived, and what is archived is read again. Producers are remembered as far
+// as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. After
+// an error, which names each segment that could not be brought back, it may be repeated; the others
+// are there. Nobody may append meanwhile.
+func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID) (tier.Restored, error) {
+	r := tier.Restored{Space: id}
+	s := log.Store(id.Store)
+	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
+		return r, errors.Join(err, fmt.Errorf("%w: %q is not empty", streamhub.ErrConflict, id.Space))
+	}
+	lives := map[string]*life{}
+	var first *archive.Change
+	var last []hotlog.ColdChange
+	err := t.archive.Windows(ctx, id, func(w *archive.Window) error {
+		if first == nil {
+			first = &w.Changes[0]
+		}
+		last = last[:0]
+		for i := range w.Changes {
+			if c := &w.Changes[i]; c.ID == w.To {
+				last = append(last, cold(c))
+			}
+		}
+		fold(lives, w)
+		return nil
+	})
+	if err != nil || first == nil {
+		return r, err
+	}
+	var failed []error // each names its segment
+	for _, l := range lives {
+		if l.deleted && !forked(lives, l) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return r, errors.Join(append(failed, err)...)
+		}
+		if l.Last > 0 {
+			c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
+			if err != nil && !errors.Is(err, streamhub.ErrNotFound) { // it was trimmed
+				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
+				continue
+			}
+			if err == nil {
+				f := &c.Frames[len(c.Frames)-1]
+				l.Number, l.Timestamp = f.Number, f.Timestamp
+				r.Entries += l.Last
+			}
+		}
+		l.Deleted = l.deleted
+		if err := s.RestoreSegment(ctx, id.Space, l.RestoredSegment); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		r.Segments++
+	}
+	if len(failed) > 0 {
+		// Without its timeline the space stays closed to readers of it, and the restore can be repeated.
+		return r, errors.Join(failed...)
+	}
+	return r, s.RestoreSpace(ctx, id.Space, place(first.ID), last)
+}
+
+// A life is one of a segment, as the windows so far tell.
+type life struct {
+	hotlog.RestoredSegment
+	deleted bool
+}
+
+// fold adds what a window tells.
+func fold(lives map[string]*life, w *archive.Window) {
+	for i := range w.Changes {
+		if c := &w.Changes[i]; c.Kind == 'd' && lives[c.Segment] != nil {
+			lives[c.Segment].deleted = true
+		}
+	}
+	for i := range w.Parts {
+		p := &w.Parts[i]
+		l := lives[p.Segment]
+		if l == nil || l.Incarnation != p.Incarnation {
+			l = &life{RestoredSegment: hotlog.RestoredSegment{Segment: p.Segment, Incarnation: p.Incarnation}}
+			lives[p.Segment] = l
+		}
+		l.Meta = p.Meta
+		if p.Last() > 0 {
+			l.Last, l.Proof = p.Last(), p.Proof
+		}
+	}
+	closed := map[string]bool{}
+	for i := range w.Changes {
+		switch c := &w.Changes[i]; c.Kind {
+		case 'c':
+			closed[c.Segment] = true
+		case 'd':
+			delete(closed, c.Segment) // that was the life before
+		}
+	}
+	for segment := range closed {
+		if l := lives[segment]; l != nil {
+			l.Closed = true
+		}
+	}
+}
+
+// forked reports whether a living segment is a fork of l, or of a fork of it.
+func forked(lives map[string]*life, l *life) bool {
+	for _, f := range lives {
+		segment, incarnation, ok := hotlog.MetaParent(f.Meta)
+		if ok && segment == l.Segment && incarnation == l.Incarnation && (!f.deleted || forked(lives, f)) {
+			return true
+		}
+	}
+	return false
+}

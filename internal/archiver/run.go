@@ -1,0 +1,217 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/lease"
+)
+
+const (
+	leasePrefix = "streamhub/archive/"
+	minLease    = 30 * time.Second
+	namesPage   = 256
+	// parallel is how many spaces are worked on at once.
+	parallel = 4
+	// goodbye bounds the release of a lease.
+	goodbye = 2 * time.Second
+)
+
+// A Runner archives the spaces of a log, each under a lease, as far as other instances do not.
+type Runner struct {
+	tier   *Tier
+	log    *hotlog.Log
+	leases *lease.Manager
+
+	mu     sync.Mutex
+	spaces map[archive.SpaceID]*space // those that this instance has
+}
+
+// Runner returns one that moves what the policies name out of log.
+func (t *Tier) Runner(log *hotlog.Log, leases *lease.Manager) *Runner {
+	return &Runner{tier: t, log: log, leases: leases, spaces: map[archive.SpaceID]*space{}}
+}
+
+// Run takes a turn every [Options.Every] until ctx ends, and gives back its leases.
+func (r *Runner) Run(ctx context.Context) {
+	defer r.Release(ctx)
+	if r.tier.opt.Every < 0 {
+		<-ctx.Done()
+		return
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { r.watch(ctx) })
+	tick := time.NewTicker(r.tier.opt.Every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		// What failed is in the log and in the metrics, and is tried again.
+		_ = r.Turn(ctx)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+const (
+	watchEvery = time.Second
+	// watchShare is how many times longer than a look the pause behind it is at least.
+	watchShare = 3
+)
+
+// watch looks more often than turns are taken which spaces are full: those that this instance
+// archives by their size, others by what their archivers say.
+func (r *Runner) watch(ctx context.Context) {
+	pause := min(watchEvery, r.tier.opt.Every)
+	for {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		begin := time.Now()
+		r.mu.Lock()
+		held := slices.Collect(maps.Values(r.spaces))
+		r.mu.Unlock()
+		for _, sp := range held {
+			if err := sp.watch(ctx, r.tier.policy(sp.id)); err != nil && ctx.Err() == nil {
+				r.tier.opt.Logger.Warn("the size of a space is not known", "store", sp.id.Store, "space", sp.id.Space, "err", err)
+			}
+		}
+		if err := r.log.LookFull(ctx); err != nil && ctx.Err() == nil {
+			r.tier.opt.Logger.Warn("which spaces are full is not known", "err", err)
+		}
+		pause = max(min(watchEvery, r.tier.opt.Every), watchShare*time.Since(begin))
+	}
+}
+
+// Turn does what is due in every space. Its error joins those of all spaces.
+func (r *Runner) Turn(ctx context.Context) error {
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs = []error{r.log.LookFull(ctx)}
+		free = make(chan struct{}, parallel)
+	)
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+	}
+	if !(*policy)(&r.tier.opt.Policy).moves() && r.tier.opt.PolicyFor == nil {
+		return errs[0] // to read is all that is wanted here
+	}
+	stores, err := r.log.Stores(ctx)
+	fail(err)
+	for _, id := range stores {
+		s := r.log.Store(id)
+		for after := ""; ctx.Err() == nil; {
+			names, err := s.Spaces(ctx, after, namesPage)
+			if err != nil || len(names) == 0 {
+				fail(err)
+				break
+			}
+			for _, name := range names {
+				free <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-free }()
+					fail(r.Space(ctx, s, name))
+				})
+			}
+			after = names[len(names)-1]
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Space does what is due in one space. It does nothing if another instance has the space.
+func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error {
+	id := archive.SpaceID{Store: s.ID(), Space: name}
+	policy := r.tier.policy(id)
+	if !policy.moves() {
+		return nil
+	}
+	sp, err := r.hold(ctx, s, id)
+	if sp == nil {
+		if errors.Is(err, streamhub.ErrLeaseNotAcquired) {
+			return nil
+		}
+		return err
+	}
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	err = sp.turn(ctx, policy)
+	if err != nil && ctx.Err() == nil {
+		r.tier.opt.Logger.Error("archiving is paused", "store", id.Store, "space", id.Space, "err", err)
+	}
+	r.tier.meters.turn(ctx, id, sp.figures, err)
+	if err != nil {
+		r.drop(ctx, sp) // the next turn begins with a new token
+	}
+	return err
+}
+
+// hold returns the space if this instance has it, or can have it.
+func (r *Runner) hold(ctx context.Context, s *hotlog.Store, id archive.SpaceID) (*space, error) {
+	r.mu.Lock()
+	sp := r.spaces[id]
+	r.mu.Unlock()
+	if sp != nil {
+		return sp, nil
+	}
+	ttl := max(minLease, 3*r.tier.opt.Every)
+	l, err := r.leases.Acquire(ctx, id.Store, leaseKey(id.Space), ttl)
+	if err != nil {
+		return nil, err
+	}
+	sp = &space{tier: r.tier, store: s, id: id, lease: l, ttl: ttl}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spaces[id] = sp
+	return sp, nil
+}
+
+// leaseKey is the lease of a space; its name has at most 128 bytes and any of them.
+func leaseKey(space string) string {
+	if len(leasePrefix)+len(space) > streamhub.MaxNameLength {
+		return leasePrefix + digest(space)
+	}
+	return leasePrefix + space
+}
+
+// drop gives a space back.
+func (r *Runner) drop(ctx context.Context, sp *space) {
+	r.mu.Lock()
+	if r.spaces[sp.id] == sp {
+		delete(r.spaces, sp.id)
+	}
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	defer cancel()
+	_, _ = sp.lease.Release(ctx) // else it ends by itself
+}
+
+// Release gives all spaces back, for other instances.
+func (r *Runner) Release(ctx context.Context) {
+	r.mu.Lock()
+	held := make([]*space, 0, len(r.spaces))
+	for id, sp := range r.spaces {
+		held = append(held, sp)
+		r.tier.meters.forget(id)
+	}
+	r.mu.Unlock()
+	for _, sp := range held {
+		r.drop(ctx, sp)
+	}
+}

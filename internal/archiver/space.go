@@ -1,0 +1,363 @@
+package archiver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/lease"
+)
+
+// A space is one that this instance archives.
+type space struct {
+	tier  *Tier
+	store *hotlog.Store
+	id    archive.SpaceID
+	lease *lease.Lease
+	ttl   time.Duration
+
+	mu      sync.Mutex      // of a turn
+	writer  *archive.Writer // nil before the first turn
+	pressed bool
+	figures figures
+
+	limit sync.Mutex // of what follows
+	full  bool
+	told  bool // Redis, whether it is full
+}
+
+func digest(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
+}
+
+func (s *space) owner() hotlog.ArchiveOwner {
+	return hotlog.ArchiveOwner{Token: s.lease.Token(), Holder: s.lease.Holder()}
+}
+
+// turn does what is due. After an error the space is given up.
+func (s *space) turn(ctx context.Context, policy *policy) error {
+	if err := s.trust(ctx); err != nil {
+		return err
+	}
+	if s.writer == nil {
+		if err := s.claim(ctx); err != nil {
+			return err
+		}
+	}
+	now, err := s.store.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.move(ctx, policy, now); err != nil { // what a former archiver has left
+		return err
+	}
+	for {
+		if err := s.trust(ctx); err != nil {
+			return err
+		}
+		until, err := s.due(ctx, policy, now)
+		if err != nil || until == 0 {
+			return err
+		}
+		more, err := s.window(ctx, until)
+		if err != nil {
+			return err
+		}
+		if err := s.move(ctx, policy, now); err != nil {
+			return err
+		}
+		if !more && !s.pressed {
+			return nil
+		}
+	}
+}
+
+// trust renews the lease when a part of it has passed, and ends the turn when it is over.
+func (s *space) trust(ctx context.Context) error {
+	left := time.Until(s.lease.TrustedUntil())
+	if left > s.ttl/3 {
+		return nil
+	}
+	if err := s.lease.Renew(ctx); err != nil && (left <= 0 || errors.Is(err, streamhub.ErrLeaseLost)) {
+		return err
+	}
+	return nil
+}
+
+// due says up to when history is to be archived now, 0 for not at all.
+func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64, err error) {
+	position := s.writer.Commit().Position
+	oldest, err := s.store.OldestBehind(ctx, s.id.Space, place(position))
+	if err != nil || oldest.IsZero() {
+		s.figures.lag = 0
+		return 0, err
+	}
+	until = policy.copyBound(now, int64(oldest.MS))
+	s.figures.lag = 0
+	if until > 0 {
+		s.figures.lag = until - int64(oldest.MS)
+	}
+	if s.pressed {
+		return math.MaxInt64, nil
+	}
+	return until, nil
+}
+
+// window archives the window behind the last one, in its three steps, and says whether there is
+// another one.
+func (s *space) window(ctx context.Context, until int64) (more bool, err error) {
+	after := s.writer.Commit().Position
+	hot, err := s.store.ReadWindow(ctx, s.id.Space, place(after), until, s.tier.opt.WindowBytes)
+	if err != nil || len(hot.Changes) == 0 {
+		return false, err
+	}
+	w := &archive.Window{After: after, To: archive.ID{MS: hot.To.MS, N: hot.To.N}}
+	for i := range hot.Changes {
+		c := &hot.Changes[i]
+		w.Changes = append(w.Changes, archive.Change{
+			ID: archive.ID{MS: c.At.MS, N: c.At.N}, Index: c.At.Index, Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
+		})
+	}
+	var chunks []*archive.Chunk
+	entries := uint64(0)
+	for i := range hot.Segments {
+		g := &hot.Segments[i]
+		part := archive.Part{Segment: g.Segment, Incarnation: g.Incarnation, Proof: g.Proof, Meta: g.Meta}
+		cut := s.chunks(g)
+		for _, c := range cut {
+			part.Chunks = append(part.Chunks, c.Range())
+			entries += c.Last() - c.First() + 1
+		}
+		chunks = append(chunks, cut...)
+		w.Parts = append(w.Parts, part)
+	}
+	if err := s.writer.Write(ctx, w, chunks); err != nil {
+		return false, err
+	}
+	s.tier.meters.moved.Add(ctx, int64(entries))
+	if err := s.commit(ctx, w); err != nil {
+		return false, err
+	}
+	return hot.More, s.prune(ctx, w)
+}
+
+// chunks cuts the frames of a segment.
+func (s *space) chunks(g *hotlog.WindowSegment) []*archive.Chunk {
+	var chunks []*archive.Chunk
+	var c *archive.Chunk
+	size := 0
+	for i := range g.Frames {
+		if c == nil || size >= s.tier.opt.ChunkBytes {
+			c = &archive.Chunk{Segment: g.Segment, Incarnation: g.Incarnation, FirstTRX: g.IDs[i][0]}
+			chunks = append(chunks, c)
+			size = 0
+		}
+		c.Frames, c.LastTRX = append(c.Frames, archive.Frame(g.Frames[i])), g.IDs[i][1]
+		size += len(g.Frames[i].Data)
+	}
+	return chunks
+}
+
+// commit tells Redis that a window is archived.
+func (s *space) commit(ctx context.Context, w *archive.Window) error {
+	var segments []hotlog.ArchivedSegment
+	for i := range w.Parts {
+		if p := &w.Parts[i]; p.Last() > 0 {
+			segments = append(segments, hotlog.ArchivedSegment{Segment: p.Segment, Incarnation: p.Incarnation, Last: p.Last(), Proof: p.Proof})
+		}
+	}
+	return s.store.CommitArchive(ctx, s.id.Space, s.owner(), place(w.To), segments)
+}
+
+// prune removes from the archive what the window says was trimmed or deleted.
+func (s *space) prune(ctx context.Context, w *archive.Window) error {
+	seen := map[string]bool{}
+	for i := range w.Changes {
+		c := &w.Changes[i]
+		if c.Kind != 't' && c.Kind != 'd' || seen[c.Segment] {
+			continue
+		}
+		seen[c.Segment] = true
+		life, err := s.store.Life(ctx, s.id.Space, c.Segment)
+		if err != nil {
+			return err
+		}
+		if life.Held {
+			continue
+		}
+		if err := s.writer.Prune(ctx, c.Segment, life.Incarnation, life.First); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move removes from Redis what the policy names and the archive has, and measures what is left.
+func (s *space) move(ctx context.Context, policy *policy, now int64) error {
+	sizes := policy.HotBytes > 0
+	bytes, err := s.measure(ctx, sizes, nil)
+	if err != nil {
+		return err
+	}
+	s.pressed = policy.pressed(bytes, s.pressed)
+	moved := false
+	if _, err = s.measure(ctx, false, func(h *hotlog.HotSegment) error {
+		upTo, until := policy.cut(h, now, s.pressed)
+		if upTo < h.First {
+			return nil
+		}
+		first, err := s.store.MoveCold(ctx, s.id.Space, s.owner(), *h, upTo, until)
+		moved = moved || first > h.First
+		return err
+	}); err != nil {
+		return err
+	}
+	// Followers look for their place in the timeline; what they have just read stays a while.
+	keep := place(s.writer.Commit().Position)
+	if recent := uint64(now - s.tier.opt.Recent.Milliseconds()); !s.pressed && keep.MS > recent {
+		keep = streamhub.TimelineID{MS: recent}
+	}
+	if !keep.IsZero() {
+		if err := s.store.TrimTimeline(ctx, s.id.Space, s.owner(), keep); err != nil {
+			return err
+		}
+	}
+	if moved && sizes {
+		if bytes, err = s.measure(ctx, true, nil); err != nil {
+			return err
+		}
+		s.pressed = policy.pressed(bytes, s.pressed)
+	}
+	s.figures.hot, s.figures.archived = bytes, int64(s.writer.Commit().Bytes)
+	s.figures.full, err = s.tell(ctx, policy, bytes)
+	return err
+}
+
+// tell lets appends of the space end where so many bytes leave no room, or go on.
+func (s *space) tell(ctx context.Context, policy *policy, bytes int64) (full bool, err error) {
+	s.limit.Lock()
+	defer s.limit.Unlock()
+	full = policy.full(bytes, s.full)
+	if full == s.full && s.told {
+		return full, nil
+	}
+	err = s.store.SetFull(ctx, s.id.Space, full)
+	s.full, s.told = full, err == nil
+	return full, err
+}
+
+// watch looks whether there is room, between turns and while they last.
+func (s *space) watch(ctx context.Context, policy *policy) error {
+	if policy.HotBytes == 0 {
+		return nil
+	}
+	bytes, err := s.measure(ctx, true, nil)
+	if err == nil {
+		_, err = s.tell(ctx, policy, bytes)
+	}
+	return err
+}
+
+// measure visits the segments that have entries in Redis and adds up their sizes.
+func (s *space) measure(ctx context.Context, sizes bool, visit func(*hotlog.HotSegment) error) (bytes int64, err error) {
+	if !sizes && visit == nil {
+		return 0, nil
+	}
+	if sizes {
+		if bytes, err = s.store.TimelineBytes(ctx, s.id.Space); err != nil {
+			return 0, err
+		}
+	}
+	for after := ""; ; {
+		hot, next, err := s.store.HotSegments(ctx, s.id.Space, after, namesPage, sizes)
+		if err != nil || next == "" {
+			return bytes, err
+		}
+		for i := range hot {
+			bytes += hot[i].Bytes
+			if visit == nil {
+				continue
+			}
+			if err := visit(&hot[i]); err != nil {
+				return bytes, err
+			}
+		}
+		after = next
+	}
+}
+
+// claim makes this instance the one that archives the space, and brings Redis and the archive to the
+// same place.
+func (s *space) claim(ctx context.Context) error {
+	state, err := s.store.ClaimArchive(ctx, s.id.Space, s.owner())
+	if err != nil {
+		return err
+	}
+	owner := archive.Owner{Token: s.lease.Token(), Lineage: state.Lineage, Holder: s.lease.Holder()}
+	if s.writer, err = s.tier.archive.Claim(ctx, s.id, owner); err != nil {
+		return err
+	}
+	if err := s.reconcile(ctx, &state); err != nil {
+		s.writer = nil
+		return err
+	}
+	return nil
+}
+
+// reconcile tells Redis of windows that it does not know of, or drops them where Redis has another
+// history.
+func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error {
+	known := archive.ID{MS: state.Position.MS, N: state.Position.N}
+	last := s.writer.Commit()
+	switch {
+	case known == last.Position:
+		return nil
+	case last.Position.Before(known):
+		return fmt.Errorf("%w: Redis was told that the archive reaches %s, but it ends at %s", streamhub.ErrConflict, known, last.Position)
+	case state.First.IsZero():
+		return fmt.Errorf("%w: the archive reaches %s and Redis has nothing of the space: restore it", streamhub.ErrConflict, last.Position)
+	}
+	good := uint64(0)
+	if !known.IsZero() {
+		w, err := s.tier.archive.Window(ctx, s.id, known)
+		if err != nil {
+			return err
+		}
+		if w.To != known {
+			return fmt.Errorf("%w: Redis was told that the archive reaches %s, where no window ends", streamhub.ErrConflict, known)
+		}
+		good = w.Number
+	}
+	// Nothing behind the place that Redis knows has left it, so it is there unless it was lost.
+	_, lost := s.store.ReadWindow(ctx, s.id.Space, place(last.Position), 1, 1)
+	for n := good + 1; n <= last.Window && lost == nil; n++ {
+		w, err := s.tier.archive.Number(ctx, s.id, n)
+		if err != nil {
+			return err
+		}
+		if lost = s.commit(ctx, w); lost == nil {
+			good = n
+			if err := s.prune(ctx, w); err != nil {
+				return err
+			}
+		}
+	}
+	if lost == nil || !errors.Is(lost, streamhub.ErrHistoryLost) {
+		return lost
+	}
+	if good == 0 {
+		return fmt.Errorf("%w: the archive reaches %s and Redis has another history of the space", streamhub.ErrConflict, last.Position)
+	}
+	s.tier.opt.Logger.Warn("Redis has lost what was archived; it is archived anew from there on",
+		"store", s.id.Store, "space", s.id.Space, "window", good, "position", last.Position)
+	return s.writer.Rewind(ctx, good)
+}

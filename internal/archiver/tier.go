@@ -1,0 +1,103 @@
+package archiver
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A Tier is an archive for a log in Redis.
+type Tier struct {
+	archive *archive.Archive
+	opt     tier.Options
+	meters  *meters
+}
+
+var _ hotlog.Cold = (*Tier)(nil)
+
+// New returns the tier on backend, which stays the caller's.
+func New(backend archive.Backend, options *tier.Options) (*Tier, error) {
+	t := &Tier{}
+	if options != nil {
+		t.opt = *options
+	}
+	if t.opt.Every == 0 {
+		t.opt.Every = 10 * time.Second
+	}
+	if t.opt.Recent <= 0 {
+		t.opt.Recent = time.Minute
+	}
+	if t.opt.WindowBytes <= 0 {
+		t.opt.WindowBytes = 8 << 20
+	}
+	if t.opt.ChunkBytes <= 0 {
+		t.opt.ChunkBytes = 1 << 20
+	}
+	if t.opt.Logger == nil {
+		t.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	t.archive = archive.New(backend, &archive.Options{CacheBytes: t.opt.CacheBytes})
+	var err error
+	t.meters, err = newMeters(t.opt.MeterProvider)
+	return t, err
+}
+
+// Archive is what the tier reads and writes.
+func (t *Tier) Archive() *archive.Archive { return t.archive }
+
+func (t *Tier) policy(id archive.SpaceID) *policy {
+	if t.opt.PolicyFor != nil {
+		if p := t.opt.PolicyFor(id.Store, id.Space); p != nil {
+			return (*policy)(p)
+		}
+	}
+	return (*policy)(&t.opt.Policy)
+}
+
+// Frames is that of [hotlog.Cold].
+func (t *Tier) Frames(ctx context.Context, of hotlog.ColdSegment, sequence uint64) ([]hotlog.ColdFrame, error) {
+	c, err := t.archive.Chunk(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
+	if err != nil {
+		return nil, err
+	}
+	frames := make([]hotlog.ColdFrame, len(c.Frames))
+	for i := range c.Frames {
+		frames[i] = hotlog.ColdFrame(c.Frames[i])
+	}
+	return frames, nil
+}
+
+// Locate is that of [hotlog.Cold].
+func (t *Tier) Locate(ctx context.Context, of hotlog.ColdSegment, sequence uint64) (hotlog.ColdRange, error) {
+	r, err := t.archive.Locate(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
+	return hotlog.ColdRange(r), err
+}
+
+// Changes is that of [hotlog.Cold].
+func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (hotlog.ColdPart, error) {
+	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, archive.ID{MS: from.MS, N: from.N})
+	if err != nil {
+		return hotlog.ColdPart{}, err
+	}
+	part := hotlog.ColdPart{After: place(w.After), To: place(w.To), Changes: make([]hotlog.ColdChange, len(w.Changes))}
+	for i := range w.Changes {
+		part.Changes[i] = cold(&w.Changes[i])
+	}
+	return part, nil
+}
+
+func cold(c *archive.Change) hotlog.ColdChange {
+	return hotlog.ColdChange{
+		At:      streamhub.TimelineID{MS: c.ID.MS, N: c.ID.N, Index: c.Index},
+		Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
+	}
+}
+
+func place(id archive.ID) streamhub.TimelineID { return streamhub.TimelineID{MS: id.MS, N: id.N} }

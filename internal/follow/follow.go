@@ -1,0 +1,332 @@
+package follow
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// Follow replays a segment of s and then goes on live, without gap, duplicate or reorder. Without
+// options it begins with the first entry that is kept. A segment that does not exist yet is waited
+// for, unless there is a cursor. The package comment says how a follower ends.
+//
+// The sequence runs in the caller's goroutine: while the caller works on an entry nothing is
+// buffered for it alone but the page that the entry came in. It can be ranged over again and then
+// begins where it began before.
+func (w *Watcher) Follow(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return entries(ctx, w.FollowPages(ctx, s, space, segment, o))
+}
+
+// FollowPages is Follow by pages: each holds all that is due at the moment. Followers that are at
+// the same place get the same page.
+func (w *Watcher) FollowPages(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+	return w.pages(ctx, key{s.ID(), space, segment}, true, o)
+}
+
+// FollowSpace is Follow over all segments of a space, in the order in which Redis took their
+// entries. Segments that are created later are among them, and those that are closed or deleted
+// just stop; so it ends only with its context, the watcher, or an error.
+func (w *Watcher) FollowSpace(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return entries(ctx, w.FollowSpacePages(ctx, s, space, o))
+}
+
+// FollowSpacePages is FollowSpace by pages.
+func (w *Watcher) FollowSpacePages(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+	return w.pages(ctx, key{s.ID(), space, ""}, false, o)
+}
+
+// entries takes pages apart. What is left of a page when ctx ends is not passed on.
+func entries(ctx context.Context, pages iter.Seq2[*Page, error]) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		for p, err := range pages {
+			if err != nil {
+				yield(streamhub.Entry{}, err)
+				return
+			}
+			for i := range p.Entries {
+				if ctx.Err() != nil {
+					break // and the pages end
+				}
+				if !yield(p.Entries[i], nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+	return func(yield func(*Page, error) bool) {
+		if err := w.follow(ctx, k, segment, o, yield); err != nil {
+			yield(nil, k.fail("follow", err))
+		}
+	}
+}
+
+func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, yield func(*Page, error) bool) error {
+	f := &follower{w: w, yield: yield}
+	if err := k.check(segment); err != nil {
+		return err
+	}
+	if err := f.begin(o, segment); err != nil {
+		return err
+	}
+	ctx, done := w.scope(outer)
+	defer done()
+	if ctx.Err() != nil {
+		return w.ended(outer)
+	}
+	f.t = w.acquire(k)
+	defer f.t.release()
+	err := f.run(ctx)
+	if ctx.Err() != nil && err != nil {
+		return w.ended(outer)
+	}
+	return err
+}
+
+// A follower is one caller's way along a topic.
+type follower struct {
+	w     *Watcher
+	t     *topic
+	yield func(*Page, error) bool
+
+	at     streamhub.Position // behind the last entry that was passed on
+	epoch  int                // of the topic, when at was last known to be in order
+	cursor bool               // at came from the caller
+	first  uint64             // sequence to begin with, 0 for no such wish
+	live   bool               // begin at the end
+	limit  uint64             // entries still wanted, if limited
+	limits bool
+	opened bool // something was read
+	failed backoff
+}
+
+// begin checks the options and takes the start from them.
+func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
+	if o == nil {
+		return nil
+	}
+	if o.Cursor != "" && (o.FromSequence != 0 || o.Live) || o.FromSequence != 0 && o.Live {
+		return fmt.Errorf("%w: a cursor, a first sequence and live exclude each other", streamhub.ErrInvalidArgument)
+	}
+	if o.FromSequence != 0 && !segment {
+		return fmt.Errorf("%w: a first sequence without a segment", streamhub.ErrInvalidArgument)
+	}
+	if f.at, err = o.Cursor.Position(); err != nil {
+		return err
+	}
+	if f.cursor = !f.at.IsZero(); f.cursor && f.at.Timeline.IsZero() != segment {
+		return fmt.Errorf("%w: the cursor of a segment cannot resume a space, nor the other way round", streamhub.ErrInvalidCursor)
+	}
+	f.first, f.live = o.FromSequence, o.Live
+	f.limit, f.limits = o.Limit, o.Limit != 0
+	return nil
+}
+
+// run ends without error when the caller has enough.
+func (f *follower) run(ctx context.Context) error {
+	stuck := false // what was read last brought nothing
+	for {
+		v := f.t.look(f.at, f.epoch)
+		switch v.kind {
+		case ended:
+			return v.end
+		case inside:
+			stuck = false
+			if goOn, err := f.deliver(ctx, v.page); err != nil || !goOn {
+				return err
+			}
+		case atEnd:
+			stuck = false
+			if err := f.wait(ctx, v.signal); err != nil {
+				return err
+			}
+		case ahead, astray:
+			if v.kind == ahead || stuck {
+				stuck = false
+				if err := f.differ(ctx, &v); err != nil {
+					return err
+				}
+				break
+			}
+			r, err := f.read(ctx, &v)
+			if err != nil {
+				return err
+			}
+			if goOn, err := f.deliver(ctx, &r.Page); err != nil || !goOn {
+				return err
+			}
+			if r.end != nil {
+				return r.end
+			}
+			if !r.next.IsZero() {
+				f.at = r.next
+			}
+			stuck = !r.moved
+		}
+	}
+}
+
+// wait waits for the topic to move on.
+func (f *follower) wait(ctx context.Context, signal <-chan struct{}) error {
+	select {
+	case <-signal:
+		return nil
+	case <-ctx.Done():
+		f.t.unwait(signal)
+		return ctx.Err()
+	}
+}
+
+// differ waits for the topic to see what this follower has seen. If it does not, the follower is
+// the one that is wrong, and has to read again.
+func (f *follower) differ(ctx context.Context, v *view) error {
+	f.t.wake(true)
+	timer := time.NewTimer(f.w.opt.Recheck)
+	defer timer.Stop()
+	select {
+	case <-v.signal:
+		return nil
+	case <-timer.C:
+		f.epoch = 0
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// deliver passes a page on, as far as it is wanted.
+func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	skip := 0
+	for skip < len(p.Entries) && p.Entries[skip].Sequence < f.first && p.Entries[skip].Position.Timeline.IsZero() {
+		f.at = p.Entries[skip].Position
+		skip++
+	}
+	end := len(p.Entries)
+	if f.limits {
+		end = min(end, skip+int(min(f.limit, maxPage)))
+	}
+	if p = p.part(skip, end); len(p.Entries) == 0 {
+		return true, nil
+	}
+	if !f.yield(p, nil) {
+		return false, nil
+	}
+	f.at = p.Entries[len(p.Entries)-1].Position
+	f.limit -= uint64(len(p.Entries))
+	return !f.limits || f.limit > 0, nil
+}
+
+// A reading is what was found in the log, to be delivered.
+type reading struct {
+	Page
+	next  streamhub.Position     // to go on from, if that is not behind the page
+	moved bool                   // the position will have changed, or time has passed
+	end   *streamhub.ClosedError // behind the page
+}
+
+// read goes on from the log.
+func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
+	var r *reading
+	var err error
+	if !f.opened {
+		err = f.w.conn.Ready(ctx) // a server or a user that is not fit for a hub is told here, not by silence
+	}
+	if err == nil {
+		r, err = f.step(ctx, !f.opened || f.epoch != v.epoch)
+	}
+	switch {
+	case err == nil:
+		f.opened, f.epoch = true, v.epoch
+		f.failed.reset()
+		return r, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case passing(err) && (f.opened || !denied(err)):
+		f.failed.wait(ctx)
+		return &reading{moved: true}, nil
+	case isNotFound(err) && f.at.IsZero():
+		// It does not exist yet. What comes is new, wherever it was to begin.
+		f.live = false
+		f.opened, f.epoch = true, v.epoch
+		return &reading{}, nil
+	}
+	return nil, err
+}
+
+// step is one read.
+func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
+	var r reading
+	var err error
+	read := func() {
+		var p page
+		p, err = f.t.source.page(ctx, f.at, prove)
+		r.Entries, r.next, r.end = p.entries, p.next, p.end
+		r.moved = p.next != f.at
+	}
+	switch {
+	case f.live:
+		read = func() {
+			r.moved = true
+			r.next, r.end, err = f.t.source.tail(ctx)
+		}
+	case f.first > 0 && f.at.IsZero():
+		read = func() {
+			r.moved = true
+			err = f.seek(ctx, &r)
+		}
+	}
+	if failed := f.apart(ctx, read); failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.live = false
+	return &r, nil
+}
+
+// seek begins at the sequence that the caller named.
+func (f *follower) seek(ctx context.Context, r *reading) error {
+	at, _, err := f.t.source.tail(ctx)
+	if err != nil {
+		return err
+	}
+	if f.first > at.Sequence {
+		r.next = at
+		return nil
+	}
+	s := f.t.space.store
+	for e, err := range s.ConsumeSegment(ctx, f.t.key.space, f.t.key.segment, &streamhub.ReadOptions{FromSequence: f.first, Limit: 1}) {
+		if err != nil {
+			return err
+		}
+		r.Entries = append(r.Entries, e)
+	}
+	return nil // and the position is known
+}
+
+// apart runs a read in a goroutine of its own, and waits. A read needs a deep stack, which a
+// follower that is idle for days would keep. So many run at once and no more.
+func (f *follower) apart(ctx context.Context, read func()) error {
+	select {
+	case f.w.ownReads <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-f.w.ownReads }()
+	done := make(chan struct{})
+	if !f.w.start(func() { defer close(done); read() }) {
+		return streamhub.ErrShutdown
+	}
+	<-done
+	return nil
+}

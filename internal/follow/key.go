@@ -1,0 +1,59 @@
+package follow
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A key names what is followed: a segment, or a space where the segment is empty.
+type key struct {
+	store          uuid.UUID
+	space, segment string
+}
+
+func (k key) channel() string {
+	if k.segment == "" {
+		return hotlog.SpaceChannel(k.store, k.space)
+	}
+	return hotlog.SegmentChannel(k.store, k.space, k.segment)
+}
+
+// inSpace is the key of the space that k lies in.
+func (k key) inSpace() key { return key{k.store, k.space, ""} }
+
+func (k key) check(segment bool) error {
+	if err := streamhub.CheckName("space", k.space); err != nil || !segment {
+		return err
+	}
+	return streamhub.CheckName("segment", k.segment)
+}
+
+// fail makes the error of a call about k. The end of a context is passed on as it is.
+func (k key) fail(op string, err error) error {
+	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
+	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
+		return err
+	}
+	var inner *streamhub.Error
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return &streamhub.Error{Op: op, Store: k.store, Space: k.space, Segment: k.segment, Err: err}
+}
+
+// passing reports whether asking again can help.
+func passing(err error) bool {
+	return errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnknownOutcome) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// denied reports whether Redis refuses this user.
+func denied(err error) bool {
+	var u *streamhub.UnavailableError
+	return errors.As(err, &u) && u.Reason == streamhub.ReasonDenied
+}

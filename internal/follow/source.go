@@ -1,0 +1,79 @@
+package follow
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A source is where a topic and its followers read.
+type source interface {
+	// tail returns the position behind all that there is, and the end where there is one.
+	tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error)
+	// page reads behind a position, or from the start if it is zero. prove has the entry there
+	// compared.
+	page(ctx context.Context, after streamhub.Position, prove bool) (page, error)
+}
+
+type page struct {
+	entries []streamhub.Entry
+	next    streamhub.Position
+	more    bool
+	// end is set if the page reaches the end of what is closed.
+	end *streamhub.ClosedError
+}
+
+type segmentSource struct {
+	store *hotlog.Store
+	key
+}
+
+func (s *segmentSource) tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error) {
+	status, err := s.store.Status(ctx, s.space, s.segment)
+	return status.Position, endOf(&status), err
+}
+
+func (s *segmentSource) page(ctx context.Context, after streamhub.Position, prove bool) (page, error) {
+	p, err := s.store.ReadPage(ctx, s.space, s.segment, after, prove)
+	if err != nil {
+		return page{}, err
+	}
+	got := page{entries: p.Entries, next: p.Next(after), more: p.More}
+	if got.next.IsZero() {
+		got.next = p.Status.Position // nothing is kept
+	}
+	if !p.More {
+		got.end = endOf(&p.Status)
+	}
+	return got, nil
+}
+
+func endOf(s *streamhub.Status) *streamhub.ClosedError {
+	if s.State != streamhub.StateClosed {
+		return nil
+	}
+	end := &streamhub.ClosedError{LastSequence: s.LastSequence}
+	if s.Verdict != nil {
+		end.Verdict = *s.Verdict
+	}
+	return end
+}
+
+type spaceSource struct {
+	store *hotlog.Store
+	key
+}
+
+func (s *spaceSource) tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error) {
+	end, err := s.store.SpaceEnd(ctx, s.space)
+	return end, nil, err
+}
+
+func (s *spaceSource) page(ctx context.Context, after streamhub.Position, _ bool) (page, error) {
+	entries, next, more, err := s.store.ReadSpacePage(ctx, s.space, after)
+	return page{entries: entries, next: next, more: more}, err
+}
+
+func isNotFound(err error) bool { return errors.Is(err, streamhub.ErrNotFound) }

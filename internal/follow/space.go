@@ -1,0 +1,177 @@
+package follow
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A space is what a process follows of one space, and the re-check of that.
+type space struct {
+	w      *Watcher
+	key    key
+	store  *hotlog.Store
+	cancel context.CancelFunc
+	now    chan struct{} // asks for a check
+
+	members map[member]struct{} // guarded by Watcher.mu
+
+	mu    sync.Mutex // held while the timeline is read
+	based bool       // last was read
+	last  streamhub.TimelineID
+	// suspects moved since the last check that succeeded.
+	suspects map[member]struct{}
+}
+
+// A member is a topic or a feed.
+type member interface {
+	// takeMoved reports whether it got news since the last call.
+	takeMoved() bool
+	// rechecked says what the timeline names; suspect that it had got news before.
+	rechecked(c *changed, suspect bool)
+}
+
+// changed is what a re-check has found.
+type changed struct {
+	segments map[string]struct{}
+	// lost says that anything may have changed.
+	lost bool
+}
+
+func (c *changed) names(segment string) bool {
+	_, ok := c.segments[segment]
+	return ok
+}
+
+// joinLocked makes m a member of the space of k. Watcher.mu is held.
+func (w *Watcher) joinLocked(k key, m member) *space {
+	k = k.inSpace()
+	s := w.spaces[k]
+	if s == nil {
+		ctx, cancel := context.WithCancel(w.ctx)
+		s = &space{
+			w: w, key: k, store: w.log.Store(k.store), cancel: cancel,
+			now: make(chan struct{}, 1), members: map[member]struct{}{}, suspects: map[member]struct{}{},
+		}
+		w.spaces[k] = s
+		w.startLocked(func() { s.run(ctx) })
+	}
+	s.members[m] = struct{}{}
+	return s
+}
+
+func (w *Watcher) leaveLocked(s *space, m member) {
+	delete(s.members, m)
+	if len(s.members) == 0 {
+		s.cancel()
+		delete(w.spaces, s.key)
+	}
+}
+
+// poke asks for a check now.
+func (s *space) poke() {
+	select {
+	case s.now <- struct{}{}:
+	default:
+	}
+}
+
+// run checks at every interval and when it is asked to.
+func (s *space) run(ctx context.Context) {
+	var failing backoff
+	for {
+		timer := time.NewTimer(s.w.opt.Recheck)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-s.now:
+			timer.Stop()
+		case <-timer.C:
+		}
+		for s.check(ctx) != nil {
+			if !failing.wait(ctx) {
+				return
+			}
+		}
+		failing.reset()
+	}
+}
+
+// base notes where the timeline ends. Who reads a segment after that will be told by a check what
+// it missed.
+func (s *space) base(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.based {
+		return nil
+	}
+	_, last, _, err := s.store.Changes(ctx, s.key.space, streamhub.TimelineID{})
+	if err != nil {
+		if passing(err) && !denied(err) {
+			return err
+		}
+		last = streamhub.TimelineID{} // the reads will say what is wrong
+	}
+	s.last, s.based = last, true
+	return nil
+}
+
+// check asks the timeline what changed and tells the members. One that moved has to read again
+// whatever the timeline says: what it has seen may be lost, and its place in the timeline too.
+func (s *space) check(ctx context.Context) error {
+	s.w.mu.Lock()
+	for m := range s.members {
+		if m.takeMoved() {
+			s.suspects[m] = struct{}{}
+		}
+	}
+	s.w.mu.Unlock()
+
+	found, err := s.changes(ctx)
+	if err != nil {
+		return err
+	}
+	s.w.mu.Lock()
+	members := make([]member, 0, len(s.members))
+	for m := range s.members {
+		members = append(members, m)
+	}
+	s.w.mu.Unlock()
+	quiet := len(found.segments) == 0 && !found.lost
+	for _, m := range members {
+		if _, suspect := s.suspects[m]; suspect || !quiet {
+			m.rechecked(found, suspect)
+		}
+	}
+	clear(s.suspects)
+	return nil
+}
+
+func (s *space) changes(ctx context.Context) (*changed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.based {
+		return &changed{}, nil // nobody has read yet
+	}
+	list, last, lost, err := s.store.Changes(ctx, s.key.space, s.last)
+	if err != nil {
+		if passing(err) {
+			return nil, err
+		}
+		s.w.opt.Logger.Error("a timeline cannot be read", "space", s.key.space, "error", err)
+		return &changed{lost: true}, nil
+	}
+	found := &changed{segments: map[string]struct{}{}, lost: lost}
+	if s.last.IsZero() && !last.IsZero() {
+		found.lost = true // it was empty, and all of it is new
+	}
+	for i := range list {
+		found.segments[list[i].Segment] = struct{}{}
+	}
+	s.last = last
+	return found, nil
+}

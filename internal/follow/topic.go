@@ -1,0 +1,360 @@
+package follow
+
+import (
+	"context"
+	"sync"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A topic is what all followers of one segment, or of one space, share: a live position and the
+// window of entries before it.
+//
+// It decides nothing about how a follower ends, except for the verdict. When it cannot go on from
+// its position it begins a new epoch at the end of the log, and each follower finds out by itself
+// what that means for its own position.
+type topic struct {
+	w      *Watcher
+	key    key
+	source source
+	space  *space
+	ctx    context.Context
+	cancel context.CancelFunc
+	refs   int // guarded by Watcher.mu
+
+	mu     sync.Mutex
+	window window
+	live   streamhub.Position
+	end    *streamhub.ClosedError
+	// epoch counts the times that the live position was taken from the end of the log; 0: not yet.
+	epoch int
+	moved bool // since the last re-check
+	// signal is closed when anything of the above changes.
+	signal chan struct{}
+	// waiting is how many followers have seen everything and wait for signal.
+	waiting, followers int
+
+	open          bool // the subscription was confirmed: reads may begin
+	running       bool // a goroutine reads
+	wanted, prove bool // another read is needed; with a proof
+}
+
+// acquire returns the topic of k.
+func (w *Watcher) acquire(k key) *topic {
+	w.mu.Lock()
+	t := w.topics[k]
+	isNew := t == nil
+	if isNew {
+		t = &topic{w: w, key: k, signal: make(chan struct{})}
+		if s := w.log.Store(k.store); k.segment != "" {
+			t.source = &segmentSource{s, k}
+		} else {
+			t.source = &spaceSource{s, k}
+		}
+		t.ctx, t.cancel = context.WithCancel(w.ctx)
+		t.space = w.joinLocked(k, t)
+		w.topics[k] = t
+	}
+	t.refs++
+	t.mu.Lock()
+	t.followers++
+	t.mu.Unlock()
+	w.mu.Unlock()
+	if isNew {
+		w.link.add(k.channel(), t)
+	}
+	return t
+}
+
+func (t *topic) release() {
+	t.w.mu.Lock()
+	t.refs--
+	last := t.refs == 0
+	if last {
+		delete(t.w.topics, t.key)
+		t.w.leaveLocked(t.space, t)
+	}
+	t.w.mu.Unlock()
+	t.mu.Lock()
+	t.followers--
+	t.relax()
+	t.mu.Unlock()
+	if last {
+		t.cancel()
+		t.w.link.remove(t.key.channel(), t)
+		t.mu.Lock()
+		t.w.buffered.Add(-int64(t.window.restart(t.live)))
+		t.mu.Unlock()
+	}
+}
+
+// confirmed lets the first read begin. Those after a reconnect are named by the re-check.
+func (t *topic) confirmed() {
+	t.mu.Lock()
+	t.open = true
+	begun := t.epoch > 0
+	t.mu.Unlock()
+	if !begun {
+		t.wake(false)
+	}
+}
+
+// message takes a notice in place of a read where that is safe.
+func (t *topic) message(payload string) {
+	if t.key.segment == "" || !t.follow(payload) {
+		t.wake(false)
+	}
+}
+
+// follow reports whether the notice says nothing that is still to be read.
+func (t *topic) follow(payload string) bool {
+	n, err := hotlog.ParseSegmentNotice(payload)
+	if err != nil || !n.Open {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.epoch == 0 || t.running {
+		return false
+	}
+	if p := t.live; n.Position.Incarnation == p.Incarnation && n.Position.Lineage == p.Lineage && n.Position.Sequence <= p.Sequence {
+		return true // old news
+	}
+	if !n.Continues(t.live) {
+		return false
+	}
+	entries, err := n.Entries(t.key.space, t.key.segment)
+	if err != nil || len(entries) == 0 {
+		return false
+	}
+	t.push(entries, entries[len(entries)-1].Position)
+	return true
+}
+
+// rechecked is told by the re-check which segments changed; see [space.check].
+func (t *topic) rechecked(c *changed, suspect bool) {
+	if t.key.segment == "" || suspect || c.lost || c.names(t.key.segment) {
+		t.wake(true)
+	}
+}
+
+// takeMoved reports whether the live position moved since the last call.
+func (t *topic) takeMoved() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	moved := t.moved
+	t.moved = false
+	return moved
+}
+
+// wake has the log read, unless that is still to begin.
+func (t *topic) wake(prove bool) {
+	t.mu.Lock()
+	if !t.open {
+		t.mu.Unlock()
+		return
+	}
+	t.wanted = true
+	t.prove = t.prove || prove
+	start := !t.running
+	t.running = true
+	t.mu.Unlock()
+	if start && !t.w.start(t.run) {
+		t.mu.Lock()
+		t.running = false
+		t.mu.Unlock()
+	}
+}
+
+// run reads until nothing more is wanted.
+func (t *topic) run() {
+	var failing backoff
+	for {
+		t.mu.Lock()
+		if !t.wanted || t.ctx.Err() != nil {
+			t.running = false
+			t.mu.Unlock()
+			return
+		}
+		prove := t.prove
+		t.wanted, t.prove = false, false
+		t.mu.Unlock()
+		if err := t.catchUp(prove); err != nil {
+			t.mu.Lock()
+			t.wanted, t.prove = true, true
+			t.mu.Unlock()
+			failing.wait(t.ctx)
+			continue
+		}
+		failing.reset()
+	}
+}
+
+// catchUp reads to the end of the log. Its error says that Redis could not answer.
+func (t *topic) catchUp(prove bool) error {
+	select {
+	case t.w.topicReads <- struct{}{}:
+	case <-t.ctx.Done():
+		return t.ctx.Err()
+	}
+	defer func() { <-t.w.topicReads }()
+	if err := t.space.base(t.ctx); err != nil {
+		return err
+	}
+	for {
+		t.mu.Lock()
+		at, begun := t.live, t.epoch > 0
+		t.mu.Unlock()
+		if !begun {
+			return t.begin()
+		}
+		p, err := t.source.page(t.ctx, at, prove)
+		switch {
+		case err == nil:
+			t.take(&p)
+			if !p.more {
+				return nil
+			}
+			prove = false
+		case passing(err):
+			return err
+		case isNotFound(err) && at.IsZero():
+			return nil // it does not exist yet
+		default:
+			return t.begin()
+		}
+	}
+}
+
+// begin starts an epoch at the end of the log.
+func (t *topic) begin() error {
+	at, end, err := t.source.tail(t.ctx)
+	if err != nil {
+		if passing(err) && !denied(err) {
+			return err
+		}
+		at, end = streamhub.Position{}, nil // followers see for themselves what is wrong
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.w.buffered.Add(-int64(t.window.restart(at)))
+	t.live, t.end = at, end
+	t.epoch++
+	t.moved = true
+	t.advance()
+	return nil
+}
+
+// take adds what was read at the live position.
+func (t *topic) take(p *page) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(p.entries) > 0 && t.live.IsZero() && t.key.segment != "" && p.entries[0].Sequence != 1 {
+		// The segment begins somewhere else: who waits for its start has to see that for itself.
+		t.w.buffered.Add(-int64(t.window.restart(p.next)))
+		t.live, t.end = p.next, p.end
+		t.moved = true
+		t.advance()
+		return
+	}
+	if len(p.entries) > 0 {
+		t.end = p.end
+		t.push(p.entries, p.next)
+		return
+	}
+	if t.live != p.next || t.end == nil && p.end != nil {
+		t.live, t.end = p.next, p.end
+		t.moved = true
+		t.advance()
+	}
+}
+
+// push moves the live position over entries. The lock is held.
+func (t *topic) push(entries []streamhub.Entry, live streamhub.Position) {
+	if t.ctx.Err() != nil {
+		return // released: the window stays empty
+	}
+	bytes := t.window.add(entries)
+	for total := t.w.buffered.Add(int64(bytes)); len(t.window.chunks) > 1 &&
+		(t.window.bytes > t.w.opt.BufferBytes || total > int64(t.w.opt.TotalBufferBytes)); {
+		total = t.w.buffered.Add(-int64(t.window.drop()))
+	}
+	t.live = live
+	t.moved = true
+	t.advance()
+}
+
+// advance tells the followers. The lock is held.
+func (t *topic) advance() {
+	close(t.signal)
+	t.signal = make(chan struct{})
+	t.waiting = 0
+}
+
+// relax empties the window once everybody has seen it. The lock is held.
+func (t *topic) relax() {
+	if t.waiting == t.followers && t.window.bytes > 0 {
+		t.w.buffered.Add(-int64(t.window.restart(t.live)))
+	}
+}
+
+// A view is what a topic has for a follower.
+type view struct {
+	kind   viewKind
+	page   *Page
+	end    *streamhub.ClosedError
+	signal <-chan struct{}
+	epoch  int
+}
+
+type viewKind int
+
+const (
+	atEnd  viewKind = iota // wait for signal; counted in topic.waiting
+	ahead                  // the follower knows more than the topic
+	inside                 // take entries
+	ended                  // behind the last entry there will be
+	astray                 // read
+)
+
+// look is asked by a follower that is at p and was in order at an epoch.
+func (t *topic) look(p streamhub.Position, epoch int) view {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := view{signal: t.signal, epoch: t.epoch}
+	switch {
+	case t.epoch == 0:
+		v.kind = atEnd
+		t.waiting++
+	case epoch != t.epoch || !t.window.holds(p):
+		v.kind = astray
+	default:
+		if v.page = t.window.behind(p); v.page != nil {
+			v.kind = inside
+			break
+		}
+		switch way := order(p, t.live); {
+		case way > 0:
+			v.kind = ahead
+		case way == 0 && !same(p, t.live):
+			v.kind = astray
+		case t.end != nil:
+			v.kind, v.end = ended, t.end
+		default:
+			v.kind = atEnd
+			t.waiting++
+			t.relax()
+		}
+	}
+	return v
+}
+
+// unwait takes back that a follower waits for a signal.
+func (t *topic) unwait(signal <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.signal == signal {
+		t.waiting--
+	}
+}

@@ -1,0 +1,149 @@
+package follow
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// Options configure a [Watcher]; nil stands for the defaults.
+type Options struct {
+	// Recheck is how often Redis is asked what changed, one command for each followed space. It
+	// bounds what a lost notification costs. The default is 5 s.
+	Recheck time.Duration
+	// PingInterval is how long the Pub/Sub connection may be silent before it is pinged; after two
+	// such intervals without any answer it is replaced. The default is 2 s.
+	PingInterval time.Duration
+	// BufferBytes is about how much one followed segment keeps in memory for followers that are
+	// not idle, besides the page read last. The default is 4 MiB.
+	BufferBytes int
+	// TotalBufferBytes bounds all windows together, except for the page read last of each segment
+	// that has a slow follower. The default is 64 MiB.
+	TotalBufferBytes int
+	// Logger gets what no caller is told; the default discards it.
+	Logger *slog.Logger
+}
+
+// maxReads is how many reads run at once for topics, and as many for followers of their own.
+const maxReads = 8
+
+// A Watcher is all that one process needs to follow segments in one Redis. It is safe for
+// concurrent use.
+type Watcher struct {
+	conn *redisx.Conn
+	log  *hotlog.Log
+	opt  Options
+	link *link
+
+	topicReads, ownReads chan struct{}
+	buffered             atomic.Int64 // bytes in all windows
+
+	ctx    context.Context // ends when Close begins
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu     sync.Mutex // before every other lock
+	closed bool
+	topics map[key]*topic
+	feeds  map[key]*feed
+	spaces map[key]*space
+	crews  map[uuid.UUID]*crew
+}
+
+// Open starts a watcher on conn and log, which stay the caller's. It sends nothing as long as
+// nobody follows anything. Give conn a client that heeds the deadline of a context, which with
+// go-redis is the option ContextTimeoutEnabled; otherwise a call to a Redis that hangs lasts as
+// long as the read timeout of the client. ctx bounds the opening only.
+func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Options) (*Watcher, error) {
+	w := &Watcher{
+		conn: conn, log: log,
+		topicReads: make(chan struct{}, maxReads),
+		ownReads:   make(chan struct{}, maxReads),
+		topics:     map[key]*topic{},
+		feeds:      map[key]*feed{},
+		spaces:     map[key]*space{},
+		crews:      map[uuid.UUID]*crew{},
+	}
+	if options != nil {
+		w.opt = *options
+	}
+	fallback(&w.opt.Recheck, 5*time.Second)
+	fallback(&w.opt.PingInterval, 2*time.Second)
+	fallback(&w.opt.BufferBytes, 4<<20)
+	fallback(&w.opt.TotalBufferBytes, 64<<20)
+	if w.opt.Logger == nil {
+		w.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	w.link = newLink(conn, w.opt.PingInterval, w.opt.Logger, w.recheckAll)
+	w.start(func() { w.link.run(w.ctx) })
+	return w, nil
+}
+
+func fallback[T ~int | ~int64](value *T, standard T) {
+	if *value <= 0 {
+		*value = standard
+	}
+}
+
+// Close ends every follower and subscription with [streamhub.ErrShutdown], takes the workers that
+// joined here off the list, which may take a second, and waits for the goroutines of the watcher.
+// It does not wait for the callers of the followers. Calling it again does nothing.
+func (w *Watcher) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.cancel()
+	w.mu.Unlock()
+	w.tasks.Wait()
+	return nil
+}
+
+// start runs task in a goroutine that Close waits for, unless the watcher is closed.
+func (w *Watcher) start(task func()) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.startLocked(task)
+}
+
+func (w *Watcher) startLocked(task func()) bool {
+	if w.closed {
+		return false
+	}
+	w.tasks.Go(task)
+	return true
+}
+
+// recheckAll looks at every followed space now.
+func (w *Watcher) recheckAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.spaces {
+		s.poke()
+	}
+}
+
+// scope returns a context for one follower: it ends with ctx and with the watcher.
+func (w *Watcher) scope(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(w.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// ended returns why a context made by scope is over: outer is what it was made from.
+func (w *Watcher) ended(outer context.Context) error {
+	if err := outer.Err(); err != nil {
+		return err
+	}
+	return streamhub.ErrShutdown
+}

@@ -1,0 +1,114 @@
+package follow
+
+import (
+	"cmp"
+	"sort"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A window holds all entries behind a position up to the live one, in chunks as they were read.
+// A chunk never changes, so followers keep what they took while the window moves on.
+type window struct {
+	from   streamhub.Position
+	chunks []chunk
+	bytes  int
+}
+
+type chunk struct {
+	*Page
+	bytes int
+}
+
+func (c *chunk) last() streamhub.Position { return c.Entries[len(c.Entries)-1].Position }
+
+// entryBytes is what an entry costs besides its payload and metadata.
+const entryBytes = 200
+
+func weigh(entries []streamhub.Entry) int {
+	n := len(entries) * entryBytes
+	for i := range entries {
+		n += len(entries[i].Payload)
+		for k, v := range entries[i].Metadata {
+			n += len(k) + len(v) + 64
+		}
+	}
+	return n
+}
+
+// add appends a chunk, which stays the last one to be dropped.
+func (w *window) add(entries []streamhub.Entry) int {
+	c := chunk{&Page{Entries: entries}, weigh(entries)}
+	w.chunks = append(w.chunks, c)
+	w.bytes += c.bytes
+	return c.bytes
+}
+
+// drop forgets the oldest chunk.
+func (w *window) drop() int {
+	c := w.chunks[0]
+	w.from = c.last()
+	w.chunks[0] = chunk{}
+	w.chunks = w.chunks[1:]
+	w.bytes -= c.bytes
+	if len(w.chunks) == 0 {
+		w.chunks = nil
+	}
+	return c.bytes
+}
+
+// restart empties the window: it begins at a position.
+func (w *window) restart(at streamhub.Position) int {
+	bytes := w.bytes
+	*w = window{from: at}
+	return bytes
+}
+
+// behind returns what one chunk has behind p, nil if there is nothing.
+func (w *window) behind(p streamhub.Position) *Page {
+	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) > 0 })
+	if i == len(w.chunks) {
+		return nil
+	}
+	entries := w.chunks[i].Entries
+	skip := sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) > 0 })
+	return w.chunks[i].part(skip, len(entries))
+}
+
+// holds reports whether all that lies behind p is in the window, as far as it is known.
+func (w *window) holds(p streamhub.Position) bool {
+	if order(p, w.from) < 0 {
+		return false
+	}
+	if order(p, w.from) == 0 {
+		return same(p, w.from)
+	}
+	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) >= 0 })
+	if i == len(w.chunks) {
+		return true // beyond the end
+	}
+	entries := w.chunks[i].Entries
+	j := sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) >= 0 })
+	return order(entries[j].Position, p) != 0 || same(p, entries[j].Position)
+}
+
+// order compares positions of one segment, or of one space.
+func order(a, b streamhub.Position) int {
+	return cmp.Or(
+		cmp.Compare(a.Timeline.MS, b.Timeline.MS),
+		cmp.Compare(a.Timeline.N, b.Timeline.N),
+		cmp.Compare(a.Timeline.Index, b.Timeline.Index),
+		cmp.Compare(a.Sequence, b.Sequence),
+	)
+}
+
+// same reports whether two positions at the same place are of the same history.
+func same(a, b streamhub.Position) bool {
+	if a.IsZero() || b.IsZero() {
+		return true // nothing lies before them
+	}
+	if !a.Timeline.IsZero() {
+		return true // a place in a timeline is its own proof
+	}
+	return a.Incarnation == b.Incarnation && a.Proof == b.Proof
+}

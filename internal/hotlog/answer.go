@@ -1,0 +1,330 @@
+package hotlog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// errExists is the answer to a create-only append.
+var errExists = errors.New("the segment exists")
+
+var errAnswers = fmt.Errorf("%w: a script answered to another number of frames", streamhub.ErrCorrupt)
+
+// What follows runs under appender.mu, unless it says otherwise.
+
+// answeredShort deals with what the script said of one frame that went the short way.
+func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirmed error) {
+	switch answer {
+	case "F", "L":
+		stored, err := f.wentShort(timestamp)
+		if err != nil {
+			a.refuse(f, err, false)
+			return
+		}
+		f.seq++
+		f.saw(f.short)
+		f.unheard = answer == "F"
+		a.stored(f, stored, unconfirmed)
+	case "A": // somebody else was there
+		f.rest = shortRest
+		a.enqueue(f)
+	default:
+		a.answered(f, answer, unconfirmed)
+	}
+}
+
+// answered deals with what the script said of one frame.
+func (a *appender) answered(f *flight, answer string, unconfirmed error) {
+	code, rest, _ := strings.Cut(answer, " ")
+	if code == "" {
+		code = "?"
+	}
+	switch code[0] {
+	case '+', 'R':
+		stored, err := parseStored(code, rest)
+		if err != nil {
+			a.refuse(f, err, false)
+			return
+		}
+		f.pinned = true
+		if f.own {
+			f.saw(stored.head(f))
+			f.seq++
+			f.doubts = nil // had one been stored, this one would have been refused
+		}
+		a.stored(f, &stored, unconfirmed)
+		return
+	case 'K':
+		r := streamhub.AppendResult{Created: code == "K1"}
+		if err := parseNumbers(rest, &r.First, &r.Last); err != nil {
+			a.refuse(f, err, false)
+			return
+		}
+		a.finish(f.tail, f.requests[0], r, nil)
+		a.land(f)
+		return
+	}
+	// final says that an earlier attempt was not stored either, and that none still under way can be.
+	var err error
+	final := true
+	switch code {
+	case "OTHER":
+		a.adopt(f, rest)
+		return
+	case "EXPIRED":
+		a.expire(f, rest)
+		return
+	case "LOST":
+		a.gone(f, &streamhub.HistoryLostError{FirstLost: 1})
+		return
+	case "GONE":
+		a.gone(f, goneError(rest, false))
+		return
+	case "HELD":
+		if err = goneError(rest, true); f.opt.CreateOnly {
+			err = fmt.Errorf("%w: it was deleted and its forks still read it", streamhub.ErrConflict)
+		}
+		a.forget(f, err)
+		return
+	case "EXISTS":
+		err = errExists
+	case "ABSENT", "PARENT":
+		err, final = streamhub.ErrNotFound, false
+	case "DISAGREE":
+		err, final = fmt.Errorf("%w: meta and log disagree, or a key has another type", streamhub.ErrCorrupt), false
+	case "CLOSED":
+		err = closedError(rest)
+	case "CONTENT":
+		err = fmt.Errorf("%w: content type %q", streamhub.ErrConflict, rest)
+	case "STREAMSEQ":
+		err = fmt.Errorf("%w: stream sequence is not greater than the last", streamhub.ErrConflict)
+	case "FENCED":
+		e := &streamhub.FencedError{Got: f.requests[0].generation}
+		if err = parseNumbers(rest, &e.Current); err == nil {
+			err = e
+		}
+	case "SEQUENCE":
+		e := &streamhub.SequenceError{Got: f.requests[0].expect}
+		if err = parseNumbers(rest, &e.Expected); err == nil {
+			err, final = e, e.Expected > e.Got
+		}
+	case "GAP":
+		if f.own {
+			a.rowGone(f)
+			return
+		}
+		err, final = producerError(streamhub.ErrProducerGap, rest, 0), false
+	case "EPOCH":
+		err = producerError(streamhub.ErrProducerFenced, rest, 1)
+	case "OLD":
+		err = producerError(streamhub.ErrUnknownOutcome, rest, 1)
+	case "MISMATCH":
+		if f.own {
+			if !a.resolve(f, rest) {
+				// A late copy of a frame that had been refused. It is none of this one's business.
+				a.renew(f.tail)
+				a.enqueue(f)
+			}
+			return
+		}
+		err = producerError(streamhub.ErrBatchMismatch, rest, 1)
+	default:
+		err, _ = scriptError(answer)
+		final = false
+	}
+	a.refuse(f, err, final)
+}
+
+// A storedFrame is where a frame went.
+type storedFrame struct {
+	first, last, number, generation, lineage uint64
+	timestamp                                int64
+	created, closed, repeated                bool
+	proof                                    uint64    // of the last entry, where the frame holds none
+	id                                       uuid.UUID // of a repeat: the id that it was stored with
+}
+
+func parseStored(code, rest string) (s storedFrame, err error) {
+	s.repeated = code[0] == 'R'
+	s.created = !s.repeated && code[1] == '1'
+	s.closed = code[len(code)-1] == '1'
+	numbers, tail, _ := cutN(rest, ' ', 5)
+	if err = parseNumbers(numbers, &s.first, &s.last, &s.number, &s.timestamp, &s.generation); err == nil && len(tail) >= 16 {
+		s.lineage, err = parseHex16(tail[:16])
+		if len(tail) >= 24 {
+			s.proof = binary.BigEndian.Uint64([]byte(tail[16:24]))
+		}
+		if len(tail) == 40 {
+			copy(s.id[:], tail[24:])
+		}
+	}
+	if err != nil || len(tail) < 16 {
+		return s, fmt.Errorf("%w: answer %q", streamhub.ErrCorrupt, rest)
+	}
+	return s, nil
+}
+
+// stored gives each request of the frame its part of the answer.
+func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
+	answers := f.answers(s)
+	for i, r := range f.requests {
+		a.finish(f.tail, r, answers[i].result, unconfirmed)
+	}
+	f.position = answers[len(answers)-1].result.Position
+	a.land(f)
+	if s.created {
+		k := f.spaceKeys
+		a.log.start(func() {
+			if err := a.log.registerSpaces(a.log.ctx, []spaceKeys{k}); err != nil {
+				a.log.opt.Logger.Warn("space not listed", "store", k.store, "space", k.space, "err", err)
+			}
+		})
+	}
+}
+
+// land ends the flight; its requests have their answers.
+func (a *appender) land(f *flight) {
+	f.busy = false
+	a.wake(a.list(f.tail))
+}
+
+// refuse ends the flight with err for all of its requests. Unless the refusal is final, an earlier
+// attempt of which nothing is known leaves the outcome unknown.
+func (a *appender) refuse(f *flight, err error, final bool) {
+	unknown := f.unknown && !final
+	if unknown && f.own {
+		f.doubtful(f)
+	}
+	if unknown && streamhub.CodeOf(err) != streamhub.CodeInternal {
+		err = errors.New(err.Error()) // as a condition it would say that nothing happened
+	}
+	for _, r := range f.requests {
+		if unknown {
+			a.finish(f.tail, r, streamhub.AppendResult{}, &streamhub.UnknownOutcomeError{TRX: r.id, Err: err})
+		} else {
+			a.finish(f.tail, r, streamhub.AppendResult{}, err)
+		}
+	}
+	a.land(f)
+}
+
+// gone deals with a segment that is not the one that the frame was sent to. A frame that creates
+// the segment, or that only followed what it found, begins the next one.
+func (a *appender) gone(f *flight, err error) {
+	if f.unknown || !f.adopted && !f.opt.CreateOnly {
+		a.forget(f, err)
+		return
+	}
+	if !f.adopted {
+		a.flush(f.tail, err)
+	}
+	a.reset(f.tail)
+	f.adopted = false
+	a.enqueue(f)
+}
+
+// forget refuses the flight and everything behind it: the segment is not the one that it was sent
+// to. What is appended from now on is meant for the one that is there then.
+func (a *appender) forget(f *flight, err error) {
+	a.flush(f.tail, err)
+	a.refuse(f, err, false)
+	a.reset(f.tail)
+}
+
+// flush refuses what waits behind the flight.
+func (a *appender) flush(g *tail, err error) {
+	for _, r := range g.queue {
+		a.finish(g, r, streamhub.AppendResult{}, err)
+	}
+	g.queue = nil
+}
+
+// adopt goes on with the incarnation that the script found, once its meta and log were compared.
+func (a *appender) adopt(f *flight, incarnation string) {
+	a.inspect(f, incarnation, func(ctx context.Context, id uint64) error {
+		if meant := f.requests[0].incarnation; meant != 0 && meant != id {
+			return &streamhub.HistoryLostError{FirstLost: 1}
+		}
+		return a.log.compare(ctx, f.place, id)
+	}, func(id uint64) {
+		f.incarnation, f.pinned, f.adopted = id, true, true
+	})
+}
+
+// expire ends the segment, whose deadline has passed.
+func (a *appender) expire(f *flight, incarnation string) {
+	a.inspect(f, incarnation, func(ctx context.Context, id uint64) error {
+		return a.log.expire(ctx, f.place, id)
+	}, func(uint64) {})
+}
+
+// rowGone finds out why the row of this process is not what it was: it was idle and forgotten, or
+// the segment is not what it was either.
+func (a *appender) rowGone(f *flight) {
+	position := f.position
+	a.inspect(f, hex16(f.incarnation), func(ctx context.Context, id uint64) error {
+		return a.log.verify(ctx, f.place, position)
+	}, func(uint64) { a.renew(f.tail) })
+}
+
+// inspect runs look without the lock, and then with it go on and sends the flight again.
+func (a *appender) inspect(f *flight, incarnation string, look func(context.Context, uint64) error, goOn func(uint64)) {
+	id, err := parseHex16(incarnation)
+	if err != nil {
+		a.refuse(f, fmt.Errorf("%w: incarnation %q", streamhub.ErrCorrupt, incarnation), false)
+		return
+	}
+	started := a.log.start(func() {
+		err := look(a.log.ctx, id)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case err == nil:
+			goOn(id)
+			a.enqueue(f)
+		case a.log.ctx.Err() != nil:
+			a.refuse(f, streamhub.ErrShutdown, false)
+		case errors.Is(err, streamhub.ErrHistoryLost):
+			a.forget(f, err)
+		case unknown(err), errors.Is(err, streamhub.ErrUnavailable):
+			a.failed([]*flight{f}, &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: err})
+		default:
+			a.refuse(f, err, false)
+		}
+	})
+	if !started {
+		a.refuse(f, streamhub.ErrShutdown, false)
+	}
+}
+
+// closedError reads "<last> <verdict>".
+func closedError(rest string) error {
+	last, verdict, _ := strings.Cut(rest, " ")
+	e := &streamhub.ClosedError{}
+	v, err := parseVerdict(verdict)
+	if err != nil {
+		return err
+	}
+	e.Verdict = *v
+	if err := parseNumbers(last, &e.LastSequence); err != nil {
+		return fmt.Errorf("%w: %w", streamhub.ErrCorrupt, err)
+	}
+	return e
+}
+
+// producerError reads "<epoch> <seq> …"; the next seq is that plus ahead.
+func producerError(kind error, rest string, ahead uint64) error {
+	e := &streamhub.ProducerError{Kind: kind}
+	if err := parseNumbers(rest, &e.Epoch, &e.ExpectedSeq); err != nil {
+		return fmt.Errorf("%w: %w", streamhub.ErrCorrupt, err)
+	}
+	e.ExpectedSeq += ahead
+	return e
+}

@@ -1,0 +1,365 @@
+package hotlog
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"mime"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// Append adds records, all or none, to the end of a segment, which is created if need be. Records
+// may not be changed before it returns. Appends of one goroutine keep their order.
+//
+// If ctx ends before the append was sent nothing happened; afterwards the error is an
+// [streamhub.UnknownOutcomeError] and the call may be repeated, on the same Log, with the TRX id
+// that the error carries. A Log remembers the last 64 appends of a segment that may be repeated, for
+// ten minutes unless it appends to very many segments; a named producer is remembered by Redis. A
+// result comes with an error only for [streamhub.ErrNotConfirmed].
+func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	req, err := s.newRequest(space, segment, records, options)
+	if err != nil {
+		return streamhub.AppendResult{}, s.fail("append", space, segment, err)
+	}
+	result, err := s.log.appender.do(ctx, req)
+	return result, s.fail("append", space, segment, err)
+}
+
+// AppendAll makes several appends at once. Those to different segments travel together, those to one
+// segment are stored in the order given; results and errors are in the order of appends. Each succeeds
+// or fails by itself, but one that can still be made, as its error is [streamhub.ErrUnavailable] or
+// [streamhub.ErrUnknownOutcome], is not overtaken: those after it in the same segment are not made and
+// end with ErrUnavailable. So what has failed can be repeated, in its order.
+func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
+	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
+	if err := ctx.Err(); err != nil {
+		for i, a := range appends {
+			errs[i] = s.fail("append", a.Space, a.Segment, err)
+		}
+		return results, errs
+	}
+	submissions, chain := make([]*Submission, len(appends)), chain{}
+	for i, a := range appends {
+		submissions[i] = &Submission{Append: a}
+		chain.link(submissions[i])
+	}
+	s.Submit(submissions)
+	for i, sub := range submissions {
+		results[i], errs[i] = sub.Wait(ctx)
+	}
+	return results, errs
+}
+
+// Create makes a segment. If it exists with the same configuration, created is false and nothing
+// changes; with another one the error is ErrConflict.
+func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
+	defer func() { err = s.fail("create", space, segment, err) }()
+	if options == nil {
+		options = &streamhub.CreateOptions{}
+	}
+	at, err := s.place(space, segment)
+	if err != nil {
+		return status, false, err
+	}
+	req, err := s.newCreate(ctx, at, options)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		// The parent of a fork is gone. The fork itself may be there.
+		if m, metaErr := s.readMeta(ctx, at); metaErr == nil && !m.gone() {
+			err = errExists
+		}
+	}
+	if err == nil {
+		_, err = s.log.appender.do(ctx, req)
+	}
+	switch {
+	case err == nil:
+		created = true
+	case !errors.Is(err, errExists):
+		return status, false, err
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return status, false, err
+	}
+	if m.gone() {
+		return status, false, streamhub.ErrNotFound
+	}
+	if !created {
+		if err := sameConfiguration(&m, at, options); err != nil {
+			return status, false, err
+		}
+		err := s.log.confirm(ctx, at, streamhub.Position{Incarnation: m.incarnation}, s.log.opt.Durability)
+		if err != nil {
+			return status, false, err
+		}
+	}
+	status, err = s.statusOf(ctx, at, &m)
+	return status, created, err
+}
+
+// sameConfiguration compares what Create asked for with what is there.
+func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) error {
+	var expires int64
+	if !options.ExpiresAt.IsZero() {
+		expires = options.ExpiresAt.UnixMilli()
+	}
+	have := m.status(at.space, at.name)
+	switch {
+	case normalType(have.ContentType) != normalType(options.ContentType):
+		return fmt.Errorf("%w: content type %q", streamhub.ErrConflict, have.ContentType)
+	case m.ttl != options.TTL.Milliseconds(), m.ttl == 0 && m.deadline != expires:
+		return fmt.Errorf("%w: time to live", streamhub.ErrConflict)
+	case (m.state == stateClosed) != (options.Closed != nil):
+		return fmt.Errorf("%w: state %s", streamhub.ErrConflict, have.State)
+	case have.Parent != options.ForkOf, options.ForkAt != nil && have.ForkedAt != *options.ForkAt:
+		return fmt.Errorf("%w: fork", streamhub.ErrConflict)
+	}
+	return nil
+}
+
+// CloseSegment ends a segment with a verdict. A segment that is closed already is an
+// [streamhub.ClosedError].
+func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	o := streamhub.AppendOptions{}
+	if options != nil {
+		o = *options
+	}
+	o.Close, o.MustExist = &verdict, true
+	return s.Append(ctx, space, segment, nil, &o)
+}
+
+// orderOptions are the rare conditions of a frame; see lua/append.lua.
+type orderOptions struct {
+	MustExist  bool       `json:"m,omitempty"`
+	CheckOnly  bool       `json:"k,omitempty"`
+	Digest     string     `json:"d,omitempty"`
+	Verdict    string     `json:"v,omitempty"`
+	Content    string     `json:"c,omitempty"`
+	Normal     string     `json:"n,omitempty"`
+	StreamSeq  string     `json:"q,omitempty"`
+	TTL        string     `json:"w,omitempty"`
+	Deadline   string     `json:"x,omitempty"`
+	Origin     string     `json:"o,omitempty"`
+	CreateOnly bool       `json:"z,omitempty"`
+	Parent     *forkOrder `json:"p,omitempty"`
+}
+
+type forkOrder struct {
+	Segment     string `json:"segment"`
+	Incarnation string `json:"inc"`
+	Limit       string `json:"cap"`
+	Number      string `json:"number"`
+	Proof       string `json:"proof"`
+
+	metaKey, forksKey string
+}
+
+// newRequest checks everything that can be checked without Redis and encodes the records.
+func (s *Store) newRequest(space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (*request, error) {
+	at, err := s.place(space, segment)
+	if err != nil {
+		return nil, err
+	}
+	o := streamhub.AppendOptions{}
+	if options != nil {
+		o = *options
+	}
+	req := &request{place: at, expect: o.ExpectedSequence, generation: o.Generation, incarnation: o.Incarnation, durability: s.log.opt.Durability, done: make(chan struct{})}
+	if len(records) == 0 && o.Close == nil {
+		return nil, fmt.Errorf("%w: no records", streamhub.ErrInvalidArgument)
+	}
+	if len(records) > 0 {
+		if err := s.log.room(at.spaceKeys); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.log.encodeRecords(req, records); err != nil {
+		return nil, err
+	}
+	if max(req.expect, o.Generation) > streamhub.MaxInteger {
+		return nil, fmt.Errorf("%w: an integer of 2^53 or more", streamhub.ErrInvalidArgument)
+	}
+	if o.Durability != nil {
+		if err := s.log.checkDurability(*o.Durability); err != nil {
+			return nil, err
+		}
+		req.durability = *o.Durability
+	}
+	req.id = o.TRX
+	if p := o.Producer; p != nil {
+		if err := streamhub.CheckName("producer", p.ID); err != nil {
+			return nil, err
+		}
+		if max(p.Epoch, p.Seq) > streamhub.MaxInteger {
+			return nil, fmt.Errorf("%w: a producer's integer of 2^53 or more", streamhub.ErrInvalidArgument)
+		}
+		req.producer = &streamhub.Producer{ID: p.ID, Epoch: p.Epoch, Seq: p.Seq}
+		req.opt.Digest = fmt.Sprintf("%08x", crc32.Checksum(req.body, castagnoli))
+		if req.id == uuid.Nil {
+			// A repeat by another process carries the same id.
+			name := fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d\x00%d", space, segment, p.ID, p.Epoch, p.Seq)
+			req.id = uuid.NewSHA1(s.id, name)
+		}
+	}
+	if req.id == uuid.Nil {
+		req.id = newID()
+	} else if req.producer == nil {
+		req.named, req.sum = true, crc32.Checksum(req.body, castagnoli)
+	}
+	if o.Close != nil {
+		if req.opt.Verdict, err = encodeVerdict(*o.Close); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkTexts(o.ContentType, o.StreamSeq); err != nil {
+		return nil, err
+	}
+	if o.ContentType != "" {
+		req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)
+	}
+	req.opt.StreamSeq = hex.EncodeToString([]byte(o.StreamSeq))
+	req.opt.MustExist, req.opt.CheckOnly = o.MustExist, o.CheckOnly
+	req.plain = req.opt == orderOptions{} && req.producer == nil && req.expect == 0 && req.records > 0
+	return req, nil
+}
+
+func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
+	if len(records) > l.opt.MaxFrameRecords {
+		return fmt.Errorf("%w: %d records, the limit is %d", streamhub.ErrTooLarge, len(records), l.opt.MaxFrameRecords)
+	}
+	size, payload, most := 0, 0, min(l.opt.MaxFrameBytes, streamhub.MaxFrameBytes)
+	for i := range records {
+		r := &records[i]
+		if n := recordSize(r); n > l.opt.MaxRecordBytes || len(r.Metadata) > maxMetadata {
+			return fmt.Errorf("%w: record %d has %d bytes and %d pairs of metadata, the limits are %d and %d",
+				streamhub.ErrTooLarge, i, n, len(r.Metadata), l.opt.MaxRecordBytes, maxMetadata)
+		}
+		size += recordBytes(r)
+		if payload += recordSize(r); payload > most {
+			return tooLong(payload, most)
+		}
+		switch {
+		case i == 0 && r.Sequence != 0:
+			if req.expect != 0 && req.expect != r.Sequence {
+				return fmt.Errorf("%w: the first record names sequence %d, the append %d", streamhub.ErrInvalidArgument, r.Sequence, req.expect)
+			}
+			req.expect = r.Sequence
+		case i > 0 && records[0].Sequence == 0 && r.Sequence != 0, i > 0 && records[0].Sequence != 0 && r.Sequence != records[i-1].Sequence+1:
+			return fmt.Errorf("%w: record %d names sequence %d behind %d", streamhub.ErrInvalidArgument, i, r.Sequence, records[i-1].Sequence)
+		}
+	}
+	req.body = make([]byte, 0, size)
+	for i := range records {
+		req.body = appendRecord(req.body, &records[i])
+	}
+	if size := len(req.body) + frameHeader + len(l.opt.Node); size > l.opt.MaxFrameBytes {
+		return tooLong(size, l.opt.MaxFrameBytes)
+	}
+	req.records = len(records)
+	return nil
+}
+
+// checkTexts bounds what a segment keeps in its meta besides its entries.
+func checkTexts(contentType, streamSeq string) error {
+	if n := len(contentType); n > streamhub.MaxContentTypeLength {
+		return fmt.Errorf("%w: a content type of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxContentTypeLength)
+	}
+	if n := len(streamSeq); n > streamhub.MaxStreamSeqLength {
+		return fmt.Errorf("%w: a stream seq of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxStreamSeqLength)
+	}
+	return nil
+}
+
+func tooLong(size, limit int) error {
+	return fmt.Errorf("%w: an append of %d bytes, the limit is %d", streamhub.ErrTooLarge, size, limit)
+}
+
+// recordSize is what counts against the limit of a record.
+func recordSize(r *streamhub.Record) int {
+	n := len(r.Payload)
+	for k, v := range r.Metadata {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOptions) (_ *request, err error) {
+	req := &request{place: at, generation: o.Generation, durability: s.log.opt.Durability, id: newID(), done: make(chan struct{})}
+	if err := s.log.encodeRecords(req, o.Records); err != nil {
+		return nil, err
+	}
+	if o.Generation > streamhub.MaxInteger {
+		return nil, fmt.Errorf("%w: an integer of 2^53 or more", streamhub.ErrInvalidArgument)
+	}
+	if o.TTL < 0 || o.TTL > 0 && (o.TTL.Milliseconds() == 0 || !o.ExpiresAt.IsZero()) {
+		return nil, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, o.TTL)
+	}
+	if err := checkTexts(o.ContentType, ""); err != nil {
+		return nil, err
+	}
+	req.opt.CreateOnly = true
+	req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)
+	if o.TTL > 0 {
+		req.opt.TTL = strconv.FormatInt(o.TTL.Milliseconds(), 10)
+	}
+	if !o.ExpiresAt.IsZero() {
+		ms := o.ExpiresAt.UnixMilli()
+		if ms <= 0 || ms > streamhub.MaxInteger {
+			return nil, fmt.Errorf("%w: expires at %v", streamhub.ErrInvalidArgument, o.ExpiresAt)
+		}
+		req.opt.Deadline = strconv.FormatInt(ms, 10)
+	}
+	if len(o.Origin) > streamhub.MaxOriginLength {
+		return nil, fmt.Errorf("%w: an origin of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(o.Origin), streamhub.MaxOriginLength)
+	}
+	if !utf8.ValidString(o.Origin) {
+		return nil, fmt.Errorf("%w: an origin that is not UTF-8", streamhub.ErrInvalidArgument)
+	}
+	req.opt.Origin = o.Origin
+	if o.Closed != nil {
+		if req.opt.Verdict, err = encodeVerdict(*o.Closed); err != nil {
+			return nil, err
+		}
+	}
+	if o.ForkOf != "" {
+		if req.opt.Parent, err = s.newFork(ctx, at, o); err != nil {
+			return nil, err
+		}
+	} else if o.ForkAt != nil || o.ForkIncarnation != 0 {
+		return nil, fmt.Errorf("%w: a fork of nothing", streamhub.ErrInvalidArgument)
+	}
+	return req, nil
+}
+
+func encodeVerdict(v streamhub.Verdict) (string, error) {
+	if !v.Kind.Known() {
+		return "", fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("%w: verdict: %w", streamhub.ErrInvalidArgument, err)
+	}
+	if len(b) > streamhub.MaxRecordBytes {
+		return "", fmt.Errorf("%w: a verdict of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(b), streamhub.MaxRecordBytes)
+	}
+	return string(b), nil
+}
+
+// normalType is the form in which content types are compared: without parameters, in lower case.
+func normalType(t string) string {
+	media, _, err := mime.ParseMediaType(t)
+	if err != nil {
+		media, _, _ = strings.Cut(t, ";")
+		media = strings.ToLower(strings.TrimSpace(media))
+	}
+	return media
+}

@@ -1,0 +1,253 @@
+package hotlog
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// The appender sends what the goroutines of this process append. A segment has at most one frame
+// on its way; what arrives meanwhile waits and leaves with the next one. Nothing ever waits for
+// company: a request that finds its lane free is sent at once.
+
+const (
+	laneFlights = 2        // batches of a lane that are on their way at the same time
+	callFrames  = 128      // most frames in one call of the script
+	callBytes   = 1 << 20  // and about as many bytes
+	batchFrames = 512      // most frames in one batch
+	sharedBytes = 64 << 10 // a frame that several appends share is not made larger than this
+	maxTails    = 1 << 17  // segments that are remembered while idle
+)
+
+// A request is one append. Its fields up to done do not change once it is submitted.
+type request struct {
+	place
+	id         uuid.UUID
+	named      bool // the caller chose the id and so may send it again
+	sum        uint32
+	records    int
+	body       []byte // records, encoded
+	expect     uint64
+	generation uint64
+	// incarnation is the life that the append is meant for, 0 for any.
+	incarnation uint64
+	producer    *streamhub.Producer // nil for the appender's own
+	opt         orderOptions
+	plain       bool // may share a frame
+	durability  streamhub.Durability
+
+	done   chan struct{} // closed when result and err are set
+	result streamhub.AppendResult
+	err    error
+
+	// What follows is guarded by appender.mu.
+
+	sent      bool
+	open      bool // in appender.open
+	answered  bool
+	withdrawn bool // nobody waited for it any more before it was sent
+	waiters   int
+	same      *request // the one under way that this one repeats
+	after     *request // the one before it that it depends on
+}
+
+// A tail is what the appender knows of the end of one segment.
+type tail struct {
+	place
+	incarnation uint64
+	pinned      bool // the incarnation has been seen in Redis
+	epoch, seq  uint64
+	// position is behind the last record that was acknowledged in this incarnation.
+	position streamhub.Position
+	queue    []*request
+	busy     bool // a frame is on its way
+	stopping bool // a request was not made that others in the queue may depend on
+	listed   bool // in the ready list of a lane
+	// metaArg and log are the keys of the segment, ready to be sent; logKey is that of logOf.
+	metaArg, logKey any
+	logOf           uint64
+	// seen is the head behind the last frame of this process, the zero head if that is not known.
+	seen   head
+	seenAt time.Time
+	rest   int // frames for which the short way is not tried
+	// unheard says that nobody listened to the last notice: the next one need not carry its frame.
+	unheard bool
+	// doubts are frames that carried seq and of which nothing is known. At most one was stored.
+	doubts []doubt
+	kept   []answer
+	used   time.Time // when a frame was last made
+}
+
+type appender struct {
+	log   *Log
+	calls atomic.Int64 // of the append script, with those that were repeated
+	row   string       // "p:~<id>": the row of this process's own producer in every segment
+
+	mu     sync.Mutex
+	tails  map[string]*tail // by meta key
+	limit  int              // of tails, at which idle ones are forgotten
+	lanes  map[laneKey]*lane
+	open   map[openKey]*request // not answered, and a caller may send them again
+	listed map[string]struct{}  // spaces that this process has registered
+	epochs uint64
+}
+
+func newAppender(l *Log) *appender {
+	id := newID()
+	return &appender{
+		log: l, row: "p:~" + hex16(proofOf(id)),
+		tails: map[string]*tail{}, limit: maxTails, lanes: map[laneKey]*lane{}, open: map[openKey]*request{}, listed: map[string]struct{}{},
+	}
+}
+
+func newID() uuid.UUID { return uuid.New() }
+
+func (a *appender) do(ctx context.Context, req *request) (streamhub.AppendResult, error) {
+	if err := ctx.Err(); err != nil {
+		return streamhub.AppendResult{}, err
+	}
+	one := [1]*request{req}
+	a.submit(one[:])
+	return a.wait(ctx, one[0])
+}
+
+// submit queues requests, nil ones aside. It replaces a request that repeats one that is under way
+// by that one.
+func (a *appender) submit(requests []*request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, req := range requests {
+		if req == nil {
+			continue
+		}
+		g := a.tail(req.place)
+		if req.named {
+			var queue bool
+			if requests[i], queue = a.repeat(g, req); !queue {
+				if requests[i] != req {
+					req.same = requests[i]
+				}
+				continue
+			}
+		}
+		req.waiters = 1
+		g.queue = append(g.queue, req)
+		a.list(g)
+	}
+	for _, req := range requests {
+		if req == nil {
+			continue
+		}
+		if l := a.lanes[a.laneKey(req.place, req.durability)]; l != nil {
+			a.wake(l)
+		}
+	}
+}
+
+// wait returns the answer to req, or what ctx leaves of it.
+func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResult, error) {
+	select {
+	case <-req.done:
+		return req.result, req.err
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-req.done:
+		return req.result, req.err
+	default:
+	}
+	req.waiters--
+	if g := a.tails[req.meta(req.segment)]; !req.sent && req.waiters == 0 {
+		for i, r := range g.queue {
+			if r == req {
+				g.queue = append(g.queue[:i], g.queue[i+1:]...)
+				req.withdrawn, g.stopping = true, true
+				a.forgetOpen(g, req)
+				return streamhub.AppendResult{}, ctx.Err()
+			}
+		}
+	} else if !req.open {
+		req.sign()
+		a.keepOpen(g, req)
+	}
+	if req.opt.CheckOnly {
+		return streamhub.AppendResult{}, ctx.Err()
+	}
+	return streamhub.AppendResult{}, &streamhub.UnknownOutcomeError{TRX: req.id, Err: ctx.Err()}
+}
+
+// finish answers a request.
+func (a *appender) finish(g *tail, r *request, result streamhub.AppendResult, err error) {
+	if r.open {
+		a.forgetOpen(g, r)
+		if r.producer == nil && result.Position != (streamhub.Position{}) {
+			g.keep(answer{r.id, r.sum, result})
+		}
+	}
+	r.result, r.err, r.body, r.after, r.answered = result, err, nil, nil, true
+	g.stopping = g.stopping || r.stops()
+	close(r.done)
+}
+
+// tail returns what is known of at, forgetting idle ones where there are too many.
+func (a *appender) tail(at place) *tail {
+	key := at.meta(at.segment)
+	if g := a.tails[key]; g != nil {
+		return g
+	}
+	if len(a.tails) >= a.limit {
+		a.evict(maxTails / 2)
+		// Those with something to send stay, so it is not tried again for each one more.
+		a.limit = max(maxTails, len(a.tails)+maxTails/2)
+	}
+	g := &tail{place: at, metaArg: key}
+	a.reset(g)
+	a.tails[key] = g
+	return g
+}
+
+// evict forgets idle segments until so many are left: first those that a repeat can not be
+// expected for.
+func (a *appender) evict(left int) {
+	old := time.Now().Add(-keptFor)
+	for _, all := range [...]bool{false, true} {
+		for key, g := range a.tails {
+			if len(a.tails) <= left {
+				return
+			}
+			if g.idle() && (g.used.Before(old) || len(g.doubts) == 0 && (all || len(g.kept) == 0)) {
+				delete(a.tails, key)
+			}
+		}
+	}
+}
+
+func (g *tail) idle() bool { return !g.busy && !g.listed && len(g.queue) == 0 }
+
+// reset forgets which life of the segment was seen. The new epoch makes the row that this process
+// may have left in it a thing of the past.
+func (a *appender) reset(g *tail) {
+	g.pinned, g.incarnation, g.position, g.seen, g.kept = false, proofOf(newID()), streamhub.Position{}, head{}, nil
+	a.renew(g)
+}
+
+// renew starts the producer of the segment over.
+func (a *appender) renew(g *tail) {
+	a.epochs++
+	g.epoch, g.seq, g.doubts = a.epochs, 0, nil
+}
+
+// logArg is the key of the log of the incarnation.
+func (g *tail) logArg() any {
+	if g.logKey == nil || g.logOf != g.incarnation {
+		g.logKey, g.logOf = g.log(g.segment, g.incarnation), g.incarnation
+	}
+	return g.logKey
+}

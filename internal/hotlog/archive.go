@@ -1,0 +1,396 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// This file is what package archive/tier moves history with: claim a space, read windows of it,
+// commit what was archived of them, and then remove it from Redis.
+
+// noPosition begins the archive state of a space of which nothing is archived.
+const noPosition = "0-0 "
+
+// An ArchiveOwner is who archives a space: the token and the holder of a lease.
+type ArchiveOwner struct {
+	Token  uint64
+	Holder string
+}
+
+func (o *ArchiveOwner) String() string { return strconv.FormatUint(o.Token, 10) + " " + o.Holder }
+
+// An ArchiveState is what Redis knows of the archive of a space.
+type ArchiveState struct {
+	// Position is the place in the timeline up to which all is archived, zero for nothing.
+	Position streamhub.TimelineID
+	// First is the first place of the timeline that Redis keeps, zero if the space has none.
+	First   streamhub.TimelineID
+	Lineage string // of the server
+}
+
+// ClaimArchive makes owner the one that archives a space. [streamhub.ErrFenced] means that a later
+// one has, or another one with the same token.
+func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwner) (state ArchiveState, err error) {
+	defer func() { err = s.fail("claim archive", space, "", err) }()
+	if err := streamhub.CheckName("space", space); err != nil {
+		return state, err
+	}
+	k := keysOf(s.id, space)
+	answer, err := s.log.run(ctx, s.log.claim, 2, k.timeline(), k.state(), owner.Token, owner.Holder)
+	if err != nil {
+		return state, err
+	}
+	if answer[0] != '+' {
+		return state, archiveError(answer, owner)
+	}
+	f := strings.Fields(answer[1:])
+	if len(f) != 3 {
+		return state, fmt.Errorf("%w: a claim was answered %q", streamhub.ErrCorrupt, answer)
+	}
+	position, err1 := parseTimelineID(f[0])
+	first, err2 := parseTimelineID(f[1])
+	return ArchiveState{position.public(), first.public(), f[2]}, errors.Join(err1, err2)
+}
+
+// archiveError makes an error of an answer of the scripts of the archiver.
+func archiveError(answer string, owner ArchiveOwner) error {
+	code, rest, _ := strings.Cut(answer, " ")
+	switch code {
+	case "FENCED":
+		current, _ := strconv.ParseUint(rest, 10, 63)
+		return &streamhub.FencedError{Current: current, Got: owner.Token}
+	case "FORK":
+		return &streamhub.HistoryLostError{}
+	case "AGAIN":
+		return errAgain
+	case "AHEAD":
+		return fmt.Errorf("%w: only the entries up to %s are archived", streamhub.ErrConflict, rest)
+	}
+	err, _ := scriptError(answer)
+	return err
+}
+
+func (id timelineID) public() streamhub.TimelineID { return streamhub.TimelineID{MS: id.ms, N: id.n} }
+
+// A Window is a part of the timeline of a space and what it names.
+type Window struct {
+	Changes []ColdChange
+	// Segments are those whose life goes on.
+	Segments []WindowSegment
+	To       streamhub.TimelineID // of the last change
+	More     bool                 // there is another window behind it
+	Bytes    int                  // of the frames
+}
+
+// A WindowSegment is what a window holds of one life of a segment.
+type WindowSegment struct {
+	Segment     string
+	Incarnation uint64
+	Frames      []ColdFrame // may be none
+	// IDs are the TRX ids at both ends of each frame; Proof is that of the last entry.
+	IDs   [][2]uuid.UUID
+	Proof uint64
+	// Meta is what [Store.RestoreSegment] needs besides the frames.
+	Meta []byte
+}
+
+// maxWindow is the most changes of a window.
+const maxWindow = 8192
+
+// ReadWindow reads what lies behind after in the timeline that Redis keeps, up to the time until (in
+// Unix milliseconds, inclusive) or to about so many bytes of frames. Entries that were trimmed or
+// deleted are left out. Where after is not zero it must still be there.
+func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.TimelineID, until int64, bytes int) (w Window, err error) {
+	defer func() { err = s.fail("read window", space, "", err) }()
+	r, err := s.newSpaceReader(space, streamhub.Position{})
+	if err != nil || until <= 0 {
+		return w, err
+	}
+	from, end := timelineID{after.MS, after.N}, timelineID{uint64(until), math.MaxUint64}
+	if !from.isZero() {
+		there, err := s.log.conn.XRangeN(ctx, r.timeline(), from.String(), from.String(), 1).Result()
+		if err != nil {
+			return w, redisx.ReadOutcome(err)
+		}
+		if len(there) == 0 {
+			return w, &streamhub.HistoryLostError{}
+		}
+		from.n++
+	}
+	segments := map[string]*WindowSegment{}
+	var order []*meta
+	var names []string
+	for w.More = true; w.More && len(w.Changes) < maxWindow && w.Bytes < bytes; {
+		p := &spacePage{}
+		if p.changes, p.next, p.more, err = s.log.changes(ctx, r.spaceKeys, from, end, r.count); err != nil {
+			return w, err
+		}
+		if err := r.refresh(ctx, p); err != nil {
+			return w, err
+		}
+		if err := r.frames(ctx, p); err != nil {
+			return w, err
+		}
+		if n := len(p.changes); n > 0 {
+			r.count = max(16, min((bytes-w.Bytes)/(p.bytes/n+64), 8*r.count, maxWindow-len(w.Changes)))
+		}
+		for i := range p.changes {
+			c, m := &p.changes[i], p.metas[i]
+			name, _ := redisx.Unescape(c.segment)
+			w.Changes = append(w.Changes, ColdChange{
+				At:      streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index},
+				Segment: name, Kind: byte(c.kind), Last: c.last, Records: c.records,
+			})
+			w.To = c.id.public()
+			if c.kind == changeDelete {
+				delete(segments, c.segment)
+			}
+			if m.gone() || c.id.before(m.birth) {
+				continue
+			}
+			g := segments[c.segment]
+			if g == nil || g.Incarnation != m.incarnation {
+				g = &WindowSegment{Segment: name, Incarnation: m.incarnation}
+				segments[c.segment] = g
+				order, names = append(order, m), append(names, c.segment)
+			}
+			if err := g.add(p.frames[i]); err != nil {
+				return w, err
+			}
+		}
+		w.Bytes += p.bytes
+		from, w.More = p.next, p.more
+	}
+	for i, m := range order {
+		if g := segments[names[i]]; g != nil && g.Incarnation == m.incarnation {
+			w.Segments = append(w.Segments, *g)
+		}
+	}
+	return w, s.describe(ctx, r.spaceKeys, w.Segments)
+}
+
+// add puts a frame behind the others.
+func (g *WindowSegment) add(f *frame) error {
+	if f == nil {
+		return nil // it is gone, or came without entries
+	}
+	if n := len(g.Frames); n > 0 && f.first() != g.Frames[n-1].Last+1 {
+		g.Frames, g.IDs = nil, nil // those before it were trimmed
+	}
+	var ids [2]uuid.UUID
+	if _, err := f.entries(&streamhub.Entry{}, 0, math.MaxUint64, func(e *streamhub.Entry) bool {
+		if e.Sequence == f.first() {
+			ids[0] = e.TRX.ID
+		}
+		ids[1] = e.TRX.ID
+		return true
+	}); err != nil {
+		return err
+	}
+	g.IDs, g.Proof = append(g.IDs, ids), proofOf(ids[1])
+	g.Frames = append(g.Frames, ColdFrame{Last: f.last, Records: uint64(f.records), Number: f.number, Timestamp: f.timestamp, Data: f.data})
+	return nil
+}
+
+// An ArchivedSegment says how far one life of a segment is archived.
+type ArchivedSegment struct {
+	Segment     string
+	Incarnation uint64
+	Last, Proof uint64
+}
+
+// commitSegments is how many segments one run of the script looks at.
+const commitSegments = 64
+
+// CommitArchive writes down that all up to a place in the timeline is archived, and how far that is
+// in each segment. A segment that has another entry there than the one that was archived is a
+// [streamhub.HistoryLostError], and the place stays where it was.
+func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOwner, to streamhub.TimelineID, segments []ArchivedSegment) (err error) {
+	defer func() { err = s.fail("commit archive", space, "", err) }()
+	k := keysOf(s.id, space)
+	for {
+		part := segments[:min(len(segments), commitSegments)]
+		segments = segments[len(part):]
+		position := ""
+		if len(segments) == 0 {
+			position = timelineID{to.MS, to.N}.String()
+		}
+		keys := []any{k.timeline(), k.state()}
+		args := []any{owner.String(), position}
+		for _, g := range part {
+			segment := redisx.Escape(g.Segment)
+			keys = append(keys, k.meta(segment), k.log(segment, g.Incarnation))
+			args = append(args, strconv.FormatUint(g.Last, 10), string(appendProof(nil, g.Proof)))
+		}
+		answer, err := s.log.run(ctx, s.log.commit, len(keys), append(keys, args...)...)
+		if err != nil {
+			return err
+		}
+		if answer != "+" {
+			return archiveError(answer, owner)
+		}
+		if position != "" {
+			return nil
+		}
+	}
+}
+
+// A HotSegment is a segment of which entries are in Redis.
+type HotSegment struct {
+	Segment     string
+	Incarnation uint64
+	// First and Last are the entries in Redis, Archived is how far they are archived too.
+	First, Last, Archived uint64
+	LastTimestamp         int64 // Unix milliseconds
+	Bytes                 int64 // about what they take
+}
+
+// HotSegments lists the segments behind after of which entries are in Redis, and the last of up to
+// limit names that it looked at; "" is the end. With sizes it asks Redis for their size.
+func (s *Store) HotSegments(ctx context.Context, space, after string, limit int, sizes bool) (hot []HotSegment, next string, err error) {
+	names, err := s.Segments(ctx, space, after, limit)
+	if err != nil || len(names) == 0 {
+		return nil, "", err
+	}
+	defer func() { err = s.fail("list", space, "", err) }()
+	k := keysOf(s.id, space)
+	pipe := s.log.conn.Pipeline()
+	metas, archived := make([]*redis.SliceCmd, len(names)), make([]*redis.StringCmd, len(names))
+	for i, name := range names {
+		at := place{k, name, redisx.Escape(name)}
+		metas[i] = metaCmd(ctx, at)
+		_ = pipe.Process(ctx, metas[i])
+		archived[i] = pipe.HGet(ctx, at.meta(at.segment), "z")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, "", redisx.ReadOutcome(err)
+	}
+	var usage []*redis.IntCmd
+	pipe = s.log.conn.Pipeline()
+	for i, cmd := range metas {
+		m, err := parseMeta(cmd.Val())
+		if err != nil {
+			return nil, "", err
+		}
+		if m.gone() || m.hot == 0 || m.hot > m.last {
+			continue
+		}
+		h := HotSegment{Segment: names[i], Incarnation: m.incarnation, First: m.hot, Last: m.last, LastTimestamp: m.timestamp}
+		h.Archived, _ = strconv.ParseUint(archived[i].Val(), 10, 63)
+		hot = append(hot, h)
+		usage = append(usage, pipe.MemoryUsage(ctx, k.log(redisx.Escape(names[i]), m.incarnation)))
+	}
+	if sizes && len(hot) > 0 {
+		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, "", redisx.ReadOutcome(err)
+		}
+		for i := range hot {
+			hot[i].Bytes = usage[i].Val()
+		}
+	}
+	return hot, names[len(names)-1], nil
+}
+
+// TimelineBytes is about what the timeline of a space takes.
+func (s *Store) TimelineBytes(ctx context.Context, space string) (int64, error) {
+	n, err := s.log.conn.MemoryUsage(ctx, keysOf(s.id, space).timeline()).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return n, s.fail("list", space, "", redisx.ReadOutcome(err))
+}
+
+// MoveCold removes entries from Redis that are archived: whole frames of h up to sequence upTo whose
+// timestamps are at or before until. It returns the first sequence that stays.
+func (s *Store) MoveCold(ctx context.Context, space string, owner ArchiveOwner, h HotSegment, upTo uint64, until int64) (first uint64, err error) {
+	defer func() { err = s.fail("move", space, h.Segment, err) }()
+	at, err := s.place(space, h.Segment)
+	if err != nil {
+		return 0, err
+	}
+	m, err := s.log.readMeta(ctx, at)
+	if err != nil || m.gone() || m.incarnation != h.Incarnation || m.hot == 0 || m.hot > m.last {
+		return m.hot, err
+	}
+	if upTo = min(upTo, m.last); until < m.timestamp && upTo >= m.hot {
+		r := &reader{store: s, place: at, count: 1, next: m.hot, to: upTo, sources: []source{{at, m, math.MaxUint64}}}
+		if err := r.seekTime(ctx, until); err != nil {
+			return m.hot, err
+		}
+		upTo = r.next - 1
+	}
+	for upTo >= m.hot {
+		keep, err := s.cutAt(ctx, at, &m, min(upTo, m.hot+trimStep-1), func(first uint64, ts int64, proof uint64) (uint64, error) {
+			answer, err := s.log.run(ctx, s.log.move, 4, at.timeline(), at.state(), at.meta(at.segment), at.log(at.segment, m.incarnation),
+				owner.String(), strconv.FormatUint(first, 10), strconv.FormatInt(ts, 10), string(appendProof(nil, proof)))
+			if err != nil {
+				return 0, err
+			}
+			if answer[0] != '+' {
+				return 0, archiveError(answer, owner)
+			}
+			var kept uint64
+			return kept, parseNumbers(answer[1:], &kept)
+		})
+		if err != nil || keep == m.hot {
+			return m.hot, err
+		}
+		m.hot = keep
+	}
+	return m.hot, nil
+}
+
+// TrimTimeline removes the start of the timeline that is archived, up to and without keep.
+func (s *Store) TrimTimeline(ctx context.Context, space string, owner ArchiveOwner, keep streamhub.TimelineID) error {
+	k := keysOf(s.id, space)
+	_, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), timelineID{keep.MS, keep.N}.String(), owner.String())
+	return s.fail("trim timeline", space, "", redisx.Outcome(err))
+}
+
+// A Life is what the archive may keep of a segment: that life, from First on; nothing if there is
+// none. Held says that the segment was deleted and its forks still read it.
+type Life struct {
+	Incarnation, First uint64
+	Held               bool
+}
+
+// Life tells what of a segment is still to be read.
+func (s *Store) Life(ctx context.Context, space, segment string) (life Life, err error) {
+	defer func() { err = s.fail("status", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return life, err
+	}
+	m, err := s.log.readMeta(ctx, at)
+	if err != nil || !m.exists || m.state == stateTombstone {
+		return life, err
+	}
+	return Life{m.incarnation, m.first, m.state == stateDeleted}, nil
+}
+
+// Now is the time of the server that has a space, in Unix milliseconds.
+func (s *Store) Now(ctx context.Context) (int64, error) {
+	now, err := s.log.conn.Time(ctx).Result()
+	return now.UnixMilli(), redisx.ReadOutcome(err)
+}
+
+// OldestBehind returns the first place of the timeline behind after, zero if there is none.
+func (s *Store) OldestBehind(ctx context.Context, space string, after streamhub.TimelineID) (streamhub.TimelineID, error) {
+	from := timelineID{after.MS, after.N + 1}
+	found, err := s.log.conn.XRangeN(ctx, keysOf(s.id, space).timeline(), from.String(), "+", 1).Result()
+	if err != nil || len(found) == 0 {
+		return streamhub.TimelineID{}, redisx.ReadOutcome(err)
+	}
+	id, err := parseTimelineID(found[0].ID)
+	return id.public(), err
+}

@@ -1,0 +1,168 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// A Cold holds what has left Redis; package archive/tier has one. Its errors are those of package
+// streamhub: ErrNotFound for what it does not hold. What it returns is shared and not changed.
+type Cold interface {
+	// Frames returns frames of one life of a segment, in order and without gaps; the first of them
+	// holds sequence.
+	Frames(ctx context.Context, of ColdSegment, sequence uint64) ([]ColdFrame, error)
+	// Locate tells what Frames would return without reading it.
+	Locate(ctx context.Context, of ColdSegment, sequence uint64) (ColdRange, error)
+	// Changes returns the part of a timeline that holds the first change at or after from.
+	Changes(ctx context.Context, store uuid.UUID, space string, from streamhub.TimelineID) (ColdPart, error)
+}
+
+// A ColdSegment names one life of a segment.
+type ColdSegment struct {
+	Store          uuid.UUID
+	Space, Segment string
+	Incarnation    uint64
+}
+
+// A ColdFrame is a frame as it lay in Redis.
+type ColdFrame struct {
+	Last, Records, Number uint64
+	Timestamp             int64 // Unix milliseconds
+	Data                  []byte
+}
+
+// A ColdRange describes frames that lie together.
+type ColdRange struct {
+	First, Last                   uint64
+	FirstTimestamp, LastTimestamp int64 // Unix milliseconds
+}
+
+// A ColdChange is what one place of a timeline says of one segment.
+type ColdChange struct {
+	At            streamhub.TimelineID
+	Segment       string
+	Kind          byte
+	Last, Records uint64
+}
+
+// A ColdPart is a part of a timeline: all changes after After, up to and with To.
+type ColdPart struct {
+	After, To streamhub.TimelineID
+	Changes   []ColdChange
+}
+
+// errNoArchive is for a process that was not told where the archive is.
+var errNoArchive = fmt.Errorf("%w: it is archived, and this program was opened without the archive", streamhub.ErrUnavailable)
+
+func (p *place) cold(incarnation uint64) ColdSegment {
+	return ColdSegment{p.store, p.space, p.name, incarnation}
+}
+
+// coldFrames reads frames from the one that holds sequence, up to the border to Redis. There are
+// none where the archive does not hold it.
+func (l *Log) coldFrames(ctx context.Context, src *source, sequence uint64) ([]frame, error) {
+	if l.opt.Cold == nil {
+		return nil, errNoArchive
+	}
+	found, err := l.opt.Cold.Frames(ctx, src.cold(src.meta.incarnation), sequence)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var frames []frame
+	for i := range found {
+		c := &found[i]
+		if c.Last < sequence {
+			continue
+		}
+		if c.Last >= src.meta.hot {
+			break // another history may have been archived there
+		}
+		f, err := parseFrame(c.Last, c.Number, c.Timestamp, c.Data)
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, f)
+	}
+	if n := len(frames); n > 0 && frames[n-1].last == src.meta.hot-1 && src.meta.hotProof != 0 {
+		proof, err := frames[n-1].proof(frames[n-1].last)
+		if err == nil && proof != src.meta.hotProof {
+			err = &streamhub.HistoryLostError{FirstLost: frames[n-1].last}
+		}
+		return frames, err
+	}
+	return frames, nil
+}
+
+// coldSpan returns the frames of a segment that end at lasts, which rise; nil for those that the
+// archive does not hold.
+func (l *Log) coldSpan(ctx context.Context, src *source, lasts []uint64) ([]*frame, error) {
+	found := make([]*frame, len(lasts))
+	for i := 0; i < len(lasts); {
+		frames, err := l.coldFrames(ctx, src, lasts[i])
+		if err != nil {
+			return nil, err
+		}
+		if len(frames) == 0 {
+			i++
+			continue
+		}
+		for n := range frames {
+			f := &frames[n]
+			for i < len(lasts) && lasts[i] < f.last {
+				i++ // it lies inside a frame, where none ends
+			}
+			if i < len(lasts) && lasts[i] == f.last {
+				found[i] = f
+				i++
+			}
+		}
+	}
+	return found, nil
+}
+
+// coldChanges reads a part of the timeline from the archive. last is the place that was read just
+// before from, zero for none; a part that does not continue there is another history. next is where
+// to go on.
+func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timelineID) (changes []change, next timelineID, more bool, err error) {
+	if l.opt.Cold == nil {
+		return nil, next, false, errNoArchive
+	}
+	part, err := l.opt.Cold.Changes(ctx, k.store, k.space, streamhub.TimelineID{MS: from.ms, N: from.n})
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return nil, next, false, fmt.Errorf("%w: %s is missing from the archive", streamhub.ErrCorrupt, from)
+	}
+	if err != nil {
+		return nil, next, false, err
+	}
+	continues := last.isZero() || last == timelineID{part.After.MS, part.After.N}
+	more = true
+	for i := range part.Changes {
+		c := &part.Changes[i]
+		id := timelineID{c.At.MS, c.At.N}
+		if id.before(from) {
+			continues = continues || id == last
+			continue
+		}
+		if to.before(id) {
+			more = false
+			break
+		}
+		changes = append(changes, change{
+			id: id, index: c.At.Index, segment: redisx.Escape(c.Segment), kind: changeKind(c.Kind), last: c.Last, records: c.Records,
+		})
+	}
+	if !continues {
+		return nil, next, false, &streamhub.HistoryLostError{}
+	}
+	next = timelineID{part.To.MS, part.To.N + 1}
+	return changes, next, more && !to.before(next), nil
+}

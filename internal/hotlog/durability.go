@@ -1,0 +1,202 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// waitGrace is what a server may take, beyond the wait itself, to answer appends whose level is waited for.
+const waitGrace = 2 * time.Second
+
+// checkDurability refuses a level that the server cannot give. As long as nothing is known of the server, that is left
+// to the sending.
+func (l *Log) checkDurability(d streamhub.Durability) error {
+	if d.Replicas < 0 || d.Timeout < 0 {
+		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
+	}
+	server := l.conn.Server()
+	if server == nil || !waits(d) {
+		return nil
+	}
+	if err := l.conn.CanWait(); err != nil {
+		return err
+	}
+	return server.CheckLevel(d)
+}
+
+// ready reports whether appends at the level d can be sent.
+func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
+	if !waits(d) {
+		return l.conn.Ready(ctx)
+	}
+	if err := l.conn.Fresh(ctx); err != nil {
+		return err
+	}
+	return l.checkDurability(d)
+}
+
+// waits reports whether d asks the server for more than to run the script.
+func waits(d streamhub.Durability) bool { return d.Replicas > 0 || d.Fsync }
+
+const (
+	waitTime = time.Second
+	// everysecTime is for a disk that is synced once a second, by a thread that may be a second late.
+	everysecTime = 5 * time.Second
+)
+
+// waitOf is how long the level of d is waited for.
+func (l *Log) waitOf(d streamhub.Durability) time.Duration {
+	switch {
+	case d.Timeout != 0:
+		return d.Timeout
+	case d.Fsync && l.conn.Server().Fsync == "everysec":
+		return everysecTime
+	}
+	return waitTime
+}
+
+// waiting returns a client on the connections of node. Its deadline for an answer begins where the wait for d ends:
+// cut off earlier, an append would be sent again although it is stored and its level is still being waited for.
+func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) redis.UniversalClient {
+	c, ok := node.(*redis.Client)
+	if !ok || !waits(d) {
+		return node
+	}
+	limit := c.Options().ReadTimeout
+	if limit <= 0 {
+		return node // it waits for ever
+	}
+	return c.WithTimeout(l.waitOf(d) + max(limit, waitGrace))
+}
+
+// addWait asks, on the connection that carries the appends, for what d promises. The server waits for what this
+// connection wrote last, so the pipeline must write. The function it returns is called after Exec and says what was
+// not reached.
+func (l *Log) addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Durability) func() error {
+	if !waits(d) {
+		return func() error { return nil }
+	}
+	ms := strconv.FormatInt(max(1, l.waitOf(d).Milliseconds()), 10)
+	if d.Fsync {
+		wait := pipe.Do(ctx, "waitaof", 1, d.Replicas, ms)
+		policy := pipe.ConfigGet(ctx, "appendfsync") // of now: a server may have been told another one
+		return func() error {
+			got, err := wait.Int64Slice()
+			if err == nil {
+				err = policy.Err()
+			}
+			if err == nil {
+				err = l.conn.Server().CheckFsync(policy.Val()["appendfsync"])
+			}
+			if err == nil && len(got) == 2 && got[0] >= 1 && got[1] >= int64(d.Replicas) {
+				return nil
+			}
+			if err != nil {
+				l.conn.Doubt()
+			}
+			return notConfirmed(err)
+		}
+	}
+	wait := pipe.Do(ctx, "wait", d.Replicas, ms)
+	return func() error {
+		if got, err := wait.Int64(); err != nil || got < int64(d.Replicas) {
+			return notConfirmed(err)
+		}
+		return nil
+	}
+}
+
+// notConfirmed is ErrNotConfirmed because of err. As a condition, err would say that nothing is written.
+func notConfirmed(err error) error {
+	if err != nil {
+		return fmt.Errorf("%w: %s", streamhub.ErrNotConfirmed, err.Error())
+	}
+	return streamhub.ErrNotConfirmed
+}
+
+// settle answers r with a result that is known from before. The level that r asks for is confirmed anew: what was
+// confirmed to others, or was not, says nothing. It runs under appender.mu.
+func (a *appender) settle(g *tail, r *request, result streamhub.AppendResult) {
+	a.settleAfter(g, r, nil, func() (streamhub.AppendResult, error) { return result, nil })
+}
+
+// settleAfter is settle for a result that is known when done is closed; nil is closed. A result comes with no error, or
+// with ErrNotConfirmed.
+func (a *appender) settleAfter(g *tail, r *request, done <-chan struct{}, known func() (streamhub.AppendResult, error)) {
+	if !waits(r.durability) && done == nil {
+		result, err := known()
+		a.finish(g, r, result, err)
+		return
+	}
+	r.sent = true
+	started := a.log.start(func() {
+		if done != nil {
+			<-done // a log that closes answers everything
+		}
+		result, err := known()
+		if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
+			err = a.log.confirm(a.log.ctx, r.place, result.Position, r.durability)
+		}
+		if errors.Is(err, streamhub.ErrHistoryLost) {
+			result = streamhub.AppendResult{}
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.finish(g, r, result, err)
+	})
+	if !started {
+		a.finish(g, r, streamhub.AppendResult{}, streamhub.ErrShutdown)
+	}
+}
+
+// confirm asks the server for the level d of what was stored earlier, up to position. The error is ErrNotConfirmed, or
+// ErrHistoryLost where position is not what it was.
+func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position, d streamhub.Durability) error {
+	if !waits(d) {
+		return nil
+	}
+	if err := l.ready(ctx, d); err != nil {
+		return notConfirmed(err)
+	}
+	node, err := l.conn.NodeFor(ctx, at.timeline())
+	if err != nil {
+		return notConfirmed(redisx.ReadOutcome(err))
+	}
+	var answer string
+	for range runs {
+		pipe := l.waiting(node, d).Pipeline()
+		call := l.conn.Call(ctx, l.touchHead, 2, at.timeline(), at.meta(at.segment), hex16(position.Incarnation))
+		_ = pipe.Process(ctx, call) // queued; the error comes with Exec
+		reached := l.addWait(ctx, pipe, d)
+		_, _ = pipe.Exec(ctx)
+		if answer, err = call.Text(); err == nil && answer == "+" {
+			err = reached()
+		}
+		if !redisx.IsNoScript(err) {
+			break
+		}
+		if err = l.conn.Load(ctx, l.touchHead, at.timeline()); err != nil {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, streamhub.ErrNotConfirmed):
+		return err
+	case err != nil:
+		return notConfirmed(redisx.ReadOutcome(err))
+	}
+	// Behind the wait: what was confirmed is the history that the server has now.
+	switch err = l.verify(ctx, at, position); {
+	case err == nil, errors.Is(err, streamhub.ErrHistoryLost):
+		return err
+	}
+	return notConfirmed(err)
+}

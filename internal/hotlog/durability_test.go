@@ -1,0 +1,176 @@
+package hotlog_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+)
+
+func TestDurability(t *testing.T) {
+	t.Parallel()
+	primary, replica := testredis.Start(t, nil), testredis.Start(t, nil)
+	replicate(t, replica, primary)
+	s := logOn(t, primary, uuid.New(), &hotlog.Options{Durability: streamhub.Durability{Replicas: 1, Timeout: 10 * time.Second}})
+	r := add(t, s, "seg", "1")
+	require.EqualValues(t, 1, r.First)
+	onReplica := logOn(t, replica, s.ID(), nil)
+	e, ok, err := onReplica.Peek(t.Context(), "space", "seg")
+	require.NoError(t, err)
+	require.True(t, ok, "an append that was confirmed is on the replica")
+	require.Equal(t, r.Position, e.Position)
+
+	replica.Pause()
+	append := func(id uuid.UUID, d *streamhub.Durability) (streamhub.AppendResult, error) {
+		return s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, &streamhub.AppendOptions{Durability: d, TRX: id})
+	}
+	id := uuid.New()
+	for range 2 { // a repeat is not confirmed either
+		r, err = append(id, &streamhub.Durability{Replicas: 1, Timeout: 20 * time.Millisecond})
+		require.ErrorIs(t, err, streamhub.ErrNotConfirmed)
+		require.EqualValues(t, 2, r.First, "it is written, and the caller is told where")
+	}
+	r, err = append(uuid.New(), &streamhub.Durability{})
+	require.NoError(t, err, "who does not ask does not wait")
+	require.EqualValues(t, 3, r.First)
+	replica.Resume()
+	r, err = append(uuid.New(), nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, r.First)
+
+	// There is no append-only file to sync: an older server is refused, a newer one says so.
+	_, err = append(uuid.New(), &streamhub.Durability{Fsync: true})
+	require.Error(t, err)
+	for _, bad := range []streamhub.Durability{{Replicas: -1}, {Timeout: -1}} {
+		_, err = append(uuid.New(), &bad)
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, "%+v", bad)
+	}
+}
+
+// TestConfirmedAnew stops the only replica. Whoever appends or repeats an append at the level of one replica is told that
+// it is written and not confirmed: at once, on connections that wrote nothing before, and after a level was not asked for.
+func TestConfirmedAnew(t *testing.T) {
+	t.Parallel()
+	primary, replica := testredis.Start(t, nil), testredis.Start(t, nil)
+	replicate(t, replica, primary)
+	id, level := uuid.New(), &streamhub.Durability{Replicas: 1}
+	open := func() *hotlog.Store {
+		conn := connect(t, redis.NewClient(&redis.Options{
+			Addr: primary.Addr(), ContextTimeoutEnabled: true, ReadTimeout: time.Second, // as hub.NewClient sets it: no longer than the wait
+		}), nil)
+		log, err := hotlog.Open(t.Context(), conn, nil)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, log.Close()) })
+		return log.Store(id)
+	}
+	first, second := open(), open()
+	append := func(s *hotlog.Store, segment string, o streamhub.AppendOptions) (streamhub.AppendResult, error) {
+		begin := time.Now()
+		r, err := s.Append(t.Context(), "space", segment, []streamhub.Record{{Payload: []byte("x")}}, &o)
+		t.Logf("%s: %v after %v", segment, err, time.Since(begin))
+		return r, err
+	}
+	add(t, first, "warm", "x")
+	plain, err := append(first, "quiet", streamhub.AppendOptions{TRX: uuid.New()})
+	require.NoError(t, err)
+	caughtUp(t, primary)
+	replica.Pause()
+
+	unconfirmed := func(r streamhub.AppendResult, err error, sequence uint64) {
+		t.Helper()
+		require.ErrorIs(t, err, streamhub.ErrNotConfirmed)
+		require.EqualValues(t, sequence, r.First, "it is written, and the caller is told where")
+	}
+	// The level is asked for only after the append was stored, by others and by the same process.
+	trx := uuid.New()
+	_, err = append(first, "late", streamhub.AppendOptions{TRX: trx})
+	require.NoError(t, err)
+	r, err := append(first, "late", streamhub.AppendOptions{TRX: trx, Durability: level})
+	unconfirmed(r, err, 1)
+	_, err = append(first, "late", streamhub.AppendOptions{TRX: trx})
+	require.NoError(t, err, "who does not ask does not wait")
+
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			segment := fmt.Sprint("seg", i)
+			producer := &streamhub.Producer{ID: "p"}
+			o := streamhub.AppendOptions{Producer: producer, Durability: level}
+			r, err := append(first, segment, o)
+			unconfirmed(r, err, 1)
+			r, err = append(second, segment, o)
+			unconfirmed(r, err, 1)
+			require.True(t, r.Repeated)
+			r, err = append(open(), segment, o)
+			unconfirmed(r, err, 1)
+			trx := uuid.New()
+			for range 2 {
+				r, err = append(first, segment, streamhub.AppendOptions{TRX: trx, Durability: level})
+				unconfirmed(r, err, 2)
+			}
+		})
+	}
+	wg.Wait()
+	replica.Resume()
+	for range 2 {
+		r, err = append(second, "seg0", streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "p"}, Durability: &streamhub.Durability{Replicas: 1, Timeout: time.Minute}})
+		require.NoError(t, err)
+		require.EqualValues(t, 1, r.First)
+	}
+	r, err = append(first, "late", streamhub.AppendOptions{TRX: trx, Durability: &streamhub.Durability{Replicas: 1, Timeout: time.Minute}})
+	require.NoError(t, err)
+	require.True(t, r.Repeated)
+
+	// What is confirmed is what the server has: a repeat of an append that it lost is no success.
+	primary.RestartEmpty()
+	_, err = append(first, "quiet", streamhub.AppendOptions{TRX: plain.TRX.ID, Durability: &streamhub.Durability{Replicas: 1, Timeout: time.Millisecond}})
+	require.Error(t, err)
+}
+
+// TestWaitOutlastsRead waits for a replica for longer than the driver waits for an answer.
+func TestWaitOutlastsRead(t *testing.T) {
+	t.Parallel()
+	primary, replica := testredis.Start(t, nil), testredis.Start(t, nil)
+	replicate(t, replica, primary)
+	conn := connect(t, redis.NewClient(&redis.Options{Addr: primary.Addr(), ContextTimeoutEnabled: true, ReadTimeout: 50 * time.Millisecond}), nil)
+	log, err := hotlog.Open(t.Context(), conn, &hotlog.Options{Durability: streamhub.Durability{Replicas: 1, Timeout: time.Minute}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	s := log.Store(uuid.New())
+	add(t, s, "seg", "x")
+	calls := func() (n int) {
+		info, err := primary.Client().Info(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		_, rest, _ := strings.Cut(info, "cmdstat_evalsha:calls=")
+		_, _ = fmt.Sscan(rest, &n)
+		return n
+	}
+	replica.Pause()
+	before := calls()
+	resumed := time.AfterFunc(time.Second, replica.Resume)
+	defer resumed.Stop()
+	r := add(t, s, "seg", "y")
+	require.EqualValues(t, 2, r.First)
+	require.False(t, r.Repeated)
+	require.Equal(t, before+1, calls(), "it was sent once")
+}
+
+func TestDurabilityRefused(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	conn := connect(t, redis.NewClient(&redis.Options{Addr: m.Addr()}), nil)
+	for _, d := range []streamhub.Durability{{Replicas: 1}, {Fsync: true}} {
+		_, err := hotlog.Open(t.Context(), conn, &hotlog.Options{Durability: d})
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+	}
+}

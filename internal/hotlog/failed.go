@@ -1,0 +1,70 @@
+package hotlog
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// failed deals with flights that have no answer: they are sent again until their time is over. It
+// runs under appender.mu.
+func (a *appender) failed(flights []*flight, err error) {
+	var unavailable *streamhub.UnavailableError
+	var lost *streamhub.UnknownOutcomeError
+	patient, unknown, cause := true, false, err
+	switch {
+	case errors.As(err, &lost):
+		unknown, cause = true, lost.Err
+	case errors.As(err, &unavailable):
+		patient = unavailable.Reason != streamhub.ReasonFull && unavailable.Reason != streamhub.ReasonDenied
+	case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrShutdown):
+		patient = false
+	default: // a script that failed in the middle
+		unknown, patient = true, false
+	}
+	for _, f := range flights {
+		if unknown && !f.opt.CheckOnly {
+			f.unknown, f.cause = true, cause
+		}
+		delay := min(500*time.Millisecond, 5*time.Millisecond<<min(f.attempt, 10))
+		delay = delay/2 + rand.N(delay)
+		f.attempt++
+		if patient && time.Now().Add(delay).Before(f.until) && a.log.start(func() { a.later(f, delay) }) {
+			continue
+		}
+		switch {
+		case f.unknown:
+			a.refuse(f, f.cause, false)
+		case unknown: // it was to check only
+			a.refuse(f, &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: cause}, true)
+		default:
+			a.refuse(f, err, true)
+		}
+	}
+}
+
+// unsent deals with flights that were not sent because of err.
+func (a *appender) unsent(flights []*flight, err error) {
+	if errors.Is(err, streamhub.ErrUnavailable) {
+		a.failed(flights, err)
+		return
+	}
+	for _, f := range flights {
+		a.refuse(f, err, false)
+	}
+}
+
+// later enqueues the flight when delay is over. It runs without the lock.
+func (a *appender) later(f *flight, delay time.Duration) {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.log.ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.enqueue(f)
+}

@@ -1,0 +1,146 @@
+package hotlog
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// A flight is one frame on its way.
+type flight struct {
+	*tail
+	requests []*request
+	own      bool // under the appender's own producer
+	node     uuid.UUID
+	frame    []byte
+	order    []byte
+	opt      orderOptions
+	until    time.Time
+	attempt  int
+	short    head // what the short way makes of the head; zero if the flight goes the long way
+	pieces   [5]string
+	adopted  bool // nobody here had seen the incarnation before this flight
+	unknown  bool // an attempt may have been executed
+	cause    error
+}
+
+// refuseStrays answers the requests at the head of the queue that are meant for another life of the
+// segment than the one that was seen.
+func (a *appender) refuseStrays(g *tail) {
+	for len(g.queue) > 0 && g.pinned && g.queue[0].incarnation != 0 && g.queue[0].incarnation != g.incarnation {
+		a.finish(g, g.queue[0], streamhub.AppendResult{}, &streamhub.HistoryLostError{FirstLost: 1})
+		g.queue = g.queue[1:]
+	}
+}
+
+// fill takes requests from the queue into one frame.
+func (a *appender) fill(g *tail) *flight {
+	head := g.queue[0]
+	n, size, records := 1, len(head.body), head.records
+	for n < len(g.queue) && head.plain {
+		next := g.queue[n]
+		size += len(next.body)
+		records += next.records
+		if !next.plain || next.durability != head.durability || next.generation != head.generation || next.incarnation != head.incarnation ||
+			size > sharedBytes || records > streamhub.MaxFrameRecords {
+			break
+		}
+		n++
+	}
+	g.used = time.Now()
+	f := &flight{
+		tail: g, requests: g.queue[:n:n], own: head.producer == nil, opt: head.opt,
+		until: g.used.Add(a.log.opt.RetryFor),
+	}
+	f.opt.MustExist = f.opt.MustExist || head.incarnation != 0 && !g.pinned
+	if head.incarnation != 0 && !g.pinned {
+		// The one that this process has proposed may be there though no answer said so. Under another
+		// name it is found as any other, and compared.
+		g.incarnation = proofOf(newID())
+	}
+	if g.queue = g.queue[n:]; len(g.queue) == 0 {
+		g.queue = nil
+	}
+	g.busy = true
+	for _, r := range f.requests {
+		r.sent = true
+	}
+	f.encode(a.log.opt.Node)
+	f.address(a)
+	return f
+}
+
+// encode writes the frame.
+func (f *flight) encode(node uuid.UUID) {
+	f.node = node
+	size := frameHeader + len(node)
+	parts := make([]part, len(f.requests))
+	for i, r := range f.requests {
+		parts[i] = part{r.id, r.records, r.body}
+		size += len(r.body) + 20
+	}
+	f.frame = appendFrame(make([]byte, 0, size), node, parts...)
+}
+
+// address writes the order of the frame for the segment as it is known now.
+func (f *flight) address(a *appender) {
+	if f.short = (head{}); f.mayGoShort() {
+		f.goShort()
+		return
+	}
+	mode := byte('+')
+	if f.pinned {
+		mode = '='
+	}
+	first := f.requests[0]
+	row, epoch, seq := a.row, f.epoch, f.seq
+	if p := first.producer; p != nil {
+		row, epoch, seq = "p:"+redisx.Escape(p.ID), p.Epoch, p.Seq
+		if row[2] == '~' {
+			row = "p:~" + row[2:] // ephemeral, as the appenders' own, which are told apart by this
+		}
+	}
+	b := make([]byte, 0, 96)
+	b = append(append(b, mode), row...)
+	for _, v := range [...]uint64{epoch, seq, first.expect, first.generation} {
+		b = strconv.AppendUint(append(b, ' '), v, 10)
+	}
+	if f.opt != (orderOptions{}) {
+		text, err := json.Marshal(f.opt)
+		if err != nil {
+			panic(err) // strings and booleans
+		}
+		b = append(b, text...)
+	}
+	f.order = b
+}
+
+// answers says what each request of a stored frame is told.
+func (f *flight) answers(s *storedFrame) []answer {
+	answers := make([]answer, len(f.requests))
+	next := s.first
+	for i, r := range f.requests {
+		result := streamhub.AppendResult{
+			First: next, Last: next + uint64(r.records) - 1, Timestamp: s.timestamp,
+			TRX:      streamhub.TRX{ID: r.id, Node: f.node, Number: s.number - uint64(len(f.requests)-1-i)},
+			Repeated: s.repeated, Created: s.created && i == 0, Closed: s.closed, Generation: s.generation,
+		}
+		if s.repeated && r.producer != nil {
+			result.TRX.ID = s.id
+		}
+		result.Position = streamhub.Position{
+			Incarnation: f.incarnation, Lineage: s.lineage, Sequence: result.Last, Proof: proofOf(result.TRX.ID),
+		}
+		if r.records == 0 {
+			result.Position.Proof = s.proof
+		}
+		next += uint64(r.records)
+		answers[i] = answer{id: r.id, sum: r.sum, result: result}
+	}
+	return answers
+}

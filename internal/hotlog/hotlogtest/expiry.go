@@ -1,0 +1,145 @@
+package hotlogtest
+
+import (
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+var expiryCases = []namedCase{
+	{"ExpirySliding", expirySliding},
+	{"ExpiryFixed", expiryFixed},
+	{"ExpiryByReaders", expiryByReaders},
+	{"ExpiryByAppenders", expiryByAppenders},
+	{"ExpiryBySweep", expiryBySweep},
+	{"Touch", touch},
+}
+
+const (
+	short = 600 * time.Millisecond // a time to live that a case waits for
+	past  = short + 20*time.Millisecond
+	part  = short / 3
+)
+
+func expirySliding(f *fixture) {
+	s := f.create("seg", &streamhub.CreateOptions{TTL: short})
+	require.Equal(f, short, s.TTL)
+	require.NotZero(f, s.ExpiresAt)
+	for range 2 {
+		f.env.Advance(f.T, part)
+		r := f.append("seg", "x")
+		require.Equal(f, r.Timestamp+short.Milliseconds(), f.status("seg").ExpiresAt, "an append renews it")
+	}
+	f.env.Advance(f.T, past)
+	_, err := f.Status(f.ctx, space, "seg")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+func expiryFixed(f *fixture) {
+	now, err := f.conn.Time(f.ctx).Result()
+	require.NoError(f, err)
+	at := now.Add(short).Truncate(time.Millisecond)
+	s := f.create("seg", &streamhub.CreateOptions{ExpiresAt: at})
+	require.Zero(f, s.TTL)
+	require.Equal(f, at.UnixMilli(), s.ExpiresAt)
+	f.append("seg", "x")
+	deadline, err := f.Touch(f.ctx, space, "seg")
+	require.NoError(f, err)
+	require.Equal(f, at.UnixMilli(), deadline, "nothing renews it")
+	f.env.Advance(f.T, past)
+	_, err = f.Status(f.ctx, space, "seg")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+func expiryByReaders(f *fixture) {
+	for _, segment := range []string{"status", "read", "peek", "page", "touch", "statuses", "space"} {
+		f.create(segment, &streamhub.CreateOptions{TTL: short, Records: records("x")})
+	}
+	f.append("stays", "x")
+	cursor := f.readSpace(&streamhub.ReadOptions{Limit: 1})[0].Cursor()
+	f.env.Advance(f.T, past)
+	require.Equal(f, []string{"stays1"}, names(f.readSpace(nil)), "read along the space")
+	require.Equal(f, []string{"stays1"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: cursor})))
+	_, err := f.Status(f.ctx, space, "status")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	_, err = f.tryRead("read", nil)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	require.ErrorContains(f, err, string(streamhub.VerdictExpired))
+	_, ok, err := f.Peek(f.ctx, space, "peek")
+	require.NoError(f, err)
+	require.False(f, ok)
+	_, err = f.ReadPage(f.ctx, space, "page", streamhub.Position{}, true)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	_, err = f.Touch(f.ctx, space, "touch")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	all, err := f.Statuses(f.ctx, space, "", 100)
+	require.NoError(f, err)
+	require.Len(f, all, 1)
+	segments, err := f.Segments(f.ctx, space, "", 100)
+	require.NoError(f, err)
+	require.Equal(f, []string{"stays"}, segments)
+}
+
+func expiryByAppenders(f *fixture) {
+	old := f.create("seg", &streamhub.CreateOptions{TTL: short, Records: records("old")})
+	f.create("again", &streamhub.CreateOptions{TTL: short})
+	other := f.another()
+	f.env.Advance(f.T, past)
+	// Who has not seen the old life begins the next one; who has is told once.
+	r := f.appendTo(other, "seg", "new")
+	require.True(f, r.Created)
+	require.EqualValues(f, 1, r.First)
+	require.NotEqual(f, old.Position.Incarnation, r.Position.Incarnation)
+	_, err := f.with(streamhub.AppendOptions{}, "seg", "x")
+	f.lost(err, 1)
+	require.EqualValues(f, 2, f.append("seg", "new too").First)
+
+	_, created, err := f.Create(f.ctx, space, "again", nil)
+	require.NoError(f, err)
+	require.True(f, created)
+	_, err = f.tryRead("seg", &streamhub.ReadOptions{Cursor: old.Cursor()})
+	f.lost(err, 1)
+}
+
+func expiryBySweep(f *fixture) {
+	f.create("a", &streamhub.CreateOptions{TTL: short, Records: records("x")})
+	f.create("b", &streamhub.CreateOptions{TTL: time.Hour, Records: records("x")})
+	f.create("c", nil)
+	log := f.logKey("a")
+	f.env.Advance(f.T, past)
+	require.NoError(f, f.Sweep(f.ctx))
+	n, err := f.conn.Exists(f.ctx, log).Result()
+	require.NoError(f, err)
+	require.Zero(f, n, "its entries are gone, though nobody asked for it")
+	segments, err := f.Segments(f.ctx, space, "", 10)
+	require.NoError(f, err)
+	require.Equal(f, []string{"b", "c"}, segments)
+	require.NoError(f, f.Sweep(f.ctx))
+}
+
+func touch(f *fixture) {
+	_, err := f.Touch(f.ctx, space, "seg")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	f.append("plain", "x")
+	deadline, err := f.Touch(f.ctx, space, "plain")
+	require.NoError(f, err)
+	require.Zero(f, deadline)
+	s := f.create("seg", &streamhub.CreateOptions{TTL: short})
+	deadline, err = f.Touch(f.ctx, space, "seg")
+	require.NoError(f, err)
+	require.Equal(f, s.ExpiresAt, deadline, "too early to be worth a write")
+	for range 3 {
+		f.env.Advance(f.T, part)
+		renewed, err := f.Touch(f.ctx, space, "seg")
+		require.NoError(f, err)
+		require.Greater(f, renewed, deadline)
+		require.Equal(f, renewed, f.status("seg").ExpiresAt)
+		deadline = renewed
+	}
+	require.NoError(f, f.Sweep(f.ctx))
+	f.env.Advance(f.T, past)
+	_, err = f.Touch(f.ctx, space, "seg")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}

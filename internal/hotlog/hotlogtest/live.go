@@ -1,0 +1,199 @@
+package hotlogtest
+
+import (
+	"fmt"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+var liveCases = []namedCase{
+	{"ReadPage", readPage},
+	{"ReadPageProof", readPageProof},
+	{"ReadPageEnds", readPageEnds},
+	{"ReadSpacePage", readSpacePage},
+	{"ReadSpacePageOfNothing", readSpacePageOfNothing},
+	{"Changes", changes},
+	{"ChangesLost", changesLost},
+}
+
+func readPage(f *fixture) {
+	_, err := f.ReadPage(f.ctx, space, "seg", streamhub.Position{}, true)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	const n = 40
+	for i := range n {
+		_, err := f.Append(f.ctx, space, "seg", []streamhub.Record{{Payload: make([]byte, 100_000)}, {Payload: []byte(fmt.Sprint(i))}}, nil)
+		require.NoError(f, err)
+	}
+	all := f.read("seg", nil)
+	for _, start := range []int{0, 1, 2, 33, 2*n - 1, 2 * n} {
+		var at streamhub.Position
+		if start > 0 {
+			at = all[start-1].Position
+		}
+		got, pages := start, 0
+		for more := true; more; pages++ {
+			page, err := f.ReadPage(f.ctx, space, "seg", at, true)
+			require.NoError(f, err)
+			require.EqualValues(f, 2*n, page.Status.LastSequence)
+			size := 0
+			for _, e := range page.Entries {
+				require.Equal(f, all[got], e)
+				got++
+				size += len(e.Payload)
+			}
+			require.Less(f, size, 1<<21, "a page is about a megabyte")
+			at, more = page.Next(at), page.More
+		}
+		require.Equal(f, 2*n, got)
+		require.LessOrEqual(f, pages, 6)
+	}
+}
+
+func readPageProof(f *fixture) {
+	f.append("seg", "1", "2")
+	forged := f.append("seg", "3").Position
+	forged.Proof++
+	f.append("seg", "4")
+	_, err := f.ReadPage(f.ctx, space, "seg", forged, true)
+	f.lost(err, 3)
+	page, err := f.ReadPage(f.ctx, space, "seg", forged, false)
+	require.NoError(f, err)
+	require.Equal(f, []string{"4"}, f.payloads(page.Entries))
+}
+
+func readPageEnds(f *fixture) {
+	f.append("seg", "1")
+	f.closed("seg")
+	page, err := f.ReadPage(f.ctx, space, "seg", streamhub.Position{}, true)
+	require.NoError(f, err)
+	require.False(f, page.More)
+	require.Equal(f, streamhub.StateClosed, page.Status.State)
+	page, err = f.ReadPage(f.ctx, space, "seg", page.Next(streamhub.Position{}), true)
+	require.NoError(f, err)
+	require.Empty(f, page.Entries)
+	require.False(f, page.More)
+	require.Equal(f, streamhub.VerdictDone, page.Status.Verdict.Kind)
+}
+
+// walk reads along the space by pages, until there is no more.
+func (f *fixture) walk(at streamhub.Position) ([]streamhub.Entry, streamhub.Position) {
+	f.Helper()
+	var all []streamhub.Entry
+	for steps := 0; ; steps++ {
+		require.Less(f, steps, 1000, "it does not come to an end")
+		entries, next, more, err := f.ReadSpacePage(f.ctx, space, at)
+		require.NoError(f, err)
+		all = append(all, entries...)
+		require.False(f, more && next == at, "it stands still")
+		if at = next; !more {
+			return all, at
+		}
+	}
+}
+
+func readSpacePage(f *fixture) {
+	entries, next, more, err := f.ReadSpacePage(f.ctx, space, streamhub.Position{})
+	require.NoError(f, err)
+	require.Empty(f, entries)
+	require.False(f, more)
+	require.True(f, next.IsZero())
+	f.history(16)
+	all := f.readSpace(nil)
+	got, end := f.walk(streamhub.Position{})
+	require.Equal(f, all, got)
+	for i, e := range all {
+		rest, _ := f.walk(e.Position)
+		require.Equal(f, names(all[i+1:]), names(rest))
+	}
+	rest, _ := f.walk(end)
+	require.Empty(f, rest)
+	f.append("s0", "more")
+	rest, _ = f.walk(end)
+	require.Len(f, rest, 1)
+}
+
+// readSpacePageOfNothing walks over a long part of the timeline in which nothing is left to read.
+func readSpacePageOfNothing(f *fixture) {
+	f.append("a", "1")
+	for range 200 {
+		f.append("gone", "x")
+	}
+	f.delete("gone")
+	end := f.append("a", "2")
+	all, at := f.walk(streamhub.Position{})
+	require.Equal(f, []string{"a1", "a2"}, names(all))
+	require.Equal(f, end.Position.Sequence, at.Sequence)
+	f.delete("a")
+	all, at = f.walk(streamhub.Position{})
+	require.Empty(f, all)
+	f.append("b", "1")
+	all, _ = f.walk(at)
+	require.Equal(f, []string{"b1"}, names(all), "a place behind nothing is a place")
+}
+
+func changes(f *fixture) {
+	list, last, lost, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	require.NoError(f, err)
+	require.Empty(f, list)
+	require.False(f, lost)
+	require.True(f, last.IsZero())
+
+	f.append("a", "1")
+	_, start, lost, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	require.NoError(f, err)
+	require.False(f, lost)
+	require.False(f, start.IsZero())
+	list, last, lost, err = f.Changes(f.ctx, space, start)
+	require.NoError(f, err)
+	require.False(f, lost)
+	require.Empty(f, list)
+	require.Equal(f, start, last)
+
+	f.append("a", "2", "3")
+	f.create("b}", nil)
+	f.append("c", "1")
+	f.closed("a")
+	f.trim("a", 1)
+	f.delete("c")
+	_, errs := f.AppendAll(f.ctx, []streamhub.Append{
+		{Space: space, Segment: "d", Records: records("1")},
+		{Space: space, Segment: "e", Records: records("1", "2")},
+	})
+	require.Equal(f, make([]error, 2), errs)
+	list, last, lost, err = f.Changes(f.ctx, space, start)
+	require.NoError(f, err)
+	require.False(f, lost)
+	require.ElementsMatch(f, []hotlog.Change{
+		{Segment: "a", LastSequence: 3}, {Segment: "b}", LastSequence: 0}, {Segment: "c", LastSequence: 1}, {Segment: "a", LastSequence: 3},
+		{Segment: "a", LastSequence: 2}, {Segment: "c", LastSequence: 1}, {Segment: "d", LastSequence: 1}, {Segment: "e", LastSequence: 2},
+	}, list)
+	list, again, lost, err := f.Changes(f.ctx, space, last)
+	require.NoError(f, err)
+	require.False(f, lost)
+	require.Empty(f, list)
+	require.Equal(f, last, again)
+}
+
+func changesLost(f *fixture) {
+	f.append("a", "1")
+	_, start, _, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	require.NoError(f, err)
+	f.append("a", "2")
+	f.trim("a", 2)
+	require.NoError(f, f.Sweep(f.ctx))
+	list, last, lost, err := f.Changes(f.ctx, space, start)
+	require.NoError(f, err)
+	require.True(f, lost)
+	require.Empty(f, list)
+	_, end, _, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	require.NoError(f, err)
+	require.Equal(f, end, last)
+	f.wipe()
+	_, last, lost, err = f.Changes(f.ctx, space, end)
+	require.NoError(f, err)
+	require.True(f, lost)
+	require.True(f, last.IsZero())
+}

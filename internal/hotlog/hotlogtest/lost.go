@@ -1,0 +1,194 @@
+package hotlogtest
+
+import (
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+var lostCases = []namedCase{
+	{"LostEverything", lostEverything},
+	{"LostMeta", lostMeta},
+	{"LostLog", lostLog},
+	{"LostTimeline", lostTimeline},
+	{"LostTimelineAndOn", lostTimelineAndOn},
+	{"LostTail", lostTail},
+	{"LostTailAndOn", lostTailAndOn},
+}
+
+func lostEverything(f *fixture) {
+	tip := f.append("seg", "1", "2")
+	f.append("named", "1")
+	along := f.readSpace(nil)
+	f.wipe()
+	_, err := f.tryRead("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()})
+	f.lost(err, 1)
+	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[0].Cursor()})
+	f.lost(err, 0)
+	_, err = f.ReadPage(f.ctx, space, "seg", tip.Position, false)
+	f.lost(err, 1)
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, along[1].Position)
+	f.lost(err, 0)
+	_, err = f.tryRead("seg", nil)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	// Who appended to it is told once.
+	_, err = f.with(streamhub.AppendOptions{}, "seg", "3")
+	f.lost(err, 1)
+	_, err = f.with(by("p", 0, 0), "named", "2")
+	f.lost(err, 1)
+	require.EqualValues(f, 1, f.append("seg", "new").First)
+	_, err = f.tryRead("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()})
+	f.lost(err, 1)
+	f.holds("seg", "new")
+	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[0].Cursor()})
+	f.lost(err, 0)
+	require.Eventually(f, func() bool {
+		spaces, err := f.Spaces(f.ctx, "", 10)
+		return err == nil && slices.Equal(spaces, []string{space})
+	}, 10*time.Second, time.Millisecond, "the space is listed again")
+}
+
+func lostMeta(f *fixture) {
+	f.append("a", "1")
+	tip := f.append("seg", "1", "2")
+	along := f.readSpace(nil)
+	f.del(f.metaKey("seg"))
+	_, err := f.tryRead("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()})
+	f.lost(err, 1)
+	_, err = f.tryReadSpace(nil)
+	f.lost(err, 0)
+	for _, e := range along {
+		_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
+		f.lost(err, 0)
+	}
+	_, err = f.with(streamhub.AppendOptions{}, "seg", "3")
+	f.lost(err, 1)
+	require.EqualValues(f, 1, f.append("seg", "new").First)
+	f.holds("seg", "new")
+}
+
+func lostLog(f *fixture) {
+	f.append("a", "1")
+	tip := f.append("seg", "1", "2")
+	f.append("seg", "3")
+	along := f.readSpace(nil)
+	f.del(f.logKey("seg"))
+	for _, o := range []*streamhub.ReadOptions{nil, {Cursor: tip.Cursor()}, {FromSequence: 3}, {After: 1}} {
+		_, err := f.tryRead("seg", o)
+		require.ErrorIs(f, err, streamhub.ErrCorrupt)
+	}
+	_, _, err := f.Peek(f.ctx, space, "seg")
+	require.ErrorIs(f, err, streamhub.ErrCorrupt)
+	_, err = f.tryReadSpace(nil)
+	f.lost(err, 0)
+	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[1].Cursor()})
+	f.lost(err, 0)
+	before := f.everything()
+	_, err = f.with(streamhub.AppendOptions{}, "seg", "4")
+	require.ErrorIs(f, err, streamhub.ErrCorrupt)
+	_, err = f.another().Append(f.ctx, space, "seg", records("4"), nil)
+	require.ErrorIs(f, err, streamhub.ErrCorrupt)
+	require.Equal(f, before, f.everything(), "nothing is repaired in silence")
+}
+
+func lostTimeline(f *fixture) {
+	f.append("a", "1")
+	tip := f.append("seg", "1", "2")
+	along := f.readSpace(nil)
+	f.del(f.timelineKey())
+	_, err := f.tryReadSpace(nil)
+	f.lost(err, 0)
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, streamhub.Position{})
+	f.lost(err, 0)
+	for _, e := range along {
+		_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
+		f.lost(err, 0)
+		_, _, _, err = f.ReadSpacePage(f.ctx, space, e.Position)
+		f.lost(err, 0)
+	}
+	f.holds("seg", "1", "2")
+	require.Empty(f, f.read("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()}))
+}
+
+func lostTimelineAndOn(f *fixture) {
+	f.append("a", "1")
+	f.append("a", "2")
+	along := f.readSpace(nil)
+	f.del(f.timelineKey())
+	f.append("a", "3")
+	f.append("b", "1")
+	_, err := f.tryReadSpace(nil)
+	f.lost(err, 0)
+	for _, e := range along {
+		_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
+		f.lost(err, 0)
+	}
+	f.holds("a", "1", "2", "3")
+}
+
+// cut puts the segment back to what it was.
+func (f *fixture) cut(then func()) {
+	f.Helper()
+	before := f.copyOf("seg")
+	then()
+	f.putBack(before)
+}
+
+func lostTail(f *fixture) {
+	f.append("seg", "1", "2")
+	var lost, along []streamhub.Entry
+	f.cut(func() {
+		f.append("seg", "3", "4")
+		f.append("seg", "5")
+		lost, along = f.read("seg", nil), f.readSpace(nil)
+	})
+	for i, e := range lost {
+		rest, err := f.tryRead("seg", &streamhub.ReadOptions{Cursor: e.Cursor()})
+		restAlong, errAlong := f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[i].Cursor()})
+		if i < 2 {
+			require.NoError(f, err)
+			require.NoError(f, errAlong)
+			require.Len(f, rest, 1-i)
+			require.Len(f, restAlong, 1-i)
+			continue
+		}
+		f.lost(err, 3)
+		f.lost(errAlong, 0)
+	}
+	_, err := f.with(streamhub.AppendOptions{}, "seg", "x")
+	f.lost(err, 3)
+	require.EqualValues(f, 3, f.append("seg", "new").First)
+}
+
+// lostTailAndOn lets the log grow again before anybody looks: only the entries themselves can tell.
+func lostTailAndOn(f *fixture) {
+	f.append("seg", "1", "2")
+	var lost, along []streamhub.Entry
+	f.cut(func() {
+		f.append("seg", "3", "4")
+		f.append("seg", "5")
+		lost, along = f.read("seg", nil), f.readSpace(nil)
+	})
+	other := f.another()
+	f.appendTo(other, "seg", "new 3")
+	f.appendTo(other, "seg", "new 4", "new 5", "new 6")
+	for i, e := range lost {
+		rest, err := f.tryRead("seg", &streamhub.ReadOptions{Cursor: e.Cursor()})
+		_, errAlong := f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[i].Cursor()})
+		if i < 2 {
+			require.NoError(f, err)
+			require.NoError(f, errAlong)
+			require.Len(f, rest, 5-i)
+			continue
+		}
+		require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+		f.lost(errAlong, 0)
+	}
+	_, err := f.with(streamhub.AppendOptions{}, "seg", "x")
+	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+	f.append("seg", "new 7")
+	f.holds("seg", "1", "2", "new 3", "new 4", "new 5", "new 6", "new 7")
+}

@@ -1,0 +1,62 @@
+package hotlog
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// A space is the unit of placement: every key that one append touches has its hash tag. This file
+// is the only place where the keys of the log are built.
+
+// A spaceKeys names what belongs to one space.
+type spaceKeys struct {
+	store  uuid.UUID
+	space  string
+	prefix string // "sh:{<store>.<space>}:"
+}
+
+func keysOf(store uuid.UUID, space string) spaceKeys {
+	return spaceKeys{store, space, "sh:{" + store.String() + "." + redisx.Escape(space) + "}:"}
+}
+
+func (k spaceKeys) timeline() string  { return k.prefix + "t" }
+func (k spaceKeys) inventory() string { return k.prefix + "i" }
+func (k spaceKeys) deadlines() string { return k.prefix + "d" }
+func (k spaceKeys) state() string     { return k.prefix + "v" }
+func (k spaceKeys) channel() string   { return k.prefix + "n" }
+
+// The segment is already escaped in what follows.
+
+func (k spaceKeys) meta(segment string) string { return k.prefix + "m:" + segment }
+
+func (k spaceKeys) log(segment string, incarnation uint64) string {
+	return k.prefix + "e:" + segment + ":" + hex16(incarnation)
+}
+
+func (k spaceKeys) forks(segment string, incarnation uint64) string {
+	return k.prefix + "k:" + segment + ":" + hex16(incarnation)
+}
+
+func (k spaceKeys) segmentChannel(segment string) string { return k.prefix + "n:" + segment }
+
+const storesKey = "sh:stores"
+
+func spacesKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:spaces" }
+
+func hex16(v uint64) string { return string(appendHex16(nil, v)) }
+
+func appendHex16(b []byte, v uint64) []byte {
+	return hex.AppendEncode(b, binary.BigEndian.AppendUint64(make([]byte, 0, 8), v))
+}
+
+func parseHex16(s string) (uint64, error) {
+	if len(s) != 16 {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(s, 16, 64)
+}

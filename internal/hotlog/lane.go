@@ -1,0 +1,364 @@
+package hotlog
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// A laneKey separates what may not travel together.
+type laneKey struct {
+	node       string // the space on a cluster, else empty
+	durability streamhub.Durability
+}
+
+// A lane carries batches of frames to one place.
+type lane struct {
+	key     laneKey
+	ready   []*tail
+	again   []*flight // to be sent once more
+	runners int       // goroutines of the lane
+	parked  int       // of them, those that wait for work
+	more    chan struct{}
+}
+
+// laneRest is how long a goroutine of a lane waits for more. Starting one for each append costs
+// more than everything else that this process does for it: its stack has to grow each time.
+const laneRest = time.Second
+
+func (a *appender) laneKey(at place, d streamhub.Durability) laneKey {
+	key := laneKey{durability: d}
+	if a.log.conn.Cluster != nil {
+		key.node = at.prefix
+	}
+	return key
+}
+
+func (a *appender) lane(at place, d streamhub.Durability) *lane {
+	key := a.laneKey(at, d)
+	l := a.lanes[key]
+	if l == nil {
+		l = &lane{key: key, more: make(chan struct{}, laneFlights)}
+		a.lanes[key] = l
+	}
+	return l
+}
+
+// list makes the segment ready to send, and returns the lane to wake for it, or nil.
+func (a *appender) list(g *tail) *lane {
+	if g.busy || g.listed || len(g.queue) == 0 {
+		return nil
+	}
+	g.listed = true
+	l := a.lane(g.place, g.queue[0].durability)
+	l.ready = append(l.ready, g)
+	return l
+}
+
+// enqueue sends the flight with the next batch of its lane.
+func (a *appender) enqueue(f *flight) {
+	f.address(a)
+	l := a.lane(f.place, f.requests[0].durability)
+	l.again = append(l.again, f)
+	a.wake(l)
+}
+
+// wake has another batch of the lane sent if there is work for one.
+func (a *appender) wake(l *lane) {
+	switch {
+	case l == nil || len(l.ready)+len(l.again) == 0:
+	case l.parked > 0:
+		l.parked--
+		l.more <- struct{}{}
+	case l.runners < laneFlights:
+		l.runners++
+		if !a.log.start(func() { a.run(l) }) {
+			l.runners--
+			a.drop(l)
+		}
+	}
+}
+
+// run sends batches of the lane until there was nothing to send for a while.
+func (a *appender) run(l *lane) {
+	rest := time.NewTimer(laneRest)
+	defer rest.Stop()
+	for {
+		a.mu.Lock()
+		if batch := a.take(l); len(batch) > 0 {
+			a.mu.Unlock()
+			a.send(l, batch)
+			continue
+		}
+		l.parked++
+		a.mu.Unlock()
+		rest.Reset(laneRest)
+		select {
+		case <-l.more:
+		case <-rest.C:
+			if a.leave(l) {
+				return
+			}
+		case <-a.log.ctx.Done():
+			if a.leave(l) {
+				return
+			}
+		}
+	}
+}
+
+// leave ends a parked goroutine of the lane, unless it is woken at this moment.
+func (a *appender) leave(l *lane) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-l.more:
+		return false
+	default:
+	}
+	l.parked--
+	l.runners--
+	if l.runners == 0 && a.lanes[l.key] == l {
+		delete(a.lanes, l.key)
+	}
+	return true
+}
+
+// take makes the frames of the next batch.
+func (a *appender) take(l *lane) []*flight {
+	if a.log.ctx.Err() != nil {
+		a.drop(l)
+		return nil
+	}
+	batch := l.again
+	l.again = nil
+	for len(l.ready) > 0 && len(batch) < batchFrames {
+		g := l.ready[0]
+		l.ready = l.ready[1:]
+		g.listed = false
+		if !g.busy {
+			a.refuseStopped(g)
+			a.refuseStrays(g)
+		}
+		if g.busy || len(g.queue) == 0 {
+			continue
+		}
+		if g.queue[0].durability != l.key.durability {
+			a.wake(a.list(g)) // the request that it was listed for has been withdrawn
+			continue
+		}
+		batch = append(batch, a.fill(g))
+	}
+	return batch
+}
+
+// drop answers what the lane still holds when the log closes.
+func (a *appender) drop(l *lane) {
+	tails := l.ready
+	for _, f := range l.again {
+		for _, r := range f.requests {
+			err := streamhub.ErrShutdown
+			if f.unknown {
+				err = &streamhub.UnknownOutcomeError{TRX: r.id, Err: f.cause}
+			}
+			a.finish(f.tail, r, streamhub.AppendResult{}, err)
+		}
+		f.busy = false
+		tails = append(tails, f.tail)
+	}
+	for _, g := range tails {
+		g.listed = false
+		for _, r := range g.queue {
+			a.finish(g, r, streamhub.AppendResult{}, streamhub.ErrShutdown)
+		}
+		g.queue = nil
+	}
+	l.ready, l.again = nil, nil
+}
+
+// send carries a batch to Redis and deals with the answers.
+func (a *appender) send(l *lane, batch []*flight) {
+	type trip struct {
+		call    redisx.Call
+		flights []*flight
+	}
+	var trips []trip
+	ctx := a.log.ctx
+	if err := a.log.ready(ctx, l.key.durability); err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.unsent(batch, err)
+		return
+	}
+	var client redis.UniversalClient = a.log.conn
+	if l.key.durability != (streamhub.Durability{}) {
+		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
+		if err != nil {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.failed(batch, redisx.ReadOutcome(err))
+			return
+		}
+		client = a.log.waiting(node, l.key.durability)
+	}
+	a.register(ctx, batch)
+	pipe := client.Pipeline()
+	for _, flights := range calls(batch) {
+		t := trip{a.call(ctx, flights), flights}
+		_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
+		trips = append(trips, t)
+	}
+	confirm := a.log.addWait(ctx, pipe, l.key.durability)
+	a.calls.Add(int64(len(trips)))
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	unconfirmed := confirm()
+
+	// The lock is held over the whole batch: callers that append again at once meet in the next.
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, t := range trips {
+		answers, err := t.call.StringSlice()
+		switch {
+		case redisx.IsNoScript(err):
+			a.load(t.flights)
+		case err != nil:
+			a.log.conn.Observe(err)
+			a.failed(t.flights, redisx.Outcome(err))
+		case len(answers) != len(t.flights)+len(sizes(t.flights)):
+			a.failed(t.flights, errAnswers)
+		default:
+			a.landed(t.flights, answers, unconfirmed)
+		}
+	}
+}
+
+// calls divides a batch into what travels in one call of the script: frames that go the short way on
+// heads of one lineage, those of one space next to each other, or frames of one space that go the
+// long way. A fork goes alone.
+func calls(batch []*flight) (all [][]*flight) {
+	slices.SortStableFunc(batch, func(x, y *flight) int {
+		return cmp.Or(cmp.Compare(x.short.lineage, y.short.lineage), strings.Compare(x.prefix, y.prefix))
+	})
+	start, size := 0, 0
+	for i, f := range batch {
+		if i > start {
+			first := batch[start]
+			full := i-start == callFrames || size >= callBytes
+			apart := f.short.lineage != first.short.lineage || f.isShort() != first.isShort() || !f.isShort() && f.prefix != first.prefix
+			if full || apart || f.opt.Parent != nil || first.opt.Parent != nil {
+				all = append(all, batch[start:i])
+				start, size = i, 0
+			}
+		}
+		size += len(f.frame)
+	}
+	return append(all, batch[start:])
+}
+
+// landed deals with the answers to the frames of one call.
+func (a *appender) landed(flights []*flight, answers []string, unconfirmed error) {
+	if !flights[0].isShort() {
+		for i, f := range flights {
+			a.answered(f, answers[i], unconfirmed)
+		}
+		return
+	}
+	times := answers[len(flights):]
+	for i, f := range flights {
+		if i > 0 && f.prefix != flights[i-1].prefix {
+			times = times[1:]
+		}
+		a.answeredShort(f, answers[i], times[0], unconfirmed)
+	}
+}
+
+// load puts the script where the server did not have it and sends the flights again.
+func (a *appender) load(flights []*flight) {
+	started := a.log.start(func() {
+		err := a.log.conn.Load(a.log.ctx, a.log.append, flights[0].timeline())
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if err != nil {
+			a.failed(flights, redisx.ReadOutcome(err))
+			return
+		}
+		for _, f := range flights {
+			a.enqueue(f)
+		}
+	})
+	if !started {
+		a.failed(flights, streamhub.ErrShutdown)
+	}
+}
+
+// sizes says how many neighbours among flights, which go the short way, are of one space. It is
+// empty for those that go the long way.
+func sizes(flights []*flight) (sizes []byte) {
+	for i, f := range flights {
+		switch {
+		case !f.isShort():
+			return nil
+		case i > 0 && f.prefix == flights[i-1].prefix:
+			sizes[len(sizes)-1]++
+		default:
+			sizes = append(sizes, 1)
+		}
+	}
+	return sizes
+}
+
+// call makes the command that carries flights.
+func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
+	first := flights[0]
+	if first.isShort() {
+		return a.shortCall(ctx, flights)
+	}
+	keys := 1 + 2*len(flights)
+	args := make([]any, 0, keys+3+2*len(flights))
+	args = append(args, first.timeline())
+	for _, f := range flights {
+		args = append(args, f.metaArg, f.logArg())
+	}
+	if parent := first.opt.Parent; parent != nil {
+		keys += 2
+		args = append(args, parent.metaKey, parent.forksKey)
+	}
+	args = append(args, "")
+	for _, f := range flights {
+		args = append(args, f.frame, f.order)
+	}
+	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+}
+
+func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call {
+	sizes := sizes(flights)
+	keys := len(sizes) + 2*len(flights)
+	args := make([]any, 0, keys+4+6*len(flights))
+	first := 0
+	for _, n := range sizes {
+		args = append(args, flights[first].timeline())
+		first += int(n)
+	}
+	listened := make([]byte, len(flights))
+	for i, f := range flights {
+		args = append(args, f.metaArg, f.logArg())
+		if listened[i] = 'L'; f.unheard {
+			listened[i] = 'F'
+		}
+	}
+	args = append(args, hex16(flights[0].short.lineage), a.row, listened, sizes)
+	for _, f := range flights {
+		args = append(args, f.frame)
+		for i := range f.pieces {
+			args = append(args, &f.pieces[i])
+		}
+	}
+	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+}

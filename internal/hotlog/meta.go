@@ -1,0 +1,314 @@
+package hotlog
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// The states of a segment; see lua/append.lua.
+const (
+	stateEmpty     = 'e'
+	stateOpen      = 'o'
+	stateClosed    = 'c'
+	stateDeleted   = 'd'
+	stateTombstone = 'x'
+)
+
+// A head is the part of a segment's meta that every append reads and writes.
+type head struct {
+	incarnation uint64
+	proof       uint64 // of the last entry
+	lineage     uint64 // of the last append
+	state       byte
+	timed       bool
+	last        uint64
+	number      uint64 // TRX number of the last append
+	generation  uint64
+	timestamp   int64
+}
+
+const headLayout, headFixed = '1', 43
+
+func parseHead(s string) (h head, err error) {
+	if len(s) < headFixed {
+		return h, fmt.Errorf("%w: a head of %d bytes", streamhub.ErrCorrupt, len(s))
+	}
+	if s[0] != headLayout {
+		return h, fmt.Errorf("%w: layout version %q, this program knows 1", streamhub.ErrCorrupt, s[0])
+	}
+	h.proof = binary.BigEndian.Uint64([]byte(s[17:25]))
+	h.state, h.timed = s[41], s[42] == 't'
+	if h.incarnation, err = parseHex16(s[1:17]); err == nil {
+		if h.lineage, err = parseHex16(s[25:41]); err == nil {
+			err = parseNumbers(s[headFixed:], &h.last, &h.number, &h.generation, &h.timestamp)
+		}
+	}
+	if err != nil {
+		return h, fmt.Errorf("%w: head %q", streamhub.ErrCorrupt, s)
+	}
+	return h, nil
+}
+
+// parseNumbers reads decimals that are separated by single spaces into *uint64 and *int64.
+func parseNumbers(s string, into ...any) error {
+	for _, p := range into {
+		field, rest, _ := strings.Cut(s, " ")
+		v, err := strconv.ParseUint(field, 10, 63)
+		if err != nil {
+			return err
+		}
+		switch p := p.(type) {
+		case *uint64:
+			*p = v
+		case *int64:
+			*p = int64(v)
+		}
+		s = rest
+	}
+	return nil
+}
+
+// A meta is all that is known of a segment.
+type meta struct {
+	head
+	exists bool
+	// first is the first sequence of its own that is kept, 0 if it never had one.
+	first          uint64
+	firstTimestamp int64
+	trimProof      uint64 // of the entry before first, if entries were trimmed
+	// hot is the first sequence that is in Redis; what lies before it, from first on, is archived.
+	hot           uint64
+	hotProof      uint64 // of the entry before hot
+	lineages      []reign
+	verdict       *streamhub.Verdict
+	deadline, ttl int64 // milliseconds
+	contentType   string
+	birth         timelineID
+	parent        *parentRef
+	origin        string
+}
+
+// A reign is one lineage and the first sequence that it took.
+type reign struct {
+	lineage, first uint64
+}
+
+// A parentRef is what a fork continues: the entries of parent up to limit.
+type parentRef struct {
+	segment     string // escaped
+	incarnation uint64
+	limit       uint64
+}
+
+// metaFields are read together; parseMeta takes them in this order.
+var metaFields = []any{"h", "l", "f", "s", "d", "w", "c", "b", "p", "o", "a"}
+
+func parseMeta(values []any) (m meta, err error) {
+	text := func(i int) string { s, _ := values[i].(string); return s }
+	if len(values) != len(metaFields) {
+		return m, fmt.Errorf("%w: %d fields of meta", streamhub.ErrCorrupt, len(values))
+	}
+	if text(0) == "" {
+		return m, nil
+	}
+	m.exists = true
+	if m.head, err = parseHead(text(0)); err != nil {
+		return m, err
+	}
+	for _, pair := range strings.Fields(text(1)) {
+		id, first, _ := strings.Cut(pair, ":")
+		var r reign
+		if r.lineage, err = parseHex16(id); err != nil {
+			break // the list was cut to its length in the middle of a pair
+		}
+		if r.first, err = strconv.ParseUint(first, 10, 63); err != nil {
+			break
+		}
+		m.lineages = append(m.lineages, r)
+	}
+	if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(text(2)); err != nil {
+		return m, err
+	}
+	m.hot, m.hotProof = m.first, m.trimProof
+	if s := text(10); s != "" {
+		if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(s); err != nil {
+			return m, err
+		}
+	}
+	if s := text(3); s != "" {
+		if m.verdict, err = parseVerdict(s); err != nil {
+			return m, err
+		}
+	}
+	for i, p := range map[int]*int64{4: &m.deadline, 5: &m.ttl} {
+		if s := text(i); s != "" {
+			if *p, err = strconv.ParseInt(s, 10, 64); err != nil {
+				return m, fmt.Errorf("%w: deadline %q", streamhub.ErrCorrupt, s)
+			}
+		}
+	}
+	m.contentType = text(6)
+	if s := text(7); s != "" {
+		if m.birth, err = parseTimelineID(s); err != nil {
+			return m, err
+		}
+	}
+	if m.parent, err = parseParent(text(8)); err != nil {
+		return m, err
+	}
+	m.origin = text(9)
+	return m, nil
+}
+
+// parseParent reads "<segment> <incarnation> <limit>"; nil is no parent.
+func parseParent(s string) (p *parentRef, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	f := strings.Fields(s)
+	if len(f) == 3 {
+		p = &parentRef{segment: f[0]}
+		if p.incarnation, err = parseHex16(f[1]); err == nil {
+			p.limit, err = strconv.ParseUint(f[2], 10, 63)
+		}
+	}
+	if p == nil || err != nil {
+		return nil, fmt.Errorf("%w: parent %q", streamhub.ErrCorrupt, s)
+	}
+	return p, nil
+}
+
+// parseFirst reads "<first sequence> <timestamp> <proof of the one before>".
+func parseFirst(s string) (first uint64, timestamp int64, proof uint64, err error) {
+	if s == "" {
+		return 0, 0, 0, nil
+	}
+	numbers, last, trimmed := cutN(s, ' ', 2)
+	if err := parseNumbers(numbers, &first, &timestamp); err != nil {
+		return 0, 0, 0, fmt.Errorf("%w: first entry %q", streamhub.ErrCorrupt, s)
+	}
+	if trimmed && len(last) == 8 {
+		proof = binary.BigEndian.Uint64([]byte(last))
+	}
+	return first, timestamp, proof, nil
+}
+
+// cutN cuts s behind the nth sep.
+func cutN(s string, sep byte, n int) (before, after string, found bool) {
+	for i := range len(s) {
+		if s[i] == sep {
+			if n--; n == 0 {
+				return s[:i], s[i+1:], true
+			}
+		}
+	}
+	return s, "", false
+}
+
+func parseVerdict(s string) (*streamhub.Verdict, error) {
+	v := new(streamhub.Verdict)
+	if err := json.Unmarshal([]byte(s), v); err != nil {
+		return nil, fmt.Errorf("%w: verdict: %w", streamhub.ErrCorrupt, err)
+	}
+	return v, nil
+}
+
+// gone reports whether nobody but a fork may read the segment.
+func (m *meta) gone() bool {
+	return !m.exists || m.state == stateTombstone || m.state == stateDeleted
+}
+
+// position of the last entry.
+func (m *meta) position() streamhub.Position {
+	return streamhub.Position{Incarnation: m.incarnation, Lineage: m.lineage, Sequence: m.last, Proof: m.proof}
+}
+
+// lineageAt returns the lineage that took the entry at sequence.
+func (m *meta) lineageAt(sequence uint64) uint64 {
+	for _, r := range m.lineages { // newest first
+		if r.first <= sequence {
+			return r.lineage
+		}
+	}
+	if n := len(m.lineages); n > 0 {
+		return m.lineages[n-1].lineage
+	}
+	return m.lineage
+}
+
+// listFull is how many reigns the list holds at least when it is full: then the oldest are
+// forgotten and an unknown lineage says nothing.
+const listFull = 2048 / (16 + 1 + 16 + 1)
+
+// lost returns the first sequence that p has seen and that is not what it was, or 0. sure is false
+// where the list of reigns is full and does not hold the one that p names any more: then only the
+// proof can tell.
+func (m *meta) lost(p streamhub.Position) (first uint64, sure bool) {
+	if p.Incarnation != m.incarnation {
+		return 1, true
+	}
+	known := m.reigned(p.Lineage)
+	sure = known >= 0 || len(m.lineages) < listFull
+	if known < 0 {
+		known = len(m.lineages)
+	}
+	for _, r := range slices.Backward(m.lineages[:known]) { // the earliest of the later ones first
+		if r.first <= p.Sequence {
+			return r.first, sure
+		}
+	}
+	if p.Sequence > m.last {
+		return m.last + 1, true
+	}
+	return 0, true
+}
+
+// reigned returns the index of a lineage in the list, -1 if it is not there.
+func (m *meta) reigned(lineage uint64) int {
+	return slices.IndexFunc(m.lineages, func(r reign) bool { return r.lineage == lineage })
+}
+
+func (m *meta) status(space, segment string) streamhub.Status {
+	s := streamhub.Status{
+		Space: space, Segment: segment,
+		FirstSequence: m.first, FirstTimestamp: m.firstTimestamp,
+		LastSequence: m.last, LastTimestamp: m.timestamp,
+		State: streamhub.StateOpen, Verdict: m.verdict, Generation: m.generation,
+		ContentType: m.contentType, TTL: time.Duration(m.ttl) * time.Millisecond, ExpiresAt: m.deadline,
+		Origin: m.origin, Position: m.position(),
+	}
+	switch m.state {
+	case stateClosed:
+		s.State = streamhub.StateClosed
+	case stateDeleted, stateTombstone:
+		s.State = streamhub.StateDeleted
+	}
+	if m.parent != nil {
+		s.Parent, _ = redisx.Unescape(m.parent.segment)
+		s.ForkedAt = m.parent.limit
+	}
+	proof := m.trimProof
+	if s.FirstSequence == 0 && s.LastSequence > 0 {
+		s.FirstSequence, proof = s.LastSequence+1, m.proof
+	}
+	s.Kept = before(&s, proof)
+	return s
+}
+
+// before is the position before the first entry that a segment keeps.
+func before(s *streamhub.Status, proof uint64) streamhub.Position {
+	if s.FirstSequence < 2 {
+		return streamhub.Position{}
+	}
+	p := s.Position
+	p.Sequence, p.Proof = s.FirstSequence-1, proof
+	return p
+}

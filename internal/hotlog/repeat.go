@@ -1,0 +1,174 @@
+package hotlog
+
+import (
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// An append that the caller sends again, with the TRX id that it chose or that an error told it,
+// is recognised here as long as this process remembers it. Appends of a named producer need none
+// of this: their row in Redis remembers.
+
+const (
+	keptAnswers = 64               // by segment
+	keptDoubts  = 16               // by segment
+	keptFor     = 10 * time.Minute // or shorter, where very many segments are appended to
+)
+
+// An answer is what came of an append that may be sent again.
+type answer struct {
+	id     uuid.UUID
+	sum    uint32
+	result streamhub.AppendResult
+}
+
+type openKey struct {
+	tail *tail
+	id   uuid.UUID
+}
+
+// sign makes the sum by which a repeat with another payload is noticed.
+func (r *request) sign() {
+	if !r.named {
+		r.sum = crc32.Checksum(r.body, castagnoli)
+	}
+}
+
+func (a *appender) keepOpen(g *tail, r *request) {
+	if r.producer == nil && !r.opt.CheckOnly {
+		r.open = true
+		a.open[openKey{g, r.id}] = r
+	}
+}
+
+func (a *appender) forgetOpen(g *tail, r *request) {
+	if r.open {
+		r.open = false
+		delete(a.open, openKey{g, r.id})
+	}
+}
+
+// keep remembers what came of appends.
+func (g *tail) keep(answers ...answer) {
+	g.kept = append(g.kept, answers...)
+	if over := len(g.kept) - max(keptAnswers, len(answers)); over > 0 {
+		g.kept = append(g.kept[:0], g.kept[over:]...)
+	}
+}
+
+// repeat returns the request under way that r repeats, or else r. queue is false if r has its answer,
+// or gets it without being queued.
+func (a *appender) repeat(g *tail, r *request) (_ *request, queue bool) {
+	if r.producer != nil {
+		return r, true
+	}
+	r.waiters = 1
+	if first := a.open[openKey{g, r.id}]; first != nil {
+		switch {
+		case first.sum != r.sum:
+			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
+		case waits(r.durability) && r.durability != first.durability:
+			first.waiters++
+			a.settleAfter(g, r, first.done, func() (streamhub.AppendResult, error) { return first.result, first.err })
+		default:
+			first.waiters++
+			return first, false
+		}
+		return r, false
+	}
+	for i := range g.kept {
+		k := &g.kept[i]
+		if k.id != r.id {
+			continue
+		}
+		if k.sum != r.sum {
+			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
+			return r, false
+		}
+		result := k.result
+		result.Repeated = true
+		a.settle(g, r, result)
+		return r, false
+	}
+	a.keepOpen(g, r)
+	return r, true
+}
+
+func mismatch(id uuid.UUID) error {
+	return fmt.Errorf("%w: TRX %s", streamhub.ErrBatchMismatch, id)
+}
+
+// A doubt is a frame that may have been stored.
+type doubt struct {
+	*flight
+	digest string
+}
+
+// doubtful remembers the frame of f: should it turn out that it was stored, its requests are
+// answered when they are sent again.
+func (g *tail) doubtful(f *flight) {
+	for _, r := range f.requests {
+		r.sign()
+	}
+	if len(g.doubts) >= keptDoubts {
+		g.doubts = append(g.doubts[:0], g.doubts[1:]...)
+	}
+	g.doubts = append(g.doubts, doubt{f, string(f.frame[checksumOffset : checksumOffset+4])})
+	f.frame = nil
+}
+
+// resolve learns from the row of the appender's own producer that a frame in doubt was stored.
+// What f carries is sent under the next number, save what the other frame has stored.
+func (a *appender) resolve(f *flight, rest string) bool {
+	_, facts, _ := cutN(rest, ' ', 2) // the epoch and seq are ours
+	facts, digest, _ := cutN(facts, ' ', 6)
+	s, err := parseStored("R0", facts)
+	i := slices.IndexFunc(f.doubts, func(d doubt) bool { return len(digest) == 8 && digest[:4] == d.digest })
+	if err != nil || i < 0 {
+		return false
+	}
+	doubt := f.doubts[i]
+	f.doubts = nil
+	f.seq++
+	f.pinned = true
+	answers := doubt.answers(&s)
+	f.keep(answers...)
+	f.position = answers[len(answers)-1].result.Position
+	known := make(map[uuid.UUID]answer, len(answers))
+	for _, k := range answers {
+		known[k.id] = k
+	}
+	f.requests = a.unstored(f.tail, f.requests, known)
+	f.queue = a.unstored(f.tail, f.queue, known) // they came before this was known
+	if len(f.requests) == 0 {
+		a.land(f)
+		return true
+	}
+	f.encode(a.log.opt.Node)
+	a.enqueue(f)
+	return true
+}
+
+// unstored answers those of requests that are among known and returns the others.
+func (a *appender) unstored(g *tail, requests []*request, known map[uuid.UUID]answer) []*request {
+	left := make([]*request, 0, len(requests))
+	for _, r := range requests {
+		k, ok := known[r.id]
+		switch {
+		case !ok || r.producer != nil:
+			left = append(left, r)
+		case r.named && k.sum != r.sum:
+			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
+		default:
+			a.forgetOpen(g, r) // its answer is kept already
+			a.settle(g, r, k.result)
+		}
+	}
+	return left
+}

@@ -1,0 +1,244 @@
+package hotlog
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// describe reads the metas that a restore of segments will need.
+func (s *Store) describe(ctx context.Context, k spaceKeys, segments []WindowSegment) error {
+	for begin := 0; begin < len(segments); begin += pipelineRanges {
+		part := segments[begin:min(begin+pipelineRanges, len(segments))]
+		pipe := s.log.conn.Pipeline()
+		cmds := make([]*redis.MapStringStringCmd, len(part))
+		for i := range part {
+			cmds[i] = pipe.HGetAll(ctx, k.meta(redisx.Escape(part[i].Segment)))
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return redisx.ReadOutcome(err)
+		}
+		for i := range part {
+			part[i].Meta = encodeMeta(cmds[i].Val())
+		}
+	}
+	return nil
+}
+
+// encodeMeta writes the fields of a meta that outlive Redis: varint of pairs, and for each length
+// and bytes of name and value. Where the segment begins becomes field a.
+func encodeMeta(fields map[string]string) []byte {
+	kept := map[string]string{}
+	for name, value := range fields {
+		switch {
+		case name == "f" && fields["a"] == "":
+			kept["a"] = value
+		case name == "f", name == "z", strings.HasPrefix(name, "p:~"):
+		default:
+			kept[name] = value
+		}
+	}
+	b := binary.AppendUvarint(nil, uint64(len(kept)))
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		for _, text := range []string{name, kept[name]} {
+			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+		}
+	}
+	return b
+}
+
+func decodeMeta(b []byte) (map[string]string, error) {
+	d := decoder{b: b}
+	fields := map[string]string{}
+	for range d.uvarint(uint64(len(b))) {
+		name := strings.Clone(d.text())
+		fields[name] = strings.Clone(d.text())
+	}
+	if !d.ok() || len(d.b) != 0 || len(fields["h"]) < headFixed {
+		return nil, fmt.Errorf("%w: an archived meta of %d bytes", streamhub.ErrCorrupt, len(b))
+	}
+	return fields, nil
+}
+
+// A RestoredSegment is a segment as the archive knows it.
+type RestoredSegment struct {
+	Segment     string
+	Incarnation uint64
+	// Meta is that of its last window.
+	Meta []byte
+	// Last, Number, Timestamp and Proof are those of the last archived entry. Last is zero if there is
+	// none, Number if the entry itself was trimmed.
+	Last, Number, Proof uint64
+	Timestamp           int64
+	// Closed says that its end is archived too. Otherwise it takes appends again.
+	Closed bool
+	// Deleted says that only its forks may read it.
+	Deleted bool
+}
+
+// MetaParent returns the segment that one with this meta is a fork of; ok is false if it is none.
+func MetaParent(meta []byte) (segment string, incarnation uint64, ok bool) {
+	fields, err := decodeMeta(meta)
+	if err != nil {
+		return "", 0, false
+	}
+	p, err := parseParent(fields["p"])
+	if err != nil || p == nil {
+		return "", 0, false
+	}
+	segment, ok = redisx.Unescape(p.segment)
+	return segment, p.incarnation, ok
+}
+
+// RestoreSegment writes a segment of which everything is archived into a Redis that does not have
+// it. It may be repeated. A segment that is there in another life is [streamhub.ErrConflict].
+func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegment) (err error) {
+	defer func() { err = s.fail("restore", space, g.Segment, err) }()
+	at, err := s.place(space, g.Segment)
+	if err != nil {
+		return err
+	}
+	fields, err := decodeMeta(g.Meta)
+	if err != nil {
+		return err
+	}
+	h, err := parseHead(fields["h"])
+	if err != nil || h.incarnation != g.Incarnation {
+		return fmt.Errorf("%w: the meta of another life", streamhub.ErrCorrupt)
+	}
+	switch h.state = stateEmpty; {
+	case g.Deleted:
+		h.state = stateDeleted
+	case g.Closed:
+		h.state = stateClosed
+	default:
+		delete(fields, "s")
+	}
+	parent, err := parseParent(fields["p"])
+	if err != nil {
+		return err
+	}
+	switch {
+	case g.Last > 0:
+		if h.last, h.proof = g.Last, g.Proof; g.Number > 0 {
+			h.number, h.timestamp = g.Number, g.Timestamp
+		}
+	case parent == nil:
+		h.last, h.number, h.proof = 0, 0, 0
+	default:
+		h.last = parent.limit // its own entries begin behind it
+	}
+	head := h.appendTo(nil)
+	if h.timed {
+		head[headFixed-1] = 't'
+	}
+	fields["h"] = string(strconv.AppendInt(head, h.timestamp, 10))
+	first, _, _, err := parseFirst(fields["a"])
+	if err != nil {
+		return err
+	}
+	if first == 0 || first > g.Last {
+		delete(fields, "a") // nothing is left to be read
+	}
+	if g.Last > 0 {
+		fields["f"] = strconv.FormatUint(g.Last+1, 10) + " 0 " + string(appendProof(nil, g.Proof))
+		fields["z"] = strconv.FormatUint(g.Last, 10)
+	}
+	for name, value := range fields {
+		if strings.HasPrefix(name, "p:") && !within(value, h.last) {
+			delete(fields, name)
+		}
+	}
+	keys := []any{at.timeline(), at.meta(at.segment)}
+	member := ""
+	if parent != nil {
+		keys = append(keys, at.forks(parent.segment, parent.incarnation))
+		member = at.segment + " " + hex16(h.incarnation) + " " + strconv.FormatUint(parent.limit, 10)
+	}
+	// The rows of producers first, in parts: there may be any number. The head comes with the last part.
+	begin := append(keys, hex16(h.incarnation), fields["d"], member)
+	args := begin[:len(begin):len(begin)]
+	send := func() error {
+		answer, err := s.log.run(ctx, s.log.restore, len(keys), args...)
+		if err == nil && answer != "+" {
+			err = fmt.Errorf("%w: it exists with another incarnation", streamhub.ErrConflict)
+		}
+		args = begin[:len(begin):len(begin)]
+		return err
+	}
+	for name, value := range fields {
+		if !strings.HasPrefix(name, "p:") {
+			continue
+		}
+		if args = append(args, name, value); len(args) >= restoreArgs {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	for name, value := range fields {
+		if !strings.HasPrefix(name, "p:") {
+			args = append(args, name, value)
+		}
+	}
+	return send()
+}
+
+// restoreArgs is about how many arguments one run of the restore script gets.
+const restoreArgs = 2048
+
+// within reports whether the append that the row of a producer remembers ends at or before last. One
+// that was lost must not be remembered.
+func within(row string, last uint64) bool {
+	if len(row) < 24 {
+		return false
+	}
+	var epoch, seq, first, end uint64
+	return parseNumbers(row[24:], &epoch, &seq, &first, &end) == nil && end <= last
+}
+
+// RestoreSpace lets a space, whose segments were restored, go on behind what is archived: last is
+// the window's part at its last place, start the first place that ever was. A space that has a
+// timeline is [streamhub.ErrConflict].
+func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, last []ColdChange) (err error) {
+	defer func() { err = s.fail("restore", space, "", err) }()
+	if err := streamhub.CheckName("space", space); err != nil || len(last) == 0 {
+		return err
+	}
+	k := keysOf(s.id, space)
+	if err := s.log.registerSpaces(ctx, []spaceKeys{k}); err != nil {
+		return err
+	}
+	id := timelineID{last[0].At.MS, last[0].At.N}
+	args := []any{k.timeline(), k.state(), id.String(), timelineID{start.MS, start.N}.String()}
+	for i := range last {
+		c := &last[i]
+		args = append(args, redisx.Escape(c.Segment), reference(c))
+	}
+	answer, err := s.log.run(ctx, s.log.resume, 2, args...)
+	if err == nil && answer != "+" {
+		err = fmt.Errorf("%w: the space is not empty", streamhub.ErrConflict)
+	}
+	return err
+}
+
+// reference writes what parseChange reads.
+func reference(c *ColdChange) string {
+	ref := strconv.FormatUint(c.Last, 10)
+	if changeKind(c.Kind) != changeAppend {
+		ref = string(rune(c.Kind)) + ref
+	}
+	if usual := changeKind(c.Kind) == changeAppend && c.Records == 1 || changeKind(c.Kind) != changeAppend && c.Records == 0; !usual {
+		ref += ":" + strconv.FormatUint(c.Records, 10)
+	}
+	return ref
+}

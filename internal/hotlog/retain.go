@@ -1,0 +1,61 @@
+package hotlog
+
+import (
+	"context"
+	_ "embed" // the script
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+//go:embed lua/retain.lua
+var retainLua string
+
+var retainScript = redisx.NewScript(retainLua).AllowOOM()
+
+// Retain lets a closed segment expire when so much time has passed, and returns when that is, in
+// Unix milliseconds. A segment that is to expire already keeps its time, so the call may be
+// repeated. One that is still open is [streamhub.ErrConflict].
+func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error) {
+	defer func() { err = s.fail("retain", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return 0, err
+	}
+	if ttl.Milliseconds() <= 0 {
+		return 0, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return 0, err
+	}
+	if m.gone() {
+		return 0, goneOf(&m)
+	}
+	answer, err := s.log.run(ctx, retainScript, 2, at.timeline(), at.meta(at.segment), hex16(m.incarnation), ttl.Milliseconds())
+	switch {
+	case err != nil:
+		return 0, err
+	case answer == "OPEN":
+		return 0, fmt.Errorf("%w: it is not closed", streamhub.ErrConflict)
+	case answer[0] != '+':
+		err, _ = scriptError(answer)
+		return 0, err
+	}
+	var v uint64
+	err = parseNumbers(answer[1:], &v)
+	return int64(min(v, math.MaxInt64)), err
+}
+
+// Calls returns how many calls of the append script this log has sent, those that were repeated
+// among them. Each carries what is appended at the same moment.
+func (l *Log) Calls() int64 { return l.appender.calls.Load() }
+
+// Key names what another package keeps beside the log of a space: its keys begin with one letter
+// of their own and share the hash tag, so that one script can touch several of them.
+func Key(store uuid.UUID, space, name string) string { return keysOf(store, space).prefix + name }

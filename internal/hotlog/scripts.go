@@ -1,0 +1,124 @@
+package hotlog
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+var (
+	//go:embed lua/append.lua
+	appendLua string
+	//go:embed lua/delete.lua
+	deleteLua string
+	//go:embed lua/trim.lua
+	trimLua string
+	//go:embed lua/touch.lua
+	touchLua string
+	//go:embed lua/prune.lua
+	pruneLua string
+	//go:embed lua/reign.lua
+	reignLua string
+	//go:embed lua/sweep.lua
+	sweepLua string
+	//go:embed lua/timeline.lua
+	timelineLua string
+	//go:embed lua/claim.lua
+	claimLua string
+	//go:embed lua/commit.lua
+	commitLua string
+	//go:embed lua/move.lua
+	moveLua string
+	//go:embed lua/restore.lua
+	restoreLua string
+	//go:embed lua/resume.lua
+	resumeLua string
+	//go:embed lua/confirm.lua
+	confirmLua string
+)
+
+// noticeBytes is the largest frame that travels inside its notification. On a cluster, where every
+// node gets every notification, none does.
+const noticeBytes = 4096
+
+func (l *Log) loadScripts() {
+	carried := noticeBytes
+	if l.conn.Cluster != nil {
+		carried = 0
+	}
+	frameLua := fmt.Sprintf("local PROOF, PROOF_END = %d, %d\n", proofOffset+1, proofOffset+8)
+	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + frameLua + reignLua + appendLua)
+	l.remove = redisx.NewScript(reignLua + deleteLua).AllowOOM()
+	l.trim = redisx.NewScript(reignLua + trimLua).AllowOOM()
+	l.touch = redisx.NewScript(touchLua)
+	l.prune = redisx.NewScript(pruneLua).AllowOOM()
+	l.sweep = redisx.NewScript(sweepLua).AllowOOM()
+	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
+	// Archiving makes room.
+	l.claim = redisx.NewScript(claimLua).AllowOOM()
+	l.commit = redisx.NewScript(frameLua + commitLua).AllowOOM()
+	l.move = redisx.NewScript(moveLua).AllowOOM()
+	l.restore = redisx.NewScript(restoreLua)
+	l.resume = redisx.NewScript(resumeLua)
+	l.touchHead = redisx.NewScript(confirmLua)
+}
+
+// An answer of a script is "CODE rest". scriptError makes an error of those that more than one
+// script gives; known is false for any other.
+func scriptError(answer string) (err error, known bool) {
+	code, rest, _ := strings.Cut(answer, " ")
+	switch code {
+	case "ABSENT":
+		return streamhub.ErrNotFound, true
+	case "GONE":
+		return goneError(rest, false), true
+	case "LAYOUT":
+		return fmt.Errorf("%w: layout version %q, this program knows 1", streamhub.ErrCorrupt, rest), true
+	case "OTHER", "LOST":
+		return &streamhub.HistoryLostError{FirstLost: 1}, true
+	}
+	return fmt.Errorf("%w: a script answered %q", streamhub.ErrCorrupt, answer), false
+}
+
+// goneError is the ErrNotFound of a segment that was deleted on purpose.
+func goneError(verdict string, held bool) error {
+	if v, err := parseVerdict(verdict); err == nil {
+		return &streamhub.DeletedError{Verdict: *v, Held: held}
+	}
+	return streamhub.ErrNotFound
+}
+
+// runs is how often a script is loaded for one call: somebody may forget all scripts meanwhile.
+const runs = 16
+
+// call runs a script. Its error is not yet one of package streamhub.
+func (l *Log) call(ctx context.Context, script *redisx.Script, keys int, args ...any) (v any, err error) {
+	for range runs {
+		if v, err = l.conn.Run(ctx, script, keys, args...); !redisx.IsNoScript(err) {
+			break
+		}
+	}
+	return v, err
+}
+
+// run runs a script that answers with a text and is safe to repeat: a lost reply is asked for
+// again.
+func (l *Log) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (string, error) {
+	v, err := l.call(ctx, script, keys, args...)
+	if err = redisx.Outcome(err); unknown(err) && ctx.Err() == nil {
+		v, err = l.call(ctx, script, keys, args...)
+		err = redisx.Outcome(err)
+	}
+	if err != nil {
+		return "", err
+	}
+	answer, ok := v.(string)
+	if !ok || answer == "" {
+		return "", streamhub.ErrCorrupt
+	}
+	return answer, nil
+}

@@ -1,0 +1,154 @@
+package hotlog
+
+import (
+	"context"
+	"math"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// Status describes a segment. One that does not exist, or was deleted, is [streamhub.ErrNotFound].
+func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
+	status, err := s.status(ctx, space, segment)
+	return status, s.fail("status", space, segment, err)
+}
+
+func (s *Store) status(ctx context.Context, space, segment string) (streamhub.Status, error) {
+	at, err := s.place(space, segment)
+	if err != nil {
+		return streamhub.Status{}, err
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return streamhub.Status{}, err
+	}
+	if m.gone() {
+		return streamhub.Status{}, goneOf(&m)
+	}
+	return s.statusOf(ctx, at, &m)
+}
+
+// statusOf completes the status of a fork with what its parents keep.
+func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Status, error) {
+	status := m.status(at.space, at.name)
+	if m.parent == nil {
+		return status, nil
+	}
+	chain, err := s.sources(ctx, at, m)
+	if err != nil {
+		return status, err
+	}
+	var proof uint64
+	status.FirstSequence, status.FirstTimestamp, proof = firstOf(chain)
+	if status.LastSequence == 0 {
+		status.FirstSequence = 0
+	}
+	status.Kept = before(&status, proof)
+	return status, nil
+}
+
+// Statuses describes every segment of a space, in byte order. The page begins behind after and
+// holds up to limit; it is empty at the end.
+func (s *Store) Statuses(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error) {
+	names, err := s.Segments(ctx, space, after, limit)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	pipe := s.log.conn.Pipeline()
+	places, cmds := make([]place, len(names)), make([]*redis.SliceCmd, len(names))
+	for i, name := range names {
+		if places[i], err = s.place(space, name); err != nil {
+			return nil, s.fail("status", space, name, err)
+		}
+		cmds[i] = metaCmd(ctx, places[i])
+		_ = pipe.Process(ctx, cmds[i])
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, s.fail("status", space, "", redisx.ReadOutcome(err))
+	}
+	statuses := make([]streamhub.Status, 0, len(names))
+	for i, cmd := range cmds {
+		m, err := parseMeta(cmd.Val())
+		if err == nil && m.deadline != 0 {
+			m, err = s.readMeta(ctx, places[i])
+		}
+		if err == nil && !m.gone() {
+			var status streamhub.Status
+			if status, err = s.statusOf(ctx, places[i], &m); err == nil {
+				statuses = append(statuses, status)
+			}
+		}
+		if err != nil {
+			return nil, s.fail("status", space, names[i], err)
+		}
+	}
+	if len(statuses) == 0 && len(names) > 0 { // all of them went meanwhile
+		return s.Statuses(ctx, space, names[len(names)-1], limit)
+	}
+	return statuses, nil
+}
+
+// Peek returns the last entry of a segment; ok is false if it keeps none.
+func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
+	defer func() { err = s.fail("peek", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return entry, false, err
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil || m.gone() || m.last == 0 {
+		return entry, false, err
+	}
+	r, err := s.newReader(ctx, at, &m, streamhub.Position{}, 0)
+	if err != nil {
+		return entry, false, err
+	}
+	if r.next > m.last {
+		return entry, false, nil
+	}
+	r.next, r.count = m.last, 1
+	err = r.read(ctx, func(f *frame, base *streamhub.Entry, to uint64) (bool, error) {
+		return f.entries(base, to, to, func(e *streamhub.Entry) bool {
+			entry, ok = *e, true
+			return false
+		})
+	})
+	return entry, ok, err
+}
+
+// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
+// milliseconds; 0 if it has none.
+func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int64, err error) {
+	defer func() { err = s.fail("touch", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return 0, err
+	}
+	m, err := s.readMeta(ctx, at)
+	if err != nil {
+		return 0, err
+	}
+	if m.gone() {
+		return 0, goneOf(&m)
+	}
+	answer, err := s.log.run(ctx, s.log.touch, 2, at.timeline(), at.meta(at.segment), hex16(m.incarnation))
+	if err != nil {
+		return 0, err
+	}
+	var v uint64
+	switch {
+	case answer[0] == '+':
+		err = parseNumbers(answer[1:], &v)
+	case strings.HasPrefix(answer, "EXPIRED"):
+		if err = s.log.expire(ctx, at, m.incarnation); err == nil {
+			err = streamhub.ErrNotFound
+		}
+	default:
+		err, _ = scriptError(answer)
+	}
+	return int64(min(v, math.MaxInt64)), err
+}

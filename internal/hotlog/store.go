@@ -1,0 +1,152 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// FrameOverhead is what a frame may hold besides payloads and metadata of [streamhub.MaxFrameBytes]:
+// lengths and headers.
+const FrameOverhead = 64 << 10
+
+// Options configure a [Log]; nil stands for the defaults.
+type Options struct {
+	// Node is written into every append as TRX.Node. The nil UUID, the default, costs no memory.
+	Node uuid.UUID
+	// MaxRecordBytes, MaxFrameBytes and MaxFrameRecords lower the limits of package streamhub.
+	// MaxFrameBytes is that of a whole frame; up to [FrameOverhead] more lets an append carry all of
+	// streamhub.MaxFrameBytes.
+	MaxRecordBytes, MaxFrameBytes, MaxFrameRecords int
+	// Durability is the level of appends that name none; the default is that the primary has run
+	// the script.
+	Durability streamhub.Durability
+	// RetryFor is how long an append is tried again while Redis does not answer or cannot serve;
+	// the default is 5 s. A context that ends earlier ends it earlier.
+	RetryFor time.Duration
+	// Cold is where history goes that leaves Redis. Without it what was archived cannot be read.
+	Cold Cold
+	// Logger gets what no caller is told; the default discards it.
+	Logger *slog.Logger
+}
+
+// A Log is the hot log of every store in one Redis. It is safe for concurrent use.
+type Log struct {
+	conn *redisx.Conn
+	opt  Options
+	append,
+	remove, trim, touch, prune, sweep, trimTimeline,
+	claim, commit, move, restore, resume,
+	touchHead *redisx.Script
+	appender *appender
+	full     sync.Map        // prefixes of spaces without room
+	ctx      context.Context // ends when Close begins
+	cancel   context.CancelFunc
+	tasks    sync.WaitGroup
+	closing  sync.Mutex // orders the start of tasks before Close waits for them
+}
+
+// Open starts a log on conn, which stays the caller's. ctx bounds the opening only. A durability
+// that the server cannot give is refused.
+func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error) {
+	l := &Log{conn: conn}
+	if options != nil {
+		l.opt = *options
+	}
+	limit := func(value *int, most int) {
+		if *value <= 0 || *value > most {
+			*value = most
+		}
+	}
+	limit(&l.opt.MaxRecordBytes, streamhub.MaxFrameBytes)
+	if options == nil || options.MaxRecordBytes == 0 {
+		l.opt.MaxRecordBytes = streamhub.MaxRecordBytes
+	}
+	limit(&l.opt.MaxFrameBytes, streamhub.MaxFrameBytes+FrameOverhead)
+	if options == nil || options.MaxFrameBytes == 0 {
+		l.opt.MaxFrameBytes = streamhub.MaxFrameBytes
+	}
+	limit(&l.opt.MaxFrameRecords, streamhub.MaxFrameRecords)
+	if l.opt.RetryFor <= 0 {
+		l.opt.RetryFor = 5 * time.Second
+	}
+	if l.opt.Logger == nil {
+		l.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := l.checkDurability(l.opt.Durability); err != nil {
+		return nil, err
+	}
+	l.loadScripts()
+	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.appender = newAppender(l)
+	return l, nil
+}
+
+// Close ends the appends that are under way, with their outcome unknown where they have been sent,
+// and waits for the goroutines of the log.
+func (l *Log) Close() error {
+	l.closing.Lock()
+	l.cancel()
+	l.closing.Unlock()
+	l.tasks.Wait()
+	return nil
+}
+
+// start runs task in a goroutine that Close waits for, unless the log is closing.
+func (l *Log) start(task func()) bool {
+	l.closing.Lock()
+	defer l.closing.Unlock()
+	if l.ctx.Err() != nil {
+		return false
+	}
+	l.tasks.Go(task)
+	return true
+}
+
+// Store returns the log of one store, which is a tenant: nothing crosses it.
+func (l *Log) Store(id uuid.UUID) *Store { return &Store{log: l, id: id} }
+
+// A Store is one tenant's part of a [Log].
+type Store struct {
+	log *Log
+	id  uuid.UUID
+}
+
+// ID returns the id of the store.
+func (s *Store) ID() uuid.UUID { return s.id }
+
+// A place is a segment as the store sees it: checked, escaped, with the keys of its space.
+type place struct {
+	spaceKeys
+	name    string // of the segment, as the caller wrote it
+	segment string // escaped
+}
+
+func (s *Store) place(space, segment string) (place, error) {
+	if err := streamhub.CheckName("space", space); err != nil {
+		return place{}, err
+	}
+	if err := streamhub.CheckName("segment", segment); err != nil {
+		return place{}, err
+	}
+	return place{keysOf(s.id, space), segment, redisx.Escape(segment)}, nil
+}
+
+// fail makes the error of a method.
+func (s *Store) fail(op, space, segment string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var done *streamhub.Error
+	if errors.As(err, &done) {
+		return err
+	}
+	return &streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment, Err: err}
+}

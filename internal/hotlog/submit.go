@@ -1,0 +1,116 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A Submission is an append that is given to a store in order and waited for later. The caller does
+// not change it after [Store.Submit].
+type Submission struct {
+	streamhub.Append
+	// After, unless nil, was submitted before, or stands before this one in the same call, and is
+	// for the same segment. If it ends with an error that says that it can still be made, this one
+	// is not made: the error is then [streamhub.ErrUnavailable], and both can be repeated in order.
+	After *Submission
+
+	s   *Store
+	req *request
+	err error // known before anything was sent
+}
+
+// Submit gives appends to the store, which makes those of one segment in the order given, over
+// calls too. It does not wait for Redis. Each submission has to be waited for.
+func (s *Store) Submit(submissions []*Submission) {
+	requests := make([]*request, len(submissions))
+	for i, sub := range submissions {
+		sub.s = s
+		requests[i], sub.err = s.newRequest(sub.Space, sub.Segment, sub.Records, sub.Options)
+		sub.req = requests[i]
+		for before := sub.After; before != nil && requests[i] != nil; before = before.After {
+			if before.req != nil { // one that was refused here stops nobody
+				requests[i].after = before.req
+				break
+			}
+		}
+	}
+	s.log.appender.submit(requests)
+	for i, sub := range submissions {
+		sub.req = requests[i] // a repeat waits for the one that is under way
+	}
+}
+
+// Wait returns what [Store.Append] would. When ctx ends, what was not sent is not made.
+func (sub *Submission) Wait(ctx context.Context) (result streamhub.AppendResult, err error) {
+	if err = sub.err; err == nil {
+		result, err = sub.s.log.appender.wait(ctx, sub.req)
+	}
+	return result, sub.s.fail("append", sub.Space, sub.Segment, err)
+}
+
+// A chain links the submissions of one call that are for the same segment.
+type chain map[[2]string]*Submission
+
+// link lets sub follow the one before it.
+func (c chain) link(sub *Submission) {
+	at := [2]string{sub.Space, sub.Segment}
+	sub.After = c[at]
+	c[at] = sub
+}
+
+// The rest runs under appender.mu.
+
+// stops reports whether those after r must not be made: r was not made, as far as is known, and may
+// be made yet.
+func (r *request) stops() bool {
+	return r.withdrawn || r.answered && r.mayPass()
+}
+
+// mayPass reports whether r can be made when it is sent again. One that is older than what is
+// remembered of its producer cannot, though its outcome is unknown.
+func (r *request) mayPass() bool {
+	if old := (*streamhub.ProducerError)(nil); errors.As(r.err, &old) {
+		return false
+	}
+	return errors.Is(r.err, streamhub.ErrUnavailable) || errors.Is(r.err, streamhub.ErrUnknownOutcome) ||
+		errors.Is(r.err, streamhub.ErrShutdown)
+}
+
+// stopped is the error of an append after one that was not made.
+func (r *request) stopped() error {
+	if r.withdrawn {
+		return context.Canceled
+	}
+	if errors.Is(r.err, streamhub.ErrShutdown) {
+		return streamhub.ErrShutdown
+	}
+	reason := streamhub.ReasonDown
+	var unavailable *streamhub.UnavailableError
+	if errors.As(r.err, &unavailable) {
+		reason = unavailable.Reason
+	}
+	return &streamhub.UnavailableError{Reason: reason, Err: errors.New("the append before it: " + r.err.Error())}
+}
+
+// refuseStopped answers the requests of the queue whose predecessor stops them.
+func (a *appender) refuseStopped(g *tail) {
+	if !g.stopping {
+		return
+	}
+	g.stopping = false
+	queue := g.queue
+	g.queue = nil
+	for _, r := range queue {
+		before := r.after
+		if before != nil && before.same != nil {
+			before = before.same
+		}
+		if before != nil && before.stops() {
+			a.finish(g, r, streamhub.AppendResult{}, before.stopped())
+		} else {
+			g.queue = append(g.queue, r)
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+const sweepPage = 256
+
+// Stores returns the ids of all stores that were ever appended to.
+func (l *Log) Stores(ctx context.Context) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	it := l.conn.SScan(ctx, storesKey, 0, "", sweepPage).Iterator()
+	for it.Next(ctx) {
+		if id, err := uuid.Parse(it.Val()); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, redisx.ReadOutcome(it.Err())
+}
+
+// Sweep does what is due in every space of the store: it ends segments whose deadline has passed,
+// forgets appenders that were idle for a day, and shortens timelines by what names nothing any more.
+// Any number of instances may sweep at once; none of it needs to happen for reads and
+// appends to be right.
+func (s *Store) Sweep(ctx context.Context) error {
+	for after := ""; ; {
+		spaces, err := s.Spaces(ctx, after, sweepPage)
+		if err != nil || len(spaces) == 0 {
+			return err
+		}
+		for _, space := range spaces {
+			if err := s.sweepSpace(ctx, keysOf(s.id, space)); err != nil {
+				return s.fail("sweep", space, "", err)
+			}
+		}
+		after = spaces[len(spaces)-1]
+	}
+}
+
+func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
+	now, err := s.log.conn.Time(ctx).Result()
+	if err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	for {
+		due, err := s.log.conn.ZRangeByScore(ctx, k.deadlines(), &redis.ZRangeBy{
+			Min: "-inf", Max: strconv.FormatInt(now.UnixMilli(), 10), Count: sweepPage,
+		}).Result()
+		if err != nil {
+			return redisx.ReadOutcome(err)
+		}
+		var errs []error // one bad segment does not keep the others
+		for _, member := range due {
+			errs = append(errs, s.sweepMember(ctx, k, member))
+		}
+		if err := errors.Join(errs...); err != nil || len(due) < sweepPage {
+			return errors.Join(err, s.shorten(ctx, k))
+		}
+	}
+}
+
+// sweepMember deals with one deadline: 't' and a segment for its time to live, 'p' and a segment
+// for its idle appenders, 'r' and a segment for the forks that may have read it after its end.
+func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) error {
+	if len(member) < 2 {
+		return nil
+	}
+	name, ok := redisx.Unescape(member[1:])
+	at := place{k, name, member[1:]}
+	if ok && member[0] == 'p' {
+		return redisx.ReadOutcome(func() error {
+			_, err := s.log.call(ctx, s.log.prune, 2, k.timeline(), at.meta(at.segment))
+			return err
+		}())
+	}
+	if ok && (member[0] == 't' || member[0] == 'r') {
+		m, err := s.log.readMeta(ctx, at)
+		if err != nil {
+			return err
+		}
+		switch {
+		case member[0] == 't' && !m.gone() && m.deadline > 0:
+			_, err := s.log.end(ctx, at, &m, streamhub.Verdict{Kind: streamhub.VerdictExpired}, "expire")
+			return err // a renewal has written the new deadline here
+		case member[0] == 'r' && m.exists && m.state == stateDeleted:
+			if code, err := s.log.end(ctx, at, &m, streamhub.Verdict{Kind: streamhub.VerdictDeleted}, "release"); err != nil || code != "EARLY" {
+				return err
+			}
+		}
+	}
+	return redisx.ReadOutcome(s.log.conn.ZRem(ctx, k.deadlines(), member).Err())
+}
+
+const (
+	sweepEntries = 1024 // of a timeline, read and removed together
+	// sweepKept is about how many changes that stay one sweep of a space reads at most.
+	sweepKept = 4096
+	// passDone is where a pass over a timeline has come to when it is through.
+	passDone = "-"
+)
+
+// shorten removes the entries of the timeline that name nothing any more, wherever they are. A pass
+// goes over what the timeline holds when it begins. It may take several sweeps, each of which reads
+// what it removes and a bounded part of what stays; a pass over a timeline that has not changed since
+// the last one is left out. The space remembers "<place of the next entry to read> <end of the pass>".
+func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
+	facts, err := s.log.conn.HMGet(ctx, k.state(), "n", "a").Result()
+	if err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	if facts[1] != nil {
+		return nil // the archiver does it
+	}
+	end, err := s.log.timelineEnd(ctx, k)
+	if err != nil || end.isZero() {
+		return err
+	}
+	r, err := s.newSpaceReader(k.space, streamhub.Position{})
+	if err != nil {
+		return err
+	}
+	progress, _ := facts[0].(string)
+	place, until, _ := strings.Cut(progress, " ")
+	from := timelineID{}
+	r.end = end
+	switch {
+	case place == passDone && until == end.String():
+		return nil
+	case place != "" && place != passDone:
+		if from, err = parseTimelineID(place); err == nil {
+			r.end, err = parseTimelineID(until)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for left := sweepKept; ; {
+		p := &spacePage{}
+		if p.changes, p.next, p.more, err = s.log.changes(ctx, k, from, r.end, sweepEntries); err != nil {
+			return err
+		}
+		if err := r.refresh(ctx, p); err != nil {
+			return err
+		}
+		dead, trimmed, kept := p.dead()
+		left -= kept
+		from = p.next
+		next := from.String()
+		if !p.more {
+			next = passDone
+		}
+		if len(dead) > 0 || !p.more || left <= 0 {
+			args := append([]any{k.timeline(), k.state(), trimmed.place(), next + " " + r.end.String()}, dead...)
+			if _, err := s.log.call(ctx, s.log.sweep, 2, args...); err != nil {
+				return redisx.ReadOutcome(err)
+			}
+		}
+		if !p.more || left <= 0 {
+			return nil
+		}
+	}
+}
+
+// dead returns the places of the page that name nothing any more, the last change among them whose
+// entries were trimmed while their segment lives, and how many changes are in the other places.
+func (p *spacePage) dead() (places []any, trimmed change, kept int) {
+	for begin := 0; begin < len(p.changes); {
+		end, alive := begin, false
+		var cut change
+		for ; end < len(p.changes) && p.changes[end].id == p.changes[begin].id; end++ {
+			c, m := &p.changes[end], p.metas[end]
+			if c.records == 0 || m.gone() || c.id.before(m.birth) {
+				continue
+			}
+			if c.last >= m.first {
+				alive = true
+			} else {
+				cut = *c
+			}
+		}
+		if alive {
+			kept += end - begin
+		} else {
+			places = append(places, p.changes[begin].id.String())
+			if !cut.id.isZero() {
+				trimmed = cut
+			}
+		}
+		begin = end
+	}
+	return places, trimmed, kept
+}

@@ -1,0 +1,57 @@
+package hotlog
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+func TestTimelineID(t *testing.T) {
+	for _, id := range []timelineID{{}, {1, 2}, {math.MaxUint64, math.MaxUint64}} {
+		back, err := parseTimelineID(id.String())
+		require.NoError(t, err)
+		require.Equal(t, id, back)
+	}
+	for _, bad := range []string{"", "1", "-", "1-", "-1", "1-x", "x-1", "1-2-3", "18446744073709551616-0"} {
+		_, err := parseTimelineID(bad)
+		require.ErrorIs(t, err, streamhub.ErrCorrupt, "%q", bad)
+	}
+	require.True(t, timelineID{1, 9}.before(timelineID{2, 0}))
+	require.True(t, timelineID{2, 0}.before(timelineID{2, 1}))
+	require.False(t, timelineID{2, 1}.before(timelineID{2, 1}))
+}
+
+func TestChange(t *testing.T) {
+	for ref, want := range map[string]change{
+		"5": {kind: changeAppend, last: 5, records: 1}, "7:3": {kind: changeAppend, last: 7, records: 3},
+		"n0": {kind: changeCreate}, "n4": {kind: changeCreate, last: 4}, "c9:0": {kind: changeClose, last: 9},
+		"c9:2": {kind: changeClose, last: 9, records: 2}, "d3": {kind: changeDelete, last: 3}, "t8": {kind: changeTrim, last: 8},
+	} {
+		want.segment = "seg"
+		got, err := parseChange("seg", ref)
+		require.NoError(t, err)
+		require.Equal(t, want, got, ref)
+	}
+	for _, bad := range []string{"", "x", "c", "5:6", "5:", ":1", "5:x", "0", "-1", "5:1:1", "99999999999999999999"} {
+		_, err := parseChange("seg", bad)
+		require.ErrorIs(t, err, streamhub.ErrCorrupt, "%q", bad)
+	}
+}
+
+func FuzzChange(f *testing.F) {
+	for _, ref := range []string{"5", "7:3", "c9:0", "d3", "t8", "n0", ""} {
+		f.Add(ref)
+	}
+	f.Fuzz(func(t *testing.T, ref string) {
+		c, err := parseChange("seg", ref)
+		if err != nil {
+			require.ErrorIs(t, err, streamhub.ErrCorrupt)
+			return
+		}
+		require.LessOrEqual(t, c.records, c.last)
+		require.LessOrEqual(t, c.first(), c.last+1)
+	})
+}

@@ -1,0 +1,127 @@
+package livestream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Await is that of [live.Streams].
+func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
+	for {
+		stream, err := s.Get(ctx, id)
+		if !errors.Is(err, streamhub.ErrNotFound) {
+			return stream, err
+		}
+		begun, leave, ok := s.m.queue(s, id)
+		if !ok {
+			return nil, s.fail("await", id, streamhub.ErrShutdown)
+		}
+		select {
+		case <-begun:
+		case <-s.m.ctx.Done():
+			err = s.fail("await", id, streamhub.ErrShutdown)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		leave()
+		if !errors.Is(err, streamhub.ErrNotFound) {
+			return nil, err
+		}
+	}
+}
+
+const (
+	// lobbyEvery is how often a lobby with few ids asks for them.
+	lobbyEvery = 200 * time.Millisecond
+	// lobbyPause is how long an id has to be paid for, which bounds the look-ups of a lobby with many.
+	lobbyPause = time.Millisecond
+	// lobbyPage bounds the commands of one pipeline.
+	lobbyPage = 256
+)
+
+// A lobby is where callers wait for streams of one space that have not been registered. One
+// goroutine asks for all of them, for as long as anybody waits.
+type lobby struct {
+	*Streams
+	waiting map[string]*arrival // by id, guarded by Manager.mu
+}
+
+// An arrival is a stream that callers wait for.
+type arrival struct {
+	begun   chan struct{} // closed when it has been seen
+	callers int
+}
+
+// queue adds a caller, who leaves afterwards in any case.
+func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave func(), ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.lobbies[s.spaceKey]
+	if l == nil {
+		l = &lobby{Streams: s, waiting: map[string]*arrival{}}
+		if !m.startLocked(l.run) {
+			return nil, nil, false
+		}
+		m.lobbies[s.spaceKey] = l
+	}
+	a := l.waiting[id]
+	if a == nil {
+		a = &arrival{begun: make(chan struct{})}
+		l.waiting[id] = a
+	}
+	a.callers++
+	return a.begun, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if a.callers--; a.callers == 0 && l.waiting[id] == a {
+			delete(l.waiting, id)
+		}
+	}, true
+}
+
+// run asks until nobody waits any more.
+func (l *lobby) run() {
+	for every := lobbyEvery; pause.For(l.m.ctx, every); {
+		l.m.mu.Lock()
+		ids := make([]string, 0, len(l.waiting))
+		for id := range l.waiting {
+			ids = append(ids, id)
+		}
+		if len(ids) == 0 {
+			delete(l.m.lobbies, l.spaceKey)
+			l.m.mu.Unlock()
+			return
+		}
+		l.m.mu.Unlock()
+		every = max(lobbyEvery, time.Duration(len(ids))*lobbyPause)
+		for ; len(ids) > 0; ids = ids[min(len(ids), lobbyPage):] {
+			l.look(ids[:min(len(ids), lobbyPage)])
+		}
+	}
+}
+
+// look lets those in whose stream has been registered. A Redis that does not answer is asked again.
+func (l *lobby) look(ids []string) {
+	pipe := l.m.conn.Pipeline()
+	begun := make([]func() bool, len(ids))
+	for i, id := range ids {
+		begun[i] = pipe.HExists(l.m.ctx, l.session(id), "g").Val
+	}
+	if _, err := pipe.Exec(l.m.ctx); err != nil {
+		l.m.opt.Logger.Debug("live streams that are waited for cannot be looked up", "space", l.space, "error", err)
+		return
+	}
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	for i, id := range ids {
+		if a := l.waiting[id]; a != nil && begun[i]() {
+			close(a.begun)
+			delete(l.waiting, id)
+		}
+	}
+}

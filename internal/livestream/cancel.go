@@ -1,0 +1,133 @@
+package livestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// What the hub notes in the metadata of a message.
+const (
+	controlKey    = "live"
+	controlCancel = "cancel"
+	byKey         = "by"
+	reasonKey     = "reason"
+	onceKey       = "once"
+)
+
+// cancelledBy is the verdict of a generation whose producer did not end it in time.
+func cancelledBy(e *live.CancelError) streamhub.Verdict {
+	reason := e.By
+	if e.Reason != "" && reason != "" {
+		reason += ": "
+	}
+	return streamhub.Verdict{Kind: streamhub.VerdictCancelled, Reason: reason + e.Reason}
+}
+
+// Cancel is that of [live.Stream].
+func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.Verdict, error) {
+	if o == nil {
+		o = &live.CancelOptions{}
+	}
+	v, err := s.cancel(ctx, o)
+	return v, s.fail("cancel", s.id, err)
+}
+
+func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.Verdict, error) {
+	by := &live.CancelError{By: o.By, Reason: o.Reason}
+	metadata := map[string]string{controlKey: controlCancel}
+	for k, v := range map[string]string{byKey: o.By, reasonKey: o.Reason} {
+		if v != "" {
+			metadata[k] = v
+		}
+	}
+	_, err := s.toProducer(ctx, streamhub.Record{Metadata: metadata}, controlCancel)
+	var closed *streamhub.ClosedError
+	switch {
+	case errors.As(ending(err), &closed):
+		return closed.Verdict, nil
+	case err != nil && !errors.Is(err, streamhub.ErrBatchMismatch):
+		return streamhub.Verdict{}, err
+	case o.NoWait:
+		return streamhub.Verdict{}, nil
+	}
+	patience, cancel := context.WithTimeout(ctx, s.m.opt.CancelGrace+s.m.opt.CancelGrace/5)
+	defer cancel()
+	v, err := s.wait(patience)
+	if err != nil && ctx.Err() == nil && patience.Err() != nil {
+		return s.finish(ctx, cancelledBy(by))
+	}
+	return v, err
+}
+
+// toProducer appends to the back lane. Of several records with the same key the first one counts.
+func (s *Stream) toProducer(ctx context.Context, r streamhub.Record, key string) (streamhub.AppendResult, error) {
+	o := streamhub.AppendOptions{MustExist: true, Generation: s.generation}
+	if key != "" {
+		o.Producer = &streamhub.Producer{ID: key}
+	}
+	for delay := firstPause; ; delay *= 2 {
+		result, err := s.log.Append(ctx, s.space, s.backLane(), []streamhub.Record{r}, &o)
+		if !errors.Is(err, streamhub.ErrNotFound) {
+			return result, err
+		}
+		// Deleted with the rest, or still to be created.
+		if _, err := s.begin(ctx); err != nil || delay > time.Second {
+			return result, errors.Join(streamhub.ErrNotFound, err)
+		}
+		if !pause.For(ctx, delay) {
+			return result, ctx.Err()
+		}
+	}
+}
+
+// Send is that of [live.Stream].
+func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (sequence uint64, err error) {
+	defer func() { err = s.fail("send", s.id, err) }()
+	if o == nil {
+		o = &live.SendOptions{}
+	}
+	r := streamhub.Record{Payload: data}
+	key := ""
+	if o.By != "" || o.Once != "" {
+		r.Metadata = map[string]string{byKey: o.By}
+	}
+	if o.Once != "" {
+		if err := checkID(o.Once); err != nil {
+			return 0, err
+		}
+		r.Metadata[onceKey] = o.Once
+		key = "once " + o.Once
+	}
+	result, err := s.toProducer(ctx, r, key)
+	if errors.Is(err, streamhub.ErrBatchMismatch) {
+		err = fmt.Errorf("%w: another answer was first", streamhub.ErrConflict)
+	}
+	return result.First, ending(err)
+}
+
+// Messages is that of [live.Producer].
+func (p *Producer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
+	return func(yield func(live.Message, error) bool) {
+		o := streamhub.FollowOptions{FromSequence: after + 1}
+		for e, err := range p.m.watcher.Follow(ctx, p.log, p.space, p.backLane(), &o) {
+			switch {
+			case err != nil:
+				yield(live.Message{}, p.fail("messages", p.id, ending(err)))
+				return
+			case e.Metadata[controlKey] != "":
+				continue
+			}
+			m := live.Message{Sequence: e.Sequence, Timestamp: e.Timestamp, By: e.Metadata[byKey], Once: e.Metadata[onceKey], Data: e.Payload}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}

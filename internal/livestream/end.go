@@ -1,0 +1,258 @@
+package livestream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Done is that of [live.Producer].
+func (p *Producer) Done(ctx context.Context, output any) error {
+	v := streamhub.Verdict{Kind: streamhub.VerdictDone}
+	if output != nil {
+		b, err := json.Marshal(output)
+		if err != nil {
+			return p.fail("end", p.id, fmt.Errorf("%w: output: %w", streamhub.ErrInvalidArgument, err))
+		}
+		v.Output = b
+	}
+	return p.End(ctx, v)
+}
+
+// Fail is that of [live.Producer].
+func (p *Producer) Fail(ctx context.Context, reason error) error {
+	if reason == nil {
+		return p.fail("end", p.id, fmt.Errorf("%w: a failure without a reason", streamhub.ErrInvalidArgument))
+	}
+	if by := p.cancelled(); by != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
+		return p.End(ctx, cancelledBy(by))
+	}
+	return p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()})
+}
+
+// Close is that of [live.Producer].
+func (p *Producer) Close(ctx context.Context) error {
+	v := streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "closed without a result"}
+	if by := p.cancelled(); by != nil {
+		v = cancelledBy(by)
+	}
+	err := p.End(ctx, v)
+	if errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+func (p *Producer) cancelled() *live.CancelError {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// End is that of [live.Producer].
+func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
+	return p.fail("end", p.id, p.end(ctx, v))
+}
+
+func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
+	if !v.Kind.Known() {
+		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	p.mu.Lock()
+	if err := p.admit(ctx, math.MaxInt); err != nil {
+		p.mu.Unlock()
+		return err
+	}
+	p.ending = true
+	p.m.hurry()
+	err := p.drain(ctx)
+	p.mu.Unlock()
+	if err == nil {
+		err = p.write(ctx, v)
+	}
+	var closed *streamhub.ClosedError
+	switch {
+	case err == nil:
+		closed = &streamhub.ClosedError{Verdict: v}
+	case over(err):
+		p.stop(ending(err))
+		return producing(ending(err), p.generation)
+	default:
+		p.mu.Lock()
+		p.ending = false
+		p.notify()
+		p.mu.Unlock()
+		return err
+	}
+	p.mu.Lock()
+	p.err = closed
+	p.notify()
+	p.mu.Unlock()
+	p.m.detach(p)
+	p.told.Do(func() {}) // it has stopped by itself
+	p.cancel(closed)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := p.settle(bye, v, p.opt.EndedTTL); err != nil {
+		p.m.opt.Logger.Warn("the end of a live stream is left to the next heartbeat", "id", p.id, "error", err)
+		p.m.touch(p.Streams)
+	}
+	return nil
+}
+
+// write makes v the verdict of the generation, which may take several attempts.
+func (p *Producer) write(ctx context.Context, v streamhub.Verdict) error {
+	p.mu.Lock()
+	if !p.tried.of(v) {
+		p.tried = attempt{verdict: v}
+	}
+	id := p.tried.id
+	p.mu.Unlock()
+	for {
+		_, err := p.log.CloseSegment(ctx, p.space, p.segment(), v, &streamhub.AppendOptions{Generation: p.generation, TRX: id})
+		if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
+			return nil
+		}
+		var unknown *streamhub.UnknownOutcomeError
+		if errors.As(err, &unknown) {
+			id = unknown.TRX
+			p.mu.Lock()
+			p.tried.id = id
+			p.mu.Unlock()
+		}
+		if !again(err) || !pause.For(ctx, retryPause) {
+			return err
+		}
+	}
+}
+
+// An attempt is a verdict that may have been written, under this id.
+type attempt struct {
+	verdict streamhub.Verdict
+	id      uuid.UUID
+}
+
+func (a *attempt) of(v streamhub.Verdict) bool {
+	return a.verdict.Kind == v.Kind && a.verdict.Reason == v.Reason && bytes.Equal(a.verdict.Output, v.Output)
+}
+
+// over reports whether err says that a generation has ended or is not there.
+func over(err error) bool {
+	return errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) ||
+		errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost)
+}
+
+// finish ends a generation from outside: v is its verdict unless it has one. It returns the verdict
+// that the generation has, and may be repeated.
+func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
+	for range registerTries {
+		_, err := s.log.CloseSegment(ctx, s.space, s.segment(), v, &streamhub.AppendOptions{Generation: s.generation})
+		if errors.Is(err, streamhub.ErrNotFound) {
+			// There is none yet, or not any more.
+			if _, err = s.log.Status(ctx, s.space, s.segment()); err == nil {
+				continue
+			}
+			if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) {
+				var created bool
+				_, created, err = s.log.Create(ctx, s.space, s.segment(), &streamhub.CreateOptions{Closed: &v, Generation: s.generation})
+				if err == nil && !created || errors.Is(err, streamhub.ErrConflict) {
+					continue
+				}
+			}
+		}
+		var closed *streamhub.ClosedError
+		if errors.As(ending(err), &closed) {
+			v, err = closed.Verdict, nil
+		}
+		if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
+			return v, err
+		}
+		keep := s.m.opt.EndedTTL
+		if d, err := s.describe(ctx, s.id); err == nil && d.generation == s.generation {
+			keep = time.Duration(d.keep) * time.Millisecond
+		}
+		return v, s.settle(ctx, v, keep)
+	}
+	return v, fmt.Errorf("%w: it is created and deleted all the time", streamhub.ErrConflict)
+}
+
+// settle does what is left to do for a generation that has its verdict. Whatever of it is missing
+// is done by the instance that notices, so it may be repeated.
+func (s *Stream) settle(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
+	_, err := s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
+	if err != nil && !over(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
+		return err
+	}
+	for _, segment := range []string{s.segment(), s.backLane()} {
+		if _, err := s.log.Retain(ctx, s.space, segment, keep); err != nil && !over(err) {
+			return err
+		}
+	}
+	_, err = s.run(ctx, settleScript, s.id, redisx.Escape(s.id), decimal(s.generation), "keep")
+	return err
+}
+
+// Remove is that of [live.Streams].
+func (s *Streams) Remove(ctx context.Context, id string) error {
+	return s.fail("remove", id, s.remove(ctx, id))
+}
+
+func (s *Streams) remove(ctx context.Context, id string) error {
+	d, err := s.describe(ctx, id)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stream := s.at(id, d.generation)
+	if _, err := stream.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictDeleted, Reason: "removed"}); err != nil {
+		return err
+	}
+	for _, segment := range []string{stream.segment(), stream.backLane()} {
+		if err := s.log.Delete(ctx, s.space, segment, "removed"); err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+			return err
+		}
+	}
+	_, err = s.run(ctx, settleScript, id, redisx.Escape(id), decimal(d.generation), "remove")
+	return err
+}
+
+// successor is the output of the verdict superseded.
+type successor struct {
+	Generation uint64 `json:"generation"`
+}
+
+func supersededBy(generation uint64) streamhub.Verdict {
+	output, _ := json.Marshal(successor{generation}) // a number
+	return streamhub.Verdict{
+		Kind: streamhub.VerdictSuperseded, Reason: "generation " + decimal(generation) + " took over", Output: output,
+	}
+}
+
+// producing turns what became of a generation into what its producer is told: where it was
+// superseded, the generation in force; where it has vanished, that.
+func producing(err error, generation uint64) error {
+	var closed *streamhub.ClosedError
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return &streamhub.HistoryLostError{FirstLost: 1}
+	}
+	if errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictSuperseded {
+		var by successor
+		if json.Unmarshal(closed.Verdict.Output, &by) == nil {
+			return &streamhub.FencedError{Current: by.Generation, Got: generation}
+		}
+	}
+	return err
+}

@@ -1,0 +1,240 @@
+package livetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+var endCases = []namedCase{
+	{"EndOnce", endOnce},
+	{"Fail", fail},
+	{"CloseWithoutResult", closeWithoutResult},
+	{"EndRace", endRace},
+	{"EndOverOutage", endOverOutage},
+	{"EndUnderWay", endUnderWay},
+	{"EndedTTL", endedTTL},
+	{"IdleTTL", idleTTL},
+	{"Remove", remove},
+	{"ManagerCloses", managerCloses},
+}
+
+func endOnce(f *fixture) {
+	i := f.open(nil)
+	told, onCancel := onCancel()
+	p := f.register(i, "chat", &live.RegisterOptions{OnCancel: onCancel})
+	require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{}), streamhub.ErrInvalidArgument)
+	require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{Kind: "banana"}), streamhub.ErrInvalidArgument)
+	require.ErrorIs(f, p.Done(f.ctx, func() {}), streamhub.ErrInvalidArgument)
+	require.NoError(f, p.Publish(f.ctx, []byte("1")))
+	require.NoError(f, p.Done(f.ctx, nil))
+	f.closed(p.Done(f.ctx, nil), streamhub.VerdictDone)
+	f.closed(p.Fail(f.ctx, errors.New("too late")), streamhub.VerdictDone)
+	require.NoError(f, p.Close(f.ctx))
+	require.Equal(f, streamhub.Verdict{Kind: streamhub.VerdictDone}, f.verdict(p))
+	<-p.Context().Done()
+	f.closed(context.Cause(p.Context()), streamhub.VerdictDone)
+	require.Empty(f, told, "who ends by itself is not told to")
+}
+
+func fail(f *fixture) {
+	i := f.open(nil)
+	p := f.register(i, "chat", nil)
+	f.publish(p, "1")
+	require.ErrorIs(f, p.Fail(f.ctx, nil), streamhub.ErrInvalidArgument)
+	require.NoError(f, p.Fail(f.ctx, errors.New("no quota")))
+	texts, v := f.read(p, nil)
+	require.Equal(f, []string{"1"}, texts)
+	require.Equal(f, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "no quota"}, v)
+	// The end of a context is cancelled only if somebody asked for that.
+	p = f.register(i, "chat", nil)
+	require.NoError(f, p.Fail(f.ctx, context.Canceled))
+	require.Equal(f, streamhub.VerdictFailed, f.verdict(p).Kind)
+}
+
+func closeWithoutResult(f *fixture) {
+	i := f.open(nil)
+	p := f.register(i, "chat", nil)
+	require.NoError(f, p.Publish(f.ctx, []byte("1")))
+	require.NoError(f, p.Close(f.ctx))
+	require.NoError(f, p.Close(f.ctx))
+	texts, v := f.read(p, nil)
+	require.Equal(f, []string{"1"}, texts)
+	require.Equal(f, streamhub.VerdictFailed, v.Kind)
+	f.register(i, "chat", nil)
+}
+
+// endRace has one verdict win, and everybody sees that one.
+func endRace(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	for range 10 {
+		p := f.register(a, "chat", nil)
+		f.publish(p, "1")
+		s, r := f.get(b, "chat"), f.reader(f.get(b, "chat"))
+		var racing sync.WaitGroup
+		var done, took error
+		racing.Go(func() { done = p.Done(f.ctx, nil) })
+		racing.Go(func() {
+			if q, _, err := b.Register(f.ctx, "chat", &live.RegisterOptions{Takeover: true}); err != nil || q == nil {
+				took = errors.Join(err, errors.New("no takeover"))
+			} else {
+				took = q.Close(f.ctx)
+			}
+		})
+		racing.Wait()
+		require.NoError(f, took)
+		v := f.verdict(s)
+		switch v.Kind {
+		case streamhub.VerdictDone:
+			require.NoError(f, done)
+		case streamhub.VerdictSuperseded:
+			require.ErrorIs(f, done, streamhub.ErrFenced)
+		default:
+			f.Fatalf("verdict %+v", v)
+		}
+		require.Equal(f, []string{"1"}, r.ends(v.Kind))
+		require.Equal(f, v, f.verdict(p))
+	}
+}
+
+// endOverOutage can be called again where the first time did not succeed.
+func endOverOutage(f *fixture) {
+	i := f.open(nil)
+	p := f.register(i, "chat", nil)
+	f.publish(p, "1")
+	i.fate.dead.Store(true)
+	ctx, cancel := context.WithTimeout(f.ctx, 200*time.Millisecond)
+	defer cancel()
+	require.Error(f, p.Done(ctx, "answer"))
+	i.fate.dead.Store(false)
+	require.NoError(f, p.Done(f.ctx, "answer"))
+	texts, v := f.read(p, nil)
+	require.Equal(f, []string{"1"}, texts)
+	require.JSONEq(f, `"answer"`, string(v.Output))
+}
+
+// endUnderWay has others wait for what comes of a verdict that is being written.
+func endUnderWay(f *fixture) {
+	i := f.open(nil)
+	p := f.register(i, "chat", nil)
+	under := func(ctx context.Context) <-chan error {
+		i.fate.dead.Store(true)
+		end := make(chan error, 1)
+		go func() { end <- p.Done(ctx, "answer") }()
+		f.eventually("a chunk has to wait", func() bool {
+			ctx, cancel := context.WithTimeout(f.ctx, time.Millisecond)
+			defer cancel()
+			err := p.Publish(ctx, []byte("before"))
+			require.True(f, err == nil || errors.Is(err, context.DeadlineExceeded), err)
+			return err != nil
+		})
+		return end
+	}
+	later := func(call func() error) <-chan error {
+		result := make(chan error, 1)
+		go func() { result <- call() }()
+		return result
+	}
+	publish := func() error { return p.Publish(f.ctx, []byte("meanwhile")) }
+
+	ctx, giveUp := context.WithCancel(f.ctx)
+	end, chunk := under(ctx), later(publish)
+	giveUp()
+	require.ErrorIs(f, <-end, context.Canceled)
+	require.NoError(f, <-chunk)
+
+	end, chunk = under(f.ctx), later(publish)
+	failed := later(func() error { return p.Fail(f.ctx, errors.New("too late")) })
+	i.fate.dead.Store(false)
+	require.NoError(f, <-end)
+	f.closed(<-chunk, streamhub.VerdictDone)
+	f.closed(<-failed, streamhub.VerdictDone)
+	texts, _ := f.read(p, nil)
+	require.Len(f, slices.DeleteFunc(texts, func(s string) bool { return s == "before" }), 1)
+}
+
+// endedTTL keeps what has ended for so long and then says that it is gone, not that it is waited for.
+func endedTTL(f *fixture) {
+	i := f.open(nil)
+	const keep = time.Second
+	p := f.register(i, "chat", &live.RegisterOptions{EndedTTL: keep})
+	f.publish(p, "1")
+	f.pass(keep + keep/4) // which does not count before the end
+	require.NoError(f, p.Done(f.ctx, nil))
+	s := f.get(i, "chat")
+	texts, _ := f.read(s, nil)
+	require.Equal(f, []string{"1"}, texts)
+	f.eventually("the generation is gone", func() bool {
+		status, err := i.store.Status(f.ctx, space, s.ID()+"~"+decimal(s.Generation()))
+		require.Equal(f, err == nil, status.Verdict != nil)
+		return err != nil
+	})
+	texts, v := f.read(s, nil)
+	require.Empty(f, texts)
+	require.Equal(f, streamhub.VerdictExpired, v.Kind)
+	require.Equal(f, streamhub.VerdictExpired, f.verdict(s).Kind)
+	f.eventually("the id is forgotten", func() bool {
+		_, err := i.Get(f.ctx, "chat")
+		return errors.Is(err, streamhub.ErrNotFound)
+	})
+	f.register(i, "chat", &live.RegisterOptions{Once: true})
+}
+
+func idleTTL(f *fixture) {
+	i := f.open(&fast)
+	told, onCancel := onCancel()
+	p := f.register(i, "chat", &live.RegisterOptions{IdleTTL: 700 * time.Millisecond, OnCancel: onCancel})
+	for range 5 {
+		f.publish(p, "busy")
+		f.pass(300 * time.Millisecond)
+	}
+	require.Empty(f, told, "it was not idle")
+	require.Equal(f, streamhub.VerdictExpired, f.verdict(p).Kind)
+	f.closed(f.called(told), streamhub.VerdictExpired)
+	f.closed(p.Publish(f.ctx, []byte("late")), streamhub.VerdictExpired)
+}
+
+func remove(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	told, onCancel := onCancel()
+	p := f.register(a, "chat", &live.RegisterOptions{OnCancel: onCancel})
+	f.publish(p, "1")
+	r := f.reader(f.get(b, "chat"))
+	r.gets("1")
+	require.NoError(f, b.Remove(f.ctx, "chat"))
+	r.ends(streamhub.VerdictDeleted)
+	f.closed(f.called(told), streamhub.VerdictDeleted)
+	f.closed(p.Publish(f.ctx, []byte("late")), streamhub.VerdictDeleted)
+	_, err := a.Get(f.ctx, "chat")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	require.Equal(f, streamhub.VerdictDeleted, f.verdict(p).Kind)
+	require.NoError(f, b.Remove(f.ctx, "chat"))
+	_, err = r.f.get(b, f.register(a, "chat", nil).ID()).Status(f.ctx)
+	require.NoError(f, err)
+}
+
+// managerCloses tells everybody at once what would be found out in a while.
+func managerCloses(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	told, onCancel := onCancel()
+	p := f.register(a, "chat", &live.RegisterOptions{OnCancel: onCancel})
+	r := f.reader(f.get(b, "chat"))
+	require.NoError(f, p.Publish(f.ctx, []byte("1")))
+	require.NoError(f, a.manager.Close())
+	require.ErrorIs(f, f.called(told), streamhub.ErrShutdown)
+	require.Equal(f, []string{"1"}, r.ends(streamhub.VerdictLost))
+	f.closed(p.Publish(f.ctx, []byte("late")), streamhub.VerdictLost)
+	_, _, err := a.Register(f.ctx, "other", nil)
+	require.ErrorIs(f, err, streamhub.ErrShutdown)
+	f.register(b, "chat", nil)
+	p, _, err = b.Register(f.ctx, "other", nil)
+	require.NoError(f, err)
+	require.NotNil(f, p, "a registration that was refused has left a producer")
+}

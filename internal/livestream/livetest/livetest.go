@@ -1,0 +1,267 @@
+// Package livetest is the contract of package live in executable form. Each kind of Redis that live
+// streams are to live in calls [Run] in a test of its own.
+package livetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/follow"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/livestream"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Connect makes another client with these hooks, which ends with the test.
+type Connect func(t *testing.T, hooks ...redis.Hook) *redisx.Conn
+
+// Run runs the contract, each case as a subtest with a store of its own.
+func Run(t *testing.T, connect Connect) {
+	for _, group := range [][]namedCase{
+		registerCases, publishCases, subscribeCases, endCases, cancelCases, messageCases, lostCases, viewerCases,
+	} {
+		for _, c := range group {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				t.Cleanup(cancel)
+				c.test(&fixture{T: t, ctx: ctx, connect: connect, store: uuid.New()})
+			})
+		}
+	}
+}
+
+type namedCase struct {
+	name string
+	test func(*fixture)
+}
+
+// fast are options under which a silent producer is noticed soon, and a slow machine is not one.
+var fast = live.Options{Heartbeat: 500 * time.Millisecond}
+
+// A fixture is one case.
+type fixture struct {
+	*testing.T
+	ctx     context.Context // ends when the case takes too long
+	connect Connect
+	store   uuid.UUID
+}
+
+// An instance is one process, as far as Redis can tell.
+type instance struct {
+	live.Streams
+	manager *livestream.Manager
+	log     *hotlog.Log
+	store   *hotlog.Store
+	fate    *fate
+}
+
+const space = "space"
+
+// open starts an instance; nil stands for the default options.
+func (f *fixture) open(o *live.Options) *instance {
+	f.Helper()
+	i := &instance{fate: &fate{}}
+	conn := f.connect(f.T, i.fate)
+	var err error
+	i.log, err = hotlog.Open(f.ctx, conn, nil)
+	require.NoError(f, err)
+	watcher, err := follow.Open(f.ctx, conn, i.log, nil)
+	require.NoError(f, err)
+	i.manager, err = livestream.Open(f.ctx, conn, i.log, watcher, o)
+	require.NoError(f, err)
+	f.Cleanup(func() {
+		require.NoError(f, i.manager.Close())
+		require.NoError(f, watcher.Close())
+		require.NoError(f, i.log.Close())
+	})
+	i.store = i.log.Store(f.store)
+	i.Streams = i.manager.Streams(f.store, space)
+	return i
+}
+
+// A fate lets an instance die, as seen by Redis: nothing that it sends arrives any more.
+type fate struct{ dead atomic.Bool }
+
+var errDead = fmt.Errorf("%w: this process has died", redis.ErrClosed)
+
+func (d *fate) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (d *fate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if d.dead.Load() {
+			cmd.SetErr(errDead)
+			return errDead
+		}
+		return next(ctx, cmd)
+	}
+}
+func (d *fate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if d.dead.Load() {
+			for _, cmd := range cmds {
+				cmd.SetErr(errDead)
+			}
+			return errDead
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// register registers a stream that is free.
+func (f *fixture) register(i *instance, id string, o *live.RegisterOptions) live.Producer {
+	f.Helper()
+	p, current, err := i.Register(f.ctx, id, o)
+	require.NoError(f, err)
+	require.Nil(f, current, "%q has a producer", id)
+	require.NotNil(f, p)
+	return p
+}
+
+// publish publishes texts and waits until they are stored.
+func (f *fixture) publish(p live.Producer, texts ...string) {
+	f.Helper()
+	for _, text := range texts {
+		require.NoError(f, p.Publish(f.ctx, []byte(text)))
+	}
+	require.NoError(f, p.Flush(f.ctx))
+}
+
+func (f *fixture) get(i *instance, id string) live.Stream {
+	f.Helper()
+	s, err := i.Get(f.ctx, id)
+	require.NoError(f, err)
+	return s
+}
+
+// read reads to the end: the chunks and the verdict.
+func (f *fixture) read(s live.Stream, o *live.SubscribeOptions) ([]string, streamhub.Verdict) {
+	f.Helper()
+	var texts []string
+	for c, err := range s.Subscribe(f.ctx, o) {
+		var closed *streamhub.ClosedError
+		if errors.As(err, &closed) {
+			return texts, closed.Verdict
+		}
+		require.NoError(f, err)
+		texts = append(texts, string(c.Data))
+	}
+	f.Fatal("the subscription ended without an error")
+	return nil, streamhub.Verdict{}
+}
+
+// A reading is a reader in a goroutine of its own.
+type reading struct {
+	f       *fixture
+	events  <-chan live.Event
+	texts   []string
+	verdict *streamhub.Verdict
+}
+
+func (f *fixture) reader(s live.Stream) *reading {
+	return &reading{f: f, events: s.Channel(f.ctx, nil)}
+}
+
+// gets waits until the reader has got these chunks and no other.
+func (r *reading) gets(texts ...string) {
+	r.f.Helper()
+	for len(r.texts) < len(texts) {
+		e := <-r.events
+		require.NoError(r.f, e.Err)
+		r.texts = append(r.texts, string(e.Data))
+	}
+	require.Equal(r.f, texts, r.texts)
+}
+
+// ends waits for the verdict and returns all that the reader got.
+func (r *reading) ends(kind streamhub.VerdictKind) []string {
+	r.f.Helper()
+	for e := range r.events {
+		var closed *streamhub.ClosedError
+		if errors.As(e.Err, &closed) {
+			r.verdict = &closed.Verdict
+			require.Equal(r.f, kind, closed.Verdict.Kind)
+			continue
+		}
+		require.NoError(r.f, e.Err)
+		r.texts = append(r.texts, string(e.Data))
+	}
+	require.NotNil(r.f, r.verdict, "the reader got no verdict")
+	return r.texts
+}
+
+// verdict is that of a stream.
+func (f *fixture) verdict(s live.Stream) streamhub.Verdict {
+	f.Helper()
+	v, err := s.Wait(f.ctx)
+	require.NoError(f, err)
+	return v
+}
+
+// eventually asks until check holds.
+func (f *fixture) eventually(what string, check func() bool) {
+	f.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-tick.C:
+		case <-f.ctx.Done():
+			f.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// pass waits.
+func (f *fixture) pass(d time.Duration) {
+	f.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.ctx.Done():
+		f.Fatal("the case took too long")
+	}
+}
+
+func (f *fixture) fenced(err error, current, got uint64) {
+	f.Helper()
+	var fenced *streamhub.FencedError
+	require.ErrorAs(f, err, &fenced)
+	require.Equal(f, streamhub.FencedError{Current: current, Got: got}, *fenced)
+}
+
+func (f *fixture) closed(err error, kind streamhub.VerdictKind) {
+	f.Helper()
+	var closed *streamhub.ClosedError
+	require.ErrorAs(f, err, &closed)
+	require.Equal(f, kind, closed.Verdict.Kind)
+}
+
+// A call is what OnCancel was told.
+type calls chan error
+
+func onCancel() (calls, func(error)) {
+	c := make(calls, 10)
+	return c, func(err error) { c <- err }
+}
+
+func (f *fixture) called(c calls) error {
+	f.Helper()
+	select {
+	case err := <-c:
+		return err
+	case <-f.ctx.Done():
+		f.Fatal("OnCancel was not called")
+		return nil
+	}
+}

@@ -1,0 +1,157 @@
+package livestream
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/follow"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// farewell bounds what a manager that is closed still says for its producers and readers.
+const farewell = 2 * time.Second
+
+// A Manager is all that one process needs for the live streams in one Redis. It is safe for
+// concurrent use.
+type Manager struct {
+	conn     *redisx.Conn
+	log      *hotlog.Log
+	watcher  *follow.Watcher
+	opt      live.Options
+	instance string
+
+	ctx    context.Context // ends when Close has said goodbye
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	chunks atomic.Int64
+
+	mu      sync.Mutex
+	closing bool
+	spaces  map[spaceKey]*space
+	lobbies map[spaceKey]*lobby
+	ready   map[*Producer]struct{} // have something to send and nothing on its way
+	due     time.Time              // when the first of them has waited long enough
+	sooner  chan struct{}          // due is earlier than it was
+	full    chan struct{}          // it is now
+}
+
+// Open starts a manager on conn, log and watcher, which stay the caller's and are closed after it.
+// It sends nothing as long as nobody produces or reads anything. ctx bounds the opening only.
+func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, watcher *follow.Watcher, options *live.Options) (*Manager, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		conn: conn, log: log, watcher: watcher, instance: rand.Text(),
+		spaces: map[spaceKey]*space{}, lobbies: map[spaceKey]*lobby{}, ready: map[*Producer]struct{}{},
+		sooner: make(chan struct{}, 1), full: make(chan struct{}, 1),
+	}
+	if options != nil {
+		m.opt = *options
+	}
+	fill(&m.opt)
+	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	m.start(m.publish)
+	return m, nil
+}
+
+// Close ends the generations that are produced here with the verdict lost, so that their readers
+// need not wait for it, and waits for the goroutines of the manager and for the callbacks that run.
+// It takes two seconds at most where Redis does not answer. Calling it again does nothing.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	if m.closing {
+		m.mu.Unlock()
+		return nil
+	}
+	m.closing = true
+	var producers []*Producer
+	for _, w := range m.spaces {
+		for _, p := range w.producers {
+			producers = append(producers, p)
+		}
+	}
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(m.ctx, farewell)
+	defer cancel()
+	var ending sync.WaitGroup
+	for _, p := range producers {
+		ending.Go(func() {
+			p.tell(streamhub.ErrShutdown)
+			err := p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer's process is shutting down"})
+			if err != nil {
+				m.opt.Logger.Warn("a live stream has no verdict yet", "id", p.id, "error", err)
+			}
+			p.stop(streamhub.ErrShutdown)
+		})
+	}
+	ending.Wait()
+	m.mu.Lock()
+	m.cancel()
+	m.mu.Unlock()
+	m.tasks.Wait()
+	return nil
+}
+
+// Chunks returns how many chunks this manager has published.
+func (m *Manager) Chunks() int64 { return m.chunks.Load() }
+
+// Waiting returns how many callers wait for a stream that has not been registered.
+func (m *Manager) Waiting() (callers int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.lobbies {
+		for _, a := range l.waiting {
+			callers += a.callers
+		}
+	}
+	return callers
+}
+
+// start runs task in a goroutine that Close waits for, unless the manager is closed.
+func (m *Manager) start(task func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.startLocked(task)
+}
+
+func (m *Manager) startLocked(task func()) bool {
+	if m.ctx.Err() != nil {
+		return false
+	}
+	m.tasks.Go(task)
+	return true
+}
+
+// A spaceKey names a space of a store.
+type spaceKey struct {
+	store uuid.UUID
+	space string
+}
+
+// Streams returns the live streams of one space. It costs nothing and needs no closing.
+func (m *Manager) Streams(store uuid.UUID, space string) *Streams {
+	return &Streams{m: m, spaceKey: spaceKey{store, space}, log: m.log.Store(store)}
+}
+
+// Streams are those of package live, in one space.
+type Streams struct {
+	spaceKey
+	m   *Manager
+	log *hotlog.Store
+}
+
+var (
+	_ live.Streams  = (*Streams)(nil)
+	_ live.Stream   = (*Stream)(nil)
+	_ live.Producer = (*Producer)(nil)
+)

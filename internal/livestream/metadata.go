@@ -1,0 +1,36 @@
+package livestream
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// SetMetadata is that of [live.Producer].
+func (p *Producer) SetMetadata(ctx context.Context, v any) error {
+	return p.fail("set metadata", p.id, p.setMetadata(ctx, v))
+}
+
+func (p *Producer) setMetadata(ctx context.Context, v any) error {
+	p.mu.Lock()
+	err := p.err
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	text, err := encodeMetadata(v)
+	if err != nil {
+		return err
+	}
+	code, n, err := p.ask(ctx, metadataScript, p.id, decimal(p.generation), text)
+	switch {
+	case err != nil:
+		return err
+	case code == "FENCED":
+		return &streamhub.FencedError{Current: n[0], Got: p.generation}
+	case code != "+":
+		return fmt.Errorf("%w: the stream has ended", streamhub.ErrClosed)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package livestream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// A Producer is the one that may publish to a generation. It is safe for concurrent use; chunks
+// that one goroutine publishes keep their order.
+type Producer struct {
+	*Stream
+	owner  string
+	opt    live.RegisterOptions
+	ctx    context.Context // ends when the producer has to stop
+	cancel context.CancelCauseFunc
+	life   context.Context // ends when it has
+	leave  context.CancelFunc
+	told   sync.Once // OnCancel
+
+	watched atomic.Int64 // when it was last seen to have readers, Unix nanoseconds
+
+	mu      sync.Mutex
+	changed chan struct{}     // closed when anything below changes
+	err     error             // why it can not publish any more
+	ending  bool              // a verdict is under way, chunks wait for what comes of it
+	asked   *live.CancelError // somebody asked it to stop
+	last    time.Time         // of the last chunk
+	pending []streamhub.Record
+	since   time.Time          // when the first of pending came, or before
+	flying  []streamhub.Record // on their way, or to be sent again
+	repeat  uuid.UUID          // of flying, where nobody knows whether they were stored
+	bytes   int                // of both
+	trouble error              // why flying has to be sent again
+	tried   attempt            // to end it
+}
+
+func newProducer(s *Stream, owner string, o live.RegisterOptions) *Producer {
+	p := &Producer{Stream: s, owner: owner, opt: o, changed: make(chan struct{}), last: time.Now()}
+	p.ctx, p.cancel = context.WithCancelCause(s.m.ctx)
+	p.life, p.leave = context.WithCancel(s.m.ctx)
+	p.watched.Store(time.Now().UnixNano())
+	return p
+}
+
+// Context is that of [live.Producer].
+func (p *Producer) Context() context.Context { return p.ctx }
+
+// attach lets the manager look after p: its heartbeat, and its way back.
+func (m *Manager) attach(p *Producer, back streamhub.Position) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return false
+	}
+	w := m.spaceLocked(p.Streams)
+	w.producers[p.segment()] = p
+	if p.opt.CancelUnwatched > 0 {
+		w.poke() // it may be due before the next heartbeat
+	}
+	m.tasks.Go(func() { p.listen(back) })
+	return true
+}
+
+// detach ends that.
+func (m *Manager) detach(p *Producer) {
+	p.leave()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.ready, p)
+	if w := m.spaces[p.spaceKey]; w != nil {
+		delete(w.producers, p.segment())
+		w.linger()
+	}
+}
+
+// listen follows what readers send, for what is meant for the hub.
+func (p *Producer) listen(from streamhub.Position) {
+	for entry, err := range p.m.watcher.Follow(p.life, p.log, p.space, p.backLane(), &streamhub.FollowOptions{Cursor: from.Cursor()}) {
+		switch {
+		case err == nil && entry.Metadata[controlKey] == controlCancel:
+			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})
+		case err != nil && p.life.Err() == nil && !errors.Is(err, streamhub.ErrShutdown):
+			p.stop(ending(err))
+		}
+	}
+}
+
+// notify tells those who wait. The lock is held.
+func (p *Producer) notify() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// stop ends the producer: somebody else has ended its generation. What it has not sent is dropped.
+func (p *Producer) stop(reason error) {
+	reason = producing(reason, p.generation)
+	p.mu.Lock()
+	if p.err != nil {
+		p.mu.Unlock()
+		return
+	}
+	p.err = reason
+	p.pending, p.flying, p.bytes = nil, nil, 0
+	p.notify()
+	p.mu.Unlock()
+	p.m.detach(p)
+	p.tell(reason)
+	p.cancel(reason)
+}
+
+// tell calls OnCancel, unless that was done.
+func (p *Producer) tell(reason error) {
+	p.told.Do(func() {
+		p.cancel(reason)
+		if p.opt.OnCancel != nil {
+			p.m.start(func() { p.opt.OnCancel(reason) })
+		}
+	})
+}
+
+// requested has the producer stop by itself, and after the grace for it.
+func (p *Producer) requested(by *live.CancelError) {
+	p.mu.Lock()
+	if p.err != nil || p.asked != nil {
+		p.mu.Unlock()
+		return
+	}
+	p.asked = by
+	p.mu.Unlock()
+	p.tell(by)
+	p.m.start(func() {
+		if !pause.For(p.life, p.m.opt.CancelGrace) {
+			return
+		}
+		if err := p.End(p.m.ctx, cancelledBy(by)); err != nil && p.life.Err() == nil {
+			p.m.opt.Logger.Warn("a cancelled live stream could not be ended", "id", p.id, "error", err)
+		}
+	})
+}

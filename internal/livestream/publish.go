@@ -1,0 +1,246 @@
+package livestream
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+)
+
+// chunkOverhead is what a chunk counts in a buffer besides its bytes; batchBytes and
+// streamhub.MaxFrameRecords bound what is sent of one stream at once.
+const (
+	chunkOverhead = 64
+	batchBytes    = 1 << 20
+	retryPause    = 100 * time.Millisecond
+)
+
+// Publish is that of [live.Producer].
+func (p *Producer) Publish(ctx context.Context, data []byte) error {
+	return p.fail("publish", p.id, p.publish(ctx, data))
+}
+
+func (p *Producer) publish(ctx context.Context, data []byte) error {
+	if len(data) > p.m.opt.MaxChunkBytes {
+		return fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), p.m.opt.MaxChunkBytes)
+	}
+	p.mu.Lock()
+	if err := cmp.Or(p.admit(ctx, p.m.opt.BufferBytes), ctx.Err()); err != nil {
+		p.mu.Unlock()
+		return err
+	}
+	p.last = time.Now()
+	if len(p.pending) == 0 {
+		p.since = p.last
+	}
+	p.pending = append(p.pending, streamhub.Record{Payload: bytes.Clone(data)})
+	p.bytes += len(data) + chunkOverhead
+	full := len(p.pending) >= p.m.opt.MaxChunks || p.m.opt.MaxDelay < 0
+	idle, since := p.flying == nil, p.since
+	p.mu.Unlock()
+	if idle {
+		p.m.note(p, since, full)
+	}
+	return nil
+}
+
+// admit waits while a verdict is under way, or more than so many bytes are to be sent. The lock is
+// held before and after.
+func (p *Producer) admit(ctx context.Context, limit int) error {
+	for p.err == nil && (p.ending || p.bytes > limit) {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+	}
+	return p.err
+}
+
+// await waits for a change. The lock is held before and after.
+func (p *Producer) await(ctx context.Context) error {
+	changed, trouble := p.changed, p.trouble
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), trouble)
+	case <-p.m.ctx.Done():
+		return streamhub.ErrShutdown
+	}
+}
+
+// Flush is that of [live.Producer].
+func (p *Producer) Flush(ctx context.Context) error {
+	p.m.hurry()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fail("flush", p.id, p.drain(ctx))
+}
+
+// drain waits until nothing is to be sent. The lock is held before and after.
+func (p *Producer) drain(ctx context.Context) error {
+	for p.err == nil && len(p.pending)+len(p.flying) > 0 {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+		p.m.hurry()
+	}
+	return p.err
+}
+
+// note has p sent with the next batch: at once, or when what it has waited since then has waited
+// long enough.
+func (m *Manager) note(p *Producer, since time.Time, now bool) {
+	due := since.Add(m.opt.MaxDelay)
+	m.mu.Lock()
+	m.ready[p] = struct{}{}
+	sooner := m.due.IsZero() || due.Before(m.due)
+	if sooner {
+		m.due = due
+	}
+	m.mu.Unlock()
+	if now {
+		m.hurry()
+	} else if sooner {
+		select {
+		case m.sooner <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// hurry sends what is ready.
+func (m *Manager) hurry() {
+	select {
+	case m.full <- struct{}{}:
+	default:
+	}
+}
+
+// publish sends what is ready, of all streams together, so that it travels together.
+func (m *Manager) publish() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-m.sooner:
+			m.mu.Lock()
+			timer.Reset(time.Until(m.due))
+			m.mu.Unlock()
+			continue
+		case <-timer.C:
+		case <-m.full:
+		case <-m.ctx.Done():
+			return
+		}
+		m.mu.Lock()
+		ready := m.ready
+		m.ready, m.due = make(map[*Producer]struct{}, len(ready)), time.Time{}
+		m.mu.Unlock()
+		bySpace := map[spaceKey][]flight{}
+		for p := range ready {
+			if f, ok := p.take(); ok {
+				bySpace[p.spaceKey] = append(bySpace[p.spaceKey], f)
+			}
+		}
+		for _, flights := range bySpace {
+			m.start(func() { m.send(flights) })
+		}
+	}
+}
+
+// A flight is what one producer has on its way.
+type flight struct {
+	p      *Producer
+	append streamhub.Append
+}
+
+// take returns what p has to send, if anything is and nothing is on its way.
+func (p *Producer) take() (flight, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || p.flying != nil || len(p.pending) == 0 {
+		return flight{}, false
+	}
+	n, size := 0, 0
+	for n < len(p.pending) && n < streamhub.MaxFrameRecords && (n == 0 || size+len(p.pending[n].Payload) <= batchBytes) {
+		size += len(p.pending[n].Payload)
+		n++
+	}
+	p.flying, p.pending = p.pending[:n:n], p.pending[n:]
+	return p.flight(), true
+}
+
+// flight is the append of what is on its way. The lock is held.
+func (p *Producer) flight() flight {
+	return flight{p, streamhub.Append{
+		Space: p.space, Segment: p.segment(), Records: p.flying,
+		Options: &streamhub.AppendOptions{Generation: p.generation, MustExist: true, TRX: p.repeat},
+	}}
+}
+
+// send carries flights of one space to Redis.
+func (m *Manager) send(flights []flight) {
+	appends := make([]streamhub.Append, len(flights))
+	for i := range flights {
+		appends[i] = flights[i].append
+	}
+	_, errs := flights[0].p.log.AppendAll(m.ctx, appends)
+	for i := range flights {
+		flights[i].p.landed(errs[i])
+	}
+}
+
+// landed deals with what came of a flight.
+func (p *Producer) landed(err error) {
+	p.mu.Lock()
+	if p.err != nil || p.flying == nil {
+		p.mu.Unlock()
+		return
+	}
+	switch {
+	case err == nil, errors.Is(err, streamhub.ErrNotConfirmed):
+		p.m.chunks.Add(int64(len(p.flying)))
+		for i := range p.flying {
+			p.bytes -= len(p.flying[i].Payload) + chunkOverhead
+		}
+		p.flying, p.repeat, p.trouble = nil, uuid.Nil, nil
+		more, full := len(p.pending) > 0, len(p.pending) >= p.m.opt.MaxChunks
+		if more {
+			p.m.note(p, p.since, full)
+		}
+		p.notify()
+		p.mu.Unlock()
+	case again(err):
+		p.trouble = err
+		var unknown *streamhub.UnknownOutcomeError
+		if errors.As(err, &unknown) {
+			p.repeat = unknown.TRX
+		}
+		f := p.flight()
+		p.mu.Unlock()
+		p.m.start(func() {
+			if pause.For(p.m.ctx, retryPause) {
+				p.m.send([]flight{f})
+			}
+		})
+	default:
+		p.mu.Unlock()
+		p.stop(err)
+	}
+}
+
+// again reports whether what failed is sent once more. A full Redis may have room again, and until
+// then nothing is lost.
+func again(err error) bool {
+	var forgotten *streamhub.ProducerError
+	return !errors.As(err, &forgotten) && (errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnknownOutcome))
+}

@@ -1,0 +1,151 @@
+package livestream
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+var (
+	//go:embed lua/session.lua
+	sessionLua string
+	//go:embed lua/register.lua
+	registerLua string
+	//go:embed lua/beat.lua
+	beatLua string
+	//go:embed lua/reap.lua
+	reapLua string
+	//go:embed lua/settle.lua
+	settleLua string
+	//go:embed lua/describe.lua
+	describeLua string
+	//go:embed lua/metadata.lua
+	metadataLua string
+
+	// A full Redis takes no new streams, but those it has are looked after and end.
+	registerScript = redisx.NewScript(sessionLua + registerLua)
+	metadataScript = redisx.NewScript(sessionLua + metadataLua)
+	beatScript     = redisx.NewScript(sessionLua + beatLua).AllowOOM()
+	reapScript     = redisx.NewScript(sessionLua + reapLua).AllowOOM()
+	settleScript   = redisx.NewScript(sessionLua + settleLua).AllowOOM()
+	describeScript = redisx.NewScript(sessionLua + describeLua).AllowOOM()
+)
+
+const (
+	// retryFor is how long a script is sent again while Redis cannot serve.
+	retryFor     = 5 * time.Second
+	firstPause   = 10 * time.Millisecond
+	longestPause = 500 * time.Millisecond
+)
+
+func checkID(id string) error {
+	if err := streamhub.CheckName("live stream", id); err != nil {
+		return err
+	}
+	if len(id) > live.MaxIDLength {
+		return fmt.Errorf("%w: the id of a live stream has %d bytes, the limit is %d", streamhub.ErrInvalidName, len(id), live.MaxIDLength)
+	}
+	return nil
+}
+
+func (k spaceKey) active() string { return hotlog.Key(k.store, k.space, "la") }
+
+func (k spaceKey) session(id string) string {
+	return hotlog.Key(k.store, k.space, "ls:"+redisx.Escape(id))
+}
+
+// segmentOf is the segment of one generation of a stream, backLane that of what its readers send.
+func segmentOf(id string, generation uint64) string { return id + "~" + decimal(generation) }
+func backLane(id string, generation uint64) string  { return segmentOf(id, generation) + "~b" }
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// run runs a script about one stream. Every script may run twice, so it is sent again while that
+// can help.
+func (s *Streams) run(ctx context.Context, script *redisx.Script, id string, args ...any) (any, error) {
+	return s.m.run(ctx, script, 2, append([]any{s.active(), s.session(id)}, args...)...)
+}
+
+func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (any, error) {
+	end := time.Now().Add(retryFor)
+	var unknown error
+	for delay := firstPause; ; delay = min(2*delay, longestPause) {
+		v, err := m.conn.Run(ctx, script, keys, args...)
+		if err == nil {
+			return v, nil
+		}
+		forgotten := redisx.IsNoScript(err)
+		err = redisx.Outcome(err)
+		if errors.Is(err, streamhub.ErrUnknownOutcome) {
+			unknown = err
+		}
+		if !forgotten && !passing(err) || time.Now().After(end) || !pause.For(ctx, delay) {
+			if unknown != nil {
+				return nil, unknown
+			}
+			return nil, err
+		}
+	}
+}
+
+// ask is run for a script that answers with a text: a code, and one number where there is any.
+func (s *Streams) ask(ctx context.Context, script *redisx.Script, id string, args ...any) (code string, numbers [2]uint64, err error) {
+	v, err := s.run(ctx, script, id, args...)
+	if err != nil {
+		return "", numbers, err
+	}
+	text, _ := v.(string)
+	code, numbers, ok := parseAnswer(text)
+	if !ok {
+		err = fmt.Errorf("%w: a script answered %q", streamhub.ErrCorrupt, text)
+	}
+	return code, numbers, err
+}
+
+// parseAnswer reads "CODE" and up to two numbers.
+func parseAnswer(text string) (code string, numbers [2]uint64, ok bool) {
+	fields := strings.Fields(text)
+	if len(fields) == 0 || len(fields) > 3 {
+		return "", numbers, false
+	}
+	for i, f := range fields[1:] {
+		n, err := strconv.ParseUint(f, 10, 63)
+		if err != nil {
+			return "", numbers, false
+		}
+		numbers[i] = n
+	}
+	return fields[0], numbers, true
+}
+
+// passing reports whether asking again can help.
+func passing(err error) bool {
+	var unavailable *streamhub.UnavailableError
+	if errors.As(err, &unavailable) {
+		return unavailable.Reason != streamhub.ReasonDenied && unavailable.Reason != streamhub.ReasonFull
+	}
+	return errors.Is(err, streamhub.ErrUnknownOutcome)
+}
+
+// fail makes the error of a call about a stream. The end of a context is passed on as it is.
+func (s *Streams) fail(op, id string, err error) error {
+	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
+	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
+		return err
+	}
+	var inner *streamhub.Error
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return &streamhub.Error{Op: op, Store: s.store, Space: s.space, Segment: id, Err: err}
+}

@@ -1,0 +1,160 @@
+package livestream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// A Stream is one generation of a live stream, as everybody but its producer sees it. It holds
+// nothing and needs no closing.
+type Stream struct {
+	*Streams
+	id         string
+	generation uint64
+}
+
+// ID and Generation are those of [live.Stream].
+func (s *Stream) ID() string         { return s.id }
+func (s *Stream) Generation() uint64 { return s.generation }
+
+func (s *Stream) segment() string  { return segmentOf(s.id, s.generation) }
+func (s *Stream) backLane() string { return backLane(s.id, s.generation) }
+
+func (s *Streams) at(id string, generation uint64) *Stream {
+	return &Stream{Streams: s, id: id, generation: generation}
+}
+
+// Get is that of [live.Streams].
+func (s *Streams) Get(ctx context.Context, id string) (live.Stream, error) {
+	d, err := s.describe(ctx, id)
+	if err != nil {
+		return nil, s.fail("get", id, err)
+	}
+	s.m.touch(s)
+	return s.at(id, d.generation), nil
+}
+
+// Generation is that of [live.Streams].
+func (s *Streams) Generation(id string, generation uint64) (live.Stream, error) {
+	if err := checkID(id); err != nil {
+		return nil, s.fail("get", id, err)
+	}
+	return s.at(id, generation), nil
+}
+
+// Active is that of [live.Streams].
+func (s *Streams) Active(ctx context.Context, ids []string) (map[string]bool, error) {
+	active := make(map[string]bool, len(ids))
+	pipe := s.m.conn.Pipeline()
+	ask := make(map[string]func() []any, len(ids))
+	for _, id := range ids {
+		if err := checkID(id); err != nil {
+			return nil, s.fail("active", id, err)
+		}
+		ask[id] = pipe.HMGet(ctx, s.session(id), "g", "e").Val
+	}
+	if len(ask) == 0 {
+		return active, nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, s.fail("active", "", redisx.ReadOutcome(err))
+	}
+	for id, answer := range ask {
+		v := answer()
+		active[id] = v[0] != nil && v[1] == nil
+	}
+	s.m.touch(s)
+	return active, nil
+}
+
+// Status is that of [live.Stream].
+func (s *Stream) Status(ctx context.Context) (live.Status, error) {
+	status, err := s.status(ctx)
+	return status, s.fail("status", s.id, err)
+}
+
+func (s *Stream) status(ctx context.Context) (live.Status, error) {
+	status := live.Status{ID: s.id, Generation: s.generation}
+	d, err := s.describe(ctx, s.id)
+	if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+		return status, err
+	}
+	if inForce := err == nil && d.generation == s.generation; inForce {
+		status.StartedAt, status.Viewers, status.Metadata = d.startedAt, d.viewers, d.metadata
+	} else {
+		d.over = true
+	}
+	segment, err := s.log.Status(ctx, s.space, s.segment())
+	if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) && !d.over {
+		return status, nil // its producer is about to create it
+	}
+	if err != nil {
+		return status, err
+	}
+	status.Chunks, status.LastTimestamp, status.Verdict = segment.LastSequence, segment.LastTimestamp, segment.Verdict
+	if segment.LastSequence > 0 {
+		status.Cursor = live.CursorAt(s.generation, segment.Position)
+	}
+	return status, nil
+}
+
+// Metadata is that of [live.Stream].
+func (s *Stream) Metadata(ctx context.Context, v any) (bool, error) {
+	d, err := s.describe(ctx, s.id)
+	if err == nil && (d.generation != s.generation || len(d.metadata) == 0) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(d.metadata, v)
+	}
+	return err == nil, s.fail("metadata", s.id, err)
+}
+
+// A description is what the session of a stream says.
+type description struct {
+	generation uint64
+	startedAt  int64
+	keep       int64 // ms
+	viewers    int
+	over       bool
+	metadata   json.RawMessage
+}
+
+func (s *Streams) describe(ctx context.Context, id string) (d description, err error) {
+	if err := checkID(id); err != nil {
+		return d, err
+	}
+	v, err := s.run(ctx, describeScript, id, redisx.Escape(id))
+	if err != nil {
+		return d, err
+	}
+	if v == "ABSENT" {
+		return d, streamhub.ErrNotFound
+	}
+	corrupt := fmt.Errorf("%w: the session of a live stream is %.200q", streamhub.ErrCorrupt, v)
+	fields, _ := v.([]any)
+	if len(fields) != 6 {
+		return d, corrupt
+	}
+	text := func(i int) string { t, _ := fields[i].(string); return t }
+	d.over = text(4) != "0"
+	if m := text(5); m != "" {
+		d.metadata = json.RawMessage(m)
+	}
+	var errs [4]error
+	d.generation, errs[0] = strconv.ParseUint(text(0), 10, 63)
+	d.startedAt, errs[1] = strconv.ParseInt(text(1), 10, 64)
+	d.keep, errs[2] = strconv.ParseInt(text(2), 10, 64)
+	d.viewers, errs[3] = strconv.Atoi(text(3))
+	if errors.Join(errs[:]...) != nil {
+		return d, corrupt
+	}
+	return d, nil
+}

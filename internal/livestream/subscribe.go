@@ -1,0 +1,149 @@
+package livestream
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Subscribe is that of [live.Stream].
+func (s *Stream) Subscribe(ctx context.Context, o *live.SubscribeOptions) iter.Seq2[live.Chunk, error] {
+	if o == nil {
+		o = &live.SubscribeOptions{}
+	}
+	return func(yield func(live.Chunk, error) bool) {
+		if err := s.subscribe(ctx, o, yield); err != nil {
+			yield(live.Chunk{}, s.fail("subscribe", s.id, err))
+		}
+	}
+}
+
+func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield func(live.Chunk, error) bool) error {
+	follow := streamhub.FollowOptions{}
+	if o.Cursor != "" {
+		generation, cursor, err := o.Cursor.Split()
+		if err != nil {
+			return err
+		}
+		s, follow.Cursor = s.at(s.id, generation), cursor
+	}
+	defer s.m.use(s, true)()
+	var end uint64 // of the replay, if that comes in one batch
+	if o.Cursor == "" || o.BatchReplay {
+		status, err := s.begin(ctx)
+		if err != nil {
+			return ending(err)
+		}
+		if o.BatchReplay {
+			end = status.LastSequence
+		}
+		if o.Cursor == "" {
+			// The start of this life, so that one that is deleted meanwhile is not waited for.
+			start := streamhub.Position{Incarnation: status.Position.Incarnation, Lineage: status.Position.Lineage}
+			follow.Cursor = start.Cursor()
+		}
+	}
+	var batch live.Chunk
+	for entry, err := range s.m.watcher.Follow(ctx, s.log, s.space, s.segment(), &follow) {
+		if err != nil {
+			if batch.Replayed > 0 && !yield(batch, nil) {
+				return nil
+			}
+			return ending(err)
+		}
+		c := live.Chunk{
+			Generation: s.generation, Sequence: entry.Sequence, Timestamp: entry.Timestamp,
+			Data: entry.Payload, Replayed: 1, Position: entry.Position,
+		}
+		if entry.Sequence <= end {
+			c.Data, c.Replayed = append(batch.Data, c.Data...), batch.Replayed+1
+			batch = c
+			if entry.Sequence < end {
+				continue
+			}
+			batch = live.Chunk{}
+		}
+		if !yield(c, nil) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// begin returns where the generation is now. One that is registered and has no segment yet is at
+// the zero position, where it is waited for.
+func (s *Stream) begin(ctx context.Context) (streamhub.Status, error) {
+	status, err := s.log.Status(ctx, s.space, s.segment())
+	if err == nil || !errors.Is(err, streamhub.ErrNotFound) || errors.As(err, new(*streamhub.DeletedError)) {
+		return status, err
+	}
+	d, missing := s.describe(ctx, s.id)
+	if missing == nil && d.generation == s.generation && !d.over {
+		return status, nil
+	}
+	return status, err
+}
+
+// ending turns what a follower ends with into what a reader is told: one that is deleted has a
+// verdict too.
+func ending(err error) error {
+	var deleted *streamhub.DeletedError
+	if errors.As(err, &deleted) {
+		return &streamhub.ClosedError{Verdict: deleted.Verdict}
+	}
+	return err
+}
+
+// Channel is that of [live.Stream].
+func (s *Stream) Channel(ctx context.Context, o *live.SubscribeOptions) <-chan live.Event {
+	if o == nil {
+		o = &live.SubscribeOptions{}
+	}
+	events := make(chan live.Event, max(o.Buffer, 0))
+	started := s.m.start(func() {
+		defer close(events)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.m.ctx, cancel)()
+		for c, err := range s.Subscribe(ctx, o) {
+			select {
+			case events <- live.Event{Chunk: c, Err: err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	if !started {
+		close(events)
+	}
+	return events
+}
+
+// Wait is that of [live.Stream].
+func (s *Stream) Wait(ctx context.Context) (streamhub.Verdict, error) {
+	verdict, err := s.wait(ctx)
+	return verdict, s.fail("wait", s.id, err)
+}
+
+func (s *Stream) wait(ctx context.Context) (streamhub.Verdict, error) {
+	defer s.m.use(s, false)()
+	status, err := s.begin(ctx)
+	if err == nil && status.Verdict != nil {
+		return *status.Verdict, nil
+	}
+	if err == nil {
+		for _, err = range s.m.watcher.Follow(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+			if err != nil {
+				break
+			}
+		}
+	}
+	var closed *streamhub.ClosedError
+	if err = ending(err); errors.As(err, &closed) {
+		return closed.Verdict, nil
+	}
+	return streamhub.Verdict{}, err
+}

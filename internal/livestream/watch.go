@@ -1,0 +1,327 @@
+package livestream
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// A space is what this process does for the live streams of one space: one command now and then,
+// for its own producers and readers and for the producers of others that fell silent.
+type space struct {
+	*Streams
+	now chan struct{} // asks for a beat
+
+	// What follows is guarded by Manager.mu.
+
+	producers map[string]*Producer // by segment
+	readers   map[generation]int
+	changed   map[generation]struct{} // readers that Redis does not know of
+	users     int                     // who read or wait
+	until     time.Time               // stays that long without any of them
+	reaping   bool
+}
+
+type generation struct {
+	id     string
+	number uint64
+}
+
+// settling lets a space wait for changes that come together.
+const settling = 50 * time.Millisecond
+
+// spaceLocked returns the space of s, and has it looked after. Manager.mu is held.
+func (m *Manager) spaceLocked(s *Streams) *space {
+	w := m.spaces[s.spaceKey]
+	if w == nil {
+		w = &space{
+			Streams: s, now: make(chan struct{}, 1),
+			producers: map[string]*Producer{}, readers: map[generation]int{}, changed: map[generation]struct{}{},
+		}
+		if m.startLocked(w.run) {
+			m.spaces[s.spaceKey] = w
+		}
+	}
+	w.linger()
+	return w
+}
+
+// linger keeps the space for as long as it takes to find out that a producer is silent.
+func (w *space) linger() { w.until = time.Now().Add(5 * w.m.opt.Heartbeat) }
+
+func (w *space) poke() {
+	select {
+	case w.now <- struct{}{}:
+	default:
+	}
+}
+
+// touch has the space of s looked after for a while.
+func (m *Manager) touch(s *Streams) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.spaceLocked(s)
+}
+
+// use has the space looked after until the function that it returns is called; reads says that the
+// caller counts as a reader.
+func (m *Manager) use(s *Stream, reads bool) func() {
+	add := func(n int) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		w := m.spaceLocked(s.Streams)
+		w.users += n
+		if reads {
+			g := generation{s.id, s.generation}
+			w.changed[g] = struct{}{}
+			if w.readers[g] += n; w.readers[g] <= 0 {
+				delete(w.readers, g)
+			}
+			w.poke()
+		}
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+// run beats until nobody needs the space any more.
+func (w *space) run() {
+	ctx := w.m.ctx
+	delay := firstPause
+	for {
+		next, err := w.beat(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				w.m.opt.Logger.Warn("the heartbeat of live streams failed", "space", w.space, "error", err)
+			}
+			if next, delay = delay, min(2*delay, longestPause); !pause.For(ctx, next) {
+				return
+			}
+			continue
+		}
+		delay = firstPause
+		if w.leave() {
+			return
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-w.now:
+			pause.For(ctx, min(settling, w.m.opt.Heartbeat/4))
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			w.goodbye(ctx)
+			return
+		}
+	}
+}
+
+// leave forgets a space that nobody needs.
+func (w *space) leave() bool {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	if len(w.producers)+len(w.changed)+w.users > 0 || w.reaping || time.Now().Before(w.until) {
+		return false
+	}
+	delete(w.m.spaces, w.spaceKey)
+	return true
+}
+
+// goodbye takes the readers of this process off the count, which would happen by itself later.
+func (w *space) goodbye(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	w.m.conn.ZRem(ctx, hotlog.Key(w.store, w.space, "lw"), w.m.instance)
+}
+
+// beat says who is here and hears who is not. It returns when to do so again.
+func (w *space) beat(ctx context.Context) (time.Duration, error) {
+	m := w.m
+	m.mu.Lock()
+	producers := slices.Collect(maps.Values(w.producers))
+	changed := w.changed
+	w.changed = map[generation]struct{}{}
+	counts := make(map[generation]int, len(changed))
+	for g := range changed {
+		counts[g] = w.readers[g]
+	}
+	m.mu.Unlock()
+
+	interval := m.opt.Heartbeat
+	args := []any{w.active(), int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
+	for _, p := range producers {
+		watched := 0
+		if p.opt.CancelUnwatched > 0 {
+			watched = 1
+			interval = min(interval, max(p.opt.CancelUnwatched/2, minHeartbeat))
+		}
+		args = append(args, redisx.Escape(p.id), decimal(p.generation), p.owner, watched)
+	}
+	for g, n := range counts {
+		args = append(args, redisx.Escape(g.id), decimal(g.number), n)
+	}
+	v, err := m.conn.Run(ctx, beatScript, 1, args...)
+	if err != nil {
+		m.mu.Lock()
+		maps.Copy(w.changed, changed)
+		m.mu.Unlock()
+		return 0, redisx.Outcome(err)
+	}
+	lines, ok := texts(v)
+	if !ok || len(lines) < 1+len(producers) {
+		return 0, fmt.Errorf("%w: %d lines for a heartbeat of %d", streamhub.ErrCorrupt, len(lines), len(producers))
+	}
+	next, now, _ := strings.Cut(lines[0], " ")
+	for i, p := range producers {
+		p.heard(lines[1+i])
+	}
+	if due := lines[1+len(producers):]; len(due) > 0 {
+		w.reap(due)
+		return min(interval, m.opt.Heartbeat/4), nil
+	}
+	deadline, _ := strconv.ParseInt(next, 10, 64)
+	present, _ := strconv.ParseInt(now, 10, 64)
+	if left := time.Duration(deadline-present+1) * time.Millisecond; deadline > 0 && left < interval {
+		interval = max(left, m.opt.Heartbeat/20)
+	}
+	return interval, nil
+}
+
+func texts(v any) ([]string, bool) {
+	list, ok := v.([]any)
+	lines := make([]string, len(list))
+	for i := range list {
+		text, isText := list[i].(string)
+		lines[i], ok = text, ok && isText
+	}
+	return lines, ok
+}
+
+// heard deals with what the heartbeat said of one producer.
+func (p *Producer) heard(line string) {
+	code, n, _ := parseAnswer(line)
+	switch code {
+	case "+":
+		if p.opt.CancelUnwatched > 0 && p.unwatched(n[0] > 0) {
+			p.requested(&live.CancelError{Reason: "nobody was watching"})
+		}
+		p.mu.Lock()
+		idle := p.err == nil && len(p.pending)+len(p.flying) == 0 && time.Since(p.last) > p.opt.IdleTTL
+		p.mu.Unlock()
+		if idle {
+			p.m.start(func() {
+				v := streamhub.Verdict{Kind: streamhub.VerdictExpired, Reason: "nothing was published for " + p.opt.IdleTTL.String()}
+				if _, err := p.finish(p.m.ctx, v); err == nil {
+					p.m.start(p.learn)
+				}
+			})
+		}
+	case "FENCED":
+		p.stop(&streamhub.FencedError{Current: n[0], Got: p.generation})
+	default:
+		p.m.start(p.learn)
+	}
+}
+
+// unwatched reports whether nobody has watched for too long.
+func (p *Producer) unwatched(watched bool) bool {
+	now := time.Now()
+	if watched {
+		p.watched.Store(now.UnixNano())
+	}
+	return now.Sub(time.Unix(0, p.watched.Load())) > p.opt.CancelUnwatched
+}
+
+// learn finds out why the generation is over.
+func (p *Producer) learn() {
+	status, err := p.log.Status(p.m.ctx, p.space, p.segment())
+	switch {
+	case err == nil && status.Verdict != nil:
+		p.stop(&streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence})
+	case err != nil && over(err):
+		p.stop(ending(err))
+	}
+	// Otherwise it is about to get its verdict: the next heartbeat asks again.
+}
+
+// reap ends those of the silent generations that are to end. One goroutine does it for the space.
+func (w *space) reap(due []string) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	if !w.reaping && w.m.startLocked(func() {
+		for _, line := range due {
+			if err := w.reapOne(w.m.ctx, line); err != nil && w.m.ctx.Err() == nil {
+				w.m.opt.Logger.Warn("a silent live stream could not be ended", "space", w.space, "stream", line, "error", err)
+			}
+		}
+		w.m.mu.Lock()
+		defer w.m.mu.Unlock()
+		w.reaping = false
+	}) {
+		w.reaping = true
+	}
+}
+
+func (w *space) reapOne(ctx context.Context, line string) error {
+	fields := strings.Fields(line)
+	if len(fields) != 3 {
+		return fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
+	}
+	id, ok := redisx.Unescape(fields[1])
+	number, err := strconv.ParseUint(fields[2], 10, 63)
+	if !ok || err != nil {
+		return fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
+	}
+	code, n, err := w.ask(ctx, reapScript, id, fields[1], fields[2])
+	if err != nil {
+		return err
+	}
+	switch code {
+	case "LOST":
+		_, err = w.at(id, number).finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
+	case "SUPERSEDED":
+		_, err = w.at(id, number).finish(ctx, supersededBy(n[0]))
+	}
+	return err
+}
+
+// Sweep has every space of a store looked after in which a producer is silent, so that streams end
+// where nobody reads them either. Any number of instances may sweep at once.
+func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
+	const page = 256
+	log := m.log.Store(id)
+	for after := ""; ; {
+		names, err := log.Spaces(ctx, after, page)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		for _, name := range names {
+			s := m.Streams(id, name)
+			silent, err := m.conn.ZRangeByScore(ctx, s.active(), &redis.ZRangeBy{
+				Min: "-inf", Max: strconv.FormatInt(time.Now().UnixMilli(), 10), Count: 1,
+			}).Result()
+			if err != nil {
+				return s.fail("sweep", "", redisx.ReadOutcome(err))
+			}
+			if len(silent) > 0 {
+				m.touch(s)
+			}
+		}
+		after = names[len(names)-1]
+	}
+}

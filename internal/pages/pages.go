@@ -1,0 +1,40 @@
+// Package pages lets the transports of this module read a hub by pages: what many connections send
+// alike is read once and encoded once.
+//
+// Programs outside this module read entries. The methods here are therefore not part of package hub,
+// which sets [Of] when it is linked.
+package pages
+
+import (
+	"context"
+	"iter"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/follow"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A Page is what followers at the same position get together; see [follow.Page].
+type Page = follow.Page
+
+// A Snapshot is a part of a segment together with the status that the segment had then.
+type Snapshot = hotlog.Page
+
+// A Reader reads one store of a hub by pages. It is safe for concurrent use.
+type Reader interface {
+	// FollowSegment and FollowSpace are those of the store, by pages: each page holds all that is due
+	// at the moment. Followers at the same position share it, and what [follow.Page.Encode] made of it.
+	FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[*Page, error]
+	FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[*Page, error]
+	// ReadFrom reads about a megabyte from a sequence on, or from the first entry that is kept if from
+	// is 0. After the end it reads nothing. It takes the sequence on trust, where a cursor would prove
+	// the entry.
+	ReadFrom(ctx context.Context, space, segment string, from uint64) (Snapshot, error)
+	// ReadAfter is ReadFrom after the entry at sequence, if that entry has the proof of a
+	// [streamhub.Position]. Otherwise it is not the entry that was seen, and the error is a
+	// [streamhub.HistoryLostError]. Comparing the incarnation is up to the caller.
+	ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (Snapshot, error)
+}
+
+// Of returns the reader of a store, which must come from package hub.
+var Of func(store streamhub.Store) Reader

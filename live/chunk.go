@@ -1,0 +1,28 @@
+package live
+
+import "github.com/seed-147127fe/streamhub"
+
+// A Chunk is what one call of Publish has stored, with its place.
+type Chunk struct {
+	Generation uint64 `json:"generation"`
+	// Sequence numbers the chunks of a generation 1, 2, 3, …
+	Sequence  uint64 `json:"sequence"`
+	Timestamp int64  `json:"timestamp"` // Unix milliseconds
+	// Data may share memory with what others get and must not be changed.
+	Data []byte `json:"data"`
+	// Replayed is how many chunks Data holds, one behind the other, the last of which has this
+	// sequence. It is 1 but for the first chunk of a batch replay.
+	Replayed uint64 `json:"replayed"`
+
+	// Position is where the chunk stands in the segment of its generation; see [Chunk.Cursor].
+	Position streamhub.Position `json:"-"`
+}
+
+// Cursor returns the text that resumes behind the chunk.
+func (c *Chunk) Cursor() Cursor { return CursorAt(c.Generation, c.Position) }
+
+// An Event is a chunk, or the error that a subscription ends with.
+type Event struct {
+	Chunk
+	Err error
+}

@@ -1,0 +1,20 @@
+package live
+
+// SendOptions describe a message; nil stands for none.
+type SendOptions struct {
+	// By says who sends it.
+	By string
+	// Once names a question that has one answer, 1 to 100 bytes: the first message that is sent
+	// under it is stored, and any other one gets [streamhub.ErrConflict]. The same message sent
+	// again counts as stored.
+	Once string
+}
+
+// A Message is what a reader has sent to the producer.
+type Message struct {
+	Sequence  uint64 `json:"sequence"`
+	Timestamp int64  `json:"timestamp"` // Unix milliseconds
+	By        string `json:"by,omitempty"`
+	Once      string `json:"once,omitempty"`
+	Data      []byte `json:"data"`
+}
