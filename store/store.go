@@ -1,0 +1,113 @@
+package store
+
+import (
+	"context"
+	"iter"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// A Store is one tenant's part of a [Log]. It is safe for concurrent use.
+type Store struct{ log *hotlog.Store }
+
+// ID returns the id of the store.
+func (s *Store) ID() uuid.UUID { return s.log.ID() }
+
+// Append adds records, all or none, to the end of a segment, which is created unless
+// [streamhub.AppendOptions.MustExist] says otherwise. Concurrent appends share round trips; each gets
+// its own result.
+//
+// If ctx ends before the append was sent, nothing happened. If it ends later, the error is
+// [streamhub.ErrUnknownOutcome]: the append may have been stored, and repeating it with the TRX id of
+// the error is safe. A result comes with an error only for [streamhub.ErrNotConfirmed].
+func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	return s.log.Append(ctx, space, segment, records, options)
+}
+
+// AppendAll makes several appends at once. Each succeeds or fails by itself; results and errors are
+// in the order of appends, and those to one segment are stored in that order.
+func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
+	return s.log.AppendAll(ctx, appends)
+}
+
+// Create makes a segment with options. If it exists with the same ones, created is false; with others
+// the error is [streamhub.ErrConflict].
+func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
+	return s.log.Create(ctx, space, segment, options)
+}
+
+// CloseSegment ends a segment with a verdict. One that is closed already is a
+// [streamhub.ClosedError].
+func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	return s.log.CloseSegment(ctx, space, segment, verdict, options)
+}
+
+// Delete ends a segment with the verdict deleted and removes its entries; those that forks read stay
+// until the last fork goes.
+func (s *Store) Delete(ctx context.Context, space, segment, reason string) error {
+	return s.log.Delete(ctx, space, segment, reason)
+}
+
+// Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and returns
+// the first sequence that is kept.
+func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
+	return s.log.Trim(ctx, space, segment, upTo)
+}
+
+// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
+// milliseconds; 0 if it has none.
+func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int64, err error) {
+	return s.log.Touch(ctx, space, segment)
+}
+
+// Status describes a segment; one that does not exist is [streamhub.ErrNotFound].
+func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
+	return s.log.Status(ctx, space, segment)
+}
+
+// SpaceEnd returns the cursor after the last entry of a space, "" if it never had one.
+func (s *Store) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, error) {
+	end, err := s.log.SpaceEnd(ctx, space)
+	if err != nil || end.IsZero() {
+		return "", err
+	}
+	return end.Cursor(), nil
+}
+
+// Peek returns the last entry of a segment; ok is false if it keeps none.
+func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
+	return s.log.Peek(ctx, space, segment)
+}
+
+// Spaces lists the spaces of the store in byte order. The sequence can be ranged over again.
+func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] { return s.log.AllSpaces(ctx) }
+
+// Segments lists the segments of a space in byte order; a space that does not exist has none. The
+// sequence can be ranged over again.
+func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
+	return s.log.AllSegments(ctx, space)
+}
+
+// ConsumeSegment reads what a segment holds now, in order. The sequence can be ranged over again and
+// then reads what there is then.
+func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.log.ConsumeSegment(ctx, space, segment, options)
+}
+
+// ConsumeSpace reads what a space holds now, over all of its segments, in the order in which Redis
+// took the entries.
+func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.log.ConsumeSpace(ctx, space, options)
+}
+
+// Consume reads several spaces at once, each after its cursor, by timestamp.
+func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.log.Consume(ctx, cursors, options)
+}
+
+// Sweep does what is due in every space of the store: it ends segments whose time is over and forgets
+// idle appenders. A hub does it by itself; a program on this package calls it about once a minute.
+func (s *Store) Sweep(ctx context.Context) error { return s.log.Sweep(ctx) }
