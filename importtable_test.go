@@ -60,12 +60,12 @@ var importTable = []row{
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
 	{pkg: "live/livehttp", imports: []string{"live", "internal/sse", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause"}, why: "a live stream is a segment with a lease and followers"},
-	{pkg: "internal/pages", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub gives to transports alone"},
-	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/pages", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
+	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
+	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
 
-	{pkg: "internal/dispatch", imports: []string{"hub", "internal/pages", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
-	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/pages", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
-	{pkg: "durable", imports: []string{"hub", "lease", "internal/pages", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
+	{pkg: "internal/dispatch", imports: []string{"hub", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
+	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
+	{pkg: "durable", imports: []string{"hub", "lease", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
 
 	{
 		pkg: "client", imports: []string{"session", "internal/wire", "internal/pause"},

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/sse"
 )
 
@@ -69,7 +69,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 // follow writes what comes behind the end of a stream until ctx ends or the stream does.
 func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
 	end := tailOf(status)
-	for news, err := range pages.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 		if err != nil {
 			if errors.Is(err, streamhub.ErrClosed) {
 				_ = out.write(out.form.event(out.held), end, true, true) // nothing will complete it
@@ -107,12 +107,12 @@ type eventKey struct {
 // bodyKey is for the page as a long-poll has it.
 type bodyKey struct{ json bool }
 
-func body(p *pages.Page, json bool) []byte {
+func body(p *port.Page, json bool) []byte {
 	return p.Encode(bodyKey{json}, func(entries []streamhub.Entry) []byte { return encode(entries, json) })
 }
 
 // endOf is the offset after a page of a stream.
-func endOf(p *pages.Page, life uint64) offset {
+func endOf(p *port.Page, life uint64) offset {
 	return offsetOf(life, &p.Entries[len(p.Entries)-1].Position)
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
 // longPoll answers with what is there, or with what comes within a time.
@@ -47,7 +47,7 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 	}
 	defer done()
 	p := pageAt(&status, tailOf(&status))
-	for news, err := range pages.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 		switch {
 		case err == nil:
 			p.body = body(news, isJSON(status.ContentType))

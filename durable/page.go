@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
 // A page is a part of a stream as clients get it. It does not change.
@@ -77,15 +77,15 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 			return p, status, nil
 		}
 	}
-	var snapshot pages.Snapshot
+	var snapshot port.Snapshot
 	var err error
 	if from.start() {
-		snapshot, err = pages.Of(s.store).ReadFrom(ctx, s.space, s.segment, 0)
+		snapshot, err = port.Of(s.store).ReadFrom(ctx, s.space, s.segment, 0)
 	} else {
-		snapshot, err = pages.Of(s.store).ReadAfter(ctx, s.space, s.segment, from.sequence, from.proof)
+		snapshot, err = port.Of(s.store).ReadAfter(ctx, s.space, s.segment, from.sequence, from.proof)
 	}
 	if errors.Is(err, streamhub.ErrHistoryLost) && d.copiedAt(ctx, s, from) {
-		snapshot, err = pages.Of(s.store).ReadFrom(ctx, s.space, s.segment, from.sequence+1)
+		snapshot, err = port.Of(s.store).ReadFrom(ctx, s.space, s.segment, from.sequence+1)
 	}
 	status := snapshot.Status
 	if err != nil {

@@ -42,24 +42,6 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	return s.appended(ctx, call, results, errs, func(i int) int { return len(appends[i].Records) })
 }
 
-// A Submission is an append that is given to a hub in order and waited for later.
-type Submission = hotlog.Submission
-
-// Submit gives appends to the hub, which makes those of one segment in the order in which they were
-// submitted, over calls too. It does not wait for Redis. wait returns results and errors in the order
-// of submissions; it is called once. When ctx ends, what was not sent is not made.
-func (s *Store) Submit(ctx context.Context, submissions []*Submission) (wait func() ([]streamhub.AppendResult, []error)) {
-	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
-	s.log.Submit(submissions)
-	return func() ([]streamhub.AppendResult, []error) {
-		results, errs := make([]streamhub.AppendResult, len(submissions)), make([]error, len(submissions))
-		for i, sub := range submissions {
-			results[i], errs[i] = sub.Wait(ctx)
-		}
-		return s.appended(ctx, call, results, errs, func(i int) int { return len(submissions[i].Records) })
-	}
-}
-
 // appended observes appends that were made together, of so many records each.
 func (s *Store) appended(ctx context.Context, call call, results []streamhub.AppendResult, errs []error, records func(i int) int) ([]streamhub.AppendResult, []error) {
 	stored := 0

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -24,7 +24,7 @@ func encodeEntries(entries []streamhub.Entry) []byte {
 const partBytes = 128 << 10
 
 // Page is called by package dispatch, as are the others.
-func (ch *channel) Page(p *pages.Page) error {
+func (ch *channel) Page(p *port.Page) error {
 	part, bytes := 0, 0
 	for i := range p.Entries {
 		if bytes += len(p.Entries[i].Payload); bytes < partBytes || i == len(p.Entries)-1 {

@@ -6,7 +6,7 @@ import (
 	"errors"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -148,7 +148,7 @@ type finder struct {
 	cursor   streamhub.Cursor
 }
 
-func (f *finder) Page(p *pages.Page) error {
+func (f *finder) Page(p *port.Page) error {
 	for i := range p.Entries {
 		if e := &p.Entries[i]; e.Sequence == f.sequence && e.Segment == f.segment {
 			f.cursor = e.Cursor()

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
 // A muxEntry is an entry in the form of streamkit. Only an entry that does not exist has no payload.
@@ -66,7 +66,7 @@ type reply struct {
 	listed func()
 }
 
-func (r reply) Page(p *pages.Page) error {
+func (r reply) Page(p *port.Page) error {
 	for i := range p.Entries {
 		if r.pick != nil {
 			if ok, err := r.pick(&p.Entries[i]); err != nil {

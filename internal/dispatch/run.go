@@ -9,14 +9,14 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/internal/pages"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
 // A Reply takes what a call reads. An error of it ends the call, which returns it.
 type Reply interface {
 	// Page takes entries. Followers at the same place get the same page; see [follow.Page.Encode].
-	Page(p *pages.Page) error
+	Page(p *port.Page) error
 	Name(name string) error
 	Status(s *streamhub.Status) error
 	Workers(workers []streamhub.Worker) error
@@ -43,12 +43,12 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 // follow finds what a follower goes along, nil for any other call.
 //
 //go:noinline
-func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*pages.Page, error] {
+func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*port.Page, error] {
 	switch r := request.(type) {
 	case *wire.Follow:
-		return pages.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options)
+		return port.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options)
 	case *wire.FollowSpace:
-		return pages.Of(store).FollowSpace(ctx, r.Space, &r.Options)
+		return port.Of(store).FollowSpace(ctx, r.Space, &r.Options)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.R
 
 // A Chain remembers the appends of one message, so that each that is chained finds the one before it.
 // It is used by one goroutine at a time.
-type Chain map[chainKey]*hub.Submission
+type Chain map[chainKey]*port.Submission
 
 type chainKey struct {
 	store          uuid.UUID
@@ -139,13 +139,13 @@ type chainKey struct {
 // returns results and errors in that order. An append that is not allowed goes nowhere.
 func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wire.Append, chain func(i int) Chain) (wait func() ([]wire.Result, []error)) {
 	results, errs := make([]wire.Result, len(appends)), make([]error, len(appends))
-	submissions := make([]*hub.Submission, 0, len(appends))
+	submissions := make([]*port.Submission, 0, len(appends))
 	places := make([]int, 0, len(appends))
 	for i, a := range appends {
 		if errs[i] = Allowed(access, store.ID(), a); errs[i] != nil {
 			continue
 		}
-		sub, key := &hub.Submission{Append: a.Append}, chainKey{store.ID(), a.Space, a.Segment}
+		sub, key := &port.Submission{Append: a.Append}, chainKey{store.ID(), a.Space, a.Segment}
 		if a.Chained {
 			sub.After = chain(i)[key]
 		}
@@ -153,7 +153,7 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 		submissions = append(submissions, sub)
 		places = append(places, i)
 	}
-	done := store.Submit(ctx, submissions)
+	done := port.Of(store).Submit(ctx, submissions)
 	return func() ([]wire.Result, []error) {
 		made, failed := done()
 		for i, place := range places {
@@ -194,7 +194,7 @@ func byReference[T any](take func(*T) error) func(T) error {
 	return func(v T) error { return take(&v) }
 }
 
-func read(pages iter.Seq2[*pages.Page, error], reply Reply) (wire.Result, error) {
+func read(pages iter.Seq2[*port.Page, error], reply Reply) (wire.Result, error) {
 	var last *streamhub.Entry
 	var failed error
 	for page, err := range pages {

@@ -1,9 +1,9 @@
-// Package pages lets the transports of this module read a hub by pages: what many connections send
-// alike is read once and encoded once.
+// Package port is what a hub offers to the transports of this module and to nobody else: reading by
+// pages, so that what many connections send alike is read and encoded once, and appends in order.
 //
-// Programs outside this module read entries. The methods here are therefore not part of package hub,
-// which sets [Of] when it is linked.
-package pages
+// Programs outside this module append records and read entries. The methods here are therefore not
+// part of package hub, which sets [Of] when it is linked.
+package port
 
 import (
 	"context"
@@ -20,8 +20,15 @@ type Page = follow.Page
 // A Snapshot is a part of a segment together with the status that the segment had then.
 type Snapshot = hotlog.Page
 
-// A Reader reads one store of a hub by pages. It is safe for concurrent use.
-type Reader interface {
+// A Submission is an append that is given to a hub in order and waited for later.
+type Submission = hotlog.Submission
+
+// A Store is one store of a hub as transports use it. It is safe for concurrent use.
+type Store interface {
+	// Submit gives appends to the hub, which makes those of one segment in the order in which they were
+	// submitted, also across calls. It does not wait for Redis. wait returns results and errors in the
+	// order of submissions; call it once. When ctx ends, what was not sent is not made.
+	Submit(ctx context.Context, submissions []*Submission) (wait func() ([]streamhub.AppendResult, []error))
 	// FollowSegment and FollowSpace are those of the store, by pages: each page holds all that is due
 	// at the moment. Followers at the same position share it, and what [follow.Page.Encode] made of it.
 	FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[*Page, error]
@@ -36,5 +43,5 @@ type Reader interface {
 	ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (Snapshot, error)
 }
 
-// Of returns the reader of a store, which must come from package hub.
-var Of func(store streamhub.Store) Reader
+// Of returns the port of a store, which must come from package hub.
+var Of func(store streamhub.Store) Store

@@ -1,0 +1,69 @@
+package hub
+
+import (
+	"context"
+	"iter"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/port"
+)
+
+func init() {
+	port.Of = func(store streamhub.Store) port.Store { return portStore{store.(*Store)} }
+}
+
+// A portStore is a store as the transports of this module use it.
+type portStore struct{ *Store }
+
+func (r portStore) Submit(ctx context.Context, submissions []*port.Submission) (wait func() ([]streamhub.AppendResult, []error)) {
+	ctx, call := r.hub.observer.begin(ctx, "append all", r.Store, "", "")
+	r.log.Submit(submissions)
+	return func() ([]streamhub.AppendResult, []error) {
+		results, errs := make([]streamhub.AppendResult, len(submissions)), make([]error, len(submissions))
+		for i, sub := range submissions {
+			results[i], errs[i] = sub.Wait(ctx)
+		}
+		return r.appended(ctx, call, results, errs, func(i int) int { return len(submissions[i].Records) })
+	}
+}
+
+func (r portStore) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[*port.Page, error] {
+	return r.count(ctx, r.hub.watcher.FollowPages(ctx, r.log, space, segment, options))
+}
+
+func (r portStore) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[*port.Page, error] {
+	return r.count(ctx, r.hub.watcher.FollowSpacePages(ctx, r.log, space, options))
+}
+
+func (r portStore) ReadFrom(ctx context.Context, space, segment string, from uint64) (page port.Snapshot, err error) {
+	ctx, call := r.hub.observer.begin(ctx, "read", r.Store, space, segment)
+	defer func() { call.end(err) }()
+	page, err = r.log.ReadFrom(ctx, space, segment, from)
+	r.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
+	return page, err
+}
+
+func (r portStore) ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (page port.Snapshot, err error) {
+	ctx, call := r.hub.observer.begin(ctx, "read", r.Store, space, segment)
+	defer func() { call.end(err) }()
+	page, err = r.log.ReadAfter(ctx, space, segment, sequence, proof)
+	r.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
+	return page, err
+}
+
+// count counts a follower. It has no span: it may live for days.
+func (r portStore) count(ctx context.Context, read iter.Seq2[*port.Page, error]) iter.Seq2[*port.Page, error] {
+	return func(yield func(*port.Page, error) bool) {
+		o := r.hub.observer
+		o.followers.Add(ctx, 1)
+		defer o.followers.Add(ctx, -1)
+		for p, err := range read {
+			if err == nil {
+				o.delivered.Add(ctx, int64(len(p.Entries)))
+			}
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
+}
