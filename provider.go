@@ -61,15 +61,15 @@ type Store interface {
 	ConsumeSegment(ctx context.Context, space, segment string, options *ReadOptions) iter.Seq2[Entry, error]
 	ConsumeSpace(ctx context.Context, space string, options *ReadOptions) iter.Seq2[Entry, error]
 	Consume(ctx context.Context, cursors map[string]Cursor, options *ReadOptions) iter.Seq2[Entry, error]
-	// Follow and FollowSpace go on with what is appended. Behind the last entry of a closed segment
+	// FollowSegment and FollowSpace go on with what is appended. Behind the last entry of a closed segment
 	// the error is a [ClosedError] with the verdict.
-	Follow(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
+	FollowSegment(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
 	FollowSpace(ctx context.Context, space string, options *FollowOptions) iter.Seq2[Entry, error]
 
-	// SubscribeToSegment and SubscribeToSpace give the status of what exists, and then of what
+	// SubscribeSegment and SubscribeSpace give the status of what exists, and then of what
 	// changes. A slow reader gets the newest one.
-	SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[Status, error]
-	SubscribeToSpace(ctx context.Context, space string) iter.Seq2[Status, error]
+	SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[Status, error]
+	SubscribeSpace(ctx context.Context, space string) iter.Seq2[Status, error]
 	// JoinWorkers shows a worker to everybody until it leaves, ctx ends or it is not renewed for ttl.
 	JoinWorkers(ctx context.Context, worker Worker, ttl time.Duration) (Membership, error)
 	// Workers gives the workers of the store, sorted by id, and again whenever that changes.

@@ -5,7 +5,7 @@
 //	c := client.NewClient(gateways)
 //	s := c.Store(uuid.Nil)
 //	_, err = s.Append(ctx, "orders", "order-17", records, nil)
-//	for entry, err := range s.Follow(ctx, "orders", "order-17", nil) { … }
+//	for entry, err := range s.FollowSegment(ctx, "orders", "order-17", nil) { … }
 //
 // # Two layers
 //

@@ -45,7 +45,7 @@ func Example() {
 			log.Fatal(err)
 		}
 	}
-	for entry, err := range s.Follow(ctx, "orders", "order-17", &streamhub.FollowOptions{Limit: 2}) {
+	for entry, err := range s.FollowSegment(ctx, "orders", "order-17", &streamhub.FollowOptions{Limit: 2}) {
 		if err != nil {
 			log.Fatal(err)
 		}

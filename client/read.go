@@ -124,9 +124,9 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	}
 }
 
-// Follow reads a segment and goes on with what is appended, over lost connections and on other
+// FollowSegment reads a segment and goes on with what is appended, over lost connections and on other
 // gateways, until ctx ends, the segment does or the loop is left.
-func (s *Store) Follow(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+func (s *Store) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.follow(ctx, options, func(ctx context.Context) (streamhub.Cursor, error) {
 		status, err := s.Status(ctx, space, segment)
 		if errors.Is(err, streamhub.ErrNotFound) {
@@ -134,11 +134,11 @@ func (s *Store) Follow(ctx context.Context, space, segment string, options *stre
 		}
 		return status.Cursor(), err
 	}, func(ctx context.Context, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-		return s.inner.Follow(ctx, space, segment, o)
+		return s.inner.FollowSegment(ctx, space, segment, o)
 	})
 }
 
-// FollowSpace follows all segments of a space; see [Store.Follow].
+// FollowSpace follows all segments of a space; see [Store.FollowSegment].
 func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.follow(ctx, options, func(ctx context.Context) (streamhub.Cursor, error) {
 		return s.SpaceEnd(ctx, space)
@@ -176,22 +176,22 @@ func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, en
 	}
 }
 
-// SubscribeToSegment gives the status of a segment as it is and whenever it changes. After a lost
+// SubscribeSegment gives the status of a segment as it is and whenever it changes. After a lost
 // connection it begins anew with what is there.
-func (s *Store) SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
+func (s *Store) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return lasting(ctx, s, "subscribe", func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
-		return s.inner.SubscribeToSegment(ctx, space, segment)
+		return s.inner.SubscribeSegment(ctx, space, segment)
 	})
 }
 
-// SubscribeToSpace gives the status of every segment of a space; see [Store.SubscribeToSegment].
-func (s *Store) SubscribeToSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
+// SubscribeSpace gives the status of every segment of a space; see [Store.SubscribeSegment].
+func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
 	return lasting(ctx, s, "subscribe", func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
-		return s.inner.SubscribeToSpace(ctx, space)
+		return s.inner.SubscribeSpace(ctx, space)
 	})
 }
 
-// Workers gives the workers of the store whenever the list changes; see [Store.SubscribeToSegment].
+// Workers gives the workers of the store whenever the list changes; see [Store.SubscribeSegment].
 func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error] {
 	return lasting(ctx, s, "workers", s.inner.Workers)
 }

@@ -182,7 +182,7 @@ func (s *remoteStore) Consume(ctx context.Context, cursors map[string]streamhub.
 	return read(ctx, s, "consume", "", "", &wire.Consume{Cursors: cursors, Options: value(options)}, wire.DecodeEntries)
 }
 
-func (s *remoteStore) Follow(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+func (s *remoteStore) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return read(ctx, s, "follow", space, segment, &wire.Follow{Space: space, Segment: segment, Options: value(options)}, wire.DecodeEntries)
 }
 
@@ -190,11 +190,11 @@ func (s *remoteStore) FollowSpace(ctx context.Context, space string, options *st
 	return read(ctx, s, "follow", space, "", &wire.FollowSpace{Space: space, Options: value(options)}, wire.DecodeEntries)
 }
 
-func (s *remoteStore) SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
+func (s *remoteStore) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return read(ctx, s, "subscribe", space, segment, &wire.SubscribeSegment{Space: space, Segment: segment}, wire.DecodeStatuses)
 }
 
-func (s *remoteStore) SubscribeToSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
+func (s *remoteStore) SubscribeSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
 	return read(ctx, s, "subscribe", space, "", &wire.SubscribeSpace{Space: space}, wire.DecodeStatuses)
 }
 

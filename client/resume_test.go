@@ -64,7 +64,7 @@ func TestResume(t *testing.T) {
 	for f := range followers {
 		s := connect(t, dial(t, nil, a, b), quick).Store(id)
 		readers.Go(func() {
-			read := s.Follow(ctx, "space", "seg", &streamhub.FollowOptions{Limit: appenders * each})
+			read := s.FollowSegment(ctx, "space", "seg", &streamhub.FollowOptions{Limit: appenders * each})
 			if f%2 == 1 {
 				read = s.FollowSpace(ctx, "space", &streamhub.FollowOptions{Limit: appenders * each})
 			}
@@ -272,7 +272,7 @@ func TestRefresh(t *testing.T) {
 	stop := provider.OnReconnect(func() { reconnected <- struct{}{} })
 	defer stop()
 	s := connect(t, provider, quick).Store(uuid.Nil)
-	next, end := iter.Pull2(s.Follow(t.Context(), "space", "seg", nil))
+	next, end := iter.Pull2(s.FollowSegment(t.Context(), "space", "seg", nil))
 	defer end()
 	add := func(want uint64) {
 		t.Helper()

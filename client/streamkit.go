@@ -61,13 +61,13 @@ func (c *Client) Publish(ctx context.Context, store uuid.UUID, space, segment st
 	return err
 }
 
-// SubscribeToSpace is [Store.HandleSpace].
-func (c *Client) SubscribeToSpace(ctx context.Context, store uuid.UUID, space string, handler StatusHandler) (*Subscription, error) {
+// SubscribeSpace is [Store.HandleSpace].
+func (c *Client) SubscribeSpace(ctx context.Context, store uuid.UUID, space string, handler StatusHandler) (*Subscription, error) {
 	return c.Store(store).HandleSpace(ctx, space, handler)
 }
 
-// SubscribeToSegment is [Store.HandleSegment].
-func (c *Client) SubscribeToSegment(ctx context.Context, store uuid.UUID, space, segment string, handler StatusHandler) (*Subscription, error) {
+// SubscribeSegment is [Store.HandleSegment].
+func (c *Client) SubscribeSegment(ctx context.Context, store uuid.UUID, space, segment string, handler StatusHandler) (*Subscription, error) {
 	return c.Store(store).HandleSegment(ctx, space, segment, handler)
 }
 

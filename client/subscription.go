@@ -95,14 +95,14 @@ func (c *Client) GetSubscriptionStatus(id uuid.UUID) *SubscriptionStatus {
 // gets the newest status.
 func (s *Store) HandleSegment(ctx context.Context, space, segment string, handler StatusHandler) (*Subscription, error) {
 	return subscribe(ctx, s.c, handler, func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
-		return s.SubscribeToSegment(ctx, space, segment)
+		return s.SubscribeSegment(ctx, space, segment)
 	}, lastSequence)
 }
 
 // HandleSpace is [Store.HandleSegment] for all segments of a space.
 func (s *Store) HandleSpace(ctx context.Context, space string, handler StatusHandler) (*Subscription, error) {
 	return subscribe(ctx, s.c, handler, func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
-		return s.SubscribeToSpace(ctx, space)
+		return s.SubscribeSpace(ctx, space)
 	}, lastSequence)
 }
 

@@ -477,7 +477,7 @@ func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]stri
 func (c *subscriptionCall) awaitWake(ctx context.Context, s *subscription) bool {
 	ctx, cancel := context.WithTimeout(ctx, claimPatience)
 	defer cancel()
-	for _, err := range c.register.log.Follow(ctx, c.register.space, c.id, &streamhub.FollowOptions{FromSequence: s.sequence + 1}) {
+	for _, err := range c.register.log.FollowSegment(ctx, c.register.space, c.id, &streamhub.FollowOptions{FromSequence: s.sequence + 1}) {
 		return err == nil
 	}
 	return false

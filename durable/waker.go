@@ -186,7 +186,7 @@ func (w *waker) do(event func()) bool {
 // follow brings the statuses of a space.
 func (w *waker) follow(store *hub.Store, space string, event func(*streamhub.Status)) {
 	for w.ctx.Err() == nil {
-		for status, err := range store.SubscribeToSpace(w.ctx, space) {
+		for status, err := range store.SubscribeSpace(w.ctx, space) {
 			if err != nil || !w.do(func() { event(&status) }) {
 				break
 			}

@@ -33,7 +33,7 @@ func BenchmarkFollow(b *testing.B) {
 			}
 			for range followers {
 				running.Go(func() {
-					for _, err := range s.Follow(ctx, "space", "seg", nil) {
+					for _, err := range s.FollowSegment(ctx, "space", "seg", nil) {
 						if err == nil {
 							due.Done()
 						}

@@ -5,7 +5,7 @@
 //	defer h.Close()
 //	s := h.Store(uuid.Nil)
 //	_, err = s.Append(ctx, "orders", "order-17", records, nil)
-//	for entry, err := range s.Follow(ctx, "orders", "order-17", nil) { … }
+//	for entry, err := range s.FollowSegment(ctx, "orders", "order-17", nil) { … }
 //
 // # Instances
 //

@@ -31,7 +31,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	for entry, err := range s.Follow(ctx, "orders", "order-17", nil) { // replay, then live
+	for entry, err := range s.FollowSegment(ctx, "orders", "order-17", nil) { // replay, then live
 		if errors.Is(err, streamhub.ErrClosed) {
 			fmt.Println(err) // the end has a reason
 			break

@@ -108,7 +108,7 @@ func everything(t *testing.T, h *hub.Hub) {
 	require.Equal(t, streamhub.StateClosed, status.State)
 
 	count = 0
-	for _, err := range s.Follow(ctx, "space", "b", nil) {
+	for _, err := range s.FollowSegment(ctx, "space", "b", nil) {
 		if err != nil {
 			require.ErrorIs(t, err, streamhub.ErrClosed)
 			break
@@ -121,11 +121,11 @@ func everything(t *testing.T, h *hub.Hub) {
 		require.Equal(t, "c", e.Segment)
 		break
 	}
-	for _, err := range s.SubscribeToSegment(ctx, "space", "b") {
+	for _, err := range s.SubscribeSegment(ctx, "space", "b") {
 		require.NoError(t, err)
 		break
 	}
-	for _, err := range s.SubscribeToSpace(ctx, "space") {
+	for _, err := range s.SubscribeSpace(ctx, "space") {
 		require.NoError(t, err)
 		break
 	}
@@ -254,7 +254,7 @@ func TestCloseEndsFollowers(t *testing.T) {
 	require.NoError(t, err)
 	seen, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		for _, err := range s.Follow(t.Context(), "s", "g", nil) {
+		for _, err := range s.FollowSegment(t.Context(), "s", "g", nil) {
 			if err != nil {
 				ended <- err
 				return

@@ -28,7 +28,7 @@ func (r portStore) Submit(ctx context.Context, submissions []*port.Submission) (
 }
 
 func (r portStore) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[*port.Page, error] {
-	return r.count(ctx, r.hub.watcher.FollowPages(ctx, r.log, space, segment, options))
+	return r.count(ctx, r.hub.watcher.FollowSegmentPages(ctx, r.log, space, segment, options))
 }
 
 func (r portStore) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[*port.Page, error] {

@@ -153,12 +153,12 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	})
 }
 
-// Follow reads a segment and goes on with what is appended, until ctx ends, the segment does or the
+// FollowSegment reads a segment and goes on with what is appended, until ctx ends, the segment does or the
 // loop is left. A segment that does not exist yet is waited for. Behind the last entry of a closed
 // segment the error is a [streamhub.ClosedError] with the verdict.
-func (s *Store) Follow(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+func (s *Store) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.follow(ctx, space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
-		return s.hub.watcher.Follow(ctx, s.log, space, segment, options)
+		return s.hub.watcher.FollowSegment(ctx, s.log, space, segment, options)
 	})
 }
 
@@ -169,15 +169,15 @@ func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhu
 	})
 }
 
-// SubscribeToSegment gives the status of a segment, first as it is, if it exists, and then after
+// SubscribeSegment gives the status of a segment, first as it is, if it exists, and then after
 // changes. A slow reader gets the newest one.
-func (s *Store) SubscribeToSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
+func (s *Store) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return s.hub.watcher.SubscribeSegment(ctx, s.log, space, segment)
 }
 
-// SubscribeToSpace gives the status of every segment of a space in byte order, and then of each
+// SubscribeSpace gives the status of every segment of a space in byte order, and then of each
 // that changes.
-func (s *Store) SubscribeToSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
+func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
 	return s.hub.watcher.SubscribeSpace(ctx, s.log, space)
 }
 

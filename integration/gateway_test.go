@@ -100,7 +100,7 @@ func TestGatewayKilledUnderConsumers(t *testing.T) {
 			started := sync.OnceFunc(reading.Done)
 			defer started()
 			next := uint64(1)
-			for e, err := range s.Follow(ctx, "space", "seg", &streamhub.FollowOptions{Limit: uint64(total) + 1}) {
+			for e, err := range s.FollowSegment(ctx, "space", "seg", &streamhub.FollowOptions{Limit: uint64(total) + 1}) {
 				if err != nil || e.Sequence != next {
 					t.Errorf("consumer %d wants %d and gets %d: %v", n, next, e.Sequence, err)
 					return

@@ -31,7 +31,7 @@ func TestIdleFollowers(t *testing.T) {
 	for i := range segments {
 		at := place{"space", fmt.Sprintf("segment-%d", i)}
 		fill(t, c, at, 1)
-		f, wait := history.Start(at.segment, at.space, at.segment, 1, reader.Follow(t.Context(), at.space, at.segment, nil), clock, nil)
+		f, wait := history.Start(at.segment, at.space, at.segment, 1, reader.FollowSegment(t.Context(), at.space, at.segment, nil), clock, nil)
 		t.Cleanup(wait)
 		followers = append(followers, f)
 	}

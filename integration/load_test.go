@@ -124,7 +124,7 @@ func (l *load) advance(space string, old *life) *life {
 	l.places = append(l.places, next.place)
 	for i, f := range l.followers {
 		s := f.Store(testStore)
-		l.watchLocked(fmt.Sprintf("follower %d", i), next.place, 1, s.Follow(l.followCtx, next.space, next.segment, nil))
+		l.watchLocked(fmt.Sprintf("follower %d", i), next.place, 1, s.FollowSegment(l.followCtx, next.space, next.segment, nil))
 	}
 	return next
 }

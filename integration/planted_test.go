@@ -227,7 +227,7 @@ func TestPlantedNoRecheck(t *testing.T) {
 			at := place{"space", "segment"}
 			fill(t, c, at, 1)
 			ctx, cancel := context.WithCancel(t.Context())
-			f, wait := history.Start("follower", at.space, at.segment, 1, reader.Follow(ctx, at.space, at.segment, nil), clock, nil)
+			f, wait := history.Start("follower", at.space, at.segment, 1, reader.FollowSegment(ctx, at.space, at.segment, nil), clock, nil)
 			require.NoError(t, f.Wait(within(t, 10*time.Second), 1))
 			fill(t, c, at, 50)
 			limit, stop := context.WithTimeout(ctx, 3*time.Second)

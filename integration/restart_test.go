@@ -50,7 +50,7 @@ func resume(ctx context.Context, s *hub.Store, b bookmark) (n int, err error) {
 // resumeFollowing follows from behind a bookmark until something comes, and returns its sequence or
 // the error.
 func resumeFollowing(ctx context.Context, s *hub.Store, b bookmark) (uint64, error) {
-	for e, err := range s.Follow(ctx, b.space, b.segment, &streamhub.FollowOptions{Cursor: b.cursor}) {
+	for e, err := range s.FollowSegment(ctx, b.space, b.segment, &streamhub.FollowOptions{Cursor: b.cursor}) {
 		return e.Sequence, err
 	}
 	return 0, errors.New("the follower ended without an error")
@@ -68,7 +68,7 @@ func TestRestartEmpty(t *testing.T) {
 			at := place{"space", "segment"}
 			marks := fill(t, rec.Client("writer", writer), at, 20)
 
-			f, wait := history.Start("follower", at.space, at.segment, 1, reader.Follow(t.Context(), at.space, at.segment, nil), clock, nil)
+			f, wait := history.Start("follower", at.space, at.segment, 1, reader.FollowSegment(t.Context(), at.space, at.segment, nil), clock, nil)
 			require.NoError(t, f.Wait(within(t, 10*time.Second), 20))
 			produced := &streamhub.Producer{ID: "p"}
 			_, err := writer.Append(t.Context(), at.space, "produced", []streamhub.Record{{Payload: []byte("0")}}, &streamhub.AppendOptions{Producer: produced})
@@ -141,7 +141,7 @@ func laggingFailover(t *testing.T, seed uint64) {
 
 	watching := make([]*history.Following, segments)
 	for i := range segments {
-		f, wait := history.Start(fmt.Sprintf("follower %d", i), "space", at(i).segment, 1, followers.Follow(ctx, "space", at(i).segment, nil), clock, nil)
+		f, wait := history.Start(fmt.Sprintf("follower %d", i), "space", at(i).segment, 1, followers.FollowSegment(ctx, "space", at(i).segment, nil), clock, nil)
 		t.Cleanup(wait)
 		require.NoError(t, f.Wait(ctx, uint64(kept[i])))
 		watching[i] = f

@@ -106,7 +106,7 @@ func TestSlowFollower(t *testing.T) {
 			running.Go(func() {
 				var own lags
 				next := uint64(1)
-				for e, err := range s.Follow(ctx, "space", segment, nil) {
+				for e, err := range s.FollowSegment(ctx, "space", segment, nil) {
 					if err != nil || e.Sequence != next {
 						t.Errorf("a healthy follower got %d where %d belongs: %v", e.Sequence, next, err)
 						return
@@ -148,7 +148,7 @@ func TestSlowFollower(t *testing.T) {
 	stalled.Go(func() {
 		next := uint64(1)
 		var woke time.Time
-		for e, err := range s.Follow(ctx, "space", "segment", nil) {
+		for e, err := range s.FollowSegment(ctx, "space", "segment", nil) {
 			if err != nil || e.Sequence != next || len(e.Payload) != size {
 				t.Errorf("the slow follower got %d where %d belongs: %v", e.Sequence, next, err)
 				return

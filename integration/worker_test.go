@@ -181,7 +181,7 @@ func followRole(ctx context.Context, config []byte, _ *bufio.Scanner) error {
 		o.FromSequence = c.From
 	}
 	var failed error
-	f := history.Follow(c.Name, c.Space, c.Segment, c.From, s.Follow(ctx, c.Space, c.Segment, o), clock, func(e *streamhub.Entry) {
+	f := history.Follow(c.Name, c.Space, c.Segment, c.From, s.FollowSegment(ctx, c.Space, c.Segment, o), clock, func(e *streamhub.Entry) {
 		seen := history.See(e, clock())
 		failed = errors.Join(failed, out.Encode(followLine{Seen: &seen, Cursor: e.Cursor()}))
 	})

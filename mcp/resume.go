@@ -139,7 +139,7 @@ func (h *resumer) resume(w http.ResponseWriter, r *http.Request, session string)
 		return
 	}
 	defer out.KeepOpen(r.Context(), nil, 0)()
-	for e, err := range h.store.store.Follow(r.Context(), h.store.space, segmentOf(session, stream), &streamhub.FollowOptions{FromSequence: from}) {
+	for e, err := range h.store.store.FollowSegment(r.Context(), h.store.space, segmentOf(session, stream), &streamhub.FollowOptions{FromSequence: from}) {
 		if err != nil {
 			if r.Context().Err() == nil {
 				h.opt.Logger.Info("a stream of events has ended", "error", err)

@@ -68,17 +68,17 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 // does not wait for the callers of the followers. It may be called twice.
 func (w *Watcher) Close() error { return errors.Join(w.watcher.Close(), w.log.Close()) }
 
-// Follow replays a segment and then goes on live, without gap, duplicate or reorder. Without options
+// FollowSegment replays a segment and then goes on live, without gap, duplicate or reorder. Without options
 // it begins with the first entry that is kept. A segment that does not exist yet is waited for, unless
 // there is a cursor.
 //
 // The sequence runs in the caller's goroutine. It can be ranged over again and then begins where it
 // began before.
-func (w *Watcher) Follow(ctx context.Context, store uuid.UUID, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-	return w.watcher.Follow(ctx, w.log.Store(store), space, segment, options)
+func (w *Watcher) FollowSegment(ctx context.Context, store uuid.UUID, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return w.watcher.FollowSegment(ctx, w.log.Store(store), space, segment, options)
 }
 
-// FollowSpace is Follow over all segments of a space, in the order in which Redis took their entries,
+// FollowSpace is FollowSegment over all segments of a space, in the order in which Redis took their entries,
 // segments that are created later included. It ends only with its context, the watcher or an error.
 func (w *Watcher) FollowSpace(ctx context.Context, store uuid.UUID, space string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return w.watcher.FollowSpace(ctx, w.log.Store(store), space, options)

@@ -211,7 +211,7 @@ func TestStalledReader(t *testing.T) {
 	seen := make(chan uint64, entries)
 	go func() {
 		defer close(seen)
-		for e, err := range healthy.Follow(within(t), "space", "seg", &streamhub.FollowOptions{Limit: entries}) {
+		for e, err := range healthy.FollowSegment(within(t), "space", "seg", &streamhub.FollowOptions{Limit: entries}) {
 			if err != nil {
 				return
 			}

@@ -109,7 +109,7 @@ func follower(ctx context.Context, p streamhub.Provider, store string) error {
 		return err
 	}
 	var w watch
-	for e, err := range p.Store(id).Follow(ctx, "bench", "latency", nil) {
+	for e, err := range p.Store(id).FollowSegment(ctx, "bench", "latency", nil) {
 		switch {
 		case err != nil:
 			return err

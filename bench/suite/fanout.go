@@ -219,7 +219,7 @@ func ourCrowd(ctx context.Context, b *bed) (*crowd, error) {
 		first := make(chan error, 1)
 		c.readers.Go(func() {
 			defer provider.Close()
-			for e, err := range provider.Store(s.ID()).Follow(ctx, "bench", "fan-out", nil) {
+			for e, err := range provider.Store(s.ID()).FollowSegment(ctx, "bench", "fan-out", nil) {
 				if err != nil || e.Sequence == 1 {
 					first <- err
 				} else {

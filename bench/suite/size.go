@@ -174,7 +174,7 @@ func followers(n int) contestantOf {
 		ready := make(chan struct{}, n)
 		for i := range n {
 			all.Go(func() {
-				for e, err := range s.Follow(following, "bench", strconv.Itoa(i%segments), nil) {
+				for e, err := range s.FollowSegment(following, "bench", strconv.Itoa(i%segments), nil) {
 					if err == nil && e.Sequence == 1 {
 						ready <- struct{}{}
 					}

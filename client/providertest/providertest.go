@@ -207,10 +207,10 @@ func testErrors(t *testing.T, s streamhub.Store) {
 	for _, err := range s.ConsumeSegment(ctx(t), "space", "none", nil) {
 		require.ErrorIs(t, err, streamhub.ErrNotFound)
 	}
-	for _, err := range s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Cursor: "nonsense"}) {
+	for _, err := range s.FollowSegment(ctx(t), "space", "seg", &streamhub.FollowOptions{Cursor: "nonsense"}) {
 		require.ErrorIs(t, err, streamhub.ErrInvalidCursor)
 	}
-	for _, err := range s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Live: true, FromSequence: 2}) {
+	for _, err := range s.FollowSegment(ctx(t), "space", "seg", &streamhub.FollowOptions{Live: true, FromSequence: 2}) {
 		require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
 	}
 }
@@ -301,7 +301,7 @@ func testLarge(t *testing.T, s streamhub.Store) {
 		require.NoError(t, err)
 	}
 	next := uint64(1)
-	for e, err := range s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Limit: n}) {
+	for e, err := range s.FollowSegment(ctx(t), "space", "seg", &streamhub.FollowOptions{Limit: n}) {
 		require.NoError(t, err)
 		require.Equal(t, next, e.Sequence)
 		require.Len(t, e.Payload, size)
@@ -322,7 +322,7 @@ func testFollow(t *testing.T, s streamhub.Store) {
 			return e
 		}
 	}
-	next := follow(s.Follow(ctx(t), "space", "seg", nil))
+	next := follow(s.FollowSegment(ctx(t), "space", "seg", nil))
 	added := make(chan error, 1)
 	go func() {
 		_, err := s.Append(context.WithoutCancel(t.Context()), "space", "seg", records("early"), nil)
@@ -335,9 +335,9 @@ func testFollow(t *testing.T, s streamhub.Store) {
 	add(t, s, "space", "seg", "c")
 	require.Equal(t, "c", string(next().Payload))
 
-	resumed := follow(s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{Cursor: cursor}))
+	resumed := follow(s.FollowSegment(ctx(t), "space", "seg", &streamhub.FollowOptions{Cursor: cursor}))
 	require.Equal(t, "c", string(resumed().Payload))
-	from := follow(s.Follow(ctx(t), "space", "seg", &streamhub.FollowOptions{FromSequence: 2}))
+	from := follow(s.FollowSegment(ctx(t), "space", "seg", &streamhub.FollowOptions{FromSequence: 2}))
 	require.Equal(t, "b", string(from().Payload))
 
 	space := follow(s.FollowSpace(ctx(t), "space", nil))
@@ -358,7 +358,7 @@ func testFollowEnd(t *testing.T, s streamhub.Store) {
 	require.NoError(t, err)
 	var got []string
 	var end error
-	for e, err := range s.Follow(ctx(t), "space", "seg", nil) {
+	for e, err := range s.FollowSegment(ctx(t), "space", "seg", nil) {
 		if err != nil {
 			end = err
 			break
@@ -373,7 +373,7 @@ func testFollowEnd(t *testing.T, s streamhub.Store) {
 
 	cursor := add(t, s, "space", "gone", "a").Cursor()
 	require.NoError(t, s.Delete(ctx(t), "space", "gone", ""))
-	for _, err := range s.Follow(ctx(t), "space", "gone", &streamhub.FollowOptions{Cursor: cursor}) {
+	for _, err := range s.FollowSegment(ctx(t), "space", "gone", &streamhub.FollowOptions{Cursor: cursor}) {
 		require.ErrorIs(t, err, streamhub.ErrNotFound)
 	}
 }
@@ -481,7 +481,7 @@ func testStatus(t *testing.T, s streamhub.Store) {
 	require.EqualValues(t, 2, status.LastSequence)
 	require.Equal(t, want.Cursor(), status.Cursor())
 
-	next, stop := iter.Pull2(s.SubscribeToSpace(ctx(t), "space"))
+	next, stop := iter.Pull2(s.SubscribeSpace(ctx(t), "space"))
 	defer stop()
 	until := func(segment string, last uint64) streamhub.Status {
 		t.Helper()
@@ -503,7 +503,7 @@ func testStatus(t *testing.T, s streamhub.Store) {
 	require.NoError(t, err)
 	for status := until("b", 1); status.State != streamhub.StateClosed; status = until("b", 1) {
 	}
-	one, stopOne := iter.Pull2(s.SubscribeToSegment(ctx(t), "space", "a"))
+	one, stopOne := iter.Pull2(s.SubscribeSegment(ctx(t), "space", "a"))
 	defer stopOne()
 	first, err, _ := one()
 	require.NoError(t, err)
@@ -578,7 +578,7 @@ func testCancel(t *testing.T, s streamhub.Store) {
 	defer cancel()
 	add(t, s, "space", "seg", "a")
 	n := 0
-	for _, err := range s.Follow(ended, "space", "seg", nil) {
+	for _, err := range s.FollowSegment(ended, "space", "seg", nil) {
 		if n++; n == 1 {
 			require.NoError(t, err)
 			cancel()
@@ -610,7 +610,7 @@ func testCancel(t *testing.T, s streamhub.Store) {
 			"peek":    func() error { _, _, err := s.Peek(ended, "space", "seg"); return err },
 			"consume": func() error { return first(s.ConsumeSegment(ended, "space", "seg", nil)) },
 			"space":   func() error { return first(s.ConsumeSpace(ended, "space", nil)) },
-			"follow":  func() error { return first(s.Follow(ended, "space", "seg", nil)) },
+			"follow":  func() error { return first(s.FollowSegment(ended, "space", "seg", nil)) },
 			"acquire": func() error { _, err := s.AcquireLeaseAs(ended, "key", "me", time.Minute); return err },
 		} {
 			require.ErrorIs(t, call(), context.Canceled, name)

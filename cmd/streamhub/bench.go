@@ -157,7 +157,7 @@ func (l *load) follow(ctx context.Context, segment string) error {
 		defer l.mu.Unlock()
 		l.delivered = append(l.delivered, times...)
 	}()
-	for e, err := range l.store.Follow(ctx, l.space, segment, nil) {
+	for e, err := range l.store.FollowSegment(ctx, l.space, segment, nil) {
 		switch {
 		case errors.Is(err, streamhub.ErrClosed):
 			return nil

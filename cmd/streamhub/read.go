@@ -119,7 +119,7 @@ func (c *readCmd) entries(ctx context.Context, store *client.Store, from uint64,
 	case c.Follow && segment == "":
 		return store.FollowSpace(ctx, space, follow)
 	case c.Follow:
-		return store.Follow(ctx, space, segment, follow)
+		return store.FollowSegment(ctx, space, segment, follow)
 	case segment == "":
 		return store.ConsumeSpace(ctx, space, read)
 	}

@@ -20,9 +20,9 @@ func (c *watchCmd) Run(s *session) error {
 		return err
 	}
 	defer done()
-	updates := store.SubscribeToSpace(s.ctx, c.Place.space)
+	updates := store.SubscribeSpace(s.ctx, c.Place.space)
 	if c.Place.segment != "" {
-		updates = store.SubscribeToSegment(s.ctx, c.Place.space, c.Place.segment)
+		updates = store.SubscribeSegment(s.ctx, c.Place.space, c.Place.segment)
 	}
 	out := json.NewEncoder(s.stdout)
 	for status, err := range updates {

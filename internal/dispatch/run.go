@@ -66,9 +66,9 @@ func list(ctx context.Context, store *hub.Store, request wire.Request, reply Rep
 		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
 		return nil, err // each space has a cursor of its own
 	case *wire.SubscribeSegment:
-		return nil, each(store.SubscribeToSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
+		return nil, each(store.SubscribeSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
 	case *wire.SubscribeSpace:
-		return nil, each(store.SubscribeToSpace(ctx, r.Space), byReference(reply.Status))
+		return nil, each(store.SubscribeSpace(ctx, r.Space), byReference(reply.Status))
 	case *wire.Workers:
 		return nil, each(store.Workers(ctx), reply.Workers)
 	case *wire.JoinWorkers:

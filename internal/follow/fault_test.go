@@ -194,7 +194,7 @@ func TestProxy(t *testing.T) {
 			next := uint64(1)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			for e, err := range by.Follow(ctx, w.store, "a", "b", nil) {
+			for e, err := range by.FollowSegment(ctx, w.store, "a", "b", nil) {
 				if err != nil {
 					t.Error(err)
 					return
@@ -497,7 +497,7 @@ func TestSlowFollower(t *testing.T) {
 				next := uint64(1)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				for e, err := range by.Follow(ctx, w.store, "a", "b", nil) {
+				for e, err := range by.FollowSegment(ctx, w.store, "a", "b", nil) {
 					if err != nil || e.Sequence != next {
 						t.Errorf("%d, want %d: %v", e.Sequence, next, err)
 						return

@@ -10,24 +10,24 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// Follow replays a segment of s and then goes on live, without gap, duplicate or reorder. Without
+// FollowSegment replays a segment of s and then goes on live, without gap, duplicate or reorder. Without
 // options it begins with the first entry that is kept. A segment that does not exist yet is waited
 // for, unless there is a cursor. The package comment says how a follower ends.
 //
 // The sequence runs in the caller's goroutine: while the caller works on an entry nothing is
 // buffered for it alone but the page that the entry came in. It can be ranged over again and then
 // begins where it began before.
-func (w *Watcher) Follow(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-	return entries(ctx, w.FollowPages(ctx, s, space, segment, o))
+func (w *Watcher) FollowSegment(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return entries(ctx, w.FollowSegmentPages(ctx, s, space, segment, o))
 }
 
-// FollowPages is Follow by pages: each holds all that is due at the moment. Followers that are at
+// FollowSegmentPages is FollowSegment by pages: each holds all that is due at the moment. Followers that are at
 // the same place get the same page.
-func (w *Watcher) FollowPages(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+func (w *Watcher) FollowSegmentPages(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
 	return w.pages(ctx, key{s.ID(), space, segment}, true, o)
 }
 
-// FollowSpace is Follow over all segments of a space, in the order in which Redis took their
+// FollowSpace is FollowSegment over all segments of a space, in the order in which Redis took their
 // entries. Segments that are created later are among them, and those that are closed or deleted
 // just stop; so it ends only with its context, the watcher, or an error.
 func (w *Watcher) FollowSpace(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {

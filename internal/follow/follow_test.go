@@ -57,7 +57,7 @@ func TestFollowReplayToLive(t *testing.T) {
 					ends := 0
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
-					for e, err := range by.Follow(ctx, w.store, "random", segment, o) {
+					for e, err := range by.FollowSegment(ctx, w.store, "random", segment, o) {
 						if ends > 0 {
 							t.Errorf("run %d: entry %d behind the end", run, e.Sequence)
 						}
@@ -390,7 +390,7 @@ func TestFollowEnds(t *testing.T) {
 	w.append("a", "b", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	p := pull(t, t.Context(), func(context.Context) iter.Seq2[streamhub.Entry, error] {
-		return by.Follow(ctx, w.store, "a", "b", nil)
+		return by.FollowSegment(ctx, w.store, "a", "b", nil)
 	})
 	expect(p, 1, 1)
 	p.ask()

@@ -222,7 +222,7 @@ const soon = 10 * time.Second
 // follower pulls from a segment.
 func (w *world) follower(by *Watcher, space, segment string, o *streamhub.FollowOptions) *puller[streamhub.Entry] {
 	return pull(w.t, w.t.Context(), func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
-		return by.Follow(ctx, w.store, space, segment, o)
+		return by.FollowSegment(ctx, w.store, space, segment, o)
 	})
 }
 

@@ -116,7 +116,7 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 func (p *Producer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
 	return func(yield func(live.Message, error) bool) {
 		o := streamhub.FollowOptions{FromSequence: after + 1}
-		for e, err := range p.m.watcher.Follow(ctx, p.log, p.space, p.backLane(), &o) {
+		for e, err := range p.m.watcher.FollowSegment(ctx, p.log, p.space, p.backLane(), &o) {
 			switch {
 			case err != nil:
 				yield(live.Message{}, p.fail("messages", p.id, ending(err)))

@@ -84,7 +84,7 @@ func (m *Manager) detach(p *Producer) {
 
 // listen follows what readers send, for what is meant for the hub.
 func (p *Producer) listen(from streamhub.Position) {
-	for entry, err := range p.m.watcher.Follow(p.life, p.log, p.space, p.backLane(), &streamhub.FollowOptions{Cursor: from.Cursor()}) {
+	for entry, err := range p.m.watcher.FollowSegment(p.life, p.log, p.space, p.backLane(), &streamhub.FollowOptions{Cursor: from.Cursor()}) {
 		switch {
 		case err == nil && entry.Metadata[controlKey] == controlCancel:
 			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})

@@ -47,7 +47,7 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 		}
 	}
 	var batch live.Chunk
-	for entry, err := range s.m.watcher.Follow(ctx, s.log, s.space, s.segment(), &follow) {
+	for entry, err := range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &follow) {
 		if err != nil {
 			if batch.Replayed > 0 && !yield(batch, nil) {
 				return nil
@@ -135,7 +135,7 @@ func (s *Stream) wait(ctx context.Context) (streamhub.Verdict, error) {
 		return *status.Verdict, nil
 	}
 	if err == nil {
-		for _, err = range s.m.watcher.Follow(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+		for _, err = range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 			if err != nil {
 				break
 			}

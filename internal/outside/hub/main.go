@@ -23,7 +23,7 @@ func main() {
 	if _, err := s.Append(ctx, "orders", "17", []streamhub.Record{{Payload: []byte("packed")}}, nil); err != nil {
 		log.Fatal(err)
 	}
-	for entry, err := range s.Follow(ctx, "orders", "17", &streamhub.FollowOptions{Limit: 1}) {
+	for entry, err := range s.FollowSegment(ctx, "orders", "17", &streamhub.FollowOptions{Limit: 1}) {
 		if err != nil {
 			log.Fatal(err)
 		}
