@@ -186,7 +186,7 @@ func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		defer context.AfterFunc(h.flows.Context(), func() { cancel(streamhub.ErrShutdown) })()
 		h.produce(ctx, p, data)
 	}()
-	return h.follow(w, r, p.Stream)
+	return h.follow(w, r, p)
 }
 
 // produce runs the flow and ends its stream, however it ends.

@@ -390,7 +390,7 @@ func TestLiveIdle(t *testing.T) {
 		require.NoError(t, p.Publish(ctx, []byte("0")))
 		producers = append(producers, p)
 		readers.Go(func() {
-			if n, v, err := readNumbers(ctx, p.Stream, ""); err != nil || n != 2 || v != streamhub.VerdictDone {
+			if n, v, err := readNumbers(ctx, p, ""); err != nil || n != 2 || v != streamhub.VerdictDone {
 				t.Errorf("%d chunks, %s, %v", n, v, err)
 			}
 		})
