@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -33,6 +35,20 @@ const (
 // The query may carry the settings of the driver that redis.ParseURL knows; they win. A client made
 // elsewhere serves as well if it heeds the deadline of a context (ContextTimeoutEnabled).
 func NewClient(address string) (redis.UniversalClient, error) {
+	return new(ClientOptions).NewClient(address)
+}
+
+// ClientOptions are what an address need not or cannot carry.
+type ClientOptions struct {
+	// Password is for an address without one, so that it need not stand in an address that others see.
+	Password string
+	// TLS changes the configuration of a connection with TLS, whose minimum version and server name are
+	// set: it adds authorities, or a certificate of the client. An address without TLS is then an error.
+	TLS func(*tls.Config)
+}
+
+// NewClient is the function of that name with c.
+func (c *ClientOptions) NewClient(address string) (redis.UniversalClient, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the Redis URL cannot be parsed", streamhub.ErrInvalidArgument) // it may hold a password
@@ -51,6 +67,9 @@ func NewClient(address string) (redis.UniversalClient, error) {
 		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
 		o.ClusterStateReloadInterval = clusterReload
 		o.MaintNotificationsConfig = noNotifications()
+		if err := c.apply(&o.Password, o.TLSConfig); err != nil {
+			return fail(err)
+		}
 		return redis.NewClusterClient(o), nil
 	case "redis+sentinel":
 		master := strings.Trim(u.Path, "/")
@@ -63,6 +82,9 @@ func NewClient(address string) (redis.UniversalClient, error) {
 		}
 		defaults(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries, &o.PoolSize)
 		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+		if err := c.apply(&o.Password, o.TLSConfig); err != nil {
+			return fail(err)
+		}
 		return redis.NewFailoverClient(o), nil
 	}
 	o, err := redis.ParseURL(address)
@@ -72,7 +94,25 @@ func NewClient(address string) (redis.UniversalClient, error) {
 	defaults(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.DialerRetries, &o.PoolSize)
 	o.ContextTimeoutEnabled, o.DisableIdentity = true, true
 	o.MaintNotificationsConfig = noNotifications()
+	if err := c.apply(&o.Password, o.TLSConfig); err != nil {
+		return fail(err)
+	}
 	return redis.NewClient(o), nil
+}
+
+// apply changes the settings of a client; config is nil without TLS.
+func (c *ClientOptions) apply(password *string, config *tls.Config) error {
+	if *password == "" {
+		*password = c.Password
+	}
+	if c.TLS == nil {
+		return nil
+	}
+	if config == nil {
+		return errors.New("settings of TLS for an address without TLS: want rediss://, or tls=true in the query")
+	}
+	c.TLS(config)
+	return nil
 }
 
 // multiURL writes the form in which the driver takes several addresses.

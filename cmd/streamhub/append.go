@@ -27,11 +27,12 @@ const (
 
 type appendCmd struct {
 	target
-	Segment segmentName `arg:"" name:"space/segment" help:"Segment to append to; it is created if need be."`
-	File    string      `placeholder:"F" help:"File to read instead of standard input."`
-	Batch   int         `default:"1000" placeholder:"N" help:"Most records of one append."`
-	Expect  *uint64     `placeholder:"SEQ" help:"Sequence that the first record must get; nobody else may append meanwhile."`
-	Null    bool        `help:"Records end with NUL instead of a line feed."`
+	Segment    segmentName `arg:"" name:"space/segment" help:"Segment to append to; it is created if need be."`
+	File       string      `placeholder:"F" help:"File to read instead of standard input."`
+	Batch      int         `default:"1000" placeholder:"N" help:"Most records of one append."`
+	Expect     *uint64     `placeholder:"SEQ" help:"Sequence that the first record must get; nobody else may append meanwhile."`
+	Durability durability  `placeholder:"LEVEL" help:"When a batch counts as done: replicas=N, fsync, timeout=D, separated by commas; the hub's own level if not given."`
+	Null       bool        `help:"Records end with NUL instead of a line feed."`
 }
 
 // An appendSummary is the last line on standard output. What stored nothing has none.
@@ -67,8 +68,8 @@ func (c *appendCmd) Run(s *session) error {
 	}
 	a := &appending{
 		session: s, store: store, at: c.Segment,
-		producer: streamhub.Producer{ID: uuid.NewString()},
-		bar:      s.progress(c.File != "" || !isTerminal(s.stdin), "bytes", size),
+		producer: streamhub.Producer{ID: uuid.NewString()}, level: c.Durability.level,
+		bar: s.progress(c.File != "" || !isTerminal(s.stdin), "bytes", size),
 	}
 	if c.Expect != nil {
 		a.chained, a.expect = true, *c.Expect
@@ -116,8 +117,9 @@ type appending struct {
 	store    *client.Store
 	at       segmentName
 	producer streamhub.Producer
-	chained  bool   // nobody else may append meanwhile
-	expect   uint64 // the next sequence, if chained
+	level    *streamhub.Durability // nil for the hub's own
+	chained  bool                  // nobody else may append meanwhile
+	expect   uint64                // the next sequence, if chained
 	summary  appendSummary
 	bar      *progress
 }
@@ -147,7 +149,7 @@ func (a *appending) all(c *cutter, input io.Reader) error {
 // one appends a batch, again and again if need be. A batch that has been cut is stored even when
 // the command is being interrupted, unless Redis cannot serve.
 func (a *appending) one(b batch) error {
-	options := &streamhub.AppendOptions{Producer: &a.producer}
+	options := &streamhub.AppendOptions{Producer: &a.producer, Durability: a.level}
 	if a.chained {
 		options.ExpectedSequence = a.expect
 	}
@@ -158,6 +160,10 @@ func (a *appending) one(b batch) error {
 		if err == nil {
 			a.stored(result, len(b.records))
 			return nil
+		}
+		if errors.Is(err, streamhub.ErrNotConfirmed) {
+			a.stored(result, len(b.records))
+			return failedf("%w\n  up to sequence %d all is stored; the rest of the input was not sent", err, result.Last)
 		}
 		left := time.Until(end).Round(time.Second)
 		if !passing(err) || left <= 0 || a.ctx.Err() != nil {

@@ -70,6 +70,7 @@ func (p *archivePlace) each(ctx context.Context, a *archive.Archive, visit func(
 // archiveRedis is the Redis that history leaves or comes back to.
 type archiveRedis struct {
 	Redis string `placeholder:"URL" help:"Redis of the hub; $STREAMHUB_REDIS_URL if not given."`
+	redisFlags
 }
 
 // openCold opens an archive, and a hub on it that archives when it is asked to. The function that it
@@ -82,7 +83,7 @@ func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Poli
 	if address == "" {
 		return nil, nil, nil, usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
 	}
-	client, err := hub.NewClient(address)
+	client, err := hot.client(s, address)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -74,7 +74,7 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 		c.base = strings.TrimSuffix(u.String(), "/")
 		return c, nil
 	}
-	redis, err := hub.NewClient(address)
+	redis, err := p.redisFlags.client(s, address)
 	if err != nil {
 		return nil, err
 	}

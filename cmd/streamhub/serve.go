@@ -33,10 +33,12 @@ const (
 const defaultListen = "127.0.0.1:8080"
 
 type serveCmd struct {
-	Listen       string     `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
-	AdminListen  string     `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
-	Redis        string     `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
-	Data         string     `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
+	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
+	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
+	Redis       string `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
+	Data        string `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
+	redisFlags
+	Durability   durability `placeholder:"LEVEL" help:"When an append that names no level counts as done: replicas=N, fsync, timeout=D, separated by commas. The default is when the primary has it in memory."`
 	RedisServer  string     `env:"STREAMHUB_REDIS_SERVER" placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
 	WaitForRedis bool       `default:"true" negatable:"" help:"Serve while Redis is away, loading, full, read-only or short of replicas: requests get 503 until it is not."`
 	OTLP         string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
@@ -96,8 +98,8 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer tracing.close()
 	options := &hub.Options{
 		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
-		WaitForRedis: c.WaitForRedis,
-		Archiving:    tier.Options{Policy: policy},
+		WaitForRedis: c.WaitForRedis, Durability: c.Durability.value(),
+		Archiving: tier.Options{Policy: policy},
 	}
 	cold, err := c.backend(starting, s, false)
 	if err != nil {
@@ -107,7 +109,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 		options.Archive = cold
 		defer func() { err = errors.Join(err, cold.Close()) }()
 	}
-	b, err := c.open(starting, options)
+	b, err := c.open(starting, s, options)
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return nil // stopped before it began
@@ -234,7 +236,7 @@ type backend struct {
 	url    string             // of a Redis that belongs to this process
 }
 
-func (c *serveCmd) open(ctx context.Context, options *hub.Options) (_ *backend, err error) {
+func (c *serveCmd) open(ctx context.Context, s *session, options *hub.Options) (_ *backend, err error) {
 	b := &backend{}
 	defer func() {
 		if err != nil {
@@ -250,7 +252,7 @@ func (c *serveCmd) open(ctx context.Context, options *hub.Options) (_ *backend, 
 		address = b.url
 	}
 	if address != "" {
-		if b.client, err = hub.NewClient(address); err != nil {
+		if b.client, err = c.client(s, address); err != nil {
 			return b, err
 		}
 	}

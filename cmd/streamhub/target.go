@@ -28,6 +28,7 @@ type target struct {
 	Redis  string    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
 	Store  uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on; the nil UUID if not given."`
 	Token  string    `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
+	redisFlags
 	archiveFlag
 }
 
@@ -87,7 +88,7 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 }
 
 func (t *target) openRedis(s *session, address string, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
-	redis, err := hub.NewClient(address)
+	redis, err := t.redisFlags.client(s, address)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -128,7 +129,7 @@ func (t *target) client(s *session) (redis.UniversalClient, string, error) {
 	if address == "" {
 		return nil, "", usagef("this command looks at Redis itself: name it with --redis, or set %s", redisVariable)
 	}
-	c, err := hub.NewClient(address)
+	c, err := t.redisFlags.client(s, address)
 	return c, address, err
 }
 

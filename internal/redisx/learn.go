@@ -137,6 +137,11 @@ func (s *Server) weaken(other *Server) {
 }
 
 func (c *Conn) learnOne(ctx context.Context, node redis.UniversalClient) (*Server, error) {
+	// First a short one: who is not let in yet may not even send a long command. That PING is refused
+	// for another reason says nothing of the next.
+	if err := node.Ping(ctx).Err(); err != nil && (!isReply(err) || isCode(err, "NOAUTH") || isCode(err, "WRONGPASS")) {
+		return nil, opening(err)
+	}
 	args := make([]any, len(needs))
 	for i := range needs {
 		args[i] = needs[i].call

@@ -185,10 +185,13 @@ func TestRights(t *testing.T) {
 	log, err := admin.ACLLog(t.Context(), 100).Result()
 	require.NoError(t, err)
 	for _, entry := range log {
-		require.Contains(t, []string{"eval", "info"}, entry.Object, "a look asks and does not try")
+		require.Contains(t, []string{"eval", "info", "ping"}, entry.Object, "of other commands a look asks and does not try")
 	}
 
 	_, err = redisx.Connect(t.Context(), clientOf(t, &redis.Options{Addr: server.Addr(), Username: "hub", Password: "wrong"}))
+	require.Equal(t, streamhub.ReasonDenied, reasonOf(t, err))
+	locked := testredis.Start(t, &testredis.Options{Password: "secret"})
+	_, err = redisx.Connect(t.Context(), clientOf(t, &redis.Options{Addr: locked.Addr()}))
 	require.Equal(t, streamhub.ReasonDenied, reasonOf(t, err))
 }
 

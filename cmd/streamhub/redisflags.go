@@ -1,0 +1,86 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+)
+
+// passwordVariable keeps the password of Redis out of argument lists.
+const passwordVariable = "STREAMHUB_REDIS_PASSWORD"
+
+// redisFlags are about the way to Redis that its URL does not say.
+type redisFlags struct {
+	RedisPasswordFile  string `placeholder:"FILE" help:"File with the password of Redis, for a URL without one; $STREAMHUB_REDIS_PASSWORD if not given."`
+	RedisTLSCA         string `name:"redis-tls-ca" placeholder:"FILE" help:"Authorities to trust in place of the system's, in PEM."`
+	RedisTLSCert       string `name:"redis-tls-cert" placeholder:"FILE" help:"Certificate to show to Redis, in PEM, with --redis-tls-key."`
+	RedisTLSKey        string `name:"redis-tls-key" placeholder:"FILE" help:"Its key, in PEM."`
+	RedisTLSServerName string `name:"redis-tls-server-name" placeholder:"NAME" help:"Name that the certificate of Redis must have, in place of the host of the URL."`
+}
+
+// client makes a client for address.
+func (f *redisFlags) client(s *session, address string) (redis.UniversalClient, error) {
+	o := &hub.ClientOptions{Password: s.getenv(passwordVariable)}
+	if f.RedisPasswordFile != "" {
+		text, err := os.ReadFile(f.RedisPasswordFile)
+		if err != nil {
+			return nil, usagef("--redis-password-file: %w", err)
+		}
+		o.Password = strings.TrimRight(string(text), "\r\n")
+	}
+	var authorities *x509.CertPool
+	if f.RedisTLSCA != "" {
+		text, err := os.ReadFile(f.RedisTLSCA)
+		if err != nil {
+			return nil, usagef("--redis-tls-ca: %w", err)
+		}
+		if authorities = x509.NewCertPool(); !authorities.AppendCertsFromPEM(text) {
+			return nil, usagef("--redis-tls-ca: %s holds no certificate in PEM", f.RedisTLSCA)
+		}
+	}
+	var own []tls.Certificate
+	if (f.RedisTLSCert == "") != (f.RedisTLSKey == "") {
+		return nil, usagef("--redis-tls-cert and --redis-tls-key go together")
+	}
+	if f.RedisTLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(f.RedisTLSCert, f.RedisTLSKey)
+		if err != nil {
+			return nil, usagef("--redis-tls-cert, --redis-tls-key: %w", err)
+		}
+		own = append(own, pair)
+	}
+	if authorities != nil || own != nil || f.RedisTLSServerName != "" {
+		o.TLS = func(c *tls.Config) {
+			c.RootCAs, c.Certificates = authorities, own
+			if f.RedisTLSServerName != "" {
+				c.ServerName = f.RedisTLSServerName
+			}
+		}
+	}
+	return o.NewClient(address)
+}
+
+// durability is a flag that names a level.
+type durability struct {
+	level *streamhub.Durability // nil if the flag is not given
+}
+
+// UnmarshalText is called by the parser.
+func (d *durability) UnmarshalText(text []byte) error {
+	level, err := streamhub.ParseDurability(string(text))
+	d.level = &level
+	return err
+}
+
+func (d *durability) value() streamhub.Durability {
+	if d.level == nil {
+		return streamhub.Durability{}
+	}
+	return *d.level
+}
