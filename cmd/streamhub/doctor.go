@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/doctor"
@@ -8,9 +9,11 @@ import (
 
 type doctorCmd struct {
 	target
+	JSON   bool `help:"Write each check as a JSON object on a line: level (ok, warn, fail), name, detail and cure."`
+	Strict bool `help:"Exit 1 on a warning, too."`
 }
 
-// Run writes one line for each check. The code is 1 if one failed.
+// Run writes one line for each check. The code is 1 if one failed, or with --strict warned.
 func (c *doctorCmd) Run(s *session) error {
 	client, address, err := c.client(s)
 	if err != nil {
@@ -19,10 +22,15 @@ func (c *doctorCmd) Run(s *session) error {
 	defer client.Close()
 	failed := 0
 	for check := range doctor.Examine(s.ctx, client, address) {
-		if check.Level == doctor.Fail {
+		if check.Level == doctor.Fail || c.Strict && check.Level == doctor.Warn {
 			failed++
 		}
-		if _, err := fmt.Fprintln(s.stdout, check); err != nil {
+		if c.JSON {
+			err = json.NewEncoder(s.stdout).Encode(check)
+		} else {
+			_, err = fmt.Fprintln(s.stdout, check)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/url"
 	"os"
 	"regexp"
@@ -46,6 +47,42 @@ func TestDoctor(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDoctorJSON(t *testing.T) {
+	server := testredis.Start(t, nil)
+	r := call(t, nil, "doctor", "--redis", server.URL(), "--json", "--strict")
+	if r.code != exitFailed {
+		t.Errorf("exit %d although there are warnings", r.code)
+	}
+	seen := map[string]string{}
+	for line := range strings.Lines(r.out) {
+		var check struct{ Level, Name, Detail, Cure string }
+		if err := json.Unmarshal([]byte(line), &check); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		seen[check.Name] = check.Level
+	}
+	if seen["hub"] != "ok" || seen["persistence"] != "warn" {
+		t.Errorf("%v", seen)
+	}
+}
+
+// TestDoctorWithoutInfo fails where a hub does not open.
+func TestDoctorWithoutInfo(t *testing.T) {
+	server := testredis.Start(t, nil)
+	rule := strings.Replace("hub on >secret "+redisx.UserRule, " +info ", " ", 1)
+	args := []any{"acl", "setuser"}
+	for word := range strings.FieldsSeq(rule) {
+		args = append(args, word)
+	}
+	if err := server.Client().Do(within(t), args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r := call(t, nil, "doctor", "--redis", strings.Replace(server.URL(), "redis://", "redis://hub:secret@", 1))
+	if r.code != exitFailed || !strings.Contains(r.out, "fail  hub  ") || !strings.Contains(r.out, "ACL SETUSER hub ~sh:* &sh:* +info") && !strings.Contains(r.out, "ACL SETUSER hub +info") {
+		t.Errorf("exit %d\n%s", r.code, r.out)
 	}
 }
 

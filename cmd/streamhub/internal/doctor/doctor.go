@@ -32,9 +32,10 @@ const (
 
 // A Check is one finding.
 type Check struct {
-	Level        Level
-	Name, Detail string
-	Cure         string // empty if there is nothing to cure
+	Level  Level  `json:"level"`
+	Name   string `json:"name"`
+	Detail string `json:"detail"`
+	Cure   string `json:"cure,omitempty"` // empty if there is nothing to cure
 }
 
 func (c Check) String() string {
@@ -93,6 +94,7 @@ func Examine(ctx context.Context, client redis.UniversalClient, address string) 
 		_, clustered := client.(*redis.ClusterClient)
 		for _, check := range []func(context.Context) Check{
 			func(ctx context.Context) Check { return cluster(ctx, client, clustered, nodes[0]) },
+			func(ctx context.Context) Check { return opens(ctx, client) },
 			func(ctx context.Context) Check { return abilities(ctx, client) },
 			func(ctx context.Context) Check { return messages(ctx, client) },
 			func(ctx context.Context) Check { return power(ctx, client, address) },
@@ -110,6 +112,16 @@ func Examine(ctx context.Context, client redis.UniversalClient, address string) 
 			}
 		}
 	}
+}
+
+// opens tries what a hub does when it opens. Its error says what to do.
+func opens(ctx context.Context, client redis.UniversalClient) Check {
+	const name = "hub"
+	_, err := redisx.Open(ctx, client, &redisx.Options{Check: (*redisx.Server).CheckEviction})
+	if err != nil {
+		return Check{Fail, name, err.Error(), "a hub does not open this Redis; do what the error says"}
+	}
+	return Check{Level: OK, Name: name, Detail: "a hub opens this Redis"}
 }
 
 func (n *node) named(c Check) Check {

@@ -54,10 +54,28 @@ func TestCheckIsOneLine(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	for text, want := range map[string]Level{
-		"6.2.20": Fail, "7.0.15": Warn, "7.2.4": Warn, "7.2.11": OK, "7.4.6": OK, "8.2.1": Warn, "8.4.0": OK, "": Warn,
+		"6.2.20": Fail, "7.0.15": Warn, "7.2.4": Warn, "7.2.11": OK, "7.4.6": OK, "8.0.2": Warn, "8.0.6": OK, "8.2.1": Warn, "8.4.0": OK, "": Warn,
 	} {
 		if got := version(t.Context(), &node{info: map[string]string{"redis_version": text}}); got.Level != want {
 			t.Errorf("%q: %s", text, got)
+		}
+	}
+	for _, test := range []struct {
+		field, version string
+		want           Level
+		says           string
+	}{
+		{"valkey_version", "7.2.10", Warn, "7.2.11"},
+		{"valkey_version", "8.1.1", Warn, "Debian 13"},
+		{"valkey_version", "8.1.4", OK, "Valkey 8.1.4"},
+		{"valkey_version", "9.1.2", OK, "Valkey 9.1.2"},
+		{"redict_version", "7.3.6", Warn, "Redict 7.3.6"},
+		{"dragonfly_version", "df-v1.30.0", Fail, "Dragonfly 1.30.0"},
+		{"mvcc_depth", "0", Fail, "KeyDB 7.2.4"},
+	} {
+		got := version(t.Context(), &node{info: map[string]string{"redis_version": "7.2.4", test.field: test.version}})
+		if got.Level != test.want || !strings.Contains(got.String(), test.says) {
+			t.Errorf("%+v: %s", test, got)
 		}
 	}
 }

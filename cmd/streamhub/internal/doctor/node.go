@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 const (
@@ -17,28 +19,39 @@ const (
 
 // patched are the first releases of each line without CVE-2025-49844, by which a script runs code
 // of its own on the server.
-var patched = map[[2]int]int{{6, 2}: 20, {7, 2}: 11, {7, 4}: 6, {8, 0}: 4, {8, 2}: 2}
+var patched = map[string]map[[2]int]int{
+	"Redis":  {{6, 2}: 20, {7, 2}: 11, {7, 4}: 6, {8, 0}: 4, {8, 2}: 2},
+	"Valkey": {{7, 2}: 11, {8, 0}: 6, {8, 1}: 4},
+}
+
+// distributed are releases that a distribution repairs without another number.
+var distributed = map[string]string{"Redis 7.0.15": "Debian 12", "Redis 8.0.2": "Debian 13", "Valkey 8.1.1": "Debian 13"}
 
 func version(_ context.Context, n *node) Check {
-	text := n.info["redis_version"]
-	c := Check{Level: OK, Name: "version", Detail: text}
+	product, text := redisx.ProductOf(n.info)
+	c := Check{Level: OK, Name: "version", Detail: product + " " + text}
 	var major, minor, patch int
 	if _, err := fmt.Sscanf(text, "%d.%d.%d", &major, &minor, &patch); err != nil {
 		return unknown(c.Name)
 	}
-	if own := n.info["valkey_version"]; own != "" {
-		c.Level, c.Detail = Warn, "Valkey "+own
-		c.Cure = "streamhub is tested with Redis; keep to the newest release of this line"
-		return c
-	}
-	fixed, known := patched[[2]int{major, minor}]
+	fixed, known := patched[product][[2]int{major, minor}]
+	distribution := distributed[c.Detail]
 	switch {
+	case product == "KeyDB":
+		c.Level, c.Cure = Fail, "KeyDB does not know the flags of scripts: use Redis 7.0 or later, or Valkey"
+	case product == "Dragonfly":
+		c.Level, c.Cure = Fail, "Dragonfly runs no INFO in scripts, by which a hub notices a failover: use Redis 7.0 or later, or Valkey"
+	case product == "Redict":
+		c.Level, c.Cure = Warn, "streamhub is not tested with Redict; keep to its newest release"
 	case major < 7:
-		c.Level, c.Cure = Fail, "streamhub needs Redis 7.0 or later"
+		c.Level, c.Cure = Fail, "streamhub needs Redis 7.0 or later, or Valkey"
 	case known && patch < fixed:
 		c.Level = Warn
 		c.Cure = fmt.Sprintf("it has known holes, such as CVE-2025-49844 in its scripts: upgrade to %d.%d.%d or later", major, minor, fixed)
-	case major == 7 && minor == 0:
+		if distribution != "" {
+			c.Cure += "; " + distribution + " repairs this release without another number: there, keep it up to date"
+		}
+	case product == "Redis" && major == 7 && minor == 0:
 		c.Level = Warn
 		c.Cure = "this line gets no fixes upstream: keep to a distribution that patches it (Debian 12: 7.0.15-1~deb12u10 or later), or upgrade"
 	}
@@ -75,7 +88,12 @@ func persistence(ctx context.Context, n *node) Check {
 	case "no":
 		return Check{Warn, name, "append-only file, synced when the system likes: a power cut loses up to half a minute", "CONFIG SET appendfsync everysec, and in redis.conf"}
 	case "everysec":
-		return Check{Level: OK, Name: name, Detail: "append-only file, synced every second: a power cut loses about one"}
+		detail := "append-only file, synced every second: a power cut loses about one"
+		product, own := redisx.ProductOf(n.info)
+		if (&redisx.Server{Product: product, Version: own}).CheckFsync(policy) != nil {
+			detail += "; durability with fsync is refused, because WAITAOF does not wait for the disk here: appendfsync always gives it"
+		}
+		return Check{Level: OK, Name: name, Detail: detail}
 	case "always":
 		return Check{Level: OK, Name: name, Detail: "append-only file, synced before every answer"}
 	}

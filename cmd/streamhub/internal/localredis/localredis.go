@@ -73,12 +73,19 @@ func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
 		socket = filepath.Join(s.sockets, socketName)
 	}
 	s.url = (&url.URL{Scheme: "unix", Path: socket}).String()
+	if err := checkMarker(ctx, dir, program); err != nil {
+		return nil, err
+	}
 	if err := s.launch(program, socket); err != nil {
 		return nil, err
 	}
 	if err := s.ready(ctx); err != nil {
 		s.process.Stop(time.Second)
 		return nil, fmt.Errorf("redis-server on %s: %w\n%s", dir, err, s.logTail())
+	}
+	if err := mark(ctx, dir, program); err != nil {
+		s.process.Stop(time.Second)
+		return nil, err
 	}
 	return s, nil
 }
