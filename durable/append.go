@@ -25,6 +25,9 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 	if closes(h) {
 		o.Close = done()
 	}
+	if o.Durability, err = durabilityOf(h, producer); err != nil {
+		return err
+	}
 	p := &post{handler: d, stream: s, options: o, media: mediaType(h.Get("Content-Type")), match: h.Get("If-Match")}
 	if len(body) > 0 || o.Close == nil {
 		p.options.ContentType = h.Get("Content-Type")
@@ -35,7 +38,8 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 		p.records, p.options.CheckOnly = []streamhub.Record{{}}, true
 	}
 	result, err := p.send(ctx)
-	if errors.Is(err, streamhub.ErrNotConfirmed) {
+	unconfirmed := errors.Is(err, streamhub.ErrNotConfirmed)
+	if unconfirmed {
 		err = nil // it is written
 	}
 	if p.invalid != nil && (err == nil || p.repeat(err)) {
@@ -51,8 +55,41 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 	if result.Repeated && l.ttl {
 		d.renews.touch(ctx, s)
 	}
-	p.stored(w, offsetOf(l.number, &result.Position), result.Closed, result.Repeated)
+	next := offsetOf(l.number, &result.Position)
+	if unconfirmed {
+		notConfirmed(w, next)
+		return nil
+	}
+	p.stored(w, next, result.Closed, result.Repeated)
 	return nil
+}
+
+// durabilityOf reads the level that an append asks for, nil for that of the hub. The level may not be
+// reached although the append is stored, so it must be one that can be repeated.
+func durabilityOf(h http.Header, producer *streamhub.Producer) (*streamhub.Durability, error) {
+	text := h.Get(headerDurability)
+	if text == "" {
+		return nil, nil //nolint:nilnil // nil is the level of the hub
+	}
+	if producer == nil {
+		return nil, badRequest(headerDurability + " goes with " + headerProducer + ", so that the append can be repeated")
+	}
+	level, err := streamhub.ParseDurability(text)
+	if err != nil {
+		return nil, badRequest("%v", err)
+	}
+	return &level, nil
+}
+
+// notConfirmed answers an append that is stored, up to next, and whose level was not reached in time.
+func notConfirmed(w http.ResponseWriter, next offset) {
+	h := w.Header()
+	h.Set(headerNextOffset, next.String())
+	h.Set("Retry-After", "1")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = fmt.Fprintf(w, "{\"code\":%q,\"next_offset\":%q}\n", streamhub.CodeOf(streamhub.ErrNotConfirmed), next)
 }
 
 // unknown is for an append that was stored and cannot be answered as it should be.

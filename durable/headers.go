@@ -20,6 +20,8 @@ const (
 	headerProducerSeq = "Producer-Seq"
 	headerExpectedSeq = "Producer-Expected-Seq"
 	headerReceivedSeq = "Producer-Received-Seq"
+	// headerDurability is ours: the level that an append asks for, "replicas=1, fsync, timeout=2s".
+	headerDurability = "Streamhub-Durability"
 	// headerFirstOffset is ours: where reading can begin, in an answer that something was trimmed.
 	headerFirstOffset = "Stream-First-Offset"
 )
@@ -29,7 +31,7 @@ const (
 	allowed = "Content-Type, Authorization, Accept, Cache-Control, If-Match, If-None-Match, Last-Event-ID, " +
 		headerTTL + ", " + headerExpiresAt + ", " + headerSeq + ", " + headerClosed + ", " +
 		headerForkedFrom + ", " + headerForkOffset + ", " + headerForkSub + ", " +
-		headerProducer + ", " + headerEpoch + ", " + headerProducerSeq
+		headerProducer + ", " + headerEpoch + ", " + headerProducerSeq + ", " + headerDurability
 	exposed = "Content-Type, ETag, Location, Retry-After, " +
 		headerNextOffset + ", " + headerUpToDate + ", " + headerClosed + ", " + headerCursor + ", " +
 		headerTTL + ", " + headerExpiresAt + ", " + headerSSEEncoding + ", " + headerFirstOffset + ", " +

@@ -74,6 +74,8 @@ func statusOf(err error) (status int, message string) {
 		return http.StatusTooManyRequests, "too many requests"
 	case is(errStopping), is(streamhub.ErrShutdown):
 		return http.StatusServiceUnavailable, "the gateway is stopping"
+	case is(streamhub.ErrNotConfirmed):
+		return http.StatusServiceUnavailable, "stored, durability not confirmed"
 	case is(streamhub.ErrUnknownOutcome):
 		return http.StatusServiceUnavailable, "the append may have been stored"
 	case is(streamhub.ErrUnavailable), is(context.DeadlineExceeded):
