@@ -65,7 +65,7 @@ func TestHelp(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	for _, args := range [][]string{
 		{"append", "a/b"}, {"read", "a/b"}, {"watch", "a"}, {"ls"}, {"peek", "a/b"}, {"status", "a/b"}, {"lease", "k", "true"},
-		{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"},
+		{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--no-wait-for-redis"},
 	} {
 		args = append(args, "--redis", "redis://:geheim@127.0.0.1:1")
 		r := call(t, strings.NewReader("x\n"), args...)
