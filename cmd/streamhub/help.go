@@ -33,6 +33,21 @@ func (peekCmd) Help() string {
 func (statusCmd) Help() string {
 	return examples("status logs/app", "status logs/app --server wss://hub.example")
 }
+func (createCmd) Help() string {
+	return examples("create logs/app", "create notes/today --content-type application/json --ttl 24h")
+}
+func (forkCmd) Help() string {
+	return examples("fork logs/app logs/app-copy", "fork logs/app logs/experiment --at 17")
+}
+func (trimCmd) Help() string {
+	return examples("trim logs/app --to 1000", "trim logs/app --to 1000 --yes --server wss://hub.example")
+}
+func (closeCmd) Help() string {
+	return examples("close logs/app", "close jobs/job-17 --verdict failed --reason timeout")
+}
+func (deleteCmd) Help() string {
+	return examples("delete logs/app", "delete --store 7d444840-9dc0-11d1-b245-5ffdce74fad2 --yes")
+}
 func (leaseCmd) Help() string {
 	return examples("lease nightly-report -- ./report.sh", "lease nightly-report --wait 1m --ttl 30s -- ./report.sh --full")
 }

@@ -31,6 +31,11 @@ type commands struct {
 	Ls      lsCmd      `cmd:"" help:"List the spaces, or the segments of a space."`
 	Peek    peekCmd    `cmd:"" help:"Write the last entry of a segment."`
 	Status  statusCmd  `cmd:"" help:"Write the status of a segment."`
+	Create  createCmd  `cmd:"" help:"Create a segment without entries."`
+	Fork    forkCmd    `cmd:"" help:"Create a segment that begins with the entries of another one."`
+	Trim    trimCmd    `cmd:"" help:"Remove the first entries of a segment."`
+	Close   closeCmd   `cmd:"" help:"End a segment with a verdict: it is read as before and takes nothing more."`
+	Delete  deleteCmd  `cmd:"" help:"Delete a segment, every segment of a space, or every segment of a store."`
 	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
 	Live    liveCmd    `cmd:"" help:"Produce, read and stop live streams."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`

@@ -148,6 +148,8 @@ func (n *segmentName) UnmarshalText(text []byte) error {
 	return streamhub.CheckName("segment", n.segment)
 }
 
+func (n segmentName) String() string { return oneLine(n.space + "/" + n.segment) }
+
 // A placeName is an argument SPACE[/SEGMENT].
 type placeName struct{ space, segment string }
 

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// yesFlag is of the commands that remove what cannot be brought back.
+type yesFlag struct {
+	Yes bool `short:"y" help:"Do it without asking. Without a terminal to ask on, this has to be given."`
+}
+
+// confirm asks before what is said is done. The error says why it is not to be done.
+func (f *yesFlag) confirm(s *session, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	if f.Yes {
+		return nil
+	}
+	if !isTerminal(s.stdin) || !isTerminal(s.stderr) {
+		return usagef("this would %s, and there is no terminal to ask on: pass --yes", what)
+	}
+	return yes(s.ctx, s.stdin, s.stderr, what)
+}
+
+// yes writes the question to out and takes the answer from in. Anything but yes is no.
+func yes(ctx context.Context, in io.Reader, out io.Writer, what string) error {
+	fmt.Fprintf(out, "streamhub: this will %s. Go on? [y/N] ", what)
+	answers := make(chan string, 1)
+	go func() { // a terminal cannot be asked to stop reading; this ends with the process
+		line, _ := bufio.NewReader(in).ReadString('\n')
+		answers <- line
+	}()
+	select {
+	case line := <-answers:
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "y", "yes":
+			return nil
+		}
+		return failedf("nothing was done")
+	case <-ctx.Done():
+		fmt.Fprintln(out)
+		return context.Cause(ctx)
+	}
+}
