@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
@@ -154,6 +155,7 @@ func (c *conn) auth(m wire.Message) error {
 	}
 	// In order with the requests: what is opened after the token is allowed by it.
 	end := wire.End{Err: c.renew(token)}
+	code, why := closeUnauthorized, "the token is refused"
 	if end.Err == nil {
 		c.ws.SetReadLimit(c.g.opt.MaxMessageBytes)
 		c.revise()
@@ -163,13 +165,23 @@ func (c *conn) auth(m wire.Message) error {
 			c.g.opt.Logger.Info("a token was refused", "error", end.Err)
 		}
 		c.g.metrics.refused(c.ctx, "token")
-		end.Err = streamhub.ErrUnauthenticated
+		if end.Err = refusal(end.Err); errors.Is(end.Err, streamhub.ErrLimitExceeded) {
+			code, why = closeExhausted, "too many connections"
+		}
 	}
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
 	if end.Err != nil && c.nobody() {
-		c.fail(closeUnauthorized, "the token is refused")
+		c.fail(code, why)
 	}
 	return nil
+}
+
+// refusal is what a client is told whose token is not taken.
+func refusal(err error) error {
+	if errors.Is(err, auth.ErrTooMany) {
+		return fmt.Errorf("%w: connections of one subject", streamhub.ErrLimitExceeded)
+	}
+	return streamhub.ErrUnauthenticated
 }
 
 // revise ends the calls that the token does not allow any more.

@@ -40,6 +40,8 @@ type link struct {
 	expires   time.Time // zero for never
 	leaving   bool      // a task closes the connection
 	over      bool      // no goroutine is started any more
+	// leaveSubject gives back the place of a subject that was told in a message; nil for none.
+	leaveSubject func()
 }
 
 func newLink(g *Gateway, ws *websocket.Conn, socket net.Conn, principal *auth.Principal, expires time.Time) *link {
@@ -99,7 +101,11 @@ func (l *link) end() {
 	l.mu.Lock()
 	l.over = true
 	leaving := l.leaving
+	leaveSubject := l.leaveSubject
 	l.mu.Unlock()
+	if leaveSubject != nil {
+		defer leaveSubject()
+	}
 	l.cancel()
 	l.out.fail(context.Canceled)
 	if !leaving { // nothing else ends a write that is stuck
@@ -185,6 +191,11 @@ func (l *link) renew(token string) error {
 	defer l.mu.Unlock()
 	if err := l.principal.Succeed(p); err != nil {
 		return err
+	}
+	if l.principal == auth.Nobody {
+		if l.leaveSubject, err = l.g.limiter.AcquireSubject(p); err != nil {
+			return err
+		}
 	}
 	l.principal, l.expires = p, p.Expires
 	return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -158,4 +159,48 @@ func TestRefusedHandshakes(t *testing.T) {
 		}
 		return len(now) > 0
 	}, patience, time.Millisecond)
+}
+
+// TestSubjectPlaces counts the connections of a subject, whether its token came in the header or in a
+// message, and those of tokens without a subject not at all.
+func TestSubjectPlaces(t *testing.T) {
+	_, _, address := gateway(t, &wsgateway.Options{Auth: verifier(t), Limits: &wsgateway.Limits{PerSubject: 3}})
+	enter := func(text string) (*peer, error) {
+		p := &peer{t: t, ws: patient(t, address, "")}
+		p.write(wire.AppendMessage(nil, wire.TypeAuth, 0, wire.AppendToken(nil, text)))
+		end, err := wire.DecodeEnd(p.next().Body)
+		require.NoError(t, err)
+		return p, end.Err
+	}
+	known := token(t, "streamkit::*")
+	header := patient(t, address, known)
+	defer func() { _ = header.CloseNow() }()
+	var places []*peer
+	for range 2 {
+		p, err := enter(known)
+		require.NoError(t, err)
+		places = append(places, p)
+	}
+	for range 20 {
+		p, err := enter(known)
+		require.ErrorIs(t, err, streamhub.ErrLimitExceeded)
+		require.EqualValues(t, 4429, p.code())
+		_ = p.ws.CloseNow()
+	}
+	_, answer, err := websocket.Dial(within(t), "ws://"+address+"/streamz", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + known}}})
+	require.Error(t, err)
+	require.Equal(t, http.StatusTooManyRequests, answer.StatusCode)
+	nobody, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"exp": time.Now().Add(time.Hour).Unix(), "scopes": "streamkit::*"}).SignedString(secret)
+	require.NoError(t, err)
+	for range 10 {
+		p, err := enter(nobody)
+		require.NoError(t, err)
+		defer func() { _ = p.ws.CloseNow() }()
+	}
+	_ = places[0].ws.CloseNow()
+	require.Eventually(t, func() bool {
+		p, err := enter(known)
+		_ = p.ws.CloseNow()
+		return err == nil
+	}, patience, 10*time.Millisecond)
 }

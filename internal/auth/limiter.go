@@ -81,13 +81,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		ip = r.RemoteAddr // a server that is none of net/http's
 	}
 	local := isLoopback(ip)
-	if p == Nobody || p != nil && p.Subject == "" {
-		p = nil // tokens without a subject may be of many: their places are not counted together
-	}
-	subject := ""
-	if p != nil {
-		subject = p.Issuer + "\x00" + p.Subject
-	}
+	subject := subjectOf(p)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.ips[ip]
@@ -96,27 +90,67 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		a = &address{rate: newRate(l.limits.HandshakesPerIP)}
 		l.ips[ip] = a
 	}
-	over := func(n, limit int) bool { return limit >= 0 && n >= limit }
 	if !local && (!a.rate.Allow() || !l.rate.Allow() || over(a.open, l.limits.PerIP)) ||
-		over(l.total, l.limits.Connections) || p != nil && over(l.subjects[subject], l.limits.PerSubject) {
+		over(l.total, l.limits.Connections) || subject != "" && over(l.subjects[subject], l.limits.PerSubject) {
 		return nil, ErrTooMany
 	}
 	l.total++
 	a.open++
-	if p != nil {
-		l.subjects[subject]++
-	}
+	l.enter(subject)
 	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.total--
 		a.open--
-		if p != nil {
-			if l.subjects[subject]--; l.subjects[subject] == 0 {
-				delete(l.subjects, subject)
-			}
-		}
+		l.leave(subject)
 	}), nil
+}
+
+// AcquireSubject counts what was acquired for nobody for p as well, who has been heard of since. The
+// rest is as with Acquire.
+func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
+	subject := subjectOf(p)
+	if subject == "" {
+		return func() {}, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if over(l.subjects[subject], l.limits.PerSubject) {
+		return nil, ErrTooMany
+	}
+	l.enter(subject)
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.leave(subject)
+	}), nil
+}
+
+// subjectOf is under which name a principal is counted, "" for none: tokens without a subject may be
+// of many.
+func subjectOf(p *Principal) string {
+	if p == nil || p == Nobody || p.Subject == "" {
+		return ""
+	}
+	return p.Issuer + "\x00" + p.Subject
+}
+
+func over(n, limit int) bool { return limit >= 0 && n >= limit }
+
+// enter and leave count for a subject. The lock is held.
+func (l *Limiter) enter(subject string) {
+	if subject != "" {
+		l.subjects[subject]++
+	}
+}
+
+func (l *Limiter) leave(subject string) {
+	if subject == "" {
+		return
+	}
+	if l.subjects[subject]--; l.subjects[subject] == 0 {
+		delete(l.subjects, subject)
+	}
 }
 
 // maxAddresses is how many addresses without a connection are remembered.
