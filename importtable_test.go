@@ -89,6 +89,7 @@ var importTable = []row{
 	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
+	{pkg: "server", imports: []string{"hub", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth"}, why: "it assembles the transports and decides nothing of what they do"},
 	{pkg: "internal/front", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
 
 	{pkg: "cmd/...", imports: []string{"..."}, why: "the program wires everything"},

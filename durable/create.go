@@ -188,5 +188,8 @@ func tooLarge(err error) error {
 	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
 		return errTooLarge
 	}
+	if streamhub.CodeOf(err) != streamhub.CodeInternal {
+		return err // of the gate: a limit, or a token that has expired
+	}
 	return badRequest("the body cannot be read")
 }

@@ -164,7 +164,7 @@ func (c *conn) auth(m wire.Message) error {
 			c.tokenRefused = true
 			c.g.opt.Logger.Info("a token was refused", "error", end.Err)
 		}
-		c.g.metrics.refused(c.ctx, "token")
+		c.g.metrics.refused(c.ctx, c.ours, "token")
 		if end.Err = refusal(end.Err); errors.Is(end.Err, streamhub.ErrLimitExceeded) {
 			code, why = closeExhausted, "too many connections"
 		}

@@ -53,7 +53,7 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	if g.origins, err = auth.NewOrigins(g.opt.Origins); err != nil {
 		return nil, err
 	}
-	if g.metrics, err = newMetrics(g.opt.MeterProvider); err != nil {
+	if g.metrics, err = newMetrics(context.WithoutCancel(ctx), g.opt.MeterProvider); err != nil {
 		return nil, err
 	}
 	g.steady = context.WithoutCancel(ctx)
@@ -78,7 +78,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the gateway is stopping", http.StatusServiceUnavailable)
 		return
 	case len(asked) > 0 && !ours:
-		g.metrics.refused(r.Context(), "protocol")
+		g.metrics.refused(r.Context(), ours, "protocol")
 		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
 		return
 	}
@@ -89,16 +89,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, auth.ErrForbiddenOrigin):
-		g.metrics.refused(r.Context(), "origin")
+		g.metrics.refused(r.Context(), ours, "origin")
 		http.Error(w, "Forbidden", http.StatusForbidden)
 		return
 	case errors.Is(err, auth.ErrTooMany):
-		g.metrics.refused(r.Context(), "limit")
+		g.metrics.refused(r.Context(), ours, "limit")
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
 		return
 	case err != nil:
-		g.metrics.refused(r.Context(), "token")
+		g.metrics.refused(r.Context(), ours, "token")
 		g.opt.Logger.Info("a token was refused", "remote", r.RemoteAddr, "error", err)
 		http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		return
@@ -123,10 +123,11 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, ours bool, prin
 	socket := &hijacked{ResponseWriter: w}
 	ws, err := websocket.Accept(socket, r, accept)
 	if err != nil {
-		g.metrics.refused(r.Context(), "protocol")
+		g.metrics.refused(r.Context(), ours, "protocol")
 		return // it has answered
 	}
 	l := newLink(g, ws, socket.conn, principal, expires)
+	l.ours = ours
 	// Whole before others see it.
 	var d dialect
 	if ours {
@@ -197,6 +198,7 @@ func (g *Gateway) add(l *link) bool {
 	}
 	g.links[l] = struct{}{}
 	g.metrics.connections.Add(g.ctx, 1)
+	g.metrics.opened(g.ctx, l.ours, 1)
 	return true
 }
 
@@ -205,6 +207,7 @@ func (g *Gateway) remove(l *link) {
 	defer g.mu.Unlock()
 	delete(g.links, l)
 	g.metrics.connections.Add(g.ctx, -1)
+	g.metrics.opened(g.ctx, l.ours, -1)
 	if g.draining && len(g.links) == 0 {
 		close(g.empty)
 	}

@@ -22,6 +22,7 @@ type link struct {
 	g      *Gateway
 	ws     *websocket.Conn
 	socket net.Conn // under ws
+	ours   bool     // it speaks streamhub.v1
 	out    outbox
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc

@@ -2,15 +2,9 @@ package main
 
 import (
 	"bytes"
-	"fmt"
-	"net/http"
 	"os"
+	"strings"
 
-	"github.com/google/uuid"
-
-	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
-	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -23,6 +17,9 @@ type authFlags struct {
 	Issuer    string   `placeholder:"ISS" help:"Issuer that tokens must name."`
 	Audience  string   `placeholder:"AUD" help:"Audience that tokens must name."`
 	JWTSecret string   `name:"jwt-hmac-secret-file" placeholder:"F" help:"File with the secret for HS256, 32 bytes or more; white space at its end is left out."`
+
+	AdminTokenFile string `placeholder:"F" help:"File with the bearer token that the admin listener asks for; white space at its end is left out."`
+	InsecureAdmin  bool   `help:"Let everybody who reaches the admin listener in, on any address and under any name."`
 
 	InsecureShortSecret bool `help:"Take a shorter secret than is safe."`
 	InsecureNoAuth      bool `help:"Listen on other addresses than the loopback though nobody has to say who they are."`
@@ -56,52 +53,34 @@ func (f *authFlags) verifier() (wsgateway.Authenticator, error) {
 	return v, nil
 }
 
+// adminToken returns what the admin listener asks for, "" for nothing.
+func (f *authFlags) adminToken() (string, error) {
+	if f.AdminTokenFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(f.AdminTokenFile)
+	if err != nil {
+		return "", failedf("--admin-token-file: %w", err)
+	}
+	token := strings.TrimRight(string(text), " \t\r\n")
+	if len(token) < minAdminToken {
+		return "", usagef("--admin-token-file %s has %d bytes; %d are the least that is safe", f.AdminTokenFile, len(token), minAdminToken)
+	}
+	return token, nil
+}
+
+// minAdminToken is the shortest admin token, in bytes.
+const minAdminToken = 16
+
 // check refuses to let everybody in from other machines.
 func (f *authFlags) check(listen, adminListen string) error {
-	if f.InsecureNoAuth {
-		return nil
-	}
-	if f.Auth != "jwt" {
+	if f.Auth != "jwt" && !f.InsecureNoAuth {
 		if err := onLoopback("--listen", listen, "and nobody has to say who they are: listen on 127.0.0.1, use --auth jwt, or name --insecure-no-auth if something in front of it lets the right people in only"); err != nil {
 			return err
 		}
 	}
-	return onLoopback("--admin-listen", adminListen, "and metrics and profiles are for operators: listen on 127.0.0.1, or name --insecure-no-auth if something in front of it lets the right people in only")
-}
-
-// hosts are the names under which a listener answers where nobody has to say who they are.
-func (f *authFlags) hosts() (*front.Hosts, error) {
-	h, err := front.NewHosts(f.Origin, f.Host)
-	if err != nil {
-		return nil, usagef("--origin, --host: %w", err)
+	if f.AdminTokenFile != "" || f.InsecureAdmin {
+		return nil
 	}
-	return h, nil
-}
-
-// A gate lets requests of HTTP in: where tokens are asked for, those whose token allows it, and
-// otherwise those of pages from the named origins.
-type gate struct {
-	checkOrigin func(*http.Request) error
-	authorize   func(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error)
-}
-
-// newGate returns a gate that has one of the two.
-func newGate(verifier wsgateway.Authenticator, allowed []string) (gate, error) {
-	if verifier == nil {
-		origins, err := auth.NewOrigins(allowed)
-		if err != nil {
-			return gate{}, usagef("--origin: %w", err)
-		}
-		return gate{checkOrigin: func(r *http.Request) error { return origins.Check(r, false) }}, nil
-	}
-	return gate{authorize: func(r *http.Request, store uuid.UUID, space string, write bool) (string, error) {
-		principal, err := verifier.Verify(r.Context(), auth.Bearer(r))
-		switch {
-		case err != nil:
-			return "", fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
-		case !principal.Allows(store, space, write):
-			return "", streamhub.ErrPermissionDenied
-		}
-		return principal.Subject, nil
-	}}, nil
+	return onLoopback("--admin-listen", adminListen, "and metrics and profiles are for operators: listen on 127.0.0.1, ask for a token with --admin-token-file, or name --insecure-admin if something in front of it lets the right people in only")
 }

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,5 +105,40 @@ func TestLoopbackWebhooks(t *testing.T) {
 			}
 		}
 		s.end(syscall.SIGTERM)
+	}
+}
+
+// TestAdminToken has the admin listener ask for a token, on all addresses.
+func TestAdminToken(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	p := start(t, nil, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0", "--admin-token-file", write("token", "a token for operators\n"))
+	m := regexp.MustCompile(`admin http://\S+:([1-9]\d*)$`).FindStringSubmatch(p.line())
+	if m == nil {
+		t.Fatal("no address")
+	}
+	admin := "http://127.0.0.1:" + m[1] + "/metrics"
+	for token, want := range map[string]int{"a token for operators": http.StatusOK, "another": http.StatusUnauthorized, "": http.StatusUnauthorized} {
+		if status, _ := ask(t, http.MethodGet, admin, "", "Authorization", "Bearer "+token); status != want {
+			t.Errorf("%q: %d, want %d", token, status, want)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	if _, code := p.rest(); code != 0 {
+		t.Errorf("exit %d\n%s", code, p.err)
+	}
+	for name, args := range map[string][]string{
+		"short token": {"serve", "--admin-token-file", write("short", "short")},
+		"no address":  {"serve", "--admin-listen", "0.0.0.0:0", "--insecure-no-auth"},
+	} {
+		if r := call(t, nil, args...); r.code != exitUsage {
+			t.Errorf("%s: exit %d\n%s", name, r.code, r.err)
+		}
 	}
 }

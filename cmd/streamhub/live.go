@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,16 +22,6 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
 )
-
-// liveHandler serves live streams.
-func liveHandler(ctx context.Context, h *hub.Hub, g gate, log *slog.Logger) *livehttp.Handler {
-	return livehttp.New(ctx, livehttp.Options{
-		Streams:     func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) },
-		Authorize:   g.authorize,
-		CheckOrigin: g.checkOrigin,
-		Logger:      log,
-	})
-}
 
 // liveCmd is about live streams.
 type liveCmd struct {
@@ -86,7 +75,8 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 		}
 		return nil, failedf("%w", err)
 	}
-	handler := liveHandler(s.ctx, h, gate{}, slog.New(slog.DiscardHandler))
+	// Nobody else can reach it.
+	handler := livehttp.New(s.ctx, livehttp.Options{Streams: func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) }})
 	pipes := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout}
 	served := make(chan struct{})

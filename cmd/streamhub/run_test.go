@@ -40,7 +40,7 @@ func TestUsage(t *testing.T) {
 		{"two places", []string{"serve", "--redis", "redis://127.0.0.1:1", "--data", "d"}, "--data"},
 		{"open to all", []string{"serve", "--listen", "0.0.0.0:0"}, "--insecure-no-auth"},
 		{"open to all by default", []string{"serve", "--listen", ":0"}, "--insecure-no-auth"},
-		{"admin open to all", []string{"serve", "--admin-listen", "0.0.0.0:0"}, "--insecure-no-auth"},
+		{"admin open to all", []string{"serve", "--admin-listen", "0.0.0.0:0", "--insecure-no-auth"}, "--insecure-admin"},
 		{"otlp", []string{"serve", "--otlp-endpoint", "collector"}, "http://HOST:4318"},
 		{"log level", []string{"serve", "--log-level", "loud"}, "log-level"},
 	} {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,7 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/wsgateway"
+	"github.com/seed-147127fe/streamhub/server"
 )
 
 const (
@@ -62,8 +61,11 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if keys, ok := verifier.(io.Closer); ok {
 		defer keys.Close()
 	}
-	hosts, err := c.hosts()
+	adminToken, err := c.adminToken()
 	if err != nil {
+		return err
+	}
+	if err := c.durableFlags.validate(); err != nil {
 		return err
 	}
 	policy, err := c.policy()
@@ -118,27 +120,16 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	gate, err := newGate(verifier, c.Origin)
+	o := &server.Options{
+		Auth: verifier, Origins: c.Origin, Hosts: c.Host, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
+	}
+	c.durableFlags.apply(o, listener.Addr())
+	hubServer, err := server.New(b.hub, o)
 	if err != nil {
-		return err
+		return usagef("%w; see --origin and --host", err)
 	}
-	streams, err := c.handler(starting, b.hub, gate, listener.Addr(), log)
-	if err != nil {
-		return err
-	}
-	lives := liveHandler(starting, b.hub, gate, log)
-	gateway, err := wsgateway.New(starting, b.hub, &wsgateway.Options{
-		Auth: verifier, Origins: c.Origin, Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
-	})
-	if err != nil {
-		return errors.Join(usagef("--origin: %w", err), streams.Shutdown(starting), lives.Shutdown(starting))
-	}
-	handler := uncleaned(gatewayHandler(&health{hub: b.hub, draining: gateway.Draining}, gateway), streams, lives)
-	if verifier == nil {
-		handler = hosts.Wrap(handler)
-	}
-	front := newServer(handler, log)
-	admin := newServer(hosts.Wrap(adminHandler(metrics)), log) // nobody has to say who they are there, ever
+	front, admin := newServer(hubServer, log), newServer(hubServer.Admin(), log)
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
 	go func() { ended <- admin.Serve(adminListener) }()
@@ -155,27 +146,18 @@ func (c *serveCmd) Run(s *session) (err error) {
 			err = failedf("%w", b.local.Err())
 		}
 	}
-	return errors.Join(err, c.drain([]transport{gateway, streams, lives}, front, admin, ended))
-}
-
-// A transport is one way to reach the hub.
-type transport interface {
-	Shutdown(ctx context.Context) error
+	return errors.Join(err, c.drain(hubServer, front, admin, ended))
 }
 
 // drain sends clients away and ends both servers, and waits for them. /readyz says so meanwhile.
-func (c *serveCmd) drain(transports []transport, front, admin *http.Server, ended <-chan error) error {
+func (c *serveCmd) drain(hubServer *server.Server, front, admin *http.Server, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	var failed error
-	var ending sync.WaitGroup
-	for _, t := range transports {
-		ending.Go(func() { _ = t.Shutdown(ctx) }) // connections that take longer are cut off
-	}
-	ending.Wait()
-	for _, server := range []*http.Server{front, admin} {
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close() // what did not end in time
+	_ = hubServer.Shutdown(ctx) // connections that take longer are cut off
+	for _, s := range []*http.Server{front, admin} {
+		if s.Shutdown(ctx) != nil {
+			_ = s.Close() // what did not end in time
 		}
 	}
 	for range 2 {

@@ -87,11 +87,23 @@ func TestServeEmbedded(t *testing.T) {
 			{s.front + "/metrics", 404, ""},
 			{s.front + "/debug/pprof/", 404, ""},
 			{s.admin + "/metrics", 200, "go_goroutines"},
+			{s.admin + "/metrics", 200, `streamhub_open_streams{transport="durable"} 0`},
+			{s.admin + "/metrics", 200, `streamhub_open_streams{transport="live"} 0`},
+			{s.admin + "/metrics", 200, `streamhub_open_streams{transport="streamkit"} 0`},
+			{s.admin + "/metrics", 200, `streamhub_open_streams{transport="websocket"} 0`},
+			{s.admin + "/metrics", 200, `streamhub_refusals_total{reason="token",transport="live"} 0`},
+			{s.admin + "/metrics", 200, `streamhub_refusals_total{reason="protocol",transport="websocket"} 0`},
+			{s.admin + "/metrics", 200, `streamhub_requests_total{code="200",op="get",transport="durable"} 0`},
+			{s.admin + "/metrics", 200, "streamhub_build_info{"},
+			{s.admin + "/metrics", 200, "streamhub_redis_up 1"},
 			{s.admin + "/debug/pprof/", 200, "goroutine"},
 		} {
 			if code, body := get(t, test.url); code != test.code || !strings.Contains(body, test.body) {
 				t.Errorf("%s: %d, want %d\n%s", test.url, code, test.code, body)
 			}
+		}
+		if _, body := get(t, s.admin+"/metrics"); strings.Contains(body, "otel_scope") {
+			t.Errorf("labels of scopes\n%s", body)
 		}
 		if !strings.Contains(s.err.String(), "keeps nothing") {
 			t.Errorf("no word of it in\n%s", s.err)

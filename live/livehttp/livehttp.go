@@ -430,6 +430,9 @@ func input(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, maxBody)
 	}
+	if err != nil && streamhub.CodeOf(err) != streamhub.CodeInternal {
+		return nil, err // of the gate: a limit, or a token that has expired
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body cannot be read", streamhub.ErrInvalidArgument)
 	}

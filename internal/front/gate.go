@@ -1,0 +1,130 @@
+package front
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/time/rate"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// A Verifier says who presents a token. Its error is for the log, not for the client.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (*auth.Principal, error)
+}
+
+// Options configure a [Gate]; nil stands for the defaults.
+type Options struct {
+	// Verifier checks tokens. Without it everybody may do everything, under the gateway's own names.
+	Verifier Verifier
+	// Origins are the web origins whose pages may call, besides the gateway's own; Hosts are further
+	// names of the gateway, see [Hosts].
+	Origins, Hosts []string
+	// Limits bound what is under way; nil stands for the defaults.
+	Limits *Limits
+	// Logger gets why tokens are refused; the default discards it. Tokens are never logged.
+	Logger *slog.Logger
+	// MeterProvider defaults to the global one of OpenTelemetry.
+	MeterProvider metric.MeterProvider
+}
+
+// A Gate decides over the requests of the transports over HTTP. It is safe for concurrent use.
+type Gate struct {
+	verifier Verifier
+	origins  *auth.Origins
+	hosts    *Hosts
+	limits   Limits
+	waiting  *auth.Limiter
+	bodies   *budget
+	metrics  *metrics
+	log      *slog.Logger
+	lines    *rate.Limiter // of log about refused tokens
+}
+
+// New returns a gate, or an error that says what is wrong with the options. Of ctx only the values are
+// used.
+func New(ctx context.Context, o *Options) (*Gate, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	g := &Gate{verifier: o.Verifier, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if g.origins, err = auth.NewOrigins(o.Origins); err != nil {
+		return nil, err
+	}
+	if g.hosts, err = NewHosts(o.Origins, o.Hosts); err != nil {
+		return nil, err
+	}
+	if g.metrics, err = newMetrics(context.WithoutCancel(ctx), o.MeterProvider); err != nil {
+		return nil, err
+	}
+	g.waiting = auth.NewLimiter(&auth.Limits{
+		Connections: g.limits.Requests, PerSubject: g.limits.RequestsPerSubject, PerIP: g.limits.RequestsPerIP,
+		Handshakes: -1, HandshakesPerIP: -1,
+	})
+	g.bodies = newBudget(g.limits.BodyBytes, g.limits.BodyBytesPerSubject)
+	return g, nil
+}
+
+// logLines is how many lines a second are logged about tokens that are refused.
+const logLines = 10
+
+// CheckOrigin returns an error for a request of a web page that may not use the gateway. Where tokens
+// are asked for no page has the token of somebody else, so every page may ask.
+func (g *Gate) CheckOrigin(r *http.Request) error {
+	if g.verifier != nil {
+		return nil
+	}
+	err := g.origins.Check(r, false)
+	if err != nil {
+		g.refused(r, "origin")
+	}
+	return err
+}
+
+// Authorize says whether the sender of a request may read from, or write to, a space of a store, "" for
+// the store as a whole, and who it is. The error is one of package streamhub. From here on the request
+// ends when the token does.
+func (g *Gate) Authorize(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error) {
+	if g.verifier == nil {
+		return "", nil
+	}
+	p := passOf(r)
+	principal, err := p.identify(r, g)
+	if err != nil {
+		return "", err
+	}
+	if !principal.Allows(store, space, write) {
+		g.refused(r, "permission")
+		return "", streamhub.ErrPermissionDenied
+	}
+	return principal.Subject, nil
+}
+
+// verify looks at the token of a request.
+func (g *Gate) verify(r *http.Request) (*auth.Principal, error) {
+	principal, err := g.verifier.Verify(r.Context(), auth.Bearer(r))
+	if err == nil {
+		return principal, nil
+	}
+	g.refused(r, "token")
+	if g.lines.Allow() {
+		g.log.Info("a token was refused", "remote", r.RemoteAddr, "path", r.URL.Path, "error", err)
+	}
+	return nil, fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+}
+
+func (g *Gate) refused(r *http.Request, reason string) {
+	g.metrics.refused(r.Context(), passOf(r).transport, reason)
+}
+
+var errExpired = fmt.Errorf("%w: the token has expired", streamhub.ErrUnauthenticated)

@@ -1,0 +1,87 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+type metrics struct {
+	ctx                context.Context // of what belongs to no request
+	requests, refusals metric.Int64Counter
+	bytes              metric.Int64Counter
+	duration           metric.Float64Histogram
+	open               metric.Int64UpDownCounter
+}
+
+func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, error) {
+	if provider == nil {
+		provider = otel.GetMeterProvider()
+	}
+	meter := provider.Meter("github.com/seed-147127fe/streamhub")
+	m := &metrics{ctx: ctx}
+	var failed [5]error
+	m.requests, failed[0] = meter.Int64Counter("streamhub.requests", metric.WithDescription("Requests that have ended, by transport, operation and status"))
+	m.refusals, failed[1] = meter.Int64Counter("streamhub.refusals", metric.WithDescription("What was not let in, by transport and reason"))
+	m.bytes, failed[2] = meter.Int64Counter("streamhub.response.bytes", metric.WithUnit("By"), metric.WithDescription("Bytes of the bodies of answers, by transport"))
+	m.duration, failed[3] = meter.Float64Histogram("streamhub.request.duration", metric.WithUnit("s"), metric.WithDescription("How long requests took that were no event stream, by transport and operation"))
+	m.open, failed[4] = meter.Int64UpDownCounter("streamhub.open_streams", metric.WithDescription("Requests and connections that are open, by transport"))
+	return m, errors.Join(failed[:]...)
+}
+
+// reasons are those of refusals.
+var reasons = []string{"host", "limit", "origin", "permission", "token"}
+
+// begin has the series of a transport there before anything happens.
+func (m *metrics) begin(transport string) {
+	ctx, at := m.ctx, attribute.String("transport", transport)
+	for _, reason := range reasons {
+		m.refusals.Add(ctx, 0, metric.WithAttributes(at, attribute.String("reason", reason)))
+	}
+	m.requests.Add(ctx, 0, metric.WithAttributes(at, attribute.String("op", "get"), attribute.String("code", "200")))
+	m.bytes.Add(ctx, 0, metric.WithAttributes(at))
+	m.open.Add(ctx, 0, metric.WithAttributes(at))
+}
+
+// opened notes a request under way, until what it returns is called.
+func (m *metrics) opened(ctx context.Context, transport string) (closed func()) {
+	at := metric.WithAttributes(attribute.String("transport", transport))
+	m.open.Add(ctx, 1, at)
+	return func() { m.open.Add(ctx, -1, at) }
+}
+
+func (m *metrics) refused(ctx context.Context, transport, reason string) {
+	m.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("transport", transport), attribute.String("reason", reason)))
+}
+
+// ops are the operations that have a name of their own. Clients can send any method.
+var ops = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodOptions}
+
+func (m *metrics) ended(ctx context.Context, transport, method string, w *writer, took time.Duration) {
+	op := "other"
+	if slices.Contains(ops, method) {
+		op = lower[method]
+	}
+	status := w.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	at, operation := attribute.String("transport", transport), attribute.String("op", op)
+	m.requests.Add(ctx, 1, metric.WithAttributes(at, operation, attribute.String("code", strconv.Itoa(status))))
+	m.bytes.Add(ctx, w.bytes, metric.WithAttributes(at))
+	if w.Header().Get("Content-Type") != "text/event-stream" {
+		m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(at, operation))
+	}
+}
+
+var lower = map[string]string{
+	http.MethodGet: "get", http.MethodHead: "head", http.MethodPut: "put", http.MethodPost: "post",
+	http.MethodDelete: "delete", http.MethodOptions: "options",
+}

@@ -1,0 +1,241 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// A pass is one request on its way through a gate: who makes it, until when, and what it holds.
+type pass struct {
+	gate      *Gate
+	transport string
+	control   *http.ResponseController
+	cancel    context.CancelCauseFunc
+
+	mu        sync.Mutex
+	principal *auth.Principal // nil before the token was looked at
+	timer     *time.Timer     // ends the request with its token
+	expired   bool
+	slow      bool   // the body did not come in time
+	release   func() // gives back the place of the subject
+	subject   string // of whom the bytes of the body are
+	held      int
+}
+
+type passKey struct{}
+
+// outside is the pass of a request that went through no gate.
+var outside = &pass{transport: "none"}
+
+func passOf(r *http.Request) *pass {
+	if p, ok := r.Context().Value(passKey{}).(*pass); ok {
+		return p
+	}
+	return outside
+}
+
+// identify returns who makes the request. It looks at the token once.
+func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
+	if p == outside {
+		return g.verify(r)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.principal != nil {
+		return p.principal, nil
+	}
+	principal, err := g.verify(r)
+	if err != nil {
+		return nil, err
+	}
+	release, err := g.waiting.AcquireSubject(principal)
+	if err != nil {
+		g.refused(r, "limit")
+		return nil, fmt.Errorf("%w: %w", streamhub.ErrLimitExceeded, err)
+	}
+	p.principal, p.release = principal, release
+	if principal.Subject != "" {
+		p.subject = principal.Issuer + "\x00" + principal.Subject
+	}
+	if !principal.Expires.IsZero() {
+		p.timer = time.AfterFunc(time.Until(principal.Expires), p.expire)
+	}
+	return principal, nil
+}
+
+// expire ends the request: its context, so that nothing more is read for it, and its body, so that
+// nothing more comes from it.
+func (p *pass) expire() {
+	p.mu.Lock()
+	p.expired = true
+	p.mu.Unlock()
+	p.cancel(errExpired)
+	_ = p.control.SetReadDeadline(time.Now())
+}
+
+func (p *pass) hasExpired() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expired
+}
+
+// over gives back everything that the request had. It returns the status for a request that the gate
+// has ended, 0 for any other.
+func (p *pass) over() (status int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if p.release != nil {
+		p.release()
+	}
+	p.gate.bodies.give(p.subject, p.held)
+	p.held = 0
+	switch {
+	case p.expired:
+		return http.StatusUnauthorized
+	case p.slow:
+		return http.StatusRequestTimeout
+	}
+	return 0
+}
+
+// A body is that of a request, with a time and a budget.
+type body struct {
+	io.ReadCloser
+	pass  *pass
+	start time.Time
+	read  int
+	// open is for a body that goes on for as long as its sender has something to say, and is not held.
+	open bool
+}
+
+// errSlow is for a body that does not come.
+var errSlow = fmt.Errorf("%w: the body comes too slowly", streamhub.ErrInvalidArgument)
+
+func (b *body) Read(data []byte) (int, error) {
+	p := b.pass
+	if !b.open {
+		patience := p.gate.limits.BodyPause + time.Duration(b.read)*time.Second/bodyRate
+		_ = p.control.SetReadDeadline(b.start.Add(patience))
+	}
+	if p.hasExpired() {
+		return 0, errExpired
+	}
+	n, err := b.ReadCloser.Read(data)
+	b.read += n
+	if err != nil && p.hasExpired() {
+		return n, errExpired
+	}
+	if !b.open && n > 0 && !p.hold(n) {
+		return 0, fmt.Errorf("%w: bytes of bodies under way", streamhub.ErrLimitExceeded)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && !b.open {
+		p.mu.Lock()
+		p.slow = true
+		p.mu.Unlock()
+		err = errSlow
+	}
+	return n, err
+}
+
+// hold takes room for what came of the body.
+func (p *pass) hold(n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gate.bodies.take(p.subject, n) {
+		return false
+	}
+	p.held += n
+	return true
+}
+
+// A writer notes what is answered.
+type writer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *writer) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *writer) Write(data []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(data)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Wrap returns a handler that lets the requests of a transport through the gate: it counts them, bounds
+// them and their bodies, and ends them with their token. Whether a request may pass is asked by the
+// transport, with [Gate.CheckOrigin] and [Gate.Authorize], when it knows what the request is about.
+// endless, unless it is nil, reports whether the body of a request goes on for as long as its sender
+// has something to say.
+func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Request) bool) http.Handler {
+	g.metrics.begin(transport)
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		w := &writer{ResponseWriter: rw}
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		p := &pass{gate: g, transport: transport, control: http.NewResponseController(rw), cancel: cancel}
+		r = r.WithContext(context.WithValue(ctx, passKey{}, p))
+		defer func() { g.metrics.ended(ctx, transport, r.Method, w, time.Since(start)) }()
+		release, err := g.waiting.Acquire(r, nil)
+		if err != nil {
+			g.refused(r, "limit")
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Connection", "close")
+			http.Error(w, "too many requests", http.StatusTooManyRequests)
+			return
+		}
+		defer release()
+		defer g.metrics.opened(ctx, transport)()
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = &body{ReadCloser: r.Body, pass: p, start: start, open: endless != nil && endless(r)}
+		}
+		finished := false
+		defer func() {
+			// A transport whose context has ended takes its client for gone and answers nothing.
+			if status := p.over(); finished && status != 0 && w.status == 0 {
+				if status == http.StatusUnauthorized {
+					w.Header().Set("WWW-Authenticate", "Bearer")
+				}
+				w.Header().Set("Connection", "close")
+				http.Error(w, strings.ToLower(http.StatusText(status)), status)
+			}
+		}()
+		next.ServeHTTP(w, r)
+		finished = true
+	})
+}
+
+// Hosts wraps next so that it answers under the gateway's own names only, where nobody has to say who
+// they are; see [Hosts.Wrap].
+func (g *Gate) Hosts(next http.Handler) http.Handler {
+	if g.verifier != nil {
+		return next
+	}
+	return g.hosts.Wrap(next)
+}

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// Admin returns the handler for operators: /metrics, if there is one, and /debug/pprof/. Serve it on a
+// listener of its own: profiles show what a program holds.
+func (s *Server) Admin() http.Handler {
+	mux := http.NewServeMux()
+	if s.opt.Metrics != nil {
+		mux.Handle("GET /metrics", s.opt.Metrics)
+	}
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	var handler http.Handler = mux
+	switch {
+	case s.opt.AdminToken != "":
+		handler = withToken(s.opt.AdminToken, mux)
+	case !s.opt.OpenAdmin:
+		handler = s.hosts.Wrap(mux)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// withToken asks for a bearer token. Digests are compared, so that the time tells nothing of it.
+func withToken(token string, next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := sha256.Sum256([]byte(auth.Bearer(r)))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.Header().Set("Connection", "close")
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

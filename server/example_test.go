@@ -1,0 +1,42 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/server"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+// Every transport, with tokens, in a program of one's own.
+func Example() {
+	ctx := context.Background()
+	h, err := hub.Open(ctx, nil, nil) // or the client of a Redis
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer h.Close()
+	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: []byte("a secret that is long enough for HS256")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	s, err := server.New(h, &server.Options{Auth: tokens})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Shutdown(ctx)
+
+	listener := httptest.NewServer(s) // or http.ListenAndServeTLS
+	defer listener.Close()
+	response, err := http.Get(listener.URL + "/v1/stream/orders/17")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	fmt.Println(response.Status)
+	// Output: 401 Unauthorized
+}

@@ -1,0 +1,32 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// readyTime is how long Redis may take to answer.
+const readyTime = time.Second
+
+// alive answers whether the process lives.
+func alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
+
+// ready answers whether it can serve.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.gateway.Draining() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
+	defer cancel()
+	if err := s.hub.Ready(ctx); err != nil {
+		// One word: the error may name what is no business of a client.
+		http.Error(w, redisx.Word(err), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

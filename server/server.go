@@ -1,0 +1,174 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/seed-147127fe/streamhub/durable"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/front"
+	"github.com/seed-147127fe/streamhub/live"
+	"github.com/seed-147127fe/streamhub/live/livehttp"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+// Limits bound the requests over HTTP that are under way and what their bodies hold.
+type Limits = front.Limits
+
+// Options configure a [Server]; nil stands for the defaults.
+type Options struct {
+	// Auth says who presents a token; [wsgateway.NewJWT] makes one. Without it everybody who reaches
+	// the server may do everything.
+	Auth wsgateway.Authenticator
+	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides the
+	// server's own.
+	Origins []string
+	// Hosts are the names of the server, besides those of the loopback and of Origins. Without Auth a
+	// request under another name gets 421: a page could have given its own name the server's address.
+	Hosts []string
+	// Connections bound WebSocket connections, Requests those of HTTP; nil stands for the defaults.
+	Connections *wsgateway.Limits
+	Requests    *Limits
+	// LongPollTimeout is how long a long-poll of a Durable Stream waits; the default is 20 s.
+	LongPollTimeout time.Duration
+	// LoopbackWebhooks lets subscriptions call addresses of this machine.
+	LoopbackWebhooks bool
+	// Metrics answers /metrics of [Server.Admin]; without it there is no such path.
+	Metrics http.Handler
+	// AdminToken is the bearer token that [Server.Admin] asks for. Without it the admin handler answers
+	// everybody, but under names of the loopback and Hosts only; OpenAdmin answers under every name.
+	AdminToken string
+	OpenAdmin  bool
+	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
+	// logged.
+	Logger *slog.Logger
+	// MeterProvider defaults to the global one of OpenTelemetry, and so does Propagator.
+	MeterProvider metric.MeterProvider
+	Propagator    propagation.TextMapPropagator
+}
+
+// A Server serves a hub with every transport. It is safe for concurrent use.
+type Server struct {
+	hub        *hub.Hub
+	opt        Options
+	gate       *front.Gate
+	hosts      *front.Hosts
+	gateway    *wsgateway.Gateway
+	transports []transport
+	handler    http.Handler
+	observing  metric.Registration
+}
+
+// A transport is one way to reach the hub.
+type transport interface {
+	Shutdown(ctx context.Context) error
+}
+
+// New makes a server on h, which stays the caller's. Shut it down before h is closed.
+func New(h *hub.Hub, o *Options) (*Server, error) {
+	s := &Server{hub: h}
+	if o != nil {
+		s.opt = *o
+	}
+	if s.opt.Logger == nil {
+		s.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	// What it starts ends with Shutdown, and not with whoever makes it.
+	if err := s.assemble(context.Background()); err != nil {
+		return nil, errors.Join(err, s.stop(context.Background()))
+	}
+	return s, nil
+}
+
+func (s *Server) assemble(ctx context.Context) error {
+	o := &s.opt
+	gateOptions := &front.Options{Origins: o.Origins, Hosts: o.Hosts, Limits: o.Requests, Logger: o.Logger, MeterProvider: o.MeterProvider}
+	if o.Auth != nil {
+		gateOptions.Verifier = o.Auth
+	}
+	var err error
+	if s.gate, err = front.New(ctx, gateOptions); err != nil {
+		return err
+	}
+	if s.hosts, err = front.NewHosts(o.Origins, o.Hosts); err != nil {
+		return err
+	}
+	s.gateway, err = wsgateway.New(ctx, s.hub, &wsgateway.Options{
+		Auth: o.Auth, Origins: o.Origins, Limits: o.Connections, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
+	})
+	if err != nil {
+		return err
+	}
+	s.transports = append(s.transports, s.gateway)
+	streams, err := durable.New(ctx, s.hub, &durable.Options{
+		LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
+		Authorize: func(r *http.Request, store uuid.UUID, space string, write bool) error {
+			_, err := s.gate.Authorize(r, store, space, write)
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.transports = append(s.transports, streams)
+	lives := livehttp.New(ctx, livehttp.Options{
+		Streams:     func(id uuid.UUID, space string) live.Streams { return s.hub.Store(id).Live(space) },
+		Authorize:   s.gate.Authorize,
+		CheckOrigin: s.gate.CheckOrigin,
+		Logger:      o.Logger,
+	})
+	s.transports = append(s.transports, lives)
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /streamz", s.gateway)
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /readyz", s.ready)
+	durables := s.gate.Wrap("durable", streams, nil)
+	// A producer's body goes on for as long as it produces; all others of live streams are messages.
+	livings := s.gate.Wrap("live", lives, func(r *http.Request) bool {
+		return !strings.HasSuffix(r.URL.Path, "/cancel") && !strings.HasSuffix(r.URL.Path, "/messages")
+	})
+	// Names may hold anything, so no mux cleans the paths of the two.
+	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		switch {
+		case streams.Owns(r.URL.Path):
+			durables.ServeHTTP(w, r)
+		case lives.Owns(r.URL.Path):
+			livings.ServeHTTP(w, r)
+		default:
+			mux.ServeHTTP(w, r)
+		}
+	}))
+	return s.observe()
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Shutdown lets nobody in any more: /readyz says so, readers end with the place to go on from, what is
+// being stored is waited for, and connections are closed. What is left when ctx ends is cut off. The
+// http.Server is shut down after it.
+func (s *Server) Shutdown(ctx context.Context) error { return s.stop(ctx) }
+
+func (s *Server) stop(ctx context.Context) error {
+	failed := make([]error, len(s.transports), len(s.transports)+1)
+	var ending sync.WaitGroup
+	for i, t := range s.transports {
+		ending.Go(func() { failed[i] = t.Shutdown(ctx) })
+	}
+	ending.Wait()
+	if s.observing != nil {
+		failed = append(failed, s.observing.Unregister())
+	}
+	return errors.Join(failed...)
+}

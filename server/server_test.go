@@ -1,0 +1,285 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/server"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+func TestMain(m *testing.M) { testredis.Main(m) }
+
+const patience = 30 * time.Second
+
+var secret = []byte("a secret that is long enough for HS256")
+
+// sign makes a token that ends after a time.
+func sign(t testing.TB, subject string, ends time.Duration, scopes ...string) string {
+	return signUntil(t, subject, time.Now().Add(ends), scopes...)
+}
+
+// signUntil makes a token that ends at a whole second; verifiers add 30 s for clocks that differ.
+func signUntil(t testing.TB, subject string, end time.Time, scopes ...string) string {
+	t.Helper()
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": subject, "exp": end.Add(-30 * time.Second).Unix(), "scopes": scopes,
+	}).SignedString(secret)
+	require.NoError(t, err)
+	return text
+}
+
+func start(t testing.TB, o *server.Options) (h *hub.Hub, s *server.Server, url string) {
+	t.Helper()
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	if o.Auth, err = wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret}); err != nil {
+		t.Fatal(err)
+	}
+	s, err = server.New(h, o)
+	require.NoError(t, err)
+	listener := httptest.NewServer(s)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, s.Shutdown(ctx))
+		listener.Close()
+		require.NoError(t, h.Close())
+	})
+	return h, s, listener.URL
+}
+
+// send makes a request whose answer is the caller's.
+func send(t testing.TB, method, url, token string, body io.Reader, header ...string) *http.Response {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	require.NoError(t, err)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(r)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = answer.Body.Close() })
+	return answer
+}
+
+// TestExpiry holds everything open that lasts until its token ends: it ends within a second.
+func TestExpiry(t *testing.T) {
+	h, _, url := start(t, &server.Options{})
+	_, err := h.Store(uuid.Nil).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+	require.NoError(t, err)
+	p, _, err := h.Store(uuid.Nil).Live("live").Register(t.Context(), "answer", nil)
+	require.NoError(t, err)
+	end := time.Now().Truncate(time.Second).Add(4 * time.Second)
+	token := signUntil(t, "reader", end, "streamkit::*")
+	ended := func(name string) {
+		t.Helper()
+		late := time.Since(end)
+		if late < 0 || late > time.Second {
+			t.Errorf("%s ended %v after its token", name, late)
+		}
+	}
+	var open sync.WaitGroup
+	for name, path := range map[string]string{
+		"events": "/v1/stream/space/seg?offset=-1&live=sse", "live": "/v1/live/answer", "live that has not begun": "/v1/live/none?wait=20s",
+	} {
+		answer := send(t, http.MethodGet, url+path, token, nil, "Accept", "text/event-stream")
+		require.Equal(t, http.StatusOK, answer.StatusCode, name)
+		open.Go(func() {
+			_, _ = io.Copy(io.Discard, answer.Body)
+			ended(name)
+		})
+	}
+	open.Go(func() {
+		answer := send(t, http.MethodGet, url+"/v1/stream/space/seg?offset=now&live=long-poll", token, nil)
+		ended("long-poll")
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("long-poll: %s", answer.Status)
+		}
+	})
+	open.Go(func() {
+		body, lines := io.Pipe()
+		defer lines.Close()
+		go func() { _, _ = io.WriteString(lines, "a chunk\n") }()
+		answer := send(t, http.MethodPost, url+"/v1/live/produced", token, body)
+		ended("producer")
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("producer: %s", answer.Status)
+		}
+	})
+	open.Go(func() {
+		body, bytes := io.Pipe()
+		defer bytes.Close()
+		go func() { _, _ = io.WriteString(bytes, "the beginning") }()
+		answer := send(t, http.MethodPost, url+"/v1/stream/space/seg", token, body, "Content-Type", "application/octet-stream")
+		ended("body")
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("body: %s", answer.Status)
+		}
+	})
+	open.Wait()
+	stream, err := h.Store(uuid.Nil).Live("live").Get(t.Context(), "produced")
+	require.NoError(t, err)
+	status, err := stream.Status(t.Context())
+	require.NoError(t, err)
+	require.NotNil(t, status.Verdict, "the generation has ended")
+	require.NoError(t, p.Done(t.Context(), nil))
+}
+
+// counts are the sums of a metric by one of its attributes.
+func counts(t testing.TB, reader sdkmetric.Reader, name, by string) map[string]int64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &all))
+	found := map[string]int64{}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if sum, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == name {
+				for _, p := range sum.DataPoints {
+					v, _ := p.Attributes.Value(attribute.Key(by))
+					found[v.AsString()] += p.Value
+				}
+			}
+		}
+	}
+	return found
+}
+
+// TestLimits reaches each limit of requests and bodies; another subject is not disturbed.
+func TestLimits(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	var log bytes.Buffer
+	h, _, url := start(t, &server.Options{
+		Requests:      &server.Limits{RequestsPerSubject: 3, BodyBytesPerSubject: 64 << 10, BodyPause: time.Second},
+		MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	_, err := h.Store(uuid.Nil).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+	require.NoError(t, err)
+	a, b := sign(t, "a", time.Hour, "streamkit::*"), sign(t, "b", time.Hour, "streamkit::*")
+	stream := url + "/v1/stream/space/seg"
+	var readers []*http.Response
+	for range 3 {
+		answer := send(t, http.MethodGet, stream+"?offset=-1&live=sse", a, nil)
+		require.Equal(t, http.StatusOK, answer.StatusCode)
+		readers = append(readers, answer)
+	}
+	require.EqualValues(t, 3, counts(t, reader, "streamhub.open_streams", "transport")["durable"])
+	for range 10 {
+		require.Equal(t, http.StatusTooManyRequests, send(t, http.MethodGet, stream, a, nil).StatusCode)
+	}
+	require.Equal(t, http.StatusOK, send(t, http.MethodGet, stream, b, nil).StatusCode)
+	for _, answer := range readers {
+		_ = answer.Body.Close()
+	}
+	require.Eventually(t, func() bool { return send(t, http.MethodGet, stream, a, nil).StatusCode == http.StatusOK }, patience, 10*time.Millisecond)
+
+	large := strings.Repeat("x", 100<<10)
+	require.Equal(t, http.StatusTooManyRequests, send(t, http.MethodPost, stream, a, strings.NewReader(large), "Content-Type", "application/octet-stream").StatusCode)
+	require.Equal(t, http.StatusTooManyRequests, send(t, http.MethodPost, url+"/v1/live/x/messages", a, strings.NewReader(large)).StatusCode)
+	require.Equal(t, http.StatusNoContent, send(t, http.MethodPost, stream, a, strings.NewReader("fits"), "Content-Type", "application/octet-stream").StatusCode)
+
+	body, drops := io.Pipe()
+	defer drops.Close()
+	go func() {
+		for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
+			if _, err := io.WriteString(drops, "."); err != nil {
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	began := time.Now()
+	require.Equal(t, http.StatusRequestTimeout, send(t, http.MethodPost, stream, a, body, "Content-Type", "application/octet-stream").StatusCode)
+	require.Less(t, time.Since(began), 10*time.Second, "a body that comes in drops is given up")
+
+	for range 5 {
+		require.Equal(t, http.StatusUnauthorized, send(t, http.MethodGet, stream, "x.y.z", nil).StatusCode)
+	}
+	refusals := counts(t, reader, "streamhub.refusals", "reason")
+	require.EqualValues(t, 5, refusals["token"])
+	require.GreaterOrEqual(t, refusals["limit"], int64(10))
+	require.Equal(t, 5, strings.Count(log.String(), "a token was refused"))
+	require.NotContains(t, log.String(), "x.y.z")
+	require.Eventually(t, func() bool { return counts(t, reader, "streamhub.open_streams", "transport")["durable"] == 0 }, patience, 10*time.Millisecond)
+}
+
+// TestAdmin asks the handler for operators.
+func TestAdmin(t *testing.T) {
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metrics") })
+	const token = "a token for operators"
+	for name, test := range map[string]struct {
+		options server.Options
+		host    string
+		token   string
+		status  int
+	}{
+		"loopback":           {server.Options{}, "127.0.0.1:9090", "", http.StatusOK},
+		"rebound":            {server.Options{}, "evil.example.com", "", http.StatusMisdirectedRequest},
+		"named":              {server.Options{Hosts: []string{"pod"}}, "pod:9090", "", http.StatusOK},
+		"open":               {server.Options{OpenAdmin: true}, "10.1.2.3", "", http.StatusOK},
+		"no token":           {server.Options{AdminToken: token}, "127.0.0.1", "", http.StatusUnauthorized},
+		"wrong token":        {server.Options{AdminToken: token}, "127.0.0.1", "a token for others", http.StatusUnauthorized},
+		"token":              {server.Options{AdminToken: token}, "10.1.2.3", token, http.StatusOK},
+		"token and open":     {server.Options{AdminToken: token, OpenAdmin: true}, "10.1.2.3", "", http.StatusUnauthorized},
+		"token of a tenant":  {server.Options{AdminToken: token}, "127.0.0.1", "tenant", http.StatusUnauthorized},
+		"empty bearer token": {server.Options{AdminToken: token}, "127.0.0.1", " ", http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.options.Metrics = metrics
+			_, s, _ := start(t, &test.options)
+			if test.token == "tenant" {
+				test.token = sign(t, "tenant", time.Hour, "streamkit::*")
+			}
+			for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+				r := httptest.NewRequest(http.MethodGet, path, nil)
+				r.Host = test.host
+				if test.token != "" {
+					r.Header.Set("Authorization", "Bearer "+test.token)
+				}
+				w := httptest.NewRecorder()
+				s.Admin().ServeHTTP(w, r)
+				require.Equal(t, test.status, w.Code, path)
+			}
+		})
+	}
+}
+
+// TestShutdown ends an event stream, and /readyz says so.
+func TestShutdown(t *testing.T) {
+	h, s, url := start(t, &server.Options{})
+	_, err := h.Store(uuid.Nil).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, send(t, http.MethodGet, url+"/readyz", "", nil).StatusCode)
+	answer := send(t, http.MethodGet, url+"/v1/stream/space/seg?offset=-1&live=sse", sign(t, "a", time.Hour, "streamkit::*"), nil)
+	_, err = bufio.NewReader(answer.Body).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, s.Shutdown(t.Context()))
+	_, err = io.Copy(io.Discard, answer.Body)
+	require.NoError(t, err, "it has ended as event streams end")
+	require.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodGet, url+"/readyz", "", nil).StatusCode)
+}
