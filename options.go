@@ -77,7 +77,7 @@ type AppendOptions struct {
 	MustExist bool
 	// Incarnation, unless 0, is the life that the segment must be in, as a [Position] names it. In
 	// another one, or before it is known here to be another one, the append is refused with
-	// [ErrHistoryLost]; where there is no segment, with [ErrNotFound]. A gateway does not pass it on.
+	// [ErrHistoryLost]; where there is no segment, with [ErrNotFound].
 	Incarnation uint64
 	// CheckOnly makes every check and writes nothing. The result then says what would happen.
 	CheckOnly bool

@@ -21,6 +21,7 @@ type sending struct {
 	place   int // among the appends of the call
 	request wire.Append
 	t       *tail
+	known   streamhub.Position
 	slot    *slot // nil for one that has a producer of its caller's, or writes nothing
 	moves   int
 }
@@ -159,6 +160,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 			x.request.Options.Producer = x.slot.producer()
 		}
 		x.request.Chained = first[x.t]
+		x.known = x.t.knows()
+		x.request.Known = x.known
 		first[x.t] = true
 		size += n
 		now = append(now, x)
@@ -168,12 +171,23 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 
 // settle takes the answer to x. It reports whether x is to be sent again.
 func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map[*tail]bool) (again bool) {
+	var r streamhub.AppendResult
 	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly
 	switch {
 	case o == unanswered && !checkOnly:
 		err = &streamhub.UnknownOutcomeError{TRX: trx, Err: err}
 	case o == answered && ended(err) && !errors.Is(err, streamhub.ErrUnknownOutcome):
 		err = down(errors.New(err.Error())) // of the gateway's own context: nothing was sent
+	}
+	if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
+		var malformed error
+		r, malformed = wire.DecodeAppendResult(body)
+		err = errors.Join(err, malformed)
+		if !checkOnly {
+			x.t.learn(x.known, r.Position)
+		}
+	} else if errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrNotFound) {
+		x.t.forget(x.known)
 	}
 	if slot := x.slot; slot != nil {
 		again, err = x.t.settle(slot, trx, err)
@@ -189,12 +203,6 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 	}
 	if moving[x.t] && o == answered && errors.Is(err, streamhub.ErrUnavailable) && !errors.Is(err, streamhub.ErrUnknownOutcome) {
 		return true // it was not made because it comes after the one that goes again
-	}
-	var r streamhub.AppendResult
-	if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
-		var malformed error
-		r, malformed = wire.DecodeAppendResult(body)
-		err = errors.Join(err, malformed)
 	}
 	b.finish(x, r, err)
 	return false

@@ -39,9 +39,10 @@ type tail struct {
 	free   []*slot
 	places chan struct{} // one for each append under way
 	doubts map[uuid.UUID]*slot
-	order  []uuid.UUID // of doubts
-	used   time.Time   // guarded by WebSocketProvider.mu
-	users  int         // guarded by WebSocketProvider.mu
+	order  []uuid.UUID        // of doubts
+	known  streamhub.Position // behind the last entry that a caller was told of
+	used   time.Time          // guarded by WebSocketProvider.mu
+	users  int                // guarded by WebSocketProvider.mu
 }
 
 // A slot is a producer and the place of its next append.
@@ -149,11 +150,39 @@ func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 		return false, err
 	case errors.Is(err, streamhub.ErrProducerGap), errors.Is(err, streamhub.ErrBatchMismatch) && !doubtful:
 		again = true
+		t.free = nil // what took this one from Redis will have taken the others
 	case !doubtful:
 		t.free = append(t.free, s)
 	}
 	delete(t.doubts, trx)
 	return again, err
+}
+
+// knows returns the position that the gateway must find.
+func (t *tail) knows() streamhub.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known
+}
+
+// learn takes the position of an append that was stored, and was sent when known was the last one. An
+// answer that shows that what others were told of meanwhile is lost does not hide that from the next.
+func (t *tail) learn(known, position streamhub.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	same := position.Incarnation == t.known.Incarnation && position.Lineage == t.known.Lineage
+	if same && position.Sequence > t.known.Sequence || !same && known == t.known {
+		t.known = position
+	}
+}
+
+// forget drops the position that a caller was told the loss of.
+func (t *tail) forget(known streamhub.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known == t.known {
+		t.known, t.free = streamhub.Position{}, nil
+	}
 }
 
 // settles reports whether the answer to a repeat says that no earlier attempt was stored, nor will

@@ -145,7 +145,7 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 		if errs[i] = Allowed(access, store.ID(), a); errs[i] != nil {
 			continue
 		}
-		sub, key := &port.Submission{Append: a.Append}, chainKey{store.ID(), a.Space, a.Segment}
+		sub, key := &port.Submission{Append: a.Append, Remote: true, Known: a.Known}, chainKey{store.ID(), a.Space, a.Segment}
 		if a.Chained {
 			sub.After = chain(i)[key]
 		}

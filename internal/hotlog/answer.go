@@ -81,6 +81,9 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	case "EXPIRED":
 		a.expire(f, rest)
 		return
+	case "DOUBT":
+		a.doubted(f)
+		return
 	case "LOST":
 		a.gone(f, &streamhub.HistoryLostError{FirstLost: 1})
 		return
@@ -118,6 +121,10 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	case "GAP":
 		if f.own {
 			a.rowGone(f)
+			return
+		}
+		if told := f.told(); told.Sequence > 0 && told.Incarnation == f.incarnation {
+			a.doubted(f) // its row may have been lost together with what it appended
 			return
 		}
 		err, final = producerError(streamhub.ErrProducerGap, rest, 0), false
@@ -177,7 +184,9 @@ func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 	for i, r := range f.requests {
 		a.finish(f.tail, r, answers[i].result, unconfirmed)
 	}
-	f.position = answers[len(answers)-1].result.Position
+	if !f.remote() {
+		f.position, f.mixed = answers[len(answers)-1].result.Position, !f.own
+	}
 	a.land(f)
 	if s.created {
 		k := f.spaceKeys
@@ -218,6 +227,13 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 // gone deals with a segment that is not the one that the frame was sent to. A frame that creates
 // the segment, or that only followed what it found, begins the next one.
 func (a *appender) gone(f *flight, err error) {
+	if f.remote() && !f.unknown && f.pinned {
+		// What this process remembers is none of the caller's business.
+		a.abandon(f.tail, err)
+		f.adopted, f.opt.MustExist = false, f.opt.MustExist || f.requests[0].incarnation != 0
+		a.enqueue(f)
+		return
+	}
 	if f.unknown || !f.adopted && !f.opt.CreateOnly {
 		a.forget(f, err)
 		return
@@ -233,9 +249,25 @@ func (a *appender) gone(f *flight, err error) {
 // forget refuses the flight and everything behind it: the segment is not the one that it was sent
 // to. What is appended from now on is meant for the one that is there then.
 func (a *appender) forget(f *flight, err error) {
+	if f.remote() {
+		if f.unknown {
+			a.abandon(f.tail, err)
+		}
+		a.refuse(f, err, false)
+		return
+	}
 	a.flush(f.tail, err)
 	a.refuse(f, err, false)
 	a.reset(f.tail)
+}
+
+// abandon begins with another life of the segment. The next caller of this process that appends to it
+// is told, if one has appended to the life before.
+func (a *appender) abandon(g *tail, err error) {
+	if g.position != (streamhub.Position{}) {
+		g.owed = err
+	}
+	a.reset(g)
 }
 
 // flush refuses what waits behind the flight.
@@ -272,6 +304,14 @@ func (a *appender) rowGone(f *flight) {
 	a.inspect(f, hex16(f.incarnation), func(ctx context.Context, id uint64) error {
 		return a.log.verify(ctx, f.place, position)
 	}, func(uint64) { a.renew(f.tail) })
+}
+
+// doubted finds out whether what the caller was told of is still there.
+func (a *appender) doubted(f *flight) {
+	known := f.told()
+	a.inspect(f, hex16(f.incarnation), func(ctx context.Context, id uint64) error {
+		return a.log.verify(ctx, f.place, known)
+	}, func(uint64) { f.proved = true })
 }
 
 // inspect runs look without the lock, and then with it go on and sends the flight again.

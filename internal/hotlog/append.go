@@ -139,6 +139,7 @@ func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict
 
 // orderOptions are the rare conditions of a frame; see lua/append.lua.
 type orderOptions struct {
+	Told       string     `json:"a,omitempty"`
 	MustExist  bool       `json:"m,omitempty"`
 	CheckOnly  bool       `json:"k,omitempty"`
 	Digest     string     `json:"d,omitempty"`

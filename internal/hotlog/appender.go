@@ -39,7 +39,10 @@ type request struct {
 	producer    *streamhub.Producer // nil for the appender's own
 	opt         orderOptions
 	plain       bool // may share a frame
-	durability  streamhub.Durability
+	// remote is for the append of another process, which was told of known; see Submission.
+	remote     bool
+	known      streamhub.Position
+	durability streamhub.Durability
 
 	done   chan struct{} // closed when result and err are set
 	result streamhub.AppendResult
@@ -64,6 +67,11 @@ type tail struct {
 	epoch, seq  uint64
 	// position is behind the last record that was acknowledged in this incarnation.
 	position streamhub.Position
+	// mixed says that position is not behind a frame of the appender's own producer, whose row would
+	// be missed.
+	mixed bool
+	// owed is what a caller of this process has yet to be told of the life before.
+	owed     error
 	queue    []*request
 	busy     bool // a frame is on its way
 	stopping bool // a request was not made that others in the queue may depend on
@@ -235,6 +243,7 @@ func (g *tail) idle() bool { return !g.busy && !g.listed && len(g.queue) == 0 }
 // may have left in it a thing of the past.
 func (a *appender) reset(g *tail) {
 	g.pinned, g.incarnation, g.position, g.seen, g.kept = false, proofOf(newID()), streamhub.Position{}, head{}, nil
+	g.mixed = false
 	a.renew(g)
 }
 

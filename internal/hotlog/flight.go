@@ -24,6 +24,7 @@ type flight struct {
 	attempt  int
 	short    head // what the short way makes of the head; zero if the flight goes the long way
 	pieces   [5]string
+	proved   bool // what the caller was told of is there
 	adopted  bool // nobody here had seen the incarnation before this flight
 	unknown  bool // an attempt may have been executed
 	cause    error
@@ -32,6 +33,13 @@ type flight struct {
 // refuseStrays answers the requests at the head of the queue that are meant for another life of the
 // segment than the one that was seen.
 func (a *appender) refuseStrays(g *tail) {
+	for g.owed != nil && len(g.queue) > 0 && !g.queue[0].remote {
+		a.finish(g, g.queue[0], streamhub.AppendResult{}, g.owed)
+		g.queue, g.owed = g.queue[1:], nil
+	}
+	if len(g.queue) > 0 && g.queue[0].remote && g.pinned && g.queue[0].incarnation != 0 && g.queue[0].incarnation != g.incarnation {
+		a.reset(g) // one of the two is out of date
+	}
 	for len(g.queue) > 0 && g.pinned && g.queue[0].incarnation != 0 && g.queue[0].incarnation != g.incarnation {
 		a.finish(g, g.queue[0], streamhub.AppendResult{}, &streamhub.HistoryLostError{FirstLost: 1})
 		g.queue = g.queue[1:]
@@ -110,14 +118,34 @@ func (f *flight) address(a *appender) {
 	for _, v := range [...]uint64{epoch, seq, first.expect, first.generation} {
 		b = strconv.AppendUint(append(b, ' '), v, 10)
 	}
-	if f.opt != (orderOptions{}) {
-		text, err := json.Marshal(f.opt)
+	opt := f.opt
+	if known := f.told(); known.Sequence > 0 {
+		opt.Told = hex16(known.Incarnation) + " " + hex16(known.Lineage) + " " + strconv.FormatUint(known.Sequence, 10)
+	}
+	if opt != (orderOptions{}) {
+		text, err := json.Marshal(opt)
 		if err != nil {
 			panic(err) // strings and booleans
 		}
 		b = append(b, text...)
 	}
 	f.order = b
+}
+
+// remote reports whether the frame is that of another process.
+func (f *flight) remote() bool { return f.requests[0].remote }
+
+// told is the position whose loss the caller of the frame has to be told of, the zero position where
+// there is none, or where something else would tell.
+func (f *flight) told() streamhub.Position {
+	switch {
+	case f.proved || f.opt.CreateOnly:
+	case f.remote():
+		return f.requests[0].known
+	case f.pinned && (f.mixed || !f.own):
+		return f.position
+	}
+	return streamhub.Position{}
 }
 
 // answers says what each request of a stored frame is told.

@@ -56,7 +56,7 @@ func (s *storedFrame) head(f *flight) head {
 func (f *flight) mayGoShort() bool {
 	first := f.requests[0]
 	return f.own && f.pinned && f.attempt == 0 && !f.unknown && len(f.doubts) == 0 && f.rest == 0 &&
-		f.seen.state == stateOpen && f.seen.incarnation == f.incarnation && time.Since(f.seenAt) < shortAge &&
+		f.seen.state == stateOpen && f.seen.incarnation == f.incarnation && f.position.Sequence <= f.seen.last && time.Since(f.seenAt) < shortAge &&
 		f.opt == (orderOptions{}) && first.records > 0 &&
 		(first.expect == 0 || first.expect == f.seen.last+1) && first.generation >= f.seen.generation
 }

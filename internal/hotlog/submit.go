@@ -15,6 +15,11 @@ type Submission struct {
 	// for the same segment. If it ends with an error that says that it can still be made, this one
 	// is not made: the error is then [streamhub.ErrUnavailable], and both can be repeated in order.
 	After *Submission
+	// Remote says that the caller is another process, which was told of Known and of nothing else
+	// that this one knows of the segment. If that was lost, the append is not made and the error is
+	// [streamhub.ErrHistoryLost].
+	Remote bool
+	Known  streamhub.Position
 
 	s   *Store
 	req *request
@@ -29,6 +34,9 @@ func (s *Store) Submit(submissions []*Submission) {
 		sub.s = s
 		requests[i], sub.err = s.newRequest(sub.Space, sub.Segment, sub.Records, sub.Options)
 		sub.req = requests[i]
+		if sub.req != nil && sub.Remote {
+			sub.req.remote, sub.req.known = true, sub.Known
+		}
 		for before := sub.After; before != nil && requests[i] != nil; before = before.After {
 			if before.req != nil { // one that was refused here stops nobody
 				requests[i].after = before.req
@@ -71,6 +79,10 @@ func (r *request) stops() bool {
 // mayPass reports whether r can be made when it is sent again. One that is older than what is
 // remembered of its producer cannot, though its outcome is unknown.
 func (r *request) mayPass() bool {
+	if r.remote && r.producer != nil && r.producer.ID[0] == '~' &&
+		(errors.Is(r.err, streamhub.ErrProducerGap) || errors.Is(r.err, streamhub.ErrBatchMismatch)) {
+		return true // a client sends it again under another of its producers
+	}
 	if old := (*streamhub.ProducerError)(nil); errors.As(r.err, &old) {
 		return false
 	}
@@ -86,7 +98,7 @@ func (r *request) stopped() error {
 	if errors.Is(r.err, streamhub.ErrShutdown) {
 		return streamhub.ErrShutdown
 	}
-	reason := streamhub.ReasonDown
+	reason := streamhub.ReasonBusy
 	var unavailable *streamhub.UnavailableError
 	if errors.As(r.err, &unavailable) {
 		reason = unavailable.Reason

@@ -56,6 +56,9 @@ type Append struct {
 	// Chained says that the append depends on the one before it, to the same segment and in the same
 	// WebSocket message: it is not made if that may be made yet.
 	Chained bool
+	// Known is behind the last entry of the segment that the sender was told of, the zero position if
+	// it was told of none: if that was lost, the append is not made.
+	Known streamhub.Position
 }
 
 // Create: the result is a [CreateResult].
@@ -287,6 +290,8 @@ const (
 	hasDurability
 	hasSequences // of the records
 	isChained
+	hasIncarnation
+	hasKnown
 )
 
 func (r *Append) append(b []byte) []byte {
@@ -306,6 +311,8 @@ func (r *Append) append(b []byte) []byte {
 	set(checkOnly, o.CheckOnly)
 	set(hasDurability, o.Durability != nil)
 	set(isChained, r.Chained)
+	set(hasIncarnation, o.Incarnation != 0)
+	set(hasKnown, r.Known != streamhub.Position{})
 	set(hasSequences, len(r.Records) > 0 && r.Records[0].Sequence != 0)
 
 	b = appendUint(appendNames(b, r.Space, r.Segment), flags)
@@ -320,6 +327,12 @@ func (r *Append) append(b []byte) []byte {
 	}
 	if u := o.Durability; u != nil {
 		b = appendInt(appendBool(appendInt(b, int64(u.Replicas)), u.Fsync), int64(u.Timeout))
+	}
+	if o.Incarnation != 0 {
+		b = appendUint64(b, o.Incarnation)
+	}
+	if flags&hasKnown != 0 {
+		b = appendPosition(b, &r.Known)
 	}
 	b = appendUint(b, uint64(len(r.Records)))
 	for i := range r.Records {
@@ -349,6 +362,12 @@ func decodeAppend(d *decoder) Request {
 	}
 	if flags&hasDurability != 0 {
 		o.Durability = &streamhub.Durability{Replicas: int(d.int()), Fsync: d.bool(), Timeout: time.Duration(d.int())}
+	}
+	if flags&hasIncarnation != 0 {
+		o.Incarnation = d.uint64()
+	}
+	if flags&hasKnown != 0 {
+		r.Known = decodePosition(d)
 	}
 	r.Options = o
 	r.Records = decodeRecords(d, flags&hasSequences != 0)
@@ -393,6 +412,7 @@ func appendCreateOptions(b []byte, o *streamhub.CreateOptions) []byte {
 	if o.ForkAt != nil {
 		b = appendUint(b, *o.ForkAt)
 	}
+	b = appendBytes(appendUint64(b, o.ForkIncarnation), o.Origin)
 	b = appendUint(b, uint64(len(o.Records)))
 	for i := range o.Records {
 		b = appendBytes(appendPairs(b, o.Records[i].Metadata), o.Records[i].Payload)
@@ -415,6 +435,7 @@ func decodeCreateOptions(d *decoder) streamhub.CreateOptions {
 		at := d.uint()
 		o.ForkAt = &at
 	}
+	o.ForkIncarnation, o.Origin = d.uint64(), d.string()
 	o.Records = decodeRecords(d, false)
 	return o
 }

@@ -51,13 +51,13 @@ var (
 
 // requests has one of each.
 var requests = []wire.Request{
-	&wire.Append{Chained: true, Append: streamhub.Append{Space: "sp", Segment: "sg", Records: records, Options: &streamhub.AppendOptions{
+	&wire.Append{Chained: true, Known: position, Append: streamhub.Append{Space: "sp", Segment: "sg", Records: records, Options: &streamhub.AppendOptions{
 		ExpectedSequence: 4, Generation: 5, Producer: &streamhub.Producer{ID: "p", Epoch: 1, Seq: 2}, TRX: trx, Close: &verdict,
 		ContentType: "text/plain", StreamSeq: "s", MustExist: true, CheckOnly: true,
-		Durability: &streamhub.Durability{Replicas: 1, Fsync: true, Timeout: time.Second},
+		Incarnation: 6, Durability: &streamhub.Durability{Replicas: 1, Fsync: true, Timeout: time.Second},
 	}}},
 	&wire.Create{Space: "sp", Segment: "sg", Options: streamhub.CreateOptions{
-		ContentType: "text/plain", TTL: time.Minute, ExpiresAt: time.UnixMilli(1700000000000), Closed: &verdict, Generation: 3, Records: records, ForkOf: "x", ForkAt: &forkAt,
+		ContentType: "text/plain", TTL: time.Minute, ExpiresAt: time.UnixMilli(1700000000000), Closed: &verdict, Generation: 3, Records: records, ForkOf: "x", ForkAt: &forkAt, ForkIncarnation: 8, Origin: "o",
 	}},
 	&wire.Delete{Space: "sp", Segment: "sg", Reason: "why"},
 	&wire.Trim{Space: "sp", Segment: "sg", UpTo: 300},

@@ -10,7 +10,8 @@
 -- ARGV[2n]      frame n, see frame.go
 -- ARGV[2n+1]    "<mode><row> <epoch> <seq> <expect> <generation>" and then nothing or the options as JSON.
 --               mode '=': the segment must have this incarnation; '+': it may be created with it
---   options     m must exist · k check only · d digest of the records · v verdict, closes
+--   options     a "<inc> <lineage> <seq>" of the last entry that the caller was told of
+--               m must exist · k check only · d digest of the records · v verdict, closes
 --               c, n content type as given and normalised · q stream seq in hex
 --               w sliding ttl in ms · x deadline in ms · o origin · z create only
 --               p fork of: segment, inc, cap, number, proof; there is then one frame, and
@@ -34,6 +35,7 @@
 --   R<closed> <first> <last> <number> <ts> <generation> <lineage><proof><id>   stored before; the proof is that
 --                                                   of the last entry now, the id has 16 raw bytes
 --   K<created> <first> <last>                       check only: it would be stored
+--   DOUBT                                           whether the entry of option a is still what it was
 --   OTHER <incarnation>                             mode '+' found this one
 --   LOST                                            mode '=' found another one, or nothing
 --   GONE <verdict>                                  mode '=' found its tombstone
@@ -160,6 +162,18 @@ else
     return #a > #b
   end
 
+  -- doubted reports whether what a caller was told of may have been lost. Lives that ended on purpose were not.
+  local function doubted(meta, inc, last, told)
+    local life, reign, seq = match(told, '^(%x+) (%x+) (%d+)$')
+    if life ~= inc then return not find(call('HGET', meta, 'y') or '', life, 1, true) end
+    if last < tonumber(seq) then return true end
+    if reign == lineage then return false end
+    for l, first in string.gmatch(call('HGET', meta, 'l') or '', '(%x+):(%d+)') do
+      if tonumber(first) <= tonumber(seq) then return l ~= reign end
+    end
+    return true
+  end
+
   -- check returns an answer, or what write needs to store frame n.
   local function check(n)
     local frame, meta = ARGV[2 * n], KEYS[2 * n]
@@ -170,11 +184,15 @@ else
     if facts.err then return 'DISAGREE' end
     local head, mine = facts[1], facts[2]
     local state = head and sub(head, 42, 42)
+    local ended
     if head then
       if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
       if sub(head, 2, 17) ~= inc then
         if mode == '=' then return 'LOST' end
         if state ~= 'x' then return 'OTHER ' .. sub(head, 2, 17) end
+        ended = sub(head, 2, 17)
+        if opt and opt.a and sub(opt.a, 1, 16) == ended then return 'GONE ' .. (call('HGET', meta, 's') or '') end
+        ended = sub(ended .. ' ' .. (call('HGET', meta, 'y') or ''), 1, 271)
         head, mine = nil, nil -- write clears the tombstone
       elseif state == 'x' or state == 'd' then
         return (state == 'x' and 'GONE ' or 'HELD ') .. (call('HGET', meta, 's') or '')
@@ -199,6 +217,7 @@ else
           return 'MISMATCH ' .. re .. ' ' .. rs .. ' ' .. stored .. ' ' .. g .. ' ' .. lineage .. ' ' .. sub(mine, 17, 24)
         end
       end
+      if opt and opt.a and doubted(meta, inc, last, opt.a) then return 'DOUBT' end
       if timed == 't' then
         local d = call('HMGET', meta, 'd', 'w')
         deadline, ttl = d[1], d[2]
@@ -209,6 +228,7 @@ else
       if state == 'c' then return 'CLOSED ' .. l .. ' ' .. (call('HGET', meta, 's') or '') end
     else
       if mode == '=' then return 'LOST' end
+      if opt and opt.a and not find(ended or '', sub(opt.a, 1, 16), 1, true) then return 'DOUBT' end
       if opt and opt.m then return 'ABSENT' end
       state = 'e'
       if opt and opt.p then
@@ -260,7 +280,7 @@ else
       n = n, meta = meta, log = KEYS[2 * n + 1], inc = inc, frame = frame, segment = sub(meta, skip),
       new = not head, state = state, timed = timed, deadline = deadline, ttl = ttl, opt = opt,
       prev = last, count = count, last = fmt('%.0f', last + count), number = fmt('%.0f', number + alo + 256 * ahi),
-      gen = fmt('%.0f', current), proof = proof, lineage = lineage,
+      gen = fmt('%.0f', current), proof = proof, lineage = lineage, ended = ended,
       row = row, fresh = not mine, mine = digest .. epoch .. ' ' .. seq .. ' ' .. fmt('%.0f', last + 1) .. ' ',
     }
   end
@@ -340,6 +360,11 @@ else
       if p.lineage ~= lineage then
         local list = p.new and '' or call('HGET', p.meta, 'l') or ''
         fields = {'l', sub(lineage .. ':' .. fmt('%.0f', p.prev + 1) .. ' ' .. list, 1, 2048)}
+      end
+      if p.ended then
+        fields = fields or {}
+        fields[#fields + 1] = 'y'
+        fields[#fields + 1] = p.ended
       end
       local state = p.state
       if p.count > 0 then state = 'o' end

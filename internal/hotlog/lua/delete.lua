@@ -18,7 +18,7 @@
 local call, sub, fmt = redis.call, string.sub, string.format
 local prefix = sub(KEYS[1], 1, -2)
 local segment = sub(KEYS[2], #prefix + 3)
-local facts = redis.call('HMGET', KEYS[2], 'h', 'd', 's')
+local facts = redis.call('HMGET', KEYS[2], 'h', 'd', 's', 'y')
 local head = facts[1]
 if not head then return 'ABSENT' end
 if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
@@ -47,6 +47,7 @@ else
   call('UNLINK', KEYS[3])
   call('DEL', KEYS[2])
   call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'x-' .. sub(head, 44), 's', verdict)
+  if facts[4] then call('HSET', KEYS[2], 'y', facts[4]) end
   call('PEXPIRE', KEYS[2], 86400000)
   if KEYS[5] then
     call('SREM', KEYS[5], ARGV[3])
