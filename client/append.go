@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -75,12 +76,35 @@ func (s *remoteStore) check(request *wire.Append) error {
 	if err := errors.Join(streamhub.CheckName("space", request.Space), streamhub.CheckName("segment", request.Segment)); err != nil {
 		return err
 	}
-	bytes := 0
-	for i := range request.Records {
-		bytes += len(request.Records[i].Payload)
+	return checkSize(request.Records)
+}
+
+// checkSize refuses records that no hub takes, counted as a frame counts them.
+func checkSize(records []streamhub.Record) error {
+	const header, pairs = 41, 1 << 10 // of a frame; of one record
+	if len(records) > streamhub.MaxFrameRecords {
+		return fmt.Errorf("%w: %d records, the limit is %d", streamhub.ErrTooLarge, len(records), streamhub.MaxFrameRecords)
 	}
-	if len(request.Records) > streamhub.MaxFrameRecords || bytes > streamhub.MaxFrameBytes {
-		return streamhub.ErrTooLarge
+	total := header
+	var scratch [binary.MaxVarintLen64]byte
+	prefixed := func(n int) int { return n + binary.PutUvarint(scratch[:], uint64(n)) }
+	for i := range records {
+		r := &records[i]
+		if n := sizeOf(r); n > streamhub.MaxRecordBytes || len(r.Metadata) > pairs {
+			return fmt.Errorf("%w: record %d has %d bytes and %d pairs of metadata, the limits are %d and %d",
+				streamhub.ErrTooLarge, i, n, len(r.Metadata), streamhub.MaxRecordBytes, pairs)
+		}
+		if len(r.Metadata) == 0 {
+			total += len(r.Payload) + binary.PutUvarint(scratch[:], uint64(len(r.Payload))+1)
+			continue
+		}
+		total += 1 + prefixed(len(r.Payload)) + binary.PutUvarint(scratch[:], uint64(len(r.Metadata)))
+		for k, v := range r.Metadata {
+			total += prefixed(len(k)) + prefixed(len(v))
+		}
+	}
+	if total > streamhub.MaxFrameBytes {
+		return fmt.Errorf("%w: an append of %d bytes, the limit is %d", streamhub.ErrTooLarge, total, streamhub.MaxFrameBytes)
 	}
 	return nil
 }
@@ -174,6 +198,9 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 	var r streamhub.AppendResult
 	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly
 	switch {
+	case o == unanswered && !checkOnly && errors.Is(err, streamhub.ErrUnauthenticated):
+		// The token has expired meanwhile. As a condition that would say that nothing happened.
+		err = &streamhub.UnknownOutcomeError{TRX: trx, Err: errors.New(err.Error())}
 	case o == unanswered && !checkOnly:
 		err = &streamhub.UnknownOutcomeError{TRX: trx, Err: err}
 	case o == answered && ended(err) && !errors.Is(err, streamhub.ErrUnknownOutcome):

@@ -272,6 +272,8 @@ func (c *call) answer(ctx context.Context) (result []byte, o outcome, err error)
 	defer c.leave()
 	_, end, err := c.next(ctx)
 	switch {
+	case err != nil && errors.Is(err, streamhub.ErrUnauthenticated) && c.l.p.opt.Token == nil:
+		return nil, unmade, err // nobody was ever let in
 	case err != nil:
 		return nil, unanswered, err
 	case end == nil:

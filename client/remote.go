@@ -44,9 +44,9 @@ func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []by
 }
 
 func (s *remoteStore) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (streamhub.Status, bool, error) {
-	request := &wire.Create{Space: space, Segment: segment}
-	if options != nil {
-		request.Options = *options
+	request := &wire.Create{Space: space, Segment: segment, Options: value(options)}
+	if err := checkSize(request.Options.Records); err != nil {
+		return streamhub.Status{}, false, s.fail("create", space, segment, err)
 	}
 	body, err := s.do(ctx, request)
 	if err != nil {

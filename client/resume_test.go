@@ -250,6 +250,19 @@ func TestUnauthenticated(t *testing.T) {
 	require.Equal(t, client.SubscriptionFailed, sub.Status().Status)
 }
 
+// TestNoToken: nothing is stored for a client that never showed a token, and its append says so.
+func TestNoToken(t *testing.T) {
+	jwts, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: []byte("a secret that is long enough for HS256")})
+	require.NoError(t, err)
+	s := connect(t, dial(t, nil, serve(t, embedded(t), &wsgateway.Options{Auth: jwts})), quick).Store(uuid.Nil)
+	_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+	require.ErrorIs(t, err, streamhub.ErrUnauthenticated)
+	require.NotErrorIs(t, err, streamhub.ErrUnknownOutcome)
+	_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "p"}})
+	require.ErrorIs(t, err, streamhub.ErrUnauthenticated)
+	require.NotErrorIs(t, err, streamhub.ErrUnknownOutcome)
+}
+
 // TestRefresh presents a new token on an open connection, and on every dial.
 func TestRefresh(t *testing.T) {
 	secret := []byte("a secret that is long enough for HS256")

@@ -47,7 +47,7 @@ const (
 	defaultPong         = 10 * time.Second
 	defaultWriteTimeout = 90 * time.Second
 	// messageOverhead is what a message has besides the records of the largest append.
-	messageOverhead = 1 << 20
+	messageOverhead = 4 << 20
 )
 
 func (o *Options) withDefaults() Options {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,6 +199,30 @@ func testErrors(t *testing.T, s streamhub.Store) {
 	require.ErrorIs(t, err, streamhub.ErrTooLarge)
 	_, err = s.Append(ctx(t), "space", "seg", make([]streamhub.Record, streamhub.MaxFrameRecords+1), nil)
 	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	// What metadata add counts, and the connection that others share lives on.
+	next, stop := iter.Pull2(s.FollowSegment(ctx(t), "space", "beside", nil))
+	defer stop()
+	add(t, s, "space", "beside", "a")
+	_, err, _ = next()
+	require.NoError(t, err)
+	large := make([]streamhub.Record, 17)
+	for i := range large {
+		large[i] = streamhub.Record{Payload: make([]byte, 100), Metadata: map[string]string{"m": strings.Repeat("x", streamhub.MaxRecordBytes-200)}}
+	}
+	_, err = s.Append(ctx(t), "space", "seg", large, nil)
+	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	_, _, err = s.Create(ctx(t), "space", "seg", &streamhub.CreateOptions{Records: large})
+	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	_, errs := s.AppendAll(ctx(t), []streamhub.Append{
+		{Space: "space", Segment: "sum", Records: large[:12]}, {Space: "space", Segment: "seg", Records: large},
+		{Space: "space", Segment: "sum", Records: large[:12]},
+	})
+	require.NoError(t, errs[0], "each fits, the sum need not")
+	require.ErrorIs(t, errs[1], streamhub.ErrTooLarge)
+	require.NoError(t, errs[2])
+	add(t, s, "space", "beside", "b")
+	_, err, _ = next()
+	require.NoError(t, err)
 	_, err = s.Status(ctx(t), "space", "none")
 	require.ErrorIs(t, err, streamhub.ErrNotFound)
 	require.ErrorIs(t, s.Delete(ctx(t), "space", "none", ""), streamhub.ErrNotFound)
