@@ -53,6 +53,11 @@ test-faults: ## Integration tests with a short run of every fault
 	scripts/need-redis
 	$(call integration,faults,20m)
 
+.PHONY: test-servers
+test-servers: ## The suites that talk to Redis, on the newest Redis and Valkey of Debian too; prints a table
+	scripts/need-redis
+	scripts/test-servers $(CURDIR)/.bin/servers $(SUITES)
+
 # A machine without Node.js must not keep a change from being tested; what it misses is said.
 .PHONY: test-node
 test-node:

@@ -174,3 +174,41 @@ func TestDurabilityRefused(t *testing.T) {
 		require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
 	}
 }
+
+// TestFsync asks for the disk under each policy. What the server cannot promise is refused, also when it cannot any more.
+func TestFsync(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"always", "everysec", "no", ""} {
+		t.Run("appendfsync="+policy, func(t *testing.T) {
+			t.Parallel()
+			server := testredis.Start(t, &testredis.Options{AOF: policy})
+			conn := connect(t, redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), nil)
+			fsync := streamhub.Durability{Fsync: true}
+			log, err := store.Open(t.Context(), conn, &store.Options{Durability: fsync})
+			if conn.Server().CheckLevel(fsync) != nil {
+				require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+				return
+			}
+			require.NoError(t, err)
+			require.Contains(t, []string{"always", "everysec"}, policy)
+			t.Cleanup(func() { require.NoError(t, log.Close()) })
+			s := log.Store(uuid.New())
+			add(t, s, "seg", "1")
+			add(t, s, "seg", "2")
+
+			require.NoError(t, server.Client().ConfigSet(t.Context(), "appendfsync", "no").Err())
+			r, err := s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("3")}}, &streamhub.AppendOptions{
+				Durability: &streamhub.Durability{Fsync: true, Timeout: 50 * time.Millisecond},
+			})
+			require.ErrorIs(t, err, streamhub.ErrNotConfirmed)
+			require.EqualValues(t, 3, r.First)
+			_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("4")}}, nil)
+			require.ErrorIs(t, err, streamhub.ErrInvalidArgument, "what was learned is learned anew")
+			require.NoError(t, server.Client().ConfigSet(t.Context(), "appendfsync", policy).Err())
+			require.Eventually(t, func() bool {
+				_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("4")}}, nil)
+				return err == nil
+			}, 20*time.Second, 20*time.Millisecond, "%v", err)
+		})
+	}
+}
