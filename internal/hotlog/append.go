@@ -190,7 +190,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 		return nil, fmt.Errorf("%w: an integer of 2^53 or more", streamhub.ErrInvalidArgument)
 	}
 	if o.Durability != nil {
-		if err := s.log.checkDurability(*o.Durability); err != nil {
+		if err := checkDurability(*o.Durability); err != nil {
 			return nil, err
 		}
 		req.durability = *o.Durability

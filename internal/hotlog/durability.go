@@ -16,15 +16,19 @@ import (
 // waitGrace is what a server may take, beyond the wait itself, to answer appends whose level is waited for.
 const waitGrace = 2 * time.Second
 
-// checkDurability refuses a level that the server cannot give. As long as nothing is known of the server, that is left
-// to the sending.
-func (l *Log) checkDurability(d streamhub.Durability) error {
+// checkDurability refuses a level that no server has. What this one can give is left to the sending, which looks.
+func checkDurability(d streamhub.Durability) error {
 	if d.Replicas < 0 || d.Timeout < 0 {
 		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
 	}
+	return nil
+}
+
+// checkLevel refuses a level that the server cannot give. As long as nothing is known of the server it passes.
+func (l *Log) checkLevel(d streamhub.Durability) error {
 	server := l.conn.Server()
 	if server == nil || !waits(d) {
-		return nil
+		return checkDurability(d)
 	}
 	if err := l.conn.CanWait(); err != nil {
 		return err
@@ -40,7 +44,11 @@ func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
 	if err := l.conn.Fresh(ctx); err != nil {
 		return err
 	}
-	return l.checkDurability(d)
+	err := l.checkLevel(d)
+	if err != nil {
+		l.conn.Doubt() // a server is told another policy without a new connection
+	}
+	return err
 }
 
 // waits reports whether d asks the server for more than to run the script.

@@ -184,7 +184,7 @@ func TestFsync(t *testing.T) {
 			server := testredis.Start(t, &testredis.Options{AOF: policy})
 			conn := connect(t, redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), nil)
 			fsync := streamhub.Durability{Fsync: true}
-			log, err := store.Open(t.Context(), conn, &store.Options{Durability: fsync})
+			log, err := hotlog.Open(t.Context(), conn, &hotlog.Options{Durability: fsync})
 			if conn.Server().CheckLevel(fsync) != nil {
 				require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
 				return

@@ -80,7 +80,7 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	if l.opt.Logger == nil {
 		l.opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := l.checkDurability(l.opt.Durability); err != nil {
+	if err := l.checkLevel(l.opt.Durability); err != nil {
 		return nil, err
 	}
 	l.loadScripts()
