@@ -33,7 +33,7 @@ type archivePlace struct {
 func (f *archiveFlag) open(s *session, mustExist bool) (archive.Backend, error) {
 	b, err := f.backend(s.ctx, s, mustExist)
 	if err == nil && b == nil {
-		err = usagef("name the archive with --archive, or set %s", archiveVariable)
+		err = usagef("name the archive with --archive, or set %s", variable("archive"))
 	}
 	return b, err
 }
@@ -76,14 +76,10 @@ type archiveRedis struct {
 // openCold opens an archive, and a hub on it that archives when it is asked to. The function that it
 // returns closes both.
 func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Policy, mustExist bool) (*hub.Hub, archive.Backend, func(), error) {
-	address := hot.Redis
-	if address == "" {
-		address = s.getenv(redisVariable)
-	}
-	if address == "" {
+	if hot.Redis == "" {
 		return nil, nil, nil, usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
 	}
-	client, err := hot.client(s, address)
+	client, err := hot.client(s, hot.Redis)
 	if err != nil {
 		return nil, nil, nil, err
 	}

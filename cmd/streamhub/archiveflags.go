@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	archiveVariable = "STREAMHUB_ARCHIVE"
 	// Those of Azure's own tools.
 	azureConnection = "AZURE_STORAGE_CONNECTION_STRING"
 	azureKey        = "AZURE_STORAGE_KEY"
@@ -31,9 +30,6 @@ type archiveFlag struct {
 // backend opens the archive, nil if none is named. With mustExist a directory without one is refused.
 func (f *archiveFlag) backend(ctx context.Context, s *session, mustExist bool) (archive.Backend, error) {
 	text := f.Archive
-	if text == "" {
-		text = s.getenv(archiveVariable)
-	}
 	if text == "" {
 		return nil, nil
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/alecthomas/kong"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-147127fe/streamhub"
@@ -34,10 +33,10 @@ type deletion struct {
 }
 
 // Run deletes and says how much that was, also when it does not get to the end.
-func (c *deleteCmd) Run(s *session, call *kong.Context) error {
+func (c *deleteCmd) Run(s *session) error {
 	what := fmt.Sprintf("delete everything in the store %v", c.Store)
 	switch {
-	case c.Place == nil && !given(call, "store"):
+	case c.Place == nil && !s.given("store"):
 		return usagef("name a space, a segment, or a store with --store")
 	case c.Place != nil && c.Place.segment == "":
 		what = fmt.Sprintf("delete every segment of the space %q", c.Place.space)
@@ -143,14 +142,4 @@ func (c *deleteCmd) deleteSpace(s *session, store *client.Store, space string, g
 	close(results)
 	<-counted
 	return err
-}
-
-// given reports whether a flag is among the arguments themselves.
-func given(call *kong.Context, flag string) bool {
-	for _, p := range call.Path {
-		if p.Flag != nil && p.Flag.Name == flag {
-			return true
-		}
-	}
-	return false
 }

@@ -84,6 +84,13 @@ func (benchCmd) Help() string {
 	return examples("bench", "bench --redis redis://127.0.0.1:6379")
 }
 
+func (configCheckCmd) Help() string {
+	return examples("config check", "config check --config streamhub.yaml")
+}
+func (configShowCmd) Help() string {
+	return examples("config show", "config show append --config streamhub.yaml")
+}
+
 // withDefault names the default of a flag, unless the help does so.
 func withDefault(v *kong.Value) string {
 	help := kong.DefaultHelpValueFormatter(v)

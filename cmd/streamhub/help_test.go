@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 // TestExamples has every command show two examples that the program takes, and the defaults of its flags.
 func TestExamples(t *testing.T) {
+	t.Chdir(filepath.Dir(configFile(t, "")))
 	parser, err := kong.New(&commands{}, kong.Name("streamhub"), kong.ValueFormatter(withDefault))
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +36,7 @@ func TestExamples(t *testing.T) {
 			if command == "--version" || strings.HasPrefix(command, "help") {
 				continue // they end the parser
 			}
-			fresh, err := kong.New(&commands{}, kong.Name("streamhub"))
+			fresh, err := kong.New(&commands{}, kong.Name("streamhub"), kong.Bind(&settings{getenv: func(string) string { return "" }}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -49,12 +49,11 @@ type liveCall struct {
 
 func (p *livePlace) open(s *session) (*liveCall, error) {
 	c := &liveCall{Client: &http.Client{}, session: s, place: p, close: func() {}}
-	address := p.redisURL(s)
-	if address == "" {
-		if p.Archive != "" {
+	if p.Redis == "" {
+		if s.given("archive") {
 			return nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
 		}
-		server := p.gateways(s)[0]
+		server := p.gateways()[0]
 		u, err := url.Parse(server)
 		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 			return nil, usagef("--server %q: want ws://HOST:PORT, wss://HOST:PORT, or the same with http", server)
@@ -63,7 +62,7 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 		c.base = strings.TrimSuffix(u.String(), "/")
 		return c, nil
 	}
-	redis, err := p.redisFlags.client(s, address)
+	redis, err := p.redisFlags.client(s, p.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -148,11 +147,7 @@ func (c *liveCall) do(method, action string, query url.Values, body io.Reader, h
 	if err != nil {
 		return nil, err
 	}
-	token := c.place.Token
-	if token == "" {
-		token = c.session.getenv(authVariable)
-	}
-	if token != "" {
+	if token := c.place.Token; token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	for i := 0; i < len(header); i += 2 {

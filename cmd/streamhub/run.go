@@ -42,12 +42,14 @@ type commands struct {
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`
 
+	Config     configCmd     `cmd:"" help:"Check and show what environment variables and the file of --config say."`
 	VersionCmd versionCmd    `cmd:"" name:"version" help:"Write the version."`
 	Help       helpCmd       `cmd:"" help:"Explain a command."`
 	Completion completionCmd `cmd:"" help:"Write what lets a shell complete commands and flags."`
 	Complete   completeCmd   `cmd:"" hidden:""`
 
 	Version versionFlag `help:"Write the version and end."`
+	Path    string      `name:"config" placeholder:"FILE" help:"YAML file with values of flags that are neither given nor in a variable."`
 }
 
 // A session is one run of the program: what a command talks to besides the hub.
@@ -57,6 +59,19 @@ type session struct {
 	stdout output
 	stderr io.Writer
 	env    []string
+	call   *kong.Context // the command line, once it is read
+}
+
+// given reports whether a flag is among the arguments themselves.
+func (s *session) given(flag string) bool { return s.call != nil && given(s.call, flag) }
+
+func given(call *kong.Context, flag string) bool {
+	for _, p := range call.Path {
+		if p.Flag != nil && p.Flag.Name == flag && !p.Resolved {
+			return true
+		}
+	}
+	return false
 }
 
 // An output is standard output. Its errors are told from all others: the end of who reads it is no
@@ -84,11 +99,15 @@ func unread(err error) bool {
 
 // run is the program without what belongs to a process. ctx ends early at an [interrupt].
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
-	s := &session{ctx, stdin, output{stdout}, stderr, env}
+	s := &session{ctx: ctx, stdin: stdin, stdout: output{stdout}, stderr: stderr, env: env}
 	ended := false // by --help or --version
+	values := &settings{getenv: s.getenv}
 	parser, err := kong.New(&commands{},
+		kong.Resolvers(values),
+		kong.Bind(values),
 		kong.Name("streamhub"),
 		kong.Description("A distributed stream hub on Redis.\n\n"+
+			"Each flag has an environment variable: --a-b is $STREAMHUB_A_B, --redis is $STREAMHUB_REDIS_URL. A flag wins over a variable, a variable over the file of --config.\n\n"+
 			"Exit codes: 0 good, 1 failed, 2 usage, 3 conflict (sequence, fence, lease), 4 history lost or trimmed, 130 interrupted."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { ended = true }),
@@ -115,6 +134,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return s.end(usagef("%v; see streamhub%s --help", err, command))
 	}
+	s.call = call
 	return s.end(call.Run(s))
 }
 

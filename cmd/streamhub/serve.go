@@ -38,7 +38,7 @@ type serveCmd struct {
 	Data        string `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
 	redisFlags
 	Durability   durability `placeholder:"LEVEL" help:"When an append that names no level counts as done: replicas=N, fsync, timeout=D, separated by commas. The default is when the primary has it in memory."`
-	RedisServer  string     `env:"STREAMHUB_REDIS_SERVER" placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
+	RedisServer  string     `placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
 	WaitForRedis bool       `default:"true" negatable:"" help:"Serve while Redis is away, loading, full, read-only or short of replicas: requests get 503 until it is not."`
 	OTLP         string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
 	LogLevel     slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
@@ -171,7 +171,7 @@ func (c *serveCmd) drain(hubServer *server.Server, front, admin *http.Server, en
 // hint tells people what to try next.
 func (c *serveCmd) hint(s *session, b *backend, address string) {
 	if s.getenv(redisVariable) != "" && c.Redis == "" {
-		s.note("%s is set, but serve does not look at it: pass --redis to use that Redis", redisVariable)
+		s.note("%s is set, but --data wins", redisVariable)
 	}
 	at := ""
 	if c.Listen != defaultListen {

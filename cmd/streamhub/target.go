@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// redisVariable and tokenVariable stand for flags that are not given.
+	// These stand for flags that are not given; see [variable].
 	redisVariable  = "STREAMHUB_REDIS_URL"
 	serverVariable = "STREAMHUB_SERVER"
 	authVariable   = "STREAMHUB_TOKEN"
@@ -32,22 +32,9 @@ type target struct {
 	archiveFlag
 }
 
-// redisURL is the Redis to use, "" for none.
-func (t *target) redisURL(s *session) string {
-	switch {
-	case t.Server != "":
-		return ""
-	case t.Redis != "":
-		return t.Redis
-	case s.getenv(serverVariable) != "":
-		return ""
-	}
-	return s.getenv(redisVariable)
-}
-
 // gateways are the addresses of the gateways to go through.
-func (t *target) gateways(s *session) []string {
-	list := strings.Split(firstOf(t.Server, s.getenv(serverVariable), defaultServer), ",")
+func (t *target) gateways() []string {
+	list := strings.Split(firstOf(t.Server, defaultServer), ",")
 	for i, address := range list {
 		// serve prints where it listens as a URL of HTTP.
 		if rest, ok := strings.CutPrefix(address, "http"); ok && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "s://")) {
@@ -59,20 +46,17 @@ func (t *target) gateways(s *session) []string {
 
 // open opens the store. The function it returns closes it again.
 func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
-	if address := t.redisURL(s); address != "" {
-		return t.openRedis(s, address, options, retry)
+	if t.Redis != "" { // it excludes Server, whatever both come from
+		return t.openRedis(s, options, retry)
 	}
-	if t.Archive != "" {
+	if s.given("archive") {
 		return nil, nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
 	}
 	o := &client.WebSocketOptions{}
-	if token := t.Token; token != "" || s.getenv(authVariable) != "" {
-		if token == "" {
-			token = s.getenv(authVariable)
-		}
+	if token := t.Token; token != "" {
 		o.Token = func(context.Context) (string, error) { return token, nil }
 	}
-	gateways, err := client.NewWebSocketProvider(s.ctx, t.gateways(s), o)
+	gateways, err := client.NewWebSocketProvider(s.ctx, t.gateways(), o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,8 +71,8 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 	}, nil
 }
 
-func (t *target) openRedis(s *session, address string, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
-	redis, err := t.redisFlags.client(s, address)
+func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
+	redis, err := t.redisFlags.client(s, t.Redis)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -125,7 +109,10 @@ func (t *target) openRedis(s *session, address string, options hub.Options, retr
 
 // client makes a client for the Redis of the target, for a command that looks at that itself.
 func (t *target) client(s *session) (redis.UniversalClient, string, error) {
-	address := t.redisURL(s)
+	address := t.Redis
+	if address == "" && !s.given("server") {
+		address = s.getenv(redisVariable) // a variable that names a gateway is not for this command
+	}
 	if address == "" {
 		return nil, "", usagef("this command looks at Redis itself: name it with --redis, or set %s", redisVariable)
 	}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// callWith runs the program with variables.
+func callWith(t *testing.T, env []string, args ...string) result {
+	t.Helper()
+	var out, err strings.Builder
+	code := run(within(t), args, strings.NewReader(""), &out, &err, env)
+	return result{code, out.String(), err.String()}
+}
+
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "streamhub.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestSettings has flags win over variables, and variables over the file.
+func TestSettings(t *testing.T) {
+	url, _ := embedded(t)
+	for range 3 {
+		good(t, strings.NewReader("a\nb\nc\n"), "append", "s/g", "--batch", "1", "--redis", url)
+	}
+	dead := "redis://127.0.0.1:1"
+	path := configFile(t, "redis: "+url+"\nlimit: 1\nread:\n  limit: 2\nserve:\n  origin: [https://a.example, https://b.example]\n")
+	for _, test := range []struct {
+		name  string
+		env   []string
+		args  []string
+		lines int // that are read
+	}{
+		{"file, under the command", nil, []string{"--config", path}, 2},
+		{"file that a variable names", []string{"STREAMHUB_CONFIG=" + path}, nil, 2},
+		{"variable over file", []string{"STREAMHUB_LIMIT=3"}, []string{"--config", path}, 3},
+		{"flag over variable", []string{"STREAMHUB_LIMIT=3"}, []string{"--config", path, "--limit", "4"}, 4},
+		{"an empty variable is none", []string{"STREAMHUB_LIMIT="}, []string{"--config", path}, 2},
+		{"the flag for another place", []string{"STREAMHUB_SERVER=ws://127.0.0.1:1"}, []string{"--config", path, "--redis", url}, 2},
+		{"variables over a file", []string{"STREAMHUB_REDIS_URL=" + url}, []string{"--config", configFile(t, "server: ws://127.0.0.1:1")}, 9},
+		{"archive of another command", []string{"STREAMHUB_REDIS_URL=" + url, "STREAMHUB_ONCE=true"}, nil, 9},
+	} {
+		r := callWith(t, test.env, append([]string{"read", "s/g"}, test.args...)...)
+		if r.code != 0 || strings.Count(r.out, "\n") != test.lines {
+			t.Errorf("%s: %+v, want %d lines", test.name, r, test.lines)
+		}
+	}
+	// Of two variables the gateway wins.
+	if r := callWith(t, []string{"STREAMHUB_SERVER=ws://127.0.0.1:1", "STREAMHUB_REDIS_URL=" + url}, "ls"); r.code != exitFailed || !strings.Contains(r.err, "gateway") {
+		t.Errorf("%+v", r)
+	}
+	// A command that looks at Redis itself takes the Redis.
+	if r := callWith(t, []string{"STREAMHUB_SERVER=ws://127.0.0.1:1", "STREAMHUB_REDIS_URL=" + dead}, "doctor"); r.code != exitFailed || strings.Contains(r.err, "--redis") {
+		t.Errorf("%+v", r)
+	}
+	for _, test := range []struct {
+		env        []string
+		text, says string
+	}{
+		{[]string{"STREAMHUB_LIMIT=many"}, "", "$STREAMHUB_LIMIT"},
+		{[]string{"STREAMHUB_OUTPUT=xml"}, "", "$STREAMHUB_OUTPUT"},
+		{nil, "limt: 3", "limt"},
+		{nil, "read:\n  listen: x", "read.listen"},
+		{nil, "reed:\n  limit: 3", "reed"},
+		{nil, "limit: many", "streamhub.yaml"},
+		{nil, "limit: [", "streamhub.yaml"},
+		{[]string{"STREAMHUB_CONFIG=/nowhere/at/all"}, "", "/nowhere/at/all"},
+	} {
+		args := []string{"read", "s/g"}
+		if test.text != "" {
+			args = append(args, "--config", configFile(t, test.text))
+		}
+		if r := callWith(t, append(test.env, redisVariable+"="+url), args...); r.code != exitUsage || !strings.Contains(r.err, test.says) {
+			t.Errorf("%+v: %+v", test, r)
+		}
+	}
+}
+
+// TestEveryFlagHasAVariable compares the names, which have to differ, with the rule.
+func TestEveryFlagHasAVariable(t *testing.T) {
+	parser, err := kong.New(&commands{}, kong.Name("streamhub"), kong.Bind(&settings{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	byVariable := map[string]string{}
+	for _, leaf := range parser.Model.Leaves(true) {
+		for _, flag := range leaf.Flags {
+			name := variable(flag.Name)
+			if other, ok := byVariable[name]; ok && other != flag.Name || name == tokenVariable || name == passwordVariable {
+				t.Errorf("--%s and --%s share %s", flag.Name, other, name)
+			}
+			byVariable[name] = flag.Name
+		}
+	}
+	for name, want := range map[string]string{"STREAMHUB_ADMIN_LISTEN": "admin-listen", "STREAMHUB_REDIS_URL": "redis", "STREAMHUB_TOKEN": "token"} {
+		if byVariable[name] != want {
+			t.Errorf("%s is of --%s", name, byVariable[name])
+		}
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	path := configFile(t, "token: geheim\nserve:\n  origin: [https://a.example, https://b.example]\n  redis: redis://me:geheim@example:6379?password=geheim\n")
+	env := []string{"STREAMHUB_LISTEN=127.0.0.1:1", "STREAMHUB_CONFIG=" + path}
+	show := callWith(t, env, "config", "show")
+	for _, line := range []string{
+		"  listen: '127.0.0.1:1' # environment $STREAMHUB_LISTEN\n", "  origin: 'https://a.example,https://b.example' # file\n",
+		"  admin-listen: '127.0.0.1:9090' # default\n", "  redis: 'redis://me:xxxxx@example:6379?password=xxxxx' # file\n",
+	} {
+		if show.code != 0 || !strings.Contains(show.out, line) {
+			t.Errorf("%s is missing in %+v", line, show)
+		}
+	}
+	if r := callWith(t, env, "config", "show", "append"); !strings.Contains(r.out, "token: 'xxxxx' # file") || strings.Contains(r.out+show.out, "geheim") {
+		t.Errorf("%+v", r)
+	}
+	if r := callWith(t, nil, "config", "show", "live", "read"); !strings.HasPrefix(r.out, "live:\n  read:\n    server: '' # default\n") {
+		t.Errorf("%+v", r)
+	}
+	if r := callWith(t, nil, "config", "show", "nothing"); r.code != exitUsage {
+		t.Errorf("%+v", r)
+	}
+	// What is shown can be read.
+	if r := callWith(t, nil, "config", "check", "--config", configFile(t, show.out)); r.code != 0 || !strings.HasPrefix(r.out, "ok ") {
+		t.Errorf("%+v", r)
+	}
+	if r := callWith(t, []string{"STREAMHUB_BATCH=x", "STREAMHUB_LISTN=1"}, "config", "check"); r.code != exitUsage || !strings.Contains(r.err, "--batch from $STREAMHUB_BATCH") || !strings.Contains(r.err, "$STREAMHUB_LISTN is the variable of no flag") {
+		t.Errorf("%+v", r)
+	}
+}
