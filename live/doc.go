@@ -54,6 +54,13 @@ type Streams interface {
 	// The generation outlives ctx, which bounds the registration only. Its producer has to end it,
 	// with Done, Fail, End or Close.
 	Register(ctx context.Context, id string, options *RegisterOptions) (Producer, Stream, error)
+	// Start is Register for a producer that no process keeps: any instance takes what it publishes.
+	// [RegisterOptions.OnCancel] and CancelUnwatched are refused.
+	Start(ctx context.Context, id string, options *RegisterOptions) (RemoteProducer, Stream, error)
+	// Resume returns the producer that has a token. A token that was never given for this stream is
+	// [streamhub.ErrPermissionDenied]; one of an earlier generation is a [streamhub.FencedError] or, if
+	// that generation has ended, a [streamhub.ClosedError].
+	Resume(ctx context.Context, id, token string) (RemoteProducer, error)
 	// Get returns the current generation, as long as it can be read; [streamhub.ErrNotFound] means
 	// that there is none.
 	Get(ctx context.Context, id string) (Stream, error)
@@ -142,6 +149,10 @@ type Producer interface {
 	// or a [streamhub.FencedError]. If ctx ends before, nobody knows whether the verdict was written;
 	// calling End again with the same verdict is safe.
 	End(ctx context.Context, verdict streamhub.Verdict) error
+	// HandOver gives up the generation without ending it: it waits until everything published is stored
+	// and returns the token with which [Streams.Resume] goes on anywhere, and the number of the next
+	// chunk. Every later call is refused with [streamhub.ErrFenced].
+	HandOver(ctx context.Context) (token string, next uint64, err error)
 	// Close ends the generation unless that was done before: with the verdict cancelled if somebody
 	// has asked the producer to stop, and otherwise failed. It is there to be deferred.
 	Close(ctx context.Context) error

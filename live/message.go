@@ -16,5 +16,8 @@ type Message struct {
 	Timestamp int64  `json:"timestamp"` // Unix milliseconds
 	By        string `json:"by,omitempty"`
 	Once      string `json:"once,omitempty"`
-	Data      []byte `json:"data"`
+	// Stop says that this is a request to stop, with its reason as Data. Only a [RemoteProducer] gets
+	// it; a [Producer] is told by its context.
+	Stop bool   `json:"stop,omitempty"`
+	Data []byte `json:"data"`
 }

@@ -114,17 +114,25 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 
 // Messages is that of [live.Producer].
 func (p *Producer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
+	return p.messages(ctx, after, false)
+}
+
+// messages reads the back lane; stops says whether requests to stop are among what it gives.
+func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Seq2[live.Message, error] {
 	return func(yield func(live.Message, error) bool) {
 		o := streamhub.FollowOptions{FromSequence: after + 1}
-		for e, err := range p.m.watcher.FollowSegment(ctx, p.log, p.space, p.backLane(), &o) {
-			switch {
-			case err != nil:
-				yield(live.Message{}, p.fail("messages", p.id, ending(err)))
+		for e, err := range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.backLane(), &o) {
+			if err != nil {
+				yield(live.Message{}, s.fail("messages", s.id, ending(err)))
 				return
-			case e.Metadata[controlKey] != "":
-				continue
 			}
 			m := live.Message{Sequence: e.Sequence, Timestamp: e.Timestamp, By: e.Metadata[byKey], Once: e.Metadata[onceKey], Data: e.Payload}
+			if e.Metadata[controlKey] != "" {
+				if !stops || e.Metadata[controlKey] != controlCancel {
+					continue
+				}
+				m.Stop, m.Data = true, []byte(e.Metadata[reasonKey])
+			}
 			if !yield(m, nil) {
 				return
 			}

@@ -154,4 +154,6 @@ var (
 	_ live.Streams  = (*Streams)(nil)
 	_ live.Stream   = (*Stream)(nil)
 	_ live.Producer = (*Producer)(nil)
+
+	_ live.RemoteProducer = (*remote)(nil)
 )

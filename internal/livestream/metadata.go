@@ -19,16 +19,20 @@ func (p *Producer) setMetadata(ctx context.Context, v any) error {
 	if err != nil {
 		return err
 	}
+	return p.Stream.setMetadata(ctx, v)
+}
+
+func (s *Stream) setMetadata(ctx context.Context, v any) error {
 	text, err := encodeMetadata(v)
 	if err != nil {
 		return err
 	}
-	code, n, err := p.ask(ctx, metadataScript, p.id, decimal(p.generation), text)
+	code, n, err := s.ask(ctx, metadataScript, s.id, decimal(s.generation), text)
 	switch {
 	case err != nil:
 		return err
 	case code == "FENCED":
-		return &streamhub.FencedError{Current: n[0], Got: p.generation}
+		return &streamhub.FencedError{Current: n[0], Got: s.generation}
 	case code != "+":
 		return fmt.Errorf("%w: the stream has ended", streamhub.ErrClosed)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -19,23 +20,43 @@ const maxMetadata = 64 << 10
 const registerTries = 16
 
 // Register is that of [live.Streams].
-func (s *Streams) Register(ctx context.Context, id string, o *live.RegisterOptions) (live.Producer, live.Stream, error) {
-	p, current, err := s.register(ctx, id, o)
-	switch {
-	case err != nil:
-		return nil, nil, s.fail("register", id, err)
-	case p != nil:
-		return p, nil, nil
-	}
-	return nil, current, nil
-}
-
-// register returns the new producer, or the generation that stands in its way.
-func (s *Streams) register(ctx context.Context, id string, options *live.RegisterOptions) (*Producer, *Stream, error) {
+func (s *Streams) Register(ctx context.Context, id string, options *live.RegisterOptions) (live.Producer, live.Stream, error) {
 	o := live.RegisterOptions{}
 	if options != nil {
 		o = *options
 	}
+	begun, current, err := s.register(ctx, id, &o, s.m.silence())
+	switch {
+	case err != nil:
+		return nil, nil, s.fail("register", id, err)
+	case current != nil:
+		return nil, current, nil
+	}
+	p := newProducer(begun.Stream, begun.owner, o)
+	if !s.m.attach(p, begun.back) {
+		begun.abandon(ctx)
+		return nil, nil, s.fail("register", id, streamhub.ErrShutdown)
+	}
+	return p, nil, nil
+}
+
+// A beginning is a generation that has just been registered.
+type beginning struct {
+	*Stream
+	owner string
+	back  streamhub.Position // where its back lane begins
+}
+
+// abandon ends a generation that nobody will produce.
+func (s *Stream) abandon(ctx context.Context) {
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_, _ = s.finish(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "it was not begun"})
+}
+
+// register begins a generation whose producer may say nothing for so long, or returns the generation
+// that stands in its way. It fills o.
+func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptions, silence time.Duration) (*beginning, *Stream, error) {
 	fallback(&o.IdleTTL, s.m.opt.IdleTTL)
 	fallback(&o.EndedTTL, s.m.opt.EndedTTL)
 	o.EndedTTL = max(o.EndedTTL, minTTL)
@@ -58,18 +79,18 @@ func (s *Streams) register(ctx context.Context, id string, options *live.Registe
 	owner := rand.Text()
 	for range registerTries {
 		code, n, err := s.ask(ctx, registerScript, id,
-			redisx.Escape(id), owner, mode, s.m.silence().Milliseconds(), o.EndedTTL.Milliseconds(), metadata)
+			redisx.Escape(id), owner, mode, silence.Milliseconds(), o.EndedTTL.Milliseconds(), metadata)
 		if err != nil {
 			return nil, nil, err
 		}
 		if code == "NEW" {
-			p, err := s.produce(ctx, s.at(id, n[0]), n[1], owner, o)
+			b, err := s.produce(ctx, s.at(id, n[0]), n[1], owner, o)
 			if errors.Is(err, streamhub.ErrConflict) {
 				if d, missing := s.describe(ctx, id); missing == nil && d.generation != n[0] {
 					return nil, s.at(id, d.generation), nil // somebody took over already
 				}
 			}
-			return p, nil, err
+			return b, nil, err
 		}
 		current := s.at(id, n[0])
 		status, err := s.log.Status(ctx, s.space, current.segment())
@@ -90,12 +111,10 @@ func (s *Streams) register(ctx context.Context, id string, options *live.Registe
 }
 
 // produce makes what a new generation consists of, and ends the one that it takes over from.
-func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, owner string, o live.RegisterOptions) (_ *Producer, err error) {
+func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, owner string, o *live.RegisterOptions) (_ *beginning, err error) {
 	defer func() {
-		if err != nil { // nobody will produce it
-			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-			defer cancel()
-			_, _ = stream.finish(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "it was not begun"})
+		if err != nil {
+			stream.abandon(ctx)
 		}
 	}()
 	if before != 0 {
@@ -112,11 +131,7 @@ func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, ow
 	if err != nil {
 		return nil, err
 	}
-	p := newProducer(stream, owner, o)
-	if !s.m.attach(p, back.Position) {
-		return nil, streamhub.ErrShutdown
-	}
-	return p, nil
+	return &beginning{stream, owner, back.Position}, nil
 }
 
 func encodeMetadata(v any) (string, error) {

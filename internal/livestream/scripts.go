@@ -29,12 +29,15 @@ var (
 	settleLua string
 	//go:embed lua/describe.lua
 	describeLua string
+	//go:embed lua/hold.lua
+	holdLua string
 	//go:embed lua/metadata.lua
 	metadataLua string
 
 	// A full Redis takes no new streams, but those it has are looked after and end.
 	registerScript = redisx.NewScript(sessionLua + registerLua)
 	metadataScript = redisx.NewScript(sessionLua + metadataLua)
+	holdScript     = redisx.NewScript(sessionLua + holdLua).AllowOOM()
 	beatScript     = redisx.NewScript(sessionLua + beatLua).AllowOOM()
 	reapScript     = redisx.NewScript(sessionLua + reapLua).AllowOOM()
 	settleScript   = redisx.NewScript(sessionLua + settleLua).AllowOOM()

@@ -1,0 +1,262 @@
+package livestream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// remoteSilence is how long a remote producer may say nothing, in heartbeats: it has to live through
+// the restart of a gateway.
+const remoteSilence = 6
+
+// A remote is a producer that no process keeps. Every call proves anew that it is the producer.
+type remote struct {
+	*Stream
+	owner   string
+	silence time.Duration
+}
+
+// Start is that of [live.Streams].
+func (s *Streams) Start(ctx context.Context, id string, options *live.RegisterOptions) (live.RemoteProducer, live.Stream, error) {
+	o := live.RegisterOptions{}
+	if options != nil {
+		o = *options
+	}
+	if o.OnCancel != nil || o.CancelUnwatched != 0 || o.IdleTTL != 0 {
+		err := fmt.Errorf("%w: OnCancel, CancelUnwatched and IdleTTL are for a producer in a process", streamhub.ErrInvalidArgument)
+		return nil, nil, s.fail("start", id, err)
+	}
+	silence := remoteSilence * s.m.opt.Heartbeat
+	begun, current, err := s.register(ctx, id, &o, silence)
+	switch {
+	case err != nil:
+		return nil, nil, s.fail("start", id, err)
+	case current != nil:
+		return nil, current, nil
+	}
+	s.m.touch(s)
+	return &remote{begun.Stream, begun.owner, silence}, nil, nil
+}
+
+// Resume is that of [live.Streams].
+func (s *Streams) Resume(ctx context.Context, id, token string) (live.RemoteProducer, error) {
+	r, err := s.resume(ctx, id, token)
+	if err != nil {
+		return nil, s.fail("resume", id, err)
+	}
+	return r, nil
+}
+
+func (s *Streams) resume(ctx context.Context, id, token string) (*remote, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	head, owner, ok := strings.Cut(token, ".")
+	generation, err := strconv.ParseUint(head, 36, 53)
+	if !ok || err != nil || owner == "" || len(owner) > 64 {
+		return nil, errToken
+	}
+	r := &remote{Stream: s.at(id, generation), owner: owner}
+	s.m.touch(s)
+	return r, r.hold(ctx, "")
+}
+
+var errToken = fmt.Errorf("%w: this is not the token of a producer of the stream", streamhub.ErrPermissionDenied)
+
+// hold says that the producer is there.
+func (r *remote) hold(ctx context.Context, silence string) error {
+	code, n, err := r.ask(ctx, holdScript, r.id, redisx.Escape(r.id), decimal(r.generation), r.owner, silence)
+	switch {
+	case err != nil:
+		return err
+	case code == "+":
+		r.silence = time.Duration(n[0]) * time.Millisecond
+		return nil
+	case code == "DENIED":
+		return errToken
+	case code == "FENCED":
+		return &streamhub.FencedError{Current: n[0], Got: r.generation}
+	case code == "ABSENT":
+		return streamhub.ErrNotFound
+	}
+	status, err := r.log.Status(ctx, r.space, r.segment())
+	if err == nil && status.Verdict == nil { // it is about to get it
+		var v streamhub.Verdict
+		v, err = r.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
+		status.Verdict = &v
+	}
+	if err != nil {
+		return producing(ending(err), r.generation)
+	}
+	return producing(&streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence}, r.generation)
+}
+
+func (r *remote) Token() string { return strconv.FormatUint(r.generation, 36) + "." + r.owner }
+
+func (r *remote) Silence() time.Duration { return r.silence }
+
+func (r *remote) Publish(ctx context.Context, first uint64, chunks [][]byte) (uint64, error) {
+	next, err := r.publish(ctx, first, chunks)
+	return next, r.fail("publish", r.id, err)
+}
+
+func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (uint64, error) {
+	if first == 0 {
+		return 0, fmt.Errorf("%w: chunks are numbered from 1", streamhub.ErrInvalidArgument)
+	}
+	records := make([]streamhub.Record, len(chunks))
+	for i, chunk := range chunks {
+		if len(chunk) > r.m.opt.MaxChunkBytes {
+			return 0, fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), r.m.opt.MaxChunkBytes)
+		}
+		records[i].Payload = chunk
+	}
+	for {
+		result, err := r.log.Append(ctx, r.space, r.segment(), records, &streamhub.AppendOptions{
+			Generation: r.generation, MustExist: true, ExpectedSequence: first,
+		})
+		var elsewhere *streamhub.SequenceError
+		switch {
+		case err == nil || errors.Is(err, streamhub.ErrNotConfirmed):
+			r.m.chunks.Add(int64(len(records)))
+			return result.Last + 1, nil
+		case !errors.As(err, &elsewhere):
+			return 0, producing(ending(err), r.generation)
+		case elsewhere.Expected < first:
+			return elsewhere.Expected, err
+		case elsewhere.Expected-first >= uint64(len(records)):
+			return elsewhere.Expected, nil // all of it is a repeat
+		}
+		records, first = records[elsewhere.Expected-first:], elsewhere.Expected
+	}
+}
+
+func (r *remote) Beat(ctx context.Context) (uint64, error) {
+	next, err := r.beat(ctx)
+	return next, r.fail("beat", r.id, err)
+}
+
+func (r *remote) beat(ctx context.Context) (uint64, error) {
+	if err := r.hold(ctx, ""); err != nil {
+		return 0, err
+	}
+	if err := r.overdue(ctx); err != nil {
+		return 0, err
+	}
+	status, err := r.log.Status(ctx, r.space, r.segment())
+	if err != nil {
+		return 0, producing(ending(err), r.generation)
+	}
+	return status.LastSequence + 1, nil
+}
+
+// overdue ends a generation whose producer was asked to stop and did not for as long as it may take.
+func (r *remote) overdue(ctx context.Context) error {
+	back, err := r.log.Status(ctx, r.space, r.backLane())
+	if err != nil || back.LastSequence == 0 {
+		return producing(ending(err), r.generation)
+	}
+	now, err := r.log.Now(ctx)
+	if err != nil {
+		return err
+	}
+	for e, err := range r.log.ConsumeSegment(ctx, r.space, r.backLane(), nil) {
+		switch {
+		case err != nil:
+			return producing(ending(err), r.generation)
+		case e.Metadata[controlKey] != controlCancel || now-e.Timestamp <= r.m.opt.CancelGrace.Milliseconds():
+			continue
+		}
+		v, err := r.finish(ctx, cancelledBy(&live.CancelError{By: e.Metadata[byKey], Reason: e.Metadata[reasonKey]}))
+		if err != nil {
+			return err
+		}
+		return producing(&streamhub.ClosedError{Verdict: v}, r.generation)
+	}
+	return nil
+}
+
+func (r *remote) SetMetadata(ctx context.Context, metadata json.RawMessage) error {
+	if !json.Valid(metadata) {
+		return r.fail("set metadata", r.id, fmt.Errorf("%w: metadata that is not JSON", streamhub.ErrInvalidArgument))
+	}
+	return r.fail("set metadata", r.id, r.setMetadata(ctx, metadata))
+}
+
+func (r *remote) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
+	return r.messages(ctx, after, true)
+}
+
+func (r *remote) End(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
+	v, err := r.end(ctx, v)
+	return v, r.fail("end", r.id, err)
+}
+
+func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
+	if !v.Kind.Known() {
+		return v, fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	// One that has vanished is not made anew, only to be closed.
+	if _, err := r.log.Status(ctx, r.space, r.segment()); err != nil {
+		var closed *streamhub.ClosedError
+		if err = producing(ending(err), r.generation); errors.As(err, &closed) {
+			return closed.Verdict, nil
+		}
+		return v, err
+	}
+	v, err := r.finish(ctx, v)
+	if err == nil && v.Kind == streamhub.VerdictSuperseded {
+		err = producing(&streamhub.ClosedError{Verdict: v}, r.generation)
+	}
+	return v, err
+}
+
+// HandOver is that of [live.Producer].
+func (p *Producer) HandOver(ctx context.Context) (token string, next uint64, err error) {
+	token, next, err = p.handOver(ctx)
+	return token, next, p.fail("hand over", p.id, err)
+}
+
+func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
+	p.mu.Lock()
+	if err := p.admit(ctx, math.MaxInt); err != nil {
+		p.mu.Unlock()
+		return "", 0, err
+	}
+	p.ending = true // Publish waits
+	p.m.hurry()
+	err := p.drain(ctx)
+	p.mu.Unlock()
+	r := &remote{Stream: p.Stream, owner: p.owner}
+	if err == nil {
+		err = r.hold(ctx, decimal(uint64((remoteSilence * p.m.opt.Heartbeat).Milliseconds())))
+	}
+	if err != nil {
+		p.mu.Lock()
+		p.ending = false
+		p.notify()
+		p.mu.Unlock()
+		return "", 0, err
+	}
+	// From here on nobody beats for it here, and nothing more is published.
+	p.told.Do(func() {}) // that is no reason to stop
+	p.stop(errHandedOver)
+	status, err := p.log.Status(ctx, p.space, p.segment())
+	if err != nil {
+		return "", 0, producing(ending(err), p.generation)
+	}
+	return r.Token(), status.LastSequence + 1, nil
+}
+
+var errHandedOver = fmt.Errorf("%w: the generation was handed over", streamhub.ErrFenced)
