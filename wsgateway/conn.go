@@ -18,6 +18,9 @@ const (
 	// maxCalls is how many calls that are no readers may be under way on a connection. More are not
 	// read until one of them has ended.
 	maxCalls = 256
+	// maxHeld is how many bytes of calls that are no readers may be under way, but for one that is
+	// larger. More are not read until some of them have ended.
+	maxHeld = 32 << 20
 	// maxTrips is how many batches of appends may be under way. What comes meanwhile goes together.
 	maxTrips = 8
 )
@@ -30,7 +33,8 @@ type conn struct {
 	channels map[uint64]*channel
 	readers  int
 	calls    int
-	room     sync.Cond // calls fell below maxCalls
+	held     int       // bytes of these
+	room     sync.Cond // calls or held has fallen
 	last     uint64    // highest channel that was opened
 	appends  []*appendCall
 	trips    int
@@ -53,6 +57,7 @@ type channel struct {
 	cancel context.CancelCauseFunc
 	credit int64
 	more   chan struct{} // closed when a reader that waits gets credit
+	size   int           // of the request, for what is no reader
 	open   *wire.Open    // what it was opened for, but for appends, which are checked when they leave
 }
 
@@ -263,7 +268,10 @@ func (c *conn) open(m wire.Message) error {
 		ch.answer(nil, err)
 		return nil
 	}
-	for !ch.reader && c.calls >= maxCalls && c.ctx.Err() == nil {
+	if !ch.reader {
+		ch.size = len(m.Body)
+	}
+	for !ch.reader && (c.calls >= maxCalls || c.calls > 0 && c.held+ch.size > maxHeld) && c.ctx.Err() == nil {
 		c.sendAppendsLocked()
 		c.room.Wait()
 	}
@@ -275,6 +283,7 @@ func (c *conn) open(m wire.Message) error {
 		c.readers++
 	} else {
 		c.calls++
+		c.held += ch.size
 	}
 	c.g.metrics.calls.Add(c.ctx, 1)
 	if a, ok := o.Request.(*wire.Append); ok {
@@ -301,6 +310,7 @@ func (c *conn) close(ch *channel) {
 		c.readers--
 	} else {
 		c.calls--
+		c.held -= ch.size
 		c.room.Signal()
 	}
 	c.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -71,6 +72,8 @@ type muxer struct {
 	ending     int      // channels that are closed and whose end is not sent yet
 	draining   bool
 	idle       sync.Cond // something ended while draining
+
+	held atomic.Int64 // bytes of payloads that have come and are not stored or handled yet
 }
 
 func newMuxer(l *link) *muxer {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -38,6 +39,8 @@ type muxChannel struct {
 	closed bool          // the client sends nothing more
 	abort  string        // and why, if it gave up
 	change chan struct{} // closed when one of these changes
+	ended  bool          // nothing is taken any more
+	held   int           // bytes that were taken and not let go, or wait
 }
 
 // queueBytes is how much of what a client sends may wait in a channel.
@@ -67,6 +70,10 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 // end is the last message of a channel.
 func (ch *muxChannel) end(err error) {
 	ch.m.close(ch)
+	ch.mu.Lock()
+	ch.ended = true
+	ch.mu.Unlock()
+	ch.letGo(math.MaxInt)
 	defer ch.cancel(nil)
 	ch.m.g.metrics.ended(ch.m.ctx, err)
 	var text string
@@ -95,9 +102,18 @@ func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 		}
 		return
 	}
-	if !ch.taking || ch.closed {
+	if !ch.taking || ch.closed || ch.ended {
 		return
 	}
+	// A chunk is stored whole, so its records have to be held. What all channels hold is bounded, and
+	// the one that asks for more ends: to wait would be to wait for each other. A channel that is alone
+	// is bounded by its queue and its chunk.
+	if all := int(ch.m.held.Add(int64(len(payload)))); all > maxHeld && all-len(payload) > ch.held {
+		ch.m.held.Add(-int64(len(payload)))
+		ch.cancel(errHeld)
+		return
+	}
+	ch.held += len(payload)
 	for ch.bytes > queueBytes && ch.ctx.Err() == nil {
 		ch.await(ch.ctx)
 	}
@@ -135,6 +151,17 @@ func (ch *muxChannel) take(ctx context.Context) (payloads [][]byte, open bool) {
 	ch.changed()
 	return payloads, len(payloads) > 0 && ctx.Err() == nil
 }
+
+// letGo notes that n bytes of what was taken are stored or handled.
+func (ch *muxChannel) letGo(n int) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	n = min(n, ch.held)
+	ch.held -= n
+	ch.m.held.Add(-int64(n))
+}
+
+var errHeld = fmt.Errorf("%w: %d bytes on one connection that are not stored yet", streamhub.ErrLimitExceeded, maxHeld)
 
 // aborted is the error that the client gave as the reason for its end.
 func (ch *muxChannel) aborted() error {

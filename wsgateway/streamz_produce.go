@@ -21,6 +21,7 @@ type producing struct {
 	at    muxSegment
 	chunk []streamhub.Record
 	bytes int
+	raw   int               // bytes of the payloads that the chunk came in
 	first *streamhub.Status // of the segment, once it was read
 }
 
@@ -74,6 +75,7 @@ func (p *producing) add(payload []byte) error {
 		return &streamhub.SequenceError{Expected: status.LastSequence + 1}
 	}
 	p.chunk = append(p.chunk, r)
+	p.raw += len(payload)
 	p.bytes += len(r.Payload) + 64
 	for k, v := range r.Metadata {
 		p.bytes += len(k) + len(v) + 16
@@ -113,7 +115,8 @@ func (p *producing) store() error {
 	if err != nil {
 		return err
 	}
-	p.chunk, p.bytes = nil, 0
+	p.ch.letGo(p.raw)
+	p.chunk, p.bytes, p.raw = nil, 0, 0
 	r := result.(*wire.AppendResult)
 	if p.first == nil {
 		p.first = &streamhub.Status{FirstSequence: r.First, FirstTimestamp: r.Timestamp}

@@ -38,7 +38,11 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	if r.WorkerID == uuid.Nil {
 		helpers.Go(func() {
 			for open := true; open; {
-				_, open = ch.take(ch.ctx)
+				var ignored [][]byte
+				ignored, open = ch.take(ch.ctx)
+				for _, payload := range ignored {
+					ch.letGo(len(payload))
+				}
 			}
 			ch.cancel(context.Canceled)
 		})
@@ -86,6 +90,7 @@ func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
 		silent := ctx.Err() != nil && ch.ctx.Err() == nil
 		cancel()
 		for _, payload := range payloads {
+			ch.letGo(len(payload))
 			kind, content, err := openEnvelope(payload)
 			var p muxPresence
 			if err != nil || kind != "presence" || json.Unmarshal(content, &p) != nil || p.WorkerID != worker {

@@ -21,7 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) Gateway) {
 		"bounds": testBounds, "inventory": testInventory, "peek of nothing": testPeekNothing, "one status": testOneStatus,
 		"conflict": testConflict, "large records": testLargeRecords, "volume": testVolume, "fresh store": testFresh,
 		"leases": testLeases, "publish": testPublish, "cancel": testCancelConsume, "subscribe": testSubscribe,
-		"transactions": testTransactions, "contiguous": testContiguous, "workers": testWorkers, "worker twice": testWorkerTwice, "rights": testRights,
+		"transactions": testTransactions, "contiguous": testContiguous, "workers": testWorkers, "worker twice": testWorkerTwice, "rights": testRights, "held": testHeld,
 		"stores": testStores, "chunks": testChunks, "abort": testAbort, "many small records": testManySmall,
 		"four megabytes": testFourMegabytes, "prefixes": testPrefixes, "offsets": testOffsets, "times": testTimes,
 		"late frames": testLate, "broken frames": testBroken, "two clients": testTwoClients, "idle producer": testIdleProducer,
@@ -440,6 +440,32 @@ func testRights(t *testing.T, g Gateway) {
 	worker.Close("context canceled")
 	_, problem = worker.Rest()
 	require.NotEqual(t, "worker_id registered by another stream", problem)
+}
+
+// testHeld begins many chunks on one connection and ends none: what is held is bounded, and a good
+// producer is served.
+func testHeld(t *testing.T, g Gateway) {
+	store := uuid.New()
+	c := Dial(t, g, "streamkit::*")
+	payload := make([]byte, 1<<20)
+	refused := 0
+	var channels []*Channel
+	for n := range 60 {
+		ch := c.Open(store, "produce", segment("sp", fmt.Sprint("held", n), nil))
+		ch.Send(Record{Sequence: 1, Payload: payload})
+		channels = append(channels, ch)
+	}
+	// Those that are refused have ended when this one, which holds nothing, has its answer.
+	c.Consume(store, "consume_segment", segment("sp", "sg", nil))
+	for _, ch := range channels {
+		ch.Close("context canceled")
+		if _, problem := ch.Rest(); strings.Contains(problem, "limit exceeded") {
+			refused++
+		}
+	}
+	require.Greater(t, refused, 30, "32 MiB are 24 of these")
+	require.Less(t, refused, 45)
+	produce(c, store, "sp", "sg", 1, 3)
 }
 
 func testStores(t *testing.T, g Gateway) {
