@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
 )
 
@@ -27,7 +28,8 @@ type Options struct {
 	// everything.
 	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) error
 	// CheckOrigin, where it returns an error, has a request answered 403 before anything else: it is
-	// of a web page that may not use this gateway. Without it pages of every origin may.
+	// of a web page that may not use this gateway. Without it, and without Authorize, pages of the
+	// gateway's own origin may.
 	CheckOrigin func(r *http.Request) error
 	// LongPollTimeout is how long a long-poll waits; the default is 20 s.
 	LongPollTimeout time.Duration
@@ -75,6 +77,9 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	}
 	if p := d.opt.Prefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/")) {
 		return nil, fmt.Errorf("prefix %q: want one that begins with a slash and does not end with one", p)
+	}
+	if d.opt.Authorize == nil && d.opt.CheckOrigin == nil {
+		d.opt.CheckOrigin = auth.OwnOrigin
 	}
 	setDefault(&d.opt.LongPollTimeout, defaultLongPoll)
 	setDefault(&d.opt.EventStreamTime, defaultEventStream)

@@ -109,13 +109,16 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.transports = append(s.transports, s.gateway)
-	streams, err := durable.New(ctx, s.hub, &durable.Options{
+	streamOptions := &durable.Options{
 		LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
-		Authorize: func(r *http.Request, store uuid.UUID, space string, write bool) error {
+	}
+	if o.Auth != nil { // otherwise everybody may read, and shared caches may keep what is read
+		streamOptions.Authorize = func(r *http.Request, store uuid.UUID, space string, write bool) error {
 			_, err := s.gate.Authorize(r, store, space, write)
 			return err
-		},
-	})
+		}
+	}
+	streams, err := durable.New(ctx, s.hub, streamOptions)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -21,8 +22,11 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/live"
+	"github.com/seed-147127fe/streamhub/live/livehttp"
 	"github.com/seed-147127fe/streamhub/server"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
@@ -282,4 +286,52 @@ func TestShutdown(t *testing.T) {
 	_, err = io.Copy(io.Discard, answer.Body)
 	require.NoError(t, err, "it has ended as event streams end")
 	require.Equal(t, http.StatusServiceUnavailable, send(t, http.MethodGet, url+"/readyz", "", nil).StatusCode)
+}
+
+// TestOwnOrigin has pages of other origins ask handlers that were given neither tokens nor origins.
+func TestOwnOrigin(t *testing.T) {
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	_, err = h.Store(uuid.Nil).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+	require.NoError(t, err)
+	streams, err := durable.New(t.Context(), h, nil)
+	require.NoError(t, err)
+	lives := livehttp.New(t.Context(), livehttp.Options{Streams: func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) }})
+	whole, err := server.New(h, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, errors.Join(streams.Shutdown(ctx), lives.Shutdown(ctx), whole.Shutdown(ctx), h.Close()))
+	})
+	for name, test := range map[string]struct {
+		handler http.Handler
+		path    string
+		status  int
+	}{
+		"durable": {streams, "/v1/stream/space/seg", http.StatusOK}, "live": {lives, "/v1/live/none/status", http.StatusNotFound},
+		"server, durable": {whole, "/v1/stream/space/seg", http.StatusOK}, "server, live": {whole, "/v1/live/none/status", http.StatusNotFound},
+	} {
+		for origin, status := range map[string]int{
+			"": test.status, "http://127.0.0.1:8080": test.status, "https://127.0.0.1:8080": test.status,
+			"http://evil.example.com": http.StatusForbidden, "null": http.StatusForbidden, "http://127.0.0.1": http.StatusForbidden,
+		} {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+				if method != http.MethodGet && status != http.StatusForbidden {
+					continue
+				}
+				r := httptest.NewRequest(method, test.path, nil)
+				r.Host = "127.0.0.1:8080"
+				if origin != "" {
+					r.Header.Set("Origin", origin)
+				}
+				w := httptest.NewRecorder()
+				test.handler.ServeHTTP(w, r)
+				require.Equal(t, status, w.Code, "%s: %s from %q", name, method, origin)
+				if status == http.StatusOK && strings.HasPrefix(name, "server") {
+					require.NotContains(t, w.Header().Get("Cache-Control"), "private", "everybody may read")
+				}
+			}
+		}
+	}
 }

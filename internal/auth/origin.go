@@ -75,3 +75,6 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 	}
 	return nil
 }
+
+// OwnOrigin is for requests of web pages of the gateway's own origin, and of what is no page.
+func OwnOrigin(r *http.Request) error { return (&Origins{}).Check(r, false) }

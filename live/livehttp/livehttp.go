@@ -22,6 +22,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/sse"
 	"github.com/seed-147127fe/streamhub/live"
@@ -34,7 +35,8 @@ type Options struct {
 	// Authorize says who asks, and whether he may read, or write, in a space. An error that is none
 	// of package streamhub is answered 401. Without it everybody may do everything, as nobody.
 	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error)
-	// CheckOrigin, where it returns an error, has a request answered 403 before anything else.
+	// CheckOrigin, where it returns an error, has a request answered 403 before anything else. Without
+	// it, and without Authorize, pages of the gateway's own origin may do everything, and others nothing.
 	CheckOrigin func(r *http.Request) error
 	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
 	WriteTimeout time.Duration
@@ -68,6 +70,9 @@ type Handler struct {
 func New(ctx context.Context, o Options) *Handler {
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 30 * time.Second
+	}
+	if o.Authorize == nil && o.CheckOrigin == nil {
+		o.CheckOrigin = auth.OwnOrigin
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
