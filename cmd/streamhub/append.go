@@ -32,7 +32,8 @@ type appendCmd struct {
 	Batch      int         `default:"1000" placeholder:"N" help:"Most records of one append."`
 	Expect     *uint64     `placeholder:"SEQ" help:"Sequence that the first record must get; nobody else may append meanwhile."`
 	Durability durability  `placeholder:"LEVEL" help:"When a batch counts as done: replicas=N, fsync, timeout=D, separated by commas; the hub's own level if not given."`
-	Null       bool        `help:"Records end with NUL instead of a line feed."`
+	Null       bool        `xor:"form" help:"Records end with NUL instead of a line feed."`
+	JSON       bool        `xor:"form" help:"Each line is an object as read --output json and jsonl write it: payload (base64) or text, and metadata; other keys are left out."`
 }
 
 // An appendSummary is the last line on standard output. What stored nothing has none.
@@ -65,6 +66,9 @@ func (c *appendCmd) Run(s *session) error {
 	cutter := &cutter{separator: '\n', records: c.Batch, full: full}
 	if c.Null {
 		cutter.separator = 0
+	}
+	if c.JSON {
+		cutter.decode = decodeRecord
 	}
 	a := &appending{
 		session: s, store: store, at: c.Segment,

@@ -26,6 +26,9 @@ type cutter struct {
 	separator byte
 	records   int  // most in a batch
 	full      bool // the input never pauses: hand out full batches only
+	// decode, if not nil, makes the record of a piece. A piece may then be longer than a record, by as
+	// much as JSON can make it.
+	decode func(piece []byte) (streamhub.Record, error)
 
 	// line is the number of the piece that is being read, for people.
 	line  int
@@ -133,7 +136,9 @@ func (c *cutter) cut(chunk []byte) error {
 		if err := c.check(len(piece)); err != nil {
 			return err
 		}
-		c.add(streamhub.Record{Payload: piece})
+		if err := c.piece(piece); err != nil {
+			return err
+		}
 		c.line++
 		chunk = chunk[i+1:]
 	}
@@ -144,6 +149,9 @@ func (c *cutter) end() error {
 	if len(c.rest) == 0 {
 		return nil
 	}
+	if c.decode != nil {
+		return c.piece(c.rest)
+	}
 	if err := c.check(len(c.rest) + len(eolKey) + len(eolNone)); err != nil {
 		return err
 	}
@@ -151,8 +159,31 @@ func (c *cutter) end() error {
 	return nil
 }
 
+// piece takes a piece as a record.
+func (c *cutter) piece(piece []byte) error {
+	if c.decode == nil {
+		c.add(streamhub.Record{Payload: piece})
+		return nil
+	}
+	if len(bytes.TrimSpace(piece)) == 0 {
+		return nil
+	}
+	r, err := c.decode(piece)
+	if err == nil && len(r.Payload) > streamhub.MaxRecordBytes {
+		return &tooLongError{c.line, "the payload of line"}
+	}
+	if err != nil {
+		return failedf("line %d: %w; everything before it is stored", c.line, err)
+	}
+	c.add(r)
+	return nil
+}
+
+// maxJSONLine is what a record takes in JSON at most: a byte is \u0000 there, and there are the other keys.
+const maxJSONLine = 6*streamhub.MaxRecordBytes + 64<<10
+
 func (c *cutter) check(size int) error {
-	if size <= streamhub.MaxRecordBytes {
+	if size <= streamhub.MaxRecordBytes || c.decode != nil && size <= maxJSONLine {
 		return nil
 	}
 	what := "line"

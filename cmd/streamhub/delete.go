@@ -18,6 +18,7 @@ const deletesAtOnce = 32
 
 type deleteCmd struct {
 	target
+	alwaysJSON
 	yesFlag
 	Place  *placeName `arg:"" optional:"" name:"space[/segment]" help:"Segment to delete, or space to delete all segments of; without it, --store names a store to delete all segments of."`
 	Reason string     `help:"Reason, for people that read the segment."`

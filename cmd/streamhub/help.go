@@ -26,7 +26,7 @@ func (readCmd) Help() string {
 func (watchCmd) Help() string {
 	return examples("watch logs", "watch logs/app --redis redis://127.0.0.1:6379")
 }
-func (lsCmd) Help() string { return examples("ls", "ls logs") }
+func (lsCmd) Help() string { return examples("ls", "ls logs -l") }
 func (peekCmd) Help() string {
 	return examples("peek logs/app", "peek logs/app --server wss://hub.example")
 }

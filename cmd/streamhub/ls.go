@@ -3,18 +3,45 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
+// statusesAtOnce is how many segments are asked for at the same time.
+const statusesAtOnce = 64
+
+// alwaysJSON is of commands that write JSON anyway, so that --json can be written everywhere.
+type alwaysJSON struct {
+	JSON bool `name:"json" help:"Write JSON, as this command always does."`
+}
+
 type lsCmd struct {
 	target
 	Space string `arg:"" optional:"" help:"Space to list; without it the spaces are listed."`
+	Long  bool   `short:"l" help:"A table with a line for each: of spaces the number of segments, of segments what status says. It asks for each of them."`
+	JSON  bool   `name:"json" help:"One JSON object a line."`
+}
+
+// A listed is a line of the list: a space, or a segment.
+type listed struct {
+	Space    string            `json:"space"`
+	Segment  string            `json:"segment,omitempty"`
+	Segments *int              `json:"segments,omitempty"` // of a space, with --long
+	status   *streamhub.Status // of a segment, with --long
 }
 
 // Run writes one name a line, in byte order.
@@ -34,18 +61,188 @@ func (c *lsCmd) Run(s *session) error {
 		names = store.Segments(s.ctx, c.Space)
 	}
 	out := bufio.NewWriter(s.stdout)
+	write := c.writer(out)
+	count, err := c.list(s.ctx, store, names, write.line)
+	if err == nil {
+		err = write.end()
+	}
+	switch {
+	case err != nil && !unread(err):
+		return interrupted(s.ctx, err)
+	case err == nil && count == 0 && c.Space != "":
+		s.note("the space %q has no segments", c.Space)
+	case err == nil && count == 0:
+		s.note("the store has no spaces")
+	}
+	return errors.Join(err, out.Flush())
+}
+
+// list calls visit with each line and returns how many there were.
+func (c *lsCmd) list(ctx context.Context, store *client.Store, names iter.Seq2[string, error], visit func(listed) error) (count int, err error) {
+	var waiting []listed
+	pass := func() error {
+		if c.Long {
+			if waiting, err = c.describe(ctx, store, waiting); err != nil {
+				return err
+			}
+		}
+		for _, l := range waiting {
+			count++
+			if err := visit(l); err != nil {
+				return err
+			}
+		}
+		waiting = waiting[:0]
+		return nil
+	}
 	for name, err := range names {
-		if s.ctx.Err() != nil {
-			return context.Cause(s.ctx)
+		if err := context.Cause(ctx); err != nil {
+			return count, err
 		}
 		if err != nil {
-			return err
+			return count, err
 		}
-		if _, err := out.WriteString(oneLine(name) + "\n"); err != nil {
-			return err
+		if c.Space == "" {
+			waiting = append(waiting, listed{Space: name})
+		} else {
+			waiting = append(waiting, listed{Space: c.Space, Segment: name})
+		}
+		if len(waiting) == statusesAtOnce {
+			if err := pass(); err != nil {
+				return count, err
+			}
 		}
 	}
-	return out.Flush()
+	return count, pass()
+}
+
+// describe asks about each line. Segments that have gone meanwhile are left out.
+func (c *lsCmd) describe(ctx context.Context, store *client.Store, lines []listed) ([]listed, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range lines {
+		l := &lines[i]
+		group.Go(func() error {
+			if l.Segment != "" {
+				status, err := store.Status(ctx, l.Space, l.Segment)
+				if err == nil {
+					l.status = &status
+				} else if errors.Is(err, streamhub.ErrNotFound) {
+					err = nil
+				}
+				return err
+			}
+			n := 0
+			for _, err := range store.Segments(ctx, l.Space) {
+				if err != nil {
+					return err
+				}
+				n++
+			}
+			l.Segments = &n
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	kept := lines[:0]
+	for _, l := range lines {
+		if l.status != nil || l.Segments != nil {
+			kept = append(kept, l)
+		}
+	}
+	return kept, nil
+}
+
+// A listWriter writes lines in one of the forms.
+type listWriter struct {
+	line func(listed) error
+	end  func() error
+}
+
+func (c *lsCmd) writer(out io.Writer) listWriter {
+	nothing := func() error { return nil }
+	switch {
+	case c.JSON:
+		encode := json.NewEncoder(out)
+		return listWriter{func(l listed) error {
+			if l.status != nil {
+				return encode.Encode(l.status)
+			}
+			return encode.Encode(l)
+		}, nothing}
+	case !c.Long:
+		return listWriter{func(l listed) error {
+			_, err := io.WriteString(out, oneLine(firstOf(l.Segment, l.Space))+"\n")
+			return err
+		}, nothing}
+	case c.Space == "":
+		t := newTable("space", "segments")
+		return listWriter{func(l listed) error {
+			t.AppendRow(table.Row{oneLine(l.Space), *l.Segments})
+			return nil
+		}, func() error { return writeTable(out, t) }}
+	}
+	t := newTable("segment", "entries", "first", "last", "age", "state", "expires in", "content type")
+	now := time.Now()
+	return listWriter{func(l listed) error {
+		st := l.status
+		entries, state, age, expires := uint64(0), string(st.State), "", ""
+		if !st.Empty() {
+			entries = st.LastSequence - st.FirstSequence + 1
+		}
+		if st.Verdict != nil {
+			state += " (" + string(st.Verdict.Kind) + ")"
+		}
+		if st.LastTimestamp > 0 {
+			age = shortDuration(now.Sub(time.UnixMilli(st.LastTimestamp)))
+		}
+		if st.ExpiresAt > 0 {
+			expires = shortDuration(time.UnixMilli(st.ExpiresAt).Sub(now))
+		}
+		t.AppendRow(table.Row{oneLine(l.Segment), entries, st.FirstSequence, st.LastSequence, age, state, expires, oneLine(st.ContentType)})
+		return nil
+	}, func() error { return writeTable(out, t) }}
+}
+
+// newTable returns a table without lines, with numbers to the right.
+func newTable(columns ...string) table.Writer {
+	t := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	style.Format.Header = text.FormatUpper
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	header := table.Row{}
+	for _, name := range columns {
+		header = append(header, name)
+	}
+	t.AppendHeader(header)
+	return t
+}
+
+// writeTable writes a table, nothing if it has no rows.
+func writeTable(w io.Writer, t table.Writer) error {
+	if t.Length() == 0 {
+		return nil
+	}
+	_, err := io.WriteString(w, t.Render()+"\n")
+	return err
+}
+
+// shortDuration writes a time for people, in its two largest units.
+func shortDuration(d time.Duration) string {
+	day := 24 * time.Hour
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Minute:
+		return d.Round(time.Second).String()
+	case d < day:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return strconv.Itoa(int(d/day)) + "d" + strconv.Itoa(int(d%day/time.Hour)) + "h"
 }
 
 // oneLine returns name, quoted as in Go if it holds what is not for a terminal or for a line.

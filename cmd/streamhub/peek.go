@@ -7,6 +7,7 @@ import (
 
 type peekCmd struct {
 	target
+	alwaysJSON
 	Segment segmentName `arg:"" name:"space/segment" help:"Segment to look at."`
 }
 

@@ -23,7 +23,8 @@ type readCmd struct {
 	From   string    `placeholder:"CURSOR|SEQ" help:"Start behind the entry of a cursor, or at a sequence of a segment; the first entry kept if not given."`
 	Limit  uint64    `placeholder:"N" help:"End after N entries, with --follow too; 0 is no limit."`
 	Follow bool      `short:"f" help:"Go on with what is appended, until the segment is closed."`
-	Output string    `enum:"raw,jsonl" default:"raw" help:"raw: payloads as lines, and the cursor to resume with on standard error. jsonl: one entry a line."`
+	Output string    `enum:"raw,text,json,jsonl" default:"raw" help:"raw: payloads as lines, and the cursor to resume with on standard error. text: a line for people. json: an object a line, with payloads that are UTF-8 as text. jsonl: the same with all payloads in base64."`
+	JSON   bool      `name:"json" help:"Short for --output json."`
 	Null   bool      `help:"raw: a NUL behind each entry instead of a line feed."`
 }
 
@@ -32,6 +33,12 @@ func (c *readCmd) Run(s *session) error {
 	from, cursor, err := c.start()
 	if err != nil {
 		return err
+	}
+	if c.JSON {
+		if c.Output != "raw" && c.Output != "json" {
+			return usagef("--json and --output %s exclude each other", c.Output)
+		}
+		c.Output = "json"
 	}
 	if c.Null && c.Output != "raw" {
 		return usagef("--null goes with --output raw only")
@@ -105,6 +112,10 @@ func (c *readCmd) format() func([]byte, *streamhub.Entry) ([]byte, error) {
 	switch {
 	case c.Output == "jsonl":
 		return appendJSONL
+	case c.Output == "json":
+		return appendJSON
+	case c.Output == "text":
+		return appendText
 	case c.Null:
 		return func(b []byte, e *streamhub.Entry) ([]byte, error) { return appendRaw(b, e, 0), nil }
 	}

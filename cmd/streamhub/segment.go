@@ -11,6 +11,7 @@ import (
 
 type createCmd struct {
 	target
+	alwaysJSON
 	Segment     segmentName   `arg:"" name:"space/segment" help:"Segment to create."`
 	ContentType string        `placeholder:"T" help:"Content type of its entries, which every append that names one must name alike."`
 	TTL         time.Duration `name:"ttl" placeholder:"D" help:"Time to live, renewed by appends; without it the segment stays until it is deleted."`
@@ -43,6 +44,7 @@ func (t *target) create(s *session, at segmentName, options *streamhub.CreateOpt
 
 type forkCmd struct {
 	target
+	alwaysJSON
 	From segmentName `arg:"" name:"space/segment" help:"Segment to fork."`
 	To   segmentName `arg:"" name:"space/fork" help:"Segment to create, in the same space."`
 	At   *uint64     `placeholder:"SEQ" help:"Last sequence that both have in common; the last one that there is if not given."`
@@ -61,6 +63,7 @@ func (c *forkCmd) Run(s *session) error {
 
 type trimCmd struct {
 	target
+	alwaysJSON
 	yesFlag
 	Segment segmentName `arg:"" name:"space/segment" help:"Segment to trim."`
 	To      uint64      `required:"" placeholder:"SEQ" help:"Last sequence to remove."`
@@ -95,6 +98,7 @@ func (c *trimCmd) Run(s *session) error {
 
 type closeCmd struct {
 	target
+	alwaysJSON
 	Segment segmentName `arg:"" name:"space/segment" help:"Segment to close."`
 	Verdict string      `default:"done" enum:"done,failed,cancelled,lost,superseded" placeholder:"KIND" help:"How it ended: done, failed, cancelled, lost or superseded."`
 	Reason  string      `help:"Reason, for people."`

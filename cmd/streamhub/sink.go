@@ -3,7 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -76,6 +82,25 @@ func appendRaw(b []byte, e *streamhub.Entry, separator byte) []byte {
 	return b
 }
 
+// decodeRecord reads what [appendJSONL] and [appendJSON] write.
+func decodeRecord(line []byte) (streamhub.Record, error) {
+	var r struct {
+		Metadata map[string]string `json:"metadata"`
+		Payload  *[]byte           `json:"payload"`
+		Text     *string           `json:"text"`
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		return streamhub.Record{}, err
+	}
+	switch {
+	case r.Payload != nil && r.Text == nil:
+		return streamhub.Record{Payload: *r.Payload, Metadata: r.Metadata}, nil
+	case r.Text != nil && r.Payload == nil:
+		return streamhub.Record{Payload: []byte(*r.Text), Metadata: r.Metadata}, nil
+	}
+	return streamhub.Record{}, errors.New(`want one of "text" and "payload", which is in base64`)
+}
+
 // A jsonlEntry is an entry as the command line writes it. The order of the fields is part of that.
 type jsonlEntry struct {
 	Space     string            `json:"space"`
@@ -84,7 +109,8 @@ type jsonlEntry struct {
 	Timestamp int64             `json:"timestamp"`
 	TRX       jsonlTRX          `json:"trx"`
 	Metadata  map[string]string `json:"metadata"`
-	Payload   []byte            `json:"payload"`
+	Payload   *[]byte           `json:"payload,omitempty"`
+	Text      *string           `json:"text,omitempty"`
 	Cursor    streamhub.Cursor  `json:"cursor"`
 }
 
@@ -94,17 +120,55 @@ type jsonlTRX struct {
 	Number uint64    `json:"number"`
 }
 
-// appendJSONL writes the entry as a line of JSON.
+// appendJSONL writes the entry as a line of JSON, its payload in base64.
 func appendJSONL(b []byte, e *streamhub.Entry) ([]byte, error) {
+	line := jsonOf(e)
+	payload := e.Payload
+	if payload == nil {
+		payload = []byte{}
+	}
+	line.Payload = &payload
+	return encodeEntry(b, line)
+}
+
+// appendJSON writes the entry as a line of JSON, its payload as text where it is one.
+func appendJSON(b []byte, e *streamhub.Entry) ([]byte, error) {
+	if !utf8.Valid(e.Payload) {
+		return appendJSONL(b, e)
+	}
+	line := jsonOf(e)
+	text := string(e.Payload)
+	line.Text = &text
+	return encodeEntry(b, line)
+}
+
+// appendText writes the entry for people, in one line.
+func appendText(b []byte, e *streamhub.Entry) ([]byte, error) {
+	b = time.UnixMilli(e.Timestamp).UTC().AppendFormat(b, "2006-01-02 15:04:05.000")
+	b = fmt.Appendf(b, "  %s/%s  %d  ", oneLine(e.Space), oneLine(e.Segment), e.Sequence)
+	if utf8.Valid(e.Payload) {
+		b = append(b, oneLine(string(e.Payload))...)
+	} else {
+		b = fmt.Appendf(b, "%q", e.Payload)
+	}
+	for _, key := range slices.Sorted(maps.Keys(e.Metadata)) {
+		b = fmt.Appendf(b, "  %s=%s", oneLine(key), oneLine(e.Metadata[key]))
+	}
+	return append(b, '\n'), nil
+}
+
+func jsonOf(e *streamhub.Entry) jsonlEntry {
 	line := jsonlEntry{
-		e.Space, e.Segment, e.Sequence, e.Timestamp, jsonlTRX(e.TRX), e.Metadata, e.Payload, e.Cursor(),
+		Space: e.Space, Segment: e.Segment, Sequence: e.Sequence, Timestamp: e.Timestamp, TRX: jsonlTRX(e.TRX),
+		Metadata: e.Metadata, Cursor: e.Cursor(),
 	}
 	if line.Metadata == nil {
 		line.Metadata = map[string]string{}
 	}
-	if line.Payload == nil {
-		line.Payload = []byte{}
-	}
+	return line
+}
+
+func encodeEntry(b []byte, line jsonlEntry) ([]byte, error) {
 	buf := bytes.NewBuffer(b)
 	out := json.NewEncoder(buf)
 	out.SetEscapeHTML(false)

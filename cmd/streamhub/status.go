@@ -11,6 +11,7 @@ import (
 
 type statusCmd struct {
 	target
+	alwaysJSON
 	Segment segmentName `arg:"" name:"space/segment" help:"Segment to describe."`
 }
 

@@ -10,6 +10,7 @@ import (
 
 type watchCmd struct {
 	target
+	alwaysJSON
 	Place placeName `arg:"" name:"space[/segment]" help:"Segment or space to watch."`
 }
 
