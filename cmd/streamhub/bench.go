@@ -4,12 +4,17 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"golang.org/x/time/rate"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
@@ -25,6 +30,8 @@ type benchCmd struct {
 	Size      int           `default:"100" help:"Bytes of a record; 8 or more, which say when it was sent."`
 	Followers int           `default:"1" help:"Followers of each segment, in this process."`
 	Duration  time.Duration `default:"10s" help:"How long."`
+	Rate      float64       `placeholder:"N" help:"Most appends a second, of all callers together; no limit if not given."`
+	JSON      bool          `name:"json" help:"Write the result as one JSON object; times in microseconds."`
 }
 
 // A load is one run of benchCmd.
@@ -32,14 +39,46 @@ type load struct {
 	*benchCmd
 	store *client.Store
 	space string
+	pace  *rate.Limiter // of appends; nil for as fast as it goes
+	bar   *progress
 
 	mu                 sync.Mutex
 	appends, delivered []time.Duration
 	stored             uint64
+	sums               map[string]uint64 // of what was appended, by segment; sums of what was read are taken off
+}
+
+// A benchReport is what a run found out, as --json writes it. Times are in microseconds.
+type benchReport struct {
+	Space      string       `json:"space"`
+	Seconds    float64      `json:"seconds"`
+	Callers    int          `json:"callers"`
+	Segments   int          `json:"segments"`
+	Batch      int          `json:"batch"`
+	Size       int          `json:"size"`
+	Followers  int          `json:"followers"`
+	Rate       float64      `json:"rate,omitempty"`
+	Appends    benchFigures `json:"appends"`
+	Records    uint64       `json:"records"`
+	Megabytes  float64      `json:"megabytes_per_second"`
+	Deliveries benchFigures `json:"deliveries"`
+	// Intact says that each follower of a segment got exactly what was appended to it, in order.
+	Intact bool `json:"intact"`
+}
+
+// benchFigures are about many calls of one kind.
+type benchFigures struct {
+	Count     int     `json:"count"`
+	PerSecond float64 `json:"per_second"`
+	P50       int64   `json:"p50_us"`
+	P90       int64   `json:"p90_us"`
+	P99       int64   `json:"p99_us"`
+	P999      int64   `json:"p999_us"`
+	Max       int64   `json:"max_us"`
 }
 
 // Run appends for a while, follows what it appends, and says how long each took. What was not
-// delivered is an error.
+// delivered, or not as it was appended, is an error.
 func (c *benchCmd) Run(s *session) error {
 	switch {
 	case c.Callers < 1 || c.Segments < 1 || c.Followers < 0 || c.Duration <= 0:
@@ -48,35 +87,86 @@ func (c *benchCmd) Run(s *session) error {
 		return usagef("--batch %d: want 1 to %d", c.Batch, streamhub.MaxFrameRecords)
 	case c.Size < 8 || c.Size > streamhub.MaxRecordBytes:
 		return usagef("--size %d: want 8 to %d", c.Size, streamhub.MaxRecordBytes)
+	case c.Rate < 0:
+		return usagef("--rate %v: want appends a second, or 0 for no limit", c.Rate)
 	}
 	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}
 	defer done()
-	l := &load{benchCmd: c, store: store, space: "bench-" + rand.Text()}
+	l := &load{benchCmd: c, store: store, space: "bench-" + rand.Text(), sums: map[string]uint64{}}
+	pace := "as fast as it goes"
+	if c.Rate > 0 {
+		l.pace = rate.NewLimiter(rate.Limit(c.Rate), 1+int(c.Rate/100))
+		pace = fmt.Sprintf("%v appends/s", c.Rate)
+	}
+	s.note("%v of appends through %s: %d callers, %d segments, %d followers each, %d records of %d bytes an append, %s",
+		c.Duration, hidden("", firstOf(c.Redis, c.Server, defaultServer)), c.Callers, c.Segments, c.Followers, c.Batch, c.Size, pace)
+	l.bar = s.progress(true, "appends", -1)
 	took, err := l.run(s.ctx)
-	err = errors.Join(err, l.remove(s.ctx))
+	l.bar.finish()
+	if left := l.remove(s.ctx); left != nil {
+		s.note("the space %s is left: streamhub delete %[1]s --yes removes it", l.space)
+		err = firstError(err, left)
+	}
 	if err := interrupted(s.ctx, err); err != nil {
 		return err
 	}
-	appends := float64(len(l.appends))
-	fmt.Fprintf(s.stdout, "appends     %8d  %10.0f /s  %10.0f records/s  %8.2f MB/s  %s\n", len(l.appends), appends/took.Seconds(),
-		appends*float64(c.Batch)/took.Seconds(), appends*float64(c.Batch*c.Size)/1e6/took.Seconds(), quantiles(l.appends))
-	if c.Followers > 0 {
-		fmt.Fprintf(s.stdout, "deliveries  %8d  %10.0f /s  each entry to %d, in order  %s\n", len(l.delivered), float64(len(l.delivered))/took.Seconds(),
-			c.Followers, quantiles(l.delivered))
+	return c.report(s, l, took)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func quantiles(times []time.Duration) string {
+// report writes what was found out.
+func (c *benchCmd) report(s *session, l *load, took time.Duration) error {
+	r := benchReport{
+		Space: l.space, Seconds: took.Seconds(), Callers: c.Callers, Segments: c.Segments, Batch: c.Batch, Size: c.Size,
+		Followers: c.Followers, Rate: c.Rate, Records: l.stored, Intact: true,
+		Appends: figures(l.appends, took), Deliveries: figures(l.delivered, took),
+		Megabytes: float64(l.stored) * float64(c.Size) / 1e6 / took.Seconds(),
+	}
+	if c.JSON {
+		return json.NewEncoder(s.stdout).Encode(r)
+	}
+	t := newTable("", "count", "per second", "p50", "p90", "p99", "p99.9", "max")
+	for _, row := range []struct {
+		name string
+		benchFigures
+	}{{"appends", r.Appends}, {"deliveries", r.Deliveries}} {
+		if row.Count == 0 {
+			continue
+		}
+		cells := table.Row{row.name, row.Count, int64(row.PerSecond)}
+		for _, us := range []int64{row.P50, row.P90, row.P99, row.P999, row.Max} {
+			cells = append(cells, (time.Duration(us) * time.Microsecond).String())
+		}
+		t.AppendRow(cells)
+	}
+	if err := writeTable(s.stdout, t); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s.stdout, "%d records, %.0f a second, %.2f MB/s\n", r.Records, float64(r.Records)/took.Seconds(), r.Megabytes)
+	if err == nil && c.Followers > 0 {
+		_, err = fmt.Fprintf(s.stdout, "intact: each follower got every record, in order, as it was appended\n")
+	}
+	return err
+}
+
+func figures(times []time.Duration, took time.Duration) benchFigures {
 	if len(times) == 0 {
-		return ""
+		return benchFigures{}
 	}
 	slices.Sort(times)
-	at := func(p float64) time.Duration { return times[int(p*float64(len(times)-1))].Round(time.Microsecond) }
-	return fmt.Sprintf("p50 %v  p99 %v  max %v", at(0.5), at(0.99), at(1))
+	at := func(p float64) int64 { return times[int(p*float64(len(times)-1))].Microseconds() }
+	return benchFigures{len(times), float64(len(times)) / took.Seconds(), at(0.5), at(0.9), at(0.99), at(0.999), at(1)}
 }
 
 // run returns when everything that was appended is delivered: the segments are closed, which ends
@@ -115,29 +205,52 @@ func (l *load) run(ctx context.Context) (time.Duration, error) {
 	if due := l.stored * uint64(l.Followers); uint64(len(l.delivered)) != due {
 		return took, failedf("%d entries were delivered of %d", len(l.delivered), due)
 	}
+	for segment, sum := range l.sums {
+		if l.Followers > 0 && sum != 0 {
+			return took, failedf("%s/%s: what was delivered is not what was appended", l.space, segment)
+		}
+	}
 	return took, nil
+}
+
+// checksum is of a payload. The sum over a segment does not depend on the order, which is looked at
+// by itself.
+func checksum(payload []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(payload)
+	return h.Sum64()
 }
 
 func (l *load) append(ctx context.Context, segment string, until time.Time) error {
 	records := make([]streamhub.Record, l.Batch)
 	var times []time.Duration
+	sum := uint64(0)
 	for {
+		if l.pace != nil && l.pace.Wait(ctx) != nil {
+			return context.Cause(ctx)
+		}
+		for i := range records {
+			records[i].Payload = make([]byte, l.Size)
+			_, _ = rand.Read(records[i].Payload)
+		}
 		sent := time.Now()
 		if sent.After(until) {
 			break
 		}
-		payload := binary.BigEndian.AppendUint64(make([]byte, 0, l.Size), uint64(sent.UnixNano()))[:l.Size]
-		for i := range records {
-			records[i].Payload = payload
+		for _, r := range records {
+			binary.BigEndian.PutUint64(r.Payload, uint64(sent.UnixNano()))
+			sum += checksum(r.Payload)
 		}
 		if _, err := l.store.Append(ctx, l.space, segment, records, nil); err != nil {
 			return err
 		}
 		times = append(times, time.Since(sent))
+		l.bar.add(1)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.appends = append(l.appends, times...)
+	l.sums[segment] += sum * uint64(l.Followers)
 	return nil
 }
 
@@ -152,10 +265,12 @@ func (l *load) close(ctx context.Context, segment string) error {
 // follow reads a segment until it is closed.
 func (l *load) follow(ctx context.Context, segment string) error {
 	var times []time.Duration
+	sum := uint64(0)
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.delivered = append(l.delivered, times...)
+		l.sums[segment] -= sum
 	}()
 	for e, err := range l.store.FollowSegment(ctx, l.space, segment, nil) {
 		switch {
@@ -165,8 +280,11 @@ func (l *load) follow(ctx context.Context, segment string) error {
 			return err
 		case e.Sequence != uint64(len(times))+1:
 			return failedf("%s/%s: entry %d came behind %d", l.space, segment, e.Sequence, len(times))
+		case len(e.Payload) != l.Size:
+			return failedf("%s/%s: entry %d has %d bytes", l.space, segment, e.Sequence, len(e.Payload))
 		}
 		times = append(times, time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(e.Payload)))))
+		sum += checksum(e.Payload)
 	}
 	return nil
 }
@@ -175,11 +293,10 @@ func (l *load) follow(ctx context.Context, segment string) error {
 func (l *load) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	var errs []error
 	for i := range l.Segments {
-		if err := l.store.Delete(ctx, l.space, strconv.Itoa(i), "bench"); !errors.Is(err, streamhub.ErrNotFound) {
-			errs = append(errs, err)
+		if err := l.store.Delete(ctx, l.space, strconv.Itoa(i), "bench"); err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+			return err
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }

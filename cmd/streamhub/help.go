@@ -51,6 +51,7 @@ func (deleteCmd) Help() string {
 func (leaseCmd) Help() string {
 	return examples("lease nightly-report -- ./report.sh", "lease nightly-report --wait 1m --ttl 30s -- ./report.sh --full")
 }
+func (workersCmd) Help() string { return examples("workers", "workers --json") }
 func (livePublishCmd) Help() string {
 	return examples("live publish answer-17", "live publish answer-17 --takeover --space chat")
 }
@@ -81,7 +82,7 @@ func (doctorCmd) Help() string {
 	return examples("doctor --redis redis://127.0.0.1:6379", "doctor --redis redis+cluster://127.0.0.1:7000")
 }
 func (benchCmd) Help() string {
-	return examples("bench", "bench --redis redis://127.0.0.1:6379")
+	return examples("bench", "bench --redis redis://127.0.0.1:6379 --duration 30s --rate 1000 --json")
 }
 
 func (configCheckCmd) Help() string {

@@ -37,6 +37,7 @@ type commands struct {
 	Close   closeCmd   `cmd:"" help:"End a segment with a verdict: it is read as before and takes nothing more."`
 	Delete  deleteCmd  `cmd:"" help:"Delete a segment, every segment of a space, or every segment of a store."`
 	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
+	Workers workersCmd `cmd:"" help:"List the workers of a store that are there."`
 	Live    liveCmd    `cmd:"" help:"Produce, read and stop live streams."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
