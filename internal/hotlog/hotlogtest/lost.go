@@ -17,6 +17,7 @@ var lostCases = []namedCase{
 	{"LostTimelineAndOn", lostTimelineAndOn},
 	{"LostTail", lostTail},
 	{"LostTailAndOn", lostTailAndOn},
+	{"LostTailBehindProducer", lostTailBehindProducer},
 }
 
 func lostEverything(f *fixture) {
@@ -191,4 +192,14 @@ func lostTailAndOn(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
 	f.append("seg", "new 7")
 	f.holds("seg", "1", "2", "new 3", "new 4", "new 5", "new 6", "new 7")
+}
+
+// lostTailBehindProducer lets a named producer append before the process that lost its own tail does.
+func lostTailBehindProducer(f *fixture) {
+	f.append("seg", "1")
+	f.cut(func() { f.append("seg", "2", "3") })
+	_, err := f.with(by("p", 0, 0), "seg", "of p")
+	f.lost(err, 2)
+	f.append("seg", "new")
+	f.holds("seg", "1", "new")
 }
