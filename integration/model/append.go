@@ -78,6 +78,11 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	t := m.process(p).tail(space, segment)
 	digest := digestOf(records)
 	key := [2]string{space, segment}
+	if b.fate != told {
+		for w := range t.at {
+			t.maybe[w] = true
+		}
+	}
 	if b.fate == nowhere {
 		t.vague, b.vague[key] = true, true
 		return none, streamhub.ErrUnknownOutcome
@@ -116,7 +121,7 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	if o.CheckOnly && m.keeps(RuleCheckOnly) {
 		// The checks are made on a copy.
 		saved, was := m.server.clone(), *t
-		t.at, t.answer = maps.Clone(t.at), maps.Clone(t.answer)
+		t.at, t.answer, t.maybe = maps.Clone(t.at), maps.Clone(t.answer), maps.Clone(t.maybe)
 		r, err := m.checked(t, space, segment, l, records, &o, digest, b)
 		if m.server = saved; err == nil || t.life != 0 {
 			*t = was
@@ -211,9 +216,6 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 		return r, nil
 	}
 	lost := m.forgotten(t, l, o.Producer)
-	if lost != nil && o.Producer != nil && m.saw != nil && m.inTurn(mine, o.Producer) == nil && !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
-		lost = nil // a producer that starts over is in turn
-	}
 	if lost != nil && (m.saw == nil || errors.Is(*m.saw, streamhub.ErrHistoryLost)) {
 		t.forget()
 		b.rest[[2]string{space, segment}] = lost
@@ -281,21 +283,13 @@ func (m *Model) inTurn(mine *row, p *streamhub.Producer) error {
 	return nil
 }
 
-// writer is who an append is acknowledged to.
-func writer(p *streamhub.Producer) string {
-	if p == nil {
-		return ""
-	}
-	return p.ID
-}
-
 // forgotten is the error for a writer whose last acknowledged entry is not in l, nil if it is.
 func (m *Model) forgotten(t *tail, l *life, p *streamhub.Producer) error {
-	at, ok := t.at[writer(p)]
+	at, ok := t.at[""]
 	if !ok || !m.keeps(RuleToldLost) {
 		return nil
 	}
-	if t.vague && m.saw != nil && !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
+	if t.maybe[""] && m.saw != nil && !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
 		return nil // that was the answer that was lost
 	}
 	if first, _ := m.lost(at, l); first != 0 {
@@ -379,7 +373,8 @@ func (m *Model) store(t *tail, space, segment string, l *life, created bool, rec
 		t.answer[o.TRX] = was
 	}
 	if tip := l.tip(); tip != nil && b.fate == told {
-		t.at[writer(o.Producer)] = past{life: l.id, sequence: tip.sequence, reign: l.reign, at: tip}
+		delete(t.maybe, "")
+		t.at[""] = past{life: l.id, sequence: tip.sequence, reign: l.reign, at: tip}
 	}
 	return r
 }

@@ -108,7 +108,7 @@ func drawStep(t *rapid.T) Step {
 	case ReadSpace:
 		s.bounds(&step)
 	case Wait:
-		step.For = []int{1, 7, 40, 1000, 90_000_000}[s.int(4)]
+		step.For = []int{7, 1000, 1, 40, 90_000_000}[s.int(4)]
 	}
 	switch step.Op {
 	case Append, Close, Delete, Trim, Create, Fork:
@@ -158,7 +158,7 @@ func (s source) create(step *Step) {
 	step.Order = s.sometimes(5, "here", "there")
 	step.Close = s.sometimes(8, "done")
 	if s.rarely(3) {
-		step.TTL, step.Fixed = []int{5, 50, 2000, 5000}[s.int(3)], s.rarely(3)
+		step.TTL, step.Fixed = []int{5000, 50, 2000, 5}[s.int(3)], s.rarely(3)
 	}
 	if step.Op == Fork {
 		step.Of, step.At, step.Life = s.segment(), s.int(4), s.back(6)

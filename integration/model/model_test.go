@@ -37,11 +37,14 @@ func number(t *testing.T, name string, otherwise int) int {
 // TestSimulate runs SEEDS programs on every way, or the one of SEED. A program that fails is shrunk
 // and printed as a test.
 func TestSimulate(t *testing.T) {
-	first, seeds := number(t, "SEED", 1), number(t, "SEEDS", 0)
+	first, seeds := number(t, "SEED", 1), number(t, "SEEDS", 20)
 	if os.Getenv("SEED") != "" && os.Getenv("SEEDS") == "" {
 		seeds = 1
 	}
-	kinds := Kinds
+	kinds := []Kind{InProcess}
+	if os.Getenv("SEEDS")+os.Getenv("SEED") != "" {
+		kinds = Kinds
+	}
 	if way := os.Getenv("WAY"); way != "" {
 		kinds = []Kind{Kind(way)}
 	}
@@ -52,7 +55,10 @@ func TestSimulate(t *testing.T) {
 			if os.Getenv("KEEP_GOING") != "" {
 				features.Begin()
 				if err := try(t, kind, Programs(stepsEach).Example(seed), features); err != nil {
-					t.Errorf("seed %d, %s: %v", seed, kind, err)
+					t.Errorf("caught by seed %d, %s: %v", seed, kind, err)
+					if os.Getenv("KEEP_GOING") == "first" {
+						return
+					}
 				}
 				continue
 			}

@@ -59,7 +59,11 @@ type repeatable struct {
 	streamhub.Append
 	by      int
 	unknown bool // what came of it
+	made    int64
 }
+
+// rememberedFor is how long, in milliseconds, an append of an unknown outcome can be repeated by its TRX id.
+const rememberedFor = 10 * 60 * 1000
 
 // A cursor is a position that was seen.
 type cursor struct {
@@ -242,7 +246,7 @@ func (r *run) append(s Step) pair[streamhub.Append] {
 	own.Incarnation = b.incarnation.store
 	a.store.Options = &own
 	if s.Own && s.Producer == "" && o.Incarnation == 0 && !s.Check {
-		r.own = append(r.own, repeatable{a.store, s.By, false})
+		r.own = append(r.own, repeatable{a.store, s.By, false, r.model.Now})
 	}
 	return a
 }
@@ -326,7 +330,7 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 			a.Options = &o
 		}
 		if o := reals[i].Options; o.Producer == nil && !o.CheckOnly {
-			r.own = append(r.own, repeatable{reals[i], s.By, true})
+			r.own = append(r.own, repeatable{reals[i], s.By, true, r.model.Now})
 		}
 	}
 	if len(errs) > 1 || len(r.model.fates) == 0 {
@@ -389,12 +393,20 @@ func (r *run) answered(s Step, o *streamhub.AppendOptions, got streamhub.AppendR
 	if got.Repeated {
 		r.outcome = "repeated"
 	}
+	if err == nil && r.index%4 == 0 && s.Batch == nil {
+		// What an append left shows in the status.
+		outcome := r.outcome
+		defer func() { r.outcome = outcome }()
+		return r.status(s)
+	}
 	return nil
 }
 
 func (r *run) repeat(s Step) error {
 	// A client of a gateway recognises repeats of what it does not know only.
-	own := slices.DeleteFunc(slices.Clone(r.own), func(a repeatable) bool { return r.way.Remote() && !a.unknown })
+	own := slices.DeleteFunc(slices.Clone(r.own), func(a repeatable) bool {
+		return r.way.Remote() && !a.unknown || a.unknown && r.model.Now-a.made > rememberedFor
+	})
 	if len(own) == 0 {
 		return nil
 	}

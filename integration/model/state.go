@@ -117,6 +117,8 @@ type tail struct {
 	answer map[uuid.UUID]remembered
 	// vague says that an answer was lost, so that nobody knows what the process has seen.
 	vague bool
+	// maybe are the writers that may have been told, in the answer that was lost, of what they lost.
+	maybe map[string]bool
 }
 
 type remembered struct {
@@ -221,7 +223,9 @@ func (p *process) tail(space, segment string) *tail {
 	return p.tails[key]
 }
 
-func newTail() *tail { return &tail{at: map[string]past{}, answer: map[uuid.UUID]remembered{}} }
+func newTail() *tail {
+	return &tail{maybe: map[string]bool{}, at: map[string]past{}, answer: map[uuid.UUID]remembered{}}
+}
 
 // forget lets the process start anew with a segment.
 func (t *tail) forget() { *t = *newTail() }

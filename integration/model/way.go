@@ -66,7 +66,7 @@ var Kinds = []Kind{InProcess, OneGateway, TwoGateways}
 
 // Open makes a way on a miniredis of its own, whose clock says now.
 func Open(ctx context.Context, kind Kind, now time.Time) (Way, error) {
-	w := &memory{kind: kind, ctx: ctx, now: now, id: uuid.New(), link: &link{}}
+	w := &memory{kind: kind, ctx: ctx, now: now, id: uuid.New(), link: &link{}, scripts: map[string]string{}}
 	if err := w.open(); err != nil {
 		return nil, fmt.Errorf("open: %w", fmt.Errorf("%w, %w", err, w.Close()))
 	}
@@ -82,8 +82,9 @@ type memory struct {
 	id      uuid.UUID
 	link    *link
 	mu      sync.Mutex
-	replid  string // guarded by mu
-	reigns  int    // guarded by mu
+	replid  string            // guarded by mu
+	reigns  int               // guarded by mu
+	scripts map[string]string // guarded by mu: what miniredis calls a script
 	stores  []streamhub.Store
 	calls   [2]int
 	sweeper *hotlog.Store
@@ -100,7 +101,7 @@ func (w *memory) open() error {
 	w.later(func() error { w.mini.Close(); return nil })
 	w.mini.SetTime(w.now)
 	w.Promote()
-	w.mini.Server().SetPreHook(w.info)
+	w.mini.Server().SetPreHook(w.play)
 	log, err := w.log()
 	if err != nil {
 		return err
@@ -177,24 +178,38 @@ func (w *memory) dial(h *hub.Hub) (streamhub.Provider, error) {
 	return p, err
 }
 
-// info answers for a Redis that has a replication id, as a real one does.
-func (w *memory) info(c *mock.Peer, cmd string, args ...string) bool {
-	if cmd != "INFO" || len(args) != 1 {
-		return false
-	}
+// play lets miniredis look like a Redis that has a replication id, so that a hub that lives on notices
+// another lineage: it answers INFO, and takes the first line of scripts, which miniredis cannot read.
+func (w *memory) play(c *mock.Peer, cmd string, args ...string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch args[0] {
-	case "replication":
-		c.WriteBulk("# Replication\r\nrole:master\r\nmaster_replid:" + w.replid + "\r\n")
-	case "server":
-		c.WriteBulk("# Server\r\nredis_version:7.0.15\r\n")
-	case "memory":
-		c.WriteBulk("# Memory\r\nmaxmemory_policy:noeviction\r\n")
-	default:
-		return false
+	switch {
+	case cmd == "INFO":
+		c.WriteBulk("# Server\r\nredis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nmaster_replid:" + w.replid + "\r\n")
+		return true
+	case cmd == "EVAL" && len(args) > 0:
+		args[0] = plain(args[0])
+	case cmd == "SCRIPT" && len(args) == 2 && strings.EqualFold(args[0], "load"):
+		known := shaOf(args[1])
+		args[1] = plain(args[1])
+		w.scripts[known] = shaOf(args[1])
+	case cmd == "EVALSHA" && len(args) > 0 && w.scripts[args[0]] != "":
+		args[0] = w.scripts[args[0]]
 	}
-	return true
+	return false
+}
+
+func shaOf(script string) string {
+	sum := sha1.Sum([]byte(script))
+	return hex.EncodeToString(sum[:])
+}
+
+// plain is a script as miniredis understands it, and as it does not betray miniredis.
+func plain(script string) string {
+	if strings.HasPrefix(script, "#!") {
+		_, script, _ = strings.Cut(script, "\n")
+	}
+	return strings.ReplaceAll(script, "rawget(_G, '_GOPHER_LUA_VERSION')", "nil")
 }
 
 func (w *memory) Store(by int) streamhub.Store { return w.stores[by] }
@@ -220,8 +235,7 @@ func (w *memory) Promote() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reigns++
-	sum := sha1.Sum(fmt.Appendf(nil, "%v %d", w.id, w.reigns))
-	w.replid = hex.EncodeToString(sum[:])
+	w.replid = shaOf(fmt.Sprint(w.id, w.reigns))
 }
 
 func (w *memory) Lose(n int, drop bool) { w.link.set(n, drop) }
