@@ -227,16 +227,6 @@ func (c *conn) credit(m wire.Message) error {
 // maxCredit is far beyond what a client needs, and small enough to count with.
 const maxCredit = int64(1) << 40
 
-// isReader tells calls that go on sending from those that have one answer.
-func isReader(r wire.Request) bool {
-	switch r.(type) {
-	case *wire.Spaces, *wire.Segments, *wire.ConsumeSegment, *wire.ConsumeSpace, *wire.Consume, *wire.Follow,
-		*wire.FollowSpace, *wire.SubscribeSegment, *wire.SubscribeSpace, *wire.Workers, *wire.JoinWorkers:
-		return true
-	}
-	return false
-}
-
 func (c *conn) open(m wire.Message) error {
 	var o *wire.Open
 	var err error
@@ -255,7 +245,7 @@ func (c *conn) open(m wire.Message) error {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: credit beyond %d bytes", wire.ErrMalformed, maxCredit)
 	}
-	ch := &channel{c: c, id: m.Channel, reader: err == nil && isReader(o.Request)}
+	ch := &channel{c: c, id: m.Channel, reader: err == nil && dispatch.Of(o.Request).Items}
 	switch {
 	case err != nil:
 	case c.draining:

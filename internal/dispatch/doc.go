@@ -5,6 +5,8 @@
 // goes to a [Reply] in order, as soon as it is there; a reply that blocks holds back its own call
 // and nobody else's. [Appends] makes several appends that arrived together.
 //
+// One table says of each operation its name, what it needs and how it runs; see [Operations].
+//
 // Both ask an [Access] first. What it does not allow is [streamhub.ErrPermissionDenied], and nothing
 // was read or written.
 package dispatch

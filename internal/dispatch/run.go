@@ -24,106 +24,18 @@ type Reply interface {
 	Joined() error
 }
 
-// Run makes the call that request stands for. The result is nil where the operation has none. A
+// Run makes the call that request stands for, as the table says. The result is nil where the operation has none. A
 // result and an error come together for [streamhub.ErrNotConfirmed], and for reads, whose result is
 // the cursor behind the last entry that reply took.
 func Run(ctx context.Context, store *hub.Store, access Access, request wire.Request, reply Reply) (wire.Result, error) {
 	if err := Allowed(access, store.ID(), request); err != nil {
 		return nil, err
 	}
-	if pages := follow(ctx, store, request); pages != nil {
-		return read(pages, reply)
+	o := Of(request)
+	if o == nil {
+		return nil, fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
 	}
-	return list(ctx, store, request, reply)
-}
-
-// What is not on a follower's way stands apart, so that its stack stays small: there are many, and
-// for days.
-
-// follow finds what a follower goes along, nil for any other call.
-//
-//go:noinline
-func follow(ctx context.Context, store *hub.Store, request wire.Request) iter.Seq2[*port.Page, error] {
-	switch r := request.(type) {
-	case *wire.Follow:
-		return port.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options)
-	case *wire.FollowSpace:
-		return port.Of(store).FollowSpace(ctx, r.Space, &r.Options)
-	}
-	return nil
-}
-
-// list makes any other call that has many answers.
-//
-//go:noinline
-func list(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
-	switch r := request.(type) {
-	case *wire.ConsumeSegment:
-		return read(paged(store.ConsumeSegment(ctx, r.Space, r.Segment, &r.Options)), reply)
-	case *wire.ConsumeSpace:
-		return read(paged(store.ConsumeSpace(ctx, r.Space, &r.Options)), reply)
-	case *wire.Consume:
-		_, err := read(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
-		return nil, err // each space has a cursor of its own
-	case *wire.SubscribeSegment:
-		return nil, each(store.SubscribeSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
-	case *wire.SubscribeSpace:
-		return nil, each(store.SubscribeSpace(ctx, r.Space), byReference(reply.Status))
-	case *wire.Workers:
-		return nil, each(store.Workers(ctx), reply.Workers)
-	case *wire.JoinWorkers:
-		return nil, join(ctx, store, r, reply)
-	case *wire.Spaces:
-		return nil, each(store.Spaces(ctx), reply.Name)
-	case *wire.Segments:
-		return nil, each(store.Segments(ctx, r.Space), reply.Name)
-	}
-	return answer(ctx, store, request)
-}
-
-// answer makes a call that has one answer.
-//
-//go:noinline
-func answer(ctx context.Context, store *hub.Store, request wire.Request) (wire.Result, error) {
-	switch r := request.(type) {
-	case *wire.Append:
-		result, err := store.Append(ctx, r.Space, r.Segment, r.Records, r.Options)
-		return appendResult(&result, err), err
-	case *wire.Create:
-		status, created, err := store.Create(ctx, r.Space, r.Segment, &r.Options)
-		return onSuccess(&wire.CreateResult{Created: created, Status: status}, err)
-	case *wire.Delete:
-		return nil, store.Delete(ctx, r.Space, r.Segment, r.Reason)
-	case *wire.Trim:
-		kept, err := store.Trim(ctx, r.Space, r.Segment, r.UpTo)
-		return onSuccess(wire.Number(kept), err)
-	case *wire.Touch:
-		deadline, err := store.Touch(ctx, r.Space, r.Segment)
-		return onSuccess(wire.Number(deadline), err)
-	case *wire.Status:
-		status, err := store.Status(ctx, r.Space, r.Segment)
-		return onSuccess((*wire.StatusResult)(&status), err)
-	case *wire.SpaceEnd:
-		cursor, err := store.SpaceEnd(ctx, r.Space)
-		return onSuccess(wire.CursorResult(cursor), err)
-	case *wire.Peek:
-		entry, ok, err := store.Peek(ctx, r.Space, r.Segment)
-		return onSuccess(&wire.PeekResult{OK: ok, Entry: entry}, err)
-	case *wire.AcquireLease:
-		token, err := store.AcquireLeaseAs(ctx, r.Key, r.Holder, r.TTL)
-		return onSuccess(wire.Number(token), err)
-	case *wire.RenewLease:
-		token, err := store.RenewLeaseAs(ctx, r.Key, r.Holder, r.TTL)
-		return onSuccess(wire.Number(token), err)
-	case *wire.ReleaseLease:
-		had, err := store.ReleaseLeaseAs(ctx, r.Key, r.Holder)
-		n := wire.Number(0)
-		if had {
-			n = 1
-		}
-		return onSuccess(n, err)
-	}
-	return nil, fmt.Errorf("%w: %T is no request", streamhub.ErrInvalidArgument, request)
+	return o.run(ctx, store, request, reply)
 }
 
 // A Chain remembers the appends of one message, so that each that is chained finds the one before it.
@@ -163,14 +75,6 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 	}
 }
 
-// appendResult is nil unless the append was stored.
-func appendResult(r *streamhub.AppendResult, err error) wire.Result {
-	if err != nil && streamhub.CodeOf(err) != streamhub.CodeOf(streamhub.ErrNotConfirmed) {
-		return nil
-	}
-	return (*wire.AppendResult)(r)
-}
-
 func onSuccess(r wire.Result, err error) (wire.Result, error) {
 	if err != nil {
 		return nil, err
@@ -194,7 +98,8 @@ func byReference[T any](take func(*T) error) func(T) error {
 	return func(v T) error { return take(&v) }
 }
 
-func read(pages iter.Seq2[*port.Page, error], reply Reply) (wire.Result, error) {
+// readAll passes pages on. Its result is the cursor after the last entry that reply took.
+func readAll(pages iter.Seq2[*port.Page, error], reply Reply) (wire.Result, error) {
 	var last *streamhub.Entry
 	var failed error
 	for page, err := range pages {
@@ -209,7 +114,8 @@ func read(pages iter.Seq2[*port.Page, error], reply Reply) (wire.Result, error) 
 	return behind(last), failed
 }
 
-// behind is the result of a read whose last entry this is, nil for none.
+// behind is the result of a read whose last entry this is, nil for none. It stands apart, so that the
+// stack of a follower stays small.
 //
 //go:noinline
 func behind(last *streamhub.Entry) wire.Result {
