@@ -1,7 +1,7 @@
 package mcp
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -132,21 +132,31 @@ func (h *resumer) resume(w http.ResponseWriter, r *http.Request, session string)
 		http.Error(w, "events have been purged", http.StatusBadRequest) // 404 would be the session
 		return
 	}
+	if last, ok, err := h.store.store.Peek(r.Context(), h.store.space, segmentOf(session, stream)); err == nil && ok && isGap(&last) && from <= last.Sequence {
+		http.Error(w, "events have been purged", http.StatusBadRequest)
+		return
+	}
+	h.store.keep(r.Context(), session, stream)
 	w.Header().Set("Cache-Control", "no-cache, no-transform")
 	w.Header().Set("Mcp-Session-Id", session)
 	out := sse.Begin(w, h.opt.WriteTimeout)
 	if out.Send([]byte(": resumed\n\n")) != nil {
 		return
 	}
-	defer out.KeepOpen(r.Context(), nil, 0)()
+	renew := func(ctx context.Context) { h.store.keep(ctx, session, stream) }
+	defer out.KeepOpen(r.Context(), renew, max(h.store.ttl/4, time.Millisecond))()
 	for e, err := range h.store.store.FollowSegment(r.Context(), h.store.space, segmentOf(session, stream), &streamhub.FollowOptions{FromSequence: from}) {
-		if err != nil {
+		var data []byte
+		if err == nil {
+			data, err = h.store.event(r.Context(), session, stream, &e)
+		}
+		if err != nil { // a client that comes back learns why
 			if r.Context().Err() == nil {
 				h.opt.Logger.Info("a stream of events has ended", "error", err)
 			}
 			return
 		}
-		if out.Send(event(stream, e.Sequence, e.Payload)) != nil || stream != "" && isResponse(e.Payload) {
+		if out.Send(event(stream, e.Sequence, data)) != nil || stream != "" && isResponse(data) {
 			return
 		}
 	}
@@ -170,13 +180,4 @@ func event(stream string, sequence uint64, data []byte) []byte {
 	}
 	b := fmt.Appendf(nil, "event: %s\nid: %s_%d\n", name, stream, sequence-1)
 	return append(sse.AppendData(b, data), '\n')
-}
-
-// isResponse reports whether a message answers the request that its stream belongs to.
-func isResponse(data []byte) bool {
-	var m struct {
-		ID     json.RawMessage `json:"id"`
-		Method *string         `json:"method"`
-	}
-	return json.Unmarshal(data, &m) == nil && m.Method == nil && len(m.ID) > 0
 }
