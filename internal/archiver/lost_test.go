@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/archive/archivetest"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
@@ -148,4 +149,102 @@ func TestLostDuringRead(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLostBehindManySegments lets Redis lose an entry between the commit of a window in the archive and that in
+// Redis, which takes two runs of the script: the first one finds nothing amiss. The window is dropped then, and what
+// only it holds must stay in Redis.
+func TestLostBehindManySegments(t *testing.T) {
+	t.Parallel()
+	o := tier.Options{Policy: tier.Policy{Age: 1}, Recent: 1}
+	w, server := newRealWorld(t, o)
+	w.append("first", "x")
+	w.move()
+	const segments = 70
+	for i := range segments {
+		w.append(fmt.Sprintf("s%02d", i), "kept")
+	}
+	last := fmt.Sprintf("s%02d", segments-1)
+	manifests := 0
+	sabotaged := *w
+	sabotaged.backend = &archivetest.Faulty{Backend: w.backend, Before: func(op string) error {
+		if op != "set manifest" {
+			return nil
+		}
+		switch manifests++; manifests {
+		case 1: // the claim
+			w.saved()
+			w.append(last, "lost")
+		case 2: // the window
+			server.Kill()
+			server.Restart()
+		}
+		return nil
+	}}
+	a := sabotaged.another(o)
+	require.ErrorIs(t, a.runner.Space(a.ctx, a.Store, space), streamhub.ErrHistoryLost)
+	require.Equal(t, 2, manifests)
+	all := func(v *world, payload string) {
+		t.Helper()
+		for i := range segments {
+			require.Equal(t, payload, v.payloads(fmt.Sprintf("s%02d", i), nil))
+		}
+	}
+	v := w.another(o)
+	all(v, "kept")
+	hot, _, err := v.HotSegments(v.ctx, space, "", 2, false)
+	require.NoError(t, err)
+	require.Equal(t, "s00", hot[0].Segment)
+	require.Zero(t, hot[0].Archived, "the place of its window was not committed")
+	w.endLease()
+	v = w.another(o)
+	v.move()
+	all(v, "kept")
+	v.whole()
+	require.Zero(t, v.hot("s00"), "it was archived anew, and has left")
+	v.append("s00", "more")
+	v.move()
+	require.Equal(t, "kept more", v.payloads("s00", nil))
+	v.whole()
+}
+
+// TestLostDelete lets Redis lose the deletion of a segment after a window was written without the entries of that
+// segment. They are not archived, so they stay in Redis, whatever is archived later.
+func TestLostDelete(t *testing.T) {
+	t.Parallel()
+	o := tier.Options{Policy: tier.Policy{Age: 1}, Recent: 1, WindowBytes: 1}
+	w, server := newRealWorld(t, o)
+	w.append("first", "x")
+	w.move()
+	w.append("back", "1")
+	w.append("back", "2")
+	for range 60 { // more than one window
+		w.append("other", "x")
+	}
+	manifests := 0
+	sabotaged := *w
+	sabotaged.backend = &archivetest.Faulty{Backend: w.backend, Before: func(op string) error {
+		if op != "set manifest" {
+			return nil
+		}
+		switch manifests++; manifests {
+		case 1: // the claim
+			w.saved()
+			require.NoError(t, w.Delete(w.ctx, space, "back", ""))
+		case 2: // the window, which ends before the deletion
+			server.Kill()
+			server.Restart()
+		}
+		return nil
+	}}
+	a := sabotaged.another(o)
+	_ = a.runner.Space(a.ctx, a.Store, space)
+	w.endLease()
+	v := w.another(o)
+	v.move()
+	v.append("back", "3")
+	v.move()
+	require.Equal(t, "1 2 3", v.payloads("back", nil))
+	require.EqualValues(t, 3, v.hot("back"))
+	v.whole()
 }

@@ -172,7 +172,9 @@ func (s *space) commit(ctx context.Context, w *archive.Window) error {
 	var segments []hotlog.ArchivedSegment
 	for i := range w.Parts {
 		if p := &w.Parts[i]; p.Last() > 0 {
-			segments = append(segments, hotlog.ArchivedSegment{Segment: p.Segment, Incarnation: p.Incarnation, Last: p.Last(), Proof: p.Proof})
+			segments = append(segments, hotlog.ArchivedSegment{
+				Segment: p.Segment, Incarnation: p.Incarnation, First: p.Chunks[0].First, Last: p.Last(), Proof: p.Proof,
+			})
 		}
 	}
 	return s.store.CommitArchive(ctx, s.id.Space, s.owner(), place(w.To), segments)

@@ -206,7 +206,8 @@ func (g *WindowSegment) add(f *frame) error {
 type ArchivedSegment struct {
 	Segment     string
 	Incarnation uint64
-	Last, Proof uint64
+	First, Last uint64 // that the window has
+	Proof       uint64 // of the last one
 }
 
 // commitSegments is how many segments one run of the script looks at.
@@ -221,16 +222,16 @@ func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOw
 	for {
 		part := segments[:min(len(segments), commitSegments)]
 		segments = segments[len(part):]
-		position := ""
+		final := "0"
 		if len(segments) == 0 {
-			position = timelineID{to.MS, to.N}.String()
+			final = "1"
 		}
 		keys := []any{k.timeline(), k.state()}
-		args := []any{owner.String(), position}
+		args := []any{owner.String(), timelineID{to.MS, to.N}.String(), final}
 		for _, g := range part {
 			segment := redisx.Escape(g.Segment)
 			keys = append(keys, k.meta(segment), k.log(segment, g.Incarnation))
-			args = append(args, strconv.FormatUint(g.Last, 10), string(appendProof(nil, g.Proof)))
+			args = append(args, strconv.FormatUint(g.Last, 10), string(appendProof(nil, g.Proof)), strconv.FormatUint(g.First, 10))
 		}
 		answer, err := s.log.run(ctx, s.log.commit, len(keys), append(keys, args...)...)
 		if err != nil {
@@ -239,10 +240,21 @@ func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOw
 		if answer != "+" {
 			return archiveError(answer, owner)
 		}
-		if position != "" {
+		if final == "1" {
 			return nil
 		}
 	}
+}
+
+// archivedTo is that of lua/archived.lua.
+func archivedTo(z string, position timelineID) uint64 {
+	last, place, _ := strings.Cut(z, " ")
+	place, before, _ := strings.Cut(place, " ")
+	if end, err := parseTimelineID(place); place != "" && (err != nil || position.before(end)) {
+		last = before
+	}
+	sequence, _ := strconv.ParseUint(last, 10, 63)
+	return sequence
 }
 
 // A HotSegment is a segment of which entries are in Redis.
@@ -265,6 +277,8 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 	defer func() { err = s.fail("list", space, "", err) }()
 	k := keysOf(s.id, space)
 	pipe := s.log.conn.Pipeline()
+	// Read first: by the time that the segments are read it can only be further.
+	reached := pipe.HGet(ctx, k.state(), "a")
 	metas, archived := make([]*redis.SliceCmd, len(names)), make([]*redis.StringCmd, len(names))
 	for i, name := range names {
 		at := place{k, name, redisx.Escape(name)}
@@ -274,6 +288,11 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, "", redisx.ReadOutcome(err)
+	}
+	place, _, _ := strings.Cut(reached.Val(), " ")
+	position, err := parseTimelineID(place)
+	if err != nil && place != "" {
+		return nil, "", err
 	}
 	var usage []*redis.IntCmd
 	pipe = s.log.conn.Pipeline()
@@ -286,7 +305,7 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 			continue
 		}
 		h := HotSegment{Segment: names[i], Incarnation: m.incarnation, First: m.hot, Last: m.last, LastTimestamp: m.timestamp}
-		h.Archived, _ = strconv.ParseUint(archived[i].Val(), 10, 63)
+		h.Archived = archivedTo(archived[i].Val(), position)
 		hot = append(hot, h)
 		usage = append(usage, pipe.MemoryUsage(ctx, k.log(redisx.Escape(names[i]), m.incarnation)))
 	}

@@ -29,6 +29,8 @@ var (
 	timelineLua string
 	//go:embed lua/claim.lua
 	claimLua string
+	//go:embed lua/archived.lua
+	archivedLua string
 	//go:embed lua/commit.lua
 	commitLua string
 	//go:embed lua/move.lua
@@ -60,8 +62,8 @@ func (l *Log) loadScripts() {
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
 	// Archiving makes room.
 	l.claim = redisx.NewScript(claimLua).AllowOOM()
-	l.commit = redisx.NewScript(frameLua + commitLua).AllowOOM()
-	l.move = redisx.NewScript(moveLua).AllowOOM()
+	l.commit = redisx.NewScript(frameLua + archivedLua + commitLua).AllowOOM()
+	l.move = redisx.NewScript(archivedLua + moveLua).AllowOOM()
 	l.restore = redisx.NewScript(restoreLua)
 	l.resume = redisx.NewScript(resumeLua)
 	l.touchHead = redisx.NewScript(confirmLua)

@@ -14,7 +14,7 @@
 --          AHEAD <sequence>: no more than this is archived
 --          AGAIN: an entry to keep came meanwhile
 local call, sub, match = redis.call, string.sub, string.match
-local owner = match(call('HGET', KEYS[2], 'a') or '', '^%S+ (.*)$')
+local position, owner = match(call('HGET', KEYS[2], 'a') or '', '^(%S+) (.*)$')
 if owner ~= ARGV[1] then return 'FENCED ' .. (owner and match(owner, '^%d+') or '0') end
 local facts = call('HMGET', KEYS[3], 'h', 'f', 'z')
 local head = facts[1]
@@ -22,7 +22,8 @@ if not head or string.find('dx', sub(head, 42, 42), 1, true) then return 'ABSENT
 if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
 if sub(head, 2, 17) ~= sub(KEYS[4], -16) then return 'OTHER ' .. sub(head, 2, 17) end
 local first, last = tonumber(ARGV[2]), tonumber(match(head, '^%d+', 44))
-if first - 1 > tonumber(facts[3] or '0') then return 'AHEAD ' .. (facts[3] or '0') end
+local archived = archivedTo(facts[3], position)
+if first - 1 > tonumber(archived) then return 'AHEAD ' .. archived end
 local kept = facts[2] and match(facts[2], '^%d+')
 if not kept or first <= tonumber(kept) then return '+' .. (kept or '1') end
 if first <= last and ARGV[3] == '0' then return 'AGAIN' end
