@@ -43,8 +43,11 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID)
 	}
 	var failed []error // each names its segment
 	for _, l := range lives {
-		if l.deleted && !forked(lives, l) {
-			continue
+		if l.ended() && !forked(lives, l) {
+			if l.released || !l.held {
+				continue
+			}
+			l.Unread = true // its forks are lost: it goes as it would with the last of them
 		}
 		if err := ctx.Err(); err != nil {
 			return r, errors.Join(append(failed, err)...)
@@ -61,7 +64,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID)
 				r.Entries += l.Last
 			}
 		}
-		l.Deleted = l.deleted
+		l.Deleted = l.ended()
 		if err := s.RestoreSegment(ctx, id.Space, l.RestoredSegment); err != nil {
 			failed = append(failed, err)
 			continue
@@ -78,27 +81,41 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID)
 // A life is one of a segment, as the windows so far tell.
 type life struct {
 	hotlog.RestoredSegment
-	deleted bool
+	birth streamhub.TimelineID // where its first change lies
+	// deleted says that it was deleted, released that its last fork went after that.
+	deleted, released bool
+	// held says that forks read it in its last window, although it was deleted.
+	held bool
 }
+
+// ended reports whether only forks may read it. A sweep may have removed the change that says so.
+func (l *life) ended() bool { return l.deleted || l.held }
 
 // fold adds what a window tells.
 func fold(lives map[string]*life, w *archive.Window) {
-	for i := range w.Changes {
-		if c := &w.Changes[i]; c.Kind == 'd' && lives[c.Segment] != nil {
-			lives[c.Segment].deleted = true
-		}
-	}
 	for i := range w.Parts {
 		p := &w.Parts[i]
 		l := lives[p.Segment]
 		if l == nil || l.Incarnation != p.Incarnation {
-			l = &life{RestoredSegment: hotlog.RestoredSegment{Segment: p.Segment, Incarnation: p.Incarnation}}
+			l = &life{
+				RestoredSegment: hotlog.RestoredSegment{Segment: p.Segment, Incarnation: p.Incarnation},
+				birth:           hotlog.MetaBirth(p.Meta),
+			}
 			lives[p.Segment] = l
 		}
 		l.Meta = p.Meta
+		l.held = hotlog.MetaHeld(p.Meta)
 		if p.Last() > 0 {
 			l.Last, l.Proof = p.Last(), p.Proof
 		}
+	}
+	for i := range w.Changes {
+		c := &w.Changes[i]
+		l := lives[c.Segment]
+		if c.Kind != 'd' || l == nil || c.ID.Before(archive.ID{MS: l.birth.MS, N: l.birth.N}) {
+			continue // it is of a former incarnation
+		}
+		l.deleted, l.released = true, l.deleted
 	}
 	closed := map[string]bool{}
 	for i := range w.Changes {
@@ -120,7 +137,7 @@ func fold(lives map[string]*life, w *archive.Window) {
 func forked(lives map[string]*life, l *life) bool {
 	for _, f := range lives {
 		segment, incarnation, ok := hotlog.MetaParent(f.Meta)
-		if ok && segment == l.Segment && incarnation == l.Incarnation && (!f.deleted || forked(lives, f)) {
+		if ok && segment == l.Segment && incarnation == l.Incarnation && (!f.ended() || forked(lives, f)) {
 			return true
 		}
 	}

@@ -269,7 +269,7 @@ func (s *space) watch(ctx context.Context, policy *policy) error {
 	return err
 }
 
-// measure visits the segments that have entries in Redis and adds up their sizes.
+// measure visits the segments that have entries in Redis, each once, and adds up their sizes.
 func (s *space) measure(ctx context.Context, sizes bool, visit func(*hotlog.HotSegment) error) (bytes int64, err error) {
 	if !sizes && visit == nil {
 		return 0, nil
@@ -279,12 +279,19 @@ func (s *space) measure(ctx context.Context, sizes bool, visit func(*hotlog.HotS
 			return 0, err
 		}
 	}
+	held := map[string]bool{}
 	for after := ""; ; {
 		hot, next, err := s.store.HotSegments(ctx, s.id.Space, after, namesPage, sizes)
 		if err != nil || next == "" {
 			return bytes, err
 		}
 		for i := range hot {
+			if hot[i].Held {
+				if held[hot[i].Segment] {
+					continue
+				}
+				held[hot[i].Segment] = true
+			}
 			bytes += hot[i].Bytes
 			if visit == nil {
 				continue
@@ -322,7 +329,15 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 	last := s.writer.Commit()
 	switch {
 	case known == last.Position:
-		return nil
+		if last.Window == 0 {
+			return nil
+		}
+		// The former archiver may have ended before it removed what this window says was trimmed or deleted.
+		w, err := s.tier.archive.Number(ctx, s.id, last.Window)
+		if err != nil {
+			return err
+		}
+		return s.prune(ctx, w)
 	case last.Position.Before(known):
 		return fmt.Errorf("%w: Redis was told that the archive reaches %s, but it ends at %s", streamhub.ErrConflict, known, last.Position)
 	case state.First.IsZero():

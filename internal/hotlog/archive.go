@@ -85,7 +85,7 @@ func (id timelineID) public() streamhub.TimelineID { return streamhub.TimelineID
 // A Window is a part of the timeline of a space and what it names.
 type Window struct {
 	Changes []ColdChange
-	// Segments are those whose life goes on.
+	// Segments are those that are still there, be it only for their forks.
 	Segments []WindowSegment
 	To       streamhub.TimelineID // of the last change
 	More     bool                 // there is another window behind it
@@ -109,13 +109,14 @@ const maxWindow = 8192
 
 // ReadWindow reads what lies behind after in the timeline that Redis keeps, up to the time until (in
 // Unix milliseconds, inclusive) or to about so many bytes of frames. Entries that were trimmed or
-// deleted are left out. Where after is not zero it must still be there.
+// deleted are left out, unless forks read them. Where after is not zero it must still be there.
 func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.TimelineID, until int64, bytes int) (w Window, err error) {
 	defer func() { err = s.fail("read window", space, "", err) }()
 	r, err := s.newSpaceReader(space, streamhub.Position{})
 	if err != nil || until <= 0 {
 		return w, err
 	}
+	r.held = true
 	from, end := timelineID{after.MS, after.N}, timelineID{uint64(until), math.MaxUint64}
 	if !from.isZero() {
 		there, err := s.log.conn.XRangeN(ctx, r.timeline(), from.String(), from.String(), 1).Result()
@@ -152,10 +153,10 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 				Segment: name, Kind: byte(c.kind), Last: c.last, Records: c.records,
 			})
 			w.To = c.id.public()
-			if c.kind == changeDelete {
+			if c.kind == changeDelete && !m.held() {
 				delete(segments, c.segment)
 			}
-			if m.gone() || c.id.before(m.birth) {
+			if m.erased() || c.id.before(m.birth) {
 				continue
 			}
 			g := segments[c.segment]
@@ -176,7 +177,8 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 			w.Segments = append(w.Segments, *g)
 		}
 	}
-	return w, s.describe(ctx, r.spaceKeys, w.Segments)
+	w.Segments, err = s.describe(ctx, r.spaceKeys, w.Segments)
+	return w, err
 }
 
 // add puts a frame behind the others.
@@ -265,6 +267,8 @@ type HotSegment struct {
 	First, Last, Archived uint64
 	LastTimestamp         int64 // Unix milliseconds
 	Bytes                 int64 // about what they take
+	// Held says that the segment was deleted and its forks read it. Each page with one of the forks lists it.
+	Held bool
 }
 
 // HotSegments lists the segments behind after of which entries are in Redis, and the last of up to
@@ -276,40 +280,43 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 	}
 	defer func() { err = s.fail("list", space, "", err) }()
 	k := keysOf(s.id, space)
-	pipe := s.log.conn.Pipeline()
-	// Read first: by the time that the segments are read it can only be further.
-	reached := pipe.HGet(ctx, k.state(), "a")
-	metas, archived := make([]*redis.SliceCmd, len(names)), make([]*redis.StringCmd, len(names))
+	ask := make([]string, len(names))
+	seen := map[string]bool{}
 	for i, name := range names {
-		at := place{k, name, redisx.Escape(name)}
-		metas[i] = metaCmd(ctx, at)
-		_ = pipe.Process(ctx, metas[i])
-		archived[i] = pipe.HGet(ctx, at.meta(at.segment), "z")
+		ask[i] = redisx.Escape(name)
+		seen[ask[i]] = true
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, "", redisx.ReadOutcome(err)
-	}
-	place, _, _ := strings.Cut(reached.Val(), " ")
-	position, err := parseTimelineID(place)
-	if err != nil && place != "" {
-		return nil, "", err
-	}
-	var usage []*redis.IntCmd
-	pipe = s.log.conn.Pipeline()
-	for i, cmd := range metas {
-		m, err := parseMeta(cmd.Val())
+	// First those that are listed, then those that only their forks keep.
+	for held := false; len(ask) > 0; held = true {
+		found, err := s.log.archived(ctx, k, ask)
 		if err != nil {
 			return nil, "", err
 		}
-		if m.gone() || m.hot == 0 || m.hot > m.last {
-			continue
+		ask = nil
+		for _, a := range found {
+			if a.erased() || a.held() != held {
+				continue
+			}
+			if p := a.parent; p != nil && !seen[p.segment] {
+				seen[p.segment] = true
+				ask = append(ask, p.segment)
+			}
+			if a.meta.hot == 0 || a.meta.hot > a.last {
+				continue
+			}
+			name, _ := redisx.Unescape(a.segment)
+			hot = append(hot, HotSegment{
+				Segment: name, Incarnation: a.incarnation, Held: held,
+				First: a.meta.hot, Last: a.last, Archived: a.archived, LastTimestamp: a.timestamp,
+			})
 		}
-		h := HotSegment{Segment: names[i], Incarnation: m.incarnation, First: m.hot, Last: m.last, LastTimestamp: m.timestamp}
-		h.Archived = archivedTo(archived[i].Val(), position)
-		hot = append(hot, h)
-		usage = append(usage, pipe.MemoryUsage(ctx, k.log(redisx.Escape(names[i]), m.incarnation)))
 	}
 	if sizes && len(hot) > 0 {
+		pipe := s.log.conn.Pipeline()
+		usage := make([]*redis.IntCmd, len(hot))
+		for i := range hot {
+			usage[i] = pipe.MemoryUsage(ctx, k.log(redisx.Escape(hot[i].Segment), hot[i].Incarnation))
+		}
 		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, "", redisx.ReadOutcome(err)
 		}
@@ -318,6 +325,42 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 		}
 	}
 	return hot, names[len(names)-1], nil
+}
+
+// An archivedMeta is the meta of a segment, and how far the segment is archived.
+type archivedMeta struct {
+	meta
+	segment  string // escaped
+	archived uint64
+}
+
+// archived reads the metas of segments, which are escaped.
+func (l *Log) archived(ctx context.Context, k spaceKeys, segments []string) ([]archivedMeta, error) {
+	pipe := l.conn.Pipeline()
+	// Read first: by the time that the segments are read it can only be further.
+	reached := pipe.HGet(ctx, k.state(), "a")
+	metas, archived := make([]*redis.SliceCmd, len(segments)), make([]*redis.StringCmd, len(segments))
+	for i, segment := range segments {
+		metas[i] = metaCmd(ctx, place{spaceKeys: k, segment: segment})
+		_ = pipe.Process(ctx, metas[i])
+		archived[i] = pipe.HGet(ctx, k.meta(segment), "z")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, redisx.ReadOutcome(err)
+	}
+	place, _, _ := strings.Cut(reached.Val(), " ")
+	position, err := parseTimelineID(place)
+	if err != nil && place != "" {
+		return nil, err
+	}
+	found := make([]archivedMeta, len(segments))
+	for i, segment := range segments {
+		found[i] = archivedMeta{segment: segment, archived: archivedTo(archived[i].Val(), position)}
+		if found[i].meta, err = parseMeta(metas[i].Val()); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // TimelineBytes is about what the timeline of a space takes.
@@ -338,7 +381,7 @@ func (s *Store) MoveCold(ctx context.Context, space string, owner ArchiveOwner, 
 		return 0, err
 	}
 	m, err := s.log.readMeta(ctx, at)
-	if err != nil || m.gone() || m.incarnation != h.Incarnation || m.hot == 0 || m.hot > m.last {
+	if err != nil || m.erased() || m.incarnation != h.Incarnation || m.hot == 0 || m.hot > m.last {
 		return m.hot, err
 	}
 	if upTo = min(upTo, m.last); until < m.timestamp && upTo >= m.hot {

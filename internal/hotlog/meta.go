@@ -222,9 +222,13 @@ func parseVerdict(s string) (*streamhub.Verdict, error) {
 }
 
 // gone reports whether nobody but a fork may read the segment.
-func (m *meta) gone() bool {
-	return !m.exists || m.state == stateTombstone || m.state == stateDeleted
-}
+func (m *meta) gone() bool { return m.erased() || m.held() }
+
+// held reports whether the segment was deleted and forks read its entries.
+func (m *meta) held() bool { return m.exists && m.state == stateDeleted }
+
+// erased reports whether nothing is left of the segment.
+func (m *meta) erased() bool { return !m.exists || m.state == stateTombstone }
 
 // position of the last entry.
 func (m *meta) position() streamhub.Position {

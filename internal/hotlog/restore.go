@@ -15,8 +15,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// describe reads the metas that a restore of segments will need.
-func (s *Store) describe(ctx context.Context, k spaceKeys, segments []WindowSegment) error {
+// describe reads the metas that a restore of segments will need, and leaves out the segments that were
+// deleted or replaced since their frames were read.
+func (s *Store) describe(ctx context.Context, k spaceKeys, segments []WindowSegment) (still []WindowSegment, err error) {
 	for begin := 0; begin < len(segments); begin += pipelineRanges {
 		part := segments[begin:min(begin+pipelineRanges, len(segments))]
 		pipe := s.log.conn.Pipeline()
@@ -25,13 +26,19 @@ func (s *Store) describe(ctx context.Context, k spaceKeys, segments []WindowSegm
 			cmds[i] = pipe.HGetAll(ctx, k.meta(redisx.Escape(part[i].Segment)))
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
-			return redisx.ReadOutcome(err)
+			return nil, redisx.ReadOutcome(err)
 		}
 		for i := range part {
-			part[i].Meta = encodeMeta(cmds[i].Val())
+			fields := cmds[i].Val()
+			h := fields["h"]
+			if len(h) < headFixed || h[1:17] != hex16(part[i].Incarnation) || h[headFixed-2] == stateTombstone {
+				continue
+			}
+			part[i].Meta = encodeMeta(fields)
+			still = append(still, part[i])
 		}
 	}
-	return nil
+	return still, nil
 }
 
 // encodeMeta writes the fields of a meta that outlive Redis: varint of pairs, and for each length
@@ -81,8 +88,24 @@ type RestoredSegment struct {
 	Timestamp           int64
 	// Closed says that its end is archived too. Otherwise it takes appends again.
 	Closed bool
-	// Deleted says that only its forks may read it.
-	Deleted bool
+	// Deleted says that only its forks may read it, Unread that these are gone: the next sweep removes it.
+	Deleted, Unread bool
+}
+
+// MetaHeld reports whether the segment with this meta was deleted and its forks read it.
+func MetaHeld(meta []byte) bool {
+	fields, err := decodeMeta(meta)
+	return err == nil && fields["h"][headFixed-2] == stateDeleted
+}
+
+// MetaBirth returns the place of the first change of the segment with this meta.
+func MetaBirth(meta []byte) streamhub.TimelineID {
+	fields, err := decodeMeta(meta)
+	if err != nil {
+		return streamhub.TimelineID{}
+	}
+	birth, _ := parseTimelineID(fields["b"])
+	return birth.public()
 }
 
 // MetaParent returns the segment that one with this meta is a fork of; ok is false if it is none.
@@ -165,7 +188,14 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 		member = at.segment + " " + hex16(h.incarnation) + " " + strconv.FormatUint(parent.limit, 10)
 	}
 	// The rows of producers first, in parts: there may be any number. The head comes with the last part.
-	begin := append(keys, hex16(h.incarnation), fields["d"], member)
+	due := ""
+	switch {
+	case g.Unread:
+		due = "0 r" + at.segment
+	case !g.Deleted && fields["d"] != "":
+		due = fields["d"] + " t" + at.segment
+	}
+	begin := append(keys, hex16(h.incarnation), due, member)
 	args := begin[:len(begin):len(begin)]
 	send := func() error {
 		answer, err := s.log.run(ctx, s.log.restore, len(keys), args...)

@@ -178,7 +178,8 @@ func (p *spacePage) dead() (places []any, trimmed change, kept int) {
 		var cut change
 		for ; end < len(p.changes) && p.changes[end].id == p.changes[begin].id; end++ {
 			c, m := &p.changes[end], p.metas[end]
-			if c.records == 0 || m.gone() || c.id.before(m.birth) {
+			// What forks read of a deleted segment stays: an archiver finds it only here.
+			if c.records == 0 || m.erased() || c.id.before(m.birth) {
 				continue
 			}
 			if c.last >= m.first {

@@ -165,7 +165,12 @@ type spaceReader struct {
 	count int
 	// toEnd says that end is a place of the timeline that the read has to reach.
 	toEnd bool
+	// held says that what only forks may read is read too.
+	held bool
 }
+
+// hides reports whether the reader must not see the entries of a segment.
+func (r *spaceReader) hides(m *meta) bool { return m.erased() || m.held() && !r.held }
 
 func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceReader, error) {
 	if err := streamhub.CheckName("space", space); err != nil {
@@ -660,7 +665,7 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 	p.frames = make([]*frame, len(p.changes))
 	for i := range p.changes {
 		c, m := &p.changes[i], p.metas[i]
-		if c.records == 0 || m.gone() || c.id.before(m.birth) {
+		if c.records == 0 || r.hides(m) || c.id.before(m.birth) {
 			continue
 		}
 		if c.last > m.last {
@@ -783,7 +788,7 @@ func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (move
 	switch {
 	case err != nil:
 		return false, err
-	case m.exists && (m.gone() || c.id.before(m.birth)):
+	case m.exists && (r.hides(&m) || c.id.before(m.birth)):
 		return false, nil
 	case m.exists && c.last < m.first:
 		if r.start.IsZero() || !r.behind(c) {

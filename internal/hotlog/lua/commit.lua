@@ -27,7 +27,7 @@ for n = 1, #KEYS / 2 - 1 do
   local facts = call('HMGET', meta, 'h', 'f', 'z')
   local head, archived = facts[1], archivedTo(facts[3], position)
   -- One that was deleted meanwhile, or has another incarnation, is left alone.
-  if head and sub(head, 2, 17) == sub(log, -16) and not string.find('dx', sub(head, 42, 42), 1, true)
+  if head and sub(head, 2, 17) == sub(log, -16) and sub(head, 42, 42) ~= 'x'
     and tonumber(last) > tonumber(archived) then
     local tail = match(head, '^%d+', 44)
     local kept = facts[2] and match(facts[2], '^%d+') or '1'

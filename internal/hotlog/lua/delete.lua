@@ -34,12 +34,10 @@ local forks = call('SCARD', KEYS[4])
 if ARGV[2] == 'release' and (state ~= 'd' or forks > 0) then return 'EARLY' end
 
 local last = string.match(head, '^%d+', 44)
-local id
-if state ~= 'd' then
-  local reigns = newReigns(KEYS[1], reign())
-  id = call('XADD', KEYS[1], '*', segment, 'd' .. last)
-  if reigns then call('HSET', prefix .. 'v', 'g', reigns) end
-end
+-- A release is a change too: the archiver learns from it that nobody reads the segment any more.
+local reigns = newReigns(KEYS[1], reign())
+local id = call('XADD', KEYS[1], '*', segment, 'd' .. last)
+if reigns then call('HSET', prefix .. 'v', 'g', reigns) end
 if forks > 0 then
   call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'd-' .. sub(head, 44), 's', ARGV[1])
 else
@@ -58,7 +56,7 @@ end
 local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
 call('ZREM', prefix .. 'i', name)
 call('ZREM', prefix .. 'd', 't' .. segment, 'p' .. segment, 'r' .. segment)
-if id then
+if state ~= 'd' then
   call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. last .. ' ' .. sub(head, 1, 41) .. 'x-' .. sub(head, 44) .. '\n')
   call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' d' .. last)
 end

@@ -18,7 +18,7 @@ local position, owner = match(call('HGET', KEYS[2], 'a') or '', '^(%S+) (.*)$')
 if owner ~= ARGV[1] then return 'FENCED ' .. (owner and match(owner, '^%d+') or '0') end
 local facts = call('HMGET', KEYS[3], 'h', 'f', 'z')
 local head = facts[1]
-if not head or string.find('dx', sub(head, 42, 42), 1, true) then return 'ABSENT' end
+if not head or sub(head, 42, 42) == 'x' then return 'ABSENT' end
 if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
 if sub(head, 2, 17) ~= sub(KEYS[4], -16) then return 'OTHER ' .. sub(head, 2, 17) end
 local first, last = tonumber(ARGV[2]), tonumber(match(head, '^%d+', 44))

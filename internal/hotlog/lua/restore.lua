@@ -5,7 +5,7 @@
 -- KEYS[2]    meta
 -- KEYS[3]    set of the forks of its parent, if it is a fork
 -- ARGV[1]    incarnation
--- ARGV[2]    deadline in ms, or ""
+-- ARGV[2]    "<deadline in ms> <member of the deadlines>", or ""
 -- ARGV[3]    its member in KEYS[3], or ""
 -- ARGV[4…]   fields and values; without h among them more calls follow
 --
@@ -18,11 +18,11 @@ local complete = head
 -- One field a call: there is no bound on how many a segment has, but one on what unpack returns.
 for i = 4, head and 0 or #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-  if ARGV[i] == 'h' then complete = true end
+  if ARGV[i] == 'h' then complete = ARGV[i + 1] end
 end
 if not complete then return '+' end
 local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
-redis.call('ZADD', prefix .. 'i', 0, name)
-if ARGV[2] ~= '' then redis.call('ZADD', prefix .. 'd', ARGV[2], 't' .. segment) end
+if string.sub(complete, 42, 42) ~= 'd' then redis.call('ZADD', prefix .. 'i', 0, name) end
+if ARGV[2] ~= '' then redis.call('ZADD', prefix .. 'd', string.match(ARGV[2], '^(%S+) (.*)$')) end
 if ARGV[3] ~= '' then redis.call('SADD', KEYS[3], ARGV[3]) end
 return '+'
