@@ -46,6 +46,8 @@ type RegisterOptions struct {
 	OnCancel func(reason error)
 	// Metadata is kept with the stream as JSON, at most 64 KiB; see [Producer.SetMetadata].
 	Metadata any
+	// By says who produces, for those who find the stream taken; see [Status.By]. At most 256 bytes.
+	By string
 	// ContentType is that of the segment of the chunks.
 	ContentType string
 	// CancelUnwatched cancels the generation when it had no reader on any instance for so long.

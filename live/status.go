@@ -20,6 +20,8 @@ type Status struct {
 	// registered, 0 for one that is not in force any more. Unix milliseconds.
 	LastTimestamp int64 `json:"last_timestamp"`
 	StartedAt     int64 `json:"started_at,omitempty"`
+	// By is who produces the generation in force, where its producer has said so.
+	By string `json:"by,omitempty"`
 	// Viewers is how many readers are subscribed on all instances. It follows them with a delay of
 	// about a tenth of a second.
 	Viewers int `json:"viewers"`

@@ -16,6 +16,9 @@ import (
 // maxMetadata bounds what a stream keeps as metadata.
 const maxMetadata = 64 << 10
 
+// maxBy bounds what a stream keeps as the name of its producer.
+const maxBy = 256
+
 // registerTries bounds how often a stream is found to end while it is registered.
 const registerTries = 16
 
@@ -72,6 +75,9 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	case o.Takeover:
 		mode = "takeover"
 	}
+	if len(o.By) > maxBy {
+		return nil, nil, fmt.Errorf("%w: By has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(o.By), maxBy)
+	}
 	metadata, err := encodeMetadata(o.Metadata)
 	if err != nil {
 		return nil, nil, err
@@ -79,7 +85,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	owner := rand.Text()
 	for range registerTries {
 		code, n, err := s.ask(ctx, registerScript, id,
-			redisx.Escape(id), owner, mode, silence.Milliseconds(), o.EndedTTL.Milliseconds(), metadata)
+			redisx.Escape(id), owner, mode, silence.Milliseconds(), o.EndedTTL.Milliseconds(), metadata, o.By)
 		if err != nil {
 			return nil, nil, err
 		}

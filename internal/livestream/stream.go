@@ -87,7 +87,7 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 		return status, err
 	}
 	if inForce := err == nil && d.generation == s.generation; inForce {
-		status.StartedAt, status.Viewers, status.Metadata = d.startedAt, d.viewers, d.metadata
+		status.StartedAt, status.Viewers, status.Metadata, status.By = d.startedAt, d.viewers, d.metadata, d.by
 	} else {
 		d.over = true
 	}
@@ -124,6 +124,7 @@ type description struct {
 	keep       int64 // ms
 	viewers    int
 	over       bool
+	by         string
 	metadata   json.RawMessage
 }
 
@@ -140,11 +141,12 @@ func (s *Streams) describe(ctx context.Context, id string) (d description, err e
 	}
 	corrupt := fmt.Errorf("%w: the session of a live stream is %.200q", streamhub.ErrCorrupt, v)
 	fields, _ := v.([]any)
-	if len(fields) != 6 {
+	if len(fields) != 7 {
 		return d, corrupt
 	}
 	text := func(i int) string { t, _ := fields[i].(string); return t }
 	d.over = text(4) != "0"
+	d.by = text(6)
 	if m := text(5); m != "" {
 		d.metadata = json.RawMessage(m)
 	}

@@ -134,8 +134,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Access-Control-Allow-Origin", "*")
-	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
-	header.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+producerHeader)
+	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, OPTIONS")
 	header.Set("Access-Control-Max-Age", "86400")
 	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusNoContent)
@@ -143,7 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if h.opt.CheckOrigin != nil {
 		if err := h.opt.CheckOrigin(r); err != nil {
-			reply(w, http.StatusForbidden, failure{"forbidden_origin", err.Error()})
+			reply(w, http.StatusForbidden, failure{Code: "forbidden_origin", Message: err.Error()})
 			return
 		}
 	}
@@ -169,18 +169,19 @@ func refused(err error) bool {
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err error) {
 	do := map[string]func(http.ResponseWriter, *http.Request, *call) error{
 		"GET ": h.read, "POST ": h.publish, "GET status": h.status, "POST cancel": h.stop, "POST messages": h.send,
+		"PUT ": h.put, "PATCH ": h.patch, "POST chunks": h.chunks, "POST end": h.end, "GET messages": h.messages,
 	}[r.Method+" "+c.action]
 	if do == nil {
 		switch c.action {
-		case "", "status", "cancel", "messages":
-			w.Header().Set("Allow", "GET, POST")
-			reply(w, http.StatusMethodNotAllowed, failure{"method_not_allowed", "method not allowed"})
+		case "", "status", "cancel", "messages", "chunks", "end":
+			w.Header().Set("Allow", "GET, POST, PUT, PATCH")
+			reply(w, http.StatusMethodNotAllowed, failure{Code: "method_not_allowed", Message: "method not allowed"})
 			return nil
 		}
 		return errNone
 	}
 	if h.opt.Authorize != nil {
-		if c.subject, err = h.opt.Authorize(r, c.store, c.space, r.Method != http.MethodGet); err != nil {
+		if c.subject, err = h.opt.Authorize(r, c.store, c.space, r.Method != http.MethodGet || c.action == "messages"); err != nil {
 			if streamhub.CodeOf(err) == streamhub.CodeInternal {
 				err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 			}
@@ -338,7 +339,7 @@ func (h *Handler) tell(out *sse.Writer, id string, generation uint64, err error)
 		_ = out.Send(fmt.Appendf(nil, "retry: %d\n: %s\n\n", again.Milliseconds(), code))
 		return
 	}
-	text, _ := json.Marshal(failure{string(code), err.Error()})
+	text, _ := json.Marshal(failureOf(code, err))
 	_ = out.Send(event("error", fmt.Sprint(generation, ended), text))
 }
 
@@ -430,10 +431,12 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-func input(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
+
+func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, maxBody)
+		return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, most)
 	}
 	if err != nil && streamhub.CodeOf(err) != streamhub.CodeInternal {
 		return nil, err // of the gate: a limit, or a token that has expired
@@ -444,10 +447,37 @@ func input(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return text, nil
 }
 
-// A failure is the body of an answer that is an error; the code is one of [streamhub.Codes].
+// A failure is the body of an answer that is an error; the code is one of [streamhub.Codes] or of
+// those that docs/live.md names. The rest is there where it is known.
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// Generation is the one in force, and By and Since (Unix milliseconds) tell of its producer.
+	Generation uint64 `json:"generation,omitempty"`
+	By         string `json:"by,omitempty"`
+	Since      int64  `json:"since,omitempty"`
+	// Next is the number of the chunk that is expected.
+	Next uint64 `json:"next,omitempty"`
+	// Producer is the token with which to go on.
+	Producer string             `json:"producer,omitempty"`
+	Verdict  *streamhub.Verdict `json:"verdict,omitempty"`
+}
+
+// failureOf tells what a client can do something about.
+func failureOf(code streamhub.Code, err error) failure {
+	f := failure{Code: string(code), Message: err.Error()}
+	var fenced *streamhub.FencedError
+	var closed *streamhub.ClosedError
+	var gap *streamhub.SequenceError
+	switch {
+	case errors.As(err, &fenced):
+		f.Generation = fenced.Current
+	case errors.As(err, &closed):
+		f.Verdict = &closed.Verdict
+	case errors.As(err, &gap):
+		f.Code, f.Next = "gap", gap.Expected
+	}
+	return f
 }
 
 func reply(w http.ResponseWriter, status int, body any) {
@@ -457,8 +487,12 @@ func reply(w http.ResponseWriter, status int, body any) {
 }
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	code, message := streamhub.CodeOf(err), err.Error()
+	code := streamhub.CodeOf(err)
+	body := failureOf(code, err)
 	status, known := statuses[code]
+	if errors.Is(err, errMedia) {
+		status, known, body.Code = http.StatusUnsupportedMediaType, true, "unsupported_media_type"
+	}
 	if !known && r.Context().Err() != nil {
 		return // the client is gone, and the error is that
 	}
@@ -468,16 +502,16 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch {
 	case !known:
-		status, message = http.StatusInternalServerError, "internal error"
+		status, body.Message = http.StatusInternalServerError, "internal error"
 		h.opt.Logger.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case status == http.StatusUnauthorized:
-		message = "unauthorized"
+		body.Message = "unauthorized"
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	case status == http.StatusServiceUnavailable:
-		message = "unavailable"
+		body.Message = "unavailable"
 		w.Header().Set("Retry-After", "1")
 	}
-	reply(w, status, failure{string(code), message})
+	reply(w, status, body)
 }
 
 // statuses are those of the codes that a client can do something about.
@@ -488,6 +522,7 @@ var statuses = map[streamhub.Code]int{
 	streamhub.CodeOf(streamhub.ErrInvalidCursor):    http.StatusBadRequest,
 	streamhub.CodeOf(streamhub.ErrTooLarge):         http.StatusRequestEntityTooLarge,
 	streamhub.CodeOf(streamhub.ErrConflict):         http.StatusConflict,
+	streamhub.CodeOf(streamhub.ErrSequenceMismatch): http.StatusConflict,
 	streamhub.CodeOf(streamhub.ErrClosed):           http.StatusConflict,
 	streamhub.CodeOf(streamhub.ErrFenced):           http.StatusConflict,
 	streamhub.CodeOf(streamhub.ErrHistoryLost):      http.StatusGone,

@@ -112,12 +112,15 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	defer cancel()
 	defer context.AfterFunc(h.clients.Context(), func() {
 		in.cut()
-		cancel()
+		time.AfterFunc(farewell, cancel) // a Redis that does not answer must not hold up the gateway
 	})()
 	err = publishLines(ctx, p, in)
 	in.leave()
 	bye, done := context.WithTimeout(context.WithoutCancel(r.Context()), farewell)
 	defer done()
+	if err != nil && h.clients.Context().Err() != nil && streamhub.CodeOf(err) == streamhub.CodeInternal {
+		return moved(bye, w, p)
+	}
 	select {
 	case reason := <-stopped:
 		err = reason
@@ -147,12 +150,28 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	return err
 }
 
+// moved hands the generation over to the client of a gateway that ends: it goes on at another one,
+// with the chunks from next on.
+func moved(ctx context.Context, w http.ResponseWriter, p live.Producer) error {
+	token, next, err := p.HandOver(ctx)
+	if err != nil {
+		return errors.Join(err, p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: errCutOff.Error()}))
+	}
+	w.Header().Set("Retry-After", "1")
+	reply(w, http.StatusServiceUnavailable, failure{
+		Code: "moved", Message: "this gateway ends: go on at another one, with POST /v1/live/{id}/chunks",
+		Generation: p.Generation(), Producer: token, Next: next,
+	})
+	return nil
+}
+
 // publishLines publishes each line without its end, \n or \r\n.
 func publishLines(ctx context.Context, p live.Producer, body io.Reader) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for {
 		line, err := readLine(lines)
-		if len(line) > 0 || err == nil {
+		// A line that was cut in its middle is none.
+		if err == nil || errors.Is(err, io.EOF) && len(line) > 0 {
 			if published := p.Publish(ctx, line); published != nil {
 				return published
 			}

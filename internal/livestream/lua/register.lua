@@ -9,6 +9,7 @@
 -- ARGV[4]  silence allowed, in ms
 -- ARGV[5]  how long to keep it after its end, in ms
 -- ARGV[6]  metadata as JSON, or ""
+-- ARGV[7]  who produces, or ""
 --
 -- Returns  NEW <generation> <generation it takes over from, or 0>
 --          EXISTS <generation>
@@ -27,4 +28,5 @@ call('ZADD', KEYS[1], text(now + tonumber(ARGV[4])), ARGV[1] .. '~' .. new)
 call('DEL', KEYS[2])
 call('HSET', KEYS[2], 'g', new, 'o', ARGV[2], 'w', ARGV[4], 'k', ARGV[5], 't', text(now))
 if ARGV[6] ~= '' then call('HSET', KEYS[2], 'm', ARGV[6]) end
+if ARGV[7] ~= '' then call('HSET', KEYS[2], 'b', ARGV[7]) end
 return 'NEW ' .. new .. ' ' .. before

@@ -6,7 +6,7 @@
 --                                 at which their producer counts as silent
 --          sh:T:ls:<id>     hash  g generation, o owner, w ms of silence allowed,
 --                                 k ms to keep it after its end, t start in ms,
---                                 m metadata as JSON, e set once it is over
+--                                 m metadata as JSON, b who produces, e set once it is over
 --          sh:T:lr          hash  l lineage, b last beat in ms, s since when beats
 --                                 come without a break
 --          sh:T:lw          zset  instances with readers, by deadline in ms

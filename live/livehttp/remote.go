@@ -1,0 +1,337 @@
+package livehttp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// This file serves producers that no connection keeps: each request proves by a token that it comes
+// from the producer, and any gateway takes it.
+
+const (
+	// producerHeader carries the token of a producer.
+	producerHeader = "Streamhub-Producer"
+	// maxChunks bounds the body of one request of a producer.
+	maxChunks = streamhub.MaxFrameBytes
+	// beatsPerSilence is how often a producer with nothing to say should be heard of in the time after
+	// which it counts as lost.
+	beatsPerSilence = 3
+)
+
+// put makes the client the producer of the next generation.
+func (h *Handler) put(w http.ResponseWriter, r *http.Request, c *call) error {
+	var o struct {
+		Metadata json.RawMessage `json:"metadata"`
+		Takeover bool            `json:"takeover"`
+		Once     bool            `json:"once"`
+	}
+	if err := decode(w, r, &o); err != nil {
+		return err
+	}
+	options := live.RegisterOptions{Takeover: o.Takeover, Once: o.Once, By: nameOf(c.subject)}
+	if len(o.Metadata) > 0 {
+		options.Metadata = o.Metadata
+	}
+	p, current, err := c.streams.Start(r.Context(), c.id, &options)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return h.taken(w, r, current, o.Once)
+	}
+	reply(w, http.StatusCreated, map[string]any{
+		"id": c.id, "generation": p.Generation(), "producer": p.Token(),
+		"heartbeat_ms": (p.Silence() / beatsPerSilence).Milliseconds(), "next": 1,
+	})
+	return nil
+}
+
+// nameOf is what is kept of a subject, for others to see who produces.
+func nameOf(subject string) string {
+	return strings.ToValidUTF8(subject[:min(len(subject), 256)], "")
+}
+
+// taken answers a client that did not become the producer.
+func (h *Handler) taken(w http.ResponseWriter, r *http.Request, current live.Stream, once bool) error {
+	status, err := current.Status(r.Context())
+	if err != nil {
+		return err
+	}
+	if once && status.Verdict != nil {
+		reply(w, http.StatusOK, map[string]any{"id": status.ID, "generation": status.Generation, "verdict": status.Verdict})
+		return nil
+	}
+	message := fmt.Sprintf("generation %d is being produced", status.Generation)
+	if status.By != "" {
+		message += " by " + status.By
+	}
+	reply(w, http.StatusConflict, failure{
+		Code: "already_produced", Message: message, Generation: status.Generation, By: status.By, Since: status.StartedAt,
+	})
+	return nil
+}
+
+// resume returns the producer that the request comes from.
+func resume(r *http.Request, c *call) (live.RemoteProducer, error) {
+	token := r.Header.Get(producerHeader)
+	if token == "" {
+		return nil, fmt.Errorf("%w: the header %s is missing; PUT answered with its value", streamhub.ErrPermissionDenied, producerHeader)
+	}
+	return c.streams.Resume(r.Context(), c.id, token)
+}
+
+// chunks stores chunks; without any it is a heartbeat.
+func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error {
+	p, err := resume(r, c)
+	if err != nil {
+		return err
+	}
+	text, err := bounded(w, r, maxChunks)
+	if err != nil {
+		return err
+	}
+	list, err := split(r.Header.Get("Content-Type"), text)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		next, err := p.Beat(r.Context())
+		if err == nil {
+			reply(w, http.StatusOK, map[string]uint64{"next": next})
+		}
+		return err
+	}
+	first, err := strconv.ParseUint(r.URL.Query().Get("first"), 10, 53)
+	if err != nil || first == 0 {
+		return fmt.Errorf("%w: first=%.40s: want the number of the first chunk, counted from 1", streamhub.ErrInvalidArgument, r.URL.Query().Get("first"))
+	}
+	var next uint64
+	for len(list) > 0 {
+		n := min(len(list), streamhub.MaxFrameRecords)
+		if next, err = p.Publish(r.Context(), first, list[:n]); err != nil {
+			return err
+		}
+		list, first = list[n:], first+uint64(n)
+	}
+	reply(w, http.StatusOK, map[string]uint64{"next": next})
+	return nil
+}
+
+// split cuts a body into chunks.
+func split(contentType string, text []byte) ([][]byte, error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	kind := "application/octet-stream"
+	if contentType != "" {
+		var err error
+		if kind, _, err = mime.ParseMediaType(contentType); err != nil {
+			return nil, errMedia
+		}
+	}
+	var list [][]byte
+	switch kind {
+	case "application/octet-stream":
+		return [][]byte{text}, nil
+	case "text/plain":
+		for line := range bytes.Lines(text) {
+			list = append(list, trimLine(line))
+		}
+	case "application/x-ndjson":
+		for line := range bytes.Lines(text) {
+			if line = trimLine(line); len(line) == 0 {
+				continue
+			}
+			if !json.Valid(line) {
+				return nil, fmt.Errorf("%w: line %d of the body is not JSON", streamhub.ErrInvalidArgument, len(list)+1)
+			}
+			list = append(list, line)
+		}
+	default:
+		return nil, errMedia
+	}
+	return list, nil
+}
+
+// trimLine takes the end of a line off, \n or \r\n.
+func trimLine(line []byte) []byte {
+	if trimmed, ok := bytes.CutSuffix(line, []byte("\n")); ok {
+		return bytes.TrimSuffix(trimmed, []byte("\r"))
+	}
+	return line
+}
+
+// errMedia is a body of a kind that has no chunks.
+var errMedia = errors.New("want application/x-ndjson or text/plain, with a chunk a line, or application/octet-stream, which is one chunk")
+
+// end ends the generation.
+func (h *Handler) end(w http.ResponseWriter, r *http.Request, c *call) error {
+	var v streamhub.Verdict
+	if err := decode(w, r, &v); err != nil {
+		return err
+	}
+	switch v.Kind {
+	case streamhub.VerdictDone, streamhub.VerdictFailed, streamhub.VerdictCancelled:
+	default:
+		return fmt.Errorf("%w: a producer ends a stream as done, failed or cancelled, not as %q", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	p, err := resume(r, c)
+	var closed *streamhub.ClosedError
+	switch {
+	case errors.As(err, &closed): // the answer to the first call may have been lost
+		v, err = closed.Verdict, nil
+	case err == nil:
+		v, err = p.End(r.Context(), v)
+	}
+	if err == nil {
+		reply(w, http.StatusOK, v)
+	}
+	return err
+}
+
+// patch sets the metadata of the stream.
+func (h *Handler) patch(w http.ResponseWriter, r *http.Request, c *call) error {
+	var o struct {
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	if err := decode(w, r, &o); err != nil {
+		return err
+	}
+	if len(o.Metadata) == 0 {
+		return fmt.Errorf(`%w: the body is {"metadata": …}`, streamhub.ErrInvalidArgument)
+	}
+	p, err := resume(r, c)
+	if err == nil {
+		err = p.SetMetadata(r.Context(), o.Metadata)
+	}
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// messages gives a producer what readers send: as an event stream, or, with wait, all that is there,
+// or the first one to come in that time.
+func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) error {
+	p, err := resume(r, c)
+	if err != nil {
+		return err
+	}
+	text := r.Header.Get("Last-Event-ID")
+	if text == "" {
+		text = r.URL.Query().Get("after")
+	}
+	var after uint64
+	if text != "" {
+		if after, err = strconv.ParseUint(text, 10, 53); err != nil {
+			return fmt.Errorf("%w: %.40q is not the number of a message", streamhub.ErrInvalidArgument, text)
+		}
+	}
+	wait, polls, err := waitOf(r)
+	if err != nil {
+		return err
+	}
+	if !h.clients.Begin() {
+		return streamhub.ErrShutdown
+	}
+	defer h.clients.Done()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(h.clients.Context(), cancel)()
+	if polls {
+		return poll(ctx, w, p, after, wait)
+	}
+	out := h.begin(w)
+	defer out.KeepOpen(ctx, nil, 0)()
+	for m, err := range p.Messages(ctx, after) {
+		var closed *streamhub.ClosedError
+		switch {
+		case err == nil:
+			body, _ := json.Marshal(m) // numbers, texts and bytes
+			name := ""
+			if m.Stop {
+				name = "stop"
+				body, _ = json.Marshal(stopOf(&m))
+			}
+			err = out.Send(event(name, strconv.FormatUint(m.Sequence, 10), body))
+		case errors.As(err, &closed):
+			verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
+			_ = out.Send(event("end", text, verdict))
+		case ctx.Err() == nil:
+			h.tell(out, c.id, p.Generation(), err)
+		}
+		if err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// A stopping is a request to stop.
+type stopping struct {
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func stopOf(m *live.Message) stopping { return stopping{m.By, string(m.Data)} }
+
+// gathering is for how long messages are gathered that were there before they were asked for.
+const gathering = 20 * time.Millisecond
+
+// poll answers with the messages that are there, or else with the first one that comes within wait.
+func poll(ctx context.Context, w http.ResponseWriter, p live.RemoteProducer, after uint64, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, max(wait, gathering))
+	defer cancel()
+	found := []live.Message{}
+	var stop *stopping
+	for m, err := range p.Messages(ctx, after) {
+		if err != nil {
+			if ctx.Err() == nil && !(errors.Is(err, streamhub.ErrClosed) && len(found) > 0) {
+				return err
+			}
+			break
+		}
+		if after = m.Sequence; m.Stop {
+			asked := stopOf(&m)
+			stop = &asked
+		} else {
+			found = append(found, m)
+		}
+		time.AfterFunc(gathering, cancel)
+	}
+	answer := map[string]any{"messages": found, "after": after}
+	if stop != nil {
+		answer["stop"] = stop
+	}
+	reply(w, http.StatusOK, answer)
+	return nil
+}
+
+// decode reads a JSON object; an empty body is an empty object.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	text, err := input(w, r)
+	if err != nil || len(bytes.TrimSpace(text)) == 0 {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%w: the body: %w", streamhub.ErrInvalidArgument, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the body is more than one JSON object", streamhub.ErrInvalidArgument)
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package livehttp_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+	"github.com/seed-147127fe/streamhub/live/livehttp"
+)
+
+// A registered is the answer to PUT.
+type registered struct {
+	ID         string
+	Generation uint64
+	Producer   string
+	Next       uint64
+	Heartbeat  int64 `json:"heartbeat_ms"`
+}
+
+func (g *gateway) put(id, body string) registered {
+	g.Helper()
+	var r registered
+	require.NoError(g, json.Unmarshal([]byte(g.must(http.StatusCreated, "PUT", "/v1/live/"+id, body)), &r))
+	require.Equal(g, id, r.ID)
+	require.EqualValues(g, 1, r.Next)
+	require.NotEmpty(g, r.Producer)
+	return r
+}
+
+// texts are the chunks of a stream that has ended.
+func (g *gateway) texts(id string) []string {
+	g.Helper()
+	var texts []string
+	s, err := g.hub.Store(uuid.Nil).Live("live").Get(g.Context(), id)
+	require.NoError(g, err)
+	for c, err := range s.Subscribe(g.Context(), nil) {
+		if err != nil {
+			require.ErrorIs(g, err, streamhub.ErrClosed)
+			break
+		}
+		texts = append(texts, string(c.Data))
+	}
+	return texts
+}
+
+// TestRemoteProducer produces one generation over two gateways in turn, with every kind of body and
+// with calls that are made again.
+func TestRemoteProducer(t *testing.T) {
+	a := start(t, "", nil)
+	b := start(t, a.hub.RedisURL(), nil)
+	r := a.put("s", `{"metadata":{"model":"small"}}`)
+	require.EqualValues(t, (10 * time.Second).Milliseconds(), r.Heartbeat)
+	key := []string{"Streamhub-Producer", r.Producer}
+	send := func(g *gateway, query, kind, body string) string {
+		t.Helper()
+		return g.must(http.StatusOK, "POST", "/v1/live/s/chunks"+query, body, append([]string{"Content-Type", kind}, key...)...)
+	}
+	lines := "{\"a\" : \"<1>\"}\n\r\n[2]\r\n"
+	require.JSONEq(t, `{"next":3}`, send(a, "?first=1", "application/x-ndjson", lines))
+	require.JSONEq(t, `{"next":3}`, send(b, "?first=1", "application/x-ndjson; charset=utf-8", lines), "a repeat")
+	require.JSONEq(t, `{"next":6}`, send(b, "?first=3", "text/plain", "three\n\nfive"))
+	require.JSONEq(t, `{"next":7}`, send(a, "?first=6", "application/octet-stream", "\xff\n\x00"))
+	require.JSONEq(t, `{"next":7}`, send(b, "", "text/plain", ""), "a heartbeat")
+	require.JSONEq(t, `{"code":"gap","message":"publish \"live\"/\"s\": sequence mismatch: expected 7, got 9","next":7}`,
+		a.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=9", "x", key...))
+	b.must(http.StatusNoContent, "PATCH", "/v1/live/s", `{"metadata":{"model":"large"}}`, key...)
+	var status live.Status
+	require.NoError(t, json.Unmarshal([]byte(a.must(http.StatusOK, "GET", "/v1/live/s/status", "")), &status))
+	require.JSONEq(t, `{"model":"large"}`, string(status.Metadata))
+	done := `{"kind":"done","output":{"words": 6}}`
+	require.JSONEq(t, done, b.must(http.StatusOK, "POST", "/v1/live/s/end", done, key...))
+	require.JSONEq(t, done, a.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"failed","reason":"late"}`, key...))
+	require.Equal(t, []string{`{"a" : "<1>"}`, "[2]", "three", "", "five", "\xff\n\x00"}, b.texts("s"))
+	closed := a.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=7", "x", key...)
+	require.Contains(t, closed, `"code":"closed"`)
+	require.Contains(t, closed, `"verdict":{"kind":"done"`)
+}
+
+// TestRemoteRefused tries what no producer may do, and finds the stream as it was.
+func TestRemoteRefused(t *testing.T) {
+	g := start(t, "", func(o *livehttp.Options) {
+		o.Authorize = func(*http.Request, uuid.UUID, string, bool) (string, error) { return "anna", nil }
+	})
+	r := g.put("s", "")
+	key := []string{"Streamhub-Producer", r.Producer}
+	var taken struct {
+		Code, By          string
+		Generation, Since uint64
+	}
+	require.NoError(t, json.Unmarshal([]byte(g.must(http.StatusConflict, "PUT", "/v1/live/s", "")), &taken))
+	require.Equal(t, "already_produced", taken.Code)
+	require.Equal(t, "anna", taken.By)
+	require.Equal(t, r.Generation, taken.Generation)
+	require.NotZero(t, taken.Since)
+	for _, test := range []struct {
+		method, path, body string
+		headers            []string
+		status             int
+	}{
+		{"POST", "chunks?first=1", "x", nil, http.StatusForbidden},
+		{"POST", "chunks?first=1", "x", []string{"Streamhub-Producer", "x"}, http.StatusForbidden},
+		{"POST", "chunks?first=1", "x", []string{"Streamhub-Producer", r.Producer + "x"}, http.StatusForbidden},
+		{"POST", "chunks", "x", key, http.StatusBadRequest},
+		{"POST", "chunks?first=0", "x", key, http.StatusBadRequest},
+		{"POST", "chunks?first=-1", "x", key, http.StatusBadRequest},
+		{"POST", "chunks?first=2", "x", key, http.StatusConflict},
+		{"POST", "chunks?first=1", "{}\n{", append([]string{"Content-Type", "application/x-ndjson"}, key...), http.StatusBadRequest},
+		{"POST", "chunks?first=1", "x", append([]string{"Content-Type", "text/html"}, key...), http.StatusUnsupportedMediaType},
+		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxRecordBytes+1), key, http.StatusRequestEntityTooLarge},
+		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxFrameBytes+1), key, http.StatusRequestEntityTooLarge},
+		{"POST", "end", `{"kind":"lost"}`, key, http.StatusBadRequest},
+		{"POST", "end", `{"kind":"banana"}`, key, http.StatusBadRequest},
+		{"POST", "end", ``, key, http.StatusBadRequest},
+		{"POST", "end", `{"kind":"done","text":1}`, key, http.StatusBadRequest},
+		{"POST", "end", `{"kind":"done"}`, nil, http.StatusForbidden},
+		{"PATCH", "", `{}`, key, http.StatusBadRequest},
+		{"PATCH", "", `{"metadata":1}`, nil, http.StatusForbidden},
+		{"PUT", "", `{"takeover":true,"once":true}`, nil, http.StatusBadRequest},
+		{"PUT", "", `{"take":true}`, nil, http.StatusBadRequest},
+		{"PUT", "", `{} {}`, nil, http.StatusBadRequest},
+		{"GET", "messages", "", nil, http.StatusForbidden},
+		{"GET", "messages?after=x", "", key, http.StatusBadRequest},
+		{"DELETE", "chunks", "", key, http.StatusMethodNotAllowed},
+	} {
+		path := strings.TrimSuffix("/v1/live/s/"+test.path, "/")
+		require.Equal(t, test.status, g.ask(test.method, path, test.body, test.headers...).StatusCode, "%s %s %.20s", test.method, test.path, test.body)
+	}
+	require.Equal(t, http.StatusNotFound, g.ask("POST", "/v1/live/nobody/chunks?first=1", "x", key...).StatusCode)
+	require.JSONEq(t, `{"next":1}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks", "", key...))
+	second := g.put("s", `{"takeover":true}`)
+	fenced := g.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=1", "x", key...)
+	require.Contains(t, fenced, `"code":"fenced"`)
+	require.Contains(t, fenced, `"generation":`)
+	key[1] = second.Producer
+	g.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, key...)
+	once := g.must(http.StatusOK, "PUT", "/v1/live/s", `{"once":true}`)
+	require.Contains(t, once, `"verdict":{"kind":"done"}`)
+}
+
+// TestRemoteMessages brings messages and a request to stop to a producer, over an event stream and by
+// polling.
+func TestRemoteMessages(t *testing.T) {
+	g := start(t, "", nil)
+	r := g.put("s", "")
+	key := []string{"Streamhub-Producer", r.Producer}
+	require.JSONEq(t, `{"messages":[],"after":0}`, g.must(http.StatusOK, "GET", "/v1/live/s/messages?wait=0s", "", key...))
+	g.must(http.StatusOK, "POST", "/v1/live/s/messages", "hello")
+	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s/messages?wait=30s", "", key...), `"after":1`)
+	events := g.ask("GET", "/v1/live/s/messages", "", append([]string{"Last-Event-ID", "0"}, key...)...)
+	lines := bufio.NewScanner(events.Body)
+	next := func(prefix string) string {
+		for lines.Scan() {
+			if text, ok := strings.CutPrefix(lines.Text(), prefix); ok {
+				return text
+			}
+		}
+		require.Fail(t, "the event stream ended", "%v", lines.Err())
+		return ""
+	}
+	require.Contains(t, next("data:"), `"data":"aGVsbG8="`)
+	g.must(http.StatusAccepted, "POST", "/v1/live/s/cancel?wait=0", `{"reason":"enough"}`)
+	require.Equal(t, "stop", strings.TrimSpace(next("event:")))
+	require.Equal(t, `{"reason":"enough"}`, strings.TrimSpace(next("data:")))
+	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s/messages?wait=1s&after=1", "", key...), `"stop":{"reason":"enough"}`)
+	g.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"cancelled","reason":"enough"}`, key...)
+	require.Equal(t, "end", strings.TrimSpace(next("event:")))
+}
+
+// TestMoved drains a gateway under a plain upload: its client goes on at another one.
+func TestMoved(t *testing.T) {
+	a := start(t, "", nil)
+	b := start(t, a.hub.RedisURL(), nil)
+	body, write := io.Pipe()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.server.URL+"/v1/live/s", body)
+	require.NoError(t, err)
+	answered := make(chan *http.Response, 1)
+	go func() {
+		response, err := a.server.Client().Do(request)
+		if err == nil {
+			answered <- response
+		}
+		close(answered)
+	}()
+	_, err = io.WriteString(write, "one\ntwo\nthr")
+	require.NoError(t, err)
+	streams := b.hub.Store(uuid.Nil).Live("live")
+	s, err := streams.Await(t.Context(), "s")
+	require.NoError(t, err)
+	for c, err := range s.Subscribe(t.Context(), nil) {
+		require.NoError(t, err)
+		if c.Sequence == 2 {
+			break
+		}
+	}
+	require.NoError(t, a.Shutdown(t.Context()))
+	response, ok := <-answered
+	require.True(t, ok)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+	var moved struct {
+		Code, Producer string
+		Next           uint64
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&moved))
+	require.Equal(t, "moved", moved.Code)
+	require.EqualValues(t, 3, moved.Next)
+	require.NoError(t, write.Close())
+	key := []string{"Streamhub-Producer", moved.Producer, "Content-Type", "text/plain"}
+	require.JSONEq(t, `{"next":4}`, b.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=3", "three\n", key...))
+	b.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, key...)
+	require.Equal(t, []string{"one", "two", "three"}, b.texts("s"))
+}
