@@ -44,6 +44,7 @@ type serveCmd struct {
 	LogLevel     slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 
 	authFlags
+	tlsFlags
 	durableFlags
 	archiveFlag
 	policyFlags
@@ -73,6 +74,10 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	pairs, err := c.certificates(c.Host, log)
+	if err != nil {
+		return err
+	}
 	starting, cancel := context.WithTimeout(s.ctx, startTime)
 	defer cancel()
 
@@ -131,9 +136,13 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	front, admin := newServer(hubServer, log), newServer(hubServer.Admin(), log)
 	ended := make(chan error, 2)
-	go func() { ended <- front.Serve(listener) }()
+	go func() { ended <- c.serve(front, listener, pairs) }()
 	go func() { ended <- admin.Serve(adminListener) }()
-	if _, err = fmt.Fprintf(s.stdout, "listening http://%s admin http://%s\n", listener.Addr(), adminListener.Addr()); err == nil {
+	scheme := "http"
+	if pairs != nil {
+		scheme = "https"
+	}
+	if _, err = fmt.Fprintf(s.stdout, "listening %s://%s admin http://%s\n", scheme, listener.Addr(), adminListener.Addr()); err == nil {
 		c.hint(s, b, listener.Addr().String())
 		select {
 		case <-s.ctx.Done():
@@ -174,7 +183,10 @@ func (c *serveCmd) hint(s *session, b *backend, address string) {
 		s.note("%s is set, but --data wins", redisVariable)
 	}
 	at := ""
-	if c.Listen != defaultListen {
+	switch {
+	case c.TLSCert != "" || c.TLSSelfSigned:
+		at = " --server wss://" + reachable(address)
+	case c.Listen != defaultListen:
 		at = " --server ws://" + reachable(address)
 	}
 	if c.Auth == "jwt" {
