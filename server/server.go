@@ -35,6 +35,9 @@ type Options struct {
 	// Hosts are the names of the server, besides those of the loopback and of Origins. Without Auth a
 	// request under another name gets 421: a page could have given its own name the server's address.
 	Hosts []string
+	// Cookie names a cookie that may hold the token of a page of the server's own origin, which an
+	// EventSource can send; the default is none.
+	Cookie string
 	// Connections bound WebSocket connections, Requests those of HTTP; nil stands for the defaults.
 	Connections *wsgateway.Limits
 	Requests    *Limits
@@ -91,7 +94,7 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 
 func (s *Server) assemble(ctx context.Context) error {
 	o := &s.opt
-	gateOptions := &front.Options{Origins: o.Origins, Hosts: o.Hosts, Limits: o.Requests, Logger: o.Logger, MeterProvider: o.MeterProvider}
+	gateOptions := &front.Options{Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Limits: o.Requests, Logger: o.Logger, MeterProvider: o.MeterProvider}
 	if o.Auth != nil {
 		gateOptions.Verifier = o.Auth
 	}
@@ -103,7 +106,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.gateway, err = wsgateway.New(ctx, s.hub, &wsgateway.Options{
-		Auth: o.Auth, Origins: o.Origins, Limits: o.Connections, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
+		Auth: o.Auth, Origins: o.Origins, Cookie: o.Cookie, Limits: o.Connections, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
 	})
 	if err != nil {
 		return err

@@ -335,3 +335,22 @@ func TestOwnOrigin(t *testing.T) {
 		}
 	}
 }
+
+// TestCookie has a page send its token in a cookie, over HTTP and a WebSocket of both dialects.
+func TestCookie(t *testing.T) {
+	h, _, url := start(t, &server.Options{Cookie: "hub"})
+	_, err := h.Store(uuid.Nil).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
+	require.NoError(t, err)
+	cookie := "hub=" + sign(t, "a", time.Hour, "streamhub::*::space::read")
+	for site, want := range map[string]struct{ read, write, upgrade int }{
+		"same-origin": {http.StatusOK, http.StatusForbidden, http.StatusSwitchingProtocols},
+		"cross-site":  {http.StatusUnauthorized, http.StatusUnauthorized, http.StatusUnauthorized},
+		"same-site":   {http.StatusUnauthorized, http.StatusUnauthorized, http.StatusUnauthorized},
+	} {
+		header := []string{"Cookie", cookie, "Sec-Fetch-Site", site}
+		require.Equal(t, want.read, send(t, http.MethodGet, url+"/v1/stream/space/seg?offset=-1&live=sse", "", nil, header...).StatusCode, site)
+		require.Equal(t, want.write, send(t, http.MethodPost, url+"/v1/stream/space/seg", "", strings.NewReader("x"), header...).StatusCode, site)
+		upgrade := append(header, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+		require.Equal(t, want.upgrade, send(t, http.MethodGet, url+"/streamz", "", nil, upgrade...).StatusCode, site)
+	}
+}

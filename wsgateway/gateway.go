@@ -174,7 +174,7 @@ const firstMessage = 5 * time.Second
 
 // admit says who the client is and until when.
 func (g *Gateway) admit(r *http.Request, ours bool) (p *auth.Principal, expires time.Time, err error) {
-	token := auth.Bearer(r)
+	token := auth.Token(r, g.opt.Cookie)
 	if g.opt.Auth != nil && (token != "" || !ours) {
 		if p, err = g.opt.Auth.Verify(r.Context(), token); err != nil {
 			return nil, expires, err

@@ -18,6 +18,9 @@ type Options struct {
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides
 	// the gateway's own.
 	Origins []string
+	// Cookie names a cookie that may hold the token of a page of the gateway's own origin; the default
+	// is none.
+	Cookie string
 	// Limits bound connections; nil stands for the defaults.
 	Limits *Limits
 	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the

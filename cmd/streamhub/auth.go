@@ -13,6 +13,7 @@ type authFlags struct {
 	Auth      string   `enum:"none,jwt" default:"none" help:"none: everybody who can connect may do everything. jwt: a JSON Web Token says what somebody may do."`
 	Origin    []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
 	Host      []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
+	Cookie    string   `placeholder:"NAME" help:"Cookie that may hold the token of a page of the gateway's own origin."`
 	JWKSURL   string   `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
 	Issuer    string   `placeholder:"ISS" help:"Issuer that tokens must name."`
 	Audience  string   `placeholder:"AUD" help:"Audience that tokens must name."`
@@ -28,7 +29,7 @@ type authFlags struct {
 // verifier returns what checks tokens, nil for --auth none.
 func (f *authFlags) verifier() (wsgateway.Authenticator, error) {
 	if f.Auth != "jwt" {
-		if f.JWKSURL != "" || f.JWTSecret != "" || f.Issuer != "" || f.Audience != "" || f.InsecureShortSecret {
+		if f.JWKSURL != "" || f.JWTSecret != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.InsecureShortSecret {
 			return nil, usagef("flags about tokens need --auth jwt")
 		}
 		return nil, nil

@@ -126,7 +126,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	o := &server.Options{
-		Auth: verifier, Origins: c.Origin, Hosts: c.Host, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		Auth: verifier, Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
 	c.durableFlags.apply(o, listener.Addr())

@@ -407,6 +407,41 @@ func TestOrigins(t *testing.T) {
 	require.ErrorIs(t, o.Check(r, false), auth.ErrForbiddenOrigin)
 }
 
+func TestToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		header http.Header
+		want   string
+	}{
+		"same origin":            {http.Header{"Sec-Fetch-Site": {"same-origin"}}, "of the cookie"},
+		"own origin":             {http.Header{"Origin": {"https://hub.example.com"}}, "of the cookie"},
+		"both":                   {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"https://hub.example.com"}}, "of the cookie"},
+		"bearer":                 {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Authorization": {"Bearer of the header"}}, "of the header"},
+		"bearer of another site": {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Authorization": {"Bearer of the header"}}, "of the header"},
+		"neither says":           {http.Header{}, ""},
+		"cross-site":             {http.Header{"Sec-Fetch-Site": {"cross-site"}}, ""},
+		"same-site":              {http.Header{"Sec-Fetch-Site": {"same-site"}}, ""},
+		"typed":                  {http.Header{"Sec-Fetch-Site": {"none"}}, ""},
+		"said twice":             {http.Header{"Sec-Fetch-Site": {"same-origin", "cross-site"}}, ""},
+		"other origin":           {http.Header{"Origin": {"https://evil.example.com"}}, ""},
+		"other origin, and says": {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"https://evil.example.com"}}, ""},
+		"own origin, cross-site": {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://hub.example.com"}}, ""},
+		"no origin":              {http.Header{"Origin": {"null"}}, ""},
+		"two origins":            {http.Header{"Origin": {"https://hub.example.com", "https://evil.example.com"}}, ""},
+		"two cookies":            {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Cookie": {"hub=first; hub=second"}}, ""},
+		"another cookie":         {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Cookie": {"hubs=x; xhub=y"}}, ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host, r.Header = "hub.example.com", test.header
+		if r.Header.Get("Cookie") == "" {
+			r.Header.Set("Cookie", `other=1; hub="of the cookie"`)
+		}
+		require.Equal(t, test.want, auth.Token(r, "hub"), name)
+		if r.Header.Get("Authorization") == "" {
+			require.Empty(t, auth.Token(r, ""), name)
+		}
+	}
+}
+
 func TestLimiter(t *testing.T) {
 	from := func(ip string) *http.Request {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)

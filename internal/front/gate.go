@@ -26,6 +26,8 @@ type Options struct {
 	// Origins are the web origins whose pages may call, besides the gateway's own; Hosts are further
 	// names of the gateway, see [Hosts].
 	Origins, Hosts []string
+	// Cookie names a cookie that may hold the token; see [auth.Token].
+	Cookie string
 	// Limits bound what is under way; nil stands for the defaults.
 	Limits *Limits
 	// Logger gets why tokens are refused; the default discards it. Tokens are never logged.
@@ -37,6 +39,7 @@ type Options struct {
 // A Gate decides over the requests of the transports over HTTP. It is safe for concurrent use.
 type Gate struct {
 	verifier Verifier
+	cookie   string
 	origins  *auth.Origins
 	hosts    *Hosts
 	limits   Limits
@@ -53,7 +56,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	g := &Gate{verifier: o.Verifier, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
+	g := &Gate{verifier: o.Verifier, cookie: o.Cookie, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -112,7 +115,7 @@ func (g *Gate) Authorize(r *http.Request, store uuid.UUID, space string, write b
 
 // verify looks at the token of a request.
 func (g *Gate) verify(r *http.Request) (*auth.Principal, error) {
-	principal, err := g.verifier.Verify(r.Context(), auth.Bearer(r))
+	principal, err := g.verifier.Verify(r.Context(), auth.Token(r, g.cookie))
 	if err == nil {
 		return principal, nil
 	}
