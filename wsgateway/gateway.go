@@ -82,11 +82,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
 		return
 	}
-	principal, expires, err := g.admit(r, ours)
-	var release func()
-	if err == nil {
-		release, err = g.limiter.Acquire(r, principal)
-	}
+	principal, expires, release, err := g.enter(r, ours)
 	switch {
 	case errors.Is(err, auth.ErrForbiddenOrigin):
 		g.metrics.refused(r.Context(), ours, "origin")
@@ -104,6 +100,24 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.accept(w, r, ours, principal, expires, release)
+}
+
+// enter says who the client is and until when, and counts its connection until release is called. The
+// address is counted first: to verify a token costs more than to count.
+func (g *Gateway) enter(r *http.Request, ours bool) (principal *auth.Principal, expires time.Time, release func(), err error) {
+	place, err := g.limiter.Acquire(r, nil)
+	if err != nil {
+		return nil, expires, nil, err
+	}
+	leave := func() {}
+	if principal, expires, err = g.admit(r, ours); err == nil {
+		leave, err = g.limiter.AcquireSubject(principal)
+	}
+	if err != nil {
+		place()
+		return nil, expires, nil, err
+	}
+	return principal, expires, func() { place(); leave() }, nil
 }
 
 // accept makes a connection of a handshake that has a place. release gives the place back; whatever
