@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// A Logger is told what no caller is; *slog.Logger is one.
+// A Logger gets what no caller is told, each connection that is made, and the start and the end of a
+// session; *slog.Logger is one. It is called from several goroutines.
 type Logger interface {
 	Debug(msg string, keyvals ...any)
 	Info(msg string, keyvals ...any)
@@ -127,20 +129,38 @@ func (c *Conn) notify() {
 // Connect connects once. The error is a [DialError], [ErrConnClosed], or that of ctx. A Conn that is
 // connected stays as it is.
 func (c *Conn) Connect(ctx context.Context) error {
+	begun := time.Now()
+	subprotocol, connected, err := c.connect(ctx)
+	if connected { // the lock is not held: a Logger may ask the Conn
+		c.cfg.Logger.Info("connected", "host", hostOf(c.cfg.URL), "subprotocol", subprotocol, "took", time.Since(begun))
+	}
+	return err
+}
+
+// hostOf is what may be logged of a URL: the rest may hold a key.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// connect reports whether it has made a connection, with the subprotocol of that.
+func (c *Conn) connect(ctx context.Context) (subprotocol string, made bool, err error) {
 	c.mu.Lock()
 	closed, connected := c.closed, c.ws != nil
 	c.mu.Unlock()
 	if closed {
-		return ErrConnClosed
+		return "", false, ErrConnClosed
 	}
 	if connected {
-		return nil
+		return "", false, nil
 	}
 	header := c.cfg.Headers
 	if c.cfg.Header != nil {
-		var err error
 		if header, err = c.cfg.Header(ctx); err != nil {
-			return &DialError{Err: err}
+			return "", false, &DialError{Err: err}
 		}
 	}
 	dialing, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
@@ -150,13 +170,13 @@ func (c *Conn) Connect(ctx context.Context) error {
 	})
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return "", false, ctx.Err()
 		}
 		failed := &DialError{Err: err}
 		if response != nil {
 			failed.Status, failed.Header = response.StatusCode, response.Header
 		}
-		return failed
+		return "", false, failed
 	}
 	ws.SetReadLimit(c.cfg.MaxMessageSize)
 	c.mu.Lock()
@@ -164,16 +184,16 @@ func (c *Conn) Connect(ctx context.Context) error {
 	if c.closed || c.ws != nil {
 		_ = ws.CloseNow()
 		if c.closed {
-			return ErrConnClosed
+			return "", false, ErrConnClosed
 		}
-		return nil
+		return "", false, nil
 	}
 	c.ws, c.err, c.chosen = ws, nil, ws.Subprotocol()
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	life := c.life
 	c.pumps.Go(func() { c.pump(life, ws) })
 	c.notify()
-	return nil
+	return c.chosen, true, nil
 }
 
 // ConnectWithRetry connects, in up to MaxRetries attempts with growing pauses between them.

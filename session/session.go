@@ -60,6 +60,7 @@ func NewSession[T any](ctx context.Context, cfg SessionConfig[T]) (*Session[T], 
 	}
 	s := &Session[T]{cfg: cfg, chunks: make(chan T, cfg.ResponseChannelSize), done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	cfg.Logger.Info("session started")
 	go s.run()
 	return s, nil
 }
@@ -67,6 +68,11 @@ func NewSession[T any](ctx context.Context, cfg SessionConfig[T]) (*Session[T], 
 func (s *Session[T]) run() {
 	err := s.handle()
 	_ = s.cfg.Conn.Close()
+	if err != nil {
+		s.cfg.Logger.Error("session ended", "error", err)
+	} else {
+		s.cfg.Logger.Info("session ended")
+	}
 	s.mu.Lock()
 	s.err, s.closed = err, true
 	s.mu.Unlock()
@@ -114,6 +120,7 @@ func (s *Session[T]) reconnect(lost error) error {
 		s.cfg.Conn.Reset()
 		if err = s.cfg.Conn.ConnectWithRetry(s.ctx); err == nil {
 			if err = s.cfg.OnReconnect(s.ctx, s.cfg.Conn); err == nil {
+				s.cfg.Logger.Info("session continues", "attempt", attempt)
 				return nil
 			}
 		}

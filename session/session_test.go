@@ -349,3 +349,68 @@ func TestClose(t *testing.T) {
 	_, err = session.NewSession(t.Context(), session.SessionConfig[string]{Conn: session.NewConn(nil)})
 	require.EqualError(t, err, "OnMessage is required")
 }
+
+// A recorder is a Logger that keeps the messages of the levels that matter.
+type recorder struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (r *recorder) say(level, msg string, keyvals []any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = append(r.said, strings.TrimSpace(level+" "+msg))
+	for _, v := range keyvals {
+		if strings.Contains(fmt.Sprint(v), "secret") {
+			r.said = append(r.said, "a secret")
+		}
+	}
+}
+
+func (r *recorder) Debug(msg string, keyvals ...any) { r.say("debug", msg, keyvals) }
+func (r *recorder) Info(msg string, keyvals ...any)  { r.say("info", msg, keyvals) }
+func (r *recorder) Warn(msg string, keyvals ...any)  { r.say("warn", msg, keyvals) }
+func (r *recorder) Error(msg string, keyvals ...any) { r.say("error", msg, keyvals) }
+
+// TestLogger hears each connection, and the start and end of a session, and nothing of a URL that may
+// hold a key.
+func TestLogger(t *testing.T) {
+	url := peer(t, func(ctx context.Context, n int, ws *websocket.Conn) {
+		if n == 1 {
+			_ = ws.Write(ctx, websocket.MessageText, []byte("one")) // and then it breaks
+			return
+		}
+		echo(ctx, n, ws)
+	}) + "/?key=secret"
+	log := &recorder{}
+	conn := connect(t, url, func(c *session.ConnConfig) { c.Logger = log })
+	again := make(chan struct{})
+	s, err := session.NewSession(within(t), session.SessionConfig[string]{
+		Conn: conn, OnMessage: chunks, Logger: log, MaxReconnectAttempts: 3,
+		OnReconnect: func(context.Context, *session.Conn) error { close(again); return nil },
+	})
+	require.NoError(t, err)
+	for range s.Response() {
+		break
+	}
+	<-again
+	require.Eventually(t, func() bool {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		return len(log.said) == 5
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, s.Close())
+	require.Equal(t, []string{
+		"info connected", "info session started", "info connecting again", "info connected", "info session continues", "info session ended",
+	}, log.said)
+
+	failed := &recorder{}
+	conn = connect(t, url, nil)
+	s, err = session.NewSession(within(t), session.SessionConfig[string]{
+		Conn: conn, Logger: failed, OnMessage: func([]byte) ([]string, error) { return nil, errors.New("no") },
+	})
+	require.NoError(t, err)
+	require.NoError(t, conn.SendRaw([]byte("x")))
+	<-s.Done()
+	require.Equal(t, []string{"info session started", "error session ended"}, failed.said)
+}
