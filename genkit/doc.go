@@ -9,6 +9,11 @@
 // Last-Event-ID), connections are kept open with heartbeats, streams belong to who began them, and
 // a flow can be stopped.
 //
+// Chunks and outputs are given back byte for byte. Those that one record cannot hold, and outputs that
+// JSON in a verdict would change, are stored in parts: live chunks that begin with the byte 0x1e, as no
+// JSON does. [StreamManager.Subscribe] puts them together; readers of the live stream itself see them.
+//
 // It implements the experimental interfaces of github.com/firebase/genkit/go/core/x/streaming as of
-// v1.4.0. Errors are those that its users assert, unwrapped: *core.UserFacingError.
+// v1.4.0. Errors of the manager are those that its users assert, unwrapped:
+// *core.UserFacingError. The error of a flow keeps its kind, status, details and text.
 package genkit

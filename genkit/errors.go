@@ -14,27 +14,70 @@ import (
 type flowFailure struct {
 	Status  core.StatusName `json:"status"`
 	Details map[string]any  `json:"details,omitempty"`
+	Message string          `json:"message"`
+	// Internal is for a *core.GenkitError, Text for an error around either kind.
+	Internal bool   `json:"internal,omitempty"`
+	Text     string `json:"text,omitempty"`
 }
 
-// failure is the verdict of a flow that ended with err.
-func failure(err error) streamhub.Verdict {
-	f, message := flowFailure{Status: core.INTERNAL}, "unknown error"
+// hidden is what readers get instead of the text of an internal error.
+const hidden = "internal error"
+
+// failure describes the error that a flow ended with.
+func failure(err error, hide bool) flowFailure {
+	f := flowFailure{Status: core.INTERNAL, Message: "unknown error", Internal: true}
 	var public *core.UserFacingError
 	var internal *core.GenkitError
 	switch {
 	case errors.As(err, &public):
-		f, message = flowFailure{public.Status, public.Details}, public.Message
+		f = flowFailure{Status: public.Status, Details: public.Details, Message: public.Message}
+		if !hide && err.Error() != public.Error() {
+			f.Text = err.Error()
+		}
 	case errors.As(err, &internal):
-		f, message = flowFailure{internal.Status, internal.Details}, internal.Message
+		f = flowFailure{Status: internal.Status, Details: internal.Details, Message: internal.Message, Internal: true}
+		if err.Error() != internal.Error() {
+			f.Text = err.Error()
+		}
 	case err != nil:
-		message = err.Error()
+		f.Message = err.Error()
 	}
-	output, err := json.Marshal(f)
-	if err != nil { // the details are no JSON
-		output, _ = json.Marshal(flowFailure{Status: f.Status})
+	if hide && f.Internal {
+		f = flowFailure{Status: f.Status, Message: hidden, Internal: true}
 	}
-	return streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: message, Output: output}
+	return f
 }
+
+// text returns f as JSON. Details that are none are left out.
+func (f flowFailure) text() []byte {
+	b, err := json.Marshal(f)
+	if err != nil {
+		f.Details = nil
+		b, _ = json.Marshal(f) // texts
+	}
+	return b
+}
+
+// error returns the error that f describes: its kind, status, details and text.
+func (f flowFailure) error() error {
+	var err error = core.NewPublicError(f.Status, f.Message, f.Details)
+	if f.Internal {
+		err = &core.GenkitError{Status: f.Status, Message: f.Message, Details: f.Details, HTTPCode: core.HTTPStatusCode(f.Status)}
+	}
+	if f.Text != "" {
+		return &textError{f.Text, err}
+	}
+	return err
+}
+
+// A textError says something else than what it wraps.
+type textError struct {
+	text string
+	err  error
+}
+
+func (e *textError) Error() string { return e.text }
+func (e *textError) Unwrap() error { return e.err }
 
 // verdicts say with which status a stream ends that its flow did not end itself.
 var verdicts = map[streamhub.VerdictKind]struct {
@@ -58,9 +101,11 @@ func publicError(err error) error {
 	var closed *streamhub.ClosedError
 	switch {
 	case errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictFailed:
-		f := flowFailure{Status: core.INTERNAL}
-		_ = json.Unmarshal(closed.Verdict.Output, &f) // one that is not ours has none
-		return core.NewPublicError(f.Status, closed.Verdict.Reason, f.Details)
+		var f flowFailure
+		if json.Unmarshal(closed.Verdict.Output, &f) != nil || f.Status == "" { // somebody else ended it
+			return core.NewPublicError(core.INTERNAL, closed.Verdict.Reason, nil)
+		}
+		return f.error()
 	case errors.As(err, &closed):
 		v := verdicts[closed.Verdict.Kind]
 		return core.NewPublicError(v.status, v.message, nil)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	hubgenkit "github.com/seed-147127fe/streamhub/genkit"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -26,21 +28,38 @@ func managers(t *testing.T, o *live.Options) (a, b *hubgenkit.StreamManager) {
 	if o == nil {
 		o = beats
 	}
-	here, err := hub.Open(t.Context(), nil, &hub.Options{Live: o})
+	here, err := hub.Open(t.Context(), nil, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, here.Close()) })
-	client, err := hub.NewClient(here.RedisURL())
-	require.NoError(t, err)
-	there, err := hub.Open(t.Context(), client, &hub.Options{Live: o})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		require.NoError(t, there.Close())
-		_ = client.Close()
-	})
-	manager := func(h *hub.Hub) *hubgenkit.StreamManager {
-		return hubgenkit.NewStreamManager(h.Store(uuid.Nil).Live("genkit"), nil)
+	return managersAt(t, here.RedisURL(), o, nil)
+}
+
+func managersAt(t *testing.T, url string, o *live.Options, m *hubgenkit.Options) (a, b *hubgenkit.StreamManager) {
+	t.Helper()
+	manager := func() *hubgenkit.StreamManager {
+		client, err := hub.NewClient(url)
+		require.NoError(t, err)
+		h, err := hub.Open(t.Context(), client, &hub.Options{Live: o})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			require.NoError(t, h.Close())
+			_ = client.Close()
+		})
+		return hubgenkit.NewStreamManager(h.Store(uuid.Nil).Live("genkit"), m)
 	}
-	return manager(here), manager(there)
+	return manager(), manager()
+}
+
+// onEach runs a test on miniredis and on Redis, with the managers of two instances each.
+func onEach(t *testing.T, test func(t *testing.T, a, b *hubgenkit.StreamManager)) {
+	t.Run("miniredis", func(t *testing.T) {
+		a, b := managers(t, nil)
+		test(t, a, b)
+	})
+	t.Run("redis", func(t *testing.T) {
+		a, b := managersAt(t, testredis.Start(t, nil).URL(), beats, nil)
+		test(t, a, b)
+	})
 }
 
 // status requires an error of Genkit as its users assert it: without unwrapping.
@@ -84,122 +103,137 @@ func drain(t *testing.T, m streaming.StreamManager, id string, pause time.Durati
 // TestManager is what the tests of the in-memory manager pin down, over two instances.
 func TestManager(t *testing.T) {
 	t.Parallel()
-	a, b := managers(t, nil)
-	_, _, err := b.Subscribe(t.Context(), "none")
-	status(t, err, core.NOT_FOUND)
-	in := open(t, a, "s")
-	_, err = b.Open(t.Context(), "s")
-	status(t, err, core.ALREADY_EXISTS)
+	onEach(t, func(t *testing.T, a, b *hubgenkit.StreamManager) {
+		_, _, err := b.Subscribe(t.Context(), "none")
+		status(t, err, core.NOT_FOUND)
+		in := open(t, a, "s")
+		_, err = b.Open(t.Context(), "s")
+		status(t, err, core.ALREADY_EXISTS)
 
-	// All that is there, and what comes; chunks that are the same are not merged.
-	for range 2 {
-		require.NoError(t, in.Write(t.Context(), chunk(1)))
-	}
-	events, unsubscribe, err := b.Subscribe(t.Context(), "s")
-	require.NoError(t, err)
-	for range 2 {
-		require.Equal(t, string(chunk(1)), string((<-events).Chunk))
-	}
-	require.NoError(t, in.Write(t.Context(), chunk(2)))
-	require.Equal(t, string(chunk(2)), string((<-events).Chunk))
-	unsubscribe()
-	_, more := <-events
-	require.False(t, more)
-	unsubscribe()
+		// All that is there, and what comes; chunks that are the same are not merged.
+		for range 2 {
+			require.NoError(t, in.Write(t.Context(), chunk(1)))
+		}
+		events, unsubscribe, err := b.Subscribe(t.Context(), "s")
+		require.NoError(t, err)
+		for range 2 {
+			require.Equal(t, string(chunk(1)), string((<-events).Chunk))
+		}
+		require.NoError(t, in.Write(t.Context(), chunk(2)))
+		require.Equal(t, string(chunk(2)), string((<-events).Chunk))
+		unsubscribe()
+		_, more := <-events
+		require.False(t, more)
+		unsubscribe()
 
-	require.NoError(t, in.Done(t.Context(), json.RawMessage(`"out"`)))
-	status(t, in.Write(t.Context(), chunk(3)), core.FAILED_PRECONDITION)
-	status(t, in.Done(t.Context(), nil), core.FAILED_PRECONDITION)
-	status(t, in.Error(t.Context(), errors.New("x")), core.FAILED_PRECONDITION)
-	require.NoError(t, in.Close())
-	for _, m := range []*hubgenkit.StreamManager{a, b} {
-		chunks, last := drain(t, m, "s", 0)
-		require.Equal(t, []string{string(chunk(1)), string(chunk(1)), string(chunk(2))}, chunks)
-		require.Equal(t, streaming.StreamEventDone, last.Type)
-		require.JSONEq(t, `"out"`, string(last.Output))
-	}
-	_, err = b.Open(t.Context(), "s")
-	status(t, err, core.ALREADY_EXISTS)
+		require.NoError(t, in.Done(t.Context(), json.RawMessage(`"out"`)))
+		status(t, in.Write(t.Context(), chunk(3)), core.FAILED_PRECONDITION)
+		status(t, in.Done(t.Context(), nil), core.FAILED_PRECONDITION)
+		status(t, in.Error(t.Context(), errors.New("x")), core.FAILED_PRECONDITION)
+		require.NoError(t, in.Close())
+		for _, m := range []*hubgenkit.StreamManager{a, b} {
+			chunks, last := drain(t, m, "s", 0)
+			require.Equal(t, []string{string(chunk(1)), string(chunk(1)), string(chunk(2))}, chunks)
+			require.Equal(t, streaming.StreamEventDone, last.Type)
+			require.JSONEq(t, `"out"`, string(last.Output))
+		}
+		_, err = b.Open(t.Context(), "s")
+		status(t, err, core.ALREADY_EXISTS)
+	})
 }
 
 // TestErrors keeps what an error says, its status and its details too.
 func TestErrors(t *testing.T) {
 	t.Parallel()
-	a, b := managers(t, nil)
-	for i, c := range []struct {
-		err     error
-		status  core.StatusName
-		message string
-	}{
-		{core.NewPublicError(core.PERMISSION_DENIED, "no", map[string]any{"k": "v"}), core.PERMISSION_DENIED, "no"},
-		{fmt.Errorf("why: %w", core.NewPublicError(core.ABORTED, "yes", nil)), core.ABORTED, "yes"},
-		{core.NewError(core.UNIMPLEMENTED, "later"), core.UNIMPLEMENTED, "later"},
-		{errors.New("plain"), core.INTERNAL, "plain"},
-	} {
-		id := fmt.Sprint(i)
-		in := open(t, a, id)
-		require.NoError(t, in.Error(t.Context(), c.err))
-		_, last := drain(t, b, id, 0)
-		require.Equal(t, streaming.StreamEventError, last.Type)
-		public := status(t, last.Err, c.status)
-		require.Contains(t, public.Message, c.message)
-		if i == 0 {
-			require.Equal(t, map[string]any{"k": "v"}, public.Details)
+	onEach(t, func(t *testing.T, a, b *hubgenkit.StreamManager) {
+		for i, c := range []struct {
+			err     error
+			status  core.StatusName
+			message string
+		}{
+			{core.NewPublicError(core.PERMISSION_DENIED, "no", map[string]any{"k": "v"}), core.PERMISSION_DENIED, "no"},
+			{fmt.Errorf("why: %w", core.NewPublicError(core.ABORTED, "yes", nil)), core.ABORTED, "yes"},
+			{core.NewError(core.UNIMPLEMENTED, "later"), core.UNIMPLEMENTED, "later"},
+			{errors.New("plain"), core.INTERNAL, "plain"},
+			{errors.New(strings.Repeat("<long>", 1<<18)), core.INTERNAL, strings.Repeat("<long>", 1<<18)},
+		} {
+			id := fmt.Sprint(i)
+			in := open(t, a, id)
+			require.NoError(t, in.Error(t.Context(), c.err))
+			_, last := drain(t, b, id, 0)
+			require.Equal(t, streaming.StreamEventError, last.Type)
+			require.Equal(t, c.err.Error(), last.Err.Error(), "the text")
+			if i == 0 {
+				public := status(t, last.Err, c.status)
+				require.Equal(t, map[string]any{"k": "v"}, public.Details)
+			}
+			var public *core.UserFacingError
+			var internal *core.GenkitError
+			if errors.As(last.Err, &public) {
+				require.Equal(t, c.status, public.Status)
+				require.Equal(t, c.message, public.Message)
+			} else {
+				require.ErrorAs(t, last.Err, &internal)
+				require.Equal(t, c.status, internal.Status)
+				require.Equal(t, c.message, internal.Message)
+			}
 		}
-	}
-	// One that is given up does not let its readers wait.
-	in := open(t, a, "closed")
-	require.NoError(t, in.Write(t.Context(), chunk(1)))
-	require.NoError(t, in.Close())
-	chunks, last := drain(t, b, "closed", 0)
-	require.Len(t, chunks, 1)
-	status(t, last.Err, core.INTERNAL)
-	_, err := a.Open(t.Context(), string(make([]byte, 500)))
-	status(t, err, core.INVALID_ARGUMENT)
+		// One that is given up does not let its readers wait.
+		in := open(t, a, "closed")
+		require.NoError(t, in.Write(t.Context(), chunk(1)))
+		require.NoError(t, in.Close())
+		chunks, last := drain(t, b, "closed", 0)
+		require.Len(t, chunks, 1)
+		status(t, last.Err, core.INTERNAL)
+		_, err := a.Open(t.Context(), string(make([]byte, 500)))
+		status(t, err, core.INVALID_ARGUMENT)
+	})
 }
 
 // TestSizes are those at which the in-memory manager stalls, loses or hangs.
 func TestSizes(t *testing.T) {
 	t.Parallel()
-	a, b := managers(t, nil)
-	for _, n := range []int{0, 99, 100, 101, 500} {
-		id := fmt.Sprint("n", n)
-		in := open(t, a, id)
-		for i := range n {
-			require.NoError(t, in.Write(t.Context(), chunk(i)))
+	onEach(t, func(t *testing.T, a, b *hubgenkit.StreamManager) {
+		for _, n := range []int{0, 99, 100, 101, 500} {
+			id := fmt.Sprint("n", n)
+			in := open(t, a, id)
+			for i := range n {
+				require.NoError(t, in.Write(t.Context(), chunk(i)))
+			}
+			slow := make(chan int, 1)
+			if n == 500 {
+				go func() {
+					chunks, last := drain(t, b, id, time.Millisecond)
+					if last.Type != streaming.StreamEventDone {
+						t.Errorf("%+v", last)
+					}
+					slow <- len(chunks)
+				}()
+			}
+			require.NoError(t, in.Done(t.Context(), json.RawMessage(fmt.Sprint(n))))
+			chunks, last := drain(t, b, id, 0)
+			require.Len(t, chunks, n)
+			require.Equal(t, fmt.Sprint(n), string(last.Output))
+			if n == 500 {
+				require.Equal(t, n, <-slow)
+			}
 		}
-		slow := make(chan int, 1)
-		if n == 500 {
-			go func() {
-				chunks, last := drain(t, b, id, time.Millisecond)
-				if last.Type != streaming.StreamEventDone {
-					t.Errorf("%+v", last)
-				}
-				slow <- len(chunks)
-			}()
-		}
-		require.NoError(t, in.Done(t.Context(), json.RawMessage(fmt.Sprint(n))))
-		chunks, last := drain(t, b, id, 0)
-		require.Len(t, chunks, n)
-		require.Equal(t, fmt.Sprint(n), string(last.Output))
-		if n == 500 {
-			require.Equal(t, n, <-slow)
-		}
-	}
+	})
 }
 
 // TestContext ends a subscription with its context.
 func TestContext(t *testing.T) {
 	t.Parallel()
-	a, b := managers(t, nil)
-	in := open(t, a, "s")
-	ctx, cancel := context.WithCancel(t.Context())
-	events, _, err := b.Subscribe(ctx, "s")
-	require.NoError(t, err)
-	cancel()
-	_, more := <-events
-	require.False(t, more)
-	require.NoError(t, in.Close())
+	onEach(t, func(t *testing.T, a, b *hubgenkit.StreamManager) {
+		in := open(t, a, "s")
+		ctx, cancel := context.WithCancel(t.Context())
+		events, _, err := b.Subscribe(ctx, "s")
+		require.NoError(t, err)
+		cancel()
+		_, more := <-events
+		require.False(t, more)
+		require.NoError(t, in.Close())
+	})
 }
 
 // TestTwoProcesses runs the flow in one process, and resumes in another one.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/firebase/genkit/go/core"
 	"github.com/firebase/genkit/go/core/api"
+	"github.com/firebase/genkit/go/core/x/streaming"
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
@@ -86,7 +87,10 @@ type owned struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if err := h.serve(w, r); err != nil && r.Context().Err() == nil {
-		status, message := core.INTERNAL, "internal error"
+		status, message := core.INTERNAL, err.Error()
+		if h.manager.opt.HideErrors {
+			message = hidden
+		}
 		var public *core.UserFacingError
 		var internal *core.GenkitError
 		switch {
@@ -191,6 +195,7 @@ func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Reques
 
 // produce runs the flow and ends its stream, however it ends.
 func (h *Handler) produce(ctx context.Context, p live.Producer, data json.RawMessage) {
+	in := newInput(context.WithoutCancel(ctx), h.manager, p)
 	bye := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	}
@@ -199,23 +204,23 @@ func (h *Handler) produce(ctx context.Context, p live.Producer, data json.RawMes
 			h.opt.Logger.Error("a flow panicked", "action", h.action.Name(), "panic", v)
 			ctx, cancel := bye()
 			defer cancel()
-			_ = p.End(ctx, failure(core.NewPublicError(core.INTERNAL, "the flow panicked", nil)))
+			_ = in.Error(ctx, core.NewPublicError(core.INTERNAL, "the flow panicked", nil))
 		}
 	}()
-	out, err := h.action.RunJSON(ctx, data, func(ctx context.Context, chunk json.RawMessage) error { return p.Publish(ctx, chunk) })
+	out, err := h.action.RunJSON(ctx, data, in.Write)
 	end, cancel := bye()
 	defer cancel()
 	var cancelled *live.CancelError
 	switch {
 	case err == nil:
-		err = p.End(end, streamhub.Verdict{Kind: streamhub.VerdictDone, Output: out})
+		err = in.Done(end, out)
 	case errors.As(context.Cause(ctx), &cancelled):
 		err = p.Close(end) // with the verdict that it was asked for
 	default:
-		err = p.End(end, failure(err))
+		err = in.Error(end, err)
 	}
-	if err != nil && !errors.Is(err, streamhub.ErrClosed) && !errors.Is(err, streamhub.ErrFenced) {
-		h.opt.Logger.Warn("the stream of a flow has no verdict yet", "action", h.action.Name(), "id", p.ID(), "error", err)
+	if err != nil {
+		h.opt.Logger.Warn("a stream did not end as its flow did", "action", h.action.Name(), "id", p.ID(), "error", err)
 	}
 }
 
@@ -277,34 +282,32 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, s live.Stream) 
 	w.Header().Set("Cache-Control", "no-cache")
 	out := sse.Begin(w, h.opt.WriteTimeout)
 	defer out.KeepOpen(r.Context(), nil, 0)()
-	for chunk, err := range s.Subscribe(r.Context(), &live.SubscribeOptions{Cursor: cursor}) {
-		if err == nil {
-			if out.Send(event(string(chunk.Cursor()), "message", json.RawMessage(chunk.Data))) != nil {
+	for e := range h.manager.events(r.Context(), s, cursor) {
+		last := fmt.Sprint(s.Generation(), ended)
+		switch e.Type {
+		case streaming.StreamEventChunk:
+			if out.Send(eventText(string(e.cursor), "message", e.Chunk)) != nil {
 				return nil
 			}
-			continue
+		case streaming.StreamEventDone:
+			_ = out.Send(eventText(last, "result", e.Output))
+		case streaming.StreamEventError:
+			failed := map[string]any{"status": core.INTERNAL, "message": "stream flow error", "details": e.Err.Error()}
+			var public *core.UserFacingError
+			var internal *core.GenkitError
+			if errors.As(e.Err, &public) {
+				failed["status"] = public.Status
+			} else if errors.As(e.Err, &internal) {
+				failed["status"] = internal.Status
+			}
+			_ = out.Send(eventText(last, "error", failed))
 		}
-		if r.Context().Err() != nil {
-			return nil
-		}
-		e := lastEvent(err)
-		last := fmt.Sprint(s.Generation(), ended)
-		if e.Err == nil {
-			_ = out.Send(event(last, "result", e.Output))
-			return nil
-		}
-		failed := map[string]any{"status": core.INTERNAL, "message": "stream flow error", "details": e.Err.Error()}
-		var public *core.UserFacingError
-		if errors.As(e.Err, &public) {
-			failed["status"], failed["details"] = public.Status, public.Message
-		}
-		_ = out.Send(event(last, "error", failed))
 	}
 	return nil
 }
 
-// event is one as genkit.Handler writes it, behind its id.
-func event(id, kind string, value any) []byte {
+// eventText is an event as genkit.Handler writes it, behind its id.
+func eventText(id, kind string, value any) []byte {
 	text, err := json.Marshal(map[string]any{kind: value})
 	if err != nil { // a chunk that is no JSON was not written by a flow
 		text = []byte(`{"error":{"status":"INTERNAL_SERVER_ERROR","message":"stream flow error"}}`)

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var beats = &live.Options{Heartbeat: 300 * time.Millisecond}
+var beats = &live.Options{Heartbeat: time.Second}
 
 // serve is a process with a Genkit flow, until its standard input ends.
 func serve(redis string) error {

@@ -2,15 +2,11 @@ package genkit
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/firebase/genkit/go/core"
 	"github.com/firebase/genkit/go/core/x/streaming"
 
-	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -19,6 +15,13 @@ type Options struct {
 	// IdleTTL ends a stream to which nothing was written for so long, and TTL is how long it is kept
 	// after its end; the defaults are those of the live streams, 10 and 5 minutes.
 	IdleTTL, TTL time.Duration
+	// MaxBytes limits one chunk and one output, which readers hold in memory; the default is 256 MiB.
+	// A larger one ends its stream as failed.
+	MaxBytes int
+	// HideErrors keeps the texts of errors that are no *core.UserFacingError from readers and from the
+	// answers of [Handler]: they are "internal error" there. Without it readers get what the error
+	// says, as from the manager of Genkit.
+	HideErrors bool
 }
 
 // A StreamManager is a [streaming.StreamManager] on the live streams of a space. It holds nothing
@@ -36,11 +39,11 @@ func NewStreamManager(streams live.Streams, o *Options) *StreamManager {
 	if o != nil {
 		m.opt = *o
 	}
+	if m.opt.MaxBytes <= 0 {
+		m.opt.MaxBytes = 256 << 20
+	}
 	return m
 }
-
-// goodbye bounds the end of a writer that is closed without one.
-const goodbye = 5 * time.Second
 
 // Open begins a stream. An id that is taken, also by a stream that has ended and is still kept, is
 // ALREADY_EXISTS.
@@ -49,7 +52,7 @@ func (m *StreamManager) Open(ctx context.Context, id string) (streaming.StreamIn
 	if err != nil {
 		return nil, err
 	}
-	return &input{p: p, ctx: context.WithoutCancel(ctx)}, nil
+	return newInput(context.WithoutCancel(ctx), m, p), nil
 }
 
 func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCancel func(error)) (live.Producer, error) {
@@ -65,70 +68,8 @@ func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCan
 	return p, nil
 }
 
-// An input is a [streaming.StreamInput].
-type input struct {
-	p   live.Producer
-	ctx context.Context
-
-	mu     sync.Mutex
-	closed bool
-}
-
-// Write stores a chunk a moment later, together with others; Done waits for all of them. While Redis
-// does not answer chunks wait, and Write once a megabyte of them does.
-func (in *input) Write(ctx context.Context, chunk json.RawMessage) error {
-	in.mu.Lock()
-	closed := in.closed
-	in.mu.Unlock()
-	if closed {
-		return errWriterClosed()
-	}
-	return publicError(in.p.Publish(ctx, chunk))
-}
-
-// Done ends the stream with its output.
-func (in *input) Done(ctx context.Context, output json.RawMessage) error {
-	if err := in.once(); err != nil {
-		return err
-	}
-	return publicError(in.p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictDone, Output: output}))
-}
-
-// Error ends the stream with an error, whose status its readers get as well.
-func (in *input) Error(ctx context.Context, err error) error {
-	if failed := in.once(); failed != nil {
-		return failed
-	}
-	return publicError(in.p.End(ctx, failure(err)))
-}
-
-// Close gives the writer up. A stream that has not ended is then failed for its readers: nobody will
-// end it any more.
-func (in *input) Close() error {
-	if in.once() != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(in.ctx, goodbye)
-	defer cancel()
-	return publicError(in.p.Close(ctx))
-}
-
-func (in *input) once() error {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.closed {
-		return errWriterClosed()
-	}
-	in.closed = true
-	return nil
-}
-
-func errWriterClosed() error {
-	return core.NewPublicError(core.FAILED_PRECONDITION, "stream writer is closed", nil)
-}
-
 // Subscribe replays a stream and follows it to its end: every chunk, then the output or the error. A
-// slow reader loses nothing and delays nobody. The channel is closed behind the last event, or when
+// slow reader loses nothing and delays nobody. The channel is closed after the last event, or when
 // ctx ends or unsubscribe is called, which may be repeated.
 func (m *StreamManager) Subscribe(ctx context.Context, id string) (<-chan streaming.StreamEvent, func(), error) {
 	s, err := m.streams.Get(ctx, id)
@@ -142,16 +83,9 @@ func (m *StreamManager) Subscribe(ctx context.Context, id string) (<-chan stream
 		defer close(ended)
 		defer close(events)
 		defer cancel()
-		for chunk, err := range s.Subscribe(ctx, nil) {
-			if ctx.Err() != nil {
-				return
-			}
-			e := streaming.StreamEvent{Type: streaming.StreamEventChunk, Chunk: chunk.Data}
-			if err != nil {
-				e = lastEvent(err)
-			}
+		for e := range m.events(ctx, s, "") {
 			select {
-			case events <- e:
+			case events <- e.StreamEvent:
 			case <-ctx.Done():
 				return
 			}
@@ -161,13 +95,4 @@ func (m *StreamManager) Subscribe(ctx context.Context, id string) (<-chan stream
 		cancel()
 		<-ended
 	}, nil
-}
-
-// lastEvent is the event that stands for the end of a subscription.
-func lastEvent(err error) streaming.StreamEvent {
-	var closed *streamhub.ClosedError
-	if errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictDone {
-		return streaming.StreamEvent{Type: streaming.StreamEventDone, Output: closed.Verdict.Output}
-	}
-	return streaming.StreamEvent{Type: streaming.StreamEventError, Err: publicError(err)}
 }

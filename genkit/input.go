@@ -1,0 +1,246 @@
+package genkit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/firebase/genkit/go/core"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// goodbye bounds the end of a writer that is closed without one.
+const goodbye = 5 * time.Second
+
+// verdictBytes is the most that a verdict carries; more is in frames before it.
+const verdictBytes = 64 << 10
+
+// An input is a [streaming.StreamInput].
+type input struct {
+	m    *StreamManager
+	p    live.Producer
+	ctx  context.Context // without an end
+	turn chan struct{}   // has one token, held over a write, so that the parts of one stay together
+	size int             // of parts, guarded by turn
+
+	mu     sync.Mutex
+	ending bool  // Done or Error was called: nothing is written any more
+	closed bool  // the stream has ended
+	reason error // why it was ended here as failed, for what could not be stored
+}
+
+func newInput(ctx context.Context, m *StreamManager, p live.Producer) *input {
+	in := &input{m: m, p: p, ctx: ctx, turn: make(chan struct{}, 1), size: partBytes}
+	in.turn <- struct{}{}
+	return in
+}
+
+// Write stores a chunk a moment later, together with others; Done waits for all of them. While Redis
+// does not answer chunks wait, and Write once a megabyte of them does. A chunk that can never be stored
+// ends the stream as failed: its readers are not to take what is left for all.
+func (in *input) Write(ctx context.Context, chunk json.RawMessage) error {
+	in.mu.Lock()
+	over := in.ending || in.closed
+	in.mu.Unlock()
+	if over {
+		return errWriterClosed()
+	}
+	if err := in.hold(ctx); err != nil {
+		return err
+	}
+	defer in.release()
+	return in.check(ctx, "chunk", in.write(ctx, chunk))
+}
+
+func (in *input) write(ctx context.Context, chunk []byte) error {
+	if err := in.fits(chunk); err != nil {
+		return err
+	}
+	if len(chunk) == 0 || chunk[0] != frameMark {
+		if err := in.p.Publish(ctx, chunk); !errors.Is(err, streamhub.ErrTooLarge) {
+			return err
+		}
+	}
+	return publish(ctx, in.p, chunkFrame, chunk, &in.size)
+}
+
+func (in *input) fits(data []byte) error {
+	if limit := in.m.opt.MaxBytes; len(data) > limit {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), limit)
+	}
+	return nil
+}
+
+// hold waits for the writes before.
+func (in *input) hold(ctx context.Context) error {
+	select {
+	case <-in.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (in *input) release() { in.turn <- struct{}{} }
+
+// check returns the error of something that was to be stored as users of Genkit get it. If it can never be
+// stored the stream ends here.
+func (in *input) check(ctx context.Context, what string, err error) error {
+	if !errors.Is(err, streamhub.ErrTooLarge) && !errors.Is(err, streamhub.ErrInvalidArgument) {
+		return publicError(err)
+	}
+	refused := core.NewPublicError(core.INVALID_ARGUMENT, "the "+what+" cannot be stored: "+err.Error(), nil)
+	in.mu.Lock()
+	in.ending, in.reason = true, refused
+	in.mu.Unlock()
+	// If Redis does not take it now, Error, Done or Close do it.
+	_ = in.fail(ctx, refused)
+	return refused
+}
+
+// framed is the output of a verdict that is in frames. No flow has it as its own: see [input.Done].
+var framed = mustJSON(map[string]string{"streamhub.genkit": inFrames})
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// end writes the verdict, with an output that is in frames unless a verdict keeps its bytes as they are.
+func (in *input) end(ctx context.Context, v streamhub.Verdict, kind byte, output []byte) error {
+	v.Output = output
+	text, err := json.Marshal(json.RawMessage(output))
+	if err != nil || len(output) > verdictBytes || !bytes.Equal(text, output) || bytes.Equal(output, framed) {
+		if err := publish(ctx, in.p, kind, output, &in.size); err != nil {
+			return err
+		}
+		v.Output = framed
+	}
+	if err := in.p.End(ctx, v); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
+	return nil
+}
+
+// Done ends the stream with its output. If that can never be stored the stream ends as failed. After
+// any other error Done can be repeated, and Error and Close end the stream.
+func (in *input) Done(ctx context.Context, output json.RawMessage) error {
+	if err := in.begin(); err != nil {
+		return err
+	}
+	if err := in.hold(ctx); err != nil {
+		return err
+	}
+	defer in.release()
+	if reason := in.refused(); reason != nil {
+		_ = in.fail(ctx, reason)
+		return reason
+	}
+	err := in.fits(output)
+	if err == nil && output == nil {
+		if err = in.p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictDone}); err == nil {
+			in.mu.Lock()
+			in.closed = true
+			in.mu.Unlock()
+		}
+	} else if err == nil {
+		err = in.end(ctx, streamhub.Verdict{Kind: streamhub.VerdictDone}, outputFrame, output)
+	}
+	return in.check(ctx, "output", err)
+}
+
+// Error ends the stream with an error, whose kind, status and text its readers get as well. A stream that
+// has failed already, for something that could not be stored, keeps that reason.
+func (in *input) Error(ctx context.Context, err error) error {
+	reason := in.refused()
+	if failed := in.begin(); failed != nil {
+		if reason != nil {
+			return nil
+		}
+		return failed
+	}
+	if failed := in.hold(ctx); failed != nil {
+		return failed
+	}
+	defer in.release()
+	if reason != nil {
+		err = reason
+	}
+	return publicError(in.fail(ctx, err))
+}
+
+// maxReason bounds the text of a verdict. Readers of the stream get all of it.
+const maxReason = 1 << 10
+
+// fail writes the verdict failed. The turn is held.
+func (in *input) fail(ctx context.Context, err error) error {
+	f := failure(err, in.m.opt.HideErrors)
+	reason := f.Message
+	if len(reason) > maxReason {
+		reason = string(bytes.ToValidUTF8([]byte(reason[:maxReason]), nil)) + "…"
+	}
+	text := f.text()
+	if len(text) > in.m.opt.MaxBytes {
+		text = flowFailure{Status: f.Status, Message: reason, Internal: f.Internal}.text()
+	}
+	return in.end(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason}, errorFrame, text)
+}
+
+// Close gives the writer up. A stream that has not ended is then failed for its readers: nobody will
+// end it any more.
+func (in *input) Close() error {
+	if in.begin() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(in.ctx, goodbye)
+	defer cancel()
+	if reason := in.refused(); reason != nil {
+		if in.hold(ctx) == nil {
+			err := in.fail(ctx, reason)
+			in.release()
+			if err == nil {
+				return nil
+			}
+		}
+	}
+	err := in.p.Close(ctx)
+	if err == nil {
+		in.mu.Lock()
+		in.closed = true
+		in.mu.Unlock()
+	}
+	return publicError(err)
+}
+
+// begin begins the end of the stream, unless it has ended.
+func (in *input) begin() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return errWriterClosed()
+	}
+	in.ending = true
+	return nil
+}
+
+func (in *input) refused() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.reason
+}
+
+func errWriterClosed() error {
+	return core.NewPublicError(core.FAILED_PRECONDITION, "stream writer is closed", nil)
+}

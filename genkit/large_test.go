@@ -1,0 +1,217 @@
+package genkit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firebase/genkit/go/core"
+	"github.com/firebase/genkit/go/core/x/streaming"
+	"github.com/firebase/genkit/go/genkit"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	hubgenkit "github.com/seed-147127fe/streamhub/genkit"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+func text(of string, n int) string { return `"` + strings.Repeat(of, n/len(of)) + `"` }
+
+// TestBytes gives back chunks and outputs as they came, of any size.
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a, b *hubgenkit.StreamManager) {
+		for i, of := range []string{
+			`{ "a" : "<b>&" ,` + "\n" + ` "n":1.0 }`, `null`, ` 1`, `no JSON`, "\x1e", "\x1eo\x03{}", "\u2028", "",
+			`{"streamhub.genkit":"the output is in the last chunks of the stream"}`,
+			text("<", 180<<10), text("x", 1<<20), text("<&>", 5<<20), text("0123456789", 50<<20),
+		} {
+			id := fmt.Sprint("bytes", i)
+			in := open(t, a, id)
+			require.NoError(t, in.Write(t.Context(), json.RawMessage(of)))
+			require.NoError(t, in.Write(t.Context(), chunk(1)))
+			require.NoError(t, in.Done(t.Context(), json.RawMessage(of)))
+			chunks, last := drain(t, b, id, 0)
+			require.Len(t, chunks, 2)
+			require.True(t, of == chunks[0], "chunk %d: %.50q", i, chunks[0])
+			require.Equal(t, string(chunk(1)), chunks[1])
+			require.Equal(t, streaming.StreamEventDone, last.Type, "%v", last.Err)
+			require.True(t, of == string(last.Output), "output %d: %.50q", i, last.Output)
+		}
+	})
+}
+
+// TestSmallChunks has a hub that takes small records only.
+func TestSmallChunks(t *testing.T) {
+	t.Parallel()
+	a, b := managers(t, &live.Options{MaxChunkBytes: 1000})
+	in := open(t, a, "s")
+	want := text("abc", 100_000)
+	require.NoError(t, in.Write(t.Context(), json.RawMessage(want)))
+	require.NoError(t, in.Done(t.Context(), json.RawMessage(want)))
+	chunks, last := drain(t, b, "s", 0)
+	require.Equal(t, []string{want}, chunks)
+	require.Equal(t, want, string(last.Output))
+}
+
+// TestNeverStored ends a stream as failed when something of it can never be stored, whatever its writer
+// makes of the error.
+func TestNeverStored(t *testing.T) {
+	t.Parallel()
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	m := hubgenkit.NewStreamManager(h.Store(uuid.Nil).Live("genkit"), &hubgenkit.Options{MaxBytes: 1000})
+	large := json.RawMessage(text("x", 1000))
+
+	in := open(t, m, "output")
+	status(t, in.Done(t.Context(), large), core.INVALID_ARGUMENT)
+	require.NoError(t, in.Error(t.Context(), errors.New("later")))
+	require.NoError(t, in.Close())
+	_, last := drain(t, m, "output", 0)
+	require.Contains(t, status(t, last.Err, core.INVALID_ARGUMENT).Message, "the output cannot be stored: too large")
+
+	in = open(t, m, "chunk")
+	require.NoError(t, in.Write(t.Context(), chunk(0)))
+	status(t, in.Write(t.Context(), large), core.INVALID_ARGUMENT)
+	status(t, in.Write(t.Context(), chunk(1)), core.FAILED_PRECONDITION)
+	require.Error(t, in.Done(t.Context(), nil))
+	require.NoError(t, in.Close())
+	chunks, last := drain(t, m, "chunk", 0)
+	require.Equal(t, []string{string(chunk(0))}, chunks)
+	require.Contains(t, status(t, last.Err, core.INVALID_ARGUMENT).Message, "the chunk cannot be stored: too large")
+
+	// Genkit's own handler ignores the error of a write.
+	g := genkit.Init(t.Context())
+	flow := genkit.DefineStreamingFlow(g, "large", func(ctx context.Context, _ order, emit core.StreamCallback[string]) (int, error) {
+		for _, n := range []int{1, 2000, 1} {
+			if err := emit(ctx, strings.Repeat("x", n)); err != nil {
+				return 0, err
+			}
+		}
+		return 3, nil
+	})
+	server := httptest.NewServer(genkit.Handler(flow, genkit.WithStreamManager(m)))
+	t.Cleanup(server.Close)
+	first := post(t, server.URL, order{})
+	require.Equal(t, http.StatusOK, first.response.StatusCode)
+	again := post(t, server.URL, order{}, hubgenkit.StreamIDHeader, first.id())
+	e, ok := again.next()
+	require.True(t, ok)
+	require.Equal(t, "x", *e.Message)
+	e, ok = again.next()
+	require.True(t, ok)
+	require.NotNil(t, e.Error)
+	require.Equal(t, "INVALID_ARGUMENT", e.Error.Status)
+	require.Contains(t, e.Error.Details, "cannot be stored")
+}
+
+// TestHideErrors keeps internal texts from readers, where that is asked for.
+func TestHideErrors(t *testing.T) {
+	t.Parallel()
+	a, _ := managersAt(t, testredis.Start(t, nil).URL(), beats, &hubgenkit.Options{HideErrors: true})
+	for i, c := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("the password is x"), "internal error"},
+		{core.NewError(core.UNAVAILABLE, "the password is x"), "internal error"},
+		{fmt.Errorf("the password is x: %w", core.NewPublicError(core.ABORTED, "no", nil)), "ABORTED: no"},
+		{core.NewPublicError(core.ABORTED, "no", nil), "ABORTED: no"},
+	} {
+		in := open(t, a, fmt.Sprint(i))
+		require.NoError(t, in.Error(t.Context(), c.err))
+		_, last := drain(t, a, fmt.Sprint(i), 0)
+		require.Equal(t, c.want, last.Err.Error())
+	}
+}
+
+// TestRedisAway kills and restarts Redis under streams: nothing is lost, a Done that was refused can be
+// followed by Done, Error or Close, and nobody hangs.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+	a, b := managersAt(t, redis.URL(), nil, nil)
+	ids := []string{"done", "error", "close", "large"}
+	inputs, readers := map[string]streaming.StreamInput{}, map[string]<-chan streaming.StreamEvent{}
+	for _, id := range ids {
+		inputs[id] = open(t, a, id)
+		require.NoError(t, inputs[id].Write(t.Context(), chunk(0)))
+		events, unsubscribe, err := b.Subscribe(t.Context(), id)
+		require.NoError(t, err)
+		t.Cleanup(unsubscribe)
+		require.Equal(t, string(chunk(0)), string((<-events).Chunk))
+		readers[id] = events
+	}
+	redis.Kill()
+	large := json.RawMessage(text("x", 5<<20))
+	for _, id := range ids {
+		output := json.RawMessage(`1`)
+		if id == "large" {
+			output = large
+		} else {
+			require.NoError(t, inputs[id].Write(t.Context(), chunk(1)))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		require.Error(t, inputs[id].Done(ctx, output), id)
+		cancel()
+	}
+	redis.Restart()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	require.NoError(t, inputs["done"].Done(ctx, json.RawMessage(`1`)))
+	require.NoError(t, inputs["error"].Error(ctx, errors.New("plain")))
+	require.NoError(t, inputs["close"].Close())
+	require.NoError(t, inputs["large"].Done(ctx, large))
+	for _, id := range ids {
+		var last streaming.StreamEvent
+		for e := range readers[id] {
+			last = e
+		}
+		chunks, replayed := drain(t, b, id, 0)
+		require.Equal(t, last.Type, replayed.Type)
+		switch id {
+		case "done":
+			require.Len(t, chunks, 2)
+			require.Equal(t, `1`, string(last.Output))
+		case "large":
+			require.Len(t, chunks, 1)
+			require.True(t, string(large) == string(last.Output))
+		case "error":
+			require.EqualError(t, last.Err, "plain")
+		default:
+			require.Equal(t, streaming.StreamEventError, last.Type)
+		}
+	}
+}
+
+// TestTwoProcessesRedis runs a flow in one process and reads it in another one, while Redis is killed and
+// restarted.
+func TestTwoProcessesRedis(t *testing.T) {
+	t.Parallel()
+	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+	one, _ := child(t, redis.URL())
+	two, _ := child(t, redis.URL())
+	for _, path := range []string{"/plain", "/flow"} {
+		first := post(t, one+path, order{Chunks: 100, Every: 10 * time.Millisecond})
+		reader := post(t, two+path, order{}, hubgenkit.StreamIDHeader, first.id())
+		_, ok := reader.next()
+		require.True(t, ok)
+		redis.Kill()
+		redis.Restart()
+		n, last := reader.rest(1)
+		require.Equal(t, 100, n)
+		require.Equal(t, 100, *last.Result)
+		again := post(t, two+path, order{}, hubgenkit.StreamIDHeader, first.id())
+		n, _ = again.rest(0)
+		require.Equal(t, 100, n)
+	}
+}
