@@ -45,6 +45,10 @@ type Store interface {
 	// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
 	// milliseconds; 0 if it has none.
 	Touch(ctx context.Context, space, segment string) (deadline int64, err error)
+	// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and
+	// returns the deadline in Unix milliseconds. Appends and touches do not renew it. With a ttl of 0
+	// the segment never expires, and the deadline is 0. A repeat counts from then.
+	Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error)
 
 	// Status describes a segment; one that does not exist is [ErrNotFound].
 	Status(ctx context.Context, space, segment string) (Status, error)

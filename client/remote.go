@@ -80,6 +80,11 @@ func (s *remoteStore) Touch(ctx context.Context, space, segment string) (int64, 
 	return int64(n), s.fail("touch", space, segment, err)
 }
 
+func (s *remoteStore) Expire(ctx context.Context, space, segment string, ttl time.Duration) (int64, error) {
+	n, err := s.number(ctx, &wire.Expire{Space: space, Segment: segment, TTL: ttl})
+	return int64(n), s.fail("expire", space, segment, err)
+}
+
 func (s *remoteStore) number(ctx context.Context, request wire.Request) (uint64, error) {
 	body, err := s.do(ctx, request)
 	if err != nil {

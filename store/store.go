@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -55,6 +56,12 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) error
 // the first sequence that is kept.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
 	return s.log.Trim(ctx, space, segment, upTo)
+}
+
+// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
+// the deadline in Unix milliseconds. Nothing renews it. With a ttl of 0 the segment never expires.
+func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error) {
+	return s.log.Expire(ctx, space, segment, ttl)
 }
 
 // Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix

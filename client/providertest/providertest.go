@@ -258,7 +258,20 @@ func testCreate(t *testing.T, s streamhub.Store) {
 	require.True(t, created)
 	require.EqualValues(t, 2, add(t, s, "space", "fork", "other").First)
 	require.Equal(t, []string{"a", "other"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "fork", nil))))
-	deadline, err := s.Touch(ctx(t), "space", "seg")
+	deadline, err := s.Expire(ctx(t), "space", "fork", time.Minute)
+	require.NoError(t, err)
+	status, err = s.Status(ctx(t), "space", "fork")
+	require.NoError(t, err)
+	require.Equal(t, deadline, status.ExpiresAt)
+	require.Zero(t, status.TTL)
+	deadline, err = s.Expire(ctx(t), "space", "fork", 0)
+	require.NoError(t, err)
+	require.Zero(t, deadline)
+	_, err = s.Expire(ctx(t), "space", "fork", -time.Second)
+	require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+	_, err = s.Expire(ctx(t), "space", "never", time.Minute)
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
+	deadline, err = s.Touch(ctx(t), "space", "seg")
 	require.NoError(t, err)
 	require.Greater(t, deadline, time.Now().Add(time.Minute).UnixMilli())
 	require.NoError(t, s.Delete(ctx(t), "space", "fork", "over"))
@@ -629,6 +642,7 @@ func testCancel(t *testing.T, s streamhub.Store) {
 			},
 			"delete":  func() error { return s.Delete(ended, "space", "seg", "") },
 			"trim":    func() error { _, err := s.Trim(ended, "space", "seg", 1); return err },
+			"expire":  func() error { _, err := s.Expire(ended, "space", "seg", time.Hour); return err },
 			"touch":   func() error { _, err := s.Touch(ended, "space", "seg"); return err },
 			"status":  func() error { _, err := s.Status(ended, "space", "seg"); return err },
 			"end":     func() error { _, err := s.SpaceEnd(ended, "space"); return err },

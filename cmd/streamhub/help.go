@@ -45,6 +45,7 @@ func (trimCmd) Help() string {
 func (closeCmd) Help() string {
 	return examples("close logs/app", "close jobs/job-17 --verdict failed --reason timeout")
 }
+func (expireCmd) Help() string { return examples("expire logs/app 36h", "expire logs/app 0") }
 func (deleteCmd) Help() string {
 	return examples("delete logs/app", "delete --store 7d444840-9dc0-11d1-b245-5ffdce74fad2 --yes")
 }

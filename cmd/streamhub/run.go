@@ -35,6 +35,7 @@ type commands struct {
 	Fork    forkCmd    `cmd:"" help:"Create a segment that begins with the entries of another one."`
 	Trim    trimCmd    `cmd:"" help:"Remove the first entries of a segment."`
 	Close   closeCmd   `cmd:"" help:"End a segment with a verdict: it is read as before and takes nothing more."`
+	Expire  expireCmd  `cmd:"" help:"Let a segment be deleted after a time, whatever it was created with."`
 	Delete  deleteCmd  `cmd:"" help:"Delete a segment, every segment of a space, or every segment of a store."`
 	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
 	Workers workersCmd `cmd:"" help:"List the workers of a store that are there."`

@@ -62,6 +62,11 @@ var operations = []*Operation{
 			deadline, err := store.Touch(ctx, r.Space, r.Segment)
 			return onSuccess(wire.Number(deadline), err)
 		}),
+	one("expire", write, func(r *wire.Expire) string { return r.Space },
+		func(ctx context.Context, store *hub.Store, r *wire.Expire) (wire.Result, error) {
+			deadline, err := store.Expire(ctx, r.Space, r.Segment, r.TTL)
+			return onSuccess(wire.Number(deadline), err)
+		}),
 	one("status", read, func(r *wire.Status) string { return r.Space },
 		func(ctx context.Context, store *hub.Store, r *wire.Status) (wire.Result, error) {
 			status, err := store.Status(ctx, r.Space, r.Segment)

@@ -36,6 +36,7 @@ const (
 	OpRenewLease       Op = 20
 	OpReleaseLease     Op = 21
 	OpSpaceEnd         Op = 22
+	OpExpire           Op = 23
 )
 
 // A Request is what a channel is opened for: one of the types below.
@@ -152,6 +153,12 @@ type RenewLease struct {
 // ReleaseLease: the result is a [Number], 1 if the holder had the lease.
 type ReleaseLease struct{ Key, Holder string }
 
+// Expire: the result is a [Number], the deadline. TTL is 0 for never.
+type Expire struct {
+	Space, Segment string
+	TTL            time.Duration
+}
+
 // SpaceEnd: the result is a [CursorResult].
 type SpaceEnd struct{ Space string }
 
@@ -177,6 +184,7 @@ func (*AcquireLease) Op() Op     { return OpAcquireLease }
 func (*RenewLease) Op() Op       { return OpRenewLease }
 func (*ReleaseLease) Op() Op     { return OpReleaseLease }
 func (*SpaceEnd) Op() Op         { return OpSpaceEnd }
+func (*Expire) Op() Op           { return OpExpire }
 
 // requests decode what stands behind the header of an [Open].
 var requests = map[Op]func(*decoder) Request{
@@ -224,7 +232,10 @@ var requests = map[Op]func(*decoder) Request{
 		return &RenewLease{d.string(), d.string(), time.Duration(d.int())}
 	},
 	OpReleaseLease: func(d *decoder) Request { return &ReleaseLease{d.string(), d.string()} },
-	OpSpaceEnd:     func(d *decoder) Request { return &SpaceEnd{d.string()} },
+	OpExpire: func(d *decoder) Request {
+		return &Expire{d.string(), d.string(), time.Duration(d.int())}
+	},
+	OpSpaceEnd: func(d *decoder) Request { return &SpaceEnd{d.string()} },
 }
 
 func appendNames(b []byte, names ...string) []byte {
@@ -279,7 +290,10 @@ func (r *RenewLease) append(b []byte) []byte {
 	return appendInt(appendNames(b, r.Key, r.Holder), int64(r.TTL))
 }
 func (r *ReleaseLease) append(b []byte) []byte { return appendNames(b, r.Key, r.Holder) }
-func (r *SpaceEnd) append(b []byte) []byte     { return appendNames(b, r.Space) }
+func (r *Expire) append(b []byte) []byte {
+	return appendInt(appendNames(b, r.Space, r.Segment), int64(r.TTL))
+}
+func (r *SpaceEnd) append(b []byte) []byte { return appendNames(b, r.Space) }
 
 // The conditions of an append that are rare have a bit each, and their value only where it is set.
 const (

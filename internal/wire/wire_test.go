@@ -63,6 +63,7 @@ var requests = []wire.Request{
 	&wire.Trim{Space: "sp", Segment: "sg", UpTo: 300},
 	&wire.Touch{Space: "sp", Segment: "sg"},
 	&wire.Status{Space: "sp", Segment: "sg"},
+	&wire.Expire{Space: "sp", Segment: "sg", TTL: time.Hour},
 	&wire.Peek{Space: "sp", Segment: "sg"},
 	&wire.Spaces{},
 	&wire.Segments{Space: "sp"},

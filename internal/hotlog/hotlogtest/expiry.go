@@ -15,6 +15,7 @@ var expiryCases = []namedCase{
 	{"ExpiryByAppenders", expiryByAppenders},
 	{"ExpiryBySweep", expiryBySweep},
 	{"Touch", touch},
+	{"Expire", expire},
 }
 
 const (
@@ -117,6 +118,50 @@ func expiryBySweep(f *fixture) {
 	require.NoError(f, err)
 	require.Equal(f, []string{"b", "c"}, segments)
 	require.NoError(f, f.Sweep(f.ctx))
+}
+
+// expire replaces what a segment was created with; appends go on meanwhile, also those of a process that
+// saw the segment before.
+func expire(f *fixture) {
+	_, err := f.Expire(f.ctx, space, "none", short)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	_, err = f.Expire(f.ctx, space, "none", -short)
+	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	f.append("plain", "1", "2")
+	f.append("kept", "1")
+	f.append("closed", "1")
+	f.create("sliding", &streamhub.CreateOptions{TTL: time.Hour})
+	_, err = f.Append(f.ctx, space, "closed", nil, &streamhub.AppendOptions{Close: &streamhub.Verdict{Kind: streamhub.VerdictDone}})
+	require.NoError(f, err)
+	for _, segment := range []string{"plain", "kept", "closed", "sliding"} {
+		deadline, err := f.Expire(f.ctx, space, segment, short)
+		require.NoError(f, err)
+		status := f.status(segment)
+		require.Equal(f, deadline, status.ExpiresAt, segment)
+		require.Zero(f, status.TTL, "nothing renews it")
+	}
+	f.append("plain", "3")
+	f.append("sliding", "1")
+	deadline, err := f.Touch(f.ctx, space, "plain")
+	require.NoError(f, err)
+	require.Equal(f, f.status("plain").ExpiresAt, deadline)
+	deadline, err = f.another().Expire(f.ctx, space, "kept", 0)
+	require.NoError(f, err)
+	require.Zero(f, deadline)
+	require.Zero(f, f.status("kept").ExpiresAt)
+	f.append("kept", "2")
+	f.env.Advance(f.T, past)
+	for _, segment := range []string{"plain", "closed", "sliding"} {
+		_, err = f.Status(f.ctx, space, segment)
+		require.ErrorIs(f, err, streamhub.ErrNotFound, segment)
+		_, err = f.Expire(f.ctx, space, segment, time.Hour)
+		require.ErrorIs(f, err, streamhub.ErrNotFound, segment)
+	}
+	require.NoError(f, f.Sweep(f.ctx))
+	f.holds("kept", "1", "2")
+	_, err = f.another().Append(f.ctx, space, "plain", records("new"), nil)
+	require.NoError(f, err)
+	f.holds("plain", "new")
 }
 
 func touch(f *fixture) {
