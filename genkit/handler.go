@@ -197,7 +197,13 @@ func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Reques
 func (h *Handler) produce(ctx context.Context, p live.Producer, data json.RawMessage) {
 	in := newInput(context.WithoutCancel(ctx), h.manager, p)
 	bye := func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		// Readers wait for the end for as long as Redis is away, so the flow does too, until it has to stop.
+		end, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(h.flows.Context(), func() { time.AfterFunc(goodbye, cancel) })
+		return end, func() {
+			stop()
+			cancel()
+		}
 	}
 	defer func() {
 		if v := recover(); v != nil {

@@ -215,3 +215,34 @@ func TestTwoProcessesRedis(t *testing.T) {
 		require.Equal(t, 100, n)
 	}
 }
+
+// TestEndWhileAway has flows end while Redis is away for longer than a goodbye takes: their readers get the
+// result.
+func TestEndWhileAway(t *testing.T) {
+	t.Parallel()
+	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+	client, err := hub.NewClient(redis.URL())
+	require.NoError(t, err)
+	h, err := hub.Open(t.Context(), client, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, h.Close())
+		_ = client.Close()
+	})
+	handler, mux := mount(t.Context(), h, nil)
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		require.NoError(t, handler.Shutdown(context.WithoutCancel(t.Context())))
+		server.Close()
+	})
+	first := post(t, server.URL+"/flow", order{Chunks: 2, Every: 100 * time.Millisecond})
+	_, ok := first.next()
+	require.True(t, ok)
+	redis.Kill()
+	<-time.After(6 * time.Second)
+	redis.Restart()
+	n, last := first.rest(1)
+	require.Equal(t, 2, n)
+	require.NotNil(t, last.Result, "%+v", last.Error)
+	require.Equal(t, 2, *last.Result)
+}
