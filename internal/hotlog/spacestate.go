@@ -15,6 +15,8 @@ type spaceState struct {
 	// Redis keeps. If archived is set, what lies between them is in the archive.
 	start, first timelineID
 	archived     bool
+	// begin is the segment and the reference of the first change at start, "" if that is not known.
+	begin string
 	// swept is the last place that a sweep has removed, trimmed the last change among those removed
 	// whose entries were trimmed while their segment lived.
 	swept   timelineID
@@ -29,7 +31,7 @@ type spaceReign struct {
 }
 
 // stateFields are read together; parseSpaceState takes them in this order.
-var stateFields = []string{"s", "f", "a", "w", "t", "g"}
+var stateFields = []string{"s", "f", "a", "w", "t", "g", "b"}
 
 func (l *Log) spaceState(ctx context.Context, k spaceKeys) (spaceState, error) {
 	values, err := l.conn.HMGet(ctx, k.state(), stateFields...).Result()
@@ -52,6 +54,7 @@ func parseSpaceState(values []any) (s spaceState, err error) {
 			}
 		}
 	}
+	s.begin = text(6)
 	if s.first.isZero() {
 		s.first = s.start
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -242,10 +243,15 @@ func (r *spaceReader) whole(ctx context.Context) error {
 		return &streamhub.HistoryLostError{}
 	}
 	id, err := parseTimelineID(begins.Val()[0].ID)
-	if err == nil && state.first.before(id) {
-		err = &streamhub.HistoryLostError{}
+	if err != nil {
+		return err
 	}
-	return err
+	// One that was lost and begins anew within the same millisecond has the same id.
+	segment, ref, known := strings.Cut(state.begin, " ")
+	if state.first.before(id) || known && id == state.start && begins.Val()[0].Values[segment] != ref {
+		return &streamhub.HistoryLostError{}
+	}
+	return nil
 }
 
 // A spacePage is a part of a timeline with the frames that it names.

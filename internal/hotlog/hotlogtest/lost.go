@@ -1,9 +1,11 @@
 package hotlogtest
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -15,6 +17,8 @@ var lostCases = []namedCase{
 	{"LostLog", lostLog},
 	{"LostTimeline", lostTimeline},
 	{"LostTimelineAndOn", lostTimelineAndOn},
+	{"LostTimelineAtOnceGoesOn", func(f *fixture) { lostTimelineAtOnce(f, "a") }},
+	{"LostTimelineAtOnceBegins", func(f *fixture) { lostTimelineAtOnce(f, "b") }},
 	{"LostTail", lostTail},
 	{"LostTailAndOn", lostTailAndOn},
 	{"LostTailBehindProducer", lostTailBehindProducer},
@@ -128,6 +132,35 @@ func lostTimelineAndOn(f *fixture) {
 		f.lost(err, 0)
 	}
 	f.holds("a", "1", "2", "3")
+}
+
+// lostTimelineAtOnce has the next timeline begin with a segment in the same millisecond, so at the same id.
+func lostTimelineAtOnce(f *fixture, segment string) {
+	f.append("a", "1")
+	f.append("a", "2")
+	along := f.readSpace(nil)
+	begun := along[0].Position.Timeline
+	f.del(f.timelineKey())
+	f.append(segment, "3")
+	f.append("c", "1")
+	entries, err := f.conn.XRange(f.ctx, f.timelineKey(), "-", "+").Result()
+	require.NoError(f, err)
+	f.del(f.timelineKey())
+	for i, e := range entries {
+		id := fmt.Sprintf("%d-%d", begun.MS, begun.N+uint64(i))
+		require.NoError(f, f.conn.XAdd(f.ctx, &redis.XAddArgs{Stream: f.timelineKey(), ID: id, Values: e.Values}).Err())
+		for name := range e.Values {
+			if name != "a" {
+				require.NoError(f, f.conn.HSet(f.ctx, f.metaKey(name), "b", id).Err(), "its birth")
+			}
+		}
+	}
+	_, err = f.tryReadSpace(nil)
+	f.lost(err, 0)
+	for _, e := range along {
+		_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
+		f.lost(err, 0)
+	}
 }
 
 // cut puts the segment back to what it was.

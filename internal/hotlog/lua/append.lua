@@ -76,8 +76,11 @@ local function tell(timeline, prefix, id, ts, changes, refused, created, reigns)
     if #changes == 0 then return end
     id = call('XADD', timeline, ts .. '-' .. string.format('%.0f', tonumber(sub(id, #ts + 2)) + 1), unpack(changes))
   end
-  -- Where the timeline begins: a reader that finds it to begin later knows that its start was lost.
-  if created then pcall('HSETNX', prefix .. 'v', 's', id) end
+  -- Where the timeline begins, and with what: a reader that finds it to begin later, or with something else at the
+  -- same time, knows that its start was lost.
+  if created and pcall('HSETNX', prefix .. 'v', 's', id) == 1 then
+    pcall('HSET', prefix .. 'v', 'b', changes[1] .. ' ' .. changes[2])
+  end
   if reigns then pcall('HSET', prefix .. 'v', 'g', reigns) end
   call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
 end
