@@ -20,6 +20,7 @@ const (
 	unavailableError
 	unknownOutcomeError
 	leaseHeldError
+	deletedError
 )
 
 // appendError writes the code of an error, its text without the name of the call, and its facts.
@@ -50,6 +51,7 @@ func appendError(b []byte, err error) []byte {
 		unavailable *streamhub.UnavailableError
 		unknown     *streamhub.UnknownOutcomeError
 		held        *streamhub.LeaseHeldError
+		deleted     *streamhub.DeletedError
 	)
 	switch {
 	case errors.As(err, &unknown): // first: it may wrap another
@@ -71,6 +73,8 @@ func appendError(b []byte, err error) []byte {
 		return appendBytes(append(b, unavailableError), string(unavailable.Reason))
 	case errors.As(err, &held):
 		return appendInt(appendUint(appendBytes(append(b, leaseHeldError), held.Holder), held.Token), int64(held.Left))
+	case errors.As(err, &deleted):
+		return appendBool(appendVerdict(append(b, deletedError), &deleted.Verdict), deleted.Held)
 	}
 	return append(b, plainError)
 }
@@ -101,6 +105,8 @@ func decodeError(d *decoder) error {
 		return &streamhub.UnknownOutcomeError{TRX: d.uuid(), Err: errors.New(text)}
 	case leaseHeldError:
 		return &streamhub.LeaseHeldError{Holder: d.string(), Token: d.uint(), Left: time.Duration(d.int())}
+	case deletedError:
+		return &streamhub.DeletedError{Verdict: decodeVerdict(d), Held: d.bool()}
 	}
 	switch {
 	case remote.kind == nil:

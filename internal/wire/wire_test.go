@@ -91,6 +91,7 @@ var failures = []error{
 	&streamhub.UnavailableError{Reason: streamhub.ReasonFull, Err: errors.New("the gateway cannot use its Redis")},
 	&streamhub.UnknownOutcomeError{TRX: trx, Err: errors.New("no answer from Redis")},
 	&streamhub.LeaseHeldError{Holder: "h", Token: 3, Left: time.Second},
+	&streamhub.DeletedError{Verdict: verdict, Held: true},
 }
 
 // A codec reads bytes and writes what it has read.

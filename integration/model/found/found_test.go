@@ -1,0 +1,104 @@
+// Package found holds programs that failed when package model drew them, made shorter. Each is named
+// after what went wrong, and says where it was drawn.
+package found
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub/integration/model"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+)
+
+func TestMain(m *testing.M) {
+	logging.Disable()
+	testredis.Main(m)
+}
+
+// try runs a program in process.
+func try(t *testing.T, program []model.Step) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w, err := model.Open(ctx, model.InProcess, time.UnixMilli(model.Start))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Close()) }()
+	require.NoError(t, model.Run(ctx, w, program, nil))
+}
+
+// Seed 4: the sweep removed the place of the cursor from the timeline, and the reader was told that
+// entries were trimmed.
+func TestSweptBehindCursor(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+		{Op: "read space", Space: "s"},
+		{Op: "delete", Space: "s", Seg: "d"},
+		{Op: "sweep", Space: "s"},
+		{Op: "read space", Space: "s", Cursor: 1},
+	})
+}
+
+// Seed 245: a cursor behind the end of the time that was asked for was reported as lost history.
+func TestCursorBehindTime(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "wait", Space: "s", For: 1000},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "read space", Space: "s"},
+		{Op: "read space", Space: "s", Cursor: 1, Until: 2},
+	})
+}
+
+// Seed 155: a cursor of lost history was not compared where the time that was asked for began later.
+func TestLostCursorBeforeTime(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "save", Space: "s"},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "list", Space: "s"},
+		{Op: "rewind", Space: "s"},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "read space", Space: "s", Cursor: 1, After: 1},
+	})
+}
+
+// Seed 35: two appends of one call had both created the segment.
+func TestCreatedOnce(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append all", Space: "s", Batch: []model.Step{{Seg: "d", N: 2}, {Seg: "d", N: 2}}},
+	})
+}
+
+// Seed 208: an append after one that is older than its producer's row was not made.
+func TestAfterOldProducer(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "c", N: 1, Producer: "q"},
+		{Op: "append", Space: "s", Seg: "c", N: 1, Producer: "q"},
+		{Op: "append all", Space: "s", Batch: []model.Step{{Seg: "c", N: 1, Producer: "q", Turn: 2}, {Seg: "c", N: 3}}},
+	})
+}
+
+// Seed 181: the incarnation that an append named was not compared where the process had created the
+// segment and its reply was lost.
+func TestIncarnationAfterLostCreation(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", Space: "s", Seg: "a"},
+		{Op: "fork", By: 1, Space: "s", Seg: "d", Of: "a", At: 4, Lose: 1000},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1, Life: 5},
+	})
+}
+
+// Seed 289: an append of a named producer hid from its process that the process's own was lost.
+func TestLossBehindProducer(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "save", Space: "s"},
+		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1},
+		{Op: "rewind", Space: "t"},
+		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1, Producer: "p", Turn: 1},
+		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1},
+	})
+}
