@@ -140,7 +140,7 @@ type anotherLife struct{ error }
 // meant finds the life that an append is for; nil if it begins one. A process that has seen one means
 // that one, and is told once that it is over.
 func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions, digest string) (*life, error) {
-	if t.vague && m.saw != nil {
+	if (t.vague || m.remote && o.Incarnation != 0) && m.saw != nil {
 		var deleted *streamhub.DeletedError
 		seen := errors.Is(*m.saw, streamhub.ErrHistoryLost) || errors.As(*m.saw, &deleted)
 		if l := m.find(space, segment); seen && t.life == 0 && l != nil {
@@ -149,7 +149,7 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 			t.forget()
 		}
 	}
-	if t.life != 0 && o.Incarnation != 0 && o.Incarnation != t.life && m.keeps(RuleLife) {
+	if t.life != 0 && o.Incarnation != 0 && o.Incarnation != t.life && m.keeps(RuleLife) && !m.remote {
 		return nil, &streamhub.HistoryLostError{FirstLost: 1}
 	}
 	l := m.find(space, segment)
@@ -163,12 +163,20 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		if l.ended != nil {
 			return nil, &anotherLife{&streamhub.DeletedError{Verdict: *l.ended, Held: l.held()}}
 		}
+		if m.remote && o.Incarnation != 0 && o.Incarnation != l.id {
+			t.forget()
+			return nil, &streamhub.HistoryLostError{FirstLost: 1}
+		}
 		return l, nil
 	}
 	if l != nil && m.due(l) && !l.repeats(o, digest) {
 		l = m.look(space, segment)
 	}
 	if l != nil && (l.ended == nil || l.held()) && o.Incarnation != 0 && o.Incarnation != l.id && m.keeps(RuleLife) {
+		if m.remote {
+			t.forget()
+			return nil, &streamhub.HistoryLostError{FirstLost: 1}
+		}
 		return nil, &anotherLife{&streamhub.HistoryLostError{FirstLost: 1}}
 	}
 	if l != nil && l.held() {
@@ -180,7 +188,9 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		}
 		return nil, nil
 	}
-	t.life = l.id
+	if !m.remote {
+		t.life = l.id
+	}
 	return l, nil
 }
 

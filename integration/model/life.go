@@ -34,7 +34,7 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 		return none, false, streamhub.ErrConflict
 	}
 	if l != nil && l.ended == nil {
-		if t.life != l.id {
+		if t.life != l.id && !m.remote {
 			t.forget()
 			t.life = l.id
 		}
@@ -66,7 +66,9 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 		m.store(t, space, segment, l, true, o.Records, &streamhub.AppendOptions{Generation: o.Generation}, "", m.batch())
 		l.ttl = ttl
 	}
-	t.life = l.id
+	if t.life = l.id; m.remote {
+		t.forget()
+	}
 	return m.status(space, segment, l), true, nil
 }
 

@@ -41,7 +41,7 @@ func TestSimulate(t *testing.T) {
 	if os.Getenv("SEED") != "" && os.Getenv("SEEDS") == "" {
 		seeds = 1
 	}
-	kinds := []Kind{InProcess}
+	kinds := []Kind{InProcess, OneGateway}
 	if os.Getenv("SEEDS")+os.Getenv("SEED") != "" {
 		kinds = Kinds
 	}

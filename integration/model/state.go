@@ -15,6 +15,9 @@ type Model struct {
 	// Now is the clock of Redis in Unix milliseconds.
 	Now int64
 
+	// remote says that programs are clients of gateways. A client knows of a segment what was
+	// acknowledged to it, and nothing by a refusal or a creation.
+	remote bool
 	off    map[Rule]bool
 	server *server
 	names  uint64 // counts the incarnations, TRX ids and changes that were given out
