@@ -30,7 +30,19 @@ const (
 
 	frameOverhead = 137
 
-	maxMuxChannels = 1024
+	// A connection has as many channels as a process of a released client opens: it has one
+	// connection for everything. Room is left for calls, so that a client with too many subscriptions
+	// can still do everything else.
+	maxMuxChannels      = 16_384
+	maxMuxSubscriptions = maxMuxChannels - 1024
+	// A connection holds so many bytes at most for its channels: what they are about, and records that
+	// are not stored yet. Subscriptions leave room for records, and both leave room for calls.
+	maxHeldMux           = 24 << 20
+	maxHeldRecords       = 20 << 20
+	maxHeldSubscriptions = 12 << 20
+	channelCost          = 512 // besides the envelope
+	// maxQueued bounds what waits to be looked at and what is looked at; then the connection is not read.
+	maxQueued = 8 << 20
 	// Late frames of a channel that has ended are ignored for a while.
 	maxTombstones = 1024
 
@@ -65,19 +77,22 @@ type muxKey struct{ store, channel uuid.UUID }
 type muxer struct {
 	*link
 
+	held   atomic.Int64  // bytes; see maxHeldMux
+	queued atomic.Int64  // bytes; see maxQueued
+	taken  chan struct{} // something was taken from a queue, for the goroutine that reads
+
 	mu         sync.Mutex
 	channels   map[muxKey]*muxChannel
+	lasting    int // channels that are subscriptions
 	tombstones map[muxKey]struct{}
 	buried     []muxKey // in the order of their end
 	ending     int      // channels that are closed and whose end is not sent yet
 	draining   bool
 	idle       sync.Cond // something ended while draining
-
-	held atomic.Int64 // bytes of payloads that have come and are not stored or handled yet
 }
 
 func newMuxer(l *link) *muxer {
-	m := &muxer{link: l, channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
+	m := &muxer{link: l, taken: make(chan struct{}, 1), channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
 	m.idle.L = &m.mu
 	l.out.typ = websocket.MessageText
 	l.ws.SetReadLimit(maxFrame)
@@ -175,7 +190,7 @@ func (m *muxer) data(f *muxFrame) {
 		m.refuse(key, "access denied")
 	case late || control != nil:
 	case open >= maxMuxChannels:
-		m.refuse(key, "too many active streams")
+		m.refuse(key, tooMany)
 	case draining:
 		m.refuse(key, stopping)
 	default:
@@ -185,6 +200,25 @@ func (m *muxer) data(f *muxFrame) {
 
 // stopping is a text that clients try again after.
 const stopping = "the gateway is stopping"
+
+const tooMany = "too many active streams"
+
+// hold counts n bytes for a channel. It is false, and nothing is counted, if the connection would hold
+// more than limit.
+func (m *muxer) hold(ch *muxChannel, n int, limit int64) bool {
+	if m.held.Add(int64(n)) > limit {
+		m.held.Add(-int64(n))
+		return false
+	}
+	ch.cost += n
+	return true
+}
+
+// release takes back what hold counted.
+func (m *muxer) release(ch *muxChannel, n int) {
+	m.held.Add(-int64(n))
+	ch.cost -= n
+}
 
 func (m *muxer) allowsStore(store uuid.UUID) bool {
 	m.link.mu.Lock()
@@ -220,10 +254,15 @@ func appendMuxFrame(kind string, key muxKey, payload []byte) []byte {
 
 // close forgets a channel.
 func (m *muxer) close(ch *muxChannel) {
+	ch.stop()
+	m.release(ch, ch.cost)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ending++
 	delete(m.channels, ch.key)
+	if ch.lasting {
+		m.lasting--
+	}
 	m.tombstones[ch.key] = struct{}{}
 	if m.buried = append(m.buried, ch.key); len(m.buried) > maxTombstones {
 		delete(m.tombstones, m.buried[0])

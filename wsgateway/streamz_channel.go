@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -30,17 +29,19 @@ type muxChannel struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	// What the client sends behind the envelope. The queue is bounded by who fills it: a channel
-	// that takes nothing ends its operation, and one that takes slowly holds back the connection.
+	lasting bool // it is a subscription
+	cost    int  // bytes of the connection that it holds, see muxer.hold; the operation's own
+
+	// What the client sends after the envelope. The queue is bounded by the reader of the connection: a
+	// channel that takes nothing ends its operation, and one that takes slowly holds back the connection.
 	mu     sync.Mutex
 	queue  [][]byte
 	bytes  int
+	hand   int           // bytes that the operation has taken and is looking at
 	taking bool          // the operation takes what the client sends
 	closed bool          // the client sends nothing more
 	abort  string        // and why, if it gave up
 	change chan struct{} // closed when one of these changes
-	ended  bool          // nothing is taken any more
-	held   int           // bytes that were taken and not let go, or wait
 }
 
 // queueBytes is how much of what a client sends may wait in a channel.
@@ -54,8 +55,21 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 	if err != nil {
 		run = func() error { return err }
 	}
+	limit := int64(maxHeldMux)
+	if ch.lasting {
+		limit = maxHeldSubscriptions
+	}
 	m.mu.Lock()
+	if ch.lasting && m.lasting >= maxMuxSubscriptions || !m.hold(ch, channelCost+len(f.Payload), limit) {
+		m.mu.Unlock()
+		ch.cancel(nil)
+		m.refuse(key, tooMany)
+		return
+	}
 	m.channels[key] = ch
+	if ch.lasting {
+		m.lasting++
+	}
 	m.mu.Unlock()
 	m.g.metrics.calls.Add(m.ctx, 1)
 	m.start(func() {
@@ -70,10 +84,6 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 // end is the last message of a channel.
 func (ch *muxChannel) end(err error) {
 	ch.m.close(ch)
-	ch.mu.Lock()
-	ch.ended = true
-	ch.mu.Unlock()
-	ch.letGo(math.MaxInt)
 	defer ch.cancel(nil)
 	ch.m.g.metrics.ended(ch.m.ctx, err)
 	var text string
@@ -87,8 +97,9 @@ func (ch *muxChannel) end(err error) {
 	ch.m.finish()
 }
 
-// receive takes a frame of the client, behind the first. It waits while the queue is full: then the
-// connection is not read.
+// receive takes a frame of the client, after the first. It waits while the queue is full: then the
+// connection is not read. A frame after the close is taken as well: released clients send the close
+// before records that they still have queued, once their queue has stalled.
 func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -102,24 +113,56 @@ func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 		}
 		return
 	}
-	if !ch.taking || ch.closed || ch.ended {
+	if !ch.taking || ch.abort != "" {
 		return
 	}
-	// A chunk is stored whole, so its records have to be held. What all channels hold is bounded, and
-	// the one that asks for more ends: to wait would be to wait for each other. A channel that is alone
-	// is bounded by its queue and its chunk.
-	if all := int(ch.m.held.Add(int64(len(payload)))); all > maxHeld && all-len(payload) > ch.held {
-		ch.m.held.Add(-int64(len(payload)))
-		ch.cancel(errHeld)
-		return
-	}
-	ch.held += len(payload)
 	for ch.bytes > queueBytes && ch.ctx.Err() == nil {
 		ch.await(ch.ctx)
 	}
+	for ch.m.queued.Load() > maxQueued && ch.ctx.Err() == nil {
+		ch.mu.Unlock()
+		select {
+		case <-ch.m.taken:
+		case <-ch.ctx.Done():
+		}
+		ch.mu.Lock()
+	}
+	if !ch.taking {
+		return
+	}
 	ch.queue = append(ch.queue, payload)
 	ch.bytes += len(payload)
+	ch.m.queued.Add(int64(len(payload)))
 	ch.changed()
+}
+
+// empty returns what waits. The lock is held.
+func (ch *muxChannel) empty() [][]byte {
+	payloads := ch.queue
+	ch.hand = ch.bytes
+	ch.queue, ch.bytes = nil, 0
+	ch.changed()
+	return payloads
+}
+
+// looked says that the operation is done with what it took. The lock is held.
+func (ch *muxChannel) looked() {
+	ch.m.queued.Add(-int64(ch.hand))
+	ch.hand = 0
+	select {
+	case ch.m.taken <- struct{}{}:
+	default: // the reader looks again anyway
+	}
+}
+
+// stop takes nothing more.
+func (ch *muxChannel) stop() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.taking = false
+	ch.looked()
+	ch.empty()
+	ch.looked()
 }
 
 // changed wakes those who wait. The lock is held.
@@ -143,25 +186,24 @@ func (ch *muxChannel) await(ctx context.Context) {
 func (ch *muxChannel) take(ctx context.Context) (payloads [][]byte, open bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	ch.looked()
 	for len(ch.queue) == 0 && !ch.closed && ctx.Err() == nil {
 		ch.await(ctx)
 	}
-	payloads = ch.queue
-	ch.queue, ch.bytes = nil, 0
-	ch.changed()
+	payloads = ch.empty()
 	return payloads, len(payloads) > 0 && ctx.Err() == nil
 }
 
-// letGo notes that n bytes of what was taken are stored or handled.
-func (ch *muxChannel) letGo(n int) {
+// takeLate returns what comes after the close, nil if nothing does for as long as ctx.
+func (ch *muxChannel) takeLate(ctx context.Context) [][]byte {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	n = min(n, ch.held)
-	ch.held -= n
-	ch.m.held.Add(-int64(n))
+	ch.looked()
+	for len(ch.queue) == 0 && ch.abort == "" && ctx.Err() == nil {
+		ch.await(ctx)
+	}
+	return ch.empty()
 }
-
-var errHeld = fmt.Errorf("%w: %d bytes on one connection that are not stored yet", streamhub.ErrLimitExceeded, maxHeld)
 
 // aborted is the error that the client gave as the reason for its end.
 func (ch *muxChannel) aborted() error {

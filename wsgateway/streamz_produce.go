@@ -1,9 +1,13 @@
 package wsgateway
 
 import (
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
@@ -14,15 +18,33 @@ import (
 // large as a frame leaves room for.
 const chunkBytes = streamhub.MaxFrameBytes - 5<<20
 
+const (
+	// A record that comes before its turn waits for those before it: released clients send frames
+	// before queued ones once their queue of 8,192 stalls.
+	maxAhead     = 16_384
+	maxAheadTime = 10 * time.Second
+	// The close may come before records as well. They follow at once, so what is missing has come when
+	// nothing came for a moment. Nothing is missing as far as the gateway sees if the close overtook the
+	// last records: a producer that sent enough for a stall is given that moment, too.
+	stallRecords = 8192
+	lateTime     = 100 * time.Millisecond
+	stallTime    = time.Second
+)
+
 // A producing stores what a client sends on one channel, in chunks of up to 10,000 records: each is
 // stored whole, with one status, or not at all.
 type producing struct {
 	ch    *muxChannel
 	at    muxSegment
 	chunk []streamhub.Record
-	bytes int
-	raw   int               // bytes of the payloads that the chunk came in
+	bytes int // of the chunk, and how many of them the connection counts
+	held  int
 	first *streamhub.Status // of the segment, once it was read
+
+	next  uint64                      // sequence whose turn it is; 0 before the first record
+	ahead map[uint64]streamhub.Record // what came before its turn, by sequence
+	since time.Time                   // when the record whose turn it is was missed
+	taken int                         // records that came
 }
 
 func (ch *muxChannel) produce(at *muxSegment) error {
@@ -32,26 +54,94 @@ func (ch *muxChannel) produce(at *muxSegment) error {
 	if err := ch.allowed(&wire.Append{Append: streamhub.Append{Space: at.Space, Segment: at.Segment}}); err != nil {
 		return err
 	}
-	p := &producing{ch: ch, at: *at}
+	p := &producing{ch: ch, at: *at, ahead: map[uint64]streamhub.Record{}}
 	for {
-		payloads, open := ch.take(ch.ctx)
-		for _, payload := range payloads {
-			if err := p.add(payload); err != nil {
-				return err
+		payloads, open, err := p.take()
+		if err != nil {
+			return err
+		}
+		if err := p.addAll(payloads); err != nil {
+			return err
+		}
+		if !open {
+			break
+		}
+	}
+	if err := p.late(); err != nil {
+		return err // what was not stored yet is not wanted any more
+	}
+	return p.store()
+}
+
+// take returns what has come. It waits for it, but no longer than a missing record may take.
+func (p *producing) take() (payloads [][]byte, open bool, err error) {
+	ctx := p.ch.ctx
+	if len(p.ahead) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, p.since.Add(maxAheadTime))
+		defer cancel()
+	}
+	payloads, open = p.ch.take(ctx)
+	if err := p.ended(); err != nil {
+		return nil, false, err
+	}
+	if len(payloads) == 0 && ctx.Err() != nil {
+		return nil, false, p.gap()
+	}
+	return payloads, open || len(payloads) > 0, nil
+}
+
+// ended is the error of a client that gave up.
+func (p *producing) ended() error { return errors.Join(p.ch.aborted(), p.ch.ctx.Err()) }
+
+// late takes what comes after the close.
+func (p *producing) late() error {
+	for {
+		patience := lateTime
+		switch {
+		case p.taken < stallRecords && len(p.ahead) == 0:
+			return p.ended()
+		case p.taken >= stallRecords && len(p.ahead) > 0:
+			patience = min(stallTime, time.Until(p.since.Add(maxAheadTime)))
+		}
+		ctx, cancel := context.WithTimeout(p.ch.ctx, patience)
+		payloads := p.ch.takeLate(ctx)
+		cancel()
+		if err := p.ended(); err != nil {
+			return err
+		}
+		if len(payloads) == 0 {
+			if len(p.ahead) > 0 {
+				return p.gap()
 			}
+			return nil
 		}
-		if open {
-			continue
+		if err := p.addAll(payloads); err != nil {
+			return err
 		}
-		if err := errors.Join(ch.aborted(), ch.ctx.Err()); err != nil {
-			return err // what was not stored yet is not wanted any more
-		}
-		return p.store()
 	}
 }
 
-// add takes a record. A chunk that is full is stored when the next record comes.
-func (p *producing) add(payload []byte) error {
+func (p *producing) addAll(payloads [][]byte) error {
+	for _, payload := range payloads {
+		if err := p.receive(payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gap is the error for the record whose turn it is, and which did not come.
+func (p *producing) gap() error {
+	got := uint64(math.MaxUint64)
+	for sequence := range p.ahead {
+		got = min(got, sequence)
+	}
+	return &streamhub.SequenceError{Expected: p.next, Got: got}
+}
+
+// receive takes a record, and those that waited for it.
+func (p *producing) receive(payload []byte) error {
 	var r streamhub.Record
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return fmt.Errorf("%w: a record: %v", streamhub.ErrInvalidArgument, err)
@@ -59,38 +149,117 @@ func (p *producing) add(payload []byte) error {
 	if n := entrySize(&p.at, &r); n > maxAnswer {
 		return fmt.Errorf("%w: record %d would have %d bytes when it is read, the limit is %d", streamhub.ErrTooLarge, r.Sequence, n, maxAnswer)
 	}
+	p.taken++
+	if p.next == 0 {
+		if err := p.begin(&r); err != nil {
+			return err
+		}
+	}
+	if r.Sequence > p.next {
+		return p.wait(&r)
+	}
+	if r.Sequence < p.next {
+		return &streamhub.SequenceError{Expected: p.next, Got: r.Sequence}
+	}
+	for next, ok := r, true; ok; next, ok = p.ahead[p.next] {
+		if p.ahead[p.next].Sequence != 0 {
+			delete(p.ahead, p.next)
+			p.ch.m.release(p.ch, recordCost(&next))
+		}
+		if err := p.add(&next); err != nil {
+			return err
+		}
+	}
+	if len(p.ahead) > 0 {
+		p.since = time.Now() // the next one is missed from now on
+	}
+	return nil
+}
+
+// begin learns which sequence comes first. A segment that has entries is asked for its status, which
+// is needed for the first answer anyway.
+func (p *producing) begin(r *streamhub.Record) error {
+	p.next = 1
+	if r.Sequence == 1 {
+		return nil
+	}
+	status, err := p.status()
+	if err != nil {
+		return err
+	}
+	p.next = status.LastSequence + 1
+	if status.LastSequence > 0 {
+		p.first = &status
+	}
+	return nil
+}
+
+// wait keeps a record until its turn comes.
+func (p *producing) wait(r *streamhub.Record) error {
+	if _, twice := p.ahead[r.Sequence]; twice {
+		return &streamhub.SequenceError{Expected: p.next, Got: r.Sequence}
+	}
+	if len(p.ahead) == 0 {
+		p.since = time.Now()
+	}
+	if len(p.ahead) == maxAhead || !p.ch.m.hold(p.ch, recordCost(r), maxHeldRecords) {
+		return &streamhub.SequenceError{Expected: p.next, Got: r.Sequence}
+	}
+	p.ahead[r.Sequence] = *r
+	return nil
+}
+
+// recordCost is about what a record that waits takes.
+func recordCost(r *streamhub.Record) int {
+	n := len(r.Payload) + 64
+	for k, v := range r.Metadata {
+		n += len(k) + len(v) + 16
+	}
+	return n
+}
+
+// add puts a record into the chunk. A chunk that is full is stored when the next record comes; one
+// for which the connection has no room, at once.
+func (p *producing) add(r *streamhub.Record) error {
 	if len(p.chunk) == streamhub.MaxFrameRecords || p.bytes > chunkBytes {
 		if err := p.store(); err != nil {
 			return err
 		}
 	}
-	if n := len(p.chunk); n > 0 && r.Sequence != p.chunk[n-1].Sequence+1 {
-		return &streamhub.SequenceError{Expected: p.chunk[n-1].Sequence + 1, Got: r.Sequence}
+	cost := recordCost(r)
+	room := p.ch.m.hold(p.ch, cost, maxHeldRecords)
+	if room {
+		p.held += cost
 	}
-	if r.Sequence == 0 {
-		status, err := p.status()
-		if err != nil {
-			return err
-		}
-		return &streamhub.SequenceError{Expected: status.LastSequence + 1}
-	}
-	p.chunk = append(p.chunk, r)
-	p.raw += len(payload)
-	p.bytes += len(r.Payload) + 64
-	for k, v := range r.Metadata {
-		p.bytes += len(k) + len(v) + 16
+	p.chunk = append(p.chunk, *r)
+	p.bytes += cost
+	p.next = r.Sequence + 1
+	if !room {
+		return p.store()
 	}
 	return nil
 }
 
-// entrySize is about how long an entry is in this protocol, rounded up.
+// entrySize is how long an entry is in this protocol, or a little more.
 func entrySize(at *muxSegment, r *streamhub.Record) int {
-	const rest = 512 // numbers, ids and names of fields
-	n := rest + (len(r.Payload)+2)/3*4 + 6*(len(at.Space)+len(at.Segment))
+	const rest = 256 // numbers, ids and names of fields
+	payload := base64.StdEncoding.EncodedLen(len(r.Payload))
+	n := rest + payload + 6*(len(at.Space)+len(at.Segment))
 	for k, v := range r.Metadata {
 		n += 6*(len(k)+len(v)) + 8
 	}
-	return n
+	if n <= maxAnswer {
+		return n
+	}
+	// Close to the limit it is counted: released clients can fill a frame to the last byte.
+	text, err := json.Marshal(&muxEntry{
+		Sequence: r.Sequence, Timestamp: time.Now().UnixMilli(), TRX: streamhub.TRX{Number: streamhub.MaxInteger},
+		Payload: []byte{}, Metadata: r.Metadata, Space: at.Space, Segment: at.Segment,
+	})
+	if err != nil {
+		return n
+	}
+	return len(text) + payload
 }
 
 // status is that of the segment; zero if it does not exist. It is a part of what a producer is told,
@@ -115,8 +284,8 @@ func (p *producing) store() error {
 	if err != nil {
 		return err
 	}
-	p.ch.letGo(p.raw)
-	p.chunk, p.bytes, p.raw = nil, 0, 0
+	p.ch.m.release(p.ch, p.held)
+	p.chunk, p.bytes, p.held = nil, 0, 0
 	r := result.(*wire.AppendResult)
 	if p.first == nil {
 		p.first = &streamhub.Status{FirstSequence: r.First, FirstTimestamp: r.Timestamp}

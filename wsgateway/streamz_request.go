@@ -132,6 +132,9 @@ func init() {
 // taking are the operations whose channel goes on behind the envelope.
 var taking = map[string]bool{"produce": true, "subscribe_workers": true}
 
+// lasting are the operations that go on until the client ends them.
+var lasting = map[string]bool{"subscribe_to_segment_status": true, "subscribe_workers": true}
+
 // decoded makes an operation of a method and the content that it takes.
 func decoded[T any](run func(*muxChannel, *T) error) func(*muxChannel, json.RawMessage) (func() error, error) {
 	return func(ch *muxChannel, content json.RawMessage) (func() error, error) {
@@ -153,7 +156,7 @@ func (ch *muxChannel) operation(payload []byte) (func() error, error) {
 	if operation == nil {
 		return nil, protocolError("invalid request msg type: *api." + messages[kind])
 	}
-	ch.taking = taking[kind]
+	ch.taking, ch.lasting = taking[kind], lasting[kind]
 	run, err := operation(ch, content)
 	if err != nil {
 		return nil, protocolError(fmt.Sprintf("failed to unmarshal content for %q: %v", muxAPI+kind, err))

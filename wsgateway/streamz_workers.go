@@ -38,11 +38,7 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	if r.WorkerID == uuid.Nil {
 		helpers.Go(func() {
 			for open := true; open; {
-				var ignored [][]byte
-				ignored, open = ch.take(ch.ctx)
-				for _, payload := range ignored {
-					ch.letGo(len(payload))
-				}
+				_, open = ch.take(ch.ctx)
 			}
 			ch.cancel(context.Canceled)
 		})
@@ -90,7 +86,6 @@ func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
 		silent := ctx.Err() != nil && ch.ctx.Err() == nil
 		cancel()
 		for _, payload := range payloads {
-			ch.letGo(len(payload))
 			kind, content, err := openEnvelope(payload)
 			var p muxPresence
 			if err != nil || kind != "presence" || json.Unmarshal(content, &p) != nil || p.WorkerID != worker {

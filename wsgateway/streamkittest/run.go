@@ -21,11 +21,11 @@ func Run(t *testing.T, open func(t *testing.T) Gateway) {
 		"bounds": testBounds, "inventory": testInventory, "peek of nothing": testPeekNothing, "one status": testOneStatus,
 		"conflict": testConflict, "large records": testLargeRecords, "volume": testVolume, "fresh store": testFresh,
 		"leases": testLeases, "publish": testPublish, "cancel": testCancelConsume, "subscribe": testSubscribe,
-		"transactions": testTransactions, "contiguous": testContiguous, "workers": testWorkers, "worker twice": testWorkerTwice, "rights": testRights, "held": testHeld,
+		"transactions": testTransactions, "contiguous": testContiguous, "workers": testWorkers, "worker twice": testWorkerTwice, "rights": testRights,
 		"stores": testStores, "chunks": testChunks, "abort": testAbort, "many small records": testManySmall,
 		"four megabytes": testFourMegabytes, "prefixes": testPrefixes, "offsets": testOffsets, "times": testTimes,
 		"late frames": testLate, "broken frames": testBroken, "two clients": testTwoClients, "idle producer": testIdleProducer,
-		"handshake": testHandshake,
+		"handshake": testHandshake, "reordered": testReordered, "gaps": testGaps, "many producers": testManyProducers, "many channels": testManyChannels,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
@@ -442,31 +442,6 @@ func testRights(t *testing.T, g Gateway) {
 	require.NotEqual(t, "worker_id registered by another stream", problem)
 }
 
-// testHeld begins many chunks on one connection and ends none: what is held is bounded, and a good
-// producer is served.
-func testHeld(t *testing.T, g Gateway) {
-	store := uuid.New()
-	c := Dial(t, g, "streamkit::*")
-	payload := make([]byte, 4<<20-1<<10) // 5.6 MiB as they travel
-	refused := 0
-	var channels []*Channel
-	for n := range 9 {
-		ch := c.Open(store, "produce", segment("sp", fmt.Sprint("held", n), nil))
-		ch.Send(Record{Sequence: 1, Payload: payload})
-		channels = append(channels, ch)
-	}
-	// Those that are refused have ended when this one, which holds nothing, has its answer.
-	c.Consume(store, "consume_segment", segment("sp", "sg", nil))
-	for _, ch := range channels {
-		ch.Close("context canceled")
-		if _, problem := ch.Rest(); strings.Contains(problem, "limit exceeded") {
-			refused++
-		}
-	}
-	require.Equal(t, 3, refused, "32 MiB are six of these")
-	produce(c, store, "sp", "sg", 1, 3)
-}
-
 func testStores(t *testing.T, g Gateway) {
 	if g.Token == nil {
 		t.Log("without tokens every store is open")
@@ -525,6 +500,7 @@ func testAbort(t *testing.T, g Gateway) {
 	broken := c.Open(store, "produce", segment("sp", "sg", nil))
 	broken.Send(Record{Sequence: 3, Payload: []byte("x")})
 	broken.Send(Record{Sequence: 5, Payload: []byte("x")})
+	broken.Close("")
 	_, problem = broken.Rest()
 	require.Equal(t, "sequence gap: expected 4, got 5", problem)
 	none := c.Open(store, "produce", segment("sp", "sg", nil))
