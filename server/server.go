@@ -29,6 +29,8 @@ type Options struct {
 	// Auth says who presents a token; [wsgateway.NewJWT] makes one. Without it everybody who reaches
 	// the server may do everything.
 	Auth wsgateway.Authenticator
+	// CloseExpiredStreamkit is that of [wsgateway.Options].
+	CloseExpiredStreamkit bool
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides the
 	// server's own.
 	Origins []string
@@ -106,7 +108,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.gateway, err = wsgateway.New(ctx, s.hub, &wsgateway.Options{
-		Auth: o.Auth, Origins: o.Origins, Cookie: o.Cookie, Limits: o.Connections, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
+		Auth: o.Auth, CloseExpiredStreamkit: o.CloseExpiredStreamkit, Origins: o.Origins, Cookie: o.Cookie, Limits: o.Connections, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
 	})
 	if err != nil {
 		return err

@@ -193,7 +193,9 @@ func (g *Gateway) admit(r *http.Request, ours bool) (p *auth.Principal, expires 
 		if p, err = g.opt.Auth.Verify(r.Context(), token); err != nil {
 			return nil, expires, err
 		}
-		expires = p.Expires
+		if ours || g.opt.CloseExpiredStreamkit {
+			expires = p.Expires
+		}
 	} else if g.opt.Auth != nil {
 		p, expires = auth.Nobody, time.Now().Add(firstMessage)
 	}

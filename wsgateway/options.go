@@ -21,6 +21,9 @@ type Options struct {
 	// Cookie names a cookie that may hold the token of a page of the gateway's own origin; the default
 	// is none.
 	Cookie string
+	// CloseExpiredStreamkit closes a connection of a streamkit client when its token expires. By default
+	// the token counts at the handshake only, as in streamkit: its clients never renew what ends then.
+	CloseExpiredStreamkit bool
 	// Limits bound connections; nil stands for the defaults.
 	Limits *Limits
 	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the

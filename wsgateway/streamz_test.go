@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub/hub"
@@ -32,7 +33,7 @@ func token(t testing.TB, scopes ...string) string {
 // serve starts a gateway and returns host:port.
 func serve(t testing.TB, o *wsgateway.Options) string {
 	t.Helper()
-	h, err := hub.Open(t.Context(), nil, &hub.Options{MaxRecordBytes: 4 << 20})
+	h, err := hub.Open(t.Context(), nil, &hub.Options{MaxRecordBytes: 9 << 19})
 	require.NoError(t, err)
 	g, err := wsgateway.New(t.Context(), h, o)
 	require.NoError(t, err)
@@ -61,3 +62,31 @@ func withTokens(t *testing.T) streamkittest.Gateway {
 func TestStreamkitReplay(t *testing.T) { streamkittest.Replay(t, withTokens) }
 
 func TestStreamkit(t *testing.T) { streamkittest.Run(t, withTokens) }
+
+// TestStreamkitExpiry lets a token expire: a released client goes on, unless the gateway is told to close.
+func TestStreamkitExpiry(t *testing.T) {
+	for _, closes := range []bool{false, true} {
+		expires := time.Now().Add(2 * time.Second)
+		auth := authenticator(func() (*wsgateway.Principal, error) {
+			return wsgateway.NewPrincipal("somebody", "", expires, []string{"streamkit::*"})
+		})
+		g := streamkittest.Gateway{Address: serve(t, &wsgateway.Options{Auth: auth, CloseExpiredStreamkit: closes}), Token: token}
+		c, store := streamkittest.Dial(t, g, "streamkit::*"), uuid.New()
+		ch := c.Open(store, "subscribe_to_segment_status", map[string]any{"space": "sp", "segment": "sg", "heartbeat_interval_seconds": 1})
+		if closes {
+			require.Equal(t, 4401, c.Code())
+			continue
+		}
+		for time.Now().Before(expires.Add(2 * time.Second)) {
+			_, ok := ch.Next() // a heartbeat
+			require.True(t, ok)
+		}
+		statuses, problem := c.Produce(store, "sp", "sg", 1, []byte("x"))
+		require.Empty(t, problem)
+		require.Len(t, statuses, 1)
+	}
+}
+
+type authenticator func() (*wsgateway.Principal, error)
+
+func (a authenticator) Verify(context.Context, string) (*wsgateway.Principal, error) { return a() }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
@@ -17,7 +18,11 @@ type authFlags struct {
 	JWKSURL   string   `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
 	Issuer    string   `placeholder:"ISS" help:"Issuer that tokens must name."`
 	Audience  string   `placeholder:"AUD" help:"Audience that tokens must name."`
+	PublicKey string   `name:"jwt-public-key-file" placeholder:"F" help:"File with public keys for RS256, ES256 and EdDSA in PEM; the key id of a token has no say."`
 	JWTSecret string   `name:"jwt-hmac-secret-file" placeholder:"F" help:"File with the secret for HS256, 32 bytes or more; white space at its end is left out."`
+
+	JWTMaxLifetime       time.Duration `name:"jwt-max-lifetime" default:"24h" placeholder:"D" help:"How far away the end of a token may be."`
+	StreamkitTokenExpiry string        `enum:"handshake,close" default:"handshake" help:"handshake: the token of a streamkit client counts when it connects. close: its connection ends with the token."`
 
 	AdminTokenFile string `placeholder:"F" help:"File with the bearer token that the admin listener asks for; white space at its end is left out."`
 	InsecureAdmin  bool   `help:"Let everybody who reaches the admin listener in, on any address and under any name."`
@@ -29,14 +34,34 @@ type authFlags struct {
 // verifier returns what checks tokens, nil for --auth none.
 func (f *authFlags) verifier() (wsgateway.Authenticator, error) {
 	if f.Auth != "jwt" {
-		if f.JWKSURL != "" || f.JWTSecret != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.InsecureShortSecret {
+		if f.JWKSURL != "" || f.JWTSecret != "" || f.PublicKey != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.InsecureShortSecret {
 			return nil, usagef("flags about tokens need --auth jwt")
 		}
 		return nil, nil
 	}
-	o := wsgateway.JWTOptions{JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret}
-	if (f.JWKSURL == "") == (f.JWTSecret == "") {
-		return nil, usagef("--auth jwt needs either --jwks-url or --jwt-hmac-secret-file")
+	o := wsgateway.JWTOptions{
+		JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret, MaxLifetime: f.JWTMaxLifetime,
+	}
+	if f.JWTMaxLifetime <= 0 {
+		return nil, usagef("--jwt-max-lifetime %v: want more than nothing", f.JWTMaxLifetime)
+	}
+	sources := 0
+	for _, source := range []string{f.JWKSURL, f.JWTSecret, f.PublicKey} {
+		if source != "" {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return nil, usagef("--auth jwt needs either --jwks-url, or --jwt-hmac-secret-file, or --jwt-public-key-file")
+	}
+	if f.PublicKey != "" {
+		keys, err := os.ReadFile(f.PublicKey)
+		if err != nil {
+			return nil, failedf("--jwt-public-key-file: %w", err)
+		}
+		if o.PublicKeys = keys; len(keys) == 0 {
+			return nil, usagef("--jwt-public-key-file %s is empty", f.PublicKey)
+		}
 	}
 	if f.JWTSecret != "" {
 		secret, err := os.ReadFile(f.JWTSecret)
@@ -49,7 +74,7 @@ func (f *authFlags) verifier() (wsgateway.Authenticator, error) {
 	}
 	v, err := wsgateway.NewJWT(o)
 	if err != nil {
-		return nil, usagef("--auth jwt: %w; see --jwks-url, --jwt-hmac-secret-file and --insecure-short-secret", err)
+		return nil, usagef("--auth jwt: %w; see --jwks-url, --jwt-public-key-file, --jwt-hmac-secret-file and --insecure-short-secret", err)
 	}
 	return v, nil
 }

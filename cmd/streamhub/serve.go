@@ -25,7 +25,7 @@ const (
 	drainTime = 5 * time.Second
 	stopTime  = 4 * time.Second
 	// maxRecord is what clients of streamkit may send.
-	maxRecord = 4 << 20
+	maxRecord = 9 << 19 // 4.5 MiB
 )
 
 // defaultListen is where clients look for a gateway that is not named.
@@ -126,7 +126,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	o := &server.Options{
-		Auth: verifier, Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		Auth: verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
 	c.durableFlags.apply(o, listener.Addr())

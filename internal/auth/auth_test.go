@@ -141,7 +141,8 @@ func TestAttacks(t *testing.T) {
 		"HS with the key":    {jwks, sign(t, jwt.SigningMethodHS256, []byte(public), kid, claims(nil))},
 		"RS384":              {jwks, sign(t, jwt.SigningMethodRS384, rsaKey, kid, claims(nil))},
 		"unknown kid":        {jwks, sign(t, jwt.SigningMethodRS256, rsaKey, map[string]any{"kid": "x"}, claims(nil))},
-		"no kid":             {jwks, sign(t, jwt.SigningMethodRS256, rsaKey, nil, claims(nil))},
+		"no kid, other key":  {jwks, sign(t, jwt.SigningMethodRS256, otherKey(t), nil, claims(nil))},
+		"no kid, short key":  {jwks, sign(t, jwt.SigningMethodRS256, shortKey, nil, claims(nil))},
 		"jku":                {jwks, sign(t, jwt.SigningMethodRS256, otherKey(t), map[string]any{"kid": "rsa", "jku": "http://127.0.0.1:1/", "jwk": map[string]any{"kty": "RSA", "n": public, "e": "AQAB"}}, claims(nil))},
 		"crit":               {hmac, sign(t, jwt.SigningMethodHS256, secret, map[string]any{"crit": []string{"x"}}, claims(nil))},
 		"typ":                {hmac, sign(t, jwt.SigningMethodHS256, secret, map[string]any{"typ": "dpop+jwt"}, claims(nil))},
@@ -183,6 +184,9 @@ func TestOptions(t *testing.T) {
 		"in the open":  {JWKSURL: "http://example.com/keys"},
 		"no URL":       {JWKSURL: "keys"},
 		"leeway":       {HMACSecret: secret, Leeway: time.Hour},
+		"lifetime":     {HMACSecret: secret, MaxLifetime: -1},
+		"no PEM":       {PublicKeys: []byte("key")},
+		"three":        {HMACSecret: secret, PublicKeys: []byte("key")},
 	} {
 		_, err := auth.NewVerifier(o)
 		require.Error(t, err, name)

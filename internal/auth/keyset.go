@@ -2,6 +2,9 @@ package auth
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
@@ -108,6 +112,58 @@ func (t *limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
+// maxCandidates is how many keys are tried for a token that names none: each costs a verification
+// that anybody can ask for.
+const maxCandidates = 8
+
+// candidates returns the keys for an algorithm, for a token that names none. With anew they are
+// fetched first, as for a key that is not known.
+func (s *keySet) candidates(ctx context.Context, algorithm string, anew bool) (any, error) {
+	list, fresh := s.every(algorithm)
+	if len(list) == 0 || !fresh || anew {
+		err := s.fetch(ctx, len(list) > 0 && !anew)
+		if list, _ = s.every(algorithm); len(list) == 0 {
+			return nil, errors.Join(fmt.Errorf("no key for %s", algorithm), err)
+		}
+	}
+	if len(list) > maxCandidates {
+		return nil, fmt.Errorf("the token names no key, and %d are for %s", len(list), algorithm)
+	}
+	return jwt.VerificationKeySet{Keys: list}, nil
+}
+
+// every returns the keys that verify an algorithm, and whether they may be used without asking.
+func (s *keySet) every(algorithm string) (list []jwt.VerificationKey, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := s.now().Sub(s.fetched)
+	if age >= keysStale {
+		return nil, false
+	}
+	for kid, key := range s.keys {
+		public, err := fit(kid, key, algorithm)
+		if err == nil && algorithmOf(public) == algorithm {
+			list = append(list, public)
+		}
+	}
+	return list, age < keysFresh
+}
+
+// algorithmOf returns the only algorithm that a public key is taken for.
+func algorithmOf(public any) string {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return "RS256"
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P256() {
+			return "ES256"
+		}
+	case ed25519.PublicKey:
+		return "EdDSA"
+	}
+	return ""
+}
+
 // find returns the public key kid for an algorithm.
 func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 	key, ok, fresh := s.look(kid)
@@ -117,6 +173,11 @@ func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 			return nil, errors.Join(fmt.Errorf("no key %.40q", kid), err)
 		}
 	}
+	return fit(kid, key, algorithm)
+}
+
+// fit returns the public key, or why it is not for an algorithm.
+func fit(kid string, key jwkset.JWK, algorithm string) (any, error) {
 	m := key.Marshal()
 	if m.ALG != "" && m.ALG.String() != algorithm {
 		return nil, fmt.Errorf("key %.40q is for %s, not for %s", kid, m.ALG, algorithm)
@@ -126,10 +187,18 @@ func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 	}
 	// The parser compares the type of the key with the algorithm.
 	public := key.Key()
-	if k, ok := public.(*rsa.PublicKey); ok && k.N.BitLen() < minRSA {
-		return nil, fmt.Errorf("key %.40q has %d bits, %d are the least that is safe", kid, k.N.BitLen(), minRSA)
+	if err := checkKey(public); err != nil {
+		return nil, fmt.Errorf("key %.40q: %w", kid, err)
 	}
 	return public, nil
+}
+
+// checkKey refuses a key that is too short.
+func checkKey(public any) error {
+	if k, ok := public.(*rsa.PublicKey); ok && k.N.BitLen() < minRSA {
+		return fmt.Errorf("an RSA key of %d bits, %d are the least that is safe", k.N.BitLen(), minRSA)
+	}
+	return nil
 }
 
 // look returns a key that may be used, and whether it may be used without asking.
@@ -207,8 +276,12 @@ func (s *keySet) load(ctx context.Context) (map[string]jwkset.JWK, error) {
 		return nil, fmt.Errorf("the key set cannot be read: %w", err)
 	}
 	keys := make(map[string]jwkset.JWK, len(list))
-	for _, key := range list {
-		keys[key.Marshal().KID] = key
+	for i, key := range list {
+		kid := key.Marshal().KID
+		if kid == "" { // several may have none; no token can name this
+			kid = fmt.Sprintf("\x00%d", i)
+		}
+		keys[kid] = key
 	}
 	return keys, nil
 }

@@ -21,13 +21,17 @@ const (
 	defaultMaxLifetime = 24 * time.Hour
 )
 
-// Options configure a Verifier. Exactly one of HMACSecret and JWKSURL is needed.
+// Options configure a Verifier. Exactly one of HMACSecret, JWKSURL and PublicKeys is
+// needed.
 type Options struct {
 	// HMACSecret verifies HS256. It has 32 bytes or more unless InsecureShortSecret is set.
 	HMACSecret          []byte
 	InsecureShortSecret bool
 	// JWKSURL is where the keys for RS256, ES256 and EdDSA are. It is https, except on the loopback.
 	JWKSURL string
+	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE, of
+	// which only the key counts, up to 8 for each algorithm. The key id of a token has no say.
+	PublicKeys []byte
 	// Issuer and Audience, unless empty, must be in the token.
 	Issuer, Audience string
 	// Leeway is how far clocks may differ; the default is 30 s, which is also the most.
@@ -44,7 +48,8 @@ type Options struct {
 type Verifier struct {
 	opt    Options
 	parser *jwt.Parser
-	keys   *keySet // nil with a secret
+	keys   *keySet // nil without a URL
+	fixed  fixedKeys
 }
 
 // NewVerifier returns a verifier, or an error that says what is wrong with the options. Keys are
@@ -62,13 +67,21 @@ func NewVerifier(o Options) (*Verifier, error) {
 	v := &Verifier{opt: o}
 	var algorithms []string
 	switch {
-	case (len(o.HMACSecret) == 0) == (o.JWKSURL == ""):
-		return nil, errors.New("either a secret or the URL of a key set is needed")
+	case count(len(o.HMACSecret) > 0, o.JWKSURL != "", len(o.PublicKeys) > 0) != 1:
+		return nil, errors.New("one of a secret, the URL of a key set and public keys is needed")
+	case o.MaxLifetime < 0:
+		return nil, fmt.Errorf("a lifetime of %v", o.MaxLifetime)
 	case o.Leeway < 0 || o.Leeway > defaultLeeway:
 		return nil, fmt.Errorf("a leeway of %v is not between 0 and %v", o.Leeway, defaultLeeway)
 	case o.JWKSURL != "":
 		var err error
 		if v.keys, err = newKeySet(&o); err != nil {
+			return nil, err
+		}
+		algorithms = []string{"RS256", "ES256", "EdDSA"}
+	case len(o.PublicKeys) > 0:
+		var err error
+		if v.fixed, err = parsePEM(o.PublicKeys); err != nil {
 			return nil, err
 		}
 		algorithms = []string{"RS256", "ES256", "EdDSA"}
@@ -89,6 +102,15 @@ func NewVerifier(o Options) (*Verifier, error) {
 	}
 	v.parser = jwt.NewParser(options...)
 	return v, nil
+}
+
+func count(conditions ...bool) (n int) {
+	for _, c := range conditions {
+		if c {
+			n++
+		}
+	}
+	return n
 }
 
 // scopeList reads the claim: an array of strings, or one string with commas.
@@ -127,7 +149,12 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 	// A map has the claims by their exact names: the fields of a struct would be found whatever the
 	// case, and twice.
 	c := jwt.MapClaims{}
-	_, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.key(ctx, t) })
+	parsed, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.key(ctx, t, false) })
+	if v.keys != nil && parsed != nil && kidOf(parsed) == "" && errors.Is(err, jwt.ErrTokenSignatureInvalid) {
+		// It may be signed with a key that is newer than those that were tried.
+		c = jwt.MapClaims{}
+		_, err = v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.key(ctx, t, true) })
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -162,19 +189,30 @@ func (v *Verifier) Close() error {
 	return nil
 }
 
-// key returns what verifies t. Nothing in the token but its key id has a say in that.
-func (v *Verifier) key(ctx context.Context, t *jwt.Token) (any, error) {
+func kidOf(t *jwt.Token) string {
+	kid, _ := t.Header["kid"].(string)
+	return kid
+}
+
+// key returns what verifies t. Nothing in the token but its key id has a say in that; a token without
+// one is tried against the keys of its algorithm, of newer ones if anew is set.
+func (v *Verifier) key(ctx context.Context, t *jwt.Token, anew bool) (any, error) {
 	if typ, ok := t.Header["typ"].(string); ok && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "at+jwt") {
 		return nil, fmt.Errorf("a token of type %.20q", typ)
 	}
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("a critical header that is not known")
 	}
-	if v.keys == nil {
+	switch {
+	case v.fixed != nil:
+		return v.fixed.find(t.Method.Alg())
+	case v.keys == nil:
 		return v.opt.HMACSecret, nil
 	}
-	kid, _ := t.Header["kid"].(string)
-	return v.keys.find(ctx, kid, t.Method.Alg())
+	if kid := kidOf(t); kid != "" {
+		return v.keys.find(ctx, kid, t.Method.Alg())
+	}
+	return v.keys.candidates(ctx, t.Method.Alg(), anew)
 }
 
 // Bearer returns the token of a request, "" if there is none.
