@@ -111,7 +111,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Description("A distributed stream hub on Redis.\n\n"+
 			"Each flag has an environment variable: --a-b is $STREAMHUB_A_B, --redis is $STREAMHUB_REDIS_URL. A flag wins over a variable, a variable over the file of --config.\n\n"+
 			"Exit codes: 0 good, 1 failed, 2 usage, 3 conflict (sequence, fence, lease), 4 history lost or trimmed, 130 interrupted."),
-		kong.Writers(stdout, stderr),
+		kong.Writers(s.stdout, stderr),
 		kong.Exit(func(int) { ended = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.ValueFormatter(withDefault),
@@ -127,6 +127,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	call, err := parser.Parse(asked(args))
 	switch {
 	case ended:
+		return 0
+	case unread(err):
 		return 0
 	case err != nil:
 		var parse *kong.ParseError

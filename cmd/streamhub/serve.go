@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -41,8 +40,7 @@ type serveCmd struct {
 	RedisServer  string     `placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
 	WaitForRedis bool       `default:"true" negatable:"" help:"Serve while Redis is away, loading, full, read-only or short of replicas: requests get 503 until it is not."`
 	OTLP         string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
-	LogLevel     slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
-
+	logFlags
 	authFlags
 	tlsFlags
 	durableFlags
@@ -73,7 +71,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := c.logger(s.stderr)
 	pairs, err := c.certificates(c.Host, log)
 	if err != nil {
 		return err
@@ -92,6 +90,8 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return failedf("--admin-listen: %w", err)
 	}
 	defer adminListener.Close()
+
+	c.logStart(s, log, listener.Addr(), adminListener.Addr())
 
 	metrics, err := newMetrics()
 	if err != nil {
@@ -179,6 +179,9 @@ func (c *serveCmd) drain(hubServer *server.Server, front, admin *http.Server, en
 
 // hint tells people what to try next.
 func (c *serveCmd) hint(s *session, b *backend, address string) {
+	if c.LogFormat == "json" {
+		return // a program reads this, line by line
+	}
 	if s.getenv(redisVariable) != "" && c.Redis == "" {
 		s.note("%s is set, but --data wins", redisVariable)
 	}

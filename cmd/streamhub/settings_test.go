@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
 // callWith runs the program with variables.
@@ -136,4 +139,28 @@ func TestConfigCommands(t *testing.T) {
 	if r := callWith(t, []string{"STREAMHUB_BATCH=x", "STREAMHUB_LISTN=1"}, "config", "check"); r.code != exitUsage || !strings.Contains(r.err, "--batch from $STREAMHUB_BATCH") || !strings.Contains(r.err, "$STREAMHUB_LISTN is the variable of no flag") {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestLogs reads the first line of the log in both forms.
+func TestLogs(t *testing.T) {
+	s := serve(t, "--log-format", "json", "--durability", "timeout=2s")
+	until(t, "start line", func() bool { return strings.Contains(s.err.String(), "\n") })
+	var line struct{ Msg, Version, Listen, Admin, Auth, Redis, Redis_because, Durability string }
+	first, rest, _ := strings.Cut(s.err.String(), "\n")
+	if err := json.Unmarshal([]byte(first), &line); err != nil {
+		t.Fatalf("%v: %s", err, first)
+	}
+	if line.Msg != "starting" || line.Version == "" || "http://"+line.Listen != s.front || "http://"+line.Admin != s.admin || line.Auth != "none" ||
+		!strings.HasPrefix(line.Redis, "embedded") || line.Redis_because == "" || line.Durability != "timeout=2s" {
+		t.Errorf("%s", first)
+	}
+	if strings.Contains(rest, "Try") {
+		t.Errorf("%s", rest)
+	}
+	server := testredis.Start(t, nil)
+	p := start(t, []string{redisVariable + "=" + server.URL()}, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	p.line()
+	until(t, "start line", func() bool {
+		return strings.Contains(p.err.String(), "msg=starting") && strings.Contains(p.err.String(), "redis_because=STREAMHUB_REDIS_URL")
+	})
 }
