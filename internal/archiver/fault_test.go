@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/archivetest"
+	"github.com/seed-147127fe/streamhub/archive/tier"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
 // A saboteur stands in the way of everything that one archiver writes, to the archive and to Redis.
@@ -216,4 +219,92 @@ func (w *world) endLease() {
 	keys, err := w.conn.Keys(w.ctx, "*archive*:l").Result()
 	require.NoError(w, err)
 	require.NoError(w, w.conn.Del(w.ctx, append(keys, "none")...).Err())
+}
+
+// A tracer calls see before each command that an archiver sends, with the words of the command.
+type tracer struct {
+	redis.Hook
+	see func(words string)
+}
+
+func (h *tracer) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h *tracer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.see(fmt.Sprint(cmd.Args()...))
+		return next(ctx, cmd)
+	}
+}
+
+func (h *tracer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			h.see(fmt.Sprint(cmd.Args()...))
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestSteadyDeletes deletes, replaces or trims segments that come early while the archiver is at them, before each
+// command that names them. The segment that comes last leaves Redis all the same.
+func TestSteadyDeletes(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"delete", "replace", "trim"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			for step := 1; ; step++ {
+				w := newWorld(t, everything(0))
+				for range 3 {
+					w.append("early", "a", "b")
+					w.append("z", "c", "d")
+				}
+				o := everything(0)
+				w.another(tier.Options{Policy: tier.Policy{Age: time.Nanosecond, KeepLast: 100}, Recent: 1}).move() // all is archived, nothing moved
+				for range 3 {                                                                                       // the end stays, so the place of the cut has to be found
+					w.append("early", "e")
+					w.append("z", "f")
+				}
+				o.Policy.KeepLast = 2
+				meta, n := hotlog.Key(w.ID(), space, "m:")+"early", 0
+				a := w.another(o, &tracer{see: func(words string) {
+					if !strings.Contains(words, meta) && !strings.Contains(words, hotlog.Key(w.ID(), space, "e:")+"early") {
+						return
+					}
+					if n++; n != step {
+						return
+					}
+					if how == "trim" {
+						_, err := w.Trim(w.ctx, space, "early", 7)
+						require.NoError(t, err)
+						return
+					}
+					require.NoError(t, w.Delete(w.ctx, space, "early", ""))
+					if how == "replace" {
+						_, _, err := w.Create(w.ctx, space, "early", nil)
+						require.NoError(t, err)
+						w.append("early", "new")
+					}
+				}})
+				require.NoError(t, a.runner.Space(a.ctx, a.Store, space), "step %d", step)
+				a.runner.Release(w.ctx)
+				require.EqualValues(t, 2, w.hot("z"), "step %d", step)
+				require.Equal(t, "c d c d c d f f f", w.payloads("z", nil))
+				w.move()
+				require.Equal(t, "c d c d c d f f f", w.payloads("z", nil))
+				if n < step {
+					require.Greater(t, step, 8)
+					return
+				}
+				switch how {
+				case "trim":
+					require.Equal(t, "e e", w.payloads("early", nil))
+				case "replace":
+					require.Equal(t, "new", w.payloads("early", nil))
+				}
+				w.whole()
+			}
+		})
+	}
 }

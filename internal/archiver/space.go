@@ -212,6 +212,7 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 	}
 	s.pressed = policy.pressed(bytes, s.pressed)
 	moved := false
+	var failed []error // of single segments, which do not keep the others
 	if _, err = s.measure(ctx, false, func(h *hotlog.HotSegment) error {
 		upTo, until := policy.cut(h, now, s.pressed)
 		if upTo < h.First {
@@ -219,8 +220,18 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 		}
 		first, err := s.store.MoveCold(ctx, s.id.Space, s.owner(), *h, upTo, until)
 		moved = moved || first > h.First
+		switch {
+		case errors.Is(err, streamhub.ErrNotFound), errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrTrimmed):
+			return nil // it was deleted, replaced or trimmed meanwhile; the next turn sees what there is then
+		case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrConflict):
+			failed = append(failed, err)
+			return nil
+		}
 		return err
 	}); err != nil {
+		return err
+	}
+	if err := errors.Join(failed...); err != nil {
 		return err
 	}
 	// Followers look for their place in the timeline; what they have just read stays a while.
