@@ -39,5 +39,7 @@ func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Res
 	if h.tier == nil {
 		return tier.Restored{}, &streamhub.Error{Op: "restore", Err: errors.Join(streamhub.ErrInvalidArgument, errNoArchive)}
 	}
-	return h.tier.Restore(ctx, h.log, space)
+	return h.tier.Restore(ctx, h.log, space, func(ctx context.Context, segments []string) error {
+		return h.live.Restored(ctx, space.Store, space.Space, segments)
+	})
 }

@@ -152,7 +152,7 @@ func (w *world) restored(segment, payloads string) *world {
 	v := newWorld(w.T, everything(0))
 	v.backend = w.backend
 	v = v.with(w.ID(), everything(0))
-	r, err := v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space})
+	r, err := v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space}, nil)
 	require.NoError(w, err)
 	require.Positive(w, r.Segments)
 	require.Equal(w, payloads, v.payloads(segment, nil))
@@ -250,7 +250,7 @@ func TestRestore(t *testing.T) {
 	require.ErrorAs(t, err, &history)
 	require.Equal(t, lost.Last, history.FirstLost)
 
-	_, err = v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space})
+	_, err = v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space}, nil)
 	require.ErrorIs(t, err, streamhub.ErrConflict, "it is not empty")
 	v.move()
 	require.Len(t, v.readSpace(nil), len(segments)+2)
@@ -280,7 +280,7 @@ func TestEmptyRedis(t *testing.T) {
 	require.EqualValues(t, 1, v.hot("s/0"), "nothing leaves Redis")
 	require.NoError(t, w.conn.FlushAll(w.ctx).Err())
 	v = w.another(everything(0))
-	_, err = v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space})
+	_, err = v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space}, nil)
 	require.NoError(t, err)
 	w.same(prints(want), prints(v.readSpace(nil)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
@@ -15,8 +16,9 @@ import (
 // behind the last one archived, and what is archived is read again. Producers are remembered as far
 // as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. After
 // an error, which names each segment that could not be brought back, it may be repeated; the others
-// are there. Nobody may append meanwhile.
-func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID) (tier.Restored, error) {
+// are there. Nobody may append meanwhile. If restored is not nil it is called with the names of the
+// segments once all of them are there, and before the space is open to its readers.
+func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID, restored func(ctx context.Context, segments []string) error) (tier.Restored, error) {
 	r := tier.Restored{Space: id}
 	s := log.Store(id.Store)
 	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
@@ -41,6 +43,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID)
 	if err != nil || first == nil {
 		return r, err
 	}
+	var names []string
 	var failed []error // each names its segment
 	for _, l := range lives {
 		if l.ended() && !forked(lives, l) {
@@ -52,7 +55,12 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID)
 		if err := ctx.Err(); err != nil {
 			return r, errors.Join(append(failed, err)...)
 		}
-		if l.Last > 0 {
+		if l.Last == 0 {
+			if err := t.origin(ctx, id, lives, l); err != nil {
+				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
+				continue
+			}
+		} else {
 			c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
 			if err != nil && !errors.Is(err, streamhub.ErrNotFound) { // it was trimmed
 				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
@@ -70,12 +78,51 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID)
 			continue
 		}
 		r.Segments++
+		if !l.Deleted {
+			names = append(names, l.Segment)
+		}
 	}
 	if len(failed) > 0 {
 		// Without its timeline the space stays closed to readers of it, and the restore can be repeated.
 		return r, errors.Join(failed...)
 	}
+	if restored != nil {
+		if err := restored(ctx, names); err != nil {
+			return r, err
+		}
+	}
 	return r, s.RestoreSpace(ctx, id.Space, place(first.ID), last)
+}
+
+// origin notes the entry that a fork was made at.
+func (t *Tier) origin(ctx context.Context, id archive.SpaceID, lives map[string]*life, l *life) error {
+	at := uint64(math.MaxUint64)
+	for of := l; ; {
+		segment, incarnation, limit, ok := hotlog.MetaParent(of.Meta)
+		if at = min(at, limit); !ok || at == 0 {
+			return nil // it begins empty
+		}
+		if of = lives[segment]; of == nil || of.Incarnation != incarnation {
+			return nil // its parent is lost
+		}
+		if _, _, below, ok := hotlog.MetaParent(of.Meta); ok && below >= at {
+			continue
+		}
+		c, err := t.archive.Chunk(ctx, id, of.Segment, of.Incarnation, at)
+		if errors.Is(err, streamhub.ErrNotFound) {
+			return nil // its entries are lost
+		}
+		if err != nil {
+			return err
+		}
+		for i := range c.Frames {
+			if f := hotlog.ColdFrame(c.Frames[i]); f.Last >= at {
+				l.Number, l.Proof, err = f.At(at)
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // A life is one of a segment, as the windows so far tell.
@@ -136,7 +183,7 @@ func fold(lives map[string]*life, w *archive.Window) {
 // forked reports whether a living segment is a fork of l, or of a fork of it.
 func forked(lives map[string]*life, l *life) bool {
 	for _, f := range lives {
-		segment, incarnation, ok := hotlog.MetaParent(f.Meta)
+		segment, incarnation, _, ok := hotlog.MetaParent(f.Meta)
 		if ok && segment == l.Segment && incarnation == l.Incarnation && (!f.ended() || forked(lives, f)) {
 			return true
 		}

@@ -42,12 +42,12 @@ func TestRestoreProducers(t *testing.T) {
 	// One that cannot be brought back is named, and does not keep the others away.
 	bad := v.conn.HSet(v.ctx, hotlog.Key(w.ID(), space, "m:")+"s4100", "h", "1"+strings.Repeat("0", 42)+"0 0 0 0")
 	require.NoError(t, bad.Err())
-	r, err := v.tier.Restore(v.ctx, v.log, id)
+	r, err := v.tier.Restore(v.ctx, v.log, id, nil)
 	require.ErrorIs(t, err, streamhub.ErrConflict)
 	require.ErrorContains(t, err, "s4100")
 	require.Equal(t, 2, r.Segments)
 	require.NoError(t, v.conn.Del(v.ctx, meta+"s4100").Err())
-	r, err = v.tier.Restore(v.ctx, v.log, id)
+	r, err = v.tier.Restore(v.ctx, v.log, id, nil)
 	require.NoError(t, err)
 	require.Equal(t, 3, r.Segments)
 	for _, n := range []int{1, 4_100, 20_000} {
@@ -66,4 +66,131 @@ func TestRestoreProducers(t *testing.T) {
 		require.True(t, got.Repeated)
 	}
 	require.Len(t, v.readSpace(nil), 3)
+}
+
+// TestRestoreForks brings back forks of which no entry of their own is archived: some never had one, some lost
+// theirs, and forks of such forks.
+func TestRestoreForks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, everything(0))
+	w.append("p", "1", "2")
+	w.append("p", "3", "4")
+	w.append("p", "5")
+	forks := map[string]uint64{"at0": 0, "at1": 1, "at3": 3, "at4": 4, "at5": 5}
+	for name, at := range forks {
+		w.fork(name, "p", at)
+		w.fork("of "+name, name, at)
+	}
+	before := map[string]streamhub.Status{}
+	for name := range forks {
+		for _, name := range []string{name, "of " + name} {
+			status, err := w.Status(w.ctx, space, name)
+			require.NoError(t, err)
+			before[name] = status
+		}
+	}
+	now, err := w.Now(w.ctx)
+	require.NoError(t, err)
+	_, err = w.ClaimArchive(w.ctx, space, hotlog.ArchiveOwner{Token: 1, Holder: "test"})
+	require.NoError(t, err)
+	// The window ends before what comes now, but is described after it.
+	id := archive.SpaceID{Store: w.ID(), Space: space}
+	writer, err := w.tier.Archive().Claim(w.ctx, id, archive.Owner{Token: 1, Holder: "test"})
+	require.NoError(t, err)
+	for name := range forks {
+		w.append(name, "lost", "lost")
+		w.append("of "+name, "lost")
+	}
+	all, err := w.ReadWindow(w.ctx, space, streamhub.TimelineID{}, now+1_000_000, 1<<20)
+	require.NoError(t, err)
+	window := &archive.Window{}
+	for _, c := range all.Changes {
+		if c.Segment != "p" && c.Kind == 'a' {
+			break
+		}
+		window.Changes = append(window.Changes, archive.Change{
+			ID: archive.ID{MS: c.At.MS, N: c.At.N}, Index: c.At.Index, Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
+		})
+		window.To = archive.ID{MS: c.At.MS, N: c.At.N}
+	}
+	var chunks []*archive.Chunk
+	for _, g := range all.Segments {
+		part := archive.Part{Segment: g.Segment, Incarnation: g.Incarnation, Meta: g.Meta}
+		if g.Segment == "p" {
+			c := &archive.Chunk{Segment: "p", Incarnation: g.Incarnation, FirstTRX: g.IDs[0][0], LastTRX: g.IDs[len(g.IDs)-1][1]}
+			for _, f := range g.Frames {
+				c.Frames = append(c.Frames, archive.Frame(f))
+			}
+			part.Proof, part.Chunks = g.Proof, []archive.Range{c.Range()}
+			chunks = append(chunks, c)
+		}
+		window.Parts = append(window.Parts, part)
+	}
+	require.NoError(t, writer.Write(w.ctx, window, chunks))
+
+	v := w.restored("p", "1 2 3 4 5")
+	for name, want := range before {
+		got, err := v.Status(v.ctx, space, name)
+		require.NoError(t, err)
+		want.Position.Lineage, got.Position.Lineage = 0, 0 // a fork without entries has seen nothing of its own
+		require.Equal(t, want.Position, got.Position, name)
+		require.Equal(t, want.LastTimestamp, got.LastTimestamp, name)
+		require.Len(t, v.read(name, nil), int(want.LastSequence))
+		if want.LastSequence > 0 {
+			require.Empty(t, v.read(name, &streamhub.ReadOptions{Cursor: want.Cursor()}), name)
+			entries := v.read(name, &streamhub.ReadOptions{FromSequence: want.LastSequence})
+			r := v.append(name, "next")
+			require.Equal(t, entries[0].TRX.Number+1, r.TRX.Number, name)
+		}
+	}
+}
+
+// TestRestoreTrimmed brings back a segment all of whose entries were trimmed before they were archived.
+func TestRestoreTrimmed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, everything(0))
+	w.append("s", "1", "2")
+	last := w.append("s", "3")
+	w.trim("s", 3, 4)
+	w.move()
+	v := w.restored("s", "")
+	require.Empty(t, v.read("s", &streamhub.ReadOptions{Cursor: last.Cursor()}))
+	require.EqualValues(t, 4, v.append("s", "4").First)
+	v.move()
+	require.Equal(t, "4", v.payloads("s", nil))
+	v.whole()
+}
+
+// TestReplacedWhileRead replaces a segment between the read of its frames and that of its meta.
+func TestReplacedWhileRead(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		w := newWorld(t, everything(0))
+		w.append("s", "old")
+		w.append("other", "x")
+		done := false
+		a := w.another(everything(0), &tracer{see: func(words string) {
+			if done || !strings.HasPrefix(words, "hgetall") {
+				return
+			}
+			done = true
+			require.NoError(t, w.Delete(w.ctx, space, "s", ""))
+			if again {
+				_, _, err := w.Create(w.ctx, space, "s", nil)
+				require.NoError(t, err)
+				w.append("s", "new")
+			}
+		}})
+		require.NoError(t, a.runner.Space(a.ctx, a.Store, space))
+		a.runner.Release(w.ctx)
+		require.True(t, done)
+		w.restored("other", "x")
+		w.append("other", "y")
+		w.move()
+		v := w.restored("other", "x y")
+		if again {
+			require.Equal(t, "new", v.payloads("s", nil))
+		}
+		w.whole()
+	}
 }

@@ -83,7 +83,8 @@ type RestoredSegment struct {
 	// Meta is that of its last window.
 	Meta []byte
 	// Last, Number, Timestamp and Proof are those of the last archived entry. Last is zero if there is
-	// none, Number if the entry itself was trimmed.
+	// none, Number if the entry itself was trimmed. Of a fork without entries of its own, Number and
+	// Proof are those of the entry that it was made at.
 	Last, Number, Proof uint64
 	Timestamp           int64
 	// Closed says that its end is archived too. Otherwise it takes appends again.
@@ -108,18 +109,32 @@ func MetaBirth(meta []byte) streamhub.TimelineID {
 	return birth.public()
 }
 
-// MetaParent returns the segment that one with this meta is a fork of; ok is false if it is none.
-func MetaParent(meta []byte) (segment string, incarnation uint64, ok bool) {
+// MetaParent returns the segment that one with this meta is a fork of, and the last sequence that it shares with
+// it; ok is false if it is none.
+func MetaParent(meta []byte) (segment string, incarnation, limit uint64, ok bool) {
 	fields, err := decodeMeta(meta)
 	if err != nil {
-		return "", 0, false
+		return "", 0, 0, false
 	}
 	p, err := parseParent(fields["p"])
 	if err != nil || p == nil {
-		return "", 0, false
+		return "", 0, 0, false
 	}
 	segment, ok = redisx.Unescape(p.segment)
-	return segment, p.incarnation, ok
+	return segment, p.incarnation, p.limit, ok
+}
+
+// At returns the number of the TRX and the proof of one of the entries of the frame.
+func (c *ColdFrame) At(sequence uint64) (number, proof uint64, err error) {
+	f, err := parseFrame(c.Last, c.Number, c.Timestamp, c.Data)
+	if err != nil {
+		return 0, 0, err
+	}
+	_, err = f.entries(&streamhub.Entry{}, sequence, sequence, func(e *streamhub.Entry) bool {
+		number, proof = e.TRX.Number, proofOf(e.TRX.ID)
+		return false
+	})
+	return number, proof, err
 }
 
 // RestoreSegment writes a segment of which everything is archived into a Redis that does not have
@@ -150,25 +165,32 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	if err != nil {
 		return err
 	}
-	switch {
-	case g.Last > 0:
+	first, _, before, err := parseFirst(fields["a"])
+	if err != nil {
+		return err
+	}
+	born := uint64(0)
+	if parent != nil {
+		born = parent.limit // its own entries begin behind it
+	}
+	if last := max(g.Last, born); first > last+1 {
+		g.Last, g.Proof, g.Number = first-1, before, 0 // what came after the last archived entry was trimmed
+	}
+	if g.Last > 0 {
 		if h.last, h.proof = g.Last, g.Proof; g.Number > 0 {
 			h.number, h.timestamp = g.Number, g.Timestamp
 		}
-	case parent == nil:
-		h.last, h.number, h.proof = 0, 0, 0
-	default:
-		h.last = parent.limit // its own entries begin behind it
+	} else {
+		h.last, h.number, h.proof = born, g.Number, g.Proof
+		if birth, err := parseTimelineID(fields["b"]); err == nil {
+			h.timestamp = int64(birth.ms)
+		}
 	}
 	head := h.appendTo(nil)
 	if h.timed {
 		head[headFixed-1] = 't'
 	}
 	fields["h"] = string(strconv.AppendInt(head, h.timestamp, 10))
-	first, _, _, err := parseFirst(fields["a"])
-	if err != nil {
-		return err
-	}
 	if first == 0 || first > g.Last {
 		delete(fields, "a") // nothing is left to be read
 	}

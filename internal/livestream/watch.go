@@ -300,6 +300,32 @@ func (w *space) reapOne(ctx context.Context, line string) error {
 	return err
 }
 
+// Restored gives the generations of live streams among segments, which came back without their sessions, to
+// whoever sweeps next: those without a verdict are lost, and all are kept for as long as streams that have ended.
+func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, segments []string) error {
+	log, s := m.log.Store(store), m.Streams(store, name)
+	for _, segment := range segments {
+		at := strings.LastIndexByte(segment, '~')
+		number, err := strconv.ParseUint(segment[at+1:], 10, 63)
+		if at <= 0 || err != nil {
+			continue
+		}
+		id := segment[:at]
+		status, err := log.Status(ctx, name, segment)
+		if err != nil {
+			return err
+		}
+		if status.Generation != number || status.ExpiresAt != 0 || segmentOf(id, number) != segment {
+			continue // a segment that only has such a name, or a generation with all that it needs
+		}
+		member := redis.Z{Member: segmentOf(redisx.Escape(id), number)}
+		if err := m.conn.ZAdd(ctx, s.active(), member).Err(); err != nil {
+			return s.fail("restore", id, redisx.Outcome(err))
+		}
+	}
+	return nil
+}
+
 // Sweep has every space of a store looked after in which a producer is silent, so that streams end
 // where nobody reads them either. Any number of instances may sweep at once.
 func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
