@@ -243,7 +243,7 @@ func ended(err error) bool {
 // finish is the end of x.
 func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
 	b.results[x.place], b.errs[x.place] = r, err
-	if b.stopped[x.t] == nil && IsRetryable(err) {
+	if b.stopped[x.t] == nil && streamhub.Retryable(err) {
 		b.stopped[x.t] = after(err)
 	}
 }

@@ -46,7 +46,7 @@ func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker strea
 		if now != nil {
 			attempt = 0
 			<-now.Done()
-			if err := now.Err(); !IsRetryable(err) {
+			if err := now.Err(); !streamhub.Retryable(err) {
 				return err
 			}
 		}
@@ -54,7 +54,7 @@ func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker strea
 			return ctx.Err()
 		}
 		var err error
-		if now, err = s.inner.JoinWorkers(ctx, worker, ttl); err != nil && !IsRetryable(err) {
+		if now, err = s.inner.JoinWorkers(ctx, worker, ttl); err != nil && !streamhub.Retryable(err) {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ func resume[T any](ctx context.Context, c *Client, op string, attempts int, yiel
 			o.end(nil)
 			return
 		}
-		if !IsRetryable(err) || attempts != forever && attempt+1 >= attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
+		if !streamhub.Retryable(err) || attempts != forever && attempt+1 >= attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -43,24 +41,11 @@ func (p RetryPolicy) delay(attempt int) time.Duration {
 			break
 		}
 	}
-	return time.Duration(d * (0.5 + rand.Float64()/2))
+	return pause.Jitter(time.Duration(d))
 }
 
-// IsRetryable reports whether the same call can succeed later: nothing happened because something
-// was out of reach, or it is not known what happened and the call can be repeated. It looks at the
-// code of the error only.
-func IsRetryable(err error) bool {
-	var unavailable *streamhub.UnavailableError
-	switch {
-	case errors.Is(err, streamhub.ErrUnauthenticated):
-		return false
-	case errors.Is(err, streamhub.ErrUnknownOutcome):
-		return true
-	case errors.As(err, &unavailable):
-		return unavailable.Reason != streamhub.ReasonDenied
-	}
-	return errors.Is(err, streamhub.ErrUnavailable)
-}
+// IsRetryable is [streamhub.Retryable].
+func IsRetryable(err error) bool { return streamhub.Retryable(err) }
 
 // again makes a call by the policy of the client.
 func again(ctx context.Context, c *Client, op string, call func(ctx context.Context) error) error {
@@ -68,7 +53,7 @@ func again(ctx context.Context, c *Client, op string, call func(ctx context.Cont
 	var err error
 	for attempt := 0; ; attempt++ {
 		err = call(ctx)
-		if err == nil || !IsRetryable(err) || attempt+1 >= c.opt.retry.Attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
+		if err == nil || !streamhub.Retryable(err) || attempt+1 >= c.opt.retry.Attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
 			break
 		}
 		o.retried()

@@ -49,7 +49,7 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 		var next []int
 		for i, place := range left {
 			results[place], errs[place] = done[i], failures[i]
-			if failures[i] != nil && IsRetryable(failures[i]) {
+			if failures[i] != nil && streamhub.Retryable(failures[i]) {
 				next = append(next, place)
 				failed = failures[i]
 			}

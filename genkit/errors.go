@@ -117,7 +117,7 @@ func publicError(err error) error {
 		return core.NewPublicError(core.INVALID_ARGUMENT, err.Error(), nil)
 	case errors.Is(err, streamhub.ErrHistoryLost):
 		return core.NewPublicError(core.DATA_LOSS, "stream was lost", nil)
-	case errors.Is(err, streamhub.ErrUnavailable), errors.Is(err, streamhub.ErrUnknownOutcome), errors.Is(err, streamhub.ErrShutdown):
+	case streamhub.Retryable(err), errors.Is(err, streamhub.ErrShutdown):
 		return core.NewPublicError(core.UNAVAILABLE, "streams are unavailable", nil)
 	}
 	return core.NewPublicError(core.INTERNAL, "streams failed", nil)

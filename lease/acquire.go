@@ -42,14 +42,14 @@ func (l *Lease) acquire(ctx context.Context) error {
 			l.confirm(r.sent)
 			return nil
 		}
-		next := jitter(d)
+		next := pause.Jitter(d)
 		var held *streamhub.LeaseHeldError
 		if errors.As(err, &held) {
 			failed = err
 			next = min(next, max(held.Left, firstPause))
 		} else {
 			failed = worse(failed, err)
-			if !mayPass(err) {
+			if !pause.Worthwhile(err) {
 				return failed
 			}
 		}

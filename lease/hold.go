@@ -136,7 +136,7 @@ func (k *keeper) renew(ctx context.Context) {
 		case err == nil:
 			next = time.Until(l.TrustedUntil()) - third
 		default:
-			next = jitter(min(l.ttl/30, longestPause))
+			next = pause.Jitter(min(l.ttl/30, longestPause))
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	_ "embed" // the scripts
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -61,7 +60,7 @@ func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...an
 	args = append([]any{n.lease(), n.counter()}, args...)
 	var failed error
 	for attempt := range attempts {
-		if attempt > 0 && !pause.For(ctx, jitter(firstPause<<attempt)) {
+		if attempt > 0 && !pause.For(ctx, pause.Jitter(firstPause<<attempt)) {
 			break
 		}
 		if err := ctx.Err(); err != nil {
@@ -80,7 +79,7 @@ func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...an
 		}
 		err = redisx.Outcome(err)
 		failed = worse(failed, err)
-		if !mayPass(err) {
+		if !pause.Worthwhile(err) {
 			break
 		}
 	}
@@ -118,19 +117,3 @@ func worse(first, second error) error {
 	}
 	return second
 }
-
-// mayPass reports whether asking again can help.
-func mayPass(err error) bool {
-	var unavailable *streamhub.UnavailableError
-	if errors.As(err, &unavailable) {
-		switch unavailable.Reason {
-		case streamhub.ReasonFull, streamhub.ReasonReplicas, streamhub.ReasonDenied:
-			return false
-		}
-		return true
-	}
-	return errors.Is(err, streamhub.ErrUnknownOutcome)
-}
-
-// jitter returns a random duration from d/2 to d.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

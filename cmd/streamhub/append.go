@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"os"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 const (
@@ -159,7 +159,8 @@ func (a *appending) one(b batch) error {
 	}
 	ctx := context.WithoutCancel(a.ctx)
 	end := time.Now().Add(appendPatience)
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, longestAppendPause) {
+	pauses := pause.Backoff{First: 50 * time.Millisecond, Longest: longestAppendPause}
+	for {
 		result, err := a.store.Append(ctx, a.at.space, a.at.segment, b.records, options)
 		if err == nil {
 			a.stored(result, len(b.records))
@@ -170,14 +171,11 @@ func (a *appending) one(b batch) error {
 			return failedf("%w\n  up to sequence %d all is stored; the rest of the input was not sent", err, result.Last)
 		}
 		left := time.Until(end).Round(time.Second)
-		if !passing(err) || left <= 0 || a.ctx.Err() != nil {
+		if !streamhub.Retryable(err) || left <= 0 || a.ctx.Err() != nil {
 			return a.failed(err, len(b.records))
 		}
 		a.note("%v; trying again for %v", err, left)
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-a.ctx.Done():
-		}
+		pauses.Wait(a.ctx)
 	}
 }
 
@@ -201,17 +199,4 @@ func (a *appending) failed(err error, records int) error {
 		return failedf("%w\n  the next %d records are stored or not: look at the end of the segment before they are sent again", err, records)
 	}
 	return err
-}
-
-// passing reports whether an append may succeed when it is sent again as it is.
-func passing(err error) bool {
-	var unavailable *streamhub.UnavailableError
-	var forgotten *streamhub.ProducerError
-	switch {
-	case errors.As(err, &forgotten):
-		return false
-	case errors.As(err, &unavailable):
-		return unavailable.Reason != streamhub.ReasonDenied
-	}
-	return errors.Is(err, streamhub.ErrUnknownOutcome)
 }

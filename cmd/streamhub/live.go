@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
 )
@@ -268,13 +268,10 @@ func (c *liveReadCmd) Run(s *session) error {
 		case s.ctx.Err() != nil:
 			s.note("cursor: %s", cursor)
 			return context.Cause(s.ctx)
-		case err != nil && (tries == 0 || !errors.Is(err, streamhub.ErrUnavailable)):
+		case err != nil && (tries == 0 || !streamhub.Retryable(err)):
 			return err
 		}
-		select {
-		case <-time.After(readAgain):
-		case <-s.ctx.Done():
-		}
+		pause.For(s.ctx, readAgain)
 	}
 }
 

@@ -169,7 +169,7 @@ func (f *feed) wake(all bool, names ...string) {
 
 // run reads until nothing more is wanted.
 func (f *feed) run() {
-	var failing backoff
+	var failing = pauses()
 	for {
 		f.mu.Lock()
 		all, dirty, asked := f.all, f.dirty, f.asked
@@ -187,10 +187,10 @@ func (f *feed) run() {
 				f.dirty[name] = struct{}{}
 			}
 			f.mu.Unlock()
-			failing.wait(f.ctx)
+			failing.Wait(f.ctx)
 			continue
 		}
-		failing.reset()
+		failing.Reset()
 		if all {
 			f.mu.Lock()
 			f.served = asked
@@ -232,7 +232,7 @@ func (f *feed) readOne(name string) error {
 		f.set(&status)
 	case isNotFound(err):
 		f.remove(name)
-	case passing(err) && !denied(err):
+	case passing(err):
 		return err
 	default:
 		f.w.opt.Logger.Error("a status cannot be read", "space", f.key.space, "segment", name, "error", err)
@@ -245,7 +245,7 @@ func (f *feed) readAll() error {
 	for after := ""; ; {
 		page, err := f.store.Statuses(f.ctx, f.key.space, after, statusPage)
 		if err != nil {
-			if passing(err) && !denied(err) {
+			if passing(err) {
 				return err
 			}
 			f.w.opt.Logger.Error("the segments of a space cannot be read", "space", f.key.space, "error", err)

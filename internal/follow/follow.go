@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // FollowSegment replays a segment of s and then goes on live, without gap, duplicate or reorder. Without
@@ -103,7 +104,7 @@ type follower struct {
 	limit  uint64             // entries still wanted, if limited
 	limits bool
 	opened bool // something was read
-	failed backoff
+	failed pause.Backoff
 }
 
 // begin checks the options and takes the start from them.
@@ -246,12 +247,12 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	switch {
 	case err == nil:
 		f.opened, f.epoch = true, v.epoch
-		f.failed.reset()
+		f.failed.Reset()
 		return r, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case passing(err) && (f.opened || !denied(err)):
-		f.failed.wait(ctx)
+	case passing(err), f.opened && away(err):
+		f.failed.Wait(ctx)
 		return &reading{moved: true}, nil
 	case isNotFound(err) && f.at.IsZero():
 		// It does not exist yet. What comes is new, wherever it was to begin.

@@ -121,13 +121,13 @@ func (m *Membership) renew(ctx context.Context, mode string) error {
 func (m *Membership) keep(ctx context.Context) {
 	defer close(m.done)
 	defer m.cancel()
-	var failing backoff
+	var failing = pauses()
 	for next := m.ttl / 3; pause.For(ctx, next); {
 		err := m.renew(ctx, "renew")
 		switch {
 		case err == nil:
 			next = m.ttl / 3
-			failing.reset()
+			failing.Reset()
 		case errors.Is(err, streamhub.ErrLeaseLost):
 			m.mu.Lock()
 			m.err = m.key.fail("renew", err)
@@ -135,7 +135,7 @@ func (m *Membership) keep(ctx context.Context) {
 			return
 		default:
 			next = 0
-			failing.wait(ctx)
+			failing.Wait(ctx)
 		}
 	}
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)

@@ -46,11 +46,15 @@ func (k key) fail(op string, err error) error {
 	return &streamhub.Error{Op: op, Store: k.store, Space: k.space, Segment: k.segment, Err: err}
 }
 
-// passing reports whether asking again can help.
+// passing reports whether asking again can help. A read that several share may have failed by the context
+// of another.
 func passing(err error) bool {
-	return errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnknownOutcome) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return streamhub.Retryable(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
+
+// away reports whether Redis does not serve this process, even if that does not pass by itself. Who
+// follows already waits for it: a right that was taken away by mistake comes back.
+func away(err error) bool { return errors.Is(err, streamhub.ErrUnavailable) }
 
 // denied reports whether Redis refuses this user.
 func denied(err error) bool {

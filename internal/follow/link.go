@@ -112,7 +112,7 @@ func (l *link) touch(c *channel) {
 
 // run keeps the connection until ctx ends.
 func (l *link) run(ctx context.Context) {
-	var pause backoff
+	var pause = pauses()
 	for ctx.Err() == nil {
 		if !l.wanted() {
 			select {
@@ -136,9 +136,9 @@ func (l *link) run(ctx context.Context) {
 			l.logger.Debug("the Pub/Sub connection broke", "error", err)
 		}
 		if l.heard.Load() != before {
-			pause.reset()
+			pause.Reset()
 		}
-		pause.wait(ctx)
+		pause.Wait(ctx)
 	}
 }
 

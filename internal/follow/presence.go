@@ -43,7 +43,7 @@ const sendAttempts = 4
 func (w *Watcher) send(ctx context.Context, s *redisx.Script, store uuid.UUID, args ...any) (any, error) {
 	args = append([]any{workersKey(store), workersKey(store) + ":m"}, args...)
 	var failed error
-	var between backoff
+	var between = pauses()
 	for range sendAttempts {
 		v, err := w.conn.Run(ctx, s, 2, args...)
 		if err == nil {
@@ -53,7 +53,7 @@ func (w *Watcher) send(ctx context.Context, s *redisx.Script, store uuid.UUID, a
 			return nil, fmt.Errorf("%w: %w", streamhub.ErrCorrupt, err)
 		}
 		failed = redisx.Outcome(err)
-		if !errors.Is(failed, streamhub.ErrUnknownOutcome) || ctx.Err() != nil || !between.wait(ctx) {
+		if !errors.Is(failed, streamhub.ErrUnknownOutcome) || ctx.Err() != nil || !between.Wait(ctx) {
 			break
 		}
 	}

@@ -81,7 +81,7 @@ func (s *space) poke() {
 
 // run checks at every interval and when it is asked to.
 func (s *space) run(ctx context.Context) {
-	var failing backoff
+	var failing = pauses()
 	for {
 		timer := time.NewTimer(s.w.opt.Recheck)
 		select {
@@ -93,11 +93,11 @@ func (s *space) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		for s.check(ctx) != nil {
-			if !failing.wait(ctx) {
+			if !failing.Wait(ctx) {
 				return
 			}
 		}
-		failing.reset()
+		failing.Reset()
 	}
 }
 
@@ -111,7 +111,7 @@ func (s *space) base(ctx context.Context) error {
 	}
 	_, last, _, err := s.store.Changes(ctx, s.key.space, streamhub.TimelineID{})
 	if err != nil {
-		if passing(err) && !denied(err) {
+		if passing(err) {
 			return err
 		}
 		last = streamhub.TimelineID{} // the reads will say what is wrong
@@ -159,7 +159,7 @@ func (s *space) changes(ctx context.Context) (*changed, error) {
 	}
 	list, last, lost, err := s.store.Changes(ctx, s.key.space, s.last)
 	if err != nil {
-		if passing(err) {
+		if passing(err) || away(err) {
 			return nil, err
 		}
 		s.w.opt.Logger.Error("a timeline cannot be read", "space", s.key.space, "error", err)

@@ -169,7 +169,7 @@ func (t *topic) wake(prove bool) {
 
 // run reads until nothing more is wanted.
 func (t *topic) run() {
-	var failing backoff
+	var failing = pauses()
 	for {
 		t.mu.Lock()
 		if !t.wanted || t.ctx.Err() != nil {
@@ -184,10 +184,10 @@ func (t *topic) run() {
 			t.mu.Lock()
 			t.wanted, t.prove = true, true
 			t.mu.Unlock()
-			failing.wait(t.ctx)
+			failing.Wait(t.ctx)
 			continue
 		}
-		failing.reset()
+		failing.Reset()
 	}
 }
 
@@ -217,7 +217,7 @@ func (t *topic) catchUp(prove bool) error {
 				return nil
 			}
 			prove = false
-		case passing(err):
+		case passing(err), away(err):
 			return err
 		case isNotFound(err) && at.IsZero():
 			return nil // it does not exist yet
@@ -231,7 +231,7 @@ func (t *topic) catchUp(prove bool) error {
 func (t *topic) begin() error {
 	at, end, err := t.source.tail(t.ctx)
 	if err != nil {
-		if passing(err) && !denied(err) {
+		if passing(err) {
 			return err
 		}
 		at, end = streamhub.Position{}, nil // followers see for themselves what is wrong

@@ -134,7 +134,7 @@ func (c *crew) poke() {
 
 // run reads when it is told to, and at every re-check: nobody tells of a deadline that passed.
 func (c *crew) run(ctx context.Context) {
-	var failing backoff
+	var failing = pauses()
 	var recheck <-chan time.Time // begins with the first read
 	for {
 		select {
@@ -149,11 +149,11 @@ func (c *crew) run(ctx context.Context) {
 				break
 			}
 			c.w.opt.Logger.Warn("the workers cannot be read", "store", c.store, "error", err)
-			if !failing.wait(ctx) {
+			if !failing.Wait(ctx) {
 				return
 			}
 		}
-		failing.reset()
+		failing.Reset()
 		recheck = time.After(c.w.opt.Recheck)
 	}
 }

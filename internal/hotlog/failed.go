@@ -2,10 +2,10 @@ package hotlog
 
 import (
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
 // failed deals with flights that have no answer: they are sent again until their time is over. It
@@ -18,7 +18,7 @@ func (a *appender) failed(flights []*flight, err error) {
 	case errors.As(err, &lost):
 		unknown, cause = true, lost.Err
 	case errors.As(err, &unavailable):
-		patient = unavailable.Reason != streamhub.ReasonFull && unavailable.Reason != streamhub.ReasonDenied
+		patient = pause.Worthwhile(err)
 	case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrShutdown):
 		patient = false
 	default: // a script that failed in the middle
@@ -29,7 +29,7 @@ func (a *appender) failed(flights []*flight, err error) {
 			f.unknown, f.cause = true, cause
 		}
 		delay := min(500*time.Millisecond, 5*time.Millisecond<<min(f.attempt, 10))
-		delay = delay/2 + rand.N(delay)
+		delay = pause.Jitter(delay)
 		f.attempt++
 		if patient && time.Now().Add(delay).Before(f.until) && a.log.start(func() { a.later(f, delay) }) {
 			continue
@@ -58,12 +58,7 @@ func (a *appender) unsent(flights []*flight, err error) {
 
 // later enqueues the flight when delay is over. It runs without the lock.
 func (a *appender) later(f *flight, delay time.Duration) {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-a.log.ctx.Done():
-	}
+	pause.For(a.log.ctx, delay)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.enqueue(f)

@@ -131,7 +131,7 @@ func (p *Producer) write(ctx context.Context, v streamhub.Verdict) error {
 			p.tried.id = id
 			p.mu.Unlock()
 		}
-		if !again(err) || !pause.For(ctx, retryPause) {
+		if !streamhub.Retryable(err) || !pause.For(ctx, retryPause) {
 			return err
 		}
 	}

@@ -219,7 +219,8 @@ func (p *Producer) landed(err error) {
 		}
 		p.notify()
 		p.mu.Unlock()
-	case again(err):
+	case streamhub.Retryable(err):
+		// A full Redis may have room again, and until then nothing is lost.
 		p.trouble = err
 		var unknown *streamhub.UnknownOutcomeError
 		if errors.As(err, &unknown) {
@@ -236,11 +237,4 @@ func (p *Producer) landed(err error) {
 		p.mu.Unlock()
 		p.stop(err)
 	}
-}
-
-// again reports whether what failed is sent once more. A full Redis may have room again, and until
-// then nothing is lost.
-func again(err error) bool {
-	var forgotten *streamhub.ProducerError
-	return !errors.As(err, &forgotten) && (errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnknownOutcome))
 }

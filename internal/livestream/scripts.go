@@ -82,7 +82,8 @@ func (s *Streams) run(ctx context.Context, script *redisx.Script, id string, arg
 func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (any, error) {
 	end := time.Now().Add(retryFor)
 	var unknown error
-	for delay := firstPause; ; delay = min(2*delay, longestPause) {
+	pauses := pause.Backoff{First: firstPause, Longest: longestPause}
+	for {
 		v, err := m.conn.Run(ctx, script, keys, args...)
 		if err == nil {
 			return v, nil
@@ -92,7 +93,7 @@ func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args
 		if errors.Is(err, streamhub.ErrUnknownOutcome) {
 			unknown = err
 		}
-		if !forgotten && !passing(err) || time.Now().After(end) || !pause.For(ctx, delay) {
+		if !forgotten && !pause.Worthwhile(err) || time.Now().After(end) || !pauses.Wait(ctx) {
 			if unknown != nil {
 				return nil, unknown
 			}
@@ -129,15 +130,6 @@ func parseAnswer(text string) (code string, numbers [2]uint64, ok bool) {
 		numbers[i] = n
 	}
 	return fields[0], numbers, true
-}
-
-// passing reports whether asking again can help.
-func passing(err error) bool {
-	var unavailable *streamhub.UnavailableError
-	if errors.As(err, &unavailable) {
-		return unavailable.Reason != streamhub.ReasonDenied && unavailable.Reason != streamhub.ReasonFull
-	}
-	return errors.Is(err, streamhub.ErrUnknownOutcome)
 }
 
 // fail makes the error of a call about a stream. The end of a context is passed on as it is.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,27 +92,51 @@ func (f *fixture) open(o *live.Options) *instance {
 }
 
 // A fate lets an instance die, as seen by Redis: nothing that it sends arrives any more.
-type fate struct{ dead atomic.Bool }
+type fate struct {
+	dead   atomic.Bool
+	denied atomic.Bool // the user of this process may run no scripts
+}
+
+// refuses says how a command fails.
+func (d *fate) refuses(cmd redis.Cmder) error {
+	switch {
+	case d.dead.Load():
+		return errDead
+	case d.denied.Load() && strings.HasPrefix(cmd.Name(), "eval"):
+		return denial{}
+	}
+	return nil
+}
+
+// A denial is what Redis answers to a user who lacks a right.
+type denial struct{}
+
+func (denial) Error() string {
+	return "NOPERM this user has no permissions to run the 'evalsha' command"
+}
+func (denial) RedisError() {}
 
 var errDead = fmt.Errorf("%w: this process has died", redis.ErrClosed)
 
 func (d *fate) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (d *fate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if d.dead.Load() {
-			cmd.SetErr(errDead)
-			return errDead
+		if err := d.refuses(cmd); err != nil {
+			cmd.SetErr(err)
+			return err
 		}
 		return next(ctx, cmd)
 	}
 }
 func (d *fate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if d.dead.Load() {
-			for _, cmd := range cmds {
-				cmd.SetErr(errDead)
+		for _, refused := range cmds {
+			if err := d.refuses(refused); err != nil {
+				for _, cmd := range cmds {
+					cmd.SetErr(err)
+				}
+				return err
 			}
-			return errDead
 		}
 		return next(ctx, cmds)
 	}

@@ -15,6 +15,7 @@ var lostCases = []namedCase{
 	{"LostBeforeBegun", lostBeforeBegun},
 	{"Healthy", healthy},
 	{"Outage", outage},
+	{"Denied", denied},
 	{"LateReader", lateReader},
 	{"Sweep", sweep},
 }
@@ -53,6 +54,22 @@ func lost(f *fixture) {
 	require.Equal(f, []string{"1", "2"}, texts)
 	require.Equal(f, streamhub.VerdictLost, v.Kind)
 	require.Empty(f, told)
+}
+
+// denied tells a producer whose user lacks a right at once, where an outage is waited for.
+func denied(f *fixture) {
+	a := f.open(nil)
+	p := f.register(a, "chat", nil)
+	f.publish(p, "1")
+	a.fate.denied.Store(true)
+	defer a.fate.denied.Store(false)
+	require.NoError(f, p.Publish(f.ctx, []byte("2")))
+	err := p.Flush(f.ctx)
+	var unavailable *streamhub.UnavailableError
+	require.ErrorAs(f, err, &unavailable)
+	require.Equal(f, streamhub.ReasonDenied, unavailable.Reason)
+	<-p.Context().Done()
+	require.ErrorAs(f, p.Publish(f.ctx, []byte("3")), &unavailable)
 }
 
 // lostBeforeBegun frees an id whose producer died before it had made anything of it.
