@@ -63,13 +63,15 @@ func TestPresence(t *testing.T) {
 	})
 }
 
+// lasting is a short ttl: a busy machine may hold up a renewal, but not for a whole second.
+const lasting = 1500 * time.Millisecond
+
 func TestPresenceRenews(t *testing.T) {
 	w := onRedis(t)
 	by := w.watch(&Options{Recheck: 50 * time.Millisecond})
 	id := uuid.New()
 	ctx, cancel := context.WithCancel(t.Context())
-	const ttl = 1500 * time.Millisecond // a busy machine may hold up a renewal, but not for a whole second
-	m, err := by.Join(ctx, w.store.ID(), streamhub.Worker{ID: id}, ttl)
+	m, err := by.Join(ctx, w.store.ID(), streamhub.Worker{ID: id}, lasting)
 	require.NoError(t, err)
 	p := w.workers(by)
 	require.Len(t, p.next(soon), 1)
@@ -78,7 +80,7 @@ func TestPresenceRenews(t *testing.T) {
 	select {
 	case v := <-p.got:
 		require.FailNow(t, "it went", "%v", v)
-	case <-time.After(2 * ttl):
+	case <-time.After(2 * lasting):
 	}
 	cancel()
 	require.Empty(t, p.take(soon).value)
@@ -104,7 +106,7 @@ func TestPresenceReplaced(t *testing.T) {
 		ctx := t.Context()
 		one, two := w.watch(nil), w.watch(nil)
 		id := uuid.New()
-		old, err := one.Join(ctx, w.store.ID(), streamhub.Worker{ID: id, Metadata: map[string]string{"n": "1"}}, 300*time.Millisecond)
+		old, err := one.Join(ctx, w.store.ID(), streamhub.Worker{ID: id, Metadata: map[string]string{"n": "1"}}, lasting)
 		require.NoError(t, err)
 		p := w.workers(two)
 		require.Len(t, p.next(soon), 1)
