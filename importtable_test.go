@@ -72,6 +72,12 @@ var importTable = []row{
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "a program that only speaks to a gateway does not link the server",
 	},
+	{pkg: "client/streamkit/inprockit", imports: []string{"client/streamkit/api", "hub"}, why: "it reaches a hub in the same process, so it links the server"},
+	{
+		pkg: "client/streamkit/...", imports: []string{"client", "client/streamkit/...", "internal/pause"},
+		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
+		why:    "it is the client under other names, and does not link the server either",
+	},
 	{
 		pkg: "eventsource", imports: []string{"client"},
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},

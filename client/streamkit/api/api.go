@@ -1,0 +1,162 @@
+// Package api has the messages and interfaces of streamkit's API. Messages that mean the same here are
+// aliases of the types of package streamhub.
+package api
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// What is the same in package streamhub.
+type (
+	// Entry is what is read. Timestamps are Unix milliseconds.
+	Entry = streamhub.Entry
+	// Record is what is appended.
+	Record = streamhub.Record
+	// SegmentStatus says where a segment begins and ends.
+	SegmentStatus = streamhub.Status
+	// TRX names the append of an entry.
+	TRX = streamhub.TRX
+	// LexKey is an offset: the key of an entry, which [streamhub.Entry.GetSpaceOffset] returns.
+	LexKey = streamhub.LexKey
+)
+
+// A Routeable is a request that a [BidiStreamProvider] can be asked for.
+type Routeable interface{ GetDiscriminator() string }
+
+// A Consumable is a request for entries.
+type Consumable interface {
+	Routeable
+	consumable()
+}
+
+const prefix = "streamkit://api/v1/"
+
+// Consume asks for the entries of several spaces, the keys of Offsets, each after its offset and all in
+// the order of their timestamps. MinTimestamp is exclusive, MaxTimestamp inclusive, in Unix
+// milliseconds; 0 is no bound. A Limit of 0 or of the largest uint64 is none.
+type Consume struct {
+	MinTimestamp int64             `json:"min_timestamp,omitempty"`
+	MaxTimestamp int64             `json:"max_timestamp,omitempty"`
+	Offsets      map[string]LexKey `json:"offsets,omitempty"`
+	Limit        uint64            `json:"limit,omitempty"`
+}
+
+// ConsumeSpace asks for the entries of a space after an offset; its bounds are those of [Consume].
+type ConsumeSpace struct {
+	Space        string `json:"space"`
+	MinTimestamp int64  `json:"min_timestamp,omitempty"`
+	MaxTimestamp int64  `json:"max_timestamp,omitempty"`
+	Offset       LexKey `json:"offset,omitempty"`
+	Limit        uint64 `json:"limit,omitempty"`
+}
+
+// ConsumeSegment asks for the entries of a segment. Both sequences are inclusive, 0 is no bound; the
+// other bounds are those of [Consume].
+type ConsumeSegment struct {
+	Space        string `json:"space"`
+	Segment      string `json:"segment"`
+	MinSequence  uint64 `json:"min_sequence,omitempty"`
+	MinTimestamp int64  `json:"min_timestamp,omitempty"`
+	MaxSequence  uint64 `json:"max_sequence,omitempty"`
+	MaxTimestamp int64  `json:"max_timestamp,omitempty"`
+	Limit        uint64 `json:"limit,omitempty"`
+}
+
+// Requests that programs name and seldom make.
+type (
+	Peek struct {
+		Space   string `json:"space"`
+		Segment string `json:"segment"`
+	}
+	Produce struct {
+		Space   string `json:"space"`
+		Segment string `json:"segment"`
+	}
+	GetSpaces   struct{}
+	GetSegments struct {
+		Space string `json:"space"`
+	}
+	GetStatus struct{}
+)
+
+// A Presence says that a worker is there. Timestamp is in Unix milliseconds.
+type Presence struct {
+	WorkerID  uuid.UUID `json:"worker_id"`
+	Heartbeat bool      `json:"heartbeat"`
+	Timestamp int64     `json:"timestamp"`
+}
+
+// A WorkerInfo is a worker of a store. LastSeenAt is in Unix milliseconds.
+type WorkerInfo struct {
+	WorkerID   uuid.UUID         `json:"worker_id"`
+	Metadata   map[string]string `json:"metadata,omitempty"`
+	LastSeenAt int64             `json:"last_seen_at"`
+}
+
+// A WorkerInventory is the list of workers, sorted by id, as it was at Timestamp in Unix milliseconds.
+type WorkerInventory struct {
+	Workers   []WorkerInfo `json:"workers"`
+	Timestamp int64        `json:"timestamp"`
+}
+
+func (*Consume) GetDiscriminator() string         { return prefix + "consume" }
+func (*ConsumeSpace) GetDiscriminator() string    { return prefix + "consume_space" }
+func (*ConsumeSegment) GetDiscriminator() string  { return prefix + "consume_segment" }
+func (*Peek) GetDiscriminator() string            { return prefix + "peek" }
+func (*Produce) GetDiscriminator() string         { return prefix + "produce" }
+func (*GetSpaces) GetDiscriminator() string       { return prefix + "get_spaces" }
+func (*GetSegments) GetDiscriminator() string     { return prefix + "get_segments" }
+func (*GetStatus) GetDiscriminator() string       { return prefix + "get_status" }
+func (*Presence) GetDiscriminator() string        { return prefix + "presence" }
+func (*WorkerInventory) GetDiscriminator() string { return prefix + "worker_inventory" }
+func (*Consume) consumable()                      {}
+func (*ConsumeSpace) consumable()                 {}
+func (*ConsumeSegment) consumable()               {}
+
+// A Subscription calls a handler until Unsubscribe. It re-establishes itself after lost connections.
+type Subscription interface {
+	ID() string
+	Unsubscribe()
+}
+
+// A ReconnectListener is told that there is a new connection. The store is the nil UUID: one
+// connection serves all stores.
+type ReconnectListener interface {
+	OnReconnected(ctx context.Context, storeID uuid.UUID) error
+}
+
+// A BidiStreamProvider reaches a hub. Packages wskit and inprockit make one. CallStream of theirs
+// returns [errors.ErrUnsupported]: their streams are not those of streamkit.
+type BidiStreamProvider interface {
+	CallStream(ctx context.Context, storeID uuid.UUID, routeable Routeable) (BidiStream, error)
+	RegisterReconnectListener(l ReconnectListener)
+	UnregisterReconnectListener(l ReconnectListener)
+}
+
+// A BidiStream is one operation of a [BidiStreamProvider].
+type BidiStream interface {
+	Encode(v any) error
+	Decode(v any) error
+	CloseSend(err error) error
+	Close(err error) error
+	EndOfStreamError() error
+	Closed() <-chan struct{}
+}
+
+// A StreamsError is an error with a code: 1 for one that may pass, 2 for one that does not.
+type StreamsError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *StreamsError) Error() string { return e.Message }
+
+// NewTransientError returns an error that may pass.
+func NewTransientError(message string) *StreamsError { return &StreamsError{1, message} }
+
+// NewPermanentError returns an error that does not pass.
+func NewPermanentError(message string) *StreamsError { return &StreamsError{2, message} }

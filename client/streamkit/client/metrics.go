@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// ClientMetrics are told of calls. A client calls them from several goroutines.
+// RecordSubscriptionReplay, RecordHandlerTimeout and RecordHandlerPanic are not called: the
+// subscription's status has these counts.
+type ClientMetrics interface {
+	RecordProduceLatency(space, segment string, d time.Duration)
+	RecordConsumeLatency(space, segment string, d time.Duration)
+	RecordSubscriptionReplay(id string, success bool, d time.Duration)
+	RecordHandlerTimeout(id string)
+	RecordHandlerPanic(id string)
+}
+
+type otelMetrics struct {
+	produce, consume, replay metric.Float64Histogram
+	timeouts, panics         metric.Int64Counter
+}
+
+// NewOTelClientMetrics counts with the global provider of OpenTelemetry.
+func NewOTelClientMetrics() ClientMetrics {
+	meter := otel.Meter("github.com/seed-147127fe/streamhub/client/streamkit")
+	m := &otelMetrics{}
+	// The names are valid, so there are no errors.
+	m.produce, _ = meter.Float64Histogram("streamkit.client.produce.duration", metric.WithUnit("s"))
+	m.consume, _ = meter.Float64Histogram("streamkit.client.consume.duration", metric.WithUnit("s"))
+	m.replay, _ = meter.Float64Histogram("streamkit.client.replay.duration", metric.WithUnit("s"))
+	m.timeouts, _ = meter.Int64Counter("streamkit.client.handler.timeouts")
+	m.panics, _ = meter.Int64Counter("streamkit.client.handler.panics")
+	return m
+}
+
+func (m *otelMetrics) RecordProduceLatency(space, _ string, d time.Duration) {
+	m.produce.Record(context.Background(), d.Seconds(), metric.WithAttributes(attribute.String("space", space)))
+}
+
+func (m *otelMetrics) RecordConsumeLatency(space, _ string, d time.Duration) {
+	m.consume.Record(context.Background(), d.Seconds(), metric.WithAttributes(attribute.String("space", space)))
+}
+
+func (m *otelMetrics) RecordSubscriptionReplay(_ string, success bool, d time.Duration) {
+	m.replay.Record(context.Background(), d.Seconds(), metric.WithAttributes(attribute.Bool("success", success)))
+}
+
+func (m *otelMetrics) RecordHandlerTimeout(string) { m.timeouts.Add(context.Background(), 1) }
+
+func (m *otelMetrics) RecordHandlerPanic(string) { m.panics.Add(context.Background(), 1) }

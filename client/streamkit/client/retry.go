@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	hubclient "github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+)
+
+// A RetryPolicy says how often a call is made and how long to wait in between.
+type RetryPolicy struct {
+	MaxAttempts       int
+	InitialBackoff    time.Duration
+	MaxBackoff        time.Duration
+	BackoffMultiplier float64
+}
+
+// DefaultRetryPolicy makes 5 attempts, 100 ms to 5 s apart, doubling.
+func DefaultRetryPolicy() RetryPolicy { return policyOf(hubclient.DefaultRetryPolicy()) }
+
+// AggressiveRetryPolicy makes 8 attempts, 200 ms to 15 s apart, growing by half.
+func AggressiveRetryPolicy() RetryPolicy { return policyOf(hubclient.AggressiveRetryPolicy()) }
+
+func policyOf(p hubclient.RetryPolicy) RetryPolicy {
+	return RetryPolicy{MaxAttempts: p.Attempts, InitialBackoff: p.InitialDelay, MaxBackoff: p.MaxDelay, BackoffMultiplier: p.Multiplier}
+}
+
+func (p *RetryPolicy) policy() hubclient.RetryPolicy {
+	return hubclient.RetryPolicy{Attempts: p.MaxAttempts, InitialDelay: p.InitialBackoff, MaxDelay: p.MaxBackoff, Multiplier: p.BackoffMultiplier}
+}
+
+// IsRetryable reports whether the same call can succeed later. It goes by the code of the error.
+func IsRetryable(err error) bool { return hubclient.IsRetryable(err) }
+
+// RetryWithBackoff calls fn until it succeeds, fails for good, or the policy or ctx ends, and returns its
+// last error.
+func RetryWithBackoff(ctx context.Context, policy RetryPolicy, fn func(ctx context.Context) error) error {
+	delay := float64(policy.InitialBackoff)
+	for attempt := 1; ; attempt++ {
+		err := fn(ctx)
+		if err == nil || !IsRetryable(err) || attempt >= policy.MaxAttempts || !pause.For(ctx, time.Duration(delay*(0.5+rand.Float64()/2))) {
+			return err
+		}
+		delay = min(delay*policy.BackoffMultiplier, float64(policy.MaxBackoff))
+	}
+}

@@ -1,0 +1,152 @@
+// Package wskit reaches a hub through a gateway, over the WebSocket protocol of this module.
+package wskit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/client/streamkit/api"
+)
+
+// Errors that programs compare with. What ends for one of these reasons has another error here, of
+// package streamhub: ErrUnavailable, ErrLimitExceeded or ErrTooLarge.
+var (
+	ErrMuxerClosed      = fmt.Errorf("muxer closed: %w", streamhub.ErrUnavailable)
+	ErrHeartbeatTimeout = fmt.Errorf("heartbeat timeout: %w", streamhub.ErrUnavailable)
+	ErrStreamOverloaded = fmt.Errorf("stream overloaded: %w", streamhub.ErrLimitExceeded)
+	ErrTooManyStreams   = fmt.Errorf("too many active streams: %w", streamhub.ErrLimitExceeded)
+	ErrPayloadTooLarge  = fmt.Errorf("muxer payload too large: %w", streamhub.ErrTooLarge)
+)
+
+// A MuxerOption sizes a queue of streamkit. There are no such queues here: a reader has a window in
+// bytes, and a slow one holds back nobody. Options are taken and have no effect.
+type MuxerOption func()
+
+// A StreamRecvSaturationPolicy says what streamkit does when a queue is full.
+type StreamRecvSaturationPolicy int
+
+// WithStreamRecvQueueSize has no effect, like every [MuxerOption].
+func WithStreamRecvQueueSize(int) MuxerOption { return func() {} }
+
+// WithStreamIngressQueueSize has no effect.
+func WithStreamIngressQueueSize(int) MuxerOption { return func() {} }
+
+// WithWriteQueueSize has no effect.
+func WithWriteQueueSize(int) MuxerOption { return func() {} }
+
+// WithStreamRecvOfferTimeout has no effect.
+func WithStreamRecvOfferTimeout(time.Duration) MuxerOption { return func() {} }
+
+// WithStreamRecvSaturationPolicy has no effect.
+func WithStreamRecvSaturationPolicy(StreamRecvSaturationPolicy) MuxerOption { return func() {} }
+
+// A WebSocketBidiStreamProvider reaches a hub through one gateway; [client.NewWebSocketProvider] takes
+// several. Its fields are read when the first client is made on it.
+type WebSocketBidiStreamProvider struct {
+	// RetryAuthFailures treats a token that is refused as if the gateway could not be reached.
+	RetryAuthFailures bool
+	// OnDialFailure is told of each dial that failed.
+	OnDialFailure func(error)
+
+	address string
+	token   func() (string, error)
+
+	mu        sync.Mutex
+	inner     *client.WebSocketProvider // nil before the first client, and after Close
+	stop      func()
+	cancel    context.CancelFunc
+	calls     sync.WaitGroup // of listeners
+	listeners []api.ReconnectListener
+}
+
+// NewBidiStreamProvider returns a provider for the gateway at addr, ws:// or wss://. fetchJWT returns the
+// token of a dial; nil is for gateways that ask for none. Nothing is dialed yet, and an address that is
+// none is an error of the first call.
+func NewBidiStreamProvider(addr string, fetchJWT func() (string, error), _ ...MuxerOption) api.BidiStreamProvider {
+	return &WebSocketBidiStreamProvider{address: addr, token: fetchJWT}
+}
+
+// Hub returns what package client stands on.
+func (p *WebSocketBidiStreamProvider) Hub() (streamhub.Provider, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inner != nil {
+		return p.inner, nil
+	}
+	o := &client.WebSocketOptions{RetryAuthFailures: p.RetryAuthFailures}
+	if p.token != nil {
+		o.Token = func(context.Context) (string, error) { return p.token() }
+	}
+	if failed := p.OnDialFailure; failed != nil {
+		o.OnDialFailure = func(_ string, err error) { failed(err) }
+	}
+	// It serves every caller to come, so it ends with Close and not with one of them.
+	ctx, cancel := context.WithCancel(context.Background())
+	inner, err := client.NewWebSocketProvider(ctx, []string{p.address}, o)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	p.inner, p.cancel = inner, cancel
+	p.stop = inner.OnReconnect(func() { p.reconnected(ctx) })
+	return inner, nil
+}
+
+// reconnected tells the listeners.
+func (p *WebSocketBidiStreamProvider) reconnected(ctx context.Context) {
+	p.mu.Lock()
+	if p.inner == nil {
+		p.mu.Unlock()
+		return
+	}
+	p.calls.Add(1)
+	listeners := slices.Clone(p.listeners)
+	p.mu.Unlock()
+	defer p.calls.Done()
+	for _, l := range listeners {
+		_ = l.OnReconnected(ctx, uuid.Nil) // nothing waits for it
+	}
+}
+
+// Close ends the connection and waits for listeners. The provider may be used again.
+func (p *WebSocketBidiStreamProvider) Close() error {
+	p.mu.Lock()
+	inner, stop, cancel := p.inner, p.stop, p.cancel
+	p.inner = nil
+	p.mu.Unlock()
+	if inner == nil {
+		return nil
+	}
+	stop()
+	cancel()
+	err := inner.Close()
+	p.calls.Wait()
+	return err
+}
+
+// CallStream returns [errors.ErrUnsupported].
+func (p *WebSocketBidiStreamProvider) CallStream(context.Context, uuid.UUID, api.Routeable) (api.BidiStream, error) {
+	return nil, fmt.Errorf("%w: a stream of streamkit's own", errors.ErrUnsupported)
+}
+
+// RegisterReconnectListener calls l after every connection but the first.
+func (p *WebSocketBidiStreamProvider) RegisterReconnectListener(l api.ReconnectListener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listeners = append(p.listeners, l)
+}
+
+// UnregisterReconnectListener takes l off the list.
+func (p *WebSocketBidiStreamProvider) UnregisterReconnectListener(l api.ReconnectListener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listeners = slices.DeleteFunc(p.listeners, func(other api.ReconnectListener) bool { return other == l })
+}
