@@ -61,8 +61,14 @@ test-servers: ## The suites that talk to Redis, on the newest Redis and Valkey o
 # A machine without Node.js must not keep a change from being tested; what it misses is said.
 .PHONY: test-node
 test-node:
-	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite test-browser; \
-	else echo "test-all: conformance, Azurite and the browser were not run"; fi
+	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite test-js test-browser; \
+	else echo "test-all: conformance, Azurite, the package for the web and the browser were not run"; fi
+
+.PHONY: test-js
+test-js: build ## The package for the web, in Node, through a proxy that fails
+	scripts/need-node
+	cd js && npm ci --no-audit --no-fund && npm run build && npm test && npm pack --dry-run
+	@size=$$(gzip -9 -c js/dist/streamhub.min.js | wc -c); echo "js: $$size bytes after gzip"; [ $$size -le 6144 ]
 
 .PHONY: test-browser
 test-browser: ## The examples in a headless Chromium

@@ -48,6 +48,10 @@ type RegisterOptions struct {
 	Metadata any
 	// By says who produces, for those who find the stream taken; see [Status.By]. At most 256 bytes.
 	By string
+	// Key makes a registration safe to repeat: the same key begins the same generation once. It is as
+	// secret as the token that it becomes a part of: 16 to 64 letters and digits from a good source of
+	// random bytes. The default is such a key.
+	Key string
 	// ContentType is that of the segment of the chunks.
 	ContentType string
 	// CancelUnwatched cancels the generation when it had no reader on any instance for so long.

@@ -123,7 +123,10 @@ func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Se
 		o := streamhub.FollowOptions{FromSequence: after + 1}
 		for e, err := range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.backLane(), &o) {
 			if err != nil {
-				yield(live.Message{}, s.fail("messages", s.id, ending(err)))
+				if err = ending(err); stops {
+					err = producing(err, s.generation)
+				}
+				yield(live.Message{}, s.fail("messages", s.id, err))
 				return
 			}
 			m := live.Message{Sequence: e.Sequence, Timestamp: e.Timestamp, By: e.Metadata[byKey], Once: e.Metadata[onceKey], Data: e.Payload}

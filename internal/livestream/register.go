@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -15,6 +16,9 @@ import (
 
 // maxMetadata bounds what a stream keeps as metadata.
 const maxMetadata = 64 << 10
+
+// validKey is what [live.RegisterOptions.Key] may be.
+var validKey = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 
 // maxBy bounds what a stream keeps as the name of its producer.
 const maxBy = 256
@@ -82,7 +86,12 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	if err != nil {
 		return nil, nil, err
 	}
-	owner := rand.Text()
+	owner := o.Key
+	if owner == "" {
+		owner = rand.Text()
+	} else if !validKey.MatchString(owner) {
+		return nil, nil, fmt.Errorf("%w: a key has 16 to 64 letters and digits", streamhub.ErrInvalidArgument)
+	}
 	for range registerTries {
 		code, n, err := s.ask(ctx, registerScript, id,
 			redisx.Escape(id), owner, mode, silence.Milliseconds(), o.EndedTTL.Milliseconds(), metadata, o.By)

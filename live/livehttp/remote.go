@@ -40,7 +40,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err := decode(w, r, &o); err != nil {
 		return err
 	}
-	options := live.RegisterOptions{Takeover: o.Takeover, Once: o.Once, By: nameOf(c.subject)}
+	options := live.RegisterOptions{Takeover: o.Takeover, Once: o.Once, By: nameOf(c.subject), Key: r.Header.Get(producerHeader)}
 	if len(o.Metadata) > 0 {
 		options.Metadata = o.Metadata
 	}

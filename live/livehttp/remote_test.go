@@ -85,6 +85,19 @@ func TestRemoteProducer(t *testing.T) {
 	require.Contains(t, closed, `"verdict":{"kind":"done"`)
 }
 
+// TestRemoteRepeatedPut registers again under the key of its own: the first answer may have been lost.
+func TestRemoteRepeatedPut(t *testing.T) {
+	a := start(t, "", nil)
+	b := start(t, a.hub.RedisURL(), nil)
+	key := []string{"Streamhub-Producer", "0123456789abcdefABCDEF"}
+	first := a.must(http.StatusCreated, "PUT", "/v1/live/s", "", key...)
+	require.JSONEq(t, first, b.must(http.StatusCreated, "PUT", "/v1/live/s", "", key...))
+	require.Contains(t, a.must(http.StatusConflict, "PUT", "/v1/live/s", "", "Streamhub-Producer", "another0123456789"), "already_produced")
+	for _, short := range []string{"x", strings.Repeat("x", 65), "with.a.dot.and.more"} {
+		a.must(http.StatusBadRequest, "PUT", "/v1/live/t", "", "Streamhub-Producer", short)
+	}
+}
+
 // TestRemoteRefused tries what no producer may do, and finds the stream as it was.
 func TestRemoteRefused(t *testing.T) {
 	g := start(t, "", func(o *livehttp.Options) {

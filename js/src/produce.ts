@@ -1,0 +1,246 @@
+import { LiveError, type Verdict } from "./error.js"
+import { Backoff, Passing, request, sleep, type RequestOptions } from "./request.js"
+
+export interface ProduceOptions extends RequestOptions {
+  /** Kept with the stream. */
+  metadata?: unknown
+  /** Ends the generation of another producer. */
+  takeover?: boolean
+  /** Fails with already_produced as long as any generation is kept, also one that has ended. */
+  once?: boolean
+  /** Goes on with a generation that was begun before, by what state() gave. */
+  resume?: ProducerState
+  /** Hears that somebody asked to stop. The producer then has a few seconds to end the stream. */
+  onStop?: (by: string, reason: string) => void
+  /** Hears what readers send. */
+  onMessage?: (data: Uint8Array, by: string) => void
+}
+
+/** All that a producer needs to go on in another process. The token is a secret. */
+export interface ProducerState {
+  producer: string
+  next: number
+  heartbeat_ms: number
+}
+
+export interface LiveProducer {
+  /**
+   * Publishes a chunk. It returns at once unless much is waiting to be stored; then it waits. It rejects
+   * when the generation is over for this producer.
+   */
+  publish(chunk: string | Uint8Array): Promise<void>
+  /** Waits until everything that was published is stored. */
+  flush(): Promise<void>
+  /** Ends the stream as done, after everything that was published, and returns its verdict. */
+  done(output?: unknown): Promise<Verdict>
+  /** Ends the stream as failed. */
+  fail(reason: string): Promise<Verdict>
+  /** What another process needs to go on. Stop publishing here, and flush, before it is used. */
+  state(): ProducerState
+}
+
+const mostChunks = 256
+const mostBytes = 1 << 20
+
+/**
+ * Becomes the producer of a live stream. Chunks are numbered, sent in order and sent again whatever
+ * fails on the way; each is stored once. url is that of the stream at any gateway.
+ */
+export async function produceLive(url: string | URL, options: ProduceOptions = {}): Promise<LiveProducer> {
+  const at = String(url)
+  let state = options.resume
+  if (!state) {
+    const body = JSON.stringify({ metadata: options.metadata, takeover: options.takeover, once: options.once })
+    // The key makes the request safe to repeat.
+    const headers = { "Content-Type": "application/json", "Streamhub-Producer": randomKey() }
+    const answer = await retried(at, options, options.signal, { method: "PUT", body, headers })
+    if (typeof answer.producer !== "string") throw new LiveError("already_produced", "a generation is kept that has ended", answer)
+    state = answer as unknown as ProducerState
+  }
+  return new Producer(at, options, state)
+}
+
+function randomKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(20)), (b) => b.toString(16).padStart(2, "0")).join("")
+}
+
+/** Makes a request until it is answered. Every request here may be made again. */
+async function retried(url: string, o: RequestOptions, signal: AbortSignal | undefined, init: RequestInit): Promise<Record<string, unknown>> {
+  const backoff = new Backoff()
+  for (;;) {
+    let least = 0
+    try {
+      const response = await request(url, o, signal ? { ...init, signal } : init)
+      return response.status === 204 ? {} : ((await response.json()) as Record<string, unknown>)
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (error instanceof LiveError) throw error
+      if (error instanceof Passing) least = error.after
+    }
+    await backoff.wait(signal, least)
+  }
+}
+
+class Producer implements LiveProducer {
+  readonly #ended = new AbortController()
+  readonly #signal: AbortSignal
+  #next: number // of the first chunk that is not known to be stored
+  #pending: Uint8Array[] = []
+  #bytes = 0
+  #over: unknown
+  #verdict: Verdict | undefined
+  #wake: (() => void)[] = []
+  #sending = false
+
+  constructor(
+    readonly url: string,
+    readonly options: ProduceOptions,
+    readonly begun: ProducerState,
+  ) {
+    this.#next = begun.next
+    this.#signal = options.signal ? AbortSignal.any([options.signal, this.#ended.signal]) : this.#ended.signal
+    options.signal?.addEventListener("abort", () => this.#stop(options.signal?.reason), { once: true })
+    void this.#beat()
+    if (options.onStop || options.onMessage) void this.#listen()
+  }
+
+  state(): ProducerState {
+    return { producer: this.begun.producer, next: this.#next, heartbeat_ms: this.begun.heartbeat_ms }
+  }
+
+  async publish(chunk: string | Uint8Array): Promise<void> {
+    await this.#until(() => this.#bytes < mostBytes)
+    const bytes = typeof chunk === "string" ? new TextEncoder().encode(chunk) : chunk.slice()
+    this.#pending.push(bytes)
+    this.#bytes += bytes.length + 1
+    if (!this.#sending) void this.#send()
+  }
+
+  flush(): Promise<void> {
+    return this.#until(() => this.#pending.length === 0)
+  }
+
+  done(output?: unknown): Promise<Verdict> {
+    return this.#end(output === undefined ? { kind: "done" } : { kind: "done", output })
+  }
+
+  fail(reason: string): Promise<Verdict> {
+    return this.#end({ kind: "failed", reason })
+  }
+
+  async #end(verdict: Verdict): Promise<Verdict> {
+    await this.flush()
+    const answer = await this.#ask("/end", { body: JSON.stringify(verdict), headers: { "Content-Type": "application/json" } })
+    this.#verdict = answer as unknown as Verdict
+    this.#stop(new LiveError("closed", `the stream has ended: ${this.#verdict.kind}`, { verdict: answer }))
+    return this.#verdict
+  }
+
+  #ask(action: string, init: RequestInit): Promise<Record<string, unknown>> {
+    const headers = new Headers(init.headers)
+    headers.set("Streamhub-Producer", this.begun.producer)
+    return retried(withAction(this.url, action), this.options, this.#signal, { method: "POST", ...init, headers })
+  }
+
+  /** Sends what is pending, one request at a time. */
+  async #send(): Promise<void> {
+    this.#sending = true
+    try {
+      while (this.#pending.length > 0 && this.#over === undefined) {
+        await sleep(0, this.#signal) // what is published together travels together
+        const { body, type, count } = pack(this.#pending)
+        const answer = await this.#ask(`/chunks?first=${this.#next}`, { body: body as BodyInit, headers: { "Content-Type": type } })
+        const stored = Math.min(count, Math.max(0, Number(answer.next) - this.#next))
+        for (const chunk of this.#pending.splice(0, stored)) this.#bytes -= chunk.length + 1
+        this.#next += stored
+        this.#notify()
+      }
+    } catch (error) {
+      this.#stop(error)
+    } finally {
+      this.#sending = false
+    }
+  }
+
+  /** Says from time to time that the producer is there. */
+  async #beat(): Promise<void> {
+    try {
+      for (;;) {
+        await sleep(this.begun.heartbeat_ms, this.#signal)
+        if (!this.#sending) await this.#ask("/chunks", {})
+      }
+    } catch (error) {
+      this.#stop(error)
+    }
+  }
+
+  /** Hears requests to stop and messages. */
+  async #listen(): Promise<void> {
+    let after = 0
+    try {
+      for (;;) {
+        const answer = await this.#ask(`/messages?wait=30s&after=${after}`, { method: "GET" })
+        after = Number(answer.after)
+        for (const m of answer.messages as { data: string; by?: string }[]) {
+          this.options.onMessage?.(Uint8Array.from(atob(m.data), (c) => c.charCodeAt(0)), m.by ?? "")
+        }
+        const stop = answer.stop as { by?: string; reason?: string } | undefined
+        if (stop) this.options.onStop?.(stop.by ?? "", stop.reason ?? "")
+      }
+    } catch (error) {
+      this.#stop(error)
+    }
+  }
+
+  #stop(reason: unknown): void {
+    if (this.#over !== undefined) return
+    this.#over = reason ?? new Error("the producer was stopped")
+    this.#ended.abort(this.#over)
+    this.#notify()
+  }
+
+  #notify(): void {
+    for (const wake of this.#wake.splice(0)) wake()
+  }
+
+  async #until(holds: () => boolean): Promise<void> {
+    for (;;) {
+      if (this.#over !== undefined) throw this.#over
+      if (holds()) return
+      await new Promise<void>((resolve) => this.#wake.push(resolve))
+    }
+  }
+}
+
+function withAction(url: string, action: string): string {
+  const [path = "", query] = url.split("?", 2)
+  const [name = "", more] = action.split("?", 2)
+  const values = [query, more].filter(Boolean).join("&")
+  return values ? `${path}${name}?${values}` : path + name
+}
+
+/** Takes as many of the first chunks as fit into one request: lines of text, or one chunk as it is. */
+function pack(pending: Uint8Array[]): { body: Uint8Array; type: string; count: number } {
+  const first = pending[0] as Uint8Array
+  if (!isLine(first)) return { body: first, type: "application/octet-stream", count: 1 }
+  const lines: Uint8Array[] = []
+  let size = 0
+  for (const chunk of pending) {
+    if (!isLine(chunk) || lines.length === mostChunks || (lines.length > 0 && size + chunk.length >= mostBytes)) break
+    lines.push(chunk)
+    size += chunk.length + 1
+  }
+  const body = new Uint8Array(size)
+  let at = 0
+  for (const line of lines) {
+    body.set(line, at)
+    at += line.length
+    body[at++] = 10
+  }
+  return { body, type: "text/plain", count: lines.length }
+}
+
+/** A chunk that a line can carry. An empty one can; as a body it would be a heartbeat. */
+function isLine(chunk: Uint8Array): boolean {
+  return !chunk.includes(10) && chunk[chunk.length - 1] !== 13
+}

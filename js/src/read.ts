@@ -1,0 +1,131 @@
+import { LiveError, type Verdict } from "./error.js"
+import { readEvents } from "./events.js"
+import { Backoff, request, type RequestOptions } from "./request.js"
+
+/** What one call of publish stored. */
+export interface Chunk {
+  /** The text, or undefined where the bytes are no UTF-8. */
+  text: string | undefined
+  bytes: Uint8Array
+  /** Resumes after this chunk, anywhere. */
+  cursor: string
+}
+
+/** connecting: no connection yet, or again. waiting: connected, nothing came yet. reading. ended. */
+export type ReadState = "connecting" | "waiting" | "reading" | "ended"
+
+export interface ReadOptions extends RequestOptions {
+  /** Resumes after the chunk that had this cursor; the start by default. */
+  cursor?: string
+  /** How long to wait for a stream that has not begun, in milliseconds, up to 5 minutes; for ever by default. */
+  wait?: number
+  /** Hears how the reader does. */
+  onState?: (state: ReadState) => void
+}
+
+/** A live stream as an async iterable over its chunks. It is read once. */
+export interface LiveReader extends AsyncIterable<Chunk> {
+  /** The cursor after the last chunk that was given. */
+  readonly cursor: string
+  readonly state: ReadState
+  /** How often a connection was made again. */
+  readonly resumes: number
+  /** The verdict, once the iteration has ended by itself. */
+  readonly verdict: Verdict | undefined
+}
+
+/**
+ * Reads a live stream: every chunk once, in order, until its verdict, over as many connections as it
+ * takes. url is that of the stream at any gateway, such as "/v1/live/answer-17".
+ *
+ * The iteration throws a LiveError for what asking again does not cure, and the reason of the signal.
+ */
+export function readLive(url: string | URL, options: ReadOptions = {}): LiveReader {
+  return new Reader(String(url), options)
+}
+
+class Reader implements LiveReader {
+  cursor: string
+  state: ReadState = "connecting"
+  resumes = 0
+  verdict: Verdict | undefined
+  #begun = false
+
+  constructor(
+    readonly url: string,
+    readonly options: ReadOptions,
+  ) {
+    this.cursor = options.cursor ?? ""
+  }
+
+  #enter(state: ReadState): void {
+    if (this.state === state) return
+    this.state = state
+    this.options.onState?.(state)
+  }
+
+  #address(): string {
+    const [path = "", query = ""] = this.url.split("?", 2)
+    const values = new URLSearchParams(query)
+    if (this.cursor) values.set("cursor", this.cursor)
+    else if (this.options.wait !== undefined) values.set("wait", `${Math.ceil(this.options.wait / 1000)}s`)
+    return values.size > 0 ? `${path}?${values}` : path
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
+    if (this.#begun) throw new Error("a live stream is read once: call readLive again, with its cursor")
+    this.#begun = true
+    const { signal } = this.options
+    const backoff = new Backoff()
+    try {
+      for (;;) {
+        let least = 0
+        const connection = new AbortController()
+        const end = () => connection.abort(signal?.reason)
+        signal?.addEventListener("abort", end, { once: true })
+        try {
+          signal?.throwIfAborted()
+          const response = await request(this.#address(), this.options, {
+            headers: { Accept: "text/event-stream" },
+            signal: connection.signal,
+          })
+          if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
+          this.#enter("waiting")
+          for await (const e of readEvents(response.body, (ms) => (least = ms))) {
+            backoff.reset()
+            if (e.name === "end") {
+              this.verdict = JSON.parse(e.data) as Verdict
+              return
+            }
+            if (e.name === "error") {
+              const { code, message, ...details } = JSON.parse(e.data) as Record<string, unknown>
+              throw new LiveError(String(code), String(message), details)
+            }
+            this.#enter("reading")
+            this.cursor = e.id
+            yield chunkOf(e.name, e.data, e.id)
+          }
+        } catch (error) {
+          signal?.throwIfAborted()
+          if (error instanceof LiveError) throw error
+        } finally {
+          signal?.removeEventListener("abort", end)
+          connection.abort() // also where the caller leaves the loop
+        }
+        this.#enter("connecting")
+        await backoff.wait(signal, least)
+        this.resumes++
+      }
+    } finally {
+      this.#enter("ended")
+    }
+  }
+}
+
+function chunkOf(name: string, data: string, cursor: string): Chunk {
+  if (name !== "binary") return { text: data, bytes: new TextEncoder().encode(data), cursor }
+  const raw = atob(data)
+  const bytes = new Uint8Array(raw.length)
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i)
+  return { text: undefined, bytes, cursor }
+}

@@ -1,0 +1,85 @@
+import { LiveError } from "./error.js"
+
+/** What every request to a gateway may be given. */
+export interface RequestOptions {
+  /** Gives the bearer token. It is called for each connection, so it can give a fresh one. */
+  token?: () => string | Promise<string>
+  /** Replaces the global fetch. */
+  fetch?: typeof fetch
+  /** Ends everything with its reason. */
+  signal?: AbortSignal
+}
+
+const shortest = 250
+const longest = 15_000
+
+/** Pauses that grow, with jitter, until something succeeds. */
+export class Backoff {
+  #pause = shortest
+
+  reset(): void {
+    this.#pause = shortest
+  }
+
+  /** Waits; least is what the other side asked for, in milliseconds. */
+  async wait(signal: AbortSignal | undefined, least = 0): Promise<void> {
+    const pause = Math.max(least, this.#pause * (0.5 + Math.random()))
+    this.#pause = Math.min(2 * this.#pause, longest)
+    await sleep(pause, signal)
+  }
+}
+
+/** Waits so many milliseconds; rejects with the reason of signal when that ends first. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    const end = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", end)
+      resolve()
+    }, ms)
+    signal?.addEventListener("abort", end, { once: true })
+  })
+}
+
+/** Makes one request. It rejects where there is no answer, and with a LiveError that is final. */
+export async function request(url: string, o: RequestOptions, init: RequestInit): Promise<Response> {
+  const headers = new Headers(init.headers)
+  if (o.token) headers.set("Authorization", `Bearer ${await o.token()}`)
+  const response = await (o.fetch ?? fetch)(url, { ...init, headers, cache: "no-store", signal: init.signal ?? o.signal ?? null })
+  if (response.ok) return response
+  const text = await response.text()
+  let body: Record<string, unknown> = {}
+  try {
+    body = JSON.parse(text) as Record<string, unknown>
+  } catch {
+    // It is not the gateway's: what stands in front of it answers as it likes.
+  }
+  if (passes(response.status, body.code)) throw new Passing(`${response.status} ${text.slice(0, 200)}`, retryAfter(response), body)
+  const { code, message, ...details } = body
+  throw new LiveError(typeof code === "string" ? code : `http_${response.status}`, String(message ?? response.statusText), details)
+}
+
+/** A refusal that may be another one soon. */
+export class Passing extends Error {
+  constructor(
+    message: string,
+    readonly after: number,
+    readonly body: Readonly<Record<string, unknown>>,
+  ) {
+    super(message)
+  }
+}
+
+/** 404 without a code of ours is a proxy whose gateway is away. */
+function passes(status: number, code: unknown): boolean {
+  return status >= 500 || status === 408 || status === 425 || status === 429 || (status === 404 && code === undefined)
+}
+
+function retryAfter(response: Response): number {
+  const seconds = Number(response.headers.get("Retry-After") ?? 0)
+  return Number.isFinite(seconds) ? Math.min(seconds * 1000, longest) : 0
+}

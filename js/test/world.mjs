@@ -1,0 +1,73 @@
+// A gateway with an embedded Redis, and a proxy before it that fails on command.
+import { spawn } from "node:child_process"
+import http from "node:http"
+import { once } from "node:events"
+import readline from "node:readline"
+
+const program = process.env.STREAMHUB ?? new URL("../../bin/streamhub", import.meta.url).pathname
+
+/** Starts a gateway; t ends it. */
+export async function gateway(t, ...flags) {
+  const child = spawn(program, ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", ...flags], {
+    stdio: ["ignore", "pipe", "ignore"],
+  })
+  t.after(async () => {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill("SIGKILL")
+      await once(child, "exit")
+    }
+  })
+  for await (const line of readline.createInterface({ input: child.stdout })) {
+    const found = /^listening (http:\S+)/.exec(line)
+    if (found) return found[1]
+  }
+  throw new Error(`${program} serve did not start`)
+}
+
+/**
+ * Starts a proxy to a gateway. fault(n) says what becomes of the n-th request: "" passes it, a number
+ * answers with that status and no body, "drop" cuts it after the gateway took it, before the answer,
+ * and {after: bytes} cuts the answer in its middle.
+ */
+export async function proxy(t, target, fault) {
+  let n = 0
+  const server = http.createServer(async (incoming, outgoing) => {
+    const what = fault(n++, incoming)
+    if (typeof what === "number") return void outgoing.writeHead(what).end()
+    const body = []
+    for await (const part of incoming) body.push(part)
+    const abort = new AbortController()
+    outgoing.on("close", () => abort.abort())
+    const { host, connection, ...headers } = incoming.headers
+    try {
+      const answer = await fetch(target + incoming.url, {
+        method: incoming.method,
+        headers,
+        body: body.length > 0 ? Buffer.concat(body) : undefined,
+        signal: abort.signal,
+      })
+      if (what === "drop") return void outgoing.destroy()
+      const { "content-encoding": _, "transfer-encoding": __, ...rest } = Object.fromEntries(answer.headers)
+      outgoing.writeHead(answer.status, rest)
+      let left = what?.after ?? Infinity
+      for await (const part of answer.body ?? []) {
+        if (part.length >= left) {
+          outgoing.write(part.subarray(0, left))
+          return void setImmediate(() => outgoing.destroy())
+        }
+        left -= part.length
+        outgoing.write(part)
+      }
+      outgoing.end()
+    } catch {
+      outgoing.destroy()
+    }
+  })
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${server.address().port}`
+}
