@@ -28,7 +28,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer s.Shutdown(ctx)
+	defer func() { _ = s.Shutdown(ctx) }()
 
 	listener := httptest.NewServer(s) // or http.ListenAndServeTLS
 	defer listener.Close()

@@ -64,7 +64,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.durableFlags.validate(); err != nil {
+	if err := c.validate(); err != nil {
 		return err
 	}
 	policy, err := c.policy()
@@ -129,7 +129,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 		Auth: verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
-	c.durableFlags.apply(o, listener.Addr())
+	c.apply(o, listener.Addr())
 	hubServer, err := server.New(b.hub, o)
 	if err != nil {
 		return usagef("%w; see --origin and --host", err)

@@ -20,7 +20,7 @@ func TestWorkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer member.Leave(within(t))
+	defer func() { _ = member.Leave(within(t)) }()
 	if r := good(t, nil, "workers", "--redis", url); !strings.HasPrefix(r.out, "WORKER ") || !strings.Contains(r.out, id.String()) || !strings.Contains(r.out, "host=h zone=a\n") {
 		t.Errorf("%+v", r)
 	}

@@ -308,7 +308,7 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 		if !errors.As(err, &unknown) {
 			continue
 		}
-		if s.Lose+s.Drop == 0 && !(s.Op == Repeat && r.way.Remote()) {
+		if s.Lose+s.Drop == 0 && (s.Op != Repeat || !r.way.Remote()) {
 			return true, fmt.Errorf("the outcome is unknown, and nothing was lost: %w", err)
 		}
 		if own := reals[i].Options.TRX; own != uuid.Nil && own != unknown.TRX {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -86,7 +85,6 @@ type memory struct {
 	reigns  int               // guarded by mu
 	scripts map[string]string // guarded by mu: what miniredis calls a script
 	stores  []streamhub.Store
-	calls   [2]int
 	sweeper *hotlog.Store
 	closers []func() error
 }
@@ -367,11 +365,4 @@ func (l *link) pass(cmds []redis.Cmder, send func() error) error {
 		cmd.SetErr(io.EOF)
 	}
 	return io.EOF
-}
-
-// each gives every kind of way to a test.
-func each(t *testing.T, kinds []Kind, test func(t *testing.T, kind Kind)) {
-	for _, kind := range kinds {
-		t.Run(string(kind), func(t *testing.T) { test(t, kind) })
-	}
 }

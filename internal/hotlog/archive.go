@@ -301,13 +301,13 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 				seen[p.segment] = true
 				ask = append(ask, p.segment)
 			}
-			if a.meta.hot == 0 || a.meta.hot > a.last {
+			if a.hot == 0 || a.hot > a.last {
 				continue
 			}
 			name, _ := redisx.Unescape(a.segment)
 			hot = append(hot, HotSegment{
 				Segment: name, Incarnation: a.incarnation, Held: held,
-				First: a.meta.hot, Last: a.last, Archived: a.archived, LastTimestamp: a.timestamp,
+				First: a.hot, Last: a.last, Archived: a.archived, LastTimestamp: a.timestamp,
 			})
 		}
 	}

@@ -124,7 +124,7 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 // weaken takes from s what other does not have.
 func (s *Server) weaken(other *Server) {
 	s.AOF = s.AOF && other.AOF
-	if s.Fsync != other.Fsync && !(s.Fsync == "everysec" && other.Fsync == "always") {
+	if s.Fsync != other.Fsync && (s.Fsync != "everysec" || other.Fsync != "always") {
 		s.Fsync = other.Fsync
 	}
 	if other.Eviction != noEviction {

@@ -298,7 +298,7 @@ func poll(ctx context.Context, w http.ResponseWriter, p live.RemoteProducer, aft
 	var stop *stopping
 	for m, err := range p.Messages(ctx, after) {
 		if err != nil {
-			if ctx.Err() == nil && !(errors.Is(err, streamhub.ErrClosed) && len(found) > 0) {
+			if ctx.Err() == nil && (!errors.Is(err, streamhub.ErrClosed) || len(found) == 0) {
 				return err
 			}
 			break

@@ -53,9 +53,9 @@ func run(seeds int, only string) error {
 			said = "NOT CAUGHT: " + err.Error()
 		}
 		ran++
-		fmt.Printf("%-32s %5.1fs  %.160s\n", name, time.Since(start).Seconds(), said)
+		fmt.Fprintf(os.Stdout, "%-32s %5.1fs  %.160s\n", name, time.Since(start).Seconds(), said)
 	}
-	fmt.Printf("%d of %d mutants caught\n", ran-len(errs), ran)
+	fmt.Fprintf(os.Stdout, "%d of %d mutants caught\n", ran-len(errs), ran)
 	return errors.Join(errs...)
 }
 

@@ -122,7 +122,7 @@ func sweepWhileReading(f *fixture) {
 	for i := range n {
 		f.append([]string{"stays", "cut"}[i%2], "x")
 	}
-	e := streamhub.Entry{}
+	var e streamhub.Entry
 	for e, err = range f.ConsumeSpace(f.ctx, space, &streamhub.ReadOptions{Cursor: all[0].Cursor()}) {
 		if err != nil {
 			break
