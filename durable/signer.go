@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,16 +85,23 @@ func (g *signer) sign(body []byte, at time.Time) string {
 	return fmt.Sprintf("t=%d,kid=%s,ed25519=%s", at.Unix(), g.kid, text64(ed25519.Sign(g.key, signed)))
 }
 
-// token is what the holder of a wake shows. Every gateway can tell whether it is right, whatever
-// became of the wake since.
+// token is what the holder of a wake shows: the wake and a code over it. Every gateway can tell
+// whether it is right before it reads the request, whatever became of the wake since.
 func (g *signer) token(r register, id string, generation uint64, wake string) string {
 	mac := hmac.New(sha256.New, g.tokens)
 	fmt.Fprintf(mac, "%s\x00%d:%s\x00%d\x00%s", r.space, len(id), id, generation, wake)
-	return text64(mac.Sum(nil))
+	return text64(mac.Sum(nil)) + "." + strconv.FormatUint(generation, 10) + "." + wake
 }
 
-func (g *signer) checks(token string, r register, id string, generation uint64, wake string) bool {
-	return hmac.Equal([]byte(token), []byte(g.token(r, id, generation, wake)))
+// checks reports whether token is that of a wake of a subscription, and of which one.
+func (g *signer) checks(token string, r register, id string) (generation uint64, wake string, ok bool) {
+	_, rest, _ := strings.Cut(token, ".")
+	number, wake, _ := strings.Cut(rest, ".")
+	generation, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return 0, "", false
+	}
+	return generation, wake, hmac.Equal([]byte(token), []byte(g.token(r, id, generation, wake)))
 }
 
 // A keySet is a JSON Web Key Set.

@@ -276,3 +276,28 @@ func TestWakerDies(t *testing.T) {
 		}
 	}
 }
+
+// A tally counts what is read of a body.
+type tally struct{ read int }
+
+func (b *tally) Read(p []byte) (int, error) {
+	b.read += len(p)
+	return len(p), nil
+}
+
+// TestUnreadBeforeToken sends bodies without an end under tokens that are not those of a wake: nothing of
+// them is read.
+func TestUnreadBeforeToken(t *testing.T) {
+	g := start(t, "", nil)
+	for _, action := range []string{"callback", "ack", "release"} {
+		for _, token := range []string{"", "x", "a.1.w", "..", strings.Repeat("x", 5000)} {
+			body := &tally{}
+			r := httptest.NewRequest(http.MethodPost, "/v1/stream/__ds/subscriptions/pool/"+action, body)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			g.ServeHTTP(w, r)
+			require.Equal(t, http.StatusUnauthorized, w.Code, "%s %.20s: %s", action, token, w.Body)
+			require.Zero(t, body.read, "%s %.20s", action, token)
+		}
+	}
+}

@@ -500,13 +500,14 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 	if err != nil {
 		return nil, 0, err
 	}
-	if auth.Bearer(r) == "" {
-		return nil, 0, errToken
+	generation, wake, ok := g.checks(auth.Bearer(r), c.register, c.id)
+	if !ok {
+		return nil, 0, errToken // before the body is read
 	}
 	if err := input(r, &body); err != nil {
 		return nil, 0, err
 	}
-	if !g.checks(auth.Bearer(r), c.register, c.id, body.Generation, body.Wake) {
+	if body.Generation != generation || body.Wake != wake {
 		return nil, 0, errToken
 	}
 	next := false
