@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -31,59 +32,62 @@ type Client struct {
 	subscriptions map[uuid.UUID]*Subscription
 }
 
+// Options configure a [Client]; nil stands for the defaults.
+type Options struct {
+	// Retry says how often a call is made; nil is [DefaultRetryPolicy].
+	Retry *RetryPolicy
+	// HandlerTimeout bounds a handler of a subscription; 0 is [DefaultHandlerTimeout]. With a negative
+	// value handlers run inline, one after the other, for as long as they take.
+	HandlerTimeout time.Duration
+	// ConcurrentHandlers bounds the handlers of all subscriptions together that run at once; 0 is
+	// [DefaultConcurrentHandlers].
+	ConcurrentHandlers int
+	// Metrics count calls, see [NewOTelClientMetrics]; nil counts none.
+	Metrics *ClientMetrics
+	// TracerProvider makes a span for each call; nil makes none.
+	TracerProvider trace.TracerProvider
+	// Logger gets what no caller is told; nil discards it.
+	Logger *slog.Logger
+	// OnSubscriptionFailed is called when a subscription ends for good although nobody ended it.
+	OnSubscriptionFailed func(SubscriptionStatus, error)
+}
+
+// options are the ones in force.
 type options struct {
 	retry              RetryPolicy
 	handlerTimeout     time.Duration
-	handlers           int
 	metrics            *ClientMetrics
 	tracer             trace.Tracer
 	logger             *slog.Logger
 	subscriptionFailed func(SubscriptionStatus, error)
 }
 
-// An Option configures a Client. Every option goes with every other.
-type Option func(*options)
-
-// WithRetryPolicy replaces [DefaultRetryPolicy].
-func WithRetryPolicy(p RetryPolicy) Option { return func(o *options) { o.retry = p } }
-
-// WithHandlerTimeout replaces [DefaultHandlerTimeout]. With 0 or less handlers run inline, one after
-// the other, for as long as they take.
-func WithHandlerTimeout(d time.Duration) Option { return func(o *options) { o.handlerTimeout = d } }
-
-// WithConcurrentHandlers replaces [DefaultConcurrentHandlers], which is for all subscriptions
-// together.
-func WithConcurrentHandlers(n int) Option { return func(o *options) { o.handlers = max(1, n) } }
-
-// WithMetrics counts calls; see [NewOTelClientMetrics].
-func WithMetrics(m *ClientMetrics) Option { return func(o *options) { o.metrics = m } }
-
-// WithTracing makes a span for each call.
-func WithTracing(p trace.TracerProvider) Option {
-	return func(o *options) { o.tracer = p.Tracer("github.com/seed-147127fe/streamhub/client") }
-}
-
-// WithLogger gets what no caller is told; the default discards it.
-func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
-
-// OnSubscriptionFailed is called when a subscription ends for good although nobody ended it.
-func OnSubscriptionFailed(f func(SubscriptionStatus, error)) Option {
-	return func(o *options) { o.subscriptionFailed = f }
-}
-
-// NewClient returns a client on a provider, which stays the caller's.
-func NewClient(provider streamhub.Provider, opts ...Option) *Client {
+// New returns a client on a provider, which stays the caller's.
+func New(provider streamhub.Provider, o *Options) *Client {
+	if o == nil {
+		o = &Options{}
+	}
 	c := &Client{
 		provider: provider, lasting: map[*context.CancelCauseFunc]struct{}{}, subscriptions: map[uuid.UUID]*Subscription{},
 		opt: options{
-			retry: DefaultRetryPolicy(), handlerTimeout: DefaultHandlerTimeout, handlers: DefaultConcurrentHandlers,
-			logger: slog.New(slog.DiscardHandler),
+			retry: DefaultRetryPolicy(), handlerTimeout: cmp.Or(o.HandlerTimeout, DefaultHandlerTimeout), metrics: o.Metrics,
+			logger: o.Logger, subscriptionFailed: o.OnSubscriptionFailed,
 		},
 	}
-	for _, o := range opts {
-		o(&c.opt)
+	if o.Retry != nil {
+		c.opt.retry = *o.Retry
 	}
-	c.handlers = make(chan struct{}, c.opt.handlers)
+	if o.TracerProvider != nil {
+		c.opt.tracer = o.TracerProvider.Tracer("github.com/seed-147127fe/streamhub/client")
+	}
+	if c.opt.logger == nil {
+		c.opt.logger = slog.New(slog.DiscardHandler)
+	}
+	handlers := o.ConcurrentHandlers
+	if handlers <= 0 {
+		handlers = DefaultConcurrentHandlers
+	}
+	c.handlers = make(chan struct{}, handlers)
 	return c
 }
 

@@ -2,7 +2,7 @@
 // gateways. It links no Redis.
 //
 //	gateways, err := client.NewWebSocketProvider(ctx, []string{"ws://127.0.0.1:8080"}, nil)
-//	c := client.NewClient(gateways)
+//	c := client.New(gateways, nil)
 //	s := c.Store(uuid.Nil)
 //	_, err = s.Append(ctx, "orders", "order-17", records, nil)
 //	for entry, err := range s.FollowSegment(ctx, "orders", "order-17", nil) { … }

@@ -37,7 +37,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer gateways.Close()
-	c := client.NewClient(gateways)
+	c := client.New(gateways, nil)
 	defer c.Close()
 	s := c.Store(uuid.Nil)
 	for _, text := range []string{"accepted", "packed"} {
@@ -54,24 +54,4 @@ func Example() {
 	// Output:
 	// 1 accepted
 	// 2 packed
-}
-
-func ExampleEnumerator() {
-	ctx := context.Background()
-	h, _ := hub.Open(ctx, nil, nil)
-	defer h.Close()
-	c := client.NewClient(h.Provider()) // in the same process
-	defer c.Close()
-	_ = c.Publish(ctx, uuid.Nil, "orders", "order-17", []byte("accepted"), nil)
-
-	e := client.NewEnumerator(c.Store(uuid.Nil).ConsumeSpace(ctx, "orders", nil))
-	defer e.Dispose()
-	for e.MoveNext() {
-		entry, err := e.Current()
-		fmt.Println(entry.Segment, string(entry.Payload), err)
-	}
-	fmt.Println(e.Err())
-	// Output:
-	// order-17 accepted <nil>
-	// <nil>
 }

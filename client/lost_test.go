@@ -21,7 +21,7 @@ func one(text string) []streamhub.Record { return []streamhub.Record{{Payload: [
 func TestForgottenProducers(t *testing.T) {
 	h := embedded(t)
 	id := uuid.New()
-	s := connect(t, dial(t, nil, serve(t, h, nil)), client.WithRetryPolicy(client.NoRetryPolicy())).Store(id)
+	s := connect(t, dial(t, nil, serve(t, h, nil)), &client.Options{Retry: &client.RetryPolicy{Attempts: 1}}).Store(id)
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {

@@ -67,11 +67,11 @@ func TestWebSocket(t *testing.T) {
 func TestClient(t *testing.T) {
 	h := embedded(t)
 	address := serve(t, h, nil)
-	providertest.Run(t, func(t *testing.T) streamhub.Provider { return asProvider{connect(t, dial(t, nil, address))} })
+	providertest.Run(t, func(t *testing.T) streamhub.Provider { return asProvider{connect(t, dial(t, nil, address), nil)} })
 }
 
-func connect(t *testing.T, p streamhub.Provider, o ...client.Option) *client.Client {
-	c := client.NewClient(p, o...)
+func connect(t *testing.T, p streamhub.Provider, o *client.Options) *client.Client {
+	c := client.New(p, o)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
 }

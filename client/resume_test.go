@@ -22,8 +22,11 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
-// quick makes tests with faults short.
-var quick = client.WithRetryPolicy(client.RetryPolicy{Attempts: 50, InitialDelay: 5 * time.Millisecond, MaxDelay: 50 * time.Millisecond, Multiplier: 2})
+// patient makes tests with faults short, as quick does with nothing else.
+var (
+	patient = client.RetryPolicy{Attempts: 50, InitialDelay: 5 * time.Millisecond, MaxDelay: 50 * time.Millisecond, Multiplier: 2}
+	quick   = &client.Options{Retry: &patient}
+)
 
 // second opens another hub on the same Redis.
 func second(t *testing.T, h *hub.Hub) *hub.Hub {
@@ -187,7 +190,7 @@ func TestLeaseNetworkLost(t *testing.T) {
 func TestSubscription(t *testing.T) {
 	h := embedded(t)
 	p, a := proxied(t, serve(t, h, nil), 4)
-	c := connect(t, dial(t, nil, a), quick, client.WithHandlerTimeout(50*time.Millisecond))
+	c := connect(t, dial(t, nil, a), &client.Options{Retry: &patient, HandlerTimeout: 50 * time.Millisecond})
 	id := uuid.New()
 	s := c.Store(id)
 	got := make(chan streamhub.Status, 100)
@@ -239,7 +242,7 @@ func TestUnauthenticated(t *testing.T) {
 		Token:         func(context.Context) (string, error) { return "", fmt.Errorf("no token today") },
 		OnDialFailure: func(_ string, err error) { failures <- err },
 	}, serve(t, embedded(t), nil))
-	c := connect(t, p, quick, client.OnSubscriptionFailed(func(_ client.SubscriptionStatus, err error) { failed <- err }))
+	c := connect(t, p, &client.Options{Retry: &patient, OnSubscriptionFailed: func(_ client.SubscriptionStatus, err error) { failed <- err }})
 	_, err := c.Store(uuid.Nil).Status(t.Context(), "space", "seg")
 	require.ErrorIs(t, err, streamhub.ErrUnauthenticated)
 	require.ErrorIs(t, <-failures, streamhub.ErrUnauthenticated)

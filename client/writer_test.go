@@ -58,7 +58,7 @@ func TestWriter(t *testing.T) {
 }
 
 func TestWriterLimits(t *testing.T) {
-	s := connect(t, embedded(t).Provider()).Store(uuid.New())
+	s := connect(t, embedded(t).Provider(), nil).Store(uuid.New())
 	w := s.NewWriter(t.Context(), "space", "seg", &client.WriterOptions{Bytes: 100})
 	for _, size := range []int{60, 60, 40, 500, 1} {
 		require.NoError(t, w.Write(streamhub.Record{Payload: make([]byte, size)}))
@@ -80,7 +80,7 @@ func TestWriterLimits(t *testing.T) {
 
 // TestWriterFails: the first error ends it, and what was stored before is told.
 func TestWriterFails(t *testing.T) {
-	s := connect(t, embedded(t).Provider()).Store(uuid.New())
+	s := connect(t, embedded(t).Provider(), nil).Store(uuid.New())
 	w := s.NewWriter(t.Context(), "space", "seg", &client.WriterOptions{Records: 1, Generation: 2})
 	require.NoError(t, w.Write(streamhub.Record{Payload: []byte("a")}))
 	require.NoError(t, w.Flush())

@@ -46,7 +46,7 @@ func tenant(t testing.TB) *client.Store {
 	server := httptest.NewServer(g)
 	p, err := client.NewWebSocketProvider(t.Context(), []string{"ws" + strings.TrimPrefix(server.URL, "http")}, nil)
 	require.NoError(t, err)
-	c := client.NewClient(p)
+	c := client.New(p, nil)
 	t.Cleanup(func() {
 		require.NoError(t, c.Close())
 		require.NoError(t, p.Close())
@@ -239,7 +239,7 @@ func Example() {
 	ctx := context.Background()
 	h, _ := hub.Open(ctx, nil, nil) // or client.NewWebSocketProvider for a hub behind a gateway
 	defer h.Close()
-	c := client.NewClient(h.Provider())
+	c := client.New(h.Provider(), nil)
 	defer c.Close()
 
 	accounts := eventsource.New[event](c.Store(uuid.Nil), "accounts", nil)

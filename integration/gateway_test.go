@@ -71,7 +71,7 @@ func gatewayClient(t *testing.T, gateways ...string) *sdk.Client {
 	t.Helper()
 	p, err := sdk.NewWebSocketProvider(t.Context(), gateways, nil)
 	require.NoError(t, err)
-	c := sdk.NewClient(p, sdk.WithRetryPolicy(sdk.RetryPolicy{Attempts: 100, InitialDelay: 20 * time.Millisecond, MaxDelay: time.Second, Multiplier: 2}))
+	c := sdk.New(p, &sdk.Options{Retry: &sdk.RetryPolicy{Attempts: 100, InitialDelay: 20 * time.Millisecond, MaxDelay: time.Second, Multiplier: 2}})
 	t.Cleanup(func() {
 		require.NoError(t, c.Close())
 		require.NoError(t, p.Close())

@@ -249,7 +249,7 @@ func connect(t *testing.T, addresses ...string) *client.Client {
 	}
 	p, err := client.NewWebSocketProvider(t.Context(), addresses, nil)
 	require.NoError(t, err)
-	c := client.NewClient(p)
+	c := client.New(p, nil)
 	t.Cleanup(func() {
 		require.NoError(t, c.Close())
 		require.NoError(t, p.Close())

@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	hubclient "github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 	"github.com/seed-147127fe/streamhub/client/streamkit/client"
 	"github.com/seed-147127fe/streamhub/client/streamkit/inprockit"
@@ -56,7 +55,7 @@ func all[T any](t *testing.T, e client.Enumerator[T]) []T {
 }
 
 func records(first, n int) client.Enumerator[*client.Record] {
-	return hubclient.NewEnumerator(func(yield func(*client.Record, error) bool) {
+	return client.NewEnumerator(func(yield func(*client.Record, error) bool) {
 		for i := range n {
 			if !yield(&client.Record{Sequence: uint64(first + i), Payload: fmt.Appendf(nil, "p%d", first+i)}, nil) {
 				return

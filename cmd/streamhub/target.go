@@ -64,7 +64,7 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 		_ = gateways.Close()
 		return nil, nil, interrupted(s.ctx, err)
 	}
-	c := client.NewClient(gateways, client.WithRetryPolicy(retry))
+	c := client.New(gateways, &client.Options{Retry: &retry})
 	return c.Store(t.Store), func() {
 		_ = c.Close() // what was asked for is done or has failed by itself
 		_ = gateways.Close()
@@ -99,7 +99,7 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 		}
 		return nil, nil, &statusError{exitFailed, err}
 	}
-	c := client.NewClient(h.Provider(), client.WithRetryPolicy(retry))
+	c := client.New(h.Provider(), &client.Options{Retry: &retry})
 	return c.Store(t.Store), func() {
 		_ = c.Close()
 		_ = h.Close()

@@ -114,17 +114,15 @@ func New(provider api.BidiStreamProvider, o *Options) Client {
 		c.err = err
 		return c
 	}
-	var opts []hubclient.Option
-	if o.HandlerTimeout != 0 {
-		opts = append(opts, hubclient.WithHandlerTimeout(o.HandlerTimeout))
-	}
+	options := hubclient.Options{HandlerTimeout: o.HandlerTimeout}
 	if o.RetryPolicy != nil {
-		opts = append(opts, hubclient.WithRetryPolicy(o.RetryPolicy.policy()))
+		policy := o.RetryPolicy.policy()
+		options.Retry = &policy
 	}
 	if o.Tracing {
-		opts = append(opts, hubclient.WithTracing(otel.GetTracerProvider()))
+		options.TracerProvider = otel.GetTracerProvider()
 	}
-	c.inner = hubclient.NewClient(p, opts...)
+	c.inner = hubclient.New(p, &options)
 	c.closer, _ = provider.(io.Closer)
 	return c
 }
@@ -189,9 +187,9 @@ func (c *client) Close() error {
 // read makes an enumerator of what a store returns.
 func read[T any](c *client, items func() iter.Seq2[T, error]) Enumerator[T] {
 	if c.err != nil {
-		return hubclient.NewEnumerator(func(yield func(T, error) bool) { yield(*new(T), c.err) })
+		return NewEnumerator(func(yield func(T, error) bool) { yield(*new(T), c.err) })
 	}
-	return hubclient.NewEnumerator(items())
+	return NewEnumerator(items())
 }
 
 func (c *client) GetSpaces(ctx context.Context, storeID uuid.UUID) Enumerator[string] {

@@ -35,7 +35,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer provider.Close()
-	c := client.NewClient(provider)
+	c := client.New(provider, nil)
 	defer c.Close()
 	s := c.Store(uuid.Nil)
 	w := s.NewWriter(ctx, "orders", "17", nil)

@@ -2,16 +2,8 @@ package client
 
 import "iter"
 
-// An Enumerator steps through a sequence for programs that do not range over it:
-//
-//	defer e.Dispose()
-//	for e.MoveNext() {
-//		entry, err := e.Current()
-//	}
-//	err := e.Err()
-//
-// It is for one goroutine.
-type Enumerator[T any] struct {
+// A sequence is an [Enumerator] over an iterator.
+type sequence[T any] struct {
 	next    func() (T, error, bool)
 	stop    func()
 	current T
@@ -19,14 +11,14 @@ type Enumerator[T any] struct {
 }
 
 // NewEnumerator returns an enumerator of items. Nothing is read before the first MoveNext.
-func NewEnumerator[T any](items iter.Seq2[T, error]) *Enumerator[T] {
-	e := &Enumerator[T]{}
+func NewEnumerator[T any](items iter.Seq2[T, error]) Enumerator[T] {
+	e := &sequence[T]{}
 	e.next, e.stop = iter.Pull2(items)
 	return e
 }
 
 // MoveNext goes to the next item. It is false at the end and after an error.
-func (e *Enumerator[T]) MoveNext() bool {
+func (e *sequence[T]) MoveNext() bool {
 	if e.err != nil {
 		return false
 	}
@@ -39,10 +31,10 @@ func (e *Enumerator[T]) MoveNext() bool {
 }
 
 // Current returns the item that MoveNext went to, or the error that ended the sequence.
-func (e *Enumerator[T]) Current() (T, error) { return e.current, e.err }
+func (e *sequence[T]) Current() (T, error) { return e.current, e.err }
 
 // Err returns the error that ended the sequence, if one did.
-func (e *Enumerator[T]) Err() error { return e.err }
+func (e *sequence[T]) Err() error { return e.err }
 
 // Dispose ends the sequence. It may be called at any time, more than once.
-func (e *Enumerator[T]) Dispose() { e.stop() }
+func (e *sequence[T]) Dispose() { e.stop() }
