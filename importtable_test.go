@@ -65,7 +65,7 @@ var importTable = []row{
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
-	{pkg: "durable", imports: []string{"hub", "lease", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below, but for the name of the lease under which one gateway looks after subscriptions"},
+	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{
 		pkg: "client", imports: []string{"session", "internal/wire", "internal/pause"},

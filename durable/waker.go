@@ -16,7 +16,6 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/lease"
 )
 
 // wakes has the subscriptions of every store looked after: by one of the gateways, which holds a
@@ -89,7 +88,7 @@ func (w *wakes) keep(ctx context.Context, store uuid.UUID) {
 	tick := time.NewTicker(again)
 	defer tick.Stop()
 	for {
-		err := r.log.WithLease(ctx, "durable/"+r.space, wakerLease, 0, func(ctx context.Context, _ *lease.Lease) error {
+		err := r.log.WithLease(ctx, "durable/"+r.space, wakerLease, 0, func(ctx context.Context, _ uint64) error {
 			newWaker(w, r, w.handler.hub.Store(store)).run(ctx)
 			return nil
 		})

@@ -22,7 +22,6 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
-	"github.com/seed-147127fe/streamhub/lease"
 )
 
 func TestMain(m *testing.M) { testredis.Main(m) }
@@ -144,8 +143,8 @@ func everything(t *testing.T, h *hub.Hub) {
 	require.ErrorIs(t, err, streamhub.ErrLeaseNotAcquired)
 	_, err = held.Release(ctx)
 	require.NoError(t, err)
-	require.NoError(t, s.WithLease(ctx, "key", time.Minute, time.Second, func(_ context.Context, l *lease.Lease) error {
-		require.Greater(t, l.Token(), held.Token())
+	require.NoError(t, s.WithLease(ctx, "key", time.Minute, time.Second, func(_ context.Context, token uint64) error {
+		require.Greater(t, token, held.Token())
 		return nil
 	}))
 	require.NoError(t, h.Ping(ctx))

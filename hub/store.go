@@ -227,14 +227,14 @@ func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, e
 }
 
 // WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
-// releases it. The context of fn ends before the lease does, with [streamhub.ErrLeaseLost] as
-// cause.
-func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, l *lease.Lease) error) error {
+// releases it. The token is the generation to pass to appends. The context of fn ends before the lease
+// does, with [streamhub.ErrLeaseLost] as cause.
+func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	leases := s.hub.leases
 	if wait > 0 {
 		leases = lease.New(s.hub.conn, &lease.Options{Wait: wait})
 	}
-	return leases.WithLease(ctx, s.ID(), key, ttl, fn)
+	return leases.WithLease(ctx, s.ID(), key, ttl, func(ctx context.Context, l *lease.Lease) error { return fn(ctx, l.Token()) })
 }
 
 // entries observes a read: one span and one count for all of it.
