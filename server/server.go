@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/front"
@@ -21,14 +22,25 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
-// Limits bound the requests over HTTP that are under way and what their bodies hold.
-type Limits = front.Limits
+// Limits bound the requests over HTTP that are under way and what their bodies hold. 0 stands for the
+// default, and a negative value for none. Requests from the loopback count for the process and the
+// subject only: they come from a proxy, for many.
+type Limits struct {
+	// Requests are those of the process, of one subject and of one IP address; the defaults are
+	// 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
+	Requests, RequestsPerSubject, RequestsPerIP int
+	// BodyBytes is what the bodies of requests under way may hold together, of the process and of one
+	// subject; the defaults are 512 MiB and 128 MiB.
+	BodyBytes, BodyBytesPerSubject int
+	// BodyPause is how long a body may take besides a second for each 32 KiB; the default is 30 s.
+	BodyPause time.Duration
+}
 
 // Options configure a [Server]; nil stands for the defaults.
 type Options struct {
 	// Auth says who presents a token; [wsgateway.NewJWT] makes one. Without it everybody who reaches
 	// the server may do everything.
-	Auth wsgateway.Authenticator
+	Auth streamhub.Authenticator
 	// CloseExpiredStreamkit is that of [wsgateway.Options].
 	CloseExpiredStreamkit bool
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides the
@@ -96,10 +108,7 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 
 func (s *Server) assemble(ctx context.Context) error {
 	o := &s.opt
-	gateOptions := &front.Options{Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Limits: o.Requests, Logger: o.Logger, MeterProvider: o.MeterProvider}
-	if o.Auth != nil {
-		gateOptions.Verifier = o.Auth
-	}
+	gateOptions := &front.Options{Auth: o.Auth, Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Limits: (*front.Limits)(o.Requests), Logger: o.Logger, MeterProvider: o.MeterProvider}
 	var err error
 	if s.gate, err = front.New(ctx, gateOptions); err != nil {
 		return err

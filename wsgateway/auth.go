@@ -1,37 +1,51 @@
 package wsgateway
 
 import (
-	"context"
+	"net/http"
 	"time"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// An Authenticator says who presents a token. Its error is for the log, not for the client.
-type Authenticator interface {
-	Verify(ctx context.Context, token string) (*Principal, error)
+// JWTOptions configure [NewJWT]. Exactly one of HMACSecret, JWKSURL and PublicKeys is needed.
+type JWTOptions struct {
+	// HMACSecret verifies HS256. It has 32 bytes or more unless InsecureShortSecret is set.
+	HMACSecret          []byte
+	InsecureShortSecret bool
+	// JWKSURL is where the keys for RS256, ES256 and EdDSA are. It is https, except on the loopback.
+	JWKSURL string
+	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE, of
+	// which only the key counts, up to 8 for each algorithm. The key id of a token has no say.
+	PublicKeys []byte
+	// Issuer and Audience, unless empty, must be in the token.
+	Issuer, Audience string
+	// Leeway is how far clocks may differ; the default is 30 s, which is also the most.
+	Leeway time.Duration
+	// MaxLifetime is the longest time from now that a token may be valid; the default is 24 h.
+	MaxLifetime time.Duration
+	// HTTPClient fetches the keys; the default is one with a timeout of 5 s.
+	HTTPClient *http.Client
+	// Now is the clock; the default is time.Now.
+	Now func() time.Time
 }
 
-// A Principal is who presented a token, and what that allows; see [NewPrincipal].
-type Principal = auth.Principal
-
-// JWTOptions configure [NewJWT].
-type JWTOptions = auth.Options
-
 // NewJWT returns an authenticator for JSON Web Tokens, by the rules of docs/auth.md.
-func NewJWT(o JWTOptions) (Authenticator, error) {
-	v, err := auth.NewVerifier(o)
+func NewJWT(o JWTOptions) (streamhub.Authenticator, error) {
+	v, err := auth.NewVerifier(auth.Options(o))
 	if err != nil {
 		return nil, err
 	}
 	return v, nil
 }
 
-// NewPrincipal is for authenticators of other tokens. Expires is the end of the connection, unless
-// it is renewed; zero is never. Scopes are those of docs/auth.md.
-func NewPrincipal(subject, issuer string, expires time.Time, scopes []string) (*Principal, error) {
-	return auth.NewPrincipal(subject, issuer, expires, scopes)
+// Limits bound the connections of a gateway. 0 stands for the default, and a negative value for none.
+// Connections from the loopback count for the process and the subject only: they come from a proxy,
+// for many.
+type Limits struct {
+	// Connections are those of the process, of one subject and of one IP address; the defaults are
+	// 10,000, 100 and 200.
+	Connections, PerSubject, PerIP int
+	// Handshakes are those a second, of the process and of one IP address; 200 and 10.
+	Handshakes, HandshakesPerIP float64
 }
-
-// Limits bound the connections of a gateway.
-type Limits = auth.Limits

@@ -48,7 +48,7 @@ type Gateway struct {
 // New makes a gateway to h, which stays the caller's. Close it before h.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
-	g.limiter = auth.NewLimiter(g.opt.Limits)
+	g.limiter = auth.NewLimiter((*auth.Limits)(g.opt.Limits))
 	var err error
 	if g.origins, err = auth.NewOrigins(g.opt.Origins); err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ const firstMessage = 5 * time.Second
 func (g *Gateway) admit(r *http.Request, ours bool) (p *auth.Principal, expires time.Time, err error) {
 	token := auth.Token(r, g.opt.Cookie)
 	if g.opt.Auth != nil && (token != "" || !ours) {
-		if p, err = g.opt.Auth.Verify(r.Context(), token); err != nil {
+		if p, err = auth.Identify(r.Context(), g.opt.Auth, token); err != nil {
 			return nil, expires, err
 		}
 		if ours || g.opt.CloseExpiredStreamkit {

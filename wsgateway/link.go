@@ -184,7 +184,7 @@ func (l *link) renew(token string) error {
 	if l.g.opt.Auth == nil {
 		return nil
 	}
-	p, err := l.g.opt.Auth.Verify(l.ctx, token)
+	p, err := auth.Identify(l.ctx, l.g.opt.Auth, token)
 	if err != nil {
 		return err
 	}

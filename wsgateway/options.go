@@ -14,7 +14,7 @@ import (
 type Options struct {
 	// Auth says who may connect. Without it everybody may do everything: use that on the loopback
 	// only, or behind something that lets the right people in.
-	Auth Authenticator
+	Auth streamhub.Authenticator
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides
 	// the gateway's own.
 	Origins []string

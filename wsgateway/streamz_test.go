@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/wsgateway"
@@ -48,7 +49,7 @@ func serve(t testing.TB, o *wsgateway.Options) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-func verifier(t testing.TB) wsgateway.Authenticator {
+func verifier(t testing.TB) streamhub.Authenticator {
 	t.Helper()
 	v, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
@@ -67,8 +68,8 @@ func TestStreamkit(t *testing.T) { streamkittest.Run(t, withTokens) }
 func TestStreamkitExpiry(t *testing.T) {
 	for _, closes := range []bool{false, true} {
 		expires := time.Now().Add(2 * time.Second)
-		auth := authenticator(func() (*wsgateway.Principal, error) {
-			return wsgateway.NewPrincipal("somebody", "", expires, []string{"streamkit::*"})
+		auth := authenticator(func() (*streamhub.Identity, error) {
+			return &streamhub.Identity{Subject: "somebody", Expires: expires, Scopes: []string{"streamkit::*"}}, nil
 		})
 		g := streamkittest.Gateway{Address: serve(t, &wsgateway.Options{Auth: auth, CloseExpiredStreamkit: closes}), Token: token}
 		c, store := streamkittest.Dial(t, g, "streamkit::*"), uuid.New()
@@ -87,6 +88,6 @@ func TestStreamkitExpiry(t *testing.T) {
 	}
 }
 
-type authenticator func() (*wsgateway.Principal, error)
+type authenticator func() (*streamhub.Identity, error)
 
-func (a authenticator) Verify(context.Context, string) (*wsgateway.Principal, error) { return a() }
+func (a authenticator) Authenticate(context.Context, string) (*streamhub.Identity, error) { return a() }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -32,7 +33,7 @@ type authFlags struct {
 }
 
 // verifier returns what checks tokens, nil for --auth none.
-func (f *authFlags) verifier() (wsgateway.Authenticator, error) {
+func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 	if f.Auth != "jwt" {
 		if f.JWKSURL != "" || f.JWTSecret != "" || f.PublicKey != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.InsecureShortSecret {
 			return nil, usagef("flags about tokens need --auth jwt")

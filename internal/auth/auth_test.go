@@ -80,7 +80,7 @@ func TestScopes(t *testing.T) {
 		{nil, "refused"},
 		{7, "refused"},
 	} {
-		p, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodHS256, secret, nil, claims(map[string]any{"scopes": test.scopes})))
+		p, err := auth.Identify(t.Context(), v, sign(t, jwt.SigningMethodHS256, secret, nil, claims(map[string]any{"scopes": test.scopes})))
 		if test.allows == "refused" {
 			require.Error(t, err, "%v", test.scopes)
 			continue
@@ -117,9 +117,9 @@ func TestAttacks(t *testing.T) {
 	kid := map[string]any{"kid": "rsa"}
 	good := sign(t, jwt.SigningMethodHS256, secret, nil, claims(nil))
 	goodRSA := sign(t, jwt.SigningMethodRS256, rsaKey, kid, claims(nil))
-	_, err = hmac.Verify(t.Context(), good)
+	_, err = auth.Identify(t.Context(), hmac, good)
 	require.NoError(t, err)
-	_, err = jwks.Verify(t.Context(), goodRSA)
+	_, err = auth.Identify(t.Context(), jwks, goodRSA)
 	require.NoError(t, err)
 
 	hs := func(change map[string]any) string {
@@ -163,7 +163,7 @@ func TestAttacks(t *testing.T) {
 		"exp beyond floats":  {hmac, hs(map[string]any{"exp": 1e300})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := attack.v.Verify(t.Context(), attack.token)
+			p, err := auth.Identify(t.Context(), attack.v, attack.token)
 			require.Error(t, err)
 			require.Nil(t, p)
 		})
@@ -261,7 +261,7 @@ func TestHangingIssuer(t *testing.T) {
 	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
 	require.NoError(t, err)
 	verify := func(kid string) error {
-		_, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, ed, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
+		_, err := auth.Identify(t.Context(), v, sign(t, jwt.SigningMethodEdDSA, ed, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
 		return err
 	}
 	require.NoError(t, verify("ed"))
@@ -302,7 +302,7 @@ func TestKeySet(t *testing.T) {
 	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
 	require.NoError(t, err)
 	try := func(method jwt.SigningMethod, key any, kid string) error {
-		_, err := v.Verify(t.Context(), sign(t, method, key, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
+		_, err := auth.Identify(t.Context(), v, sign(t, method, key, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
 		return err
 	}
 	require.NoError(t, try(jwt.SigningMethodES256, ec, "ec"))
@@ -356,7 +356,7 @@ func TestSucceed(t *testing.T) {
 	v, err := auth.NewVerifier(auth.Options{HMACSecret: secret})
 	require.NoError(t, err)
 	who := func(change map[string]any) *auth.Principal {
-		p, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodHS256, secret, nil, claims(change)))
+		p, err := auth.Identify(t.Context(), v, sign(t, jwt.SigningMethodHS256, secret, nil, claims(change)))
 		require.NoError(t, err)
 		return p
 	}
@@ -505,7 +505,7 @@ func FuzzVerify(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(sign(f, jwt.SigningMethodHS256, secret, nil, claims(nil)))
 	f.Add("a.b.c")
-	f.Fuzz(func(_ *testing.T, token string) { _, _ = v.Verify(context.Background(), token) })
+	f.Fuzz(func(_ *testing.T, token string) { _, _ = auth.Identify(context.Background(), v, token) })
 }
 
 // FuzzScopes signs any scopes.
@@ -516,7 +516,7 @@ func FuzzScopes(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, scopes string) {
-		p, err := v.Verify(context.Background(), sign(t, jwt.SigningMethodHS256, secret, nil, claims(map[string]any{"scopes": scopes})))
+		p, err := auth.Identify(context.Background(), v, sign(t, jwt.SigningMethodHS256, secret, nil, claims(map[string]any{"scopes": scopes})))
 		if err == nil && p.Allows(uuid.New(), "space", true) && !strings.Contains(scopes, "*") {
 			t.Errorf("%q allows any store", scopes)
 		}

@@ -33,7 +33,7 @@ func TestNoKid(t *testing.T) {
 	require.NoError(t, err)
 	defer v.Close()
 	verify := func(method jwt.SigningMethod, key any) error {
-		_, err := v.Verify(t.Context(), sign(t, method, key, nil, claims(nil)))
+		_, err := v.Authenticate(t.Context(), sign(t, method, key, nil, claims(nil)))
 		return err
 	}
 	require.NoError(t, verify(jwt.SigningMethodRS256, rsaKey))
@@ -96,7 +96,7 @@ func TestPEM(t *testing.T) {
 			{jwt.SigningMethodRS256, rsaKey, true}, {jwt.SigningMethodES256, ecKey, true}, {jwt.SigningMethodRS256, otherKey(t), false},
 			{jwt.SigningMethodEdDSA, ed, false}, {jwt.SigningMethodHS256, text, false},
 		} {
-			_, err := v.Verify(t.Context(), sign(t, test.method, test.key, kid, far))
+			_, err := v.Authenticate(t.Context(), sign(t, test.method, test.key, kid, far))
 			require.Equal(t, test.good, err == nil, "%s %v: %v", test.method.Alg(), kid, err)
 		}
 	}

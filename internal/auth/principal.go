@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/seed-147127fe/streamhub"
 )
 
 // A Principal is who presented a token. It does not change.
@@ -18,13 +20,21 @@ type Principal struct {
 	grants  []grant
 }
 
-// NewPrincipal returns who the scopes, as in a token, allow something.
-func NewPrincipal(subject, issuer string, expires time.Time, scopes []string) (*Principal, error) {
-	grants, err := parseScopes(scopes)
+// Identify returns who presented a token, and what its scopes allow. An error says why nobody did; it
+// is for the log and not for the client.
+func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Principal, error) {
+	who, err := a.Authenticate(ctx, token)
 	if err != nil {
 		return nil, err
 	}
-	return &Principal{Subject: subject, Issuer: issuer, Expires: expires, grants: grants}, nil
+	if who == nil {
+		return nil, errors.New("the authenticator names nobody")
+	}
+	grants, err := parseScopes(who.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	return &Principal{Subject: who.Subject, Issuer: who.Issuer, Expires: who.Expires, grants: grants}, nil
 }
 
 // Nobody may do nothing: it has not yet said who it is.

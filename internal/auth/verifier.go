@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/seed-147127fe/streamhub"
 )
 
 const (
@@ -137,9 +138,8 @@ func scopeList(claim any) ([]string, error) {
 	return nil, errors.New("scopes is neither a string nor an array of strings")
 }
 
-// Verify returns who presented token. An error says why nobody did; it is for the log and not for
-// the client.
-func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error) {
+// Authenticate is that of [streamhub.Authenticator].
+func (v *Verifier) Authenticate(ctx context.Context, token string) (*streamhub.Identity, error) {
 	switch {
 	case token == "":
 		return nil, errors.New("no token")
@@ -177,7 +177,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 	if err != nil {
 		return nil, err
 	}
-	return NewPrincipal(subject, issuer, expires.Add(v.opt.Leeway), scopes)
+	return &streamhub.Identity{Subject: subject, Issuer: issuer, Expires: expires.Add(v.opt.Leeway), Scopes: scopes}, nil
 }
 
 // Close ends the fetch of keys that is under way and waits for it. Verify goes on with the keys that

@@ -14,15 +14,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// A Verifier says who presents a token. Its error is for the log, not for the client.
-type Verifier interface {
-	Verify(ctx context.Context, token string) (*auth.Principal, error)
-}
-
 // Options configure a [Gate]; nil stands for the defaults.
 type Options struct {
-	// Verifier checks tokens. Without it everybody may do everything, under the gateway's own names.
-	Verifier Verifier
+	// Auth checks tokens. Without it everybody may do everything, under the gateway's own names.
+	Auth streamhub.Authenticator
 	// Origins are the web origins whose pages may call, besides the gateway's own; Hosts are further
 	// names of the gateway, see [Hosts].
 	Origins, Hosts []string
@@ -38,7 +33,7 @@ type Options struct {
 
 // A Gate decides over the requests of the transports over HTTP. It is safe for concurrent use.
 type Gate struct {
-	verifier Verifier
+	verifier streamhub.Authenticator
 	cookie   string
 	origins  *auth.Origins
 	hosts    *Hosts
@@ -56,7 +51,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	g := &Gate{verifier: o.Verifier, cookie: o.Cookie, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
+	g := &Gate{verifier: o.Auth, cookie: o.Cookie, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -115,7 +110,7 @@ func (g *Gate) Authorize(r *http.Request, store uuid.UUID, space string, write b
 
 // verify looks at the token of a request.
 func (g *Gate) verify(r *http.Request) (*auth.Principal, error) {
-	principal, err := g.verifier.Verify(r.Context(), auth.Token(r, g.cookie))
+	principal, err := auth.Identify(r.Context(), g.verifier, auth.Token(r, g.cookie))
 	if err == nil {
 		return principal, nil
 	}

@@ -16,17 +16,16 @@ import (
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/server"
-	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 // passwords knows one user.
 type passwords struct{}
 
-func (passwords) Verify(_ context.Context, token string) (*wsgateway.Principal, error) {
+func (passwords) Authenticate(_ context.Context, token string) (*streamhub.Identity, error) {
 	if token != "milk" {
 		return nil, streamhub.ErrUnauthenticated
 	}
-	return wsgateway.NewPrincipal("cat", "kitchen", time.Now().Add(time.Hour), []string{"streamhub::*::*::*"})
+	return &streamhub.Identity{Subject: "cat", Issuer: "kitchen", Expires: time.Now().Add(time.Hour), Scopes: []string{"streamhub::*::*::*"}}, nil
 }
 
 // get asks with a token, if there is one, and wants a status.

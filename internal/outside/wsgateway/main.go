@@ -20,11 +20,11 @@ import (
 // passwords knows one user.
 type passwords struct{}
 
-func (passwords) Verify(_ context.Context, token string) (*wsgateway.Principal, error) {
+func (passwords) Authenticate(_ context.Context, token string) (*streamhub.Identity, error) {
 	if token != "open sesame" {
 		return nil, streamhub.ErrUnauthenticated
 	}
-	return wsgateway.NewPrincipal("ali", "cave", time.Now().Add(time.Hour), []string{"streamhub::*::*::*"})
+	return &streamhub.Identity{Subject: "ali", Issuer: "cave", Expires: time.Now().Add(time.Hour), Scopes: []string{"streamhub::*::*::*"}}, nil
 }
 
 func main() {
