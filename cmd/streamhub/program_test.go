@@ -47,7 +47,7 @@ func TestInvocation(t *testing.T) {
 		look                   func(string) (string, error)
 	}{
 		{"/tmp/go-build1/b001/exe/streamhub", "/tmp/go-build1/b001/exe/streamhub", "go run ./cmd/streamhub", none},
-		{"/root/.cache/go-build/2f/2f-d/streamhub", "/root/.cache/go-build/2f/2f-d/streamhub", "go run ./cmd/streamhub", path},
+		{"/home/user/.cache/go-build/2f/2f-d/streamhub", "/home/user/.cache/go-build/2f/2f-d/streamhub", "go run ./cmd/streamhub", path},
 		{"streamhub", installed, "streamhub", path},
 		{installed, installed, "streamhub", path},
 		{"bin/streamhub", "/src/bin/streamhub", "bin/streamhub", path},
