@@ -4,8 +4,6 @@ import (
 	"context"
 	_ "embed" // the script
 	"fmt"
-	"math"
-	"strings"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -29,27 +27,5 @@ func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Dura
 	if ttl < 0 || ttl != 0 && ttl < time.Millisecond {
 		return 0, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
 	}
-	m, err := s.readMeta(ctx, at)
-	if err != nil {
-		return 0, err
-	}
-	if m.gone() {
-		return 0, goneOf(&m)
-	}
-	answer, err := s.log.run(ctx, expireScript, 2, at.timeline(), at.meta(at.segment), hex16(m.incarnation), ttl.Milliseconds())
-	if err != nil {
-		return 0, err
-	}
-	var v uint64
-	switch {
-	case answer[0] == '+':
-		err = parseNumbers(answer[1:], &v)
-	case strings.HasPrefix(answer, "EXPIRED"):
-		if err = s.log.expire(ctx, at, m.incarnation); err == nil {
-			err = streamhub.ErrNotFound
-		}
-	default:
-		err, _ = scriptError(answer)
-	}
-	return int64(min(v, math.MaxInt64)), err
+	return s.deadline(ctx, at, expireScript, ttl.Milliseconds())
 }

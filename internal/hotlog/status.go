@@ -128,6 +128,12 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int6
 	if err != nil {
 		return 0, err
 	}
+	return s.deadline(ctx, at, s.log.touch)
+}
+
+// deadline runs a script that answers with the deadline of a segment, in Unix milliseconds, 0 for none.
+// The script gets the incarnation of the segment and then args. A segment whose time is over is ended.
+func (s *Store) deadline(ctx context.Context, at place, script *redisx.Script, args ...any) (int64, error) {
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
 		return 0, err
@@ -135,7 +141,7 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int6
 	if m.gone() {
 		return 0, goneOf(&m)
 	}
-	answer, err := s.log.run(ctx, s.log.touch, 2, at.timeline(), at.meta(at.segment), hex16(m.incarnation))
+	answer, err := s.log.run(ctx, script, 2, append([]any{at.timeline(), at.meta(at.segment), hex16(m.incarnation)}, args...)...)
 	if err != nil {
 		return 0, err
 	}
