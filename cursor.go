@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// A Cursor is an opaque text naming a position behind one entry of a segment or of a space. The
+// A Cursor is an opaque text naming a position after one entry of a segment or of a space. The
 // zero Cursor is the start. It holds only letters, digits, '-' and '_', and begins with a letter.
 type Cursor string
 
@@ -30,7 +30,7 @@ type Position struct {
 	Proof uint64
 	// Timeline is set for a position along a space.
 	Timeline TimelineID
-	// Trimmed is set for a position along a space whose reader was told that entries behind it were
+	// Trimmed is set for a position along a space whose reader was told that entries after it were
 	// trimmed: up to this place they are left out. Its Index is 0.
 	Trimmed TimelineID
 }

@@ -42,7 +42,7 @@ type Entry struct {
 	Position Position `json:"-"`
 }
 
-// Cursor returns the text that resumes reading behind e: in its segment if e was read from a
+// Cursor returns the text that resumes reading after e: in its segment if e was read from a
 // segment, in its space if it was read along the space.
 func (e *Entry) Cursor() Cursor { return e.Position.Cursor() }
 

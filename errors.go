@@ -84,7 +84,7 @@ func (e *FencedError) Error() string {
 }
 func (e *FencedError) Unwrap() error { return ErrFenced }
 
-// A ClosedError is an [ErrClosed]. A follower gets it behind the last entry.
+// A ClosedError is an [ErrClosed]. A follower gets it after the last entry.
 type ClosedError struct {
 	Verdict Verdict
 	// LastSequence is the last entry of the segment.
@@ -118,7 +118,7 @@ func (e *ProducerError) Error() string {
 func (e *ProducerError) Unwrap() error { return e.Kind }
 
 // A TrimmedError is an [ErrTrimmed]: entries that were wanted were removed on purpose. A read that
-// begins at Cursor gives everything that is left behind what was read before, once.
+// begins at Cursor gives everything that is left after what was read before, once.
 type TrimmedError struct {
 	// FirstKept is the first sequence that can still be read; 0 along a space.
 	FirstKept uint64
@@ -131,7 +131,7 @@ type TrimmedError struct {
 
 func (e *TrimmedError) Error() string {
 	if e.FirstKept == 0 {
-		return "trimmed: entries behind the cursor were removed"
+		return "trimmed: entries after the cursor were removed"
 	}
 	return fmt.Sprintf("trimmed: the first entry kept is %d", e.FirstKept)
 }

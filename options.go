@@ -65,7 +65,7 @@ type AppendOptions struct {
 	// TRX identifies the append; the nil UUID is replaced by a random one. Repeating an append
 	// that ended with [ErrUnknownOutcome] needs the id that its error carries.
 	TRX uuid.UUID
-	// Close ends the segment in the same step, behind the records. There may be none.
+	// Close ends the segment in the same step, after the records. There may be none.
 	Close *Verdict
 	// ContentType is kept when the append creates the segment; otherwise, unless empty, it must
 	// equal what was kept, letter case and parameters aside.
@@ -103,7 +103,7 @@ type AppendResult struct {
 	Position   Position
 }
 
-// Cursor returns the position behind the last record.
+// Cursor returns the position after the last record.
 func (r *AppendResult) Cursor() Cursor { return r.Position.Cursor() }
 
 // An Append is one of several that are sent together; see the stores.
@@ -138,7 +138,7 @@ type CreateOptions struct {
 
 // ReadOptions bound a read; nil stands for everything there is now.
 type ReadOptions struct {
-	// Cursor resumes behind an entry. It excludes FromSequence.
+	// Cursor resumes after an entry. It excludes FromSequence.
 	Cursor Cursor
 	// FromSequence and ToSequence are inclusive; 0 is no bound. They need a segment.
 	FromSequence, ToSequence uint64
@@ -150,7 +150,7 @@ type ReadOptions struct {
 
 // FollowOptions say where following begins; nil stands for the first entry that is kept.
 type FollowOptions struct {
-	// Cursor resumes behind an entry. It excludes FromSequence and Live.
+	// Cursor resumes after an entry. It excludes FromSequence and Live.
 	Cursor Cursor
 	// FromSequence is inclusive; it needs a segment.
 	FromSequence uint64

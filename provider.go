@@ -52,7 +52,7 @@ type Store interface {
 
 	// Status describes a segment; one that does not exist is [ErrNotFound].
 	Status(ctx context.Context, space, segment string) (Status, error)
-	// SpaceEnd returns the cursor behind the last entry of a space, "" if it never had one.
+	// SpaceEnd returns the cursor after the last entry of a space, "" if it never had one.
 	SpaceEnd(ctx context.Context, space string) (Cursor, error)
 	// Peek returns the last entry of a segment; ok is false if it keeps none.
 	Peek(ctx context.Context, space, segment string) (entry Entry, ok bool, err error)
@@ -61,11 +61,11 @@ type Store interface {
 	Segments(ctx context.Context, space string) iter.Seq2[string, error]
 
 	// ConsumeSegment and ConsumeSpace read what there is now; Consume reads several spaces, each
-	// from behind its cursor, by timestamp.
+	// after its cursor, by timestamp.
 	ConsumeSegment(ctx context.Context, space, segment string, options *ReadOptions) iter.Seq2[Entry, error]
 	ConsumeSpace(ctx context.Context, space string, options *ReadOptions) iter.Seq2[Entry, error]
 	Consume(ctx context.Context, cursors map[string]Cursor, options *ReadOptions) iter.Seq2[Entry, error]
-	// FollowSegment and FollowSpace go on with what is appended. Behind the last entry of a closed segment
+	// FollowSegment and FollowSpace go on with what is appended. After the last entry of a closed segment
 	// the error is a [ClosedError] with the verdict.
 	FollowSegment(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
 	FollowSpace(ctx context.Context, space string, options *FollowOptions) iter.Seq2[Entry, error]

@@ -80,7 +80,7 @@ type Status struct {
 	Kept Position `json:"-"`
 }
 
-// Cursor returns the position behind the last entry of the segment.
+// Cursor returns the position after the last entry of the segment.
 func (s *Status) Cursor() Cursor { return s.Position.Cursor() }
 
 // statusFields are written as they are.

@@ -78,7 +78,7 @@ func (a *Archive) latest(space SpaceID) uint64 {
 	return a.rewinds[space]
 }
 
-// Spaces lists up to limit archived spaces behind after; see [Backend.Spaces].
+// Spaces lists up to limit archived spaces beyond after; see [Backend.Spaces].
 func (a *Archive) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error) {
 	return a.backend.Spaces(ctx, after, limit)
 }

@@ -108,7 +108,7 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// FuzzObject reads descriptions and bodies behind a checksum that is right.
+// FuzzObject reads descriptions and bodies with a valid checksum.
 func FuzzObject(f *testing.F) {
 	for _, kind := range []byte{kindChunk, kindWindow} {
 		b, err := sampleChunk().Encode()

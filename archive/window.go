@@ -49,7 +49,7 @@ func (p *Part) Last() uint64 {
 	return 0
 }
 
-// A Window is a part of the timeline of a space: all that lies behind After, up to To.
+// A Window is a part of the timeline of a space: all that lies after After, up to To.
 type Window struct {
 	Space           SpaceID
 	Number, Attempt uint64

@@ -83,7 +83,7 @@ func (w *Writer) swap(ctx context.Context, m Manifest) error {
 	return nil
 }
 
-// tidy writes down that the last window was committed, and removes all behind it.
+// tidy writes down that the last window was committed, and removes all after it.
 func (w *Writer) tidy(ctx context.Context) error {
 	c := w.manifest.Commit
 	if err := w.confirm(ctx); err != nil {
@@ -106,7 +106,7 @@ func (w *Writer) confirm(ctx context.Context) error {
 	return w.archive.backend.Put(ctx, w.space, Object{commitKey(c.Window, c.Attempt), seal(kindCommit, c)})
 }
 
-// collect removes the attempts behind a key that nobody committed, with their chunks.
+// collect removes the attempts after a key that nobody committed, with their chunks.
 func (w *Writer) collect(ctx context.Context, prefix, after string) error {
 	for {
 		found, err := w.archive.backend.List(ctx, w.space, prefix, after, listPage)
@@ -151,13 +151,13 @@ func (w *Writer) delete(ctx context.Context, keys ...string) error {
 	return w.archive.backend.Delete(ctx, w.space, keys...)
 }
 
-// Write writes a window behind the last one, and commits it. It fills in what names the window. An
+// Write writes a window after the last one, and commits it. It fills in what names the window. An
 // error says that it was not committed, unless it is [streamhub.ErrUnavailable] or that of ctx: then
 // nobody knows, and only another Claim may follow.
 func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) error {
 	last := w.manifest.Commit
 	if window.After != last.Position || !window.After.Before(window.To) {
-		return fmt.Errorf("%w: a window from %s to %s behind %s", streamhub.ErrInvalidArgument, window.After, window.To, last.Position)
+		return fmt.Errorf("%w: a window from %s to %s after %s", streamhub.ErrInvalidArgument, window.After, window.To, last.Position)
 	}
 	window.Space, window.Number, window.Attempt = w.space, last.Window+1, w.attempt()
 	next := Commit{
@@ -217,7 +217,7 @@ func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error
 	return w.delete(ctx, append(window.keys(), window.Key())...) // the other one may have removed the window alone
 }
 
-// Rewind makes a former window the last one and removes those behind it: Redis has another history
+// Rewind makes a former window the last one and removes those after it: Redis has another history
 // from there on.
 func (w *Writer) Rewind(ctx context.Context, window uint64) error {
 	c, err := w.archive.commit(ctx, w.space, w.manifest.Rewinds, window, 0)

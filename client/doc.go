@@ -15,7 +15,7 @@
 //
 // # What resumes by itself
 //
-// Readers and followers go on behind the last entry that they passed on, on whichever gateway
+// Readers and followers go on after the last entry that they passed on, on whichever gateway
 // answers: without a gap, a duplicate or a wrong order. Followers and subscriptions do so until
 // their context ends or an error says that it cannot be ([streamhub.ErrHistoryLost],
 // [streamhub.ErrTrimmed], [streamhub.ErrUnauthenticated] and so on). An append that is sent again

@@ -226,7 +226,7 @@ func (c *call) receive(items []byte, end *wire.End) {
 	}
 }
 
-// next returns items or, behind the last of them, the end. An error says that there is neither:
+// next returns items or, after the last of them, the end. An error says that there is neither:
 // ctx has ended or the connection was lost.
 func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error) {
 	for {

@@ -32,7 +32,7 @@ func NewOTelClientMetrics(provider metric.MeterProvider) (*ClientMetrics, error)
 	var errs [4]error
 	m.duration, errs[0] = meter.Float64Histogram("streamhub.client.call.duration", metric.WithUnit("s"), metric.WithDescription("Time of a call with all its attempts"))
 	m.failures, errs[1] = meter.Int64Counter("streamhub.client.call.errors", metric.WithDescription("Calls that failed, by code"))
-	m.retries, errs[2] = meter.Int64Counter("streamhub.client.retries", metric.WithDescription("Attempts behind the first"))
+	m.retries, errs[2] = meter.Int64Counter("streamhub.client.retries", metric.WithDescription("Attempts after the first"))
 	m.handlers, errs[3] = meter.Int64Counter("streamhub.client.handler.failures", metric.WithDescription("Handlers that panicked or took too long"))
 	return m, errors.Join(errs[:]...)
 }

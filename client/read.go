@@ -54,7 +54,7 @@ func each[T any](items iter.Seq2[T, error], pass func(T) bool) error {
 	return nil
 }
 
-// ConsumeSegment reads what a segment holds. It goes on behind the last entry when it is cut off;
+// ConsumeSegment reads what a segment holds. It goes on after the last entry when it is cut off;
 // what was appended meanwhile may then be among the entries.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.consume(ctx, options, func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {

@@ -130,7 +130,7 @@ func read[T any](ctx context.Context, s *remoteStore, op, space, segment string,
 	}
 }
 
-// readInto ends without error behind the last item, or when yield does not want more.
+// readInto ends without error after the last item, or when yield does not want more.
 func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, decode func([]byte) ([]T, error), yield func(T) bool) error {
 	l, err := s.p.connect(ctx)
 	if err != nil {

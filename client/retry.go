@@ -13,7 +13,7 @@ import (
 type RetryPolicy struct {
 	// Attempts is how often at most; 1 or less is once.
 	Attempts int
-	// InitialDelay is behind the first attempt; each further one is Multiplier times as long, up to
+	// InitialDelay is after the first attempt; each further one is Multiplier times as long, up to
 	// MaxDelay.
 	InitialDelay, MaxDelay time.Duration
 	Multiplier             float64
@@ -32,7 +32,7 @@ func AggressiveRetryPolicy() RetryPolicy {
 // NoRetryPolicy makes each call once.
 func NoRetryPolicy() RetryPolicy { return RetryPolicy{Attempts: 1} }
 
-// delay is how long to wait behind an attempt, which counts from 0.
+// delay is how long to wait after an attempt, which counts from 0.
 func (p RetryPolicy) delay(attempt int) time.Duration {
 	d := float64(p.InitialDelay)
 	for range attempt {

@@ -40,7 +40,7 @@ type tail struct {
 	places chan struct{} // one for each append under way
 	doubts map[uuid.UUID]*slot
 	order  []uuid.UUID        // of doubts
-	known  streamhub.Position // behind the last entry that a caller was told of
+	known  streamhub.Position // after the last entry that a caller was told of
 	used   time.Time          // guarded by WebSocketProvider.mu
 	users  int                // guarded by WebSocketProvider.mu
 }

@@ -107,7 +107,7 @@ func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.St
 	return result(ctx, s, "status", func(ctx context.Context) (streamhub.Status, error) { return s.inner.Status(ctx, space, segment) })
 }
 
-// SpaceEnd returns the cursor behind the last entry of a space.
+// SpaceEnd returns the cursor after the last entry of a space.
 func (s *Store) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, error) {
 	return result(ctx, s, "space end", func(ctx context.Context) (streamhub.Cursor, error) { return s.inner.SpaceEnd(ctx, space) })
 }
@@ -156,7 +156,7 @@ func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, er
 	return s.names(ctx, func(ctx context.Context) iter.Seq2[string, error] { return s.inner.Segments(ctx, space) })
 }
 
-// names goes on behind the last name when a listing is cut off.
+// names goes on after the last name when a listing is cut off.
 func (s *Store) names(ctx context.Context, list func(ctx context.Context) iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		last, any := "", false

@@ -217,7 +217,7 @@ type dialing struct {
 	err  error
 }
 
-// dial tries every gateway once, beginning with the one behind the last.
+// dial tries every gateway once, beginning with the one after the last.
 func (p *WebSocketProvider) dial(d *dialing) {
 	var l *link
 	var failed error

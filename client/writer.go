@@ -48,7 +48,7 @@ type Written struct {
 	Records uint64
 	// First and Last are the sequences of the first and the last of them.
 	First, Last uint64
-	// Cursor is behind the last.
+	// Cursor is after the last.
 	Cursor streamhub.Cursor
 }
 
@@ -120,7 +120,7 @@ func (w *Writer) Flush() error {
 }
 
 // Close flushes and ends the writer. What it returns is right whatever the error is, but after
-// [streamhub.ErrUnknownOutcome] the records behind it may be stored as well. It may be called twice.
+// [streamhub.ErrUnknownOutcome] the records after it may be stored as well. It may be called twice.
 func (w *Writer) Close() (Written, error) {
 	err := w.Flush()
 	if w.batches != nil {
@@ -133,7 +133,7 @@ func (w *Writer) Close() (Written, error) {
 	return w.written, err
 }
 
-// run appends, one batch behind the other.
+// run appends, one batch after the other.
 func (w *Writer) run() {
 	o := &streamhub.AppendOptions{Generation: w.opt.Generation}
 	for batch := range w.batches {

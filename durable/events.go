@@ -66,7 +66,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// follow writes what comes behind the end of a stream until ctx ends or the stream does.
+// follow writes what comes after the end of a stream until ctx ends or the stream does.
 func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
 	end := tailOf(status)
 	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {

@@ -15,7 +15,7 @@ import (
 type fork struct {
 	source *stream
 	from   string // the offset as it was given, "" for the end
-	sub    uint64 // bytes or messages of the append behind the offset that are taken along
+	sub    uint64 // bytes or messages of the append after the offset that are taken along
 }
 
 func forkOf(h http.Header, o *root) (*fork, error) {

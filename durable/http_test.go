@@ -129,10 +129,10 @@ func TestFormerLife(t *testing.T) {
 		require.Equal(t, "new one", g.get(t, "s").body)
 	}
 	end := b.get(t, "s").offset()
-	b.must(t, 410, http.MethodGet, "s?offset="+end[:len(end)-1]+"9", "") // of the same life, behind its end
+	b.must(t, 410, http.MethodGet, "s?offset="+end[:len(end)-1]+"9", "") // of the same life, after its end
 }
 
-// TestIfMatch lets many append behind the same offset: one does.
+// TestIfMatch lets many append after the same offset: one does.
 func TestIfMatch(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t, nil)

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { testredis.Main(m) }
 
-// A gateway is a handler behind a server, on a hub of its own.
+// A gateway is an HTTP server with a handler, on a hub of its own.
 type gateway struct {
 	*durable.Handler
 	hub    *hub.Hub

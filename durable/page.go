@@ -38,7 +38,7 @@ func (p *page) holds(status *streamhub.Status) bool {
 		(p.end == tail || p.whole && p.end.sequence < tail.sequence)
 }
 
-// encode is what a client reads: the bytes one behind the other, or an array of messages.
+// encode is what a client reads: the bytes one after the other, or an array of messages.
 func encode(entries []streamhub.Entry, json bool) []byte {
 	size := 2
 	for i := range entries {

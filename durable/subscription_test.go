@@ -253,7 +253,7 @@ func TestPull(t *testing.T) {
 	}
 	tail := second.Streams[0].Tail
 	require.Equal(t, 409, ack(w, tail).status, "the first one is late")
-	require.Equal(t, 409, ack(second, tail[:len(tail)-1]+"9").status, "behind the end")
+	require.Equal(t, 409, ack(second, tail[:len(tail)-1]+"9").status, "after the end")
 	require.Equal(t, 200, ack(second, tail).status)
 	require.Equal(t, 409, claim(b, "one").status, "all is done")
 	require.Contains(t, a.get(t, "wakes").body, `"subscription_id":"pool"`)

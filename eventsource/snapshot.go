@@ -28,7 +28,7 @@ func NewSnapshots[E, S any](events *Store[E], apply func(S, E) (S, error)) *Snap
 	return &Snapshots[E, S]{events, apply}
 }
 
-// Load returns the state of an entity and its version: its last snapshot with the events behind it.
+// Load returns the state of an entity and its version: its last snapshot with the events after it.
 // An entity that does not exist is zero, at version 0.
 func (s *Snapshots[E, S]) Load(ctx context.Context, entity string) (state S, version uint64, err error) {
 	if state, version, err = s.last(ctx, entity); err != nil {

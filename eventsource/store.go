@@ -34,7 +34,7 @@ func (JSON[E]) Decode(payload []byte, _ map[string]string) (event E, err error) 
 
 // An Event is one that was saved.
 type Event[E any] struct {
-	// Version is that of the entity behind the event: 1 for the first.
+	// Version is that of the entity after the event: 1 for the first.
 	Version   uint64
 	Timestamp int64 // Unix milliseconds
 	Data      E
@@ -69,7 +69,7 @@ func New[E any](tenant streamhub.Store, area string, codec Codec[E]) *Store[E] {
 	return &Store[E]{tenant, area, codec}
 }
 
-// Load reads the events of an entity behind version from, 0 for all. An entity that does not exist
+// Load reads the events of an entity after version from, 0 for all. An entity that does not exist
 // has none.
 func (s *Store[E]) Load(ctx context.Context, entity string, from uint64) iter.Seq2[Event[E], error] {
 	return func(yield func(Event[E], error) bool) {
@@ -80,7 +80,7 @@ func (s *Store[E]) Load(ctx context.Context, entity string, from uint64) iter.Se
 			}
 			var event Event[E]
 			if err == nil && entry.Sequence != next {
-				err = fmt.Errorf("%w: version %d of %q comes behind %d", streamhub.ErrCorrupt, entry.Sequence, entity, next-1)
+				err = fmt.Errorf("%w: version %d of %q comes after %d", streamhub.ErrCorrupt, entry.Sequence, entity, next-1)
 			}
 			if err == nil {
 				event = Event[E]{Version: entry.Sequence, Timestamp: entry.Timestamp}
@@ -104,7 +104,7 @@ type SaveOptions struct {
 }
 
 // Save appends events to an entity that is at version expected, all or none, and returns its
-// version behind them. If the entity is at another version the error is a [ConflictError]. All
+// version after them. If the entity is at another version the error is a [ConflictError]. All
 // events are encoded before anything is sent.
 func (s *Store[E]) Save(ctx context.Context, entity string, events []E, expected uint64, o *SaveOptions) (version uint64, err error) {
 	if len(events) == 0 {

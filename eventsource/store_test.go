@@ -217,7 +217,7 @@ func TestSnapshots(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 10*(round+1), balance)
 		require.Equal(t, version, at)
-		require.Equal(t, 10, applied, "only what came behind the snapshot")
+		require.Equal(t, 10, applied, "only what came after the snapshot")
 		require.NoError(t, snapshots.Save(ctx, "a", balance, at))
 	}
 	// One that cannot be read is left out, and one of a former life too.

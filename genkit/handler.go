@@ -44,7 +44,7 @@ const StreamIDHeader = "X-Genkit-Stream-Id"
 
 // A Handler serves a flow. A request that asks for a stream (?stream=true, or Accept:
 // text/event-stream) runs the flow, whose stream outlives the client; one that names a stream with
-// [StreamIDHeader] (or ?stream_id=) gets that one, behind its Last-Event-ID if there is one, or 204
+// [StreamIDHeader] (or ?stream_id=) gets that one, after its Last-Event-ID if there is one, or 204
 // if there is none. DELETE with the id of a stream stops its flow. Everything else is answered with
 // the result as JSON.
 //
@@ -312,7 +312,7 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, s live.Stream) 
 	return nil
 }
 
-// eventText is an event as genkit.Handler writes it, behind its id.
+// eventText is an event as genkit.Handler writes it, after its id.
 func eventText(id, kind string, value any) []byte {
 	text, err := json.Marshal(map[string]any{kind: value})
 	if err != nil { // a chunk that is no JSON was not written by a flow

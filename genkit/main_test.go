@@ -180,7 +180,7 @@ func (r *reader) rest(first int) (next int, last sseEvent) {
 	r.t.Helper()
 	for {
 		e, ok := r.next()
-		require.True(r.t, ok, "the answer ended behind chunk %d without a last event", first)
+		require.True(r.t, ok, "the answer ended after chunk %d without a last event", first)
 		if e.Message == nil {
 			return first, e
 		}

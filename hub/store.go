@@ -113,7 +113,7 @@ func (s *Store) Status(ctx context.Context, space, segment string) (status strea
 	return s.log.Status(ctx, space, segment)
 }
 
-// SpaceEnd returns the cursor behind the last entry of a space, "" if it never had one.
+// SpaceEnd returns the cursor after the last entry of a space, "" if it never had one.
 func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cursor, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "space end", s, space, "")
 	defer func() { call.end(err) }()
@@ -154,7 +154,7 @@ func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamh
 	})
 }
 
-// Consume reads several spaces at once, each from behind its cursor, by timestamp.
+// Consume reads several spaces at once, each after its cursor, by timestamp.
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", "", "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.Consume(ctx, cursors, options)
@@ -162,7 +162,7 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 }
 
 // FollowSegment reads a segment and goes on with what is appended, until ctx ends, the segment does or the
-// loop is left. A segment that does not exist yet is waited for. Behind the last entry of a closed
+// loop is left. A segment that does not exist yet is waited for. After the last entry of a closed
 // segment the error is a [streamhub.ClosedError] with the verdict.
 func (s *Store) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.follow(ctx, space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {

@@ -89,7 +89,7 @@ var breakages = []struct {
 		}
 		return fmt.Sprintf("%d connections", n)
 	}},
-	{"late requests", func(p *patient) string { // copies of what was sent again arrive behind it
+	{"late requests", func(p *patient) string { // copies of what was sent again arrive after it
 		d := p.between(500*time.Millisecond, 2*time.Second)
 		p.last(faultproxy.Faults{ToServer: faultproxy.Flow{Jitter: 2500 * time.Millisecond}}, d)
 		return d.String()
@@ -161,9 +161,9 @@ func chaosSingle(t *testing.T, seed uint64, faults int) {
 	}
 	l.note("all is whole")
 	healed := time.Now()
-	l.acked(1, 10*time.Second, "behind the last fault")
+	l.acked(1, 10*time.Second, "after the last fault")
 	l.note("the first append was acknowledged after %v", time.Since(healed).Round(time.Millisecond))
-	l.acked(minTraffic, 20*time.Second, "behind the last fault")
+	l.acked(minTraffic, 20*time.Second, "after the last fault")
 	s := open(t, client(t, server.URL()), nil).Store(testStore)
 	sessions := l.settle(s, 10*time.Second)
 	check(t, l.rec.History(), s, l.places, history.Options{Seed: seed, Schedule: l.schedule, Sessions: sessions})
@@ -209,7 +209,7 @@ func TestKillRestart(t *testing.T) {
 		}
 		slowest = max(slowest, time.Since(begin))
 	}
-	l.acked(minTraffic, 20*time.Second, "behind the last kill")
+	l.acked(minTraffic, 20*time.Second, "after the last kill")
 	sessions := l.settle(s, 10*time.Second)
 	check(t, l.rec.History(), s, l.places, history.Options{Seed: seed, Schedule: l.schedule, Sessions: sessions})
 	t.Logf("followers were back within %v", slowest.Round(time.Millisecond))

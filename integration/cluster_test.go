@@ -64,7 +64,7 @@ func clusterFailover(t *testing.T, seed uint64, kills int, d streamhub.Durabilit
 		c.Restart(master)
 		c.WaitReady()
 		l.note("node %d is back", master)
-		l.acked(minTraffic, 30*time.Second, "behind a kill")
+		l.acked(minTraffic, 30*time.Second, "after a kill")
 	}
 	s := open(t, client(t, url), nil).Store(testStore)
 	sessions := l.settle(s, 20*time.Second)

@@ -56,7 +56,7 @@ func spread(c *testredis.Cluster) []string {
 	return spaces
 }
 
-// TestCutReplies cuts one reply of fifty behind the script that it belongs to. Every append is
+// TestCutReplies cuts one reply of fifty after the script that it belongs to. Every append is
 // stored once and acknowledged, and no error tells anything else.
 func TestCutReplies(t *testing.T) {
 	const hubs = 8

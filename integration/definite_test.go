@@ -75,7 +75,7 @@ func TestLateCopy(t *testing.T) {
 			r.set(faultproxy.Faults{})
 			<-sent
 			fill(t, b, at, 1)
-			// Behind this nothing is late any more.
+			// After this nothing is late any more.
 			require.True(t, pause.For(ctx, late))
 			fill(t, b, at, 2)
 			check(t, rec.History(), direct, []place{at}, history.Options{Seed: seed})
@@ -105,7 +105,7 @@ func TestRepeatUnknown(t *testing.T) {
 		at := place{"space", "segment"}
 		fill(t, c, at, 1)
 		for range 20 {
-			// Three appends leave together or one behind the other; the first reply is cut.
+			// Three appends leave together or one after the other; the first reply is cut.
 			for _, p := range r.all() {
 				p.CutNext(1)
 			}

@@ -33,7 +33,7 @@
 // happened, and the violations. Each names the segment, its kind, and the few operations that show
 // it, with times in milliseconds on the clock of the run:
 //
-//   - order: two operations contradict each other. By the log the first one comes behind a write and
+//   - order: two operations contradict each other. By the log the first one comes after a write and
 //     the second one before it, but the first had ended when the second began. Or one operation
 //     contradicts the log: no state that the segment was ever in gives its answer.
 //   - acknowledged, yet gone; refused, yet there; stored twice; stray; torn: the log does not say

@@ -141,7 +141,7 @@ func TestGatewayKilledUnderConsumers(t *testing.T) {
 	writing.Wait()
 	began := time.Now()
 	done.Wait()
-	t.Logf("%d consumers saw %d entries each; the last one %v behind the last append", consumers, total+1, time.Since(began).Round(time.Millisecond))
+	t.Logf("%d consumers saw %d entries each; the last one %v after the last append", consumers, total+1, time.Since(began).Round(time.Millisecond))
 
 	seen := map[string]bool{}
 	for e, err := range gatewayClient(t, b.address).Store(id).ConsumeSegment(ctx, "space", "seg", nil) {

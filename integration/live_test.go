@@ -114,7 +114,7 @@ func TestLiveReconnects(t *testing.T) {
 		}
 		require.NoError(t, p.Flush(ctx))
 	}
-	// resume reads on from behind chunk k, on either instance, up to the one with sequence end.
+	// resume reads on from after chunk k, on either instance, up to the one with sequence end.
 	resume := func(k, end int) {
 		s, err := hubs[r.IntN(2)].Get(ctx, "chat")
 		require.NoError(t, err)
@@ -126,7 +126,7 @@ func TestLiveReconnects(t *testing.T) {
 			for n := at; n < int(c.Sequence); n++ {
 				fmt.Fprint(&want, n)
 			}
-			require.Equal(t, want.String(), string(c.Data), "behind %d", at)
+			require.Equal(t, want.String(), string(c.Data), "after %d", at)
 			at = int(c.Sequence)
 			cursors[at] = c.Cursor()
 			if at >= end {

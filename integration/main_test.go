@@ -210,7 +210,7 @@ func (r *relay) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 func (r *relay) through(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
 	if addresses, ok := strings.CutPrefix(url, "redis+sentinel://"); ok {
-		// The driver finds the master behind the hooks, so this client is made by hand.
+		// The driver finds the master after the hooks, so this client is made by hand.
 		hosts, master, _ := strings.Cut(addresses, "/")
 		c := redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: master, SentinelAddrs: strings.Split(hosts, ","), Dialer: r.dial,

@@ -207,7 +207,7 @@ func TestPlantedWaitElsewhere(t *testing.T) {
 }
 
 // TestPlantedNoRecheck leaves the re-check out while notifications get lost. Followers then stay
-// behind.
+// after.
 func TestPlantedNoRecheck(t *testing.T) {
 	for _, planted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("planted=%v", planted), func(t *testing.T) {

@@ -108,7 +108,7 @@ func TestKillProcesses(t *testing.T) {
 	check(t, ops, h, []place{at}, history.Options{Seed: seed, Sessions: sessions, MaxOps: 100_000})
 }
 
-// session returns what a follower that was killed had got, and the cursor behind that.
+// session returns what a follower that was killed had got, and the cursor after that.
 func (w *worker) session(at place, from uint64) (history.Session, streamhub.Cursor) {
 	w.t.Helper()
 	s := history.Session{Follower: w.name, Space: at.space, Segment: at.segment, From: from}

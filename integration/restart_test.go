@@ -24,7 +24,7 @@ type bookmark struct {
 	cursor   streamhub.Cursor
 }
 
-// fill appends n entries one by one and returns the bookmarks behind each.
+// fill appends n entries one by one and returns the bookmarks after each.
 func fill(t *testing.T, c *history.Client, at place, n int) []bookmark {
 	t.Helper()
 	var marks []bookmark
@@ -36,7 +36,7 @@ func fill(t *testing.T, c *history.Client, at place, n int) []bookmark {
 	return marks
 }
 
-// resume reads behind a bookmark and returns what it got and the error.
+// resume reads after a bookmark and returns what it got and the error.
 func resume(ctx context.Context, s *hub.Store, b bookmark) (n int, err error) {
 	for _, err := range s.ConsumeSegment(ctx, b.space, b.segment, &streamhub.ReadOptions{Cursor: b.cursor}) {
 		if err != nil {
@@ -47,7 +47,7 @@ func resume(ctx context.Context, s *hub.Store, b bookmark) (n int, err error) {
 	return n, nil
 }
 
-// resumeFollowing follows from behind a bookmark until something comes, and returns its sequence or
+// resumeFollowing follows after a bookmark until something comes, and returns its sequence or
 // the error.
 func resumeFollowing(ctx context.Context, s *hub.Store, b bookmark) (uint64, error) {
 	for e, err := range s.FollowSegment(ctx, b.space, b.segment, &streamhub.FollowOptions{Cursor: b.cursor}) {
@@ -89,7 +89,7 @@ func TestRestartEmpty(t *testing.T) {
 			}
 			for _, m := range marks {
 				_, err := resume(within(t, 10*time.Second), reader, m)
-				lost(t, err, 1, fmt.Sprintf("a cursor behind %d", m.sequence))
+				lost(t, err, 1, fmt.Sprintf("a cursor after %d", m.sequence))
 			}
 			_, err = resumeFollowing(within(t, 10*time.Second), reader, marks[5])
 			lost(t, err, 1, "a follower that comes back")
@@ -102,7 +102,7 @@ func TestRestartEmpty(t *testing.T) {
 	}
 }
 
-// TestLaggingFailover promotes a replica that had stopped listening. Every cursor behind the fork
+// TestLaggingFailover promotes a replica that had stopped listening. Every cursor after the fork
 // is told the first lost sequence, every other one goes on, and so do followers.
 func TestLaggingFailover(t *testing.T) {
 	for round := range pick(2, 50) {
@@ -156,7 +156,7 @@ func laggingFailover(t *testing.T, seed uint64) {
 	replica.Resume()
 	next := top.WaitFailover(master)
 	require.Equal(t, replica.Addr(), next.Addr())
-	t.Logf("promoted %v behind the kill", time.Since(began).Round(time.Millisecond))
+	t.Logf("promoted %v after the kill", time.Since(began).Round(time.Millisecond))
 
 	// Another writer goes on, past the old end.
 	eventually(t, 10*time.Second, func(ctx context.Context) error { return client(t, url).Ping(ctx).Err() })
@@ -181,7 +181,7 @@ func laggingFailover(t *testing.T, seed uint64) {
 		}
 		for _, m := range marks[i] {
 			n, err := resume(ctx, followers, m)
-			what := fmt.Sprintf("a cursor behind %d of %s, of which %d were kept", m.sequence, m.segment, kept[i])
+			what := fmt.Sprintf("a cursor after %d of %s, of which %d were kept", m.sequence, m.segment, kept[i])
 			if int(m.sequence) > kept[i] {
 				lost(t, err, uint64(kept[i]+1), what)
 				continue
@@ -192,7 +192,7 @@ func laggingFailover(t *testing.T, seed uint64) {
 		}
 		f := watching[i]
 		if forked {
-			require.NoError(t, f.WaitEnd(ctx), "a follower behind the fork has to be told")
+			require.NoError(t, f.WaitEnd(ctx), "a follower after the fork has to be told")
 		} else {
 			require.NoError(t, f.Wait(ctx, uint64(end)), "a follower before the fork goes on")
 		}

@@ -192,7 +192,7 @@ func TestSlowFollower(t *testing.T) {
 	require.Less(t, tookAll, 30*time.Second)
 }
 
-// heap is what the process has in use behind a collection.
+// heap is what the process has in use after a collection.
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats

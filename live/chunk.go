@@ -10,7 +10,7 @@ type Chunk struct {
 	Timestamp int64  `json:"timestamp"` // Unix milliseconds
 	// Data may share memory with what others get and must not be changed.
 	Data []byte `json:"data"`
-	// Replayed is how many chunks Data holds, one behind the other, the last of which has this
+	// Replayed is how many chunks Data holds, one after the other, the last of which has this
 	// sequence. It is 1 but for the first chunk of a batch replay.
 	Replayed uint64 `json:"replayed"`
 
@@ -18,7 +18,7 @@ type Chunk struct {
 	Position streamhub.Position `json:"-"`
 }
 
-// Cursor returns the text that resumes behind the chunk.
+// Cursor returns the text that resumes after the chunk.
 func (c *Chunk) Cursor() Cursor { return CursorAt(c.Generation, c.Position) }
 
 // An Event is a chunk, or the error that a subscription ends with.

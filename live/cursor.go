@@ -8,7 +8,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Cursor is an opaque text naming a position behind one chunk of one generation: letters, digits,
+// A Cursor is an opaque text naming a position after one chunk of one generation: letters, digits,
 // '-', '_' and '.'. The zero Cursor is the start of whatever generation it is used with.
 type Cursor string
 

@@ -63,7 +63,7 @@ type RegisterOptions struct {
 
 // SubscribeOptions say where a subscription begins; nil stands for the first chunk.
 type SubscribeOptions struct {
-	// Cursor resumes behind a chunk. If that is of another generation than the stream, the
+	// Cursor resumes after a chunk. If that is of another generation than the stream, the
 	// subscription is to that one: its reader gets the rest of it and its verdict first.
 	Cursor Cursor
 	// BatchReplay joins what is there when the subscription begins into one chunk.

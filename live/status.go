@@ -13,7 +13,7 @@ type Status struct {
 	// Verdict is nil as long as it is produced.
 	Verdict *streamhub.Verdict `json:"verdict,omitempty"`
 	// Chunks is how many were published, which is the sequence of the last one, and Cursor is
-	// behind that.
+	// after that.
 	Chunks uint64 `json:"chunks"`
 	Cursor Cursor `json:"cursor,omitempty"`
 	// LastTimestamp is when the last chunk, or the verdict, came; StartedAt when it was

@@ -32,7 +32,7 @@ type resumer struct {
 }
 
 // NewResumer serves next, an mcp.StreamableHTTPHandler with this event store, and answers for it
-// where a client asks for the events of a session that lives in another process, or did: those behind
+// where a client asks for the events of a session that lives in another process, or did: those after
 // its Last-Event-ID, and those that come, up to the response that ends a stream. All other requests of
 // such a session are answered by next, which does not know it: 404, and the client begins a new one.
 func NewResumer(next http.Handler, store *EventStore, o *ResumeOptions) http.Handler {

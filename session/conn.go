@@ -260,7 +260,7 @@ func (c *Conn) lost(err error) {
 }
 
 // Receive returns the next message, text or binary, in the order in which they came over this and
-// earlier connections. Behind the last one of a connection that has ended the error is why, a
+// earlier connections. After the last one of a connection that has ended the error is why, a
 // [websocket.CloseError] for instance; it is given again until there is another connection. When ctx
 // ends first nothing is lost: the next call gets the message.
 func (c *Conn) Receive(ctx context.Context) ([]byte, error) {

@@ -238,7 +238,7 @@ func (c *conn) open(m wire.Message) error {
 	c.mu.Lock()
 	if m.Channel <= c.last {
 		c.mu.Unlock()
-		return fmt.Errorf("%w: channel %d behind %d", wire.ErrMalformed, m.Channel, c.last)
+		return fmt.Errorf("%w: channel %d after %d", wire.ErrMalformed, m.Channel, c.last)
 	}
 	c.last = m.Channel
 	if err == nil && o.Credit > uint64(maxCredit) {

@@ -57,7 +57,7 @@ func FuzzOffset(f *testing.F) {
 		}
 		behind := streamhub.Entry{Space: "space", Segment: "segment", Sequence: sequence, Timestamp: max(timestamp, 1)}
 		if filter.pick(&behind) && behind.Timestamp <= filter.after {
-			t.Fatalf("%x (%v) passes an entry at %d and begins behind %d", offset, name, behind.Timestamp, filter.after)
+			t.Fatalf("%x (%v) passes an entry at %d and begins after %d", offset, name, behind.Timestamp, filter.after)
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 var errStopping = errors.New(stopping)
 
 // lastWord is how long the end of a channel with one answer waits for the client to end it first:
-// released clients can lose an answer that the end comes right behind.
+// released clients can lose an answer that the end comes right after.
 const lastWord = 100 * time.Millisecond
 
 // A muxChannel is one operation of a client.
@@ -182,7 +182,7 @@ func (ch *muxChannel) await(ctx context.Context) {
 	ch.mu.Lock()
 }
 
-// take returns everything that waits. It waits for the first of it; open is false behind the last.
+// take returns everything that waits. It waits for the first of it; open is false after the last.
 func (ch *muxChannel) take(ctx context.Context) (payloads [][]byte, open bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

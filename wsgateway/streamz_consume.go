@@ -11,7 +11,7 @@ import (
 )
 
 // An offset of streamkit is the key of an entry. One that names an entry is turned into the place of
-// that entry in the timeline, and reading goes on behind it in the order in which Redis took the
+// that entry in the timeline, and reading goes on after it in the order in which Redis took the
 // entries. Any other one, a prefix or something foreign, is compared with the key of each entry; a
 // timestamp in it says where to begin.
 
@@ -89,17 +89,17 @@ func limited(pick func(*streamhub.Entry) bool, limit uint64) func(*streamhub.Ent
 	}
 }
 
-// An offsetFilter passes entries behind an offset that names none.
+// An offsetFilter passes entries after an offset that names none.
 type offsetFilter struct {
 	offset streamhub.LexKey
-	after  int64 // no entry up to here is behind the offset
+	after  int64 // no entry up to here is after the offset
 }
 
 func (f *offsetFilter) pick(e *streamhub.Entry) bool {
 	return bytes.Compare(e.GetSpaceOffset(), f.offset) > 0
 }
 
-// resolve returns where reading goes on behind an offset: a cursor, or a filter.
+// resolve returns where reading goes on after an offset: a cursor, or a filter.
 func (ch *muxChannel) resolve(space string, offset streamhub.LexKey) (streamhub.Cursor, *offsetFilter, error) {
 	at, filter, find := parseOffset(space, offset)
 	if find == nil {

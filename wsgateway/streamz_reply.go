@@ -62,7 +62,7 @@ type reply struct {
 	pick func(e *streamhub.Entry) (bool, error) // whether an entry is passed on; nil passes all
 	// joined is closed when the worker is on the list.
 	joined chan struct{}
-	// listed is called behind each list of workers, if set.
+	// listed is called after each list of workers, if set.
 	listed func()
 }
 

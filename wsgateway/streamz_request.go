@@ -129,7 +129,7 @@ func init() {
 	}
 }
 
-// taking are the operations whose channel goes on behind the envelope.
+// taking are the operations whose channel goes on after the envelope.
 var taking = map[string]bool{"produce": true, "subscribe_workers": true}
 
 // lasting are the operations that go on until the client ends them.

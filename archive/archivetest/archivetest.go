@@ -48,7 +48,7 @@ func (f *fixture) put(key string, data []byte) {
 	require.NoError(f, f.Put(f.ctx, f.space, archive.Object{Key: key, Data: data}))
 }
 
-// keys lists all keys behind a prefix by pages of limit.
+// keys lists all keys after a prefix by pages of limit.
 func (f *fixture) keys(prefix string, limit int) []string {
 	f.Helper()
 	var keys []string

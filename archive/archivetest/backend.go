@@ -115,7 +115,7 @@ func listPages(f *fixture) {
 	require.Equal(f, "s!D!x", items[0].Key)
 	items, err = f.List(f.ctx, f.space, "s!B", "s!C!x", 2)
 	require.NoError(f, err)
-	require.Empty(f, items, "after lies behind the prefix")
+	require.Empty(f, items, "after lies beyond the prefix")
 	items, err = f.List(f.ctx, f.space, "t!", "s!C!x", 100)
 	require.NoError(f, err)
 	require.Len(f, items, 26, "after lies before the prefix")

@@ -30,7 +30,7 @@ func newHistory(seed uint64) *history {
 // incarnation of every segment.
 const incarnation = 0xfeed
 
-// window makes the window behind after with so many changes.
+// window makes the window beyond after with so many changes.
 func (h *history) window(after archive.ID, changes int) (*archive.Window, []*archive.Chunk) {
 	w := &archive.Window{After: after}
 	chunks := map[string]*archive.Chunk{}

@@ -24,7 +24,7 @@ var writeCases = []namedCase{
 
 func isFenced(err error) bool { return errors.Is(err, streamhub.ErrFenced) }
 
-// write writes a window behind the last one.
+// write writes a window after the last one.
 func (f *fixture) write(w *archive.Writer, h *history, changes int) {
 	f.Helper()
 	window, chunks := h.window(w.Commit().Position, changes)
@@ -162,7 +162,7 @@ func staleWriter(f *fixture) {
 	f.write(old, h, 10)
 	next := f.claim(2)
 	lost, chunks := newHistory(3).window(old.Commit().Position, 10)
-	lost.To.MS += 1 << 40 // behind the position
+	lost.To.MS += 1 << 40 // after the position
 	require.ErrorIs(f, old.Write(f.ctx, lost, chunks), streamhub.ErrFenced)
 	f.holds(h)
 	f.write(next, h, 10)

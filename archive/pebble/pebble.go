@@ -214,7 +214,7 @@ func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after
 	head := prefixOf(space, kindSize)
 	from := string(head) + max(prefix, after)
 	if after >= prefix {
-		from += "\x00" // the one behind it
+		from += "\x00" // the one after it
 	}
 	var items []archive.Item
 	err := b.scan([]byte(from), above([]byte(string(head)+prefix)), func(key, value []byte) bool {

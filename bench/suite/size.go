@@ -86,7 +86,7 @@ func growthRows() []row {
 		all = append(all,
 			compare(op.name+" among 10k segments", op.do, segments(1000), segments(10_000)),
 			compare(op.name+" among 100k segments", op.do, segments(1000), segments(100_000)),
-			compare(op.name+" behind 10M entries", op.do, entries("1M entries", 1_000_000), entries("10M entries", 10_000_000)),
+			compare(op.name+" after 10M entries", op.do, entries("1M entries", 1_000_000), entries("10M entries", 10_000_000)),
 			compare(op.name+" beside 100 followers", op.do, followers(10), followers(100)),
 			compare(op.name+" beside 1,000 followers", op.do, followers(10), followers(1000)),
 		)

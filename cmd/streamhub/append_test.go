@@ -25,7 +25,7 @@ func summary(t *testing.T, r result) appendSummary {
 }
 
 // generate writes lines of every kind: with bytes that are not ASCII or not text at all, with CRLF,
-// empty ones, and no LF behind the last.
+// empty ones, and no LF after the last.
 func generate(lines int) string {
 	random := rand.New(rand.NewPCG(1, 2))
 	kinds := []string{"", "plain text", "grüße aus köln", "日本語のテキスト", "crlf\r", "\x00nul\x00", "\xff\xfe\x80", "\t\"quoted\" <&>", "\r"}

@@ -279,7 +279,7 @@ func (l *load) follow(ctx context.Context, segment string) error {
 		case err != nil:
 			return err
 		case e.Sequence != uint64(len(times))+1:
-			return failedf("%s/%s: entry %d came behind %d", l.space, segment, e.Sequence, len(times))
+			return failedf("%s/%s: entry %d came after %d", l.space, segment, e.Sequence, len(times))
 		case len(e.Payload) != l.Size:
 			return failedf("%s/%s: entry %d has %d bytes", l.space, segment, e.Sequence, len(e.Payload))
 		}

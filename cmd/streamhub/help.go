@@ -13,7 +13,7 @@ func examples(lines ...string) string {
 	return "Examples:\n\n    streamhub " + strings.Join(lines, "\n    streamhub ")
 }
 
-// Help returns what is written behind the flags of a command.
+// Help returns what is written after the flags of a command.
 func (serveCmd) Help() string {
 	return examples("serve --data ./data", "serve --redis redis://127.0.0.1:6379 --listen 127.0.0.1:8081 --admin-listen 127.0.0.1:9091")
 }
@@ -155,7 +155,7 @@ func (completionCmd) Help() string {
 	return examples("completion bash >> ~/.bashrc", "completion fish > ~/.config/fish/completions/streamhub.fish")
 }
 
-// completeCmd writes what can come behind some words, for the scripts of [completionCmd].
+// completeCmd writes what can come after some words, for the scripts of [completionCmd].
 type completeCmd struct {
 	Words []string `arg:"" optional:"" passthrough:""`
 }

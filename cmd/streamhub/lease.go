@@ -31,7 +31,7 @@ type leaseCmd struct {
 	Key     string        `arg:"" help:"Key of the lease."`
 	TTL     time.Duration `name:"ttl" default:"15s" placeholder:"D" help:"How long the lease outlives this process; it is renewed all the time."`
 	Wait    time.Duration `placeholder:"D" help:"How long to wait for a lease that another holds."`
-	Command []string      `arg:"" help:"Command to run, behind --; it finds the token in $STREAMHUB_LEASE_TOKEN."`
+	Command []string      `arg:"" help:"Command to run, after --; it finds the token in $STREAMHUB_LEASE_TOKEN."`
 }
 
 // Run runs the command while the lease is held and ends with its code. Signals go to the command.

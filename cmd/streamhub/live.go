@@ -245,7 +245,7 @@ func (c *livePublishCmd) Run(s *session) error {
 
 type liveReadCmd struct {
 	livePlace
-	From string        `placeholder:"CURSOR" help:"Resume behind the chunk with this cursor."`
+	From string        `placeholder:"CURSOR" help:"Resume after the chunk with this cursor."`
 	Wait time.Duration `placeholder:"D" help:"How long to wait for a live stream that has not begun, 5m at most."`
 }
 

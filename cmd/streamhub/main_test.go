@@ -107,7 +107,7 @@ func embedded(t *testing.T) (string, *hub.Store) {
 	return h.RedisURL(), h.Store(uuid.Nil)
 }
 
-// openStore opens the store behind a URL.
+// openStore opens the store that a URL names.
 func openStore(t *testing.T, url string) *hub.Store {
 	t.Helper()
 	client, err := hub.NewClient(url)

@@ -20,12 +20,12 @@ const readAhead = 64
 type readCmd struct {
 	target
 	Place  placeName `arg:"" name:"space[/segment]" help:"Segment or space to read."`
-	From   string    `placeholder:"CURSOR|SEQ" help:"Start behind the entry of a cursor, or at a sequence of a segment; the first entry kept if not given."`
+	From   string    `placeholder:"CURSOR|SEQ" help:"Start after the entry of a cursor, or at a sequence of a segment; the first entry kept if not given."`
 	Limit  uint64    `placeholder:"N" help:"End after N entries, with --follow too; 0 is no limit."`
 	Follow bool      `short:"f" help:"Go on with what is appended, until the segment is closed."`
 	Output string    `enum:"raw,text,json,jsonl" default:"raw" help:"raw: payloads as lines, and the cursor to resume with on standard error. text: a line for people. json: an object a line, with payloads that are UTF-8 as text. jsonl: the same with all payloads in base64."`
 	JSON   bool      `name:"json" help:"Short for --output json."`
-	Null   bool      `help:"raw: a NUL behind each entry instead of a line feed."`
+	Null   bool      `help:"raw: a NUL after each entry instead of a line feed."`
 }
 
 // Run writes entries until there are no more, the limit is reached or a signal ends it.

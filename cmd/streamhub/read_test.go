@@ -70,7 +70,7 @@ func TestReadInPieces(t *testing.T) {
 		}
 		good(t, strings.NewReader("6\n"), "append", "a/b", "--redis", url)
 		if r := good(t, nil, "read", place, "--from", cursor, "--redis", url); r.out != "6\n" {
-			t.Errorf("%s: %q behind the end", place, r.out)
+			t.Errorf("%s: %q after the end", place, r.out)
 		}
 		// The next place finds it there already.
 		good(t, nil, "status", "a/b", "--redis", url)
@@ -266,7 +266,7 @@ func TestReadNobody(t *testing.T) {
 	}
 }
 
-// TestResume kills followers while a writer runs; each goes on behind the last whole line of the
+// TestResume kills followers while a writer runs; each goes on after the last whole line of the
 // one before. Together they have every line once.
 func TestResume(t *testing.T) {
 	url := testredis.Shared(t).URL()
@@ -301,7 +301,7 @@ func TestResume(t *testing.T) {
 						t.Fatalf("%q: %v", line, err)
 					}
 					if e.Sequence != seen+1 {
-						t.Fatalf("sequence %d behind %d in life %d", e.Sequence, seen, life)
+						t.Fatalf("sequence %d after %d in life %d", e.Sequence, seen, life)
 					}
 					seen, cursor = e.Sequence, e.Cursor
 					payload, err := base64.StdEncoding.DecodeString(e.Payload)

@@ -238,7 +238,7 @@ func explain(err error) string {
 	case errors.As(err, &trimmed) && trimmed.FirstKept != 0:
 		advice = fmt.Sprintf("entries before sequence %d were removed on purpose; --from %[1]d reads what is kept", trimmed.FirstKept)
 	case errors.As(err, &trimmed):
-		advice = fmt.Sprintf("entries behind this cursor were removed on purpose; --from %s reads what is left behind it", trimmed.Cursor)
+		advice = fmt.Sprintf("entries after this cursor were removed on purpose; --from %s reads what is left after it", trimmed.Cursor)
 	case errors.As(err, &lost) && lost.FirstLost != 0:
 		advice = fmt.Sprintf("what was written from sequence %d on has vanished or was replaced: read again from there, and treat what you have of it as void", lost.FirstLost)
 	case errors.As(err, &lost):

@@ -232,7 +232,7 @@ func TestServeInProcess(t *testing.T) {
 	}
 }
 
-// redisPid is the process behind a URL.
+// redisPid is the process that serves a URL.
 func redisPid(t *testing.T, url string) int {
 	t.Helper()
 	client, err := hub.NewClient(url)

@@ -67,7 +67,7 @@ func (k *sink) flush() error {
 	return err
 }
 
-// The metadata of a record that had no separator behind it.
+// The metadata of a record that had no separator after it.
 const (
 	eolKey  = "eol"
 	eolNone = "none"

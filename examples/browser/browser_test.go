@@ -268,7 +268,7 @@ func redisOf(t *testing.T) string {
 	return "unix://" + socket
 }
 
-// notes serves the page of examples/durable, and what is behind it.
+// notes serves the page of examples/durable, and the handlers that it calls.
 func notes(t *testing.T, gateway string) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()

@@ -1,7 +1,7 @@
 // Command chat is a page that shows a live stream: refresh it and watch it resume, open it in another
-// tab, press stop there. Behind it is a generator of words instead of a language model, and an
-// embedded Redis, or the one that -redis names: start it several times, and any of them resumes and
-// stops what another one produces.
+// tab, press stop there. A generator of words stands in for the language model. Its Redis is
+// embedded, or the one that -redis names: start it several times, and any of them resumes and stops
+// what another one produces.
 //
 //	go run ./examples/chat
 package main

@@ -67,7 +67,7 @@ func (s *segment) auditLog(fail failer) {
 		e := log.Entries[r.at]
 		// A close without records has a number too.
 		if e.Number != number+1 {
-			fail("number", fmt.Sprintf("append %d of the segment, at entry %d, comes behind append %d", e.Number, r.first, number))
+			fail("number", fmt.Sprintf("append %d of the segment, at entry %d, comes after append %d", e.Number, r.first, number))
 		}
 		number = e.Number
 		if old, ok := seen[r.trx]; ok {
@@ -225,7 +225,7 @@ func deliver(x *Session, logs map[string]*Log, losses map[string][]Loss, report 
 		report.add(v)
 	}
 	if x.Late > 0 {
-		fail("not the end", fmt.Sprintf("%d entries or errors came behind the end", x.Late))
+		fail("not the end", fmt.Sprintf("%d entries or errors came after the end", x.Late))
 	}
 	next := map[string]uint64{}
 	forked := map[string]bool{}
@@ -264,7 +264,7 @@ func deliver(x *Session, logs map[string]*Log, losses map[string][]Loss, report 
 			}
 			fail("other bytes", fmt.Sprintf("%s/%d: %s", name, e.Sequence, wrong))
 		} else if forked[name] {
-			fail("silent fork", fmt.Sprintf("%s/%d of the new history came behind lost entries", name, e.Sequence))
+			fail("silent fork", fmt.Sprintf("%s/%d of the new history came after lost entries", name, e.Sequence))
 		}
 	}
 	report.Delivered += len(x.Seen)
@@ -294,7 +294,7 @@ func (x *Session) judgeEnd(logs map[string]*Log, losses map[string][]Loss, next 
 		case x.Verdict == nil || v.Kind != x.Verdict.Kind || v.Reason != x.Verdict.Reason:
 			fail("other end", fmt.Sprintf("the segment ended with %+v, the follower was told %+v", *v, x.Verdict))
 		case x.Last != log.Status.LastSequence || reached != log.Status.LastSequence:
-			fail("early end", fmt.Sprintf("the end came behind %d and named %d; the segment ended at %d", reached, x.Last, log.Status.LastSequence))
+			fail("early end", fmt.Sprintf("the end came after %d and named %d; the segment ended at %d", reached, x.Last, log.Status.LastSequence))
 		}
 	case "history_lost":
 		all := losses[x.Space+"/"+x.Segment]

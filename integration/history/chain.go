@@ -11,7 +11,7 @@ import (
 
 // The log says in which order the writes took place, and so through which states the segment went.
 // That makes the question a small one. Let p(i) be when write i, which
-// makes state i, took place. An operation that only the states a to b answer so took place behind
+// makes state i, took place. An operation that only the states a to b answer so took place after
 // p(a) and before p(b+1). So there is an order if and only if there are times p(1) ≤ p(2) ≤ … with
 //
 //	call(i) ≤ p(i) ≤ return(i)               for every write i
@@ -58,7 +58,7 @@ func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bo
 		return cmp.Or(cmp.Compare(x, y), xc-yc)
 	})
 
-	// State 0 is before the first write, state i behind write i; times have the same index.
+	// State 0 is before the first write, state i after write i; times have the same index.
 	states := []*state{{}}
 	byTail := map[uint64][]int{0: {0}}
 	early, late := make([]bound, len(writes)+2), make([]bound, len(writes)+2)
@@ -70,7 +70,7 @@ func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bo
 		if n == nil {
 			return &Violation{
 				Kind: "order", Segment: s.key, Ops: []Op{*st.op},
-				Text: "the log has this write behind a state that does not take it: " + now.String(),
+				Text: "the log has this write after a state that does not take it: " + now.String(),
 			}, true
 		}
 		states = append(states, n)
@@ -111,7 +111,7 @@ func (s *segment) chained(steps []porcupine.Operation) (v *Violation, decided bo
 		if early[i].at > late[i].at {
 			before, behind, w := early[i].op.op, late[i].op.op, steps[writes[i-1]].Input.(*step).op
 			v := &Violation{Kind: "order", Segment: s.key, Ops: []Op{*behind, *before},
-				Text: fmt.Sprintf("the first of these operations comes behind the write of entry %d and the second one before it, but the first had ended when the second began", w.First)}
+				Text: fmt.Sprintf("the first of these operations comes after the write of entry %d and the second one before it, but the first had ended when the second began", w.First)}
 			if w != before && w != behind {
 				v.Ops = append(v.Ops, *w)
 			}

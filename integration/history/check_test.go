@@ -91,7 +91,7 @@ func (w *world) read() *Op {
 	return w.op(Op{Kind: Read, Client: "c3", Last: w.log.Status.LastSequence, Chain: c})
 }
 
-// end closes the segment behind the log.
+// end closes the segment after the last entry of the log.
 func (w *world) end(trx int) *Op {
 	w.log.Status.Verdict = &streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: id(trx).String()}
 	w.log.Status.State = streamhub.StateClosed
@@ -384,7 +384,7 @@ func TestBad(t *testing.T) {
 			w.append(1, 1).Generation = 5
 			w.tail(1).InForce = 4
 		}},
-		"append behind the end": {"order", func(w *world) {
+		"append after the end": {"order", func(w *world) {
 			w.append(1, 1)
 			end := *w.end(2)
 			w.ops = w.ops[:1]
@@ -431,7 +431,7 @@ func TestBad(t *testing.T) {
 			w.log.Entries, w.log.Status.LastSequence = w.log.Entries[:1], 1
 			w.losses = map[string][]Loss{"s/a": {{Keep: 1}}}
 		}},
-		"stale status behind a loss": {"order", func(w *world) {
+		"stale status after a loss": {"order", func(w *world) {
 			w.append(1, 1)
 			w.append(2, 1)
 			w.losses = map[string][]Loss{"s/a": {{Keep: 1, From: w.ops[1].Call, To: w.now + 20}}}

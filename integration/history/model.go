@@ -149,7 +149,7 @@ func (s *state) append(o *Op) *state {
 	return &n
 }
 
-// after returns the state behind the step, nil if the segment does not do that.
+// after returns the state after the step, nil if the segment does not do that.
 func (s *state) after(st *step) *state {
 	o := st.op
 	switch st.action {

@@ -48,7 +48,7 @@ type Session struct {
 	// Verdict and Last are those of the end of the segment, FirstLost that of lost history.
 	Verdict         *streamhub.Verdict `json:",omitempty"`
 	Last, FirstLost uint64
-	// Late counts what was yielded behind the end.
+	// Late counts what was yielded after the end.
 	Late int
 }
 
@@ -85,7 +85,7 @@ type Following struct {
 }
 
 // Follow ranges over entries until they end and keeps what came, at the times of clock. each, if
-// not nil, is called behind every entry.
+// not nil, is called after every entry.
 func Follow(name, space, segment string, from uint64, entries iter.Seq2[streamhub.Entry, error], clock func() int64, each func(*streamhub.Entry)) *Following {
 	f := &Following{session: Session{Follower: name, Space: space, Segment: segment, From: from}, moved: make(chan struct{})}
 	f.run(entries, clock, each)
@@ -136,7 +136,7 @@ func (f *Following) Session() Session {
 	return s
 }
 
-// Cursor resumes behind the last entry that came.
+// Cursor resumes after the last entry that came.
 func (f *Following) Cursor() streamhub.Cursor {
 	f.mu.Lock()
 	defer f.mu.Unlock()

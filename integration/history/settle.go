@@ -63,7 +63,7 @@ func (g *group) elsewhere(o *Op) bool {
 	return first != nil && (o.Outcome == OK || o.Outcome == Weak) && o.First != first.First
 }
 
-// takeOpen takes the attempts behind the last answer, which may be those that stored it anew.
+// takeOpen takes the attempts after the last answer, which may be those that stored it anew.
 func (g *group) takeOpen(old *group) {
 	n := len(old.attempts)
 	for n > 0 && old.attempts[n-1].Outcome == Unknown {

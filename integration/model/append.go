@@ -18,7 +18,7 @@ import (
 type batch struct {
 	id   uint64
 	fate fate                // of the append that is made
-	rest map[[2]string]error // what waits behind an append to another life
+	rest map[[2]string]error // what waits after an append to another life
 	// vague are segments of which an append had an unknown outcome.
 	vague map[[2]string]bool
 }
@@ -134,7 +134,7 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	return m.checked(t, space, segment, l, records, &o, digest, b)
 }
 
-// anotherLife is the error of an append to a life that is over. What waits behind it gets it too.
+// anotherLife is the error of an append to a life that is over. What waits after it gets it too.
 type anotherLife struct{ error }
 
 // meant finds the life that an append is for; nil if it begins one. A process that has seen one means

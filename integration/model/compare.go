@@ -121,7 +121,7 @@ func (n *names) position(got, want streamhub.Position) error {
 	err := errors.Join(unique("incarnation", n.lives, n.takenLives, want.Incarnation, got.Incarnation),
 		unique("lineage", n.reigns, n.takenReigns, want.Lineage, got.Lineage), proof)
 	if got.Sequence != want.Sequence {
-		err = errors.Join(err, fmt.Errorf("the position is behind %d, want %d", got.Sequence, want.Sequence))
+		err = errors.Join(err, fmt.Errorf("the position is after %d, want %d", got.Sequence, want.Sequence))
 	}
 	if got.Timeline.IsZero() != want.Timeline.IsZero() {
 		err = errors.Join(err, fmt.Errorf("the position %+v is along a space, or should be", got))

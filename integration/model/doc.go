@@ -37,7 +37,7 @@
 //	2    one gateway   the incarnation that an append names did not reach the gateway
 //	2    in process    a verdict of an unknown kind closed a segment
 //	273  in process    a named producer was told of a gap where its appends had been lost
-//	66   in process    a cursor behind the end of the time asked for was reported as lost history
+//	66   in process    a cursor after the end of the time asked for was reported as lost history
 //	218  in process    a cursor of lost history was not compared where that time began later
 //	181  in process    the incarnation was not compared after the reply to a creation was lost
 //	8    in process    two appends of one call had both created the segment

@@ -682,7 +682,7 @@ func (r *run) readSpace(s Step) error {
 	model.Limit = 0
 	want, wantErr := r.model.ConsumeSpace(s.Space, model)
 	if errors.Is(wantErr, streamhub.ErrTrimmed) {
-		// Whether what lies before comes first is the store's to choose, and whether it looks behind
+		// Whether what lies before comes first is the store's to choose, and whether it looks after
 		// the limit.
 		if limit > 0 && uint64(len(want)) >= limit && err == nil {
 			wantErr = nil

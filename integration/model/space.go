@@ -7,7 +7,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// SpaceEnd is the cursor behind what a space holds.
+// SpaceEnd is the cursor after what a space holds.
 func (m *Model) SpaceEnd(space string) streamhub.Cursor {
 	sp := m.space(space)
 	if len(sp.line) == 0 {
@@ -17,7 +17,7 @@ func (m *Model) SpaceEnd(space string) streamhub.Cursor {
 	return m.along(c, c.last, m.server.reign).Cursor()
 }
 
-// along is a position along a space, in change c behind sequence.
+// along is a position along a space, in change c after sequence.
 func (m *Model) along(c *change, sequence, reign uint64) streamhub.Position {
 	p := streamhub.Position{
 		Incarnation: c.life, Lineage: reign, Sequence: sequence, Timeline: streamhub.TimelineID{MS: uint64(c.timestamp), N: c.id},
@@ -26,7 +26,7 @@ func (m *Model) along(c *change, sequence, reign uint64) streamhub.Position {
 	return p
 }
 
-// ConsumeSpace is the answer to a read along a space. Behind a cursor the entries may come before an
+// ConsumeSpace is the answer to a read along a space. After a cursor the entries may come before an
 // error.
 func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhub.Entry, error) {
 	if o == nil {

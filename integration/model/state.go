@@ -32,7 +32,7 @@ type Model struct {
 	delivered int
 	// fates says what came of appends whose outcome nobody was told, by their place in the call.
 	fates map[int]fate
-	// kept is the first sequence that the real store kept behind a trim.
+	// kept is the first sequence that the real store kept after a trim.
 	kept uint64
 }
 
@@ -115,7 +115,7 @@ type process struct {
 // A tail is what a process knows of the end of a segment.
 type tail struct {
 	life uint64 // 0 if none was seen
-	// at is behind what was acknowledged last in this life to a producer, "" for the process itself.
+	// at is after what was acknowledged last in this life to a producer, "" for the process itself.
 	at     map[string]past
 	answer map[uuid.UUID]remembered
 	// vague says that an answer was lost, so that nobody knows what the process has seen.
@@ -139,7 +139,7 @@ const (
 	nowhere             // it was not made, and its caller does not know
 )
 
-// past is what a cursor stands for: the entry behind which it lies, and along a space the change.
+// past is what a cursor stands for: the entry after which it lies, and along a space the change.
 type past struct {
 	life     uint64
 	sequence uint64
@@ -281,7 +281,7 @@ func (l *life) at(sequence uint64) *entry {
 // held says that its forks still read it.
 func (l *life) held() bool { return l.ended != nil && len(l.forks) > 0 }
 
-// position of the life behind sequence.
+// position of the life after sequence.
 func (m *Model) position(l *life, sequence, reign uint64) streamhub.Position {
 	p := streamhub.Position{Incarnation: l.id, Lineage: reign, Sequence: sequence}
 	e := l.at(sequence)

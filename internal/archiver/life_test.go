@@ -76,7 +76,7 @@ func TestTrim(t *testing.T) {
 	w.move()
 	require.Less(t, w.chunks("s"), before+1, "what was trimmed leaves the archive")
 
-	w.trim("s", 18, 19) // up to the border and behind it
+	w.trim("s", 18, 19) // up to the border and after it
 	require.Equal(t, "19 20 21", w.payloads("s", nil))
 	w.trim("s", 20, 21)
 	w.trim("s", 30, 22)
@@ -363,7 +363,7 @@ func TestSweptCursor(t *testing.T) {
 					want = append(want, e)
 				}
 			}
-			require.Equal(t, want, w.readSpace(&streamhub.ReadOptions{Cursor: e.Cursor()}), "behind %s %d", e.Segment, e.Sequence)
+			require.Equal(t, want, w.readSpace(&streamhub.ReadOptions{Cursor: e.Cursor()}), "after %s %d", e.Segment, e.Sequence)
 		}
 	}
 	require.NoError(t, w.Delete(w.ctx, space, "goes", ""))

@@ -62,7 +62,7 @@ func (w *world) answers() []string {
 	note("space", entries, err)
 	for _, e := range entries {
 		got, err := w.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor(), Limit: 20})
-		note("space behind", got, err)
+		note("space after", got, err)
 		got, err = w.tryReadSpace(&streamhub.ReadOptions{After: e.Timestamp - 1, Until: e.Timestamp + 2})
 		note("space at", got, err)
 	}

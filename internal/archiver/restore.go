@@ -13,7 +13,7 @@ import (
 )
 
 // Restore brings a space back into a Redis that has lost it: its segments go on at the sequence
-// behind the last one archived, and what is archived is read again. Producers are remembered as far
+// after the last one archived, and what is archived is read again. Producers are remembered as far
 // as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. After
 // an error, which names each segment that could not be brought back, it may be repeated; the others
 // are there. Nobody may append meanwhile. If restored is not nil it is called with the names of the

@@ -63,7 +63,7 @@ func (r *Runner) Run(ctx context.Context) {
 
 const (
 	watchEvery = time.Second
-	// watchShare is how many times longer than a look the pause behind it is at least.
+	// watchShare is how many times longer than a look the pause after it is at least.
 	watchShare = 3
 )
 

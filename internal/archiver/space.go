@@ -112,7 +112,7 @@ func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64
 	return until, nil
 }
 
-// window archives the window behind the last one, in its three steps, and says whether there is
+// window archives the window after the last one, in its three steps, and says whether there is
 // another one.
 func (s *space) window(ctx context.Context, until int64) (more bool, err error) {
 	after := s.writer.Commit().Position
@@ -365,7 +365,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 		}
 		good = w.Number
 	}
-	// Nothing behind the place that Redis knows has left it, so it is there unless it was lost.
+	// Nothing after the place that Redis knows has left it, so it is there unless it was lost.
 	_, lost := s.store.ReadWindow(ctx, s.id.Space, place(last.Position), 1, 1)
 	for n := good + 1; n <= last.Window && lost == nil; n++ {
 		w, err := s.tier.archive.Number(ctx, s.id, n)

@@ -26,7 +26,7 @@ type Reply interface {
 
 // Run makes the call that request stands for, as the table says. The result is nil where the operation has none. A
 // result and an error come together for [streamhub.ErrNotConfirmed], and for reads, whose result is
-// the cursor behind the last entry that reply took.
+// the cursor after the last entry that reply took.
 func Run(ctx context.Context, store *hub.Store, access Access, request wire.Request, reply Reply) (wire.Result, error) {
 	if err := Allowed(access, store.ID(), request); err != nil {
 		return nil, err

@@ -7,7 +7,7 @@
 //
 // A notification is a hint: it can be lost, late or doubled, and nobody is told. The log in Redis
 // is the truth. So interest is registered and confirmed before the first read; a notification
-// takes the place of a read only if it carries its entries and is the very next thing behind what
+// takes the place of a read only if it carries its entries and is the very next thing after what
 // is held, proof included; any other one only wakes the reader. Every [Options.Recheck], and after
 // every reconnect, one command per followed space asks the timeline what changed. What it names is
 // read, and so is what moved here meanwhile: that may have vanished together with its place in the
@@ -32,7 +32,7 @@
 //
 // A follower ends by itself, with one last error, when nothing can follow any more:
 //
-//	[streamhub.ClosedError]       closed, behind the last entry; the error carries the verdict
+//	[streamhub.ClosedError]       closed, after the last entry; the error carries the verdict
 //	[streamhub.ErrNotFound]       deleted on purpose
 //	[streamhub.HistoryLostError]  what it has seen is not there any more
 //	[streamhub.TrimmedError]      what it has not yet seen was removed

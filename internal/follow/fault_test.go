@@ -314,7 +314,7 @@ func TestHistoryLost(t *testing.T) {
 	for _, p := range append(waiting, space) {
 		require.ErrorIs(t, p.ended(soon), streamhub.ErrHistoryLost)
 	}
-	// One that is behind goes on from memory, or finds out at its next read.
+	// One that is slower goes on from memory, or finds out at its next read.
 	for {
 		behind.ask()
 		if v := behind.take(soon); v.err != nil {

@@ -96,7 +96,7 @@ type follower struct {
 	t     *topic
 	yield func(*Page, error) bool
 
-	at     streamhub.Position // behind the last entry that was passed on
+	at     streamhub.Position // after the last entry that was passed on
 	epoch  int                // of the topic, when at was last known to be in order
 	cursor bool               // at came from the caller
 	first  uint64             // sequence to begin with, 0 for no such wish
@@ -229,9 +229,9 @@ func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) 
 // A reading is what was found in the log, to be delivered.
 type reading struct {
 	Page
-	next  streamhub.Position     // to go on from, if that is not behind the page
+	next  streamhub.Position     // to go on from, if that is not after the page
 	moved bool                   // the position will have changed, or time has passed
-	end   *streamhub.ClosedError // behind the page
+	end   *streamhub.ClosedError // after the page
 }
 
 // read goes on from the log.

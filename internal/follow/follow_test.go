@@ -59,7 +59,7 @@ func TestFollowReplayToLive(t *testing.T) {
 					defer cancel()
 					for e, err := range by.FollowSegment(ctx, w.store, "random", segment, o) {
 						if ends > 0 {
-							t.Errorf("run %d: entry %d behind the end", run, e.Sequence)
+							t.Errorf("run %d: entry %d after the end", run, e.Sequence)
 						}
 						if err != nil {
 							ends++
@@ -214,7 +214,7 @@ func TestFollowNotYet(t *testing.T) {
 		}
 		require.EqualValues(t, 3, from.take(soon).value.Sequence)
 		from.ask()
-		require.False(t, from.take(soon).ok, "behind the limit")
+		require.False(t, from.take(soon).ok, "after the limit")
 	})
 }
 
@@ -232,7 +232,7 @@ func TestFollowLive(t *testing.T) {
 		w.append("a", "b", 1)
 		require.EqualValues(t, 6, one.take(soon).value.Sequence)
 		require.EqualValues(t, 6, space.take(soon).value.Sequence)
-		// A second one begins with what comes after it, also if the first is behind.
+		// A second one begins with what comes after it, also if the first is slower.
 		w.append("a", "b", 4)
 		two := w.follower(by, "a", "b", &streamhub.FollowOptions{Live: true})
 		two.ask()
@@ -438,7 +438,7 @@ func TestFollowAhead(t *testing.T) {
 	p.silent()
 }
 
-// TestFollowSpaceSwept follows slowly while segments come and go: a follower out of its window reads behind
+// TestFollowSpaceSwept follows slowly while segments come and go: a follower out of its window reads beyond
 // places that a sweep has removed.
 func TestFollowSpaceSwept(t *testing.T) {
 	backends(t, func(t *testing.T, w *world) {

@@ -10,9 +10,9 @@ import (
 
 // A source is where a topic and its followers read.
 type source interface {
-	// tail returns the position behind all that there is, and the end where there is one.
+	// tail returns the position after all that there is, and the end where there is one.
 	tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error)
-	// page reads behind a position, or from the start if it is zero. prove has the entry there
+	// page reads after a position, or from the start if it is zero. prove has the entry there
 	// compared.
 	page(ctx context.Context, after streamhub.Position, prove bool) (page, error)
 }

@@ -314,7 +314,7 @@ const (
 	atEnd  viewKind = iota // wait for signal; counted in topic.waiting
 	ahead                  // the follower knows more than the topic
 	inside                 // take entries
-	ended                  // behind the last entry there will be
+	ended                  // after the last entry there will be
 	astray                 // read
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A window holds all entries behind a position up to the live one, in chunks as they were read.
+// A window holds all entries after a position up to the live one, in chunks as they were read.
 // A chunk never changes, so followers keep what they took while the window moves on.
 type window struct {
 	from   streamhub.Position
@@ -64,7 +64,7 @@ func (w *window) restart(at streamhub.Position) int {
 	return bytes
 }
 
-// behind returns what one chunk has behind p, nil if there is nothing.
+// behind returns what one chunk has after p, nil if there is nothing.
 func (w *window) behind(p streamhub.Position) *Page {
 	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) > 0 })
 	if i == len(w.chunks) {
@@ -75,7 +75,7 @@ func (w *window) behind(p streamhub.Position) *Page {
 	return w.chunks[i].part(skip, len(entries))
 }
 
-// holds reports whether all that lies behind p is in the window, as far as it is known.
+// holds reports whether all that lies after p is in the window, as far as it is known.
 func (w *window) holds(p streamhub.Position) bool {
 	if order(p, w.from) < 0 {
 		return false

@@ -191,7 +191,7 @@ func (p *puller[T]) next(limit time.Duration) T {
 	return v.value
 }
 
-// end takes the last error and sees that nothing comes behind it.
+// end takes the last error and sees that nothing comes after it.
 func (p *puller[T]) end(limit time.Duration) error {
 	p.t.Helper()
 	p.ask()
@@ -203,7 +203,7 @@ func (p *puller[T]) ended(limit time.Duration) error {
 	v := p.take(limit)
 	require.Error(p.t, v.err)
 	p.ask()
-	require.False(p.t, p.take(limit).ok, "something came behind the error %v", v.err)
+	require.False(p.t, p.take(limit).ok, "something came after the error %v", v.err)
 	return v.err
 }
 

@@ -246,7 +246,7 @@ func (a *appender) gone(f *flight, err error) {
 	a.enqueue(f)
 }
 
-// forget refuses the flight and everything behind it: the segment is not the one that it was sent
+// forget refuses the flight and everything after it: the segment is not the one that it was sent
 // to. What is appended from now on is meant for the one that is there then.
 func (a *appender) forget(f *flight, err error) {
 	if f.remote() {
@@ -270,7 +270,7 @@ func (a *appender) abandon(g *tail, err error) {
 	a.reset(g)
 }
 
-// flush refuses what waits behind the flight.
+// flush refuses what waits after the flight.
 func (a *appender) flush(g *tail, err error) {
 	for _, r := range g.queue {
 		a.finish(g, r, streamhub.AppendResult{}, err)

@@ -255,7 +255,7 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 			}
 			req.expect = r.Sequence
 		case i > 0 && records[0].Sequence == 0 && r.Sequence != 0, i > 0 && records[0].Sequence != 0 && r.Sequence != records[i-1].Sequence+1:
-			return fmt.Errorf("%w: record %d names sequence %d behind %d", streamhub.ErrInvalidArgument, i, r.Sequence, records[i-1].Sequence)
+			return fmt.Errorf("%w: record %d names sequence %d after %d", streamhub.ErrInvalidArgument, i, r.Sequence, records[i-1].Sequence)
 		}
 	}
 	req.body = make([]byte, 0, size)

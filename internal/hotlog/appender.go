@@ -65,9 +65,9 @@ type tail struct {
 	incarnation uint64
 	pinned      bool // the incarnation has been seen in Redis
 	epoch, seq  uint64
-	// position is behind the last record that was acknowledged in this incarnation.
+	// position is after the last record that was acknowledged in this incarnation.
 	position streamhub.Position
-	// mixed says that position is not behind a frame of the appender's own producer, whose row would
+	// mixed says that position is not after a frame of the appender's own producer, whose row would
 	// be missed.
 	mixed bool
 	// owed is what a caller of this process has yet to be told of the life before.
@@ -79,7 +79,7 @@ type tail struct {
 	// metaArg and log are the keys of the segment, ready to be sent; logKey is that of logOf.
 	metaArg, logKey any
 	logOf           uint64
-	// seen is the head behind the last frame of this process, the zero head if that is not known.
+	// seen is the head after the last frame of this process, the zero head if that is not known.
 	seen   head
 	seenAt time.Time
 	rest   int // frames for which the short way is not tried

@@ -88,7 +88,7 @@ type Window struct {
 	// Segments are those that are still there, be it only for their forks.
 	Segments []WindowSegment
 	To       streamhub.TimelineID // of the last change
-	More     bool                 // there is another window behind it
+	More     bool                 // there is another window after it
 	Bytes    int                  // of the frames
 }
 
@@ -107,7 +107,7 @@ type WindowSegment struct {
 // maxWindow is the most changes of a window.
 const maxWindow = 8192
 
-// ReadWindow reads what lies behind after in the timeline that Redis keeps, up to the time until (in
+// ReadWindow reads what lies beyond after in the timeline that Redis keeps, up to the time until (in
 // Unix milliseconds, inclusive) or to about so many bytes of frames. Entries that were trimmed or
 // deleted are left out, unless forks read them. Where after is not zero it must still be there.
 func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.TimelineID, until int64, bytes int) (w Window, err error) {
@@ -181,7 +181,7 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 	return w, err
 }
 
-// add puts a frame behind the others.
+// add puts a frame after the others.
 func (g *WindowSegment) add(f *frame) error {
 	if f == nil {
 		return nil // it is gone, or came without entries
@@ -271,7 +271,7 @@ type HotSegment struct {
 	Held bool
 }
 
-// HotSegments lists the segments behind after of which entries are in Redis, and the last of up to
+// HotSegments lists the segments beyond after of which entries are in Redis, and the last of up to
 // limit names that it looked at; "" is the end. With sizes it asks Redis for their size.
 func (s *Store) HotSegments(ctx context.Context, space, after string, limit int, sizes bool) (hot []HotSegment, next string, err error) {
 	names, err := s.Segments(ctx, space, after, limit)
@@ -446,7 +446,7 @@ func (s *Store) Now(ctx context.Context) (int64, error) {
 	return now.UnixMilli(), redisx.ReadOutcome(err)
 }
 
-// OldestBehind returns the first place of the timeline behind after, zero if there is none.
+// OldestBehind returns the first place of the timeline beyond after, zero if there is none.
 func (s *Store) OldestBehind(ctx context.Context, space string, after streamhub.TimelineID) (streamhub.TimelineID, error) {
 	from := timelineID{after.MS, after.N + 1}
 	found, err := s.log.conn.XRangeN(ctx, keysOf(s.id, space).timeline(), from.String(), "+", 1).Result()

@@ -20,7 +20,7 @@
 //
 // A read takes the head of the segment and a page of frames, both as they are, without a script.
 // Frames never change and their key holds the incarnation, so the two need not be read together.
-// A read that starts behind a cursor proves that the entry there is still the one it was.
+// A read that starts after a cursor proves that the entry there is still the one it was.
 //
 // # Errors
 //

@@ -201,7 +201,7 @@ func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position
 	case err != nil:
 		return notConfirmed(redisx.ReadOutcome(err))
 	}
-	// Behind the wait: what was confirmed is the history that the server has now.
+	// After the wait: what was confirmed is the history that the server has now.
 	switch err = l.verify(ctx, at, position); {
 	case err == nil, errors.Is(err, streamhub.ErrHistoryLost):
 		return err

@@ -176,7 +176,7 @@ func unavailable(t *testing.T, err error, reason streamhub.UnavailableReason) {
 
 const retryFor = 300 * time.Millisecond
 
-// once makes an append behind last that must fail in due time, heals what is wrong, and repeats it
+// once makes an append after last that must fail in due time, heals what is wrong, and repeats it
 // twice.
 func once(t *testing.T, s *hotlog.Store, last uint64, reason streamhub.UnavailableReason, heal func()) {
 	t.Helper()
@@ -348,7 +348,7 @@ func TestFull(t *testing.T) {
 	first, err := s.Trim(t.Context(), "space", "seg", n-2)
 	require.NoError(t, err)
 	require.Equal(t, n-1, first)
-	require.Eventually(t, func() bool { // memory is freed behind the scenes
+	require.Eventually(t, func() bool { // memory is freed after the scenes
 		_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: payload}}, nil)
 		return err == nil
 	}, 10*time.Second, 10*time.Millisecond)

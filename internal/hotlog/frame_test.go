@@ -140,7 +140,7 @@ func TestRecordBytes(t *testing.T) {
 	}
 }
 
-// resum puts the right checksum on a frame, so that what lies behind the check is reached.
+// resum puts the right checksum on a frame, so that what lies after the check is reached.
 func resum(data []byte) []byte {
 	if len(data) < frameHeader {
 		return data

@@ -9,14 +9,14 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// Spaces returns up to limit names of spaces behind after, in byte order. The zero after is the
+// Spaces returns up to limit names of spaces beyond after, in byte order. The zero after is the
 // start, and an empty page the end. A space is listed from its first append on.
 func (s *Store) Spaces(ctx context.Context, after string, limit int) ([]string, error) {
 	names, err := s.log.names(ctx, spacesKey(s.id), after, limit)
 	return names, s.fail("spaces", "", "", err)
 }
 
-// Segments returns up to limit names of segments of a space behind after, in byte order. A space
+// Segments returns up to limit names of segments of a space beyond after, in byte order. A space
 // that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space, after string, limit int) ([]string, error) {
 	at, err := s.place(space, "-")

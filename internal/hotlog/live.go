@@ -15,7 +15,7 @@ import (
 
 // This file is what package subscribe follows segments with.
 
-// A Page is what a segment holds behind a position, up to about a megabyte.
+// A Page is what a segment holds after a position, up to about a megabyte.
 type Page struct {
 	Entries []streamhub.Entry
 	// Status is that of the segment when the page was read.
@@ -24,7 +24,7 @@ type Page struct {
 	More bool
 }
 
-// Next is the position behind the page, or after if it is empty.
+// Next is the position after the page, or after if it is empty.
 func (p *Page) Next(after streamhub.Position) streamhub.Position {
 	if n := len(p.Entries); n > 0 {
 		return p.Entries[n-1].Position
@@ -32,7 +32,7 @@ func (p *Page) Next(after streamhub.Position) streamhub.Position {
 	return after
 }
 
-// ReadPage reads behind after, or from the first entry that is kept if after is zero. Errors are
+// ReadPage reads beyond after, or from the first entry that is kept if after is zero. Errors are
 // those of [Store.ConsumeSegment]. With prove the entry at after is read again and compared, which
 // a caller that did so before need not ask for.
 func (s *Store) ReadPage(ctx context.Context, space, segment string, after streamhub.Position, prove bool) (page Page, err error) {
@@ -47,7 +47,7 @@ func (s *Store) ReadPage(ctx context.Context, space, segment string, after strea
 	return s.readPage(ctx, at, after, 0, prove)
 }
 
-// ReadAfter reads behind the entry at sequence, if it has the proof: otherwise it is not the entry
+// ReadAfter reads after the entry at sequence, if it has the proof: otherwise it is not the entry
 // that was seen, and the error is a [streamhub.HistoryLostError]. Which incarnation and lineage the
 // segment has now is for the caller to compare.
 func (s *Store) ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (page Page, err error) {
@@ -108,7 +108,7 @@ func (s *Store) readPageOf(ctx context.Context, at place, m *meta, after streamh
 }
 
 // ReadFrom reads from a sequence on, which is known to be there by nothing but its number, or from
-// the first entry that is kept if from is 0. Behind the end it reads nothing.
+// the first entry that is kept if from is 0. After the end it reads nothing.
 func (s *Store) ReadFrom(ctx context.Context, space, segment string, from uint64) (page Page, err error) {
 	defer func() { err = s.fail("read", space, segment, err) }()
 	at, err := s.place(space, segment)
@@ -118,7 +118,7 @@ func (s *Store) ReadFrom(ctx context.Context, space, segment string, from uint64
 	return s.readPage(ctx, at, streamhub.Position{}, from, false)
 }
 
-// ReadSpacePage reads behind after along the timeline of a space, or from its start if after is
+// ReadSpacePage reads beyond after along the timeline of a space, or from its start if after is
 // zero. next is the position to go on from; it moves also where there was nothing to read.
 func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub.Position) (entries []streamhub.Entry, next streamhub.Position, more bool, err error) {
 	defer func() { err = s.fail("read", space, "", err) }()
@@ -162,7 +162,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 	}
 }
 
-// SpaceEnd returns the position behind the last change of a space; zero if there is none.
+// SpaceEnd returns the position after the last change of a space; zero if there is none.
 func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Position, err error) {
 	defer func() { err = s.fail("read", space, "", err) }()
 	r, err := s.newSpaceReader(space, streamhub.Position{})
@@ -182,7 +182,7 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Posit
 	return r.after(p), nil
 }
 
-// after is the position behind a page that was visited.
+// after is the position after a page that was visited.
 func (r *spaceReader) after(p *spacePage) streamhub.Position {
 	n := len(p.changes) - 1
 	if n < 0 {
@@ -203,9 +203,9 @@ type Change struct {
 	LastSequence uint64
 }
 
-// Changes names what changed in a space behind a place in its timeline. An after of zero names
+// Changes names what changed in a space after a place in its timeline. An after of zero names
 // nothing, and last is then the end of the timeline. lost says that the place is not there any more,
-// or that a sweep removed something behind it: anything may have changed.
+// or that a sweep removed something after it: anything may have changed.
 func (s *Store) Changes(ctx context.Context, space string, after streamhub.TimelineID) (changes []Change, last streamhub.TimelineID, lost bool, err error) {
 	defer func() { err = s.fail("changes", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
@@ -241,7 +241,7 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 		}
 	}
 	if last != after {
-		// What a sweep removed behind the place is not named any more. Asked after the reads, so that
+		// What a sweep removed after the place is not named any more. Asked after the reads, so that
 		// nothing is removed in between.
 		state, err := s.log.spaceState(ctx, k)
 		if err != nil {
@@ -317,7 +317,7 @@ func ParseSegmentNotice(payload string) (n SegmentNotice, err error) {
 	if err := parseNumbers(previous, &n.Previous); err != nil || !ok || len(rest) < headFixed {
 		return n, corrupt
 	}
-	// The proof inside the head may hold a line feed, so it is looked for behind the fixed part.
+	// The proof inside the head may hold a line feed, so it is looked for after the fixed part.
 	end := strings.IndexByte(rest[headFixed:], '\n')
 	if end < 0 {
 		return n, corrupt
@@ -332,7 +332,7 @@ func ParseSegmentNotice(payload string) (n SegmentNotice, err error) {
 	return n, nil
 }
 
-// Continues reports whether the notice is the very next thing behind after.
+// Continues reports whether the notice is the very next thing beyond after.
 func (n *SegmentNotice) Continues(after streamhub.Position) bool {
 	return n.Previous == after.Sequence && n.PreviousProof == after.Proof &&
 		n.Position.Incarnation == after.Incarnation && n.Position.Lineage == after.Lineage

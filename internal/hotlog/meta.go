@@ -201,7 +201,7 @@ func parseFirst(s string) (first uint64, timestamp int64, proof uint64, err erro
 	return first, timestamp, proof, nil
 }
 
-// cutN cuts s behind the nth sep.
+// cutN cuts s after the nth sep.
 func cutN(s string, sep byte, n int) (before, after string, found bool) {
 	for i := range len(s) {
 		if s[i] == sep {

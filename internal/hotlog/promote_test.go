@@ -56,7 +56,7 @@ func add(t *testing.T, s *hotlog.Store, segment, payload string) streamhub.Appen
 	return r
 }
 
-// resume reads behind a cursor and returns the payloads.
+// resume reads after a cursor and returns the payloads.
 func resume(t *testing.T, s *hotlog.Store, segment string, cursor streamhub.Cursor) (payloads []string, err error) {
 	t.Helper()
 	for e, err := range s.ConsumeSegment(t.Context(), "space", segment, &streamhub.ReadOptions{Cursor: cursor}) {

@@ -115,7 +115,7 @@ type reader struct {
 	patient bool
 }
 
-// newReader starts behind start, at from, or at the first entry that is kept.
+// newReader starts after start, at from, or at the first entry that is kept.
 func (s *Store) newReader(ctx context.Context, at place, m *meta, start streamhub.Position, from uint64) (*reader, error) {
 	if m.gone() {
 		if !start.IsZero() && !m.exists {

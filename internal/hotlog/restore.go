@@ -171,7 +171,7 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	}
 	born := uint64(0)
 	if parent != nil {
-		born = parent.limit // its own entries begin behind it
+		born = parent.limit // its own entries begin after it
 	}
 	if last := max(g.Last, born); first > last+1 {
 		g.Last, g.Proof, g.Number = first-1, before, 0 // what came after the last archived entry was trimmed
@@ -258,7 +258,7 @@ func within(row string, last uint64) bool {
 	return parseNumbers(row[24:], &epoch, &seq, &first, &end) == nil && end <= last
 }
 
-// RestoreSpace lets a space, whose segments were restored, go on behind what is archived: last is
+// RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is
 // the window's part at its last place, start the first place that ever was. A space that has a
 // timeline is [streamhub.ErrConflict].
 func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, last []ColdChange) (err error) {

@@ -32,7 +32,7 @@ func (h *head) appendTo(b []byte) []byte {
 	return b
 }
 
-// saw remembers the head behind a frame that was stored.
+// saw remembers the head after a frame that was stored.
 func (g *tail) saw(h head) {
 	g.seen, g.seenAt, g.unheard = h, time.Now(), false
 	if g.rest > 0 {

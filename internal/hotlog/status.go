@@ -51,7 +51,7 @@ func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Stat
 	return status, nil
 }
 
-// Statuses describes every segment of a space, in byte order. The page begins behind after and
+// Statuses describes every segment of a space, in byte order. The page begins beyond after and
 // holds up to limit; it is empty at the end.
 func (s *Store) Statuses(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error) {
 	names, err := s.Segments(ctx, space, after, limit)

@@ -26,7 +26,7 @@ const (
 
 // ConsumeSpace reads what a space holds when the call begins, over all of its segments, in the
 // order in which Redis took it. Entries that were deleted are left out; entries that were trimmed
-// are too at the start, but behind a cursor they are an [streamhub.TrimmedError]. The sequence can
+// are too at the start, but after a cursor they are an [streamhub.TrimmedError]. The sequence can
 // be ranged over more than once.
 func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
@@ -81,7 +81,7 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 	})
 }
 
-// Consume reads several spaces at once, each from behind its cursor, by timestamp; entries of one
+// Consume reads several spaces at once, each after its cursor, by timestamp; entries of one
 // space keep their order. Options hold for all of them; their Cursor must be empty.
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
@@ -162,7 +162,7 @@ type spaceReader struct {
 	from  timelineID         // the first entry of the timeline to read
 	end   timelineID         // and the last
 	start streamhub.Position // what lies at from was read up to here, if not zero
-	at    streamhub.Position // behind what was visited
+	at    streamhub.Position // after what was visited
 	count int
 	// toEnd says that end is a place of the timeline that the read has to reach.
 	toEnd bool
@@ -211,7 +211,7 @@ func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 		probe := *r
 		probe.end = r.from
 		p := probe.fetch(ctx, probe.from, timelineID{})
-		// What was trimmed behind the cursor counts only within the bounds.
+		// What was trimmed after the cursor counts only within the bounds.
 		if p.err != nil && !errors.Is(p.err, streamhub.ErrTrimmed) {
 			return p.err
 		}
@@ -261,7 +261,7 @@ type spacePage struct {
 	frames  []*frame // of each change; nil where there is nothing to read
 	metas   []*meta
 	state   spaceState // read after the changes
-	next    timelineID // where the page behind it begins
+	next    timelineID // where the page after it begins
 	more    bool
 	// archived says that the start of the timeline is archived, so that nobody shortens it.
 	archived bool
@@ -329,7 +329,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 	}
 }
 
-// resumable gives the error of a reader that met what was trimmed the cursor to go on from: behind
+// resumable gives the error of a reader that met what was trimmed the cursor to go on from: after
 // what was visited, without all that was trimmed so far.
 func (r *spaceReader) resumable(ctx context.Context, err error) error {
 	var trimmed *streamhub.TrimmedError
@@ -396,7 +396,7 @@ func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (
 	return true, nil
 }
 
-// behind reports whether there is something in c behind the cursor that the read started from. What
+// behind reports whether there is something in c after the cursor that the read started from. What
 // was trimmed is not, up to the place that the cursor names for that.
 func (r *spaceReader) behind(c *change) bool {
 	at := r.start.Timeline

@@ -115,10 +115,10 @@ func (s *Store) trimTo(ctx context.Context, at place, m *meta, upTo uint64) (fir
 	})
 }
 
-// cutAt cuts behind the last frame that ends at or before upTo.
+// cutAt cuts after the last frame that ends at or before upTo.
 func (s *Store) cutAt(ctx context.Context, at place, m *meta, upTo uint64, run cut) (firstKept uint64, err error) {
 	pipe := s.log.conn.Pipeline()
-	// The frame that ends at or before upTo, and the one behind it.
+	// The frame that ends at or before upTo, and the one after it.
 	before := pipe.XRevRangeN(ctx, at.log(at.segment, m.incarnation), strconv.FormatUint(upTo, 10), "-", 1)
 	behind := pipe.XRangeN(ctx, at.log(at.segment, m.incarnation), strconv.FormatUint(upTo+1, 10), "+", 1)
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -154,7 +154,7 @@ func (s *Store) cutAt(ctx context.Context, at place, m *meta, upTo uint64, run c
 // errAgain says that an entry came meanwhile which is to be the first.
 var errAgain = errors.New("an entry came meanwhile")
 
-// runTrim makes first the first sequence, whose timestamp is ts, behind an entry with this proof.
+// runTrim makes first the first sequence, whose timestamp is ts, after an entry with this proof.
 func (s *Store) runTrim(ctx context.Context, at place, m *meta, first uint64, ts int64, proof uint64) (firstKept uint64, err error) {
 	answer, err := s.log.run(ctx, s.log.trim, 4, at.timeline(), at.meta(at.segment), at.log(at.segment, m.incarnation),
 		at.forks(at.segment, m.incarnation), strconv.FormatUint(first, 10), strconv.FormatInt(ts, 10),

@@ -15,7 +15,7 @@ import (
 )
 
 // history records what several holders see who use one lease at random, and checks that one lease
-// behind all of it explains every answer.
+// after all of it explains every answer.
 func history(f *fixture) {
 	const holders, calls = 8, 40
 	seed := rand.Uint64()

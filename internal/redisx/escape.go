@@ -7,7 +7,7 @@ import (
 
 // Escape writes a name of any bytes so that it can be part of a key: letters, digits and ". _ ~ -"
 // as they are, every other byte as %XX. Different names stay different, and no name can end a
-// hash tag or reach into the part behind it.
+// hash tag or reach into the part after it.
 func Escape(name string) string {
 	plain := 0
 	for plain < len(name) && isPlain(name[plain]) {

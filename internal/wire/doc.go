@@ -6,7 +6,7 @@
 // [Request], the server answers with items, if the call has some, and ends it exactly once with an
 // [End]. Channel 0 is the connection itself.
 //
-// Integers are unsigned varints as in encoding/binary, strings and bytes come behind their length.
+// Integers are unsigned varints as in encoding/binary, strings and bytes come after their length.
 // A body may be longer than what is known of it: what follows is ignored, so that fields can be
 // added at the end. Decoding never panics and allocates no more than a small multiple of its input;
 // payloads share memory with the input.

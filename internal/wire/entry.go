@@ -17,7 +17,7 @@ const (
 	hasTrimmed // with hasTimeline
 )
 
-// AppendEntries writes the items of a message. It may be called again behind what it wrote: each
+// AppendEntries writes the items of a message. It may be called again after what it wrote: each
 // call stands for itself.
 func AppendEntries(b []byte, entries []streamhub.Entry) []byte {
 	b = appendUint(b, uint64(len(entries)))

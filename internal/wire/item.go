@@ -28,7 +28,7 @@ func AppendStatus(b []byte, s *streamhub.Status) []byte {
 	return frame(b, start)
 }
 
-// frame puts the length of what stands behind start before it.
+// frame puts the length of what stands after start before it.
 func frame(b []byte, start int) []byte {
 	var head [binary.MaxVarintLen64]byte
 	n := binary.PutUvarint(head[:], uint64(len(b)-start))

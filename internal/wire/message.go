@@ -21,7 +21,7 @@ const (
 	// TypeAuth carries a new token for the connection; the answer is a TypeAuthResult.
 	TypeAuth Type = 4
 
-	// TypeItems carries items of a channel, one behind the other.
+	// TypeItems carries items of a channel, one after the other.
 	TypeItems Type = 16
 	// TypeEnd is the last message of a channel, an [End].
 	TypeEnd Type = 17
@@ -43,7 +43,7 @@ func AppendMessage(b []byte, t Type, channel uint64, body []byte) []byte {
 	return appendBytes(appendUint(append(b, byte(t)), channel), body)
 }
 
-// Messages reads the messages of one WebSocket message. Behind an error nothing follows.
+// Messages reads the messages of one WebSocket message. After an error nothing follows.
 func Messages(data []byte) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		d := newDecoder(data)

@@ -57,7 +57,7 @@ type Append struct {
 	// Chained says that the append depends on the one before it, to the same segment and in the same
 	// WebSocket message: it is not made if that may be made yet.
 	Chained bool
-	// Known is behind the last entry of the segment that the sender was told of, the zero position if
+	// Known is after the last entry of the segment that the sender was told of, the zero position if
 	// it was told of none: if that was lost, the append is not made.
 	Known streamhub.Position
 }
@@ -186,7 +186,7 @@ func (*ReleaseLease) Op() Op     { return OpReleaseLease }
 func (*SpaceEnd) Op() Op         { return OpSpaceEnd }
 func (*Expire) Op() Op           { return OpExpire }
 
-// requests decode what stands behind the header of an [Open].
+// requests decode what stands after the header of an [Open].
 var requests = map[Op]func(*decoder) Request{
 	OpAppend: decodeAppend,
 	OpCreate: func(d *decoder) Request {

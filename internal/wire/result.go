@@ -134,7 +134,7 @@ func DecodePeekResult(result []byte) (r PeekResult, err error) {
 	return r, d.err
 }
 
-// A CursorResult is where a reading operation ended: behind the last entry that was sent.
+// A CursorResult is where a reading operation ended: after the last entry that was sent.
 type CursorResult streamhub.Cursor
 
 func (c CursorResult) append(b []byte) []byte { return appendBytes(b, string(c)) }

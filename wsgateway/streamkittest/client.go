@@ -273,7 +273,7 @@ func (c *Client) take(f Frame) error {
 	ch := c.channels[f.ChannelID]
 	if ch == nil {
 		if c.ended[f.ChannelID] && f.ControlType == "data" && c.every == nil {
-			return fmt.Errorf("a message behind the end of its channel: %s", f.Payload)
+			return fmt.Errorf("a message after the end of its channel: %s", f.Payload)
 		}
 		return nil
 	}

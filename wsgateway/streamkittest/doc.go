@@ -1,7 +1,7 @@
 // Package streamkittest judges whether a gateway serves the clients of streamkit v1: a little client
 // of its own, on a plain connection, that is as strict as the released one and stricter. It fails a
 // test for a fragmented frame, an extension or a subprotocol that nobody asked for, a masked frame,
-// a channel that is not ended, a message behind an end, or an entry that the released client would
+// a channel that is not ended, a message after an end, or an entry that the released client would
 // not take.
 //
 // [Run] is the list of what its users rely on. [Replay] sends what a released client once sent to a

@@ -44,7 +44,7 @@ var differences = []struct{ scenario, theirs, ours, why string }{
 	{"subscribe_heartbeat_raw", `"heartbeat":true`, "*", "heartbeats come by the clock, and the replay is faster"},
 	{"workers_duplicate_id", "worker_inventory", "*", "a list is not sent again if nothing on it has changed"},
 	{"q_worker_evict", "only presence of the own worker", "*", "a worker that is taken off the list is told"},
-	{"*", `"err":"context canceled"`, "*", "every channel is ended by the gateway, also behind a client that has gone"},
+	{"*", `"err":"context canceled"`, "*", "every channel is ended by the gateway, also after a client that has gone"},
 }
 
 // skipped are scenarios that cannot be replayed.

@@ -239,7 +239,7 @@ func testLeases(t *testing.T, g Gateway) {
 	require.Equal(t, LeaseResult{}, second.Lease(store, "lease_acquire", "k", "third", 5))
 }
 
-// testPublish does what the client does: peek, and produce one record behind the head.
+// testPublish does what the client does: peek, and produce one record after the head.
 func testPublish(t *testing.T, g Gateway) {
 	c, store := Dial(t, g, "streamkit::*"), uuid.New()
 	head, _ := c.Peek(store, "sp", "sg")
@@ -574,7 +574,7 @@ func testOffsets(t *testing.T, g Gateway) {
 	require.Len(t, all, 30)
 	for i, e := range all {
 		rest := c.Consume(store, "consume_space", map[string]any{"space": "sp", "offset": offsetOf(e)})
-		require.Equal(t, all[i+1:], rest, "behind entry %d", i)
+		require.Equal(t, all[i+1:], rest, "after entry %d", i)
 		limited := c.Consume(store, "consume_space", map[string]any{"space": "sp", "offset": offsetOf(e), "limit": 3})
 		require.Equal(t, all[i+1:min(i+4, len(all))], limited)
 	}

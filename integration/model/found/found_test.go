@@ -42,7 +42,7 @@ func TestSweptBehindCursor(t *testing.T) {
 	})
 }
 
-// Seed 245: a cursor behind the end of the time that was asked for was reported as lost history.
+// Seed 245: a cursor after the end of the time that was asked for was reported as lost history.
 func TestCursorBehindTime(t *testing.T) {
 	try(t, []model.Step{
 		{Op: "append", Space: "s", Seg: "a", N: 1},

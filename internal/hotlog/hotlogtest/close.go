@@ -37,7 +37,7 @@ func closeOnly(f *fixture) {
 	require.True(f, r.Closed)
 	require.EqualValues(f, 3, r.First)
 	require.EqualValues(f, 2, r.Last)
-	require.Equal(f, tail.Cursor(), r.Cursor(), "nothing lies behind the last record")
+	require.Equal(f, tail.Cursor(), r.Cursor(), "nothing lies after the last record")
 	s := f.status("seg")
 	require.Equal(f, streamhub.StateClosed, s.State)
 	require.Equal(f, verdict, *s.Verdict)

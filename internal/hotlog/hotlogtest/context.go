@@ -36,7 +36,7 @@ func contextEndedBefore(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 }
 
-// hold stops batches with scripts before they are sent, or their answers behind that, and returns
+// hold stops batches with scripts before they are sent, or their answers after that, and returns
 // what tells that one is held and what lets them go.
 func (f *fixture) hold(wire *Link, sent bool) (held chan struct{}, release func()) {
 	held, gate := make(chan struct{}), make(chan struct{})
@@ -55,7 +55,7 @@ func (f *fixture) hold(wire *Link, sent bool) (held chan struct{}, release func(
 	return held, release
 }
 
-// contextEndsWaiting ends the context of an append that waits behind another one.
+// contextEndsWaiting ends the context of an append that waits after another one.
 func contextEndsWaiting(f *fixture) {
 	s, wire := f.wired()
 	f.appendTo(s, "seg", "1")

@@ -194,7 +194,7 @@ func forkReleased(f *fixture) {
 	require.EqualValues(f, 1, f.appendTo(f.another(), "a", "new").First)
 }
 
-// forkReleasedBySweep is for a process that dies behind the deletion of the last fork.
+// forkReleasedBySweep is for a process that dies after the deletion of the last fork.
 func forkReleasedBySweep(f *fixture) {
 	f.append("a", "1")
 	f.fork("b", "a", 1)
@@ -222,7 +222,7 @@ func forkAndTrim(f *fixture) {
 	f.holds("f", "1", "2")
 	f.delete("f")
 	require.EqualValues(f, 3, f.trim("p", 2))
-	// A fork of what is left does not keep what is behind it.
+	// A fork of what is left does not keep what is after it.
 	f.fork("g", "p", 3)
 	_, err = f.Trim(f.ctx, space, "p", 3)
 	require.ErrorIs(f, err, streamhub.ErrConflict)

@@ -47,7 +47,7 @@ func (l *Link) Lost() bool {
 	return l.lose == 0
 }
 
-// Around calls before ahead of each batch with scripts and after behind it; either may be nil.
+// Around calls before before each batch with scripts, and after after it; either may be nil.
 func (l *Link) Around(before, after func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -131,7 +131,7 @@ func readSpacePageOfNothing(f *fixture) {
 	require.Empty(f, all)
 	f.append("b", "1")
 	all, _ = f.walk(at)
-	require.Equal(f, []string{"b1"}, names(all), "a place behind nothing is a place")
+	require.Equal(f, []string{"b1"}, names(all), "a place after nothing is a place")
 }
 
 func changes(f *fixture) {

@@ -149,7 +149,7 @@ func repeatOfMerged(f *fixture) {
 	const callers = 200
 	ids := make([]uuid.UUID, callers)
 	errs := make([]error, callers)
-	// While one frame is held, the others gather behind it.
+	// While one frame is held, the others gather after it.
 	release := make(chan struct{})
 	held := make(chan struct{})
 	var once sync.Once

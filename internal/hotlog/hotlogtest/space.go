@@ -81,7 +81,7 @@ func spaceEveryCursor(f *fixture) {
 		}
 		require.False(f, slices.ContainsFunc(all[:i], func(o streamhub.Entry) bool { return o.Cursor() == e.Cursor() }))
 		rest := f.readSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
-		require.Equal(f, all[i+1:], append([]streamhub.Entry{}, rest...), "behind entry %d", i)
+		require.Equal(f, all[i+1:], append([]streamhub.Entry{}, rest...), "after entry %d", i)
 	}
 	require.Greater(f, several, n/4, "timeline entries name several segments")
 }
@@ -172,7 +172,7 @@ func spaceTrimmedBehindCursor(f *fixture) {
 		_, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: all[i].Cursor()})
 		f.trimmed(err, 0)
 	}
-	// Nothing behind these was trimmed.
+	// Nothing after these was trimmed.
 	require.Equal(f, names(all[6:]), names(f.readSpace(&streamhub.ReadOptions{Cursor: all[5].Cursor()})))
 	f.trim(all[2].Segment, 3)
 	require.Equal(f, names(all[6:]), names(f.readSpace(&streamhub.ReadOptions{Cursor: all[5].Cursor()})))
@@ -197,7 +197,7 @@ func spaceForgedCursor(f *fixture) {
 	}
 }
 
-// spaceBoundsAndCursor reads from behind a cursor that lies outside of the time that is asked for.
+// spaceBoundsAndCursor reads after a cursor that lies outside of the time that is asked for.
 func spaceBoundsAndCursor(f *fixture) {
 	early := f.append("a", "1").Timestamp
 	f.env.Advance(f.T, 20*time.Millisecond)
@@ -215,7 +215,7 @@ func spaceBoundsAndCursor(f *fixture) {
 		_, err := f.tryReadSpace(&o)
 		f.lost(err, 0)
 	}
-	// What was trimmed behind the cursor counts within the bounds only.
+	// What was trimmed after the cursor counts within the bounds only.
 	f.trim("a", 2)
 	_, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor()})
 	require.ErrorIs(f, err, streamhub.ErrTrimmed)

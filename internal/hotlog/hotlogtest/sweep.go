@@ -40,13 +40,13 @@ func without(entries []streamhub.Entry, segments ...string) []string {
 	return names(slices.DeleteFunc(slices.Clone(entries), func(e streamhub.Entry) bool { return slices.Contains(segments, e.Segment) }))
 }
 
-// resumes requires that every cursor of entries gives what lies behind it, of the segments that are left, in
+// resumes requires that every cursor of entries gives what lies after it, of the segments that are left, in
 // every way to read.
 func (f *fixture) resumes(entries []streamhub.Entry, deleted ...string) {
 	f.Helper()
 	for i, e := range entries {
 		want := without(entries[i+1:], deleted...)
-		at := fmt.Sprintf("behind %s%d", e.Segment, e.Sequence)
+		at := fmt.Sprintf("after %s%d", e.Segment, e.Sequence)
 		require.Equal(f, want, names(f.readSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})), at)
 		paged, _ := f.walk(e.Position)
 		require.Equal(f, want, names(paged), at)
@@ -150,7 +150,7 @@ func sweepTrimmed(f *fixture) {
 	for i, e := range all {
 		got, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
 		_, _, _, errPage := f.ReadSpacePage(f.ctx, space, e.Position)
-		if i < 4 { // b2 lies behind it
+		if i < 4 { // b2 lies after it
 			want := without(all[i+1:], "a")
 			want = slices.DeleteFunc(want, func(name string) bool { return name == "b1" || name == "b2" })
 			f.goesOn(err, want)

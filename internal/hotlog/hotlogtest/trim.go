@@ -51,7 +51,7 @@ func trimErrors(f *fixture) {
 	var trimmed *streamhub.TrimmedError
 	require.ErrorAs(f, err, &trimmed)
 	require.Equal(f, []string{"seg3"}, names(f.read("seg", &streamhub.ReadOptions{Cursor: trimmed.Cursor})))
-	require.Len(f, f.read("seg", &streamhub.ReadOptions{Cursor: cursors[1].Cursor()}), 1, "nothing behind this one was trimmed")
+	require.Len(f, f.read("seg", &streamhub.ReadOptions{Cursor: cursors[1].Cursor()}), 1, "nothing after this one was trimmed")
 	require.Len(f, f.read("seg", &streamhub.ReadOptions{FromSequence: 3}), 1)
 	_, err = f.ReadPage(f.ctx, space, "seg", cursors[0].Position, true)
 	f.trimmed(err, 3)
@@ -141,7 +141,7 @@ func trimAndSpace(f *fixture) {
 	require.Equal(f, []string{"b1", "b2", "a3", "b3"}, names(f.readSpace(nil)), "at the start they are left out")
 	for i, e := range all {
 		entries, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
-		if i < 2 { // a2 lies behind it
+		if i < 2 { // a2 lies after it
 			f.goesOn(err, []string{"b1", "b2", "a3", "b3"}[i:])
 			continue
 		}

@@ -113,7 +113,7 @@ func (s *Server) launch(program, socket string) error {
 		"maxmemory-policy noeviction",
 		"",
 	}, "\n"))
-	// In a group of its own, so that Ctrl-C in a terminal ends us first and the server behind us.
+	// In a group of its own, so that Ctrl-C in a terminal ends us first and the server after us.
 	s.process, err = child.Start(cmd, true)
 	return err
 }
