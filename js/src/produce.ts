@@ -1,5 +1,5 @@
 import { LiveError, type Verdict } from "./error.js"
-import { Backoff, Passing, request, sleep, type RequestOptions } from "./request.js"
+import { retried, sleep, type RequestOptions } from "./request.js"
 
 export interface ProduceOptions extends RequestOptions {
   /** Kept with the stream. */
@@ -35,6 +35,8 @@ export interface LiveProducer {
   done(output?: unknown): Promise<Verdict>
   /** Ends the stream as failed. */
   fail(reason: string): Promise<Verdict>
+  /** Ends the stream as cancelled: what a producer does that was asked to stop. */
+  cancelled(reason?: string): Promise<Verdict>
   /** What another process needs to go on. Stop publishing here, and flush, before it is used. */
   state(): ProducerState
 }
@@ -62,23 +64,6 @@ export async function produceLive(url: string | URL, options: ProduceOptions = {
 
 function randomKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(20)), (b) => b.toString(16).padStart(2, "0")).join("")
-}
-
-/** Makes a request until it is answered. Every request here may be made again. */
-async function retried(url: string, o: RequestOptions, signal: AbortSignal | undefined, init: RequestInit): Promise<Record<string, unknown>> {
-  const backoff = new Backoff()
-  for (;;) {
-    let least = 0
-    try {
-      const response = await request(url, o, signal ? { ...init, signal } : init)
-      return response.status === 204 ? {} : ((await response.json()) as Record<string, unknown>)
-    } catch (error) {
-      signal?.throwIfAborted()
-      if (error instanceof LiveError) throw error
-      if (error instanceof Passing) least = error.after
-    }
-    await backoff.wait(signal, least)
-  }
 }
 
 class Producer implements LiveProducer {
@@ -126,6 +111,10 @@ class Producer implements LiveProducer {
 
   fail(reason: string): Promise<Verdict> {
     return this.#end({ kind: "failed", reason })
+  }
+
+  cancelled(reason?: string): Promise<Verdict> {
+    return this.#end(reason === undefined ? { kind: "cancelled" } : { kind: "cancelled", reason })
   }
 
   async #end(verdict: Verdict): Promise<Verdict> {

@@ -69,7 +69,8 @@ class Reader implements LiveReader {
     const values = new URLSearchParams(query)
     if (this.cursor) values.set("cursor", this.cursor)
     else if (this.options.wait !== undefined) values.set("wait", `${Math.ceil(this.options.wait / 1000)}s`)
-    return values.size > 0 ? `${path}?${values}` : path
+    values.set("exact", "1")
+    return `${path}?${values}`
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
@@ -127,5 +128,14 @@ function chunkOf(name: string, data: string, cursor: string): Chunk {
   const raw = atob(data)
   const bytes = new Uint8Array(raw.length)
   for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i)
-  return { text: undefined, bytes, cursor }
+  return { text: textOf(bytes), bytes, cursor }
+}
+
+/** Bytes as text; an event stream cannot carry all of that as it is. */
+function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return undefined
+  }
 }

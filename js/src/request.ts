@@ -83,3 +83,20 @@ function retryAfter(response: Response): number {
   const seconds = Number(response.headers.get("Retry-After") ?? 0)
   return Number.isFinite(seconds) ? Math.min(seconds * 1000, longest) : 0
 }
+
+/** Makes a request until it is answered. It must be one that may be made again. */
+export async function retried(url: string, o: RequestOptions, signal: AbortSignal | undefined, init: RequestInit): Promise<Record<string, unknown>> {
+  const backoff = new Backoff()
+  for (;;) {
+    let least = 0
+    try {
+      const response = await request(url, o, signal ? { ...init, signal } : init)
+      return response.status === 204 ? {} : ((await response.json()) as Record<string, unknown>)
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (error instanceof LiveError) throw error
+      if (error instanceof Passing) least = error.after
+    }
+    await backoff.wait(signal, least)
+  }
+}

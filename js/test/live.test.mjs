@@ -1,9 +1,7 @@
 import assert from "node:assert/strict"
-import test from "node:test"
+import { onTestFinished, test } from "vitest"
 import { LiveError, produceLive, readLive } from "../dist/index.js"
 import { gateway, proxy } from "./world.mjs"
-
-const timeout = 60_000
 
 async function texts(reader) {
   const found = []
@@ -11,14 +9,14 @@ async function texts(reader) {
   return found
 }
 
-test("every chunk once and in order, whatever fails on the way", { timeout }, async (t) => {
-  const hub = await gateway(t)
+test("every chunk once and in order, whatever fails on the way", async ({ signal }) => {
+  const hub = await gateway(onTestFinished)
   const kinds = [502, "drop", "", 503, { after: 700 }, "", 404, { after: 3000 }, ""]
-  const bad = await proxy(t, hub, (n) => kinds[n % kinds.length])
-  const words = Array.from({ length: 2000 }, (_, n) => (n % 97 === 0 ? `two\nlines ${n}` : n % 89 === 0 ? "" : `word ${n} ü`))
-  const reader = readLive(`${bad}/v1/live/answer`, { signal: t.signal })
+  const bad = await proxy(onTestFinished, hub, (n) => kinds[n % kinds.length])
+  const words = Array.from({ length: 2000 }, (_, n) => (n % 97 === 0 ? `two\nlines ${n}` : n % 89 === 0 ? "" : n % 83 === 0 ? `\ufeffcarriage\rreturn ${n}\r\n` : `word ${n} ü`))
+  const reader = readLive(`${bad}/v1/live/answer`, { signal })
   const reading = texts(reader)
-  const producer = await produceLive(`${bad}/v1/live/answer`, { metadata: { model: "small" }, signal: t.signal })
+  const producer = await produceLive(`${bad}/v1/live/answer`, { metadata: { model: "small" }, signal })
   for (const word of words) await producer.publish(word)
   const verdict = await producer.done({ words: words.length })
   assert.deepEqual(verdict, { kind: "done", output: { words: 2000 } })
@@ -28,9 +26,9 @@ test("every chunk once and in order, whatever fails on the way", { timeout }, as
   assert.ok(reader.resumes > 0, "nothing was cut")
 })
 
-test("bytes that are no text", { timeout }, async (t) => {
-  const url = `${await gateway(t)}/v1/live/bytes`
-  const producer = await produceLive(url, { signal: t.signal })
+test("bytes that are no text", async ({ signal }) => {
+  const url = `${await gateway(onTestFinished)}/v1/live/bytes`
+  const producer = await produceLive(url, { signal })
   const sent = [new Uint8Array([0xff, 10, 0, 13]), new TextEncoder().encode("text\r"), new Uint8Array([13])]
   await producer.publish(sent[0])
   await producer.done()
@@ -40,9 +38,9 @@ test("bytes that are no text", { timeout }, async (t) => {
   }
 })
 
-test("a reader resumes by cursor and stops when it is told", { timeout }, async (t) => {
-  const url = `${await gateway(t)}/v1/live/answer`
-  const producer = await produceLive(url, { signal: t.signal })
+test("a reader resumes by cursor and stops when it is told", async ({ signal }) => {
+  const url = `${await gateway(onTestFinished)}/v1/live/answer`
+  const producer = await produceLive(url, { signal })
   for (const word of ["a", "b", "c"]) await producer.publish(word)
   let cursor = ""
   for await (const chunk of readLive(url)) {
@@ -61,12 +59,12 @@ test("a reader resumes by cursor and stops when it is told", { timeout }, async 
   await producer.done()
 })
 
-test("not yet, and gone", { timeout }, async (t) => {
-  const hub = await gateway(t)
+test("not yet, and gone", async ({ signal }) => {
+  const hub = await gateway(onTestFinished)
   await assert.rejects(texts(readLive(`${hub}/v1/live/never`, { wait: 1000 })), (e) => e instanceof LiveError && e.code === "not_found")
   const states = []
-  const reading = texts(readLive(`${hub}/v1/live/later`, { signal: t.signal, onState: (s) => states.push(s) }))
-  const producer = await produceLive(`${hub}/v1/live/later`, { signal: t.signal })
+  const reading = texts(readLive(`${hub}/v1/live/later`, { signal, onState: (s) => states.push(s) }))
+  const producer = await produceLive(`${hub}/v1/live/later`, { signal })
   await producer.publish("there")
   await producer.done()
   assert.deepEqual(await reading, ["there"])
@@ -74,9 +72,9 @@ test("not yet, and gone", { timeout }, async (t) => {
   await assert.rejects(texts(readLive(`${hub}/v1/live/later`, { cursor: "nonsense" })), (e) => e.code === "invalid_cursor")
 })
 
-test("a producer goes on in another process, hears readers and is fenced", { timeout }, async (t) => {
-  const url = `${await gateway(t)}/v1/live/answer`
-  const first = await produceLive(url, { signal: t.signal })
+test("a producer goes on in another process, hears readers and is fenced", async ({ signal }) => {
+  const url = `${await gateway(onTestFinished)}/v1/live/answer`
+  const first = await produceLive(url, { signal })
   await first.publish("one")
   await first.flush()
   let heard
@@ -94,8 +92,8 @@ test("a producer goes on in another process, hears readers and is fenced", { tim
   assert.equal(await message, "hello")
   await fetch(`${url}/cancel?wait=0`, { method: "POST", body: JSON.stringify({ reason: "enough" }) })
   assert.equal(await stop, "enough")
-  await assert.rejects(produceLive(url, { signal: t.signal }), (e) => e.code === "already_produced")
-  const third = await produceLive(url, { takeover: true, signal: t.signal })
+  await assert.rejects(produceLive(url, { signal }), (e) => e.code === "already_produced")
+  const third = await produceLive(url, { takeover: true, signal })
   await assert.rejects(async () => {
     await second.publish("late")
     await second.flush()

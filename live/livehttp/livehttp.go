@@ -3,6 +3,7 @@
 package livehttp
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -304,7 +305,9 @@ func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
 
 // follow sends the chunks of a stream until it ends, or ctx does.
 func (h *Handler) follow(ctx context.Context, out *sse.Writer, r *http.Request, s live.Stream, cursor live.Cursor) {
-	o := &live.SubscribeOptions{Cursor: cursor, BatchReplay: r.URL.Query().Get("replay") == "batch"}
+	query := r.URL.Query()
+	o := &live.SubscribeOptions{Cursor: cursor, BatchReplay: query.Get("replay") == "batch"}
+	exact := query.Get("exact") == "1"
 	generation := s.Generation()
 	if g, _ := cursor.Generation(); g != 0 {
 		generation = g
@@ -313,7 +316,7 @@ func (h *Handler) follow(ctx context.Context, out *sse.Writer, r *http.Request, 
 		var closed *streamhub.ClosedError
 		switch {
 		case err == nil:
-			err = out.Send(chunkEvent(&chunk))
+			err = out.Send(chunkEvent(&chunk, exact))
 		case errors.As(err, &closed):
 			verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
 			_ = out.Send(event("end", fmt.Sprint(generation, ended), verdict))
@@ -355,8 +358,10 @@ func passes(code streamhub.Code) bool {
 }
 
 // chunkEvent is an unnamed event with a text, or one named binary with anything else in base64.
-func chunkEvent(c *live.Chunk) []byte {
-	if utf8.Valid(c.Data) {
+// chunkEvent is a chunk as an event. A carriage return ends a line of an event stream, so a reader gets
+// a line feed in its place; exact has such a chunk sent as bytes.
+func chunkEvent(c *live.Chunk, exact bool) []byte {
+	if utf8.Valid(c.Data) && !(exact && bytes.IndexByte(c.Data, '\r') >= 0) {
 		return event("", string(c.Cursor()), c.Data)
 	}
 	return event("binary", string(c.Cursor()), base64.StdEncoding.AppendEncode(nil, c.Data))

@@ -3,6 +3,7 @@ package livehttp_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -205,6 +206,11 @@ func TestResume(t *testing.T) {
 		require.False(t, ok)
 		// A browser connects again by itself, and is told that this is all.
 		b.must(http.StatusNoContent, http.MethodGet, path, "", "Last-Event-ID", e.id)
+	}
+	exact := b.events(path + "?exact=1")
+	for _, want := range []string{"one", "binary" + base64.StdEncoding.EncodeToString([]byte(" two\nlines\r\n")), "", "binary/wA="} {
+		got, _ := exact.next()
+		require.Equal(t, want, got.name+got.data)
 	}
 	batch := b.events(path + "?replay=batch&cursor=" + e.id)
 	e, _ = batch.next()
