@@ -131,7 +131,7 @@ type CreateOptions struct {
 	ForkAt *uint64
 	// ForkIncarnation, unless 0, is the life that the other segment must be in.
 	ForkIncarnation uint64
-	// Origin, a text in UTF-8, is kept with the segment for whoever creates it, and never compared.
+	// Origin, a text in UTF-8, is kept with the segment for its creator, and never compared.
 	// Clients of a gateway do not see it.
 	Origin string
 }

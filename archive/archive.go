@@ -47,7 +47,7 @@ func New(backend Backend, options *Options) *Archive {
 	return &Archive{backend: backend, cache: newCache(size), commits: map[commitID]Commit{}, rewinds: map[SpaceID]uint64{}}
 }
 
-// Manifest says how far a space is archived; [streamhub.ErrNotFound] if nobody ever began.
+// Manifest says how far a space is archived; [streamhub.ErrNotFound] if it was never begun.
 func (a *Archive) Manifest(ctx context.Context, space SpaceID) (Manifest, error) {
 	m, _, err := loadManifest(ctx, a.backend, space)
 	if err == nil {
@@ -189,7 +189,7 @@ func (a *Archive) find(ctx context.Context, space SpaceID, segment string, incar
 			// Keys are listed anew each time, and a later attempt than the one remembered is looked up.
 			c, err := a.commit(ctx, space, a.latest(space), name.window, name.attempt)
 			if errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt != name.attempt {
-				continue // nobody committed it
+				continue // it was never committed
 			}
 			if err == nil && name.First > sequence {
 				err = fmt.Errorf("%w: entry %d in the archive", streamhub.ErrNotFound, sequence)

@@ -73,7 +73,7 @@ func (r *reader) text() string { return string(r.bytes(r.uint())) }
 
 func (r *reader) span() Range { return Range{r.uint(), r.uint(), r.int(), r.int()} }
 
-// count reads how many things follow, each of which takes at least size bytes.
+// count reads how many things follow. Each takes at least size bytes.
 func (r *reader) count(size int) int {
 	n := r.uint()
 	if n > uint64(len(r.b)/size) {

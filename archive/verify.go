@@ -15,7 +15,7 @@ type Report struct {
 	Bytes           uint64
 	// Problems say what is damaged or missing.
 	Problems []Problem
-	// Orphans are keys that nothing leads to: left by archivers that died, and in nobody's way.
+	// Orphans are keys that nothing leads to: left by archivers that died, and harmless.
 	Orphans []string
 }
 

@@ -106,7 +106,7 @@ func (w *Writer) confirm(ctx context.Context) error {
 	return w.archive.backend.Put(ctx, w.space, Object{commitKey(c.Window, c.Attempt), seal(kindCommit, c)})
 }
 
-// collect removes the attempts after a key that nobody committed, with their chunks.
+// collect removes the uncommitted attempts after a key, with their chunks.
 func (w *Writer) collect(ctx context.Context, prefix, after string) error {
 	for {
 		found, err := w.archive.backend.List(ctx, w.space, prefix, after, listPage)
@@ -153,7 +153,7 @@ func (w *Writer) delete(ctx context.Context, keys ...string) error {
 
 // Write writes a window after the last one, and commits it. It fills in what names the window. An
 // error says that it was not committed, unless it is [streamhub.ErrUnavailable] or that of ctx: then
-// nobody knows, and only another Claim may follow.
+// the outcome is unknown, and only another Claim may follow.
 func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) error {
 	last := w.manifest.Commit
 	if window.After != last.Position || !window.After.Before(window.To) {

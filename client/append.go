@@ -114,7 +114,7 @@ type batch struct {
 	s       *remoteStore
 	results []streamhub.AppendResult
 	errs    []error
-	stopped map[*tail]error // segments of which an append may be made yet: none overtakes it
+	stopped map[*tail]error // segments with an append that may still be made: none overtakes it
 }
 
 // send sends a message and returns what is left then, in order.
@@ -139,7 +139,7 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 		requests[i] = &x.request
 	}
 	var again []*sending
-	moving := map[*tail]bool{} // segments of which an append goes again
+	moving := map[*tail]bool{} // segments with an append that goes again
 	calls, sent, failed := l.openAll(ctx, b.s.id, requests)
 	for i, x := range now {
 		var body []byte

@@ -48,7 +48,7 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 	// Logger gets what no caller is told; nil discards it.
 	Logger *slog.Logger
-	// OnSubscriptionFailed is called when a subscription ends for good although nobody ended it.
+	// OnSubscriptionFailed is called when a subscription ends for good although the program did not end it.
 	OnSubscriptionFailed func(SubscriptionStatus, error)
 }
 

@@ -273,7 +273,7 @@ func (c *call) answer(ctx context.Context) (result []byte, o outcome, err error)
 	_, end, err := c.next(ctx)
 	switch {
 	case err != nil && errors.Is(err, streamhub.ErrUnauthenticated) && c.l.p.opt.Token == nil:
-		return nil, unmade, err // nobody was ever let in
+		return nil, unmade, err // no connection was ever accepted
 	case err != nil:
 		return nil, unanswered, err
 	case end == nil:

@@ -22,7 +22,7 @@ const (
 	maxSlots = 16
 	// maxDoubts is how many appends of a segment are remembered that the caller may repeat.
 	maxDoubts = 64
-	// tailRest is how long a segment is remembered that nobody appends to.
+	// tailRest is how long a segment without appends is remembered.
 	tailRest = 10 * time.Minute
 	maxTails = 4096
 )

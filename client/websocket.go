@@ -30,7 +30,7 @@ type WebSocketOptions struct {
 	// OnDialFailure is told of each dial that failed.
 	OnDialFailure func(url string, err error)
 	// Window is how many bytes of entries a reader may have received and not yet handled; the
-	// default is 1 MiB. A reader that is slow costs that much and holds back nobody else.
+	// default is 1 MiB. A reader that is slow costs that much and does not delay the others.
 	Window int64
 	// DialTimeout bounds one dial; the default is 10 s.
 	DialTimeout time.Duration

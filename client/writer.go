@@ -69,7 +69,7 @@ func (s *Store) NewWriter(ctx context.Context, space, segment string, options *W
 	return w
 }
 
-// Write takes a record, of which it makes a copy. An error is that of an append before.
+// Write takes a record and copies it. An error is that of an append before.
 func (w *Writer) Write(r streamhub.Record) error {
 	if w.batches == nil {
 		return fmt.Errorf("%w: the writer is closed", streamhub.ErrShutdown)

@@ -110,7 +110,7 @@ type post struct {
 // tries is how often an append is sent to what may have become another stream meanwhile.
 const tries = 3
 
-// send appends. A stream that this process knows is named by its life, so that the append needs no
+// send appends. A stream that this process knows is named by its incarnation, so that the append needs no
 // other condition and may travel with others. Where that is out of date nothing happened, and the
 // stream is asked for as anybody would.
 func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err error) {
@@ -119,7 +119,7 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 		o := p.options
 		matched := p.match != "" && p.match != "*"
 		known, ok := p.handler.lives.get(s.key())
-		// If-Match names the incarnation of now, of which this process may know nothing yet.
+		// If-Match names the present incarnation, which this process may not know yet.
 		if ok = ok && try == 0 && !matched && (o.ContentType == "" || known.media == "" || known.media == p.media); ok {
 			o.Incarnation, o.ContentType, o.MustExist = known.incarnation, "", false
 		}

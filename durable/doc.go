@@ -16,7 +16,7 @@
 //
 // An offset is the life of the stream, a sequence, and the proof of the entry with that sequence. One
 // of a former life is answered 410, and so is one of entries that Redis has lost, also where others
-// have their sequences by now: nobody goes on in a stream that is not the one that was read. A fork
+// have their sequences by now: no reader goes on in a stream that is not the one that was read. A fork
 // shares the offsets of its source.
 //
 // # Readers

@@ -21,12 +21,12 @@ func (s *stream) key() streamKey { return streamKey{s.store.ID(), s.space, s.seg
 type life struct {
 	incarnation uint64
 	number      uint64 // see lifeOf
-	media       string // "" if whoever created it gave it none: then it takes any
+	media       string // "" if its creator gave it none: then it takes any
 	ttl         bool
 }
 
 // lives remembers what appends need to know of streams. What it remembers may be out of date: the
-// stream may have another life by now, and whoever says which one is meant will be told.
+// stream may have another incarnation by now, and a request that names one learns of it.
 type lives struct {
 	mu    sync.Mutex
 	known map[streamKey]life

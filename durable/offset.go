@@ -17,7 +17,7 @@ type offset struct {
 	life     uint64 // of the stream, see lifeOf; 0 where the text does not say
 	sequence uint64 // of the entry before
 	// proof is that of the entry before, 0 at the beginning. After a loss of history another entry
-	// may have the sequence, and nobody may go on after it as if it were the one that was read.
+	// may have the sequence, and no reader may go on after it as if it were the one that was read.
 	proof uint64
 }
 
@@ -26,7 +26,7 @@ const (
 	maxNumber = 9_999_999_999_999_999
 	beginning = "-1"
 	now       = "now"
-	// proofLetters write a proof. They are no digits, so that nobody counts on with them.
+	// proofLetters write a proof. They are no digits, so that no client counts on with them.
 	proofLetters = "abcdefghijklmnop"
 )
 

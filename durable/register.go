@@ -15,7 +15,7 @@ import (
 )
 
 // registerStore holds the subscriptions of every store, in a space each. It is a store of its own
-// that no transport serves, so that nobody reads its keys, whatever else they may read.
+// that no transport serves, so that no scope gives its keys away.
 var registerStore = auth.Internal
 
 // A register holds the subscriptions of one store. Each is a segment, and each entry of it one step;

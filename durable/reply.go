@@ -21,7 +21,7 @@ func refuse(w http.ResponseWriter, status int, message string) {
 // fail answers with err. s is nil where the request did not get as far as a stream.
 func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err error) {
 	if r.Context().Err() != nil {
-		return // nobody is there to hear it
+		return // the client has gone
 	}
 	status, message := statusOf(err)
 	h := w.Header()

@@ -93,7 +93,7 @@ func (g *signer) token(r register, id string, generation uint64, wake string) st
 	return text64(mac.Sum(nil)) + "." + strconv.FormatUint(generation, 10) + "." + wake
 }
 
-// checks reports whether token is that of a wake of a subscription, and of which one.
+// checks reports whether token is that of a wake of a subscription, and names the wake.
 func (g *signer) checks(token string, r register, id string) (generation uint64, wake string, ok bool) {
 	_, rest, _ := strings.Cut(token, ".")
 	number, wake, _ := strings.Cut(rest, ".")

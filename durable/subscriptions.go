@@ -472,7 +472,7 @@ func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]stri
 	return paths, err
 }
 
-// awaitWake waits a little for a wake: only the gateway that looks after the subscription sees
+// awaitWake waits a little for a wake: only the gateway that serves the subscription sees
 // every stream.
 func (c *subscriptionCall) awaitWake(ctx context.Context, s *subscription) bool {
 	ctx, cancel := context.WithTimeout(ctx, claimPatience)

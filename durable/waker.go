@@ -31,9 +31,9 @@ const (
 	// lookEvery is how often stores with subscriptions are looked for, and spaces where a pattern is
 	// for all of them.
 	lookEvery = 5 * time.Second
-	// wakerLease is how long nobody may look after a store whose gateway has died.
+	// wakerLease is how long the subscriptions of a store may rest after their gateway has died.
 	wakerLease = 5 * time.Second
-	// again is how soon to try again what Redis did not take.
+	// again is the delay before an operation that Redis refused is retried.
 	again = time.Second
 )
 
@@ -82,7 +82,7 @@ func (w *wakes) supervise() {
 	}
 }
 
-// keep looks after a store whenever no other gateway does.
+// keep serves a store whenever no other gateway does.
 func (w *wakes) keep(ctx context.Context, store uuid.UUID) {
 	r := w.handler.register(store)
 	tick := time.NewTicker(again)
@@ -103,7 +103,7 @@ func (w *wakes) keep(ctx context.Context, store uuid.UUID) {
 	}
 }
 
-// A waker looks after the subscriptions of one store. Everything happens in its goroutine; others
+// A waker serves the subscriptions of one store. Everything happens in its goroutine; others
 // bring it what they saw. How long a lease or a delay lasts is counted from when it was seen to
 // begin, so no clock is compared with another.
 type waker struct {
@@ -114,7 +114,7 @@ type waker struct {
 	events   chan func()
 	tasks    sync.WaitGroup
 	// client and calls, one place for each webhook under way, are of this store alone: receivers of
-	// another one that do not answer delay nobody here.
+	// another one that do not answer delay no other here.
 	client *http.Client
 	calls  chan struct{}
 

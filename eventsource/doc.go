@@ -15,7 +15,7 @@
 //
 // # Conflicts and repeats
 //
-// A save names the version that it stands on. If somebody else has saved meanwhile, nothing is
+// A save names the version that it stands on. If another program has saved meanwhile, nothing is
 // stored and the error is a [ConflictError]. A save whose answer was lost may be repeated with the
 // same [SaveOptions].ID: it is stored once, and the repeat succeeds. So a conflict is told apart
 // from a repeat of the same save, which a version alone cannot do.

@@ -40,7 +40,7 @@ type Event[E any] struct {
 	Data      E
 }
 
-// A ConflictError says that somebody else has saved the entity: nothing was stored.
+// A ConflictError says that another program has saved the entity: nothing was stored.
 type ConflictError struct {
 	Entity string
 	// Expected is the version that the save stood on, Actual the one that the entity has.

@@ -102,7 +102,7 @@ func publicError(err error) error {
 	switch {
 	case errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictFailed:
 		var f flowFailure
-		if json.Unmarshal(closed.Verdict.Output, &f) != nil || f.Status == "" { // somebody else ended it
+		if json.Unmarshal(closed.Verdict.Output, &f) != nil || f.Status == "" { // another program ended it
 			return core.NewPublicError(core.INTERNAL, closed.Verdict.Reason, nil)
 		}
 		return f.error()

@@ -29,7 +29,7 @@ type HandlerOptions struct {
 	// ContextProviders are those of genkit.WithContextProviders.
 	ContextProviders []core.ContextProvider
 	// Owner says who asks. A stream belongs to who began it: for everybody else there is none.
-	// Without it whoever knows the id of a stream may read and stop it.
+	// Without it every client that knows the id of a stream may read and stop it.
 	Owner func(r *http.Request) (string, error)
 	// MaxBody limits the input; the default is 16 MiB.
 	MaxBody int64

@@ -198,7 +198,7 @@ func (in *input) fail(ctx context.Context, err error) error {
 	return in.end(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason}, errorFrame, text)
 }
 
-// Close gives the writer up. A stream that has not ended is then failed for its readers: nobody will
+// Close gives the writer up. A stream that has not ended is then failed for its readers: no writer will
 // end it any more.
 func (in *input) Close() error {
 	if in.begin() != nil {

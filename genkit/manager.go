@@ -69,7 +69,7 @@ func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCan
 }
 
 // Subscribe replays a stream and follows it to its end: every chunk, then the output or the error. A
-// slow reader loses nothing and delays nobody. The channel is closed after the last event, or when
+// slow reader loses nothing and does not delay the others. The channel is closed after the last event, or when
 // ctx ends or unsubscribe is called, which may be repeated.
 func (m *StreamManager) Subscribe(ctx context.Context, id string) (<-chan streaming.StreamEvent, func(), error) {
 	s, err := m.streams.Get(ctx, id)

@@ -34,7 +34,7 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 
 // RestoreSpace brings a space that Redis has lost back from the archive; its segments go on after the last archived
 // entry, and what is archived is read again. A space that is not empty is [streamhub.ErrConflict].
-// Nobody may append to the space meanwhile; a restore that failed may be repeated.
+// No program may append to the space meanwhile; a restore that failed may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
 	if h.tier == nil {
 		return tier.Restored{}, &streamhub.Error{Op: "restore", Err: errors.Join(streamhub.ErrInvalidArgument, errNoArchive)}

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// Held describes a lease that somebody has.
+// Held describes a lease that has a holder.
 type Held struct {
 	Holder string
 	Token  uint64
@@ -19,7 +19,7 @@ type Held struct {
 	Left time.Duration
 }
 
-// Peek tells who has the lease on key; [streamhub.ErrNotFound] means that nobody has. By the time
+// Peek returns the holder of the lease on key; [streamhub.ErrNotFound] means that there is none. By the time
 // it returns that may have changed: never decide by it what only a token can decide.
 func (m *Manager) Peek(ctx context.Context, store uuid.UUID, key string) (Held, error) {
 	n := name{store, key}

@@ -86,7 +86,7 @@ func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...an
 	return reply{}, failed
 }
 
-// parse reads {status, token, holder, left}, of which the end may be missing.
+// parse reads {status, token, holder, left}. The end of the list may be missing.
 func parse(v any) (reply, error) {
 	var fields [4]string
 	list, _ := v.([]any)

@@ -1,6 +1,6 @@
 package live
 
-// A CancelError tells a producer that somebody asked it to stop.
+// A CancelError tells a producer that a caller asked it to stop.
 type CancelError struct{ By, Reason string }
 
 func (e *CancelError) Error() string {

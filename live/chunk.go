@@ -10,8 +10,8 @@ type Chunk struct {
 	Timestamp int64  `json:"timestamp"` // Unix milliseconds
 	// Data may share memory with what others get and must not be changed.
 	Data []byte `json:"data"`
-	// Replayed is how many chunks Data holds, one after the other, the last of which has this
-	// sequence. It is 1 but for the first chunk of a batch replay.
+	// Replayed is how many chunks Data holds, one after the other. Sequence is that of the last
+	// one. It is 1 but for the first chunk of a batch replay.
 	Replayed uint64 `json:"replayed"`
 
 	// Position is where the chunk stands in the segment of its generation; see [Chunk.Cursor].

@@ -71,7 +71,7 @@ type Streams interface {
 	Await(ctx context.Context, id string) (Stream, error)
 	// Generation returns the generation with that number without asking whether it exists.
 	Generation(id string, generation uint64) (Stream, error)
-	// Active tells which of the streams have a producer. A producer that died counts until somebody
+	// Active says which of the streams have a producer. A producer that died counts until a reader
 	// notices.
 	Active(ctx context.Context, ids []string) (map[string]bool, error)
 	// Remove ends the stream, if it is being produced, with the verdict deleted, and removes it with
@@ -88,7 +88,7 @@ type Stream interface {
 	// Subscribe replays the generation and goes on live: every chunk once, in order. It ends with one
 	// last error: the [streamhub.ClosedError] that carries the verdict, or what stood in the way.
 	// While Redis does not answer it waits. Chunks come from the log, so a slow reader loses none and
-	// delays nobody, for as long as the generation is kept.
+	// delays no other, for as long as the generation is kept.
 	//
 	// The sequence runs in the caller's goroutine, and can be ranged over again.
 	Subscribe(ctx context.Context, options *SubscribeOptions) iter.Seq2[Chunk, error]
@@ -102,9 +102,9 @@ type Stream interface {
 	// Metadata reads what the producer has set into v and reports whether there was any.
 	Metadata(ctx context.Context, v any) (bool, error)
 	// Cancel asks the producer to stop, waits for the verdict and returns it. The request is stored:
-	// it reaches the producer once, wherever that is, even if nobody can notify it now. A producer
+	// it reaches the producer once, wherever that is, even if it cannot be notified now. A producer
 	// has [Options.CancelGrace] for its last chunks and a verdict of its own; after that the verdict
-	// cancelled is written for it. If somebody asked before, Cancel only waits. A generation that has
+	// cancelled is written for it. If another caller asked before, Cancel only waits. A generation that has
 	// ended is no error.
 	//
 	// If ctx ends first the request stays. With [CancelOptions.NoWait] the verdict returned is the
@@ -141,19 +141,19 @@ type Producer interface {
 	Context() context.Context
 	// Done ends the generation with the verdict done. The output, unless nil, is kept with it as JSON.
 	Done(ctx context.Context, output any) error
-	// Fail ends the generation with the verdict failed and the text of reason. If somebody has asked
+	// Fail ends the generation with the verdict failed and the text of reason. If a caller has asked
 	// the producer to stop and reason is the end of a context, the verdict is cancelled.
 	Fail(ctx context.Context, reason error) error
 	// End ends the generation with any verdict, after everything that was published. It takes effect
 	// once: where another verdict was first, the error is a [streamhub.ClosedError] that carries it,
-	// or a [streamhub.FencedError]. If ctx ends before, nobody knows whether the verdict was written;
+	// or a [streamhub.FencedError]. If ctx ends before, it is unknown whether the verdict was written;
 	// calling End again with the same verdict is safe.
 	End(ctx context.Context, verdict streamhub.Verdict) error
 	// HandOver gives up the generation without ending it: it waits until everything published is stored
 	// and returns the token with which [Streams.Resume] goes on anywhere, and the number of the next
 	// chunk. Every later call is refused with [streamhub.ErrFenced].
 	HandOver(ctx context.Context) (token string, next uint64, err error)
-	// Close ends the generation unless that was done before: with the verdict cancelled if somebody
+	// Close ends the generation unless that was done before: with the verdict cancelled if a caller
 	// has asked the producer to stop, and otherwise failed. It is there to be deferred.
 	Close(ctx context.Context) error
 }

@@ -8,7 +8,7 @@ import (
 // Options are the defaults of the live streams of a hub; nil stands for those stated here.
 type Options struct {
 	// Heartbeat is how often a producer says that it is there. One that died is noticed within two
-	// heartbeats, wherever somebody reads. All instances should agree on it. The default is 5 s.
+	// heartbeats, wherever there is a reader. All instances should agree on it. The default is 5 s.
 	Heartbeat time.Duration
 	// MaxDelay and MaxChunks say how chunks that are published one after the other travel together:
 	// they leave when the first one has waited so long, 20 ms by default, or when there are so
@@ -17,7 +17,7 @@ type Options struct {
 	MaxChunks int
 	// MaxChunkBytes limits a chunk; the default is [streamhub.MaxRecordBytes].
 	MaxChunkBytes int
-	// BufferBytes is about how much a producer may be ahead of Redis before Publish waits. The
+	// BufferBytes is about how much of a producer's data may wait for Redis before Publish blocks. The
 	// default is 1 MiB.
 	BufferBytes int
 	// IdleTTL ends a generation with the verdict expired when nothing was published for so long;
@@ -41,7 +41,7 @@ type RegisterOptions struct {
 	Once bool
 	// OnCancel is called at most once, when the producer has to stop before it has ended the
 	// generation itself, with the reason: a [CancelError]; a [streamhub.FencedError] if another
-	// took over; a [streamhub.ClosedError] if somebody wrote a verdict; [streamhub.ErrHistoryLost];
+	// took over; a [streamhub.ClosedError] if it has a verdict; [streamhub.ErrHistoryLost];
 	// [streamhub.ErrShutdown]. It must return for the manager to close.
 	OnCancel func(reason error)
 	// Metadata is kept with the stream as JSON, at most 64 KiB; see [Producer.SetMetadata].

@@ -23,7 +23,7 @@ type RemoteProducer interface {
 	Token() string
 	// Silence is how long the producer may say nothing.
 	Silence() time.Duration
-	// Publish stores chunks, all or none, of which the first gets the number first. It returns the
+	// Publish stores chunks, all or none. The first gets the number first. It returns the
 	// number of the next one. Chunks that were stored before are passed over, so a call whose answer
 	// was lost can be made again. If first is too high the error is a [streamhub.SequenceError].
 	Publish(ctx context.Context, first uint64, chunks [][]byte) (next uint64, err error)
@@ -33,7 +33,7 @@ type RemoteProducer interface {
 	SetMetadata(ctx context.Context, metadata json.RawMessage) error
 	// Messages gives what readers send, as those of [Producer] do. A request to stop is one with Stop.
 	Messages(ctx context.Context, after uint64) iter.Seq2[Message, error]
-	// End ends the generation and returns its verdict: that of an earlier End, or of somebody else, if
+	// End ends the generation and returns its verdict: that of an earlier End, or of another caller, if
 	// there is one. A generation that another producer took over is a [streamhub.FencedError].
 	End(ctx context.Context, verdict streamhub.Verdict) (streamhub.Verdict, error)
 }

@@ -59,7 +59,7 @@ type appending struct {
 	session, stream string
 	index           uint64
 	record          streamhub.Record // the event, or its place
-	repeat          uuid.UUID        // of record, where nobody knows whether it was stored
+	repeat          uuid.UUID        // of record, where it is unknown whether it was stored
 }
 
 // try stores the event as entry index+1, after gaps in the place of the events before it that were
@@ -109,7 +109,7 @@ func (a *appending) once(ctx context.Context) error {
 		a.st.gap = a.st.stored
 	}
 	if a.st.gap > 0 {
-		// Nobody may read across the gap. What is before it is removed while it is still the end, so
+		// No reader may cross the gap. What is before it is removed while it is still the end, so
 		// that every reader learns that at once.
 		if _, err := a.s.store.Trim(ctx, a.s.space, segment, a.st.gap); err != nil {
 			return err

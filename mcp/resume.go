@@ -17,7 +17,7 @@ import (
 // ResumeOptions configure [NewResumer]; nil stands for the defaults.
 type ResumeOptions struct {
 	// Authorize says whether a request may read the streams of a session that another process made.
-	// Without it whoever knows the id of a session may.
+	// Without it every client that knows the id of a session may.
 	Authorize func(r *http.Request, session string) error
 	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
 	WriteTimeout time.Duration

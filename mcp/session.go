@@ -130,7 +130,7 @@ func (s *EventStore) renew(ctx context.Context, session string) {
 	}
 }
 
-// keep keeps a session of any process and one of its streams, which somebody follows here.
+// keep keeps a session of any process and one of its streams, which has a follower here.
 func (s *EventStore) keep(ctx context.Context, session, stream string) {
 	for _, segment := range []string{registerOf(session), segmentOf(session, stream), partsOf(session, stream)} {
 		_, _ = s.store.Touch(ctx, s.space, segment) // the next time, if not now

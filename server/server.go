@@ -99,7 +99,7 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 	if s.opt.Logger == nil {
 		s.opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	// What it starts ends with Shutdown, and not with whoever makes it.
+	// What it starts ends with Shutdown, and not with the request that made it.
 	if err := s.assemble(context.Background()); err != nil {
 		return nil, errors.Join(err, s.stop(context.Background()))
 	}
@@ -172,7 +172,7 @@ func (s *Server) assemble(ctx context.Context) error {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown lets nobody in any more: /readyz says so, readers end with the place to go on from, what is
+// Shutdown accepts no connection any more: /readyz says so, readers end with the place to go on from, what is
 // being stored is waited for, and connections are closed. What is left when ctx ends is cut off. The
 // http.Server is shut down after it.
 func (s *Server) Shutdown(ctx context.Context) error { return s.stop(ctx) }

@@ -120,7 +120,7 @@ func NewConn(cfg *ConnConfig) *Conn {
 	return c
 }
 
-// notify wakes whoever waits for a change. The lock is held.
+// notify wakes all that wait for a change. The lock is held.
 func (c *Conn) notify() {
 	close(c.changed)
 	c.changed = make(chan struct{})

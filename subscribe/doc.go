@@ -8,7 +8,7 @@
 //
 // A process has one Pub/Sub connection and reads each segment once, however many followers it has. A
 // notification is only a hint: a lost one costs at most [Options.Recheck], never an entry. A slow
-// follower costs about a megabyte and delays nobody.
+// follower costs about a megabyte and delays no other.
 //
 // # How a follower ends
 //

@@ -41,8 +41,8 @@ type Watcher struct {
 	watcher *follow.Watcher
 }
 
-// Open starts a watcher on client, which stays the caller's. It sends nothing as long as nobody
-// follows anything. The client should heed the deadline of a context, which with go-redis is the
+// Open starts a watcher on client, which stays the caller's. It sends nothing while there is
+// no follower. The client should heed the deadline of a context, which with go-redis is the
 // option ContextTimeoutEnabled. ctx bounds the opening only.
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Watcher, error) {
 	if options == nil {

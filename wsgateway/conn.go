@@ -231,7 +231,7 @@ func (c *conn) open(m wire.Message) error {
 	var o *wire.Open
 	var err error
 	if c.nobody() {
-		err = streamhub.ErrUnauthenticated // nothing is decoded for somebody who may not call
+		err = streamhub.ErrUnauthenticated // nothing is decoded for a client that may not call
 	} else if o, err = wire.DecodeOpen(m.Body); errors.Is(err, wire.ErrMalformed) {
 		return err
 	}

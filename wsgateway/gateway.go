@@ -270,7 +270,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// watch looks after all connections once a second: one timer for all of them.
+// watch serves all connections once a second: one timer for all of them.
 func (g *Gateway) watch() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

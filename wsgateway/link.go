@@ -66,7 +66,7 @@ var errUnproven = errors.New("too much was sent before a token")
 // read returns the next message. After an error nothing more comes.
 func (l *link) read() (websocket.MessageType, []byte, error) {
 	if l.closing() {
-		return 0, nil, context.Canceled // whoever closes reads what still comes
+		return 0, nil, context.Canceled // the closing side reads what still comes
 	}
 	nobody := l.nobody()
 	if nobody {
@@ -160,7 +160,7 @@ func (l *link) closing() bool {
 	return l.leaving || l.over
 }
 
-// nobody reports whether the client has yet to say who it is.
+// nobody reports whether the client has yet to authenticate.
 func (l *link) nobody() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -111,7 +111,7 @@ func (o *outbox) write(parts [][]byte, bytes int) error {
 	return nil
 }
 
-// fail lets nobody write or wait any more.
+// fail ends every write and wait, and refuses later ones.
 func (o *outbox) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -172,7 +172,7 @@ func (f *fixture) committed(window int) bool {
 	return m.Commit.Window == uint64(window)
 }
 
-// A photo answers as a backend that nobody writes to, and asks it once.
+// A photo answers as a backend without writers, and asks it once.
 type photo struct {
 	archive.Backend
 	mu    sync.Mutex

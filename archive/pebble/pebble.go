@@ -52,7 +52,7 @@ type Backend struct {
 	fs      vfs.FS
 	dir     string
 	reserve uint64
-	failed  atomic.Bool // a write did, and nobody knows what is on disk
+	failed  atomic.Bool // a write did, so what is on disk is unknown
 	// mu orders the writes: that a key is free and that it is taken must be one step.
 	mu sync.Mutex
 }

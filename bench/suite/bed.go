@@ -87,7 +87,7 @@ func (b *bed) memory(ctx context.Context) (float64, error) {
 // raw is a client of the driver as it comes.
 func (b *bed) raw() *redis.Client { return redis.NewClient(&redis.Options{Addr: b.addr}) }
 
-// hub opens a hub on the same Redis, with a store that nobody else uses.
+// hub opens a hub on the same Redis, with a store of its own.
 func (b *bed) hub(ctx context.Context) (*hub.Store, func() error, error) {
 	h, done, err := openHub(ctx, b.addr)
 	if err != nil {

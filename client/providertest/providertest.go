@@ -788,7 +788,7 @@ func testChains(t *testing.T, s streamhub.Store) {
 		}
 		return nil
 	})
-	// One that is refused for good stops nobody.
+	// One that is refused for good does not stop the others.
 	results, errs := s.AppendAll(ctx(t), []streamhub.Append{
 		{Space: "space", Segment: "refused", Records: records("a")},
 		{Space: "space", Segment: "refused", Records: records("x"), Options: sequence(5)},

@@ -30,7 +30,7 @@ type appendCmd struct {
 	Segment    segmentName `arg:"" name:"space/segment" help:"Segment to append to; it is created if need be."`
 	File       string      `placeholder:"F" help:"File to read instead of standard input."`
 	Batch      int         `default:"1000" placeholder:"N" help:"Most records of one append."`
-	Expect     *uint64     `placeholder:"SEQ" help:"Sequence that the first record must get; nobody else may append meanwhile."`
+	Expect     *uint64     `placeholder:"SEQ" help:"Sequence that the first record must get; no other program may append meanwhile."`
 	Durability durability  `placeholder:"LEVEL" help:"When a batch counts as done: replicas=N, fsync, timeout=D, separated by commas; the hub's own level if not given."`
 	Null       bool        `xor:"form" help:"Records end with NUL instead of a line feed."`
 	JSON       bool        `xor:"form" help:"Each line is an object as read --output json and jsonl write it: payload (base64) or text, and metadata; other keys are left out."`
@@ -122,7 +122,7 @@ type appending struct {
 	at       segmentName
 	producer streamhub.Producer
 	level    *streamhub.Durability // nil for the hub's own
-	chained  bool                  // nobody else may append meanwhile
+	chained  bool                  // no other program may append meanwhile
 	expect   uint64                // the next sequence, if chained
 	summary  appendSummary
 	bar      *progress
@@ -193,7 +193,7 @@ func (a *appending) stored(r streamhub.AppendResult, records int) {
 func (a *appending) failed(err error, records int) error {
 	switch {
 	case errors.Is(err, streamhub.ErrProducerGap) && a.producer.Seq > 0:
-		// Nobody else has this producer: what it had stored is gone.
+		// No other process has this producer: what it had stored is gone.
 		return &statusError{exitHistory, errors.Join(&streamhub.HistoryLostError{FirstLost: a.summary.First}, err)}
 	case errors.Is(err, streamhub.ErrUnknownOutcome):
 		return failedf("%w\n  the next %d records are stored or not: look at the end of the segment before they are sent again", err, records)

@@ -12,7 +12,7 @@ import (
 
 // authFlags say who may use a gateway.
 type authFlags struct {
-	Auth      string   `enum:"none,jwt" default:"none" help:"none: everybody who can connect may do everything. jwt: a JSON Web Token says what somebody may do."`
+	Auth      string   `enum:"none,jwt" default:"none" help:"none: every client that can connect may do everything. jwt: a JSON Web Token says what its bearer may do."`
 	Origin    []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
 	Host      []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
 	Cookie    string   `placeholder:"NAME" help:"Cookie that may hold the token of a page of the gateway's own origin."`
@@ -29,7 +29,7 @@ type authFlags struct {
 	InsecureAdmin  bool   `help:"Let everybody who reaches the admin listener in, on any address and under any name."`
 
 	InsecureShortSecret bool `help:"Take a shorter secret than is safe."`
-	InsecureNoAuth      bool `help:"Listen on other addresses than the loopback though nobody has to say who they are."`
+	InsecureNoAuth      bool `help:"Listen on other addresses than the loopback without authentication."`
 }
 
 // verifier returns what checks tokens, nil for --auth none.

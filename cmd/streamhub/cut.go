@@ -21,7 +21,7 @@ type batch struct {
 }
 
 // A cutter makes batches of the pieces of an input. One goroutine reads, one cuts; batches are
-// handed out as soon as somebody takes them, so that a slow input does not wait for a full one.
+// handed out as soon as a reader takes them, so that a slow input does not wait for a full one.
 type cutter struct {
 	separator byte
 	records   int  // most in a batch

@@ -128,7 +128,7 @@ func (c *deleteCmd) deleteSpace(s *session, store *client.Store, space string, g
 			}
 			group.Go(func() error {
 				switch err := store.Delete(ctx, space, segment, c.Reason); {
-				case errors.Is(err, streamhub.ErrNotFound): // it has expired meanwhile, or somebody was faster
+				case errors.Is(err, streamhub.ErrNotFound): // it has expired meanwhile, or another program deleted it first
 				case err != nil:
 					return err
 				default:

@@ -74,7 +74,7 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 		}
 		return nil, failedf("%w", err)
 	}
-	// Nobody else can reach it.
+	// Only this process can reach it.
 	handler := livehttp.New(s.ctx, livehttp.Options{Streams: func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) }})
 	pipes := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout}
@@ -98,7 +98,7 @@ func (p *livePlace) open(s *session) (*liveCall, error) {
 	return c, nil
 }
 
-// A pipeListener is a listener of this process that nobody else can reach.
+// A pipeListener is a listener that only this process can reach.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}

@@ -23,7 +23,7 @@ type interrupt struct{ signal os.Signal }
 func (i interrupt) Error() string { return "stopped by a signal: " + i.signal.String() }
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends. The next one ends the
-// process, as if nobody listened.
+// process, as if nothing listened.
 func interruptible(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)

@@ -93,7 +93,7 @@ type outputError struct{ err error }
 func (e *outputError) Error() string { return "standard output: " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
-// unread reports whether err says that nobody reads standard output any more.
+// unread reports whether err says that standard output has no reader any more.
 func unread(err error) bool {
 	var out *outputError
 	return errors.As(err, &out) && (errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe))

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// startTime bounds the start, most of which is a Redis reading its data.
+	// startTime bounds the start, which is mostly a Redis reading its data.
 	startTime = 5 * time.Minute
 	// drainTime is what requests have to end in, stopTime what a Redis of our own has after that.
 	drainTime = 5 * time.Second

@@ -72,7 +72,7 @@ func (c *settings) displaced(call *kong.Context, node *kong.Node, flag *kong.Fla
 	return false
 }
 
-// try reports what is wrong with a value. Whoever set it looks for the name that it has there.
+// try reports what is wrong with a value, under the name by which it was set.
 func (c *settings) try(flag *kong.Flag, text string, from source) error {
 	scratch := *flag.Value
 	err := scratch.Parse(kong.Scan().PushTyped(text, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem())

@@ -21,7 +21,7 @@ const (
 	defaultServer = "ws://127.0.0.1:8080"
 )
 
-// A target says which store of which hub a command works on, and how it is reached: through a
+// A target names the store and the hub that a command works on, and how it is reached: through a
 // gateway, or with a hub in this process on the Redis itself.
 type target struct {
 	Server string    `xor:"place" placeholder:"URL" help:"Gateway to go through, or several with commas; $STREAMHUB_SERVER, or ws://127.0.0.1:8080 if neither this nor a Redis is given. http:// and https:// do as well."`

@@ -21,7 +21,7 @@ import (
 type tlsFlags struct {
 	TLSCert       string `name:"tls-cert" placeholder:"F" help:"File with the certificate, and those that lead to its root, in PEM; read again when it changes."`
 	TLSKey        string `name:"tls-key" placeholder:"F" help:"File with the key of the certificate in PEM."`
-	TLSSelfSigned bool   `name:"tls-self-signed" help:"Make a certificate for the loopback and the names of --host, for trying out: nobody else trusts it."`
+	TLSSelfSigned bool   `name:"tls-self-signed" help:"Make a certificate for the loopback and the names of --host, for trying out: no other program trusts it."`
 	H2C           bool   `name:"h2c" help:"Take HTTP/2 without TLS, from a proxy that has the TLS."`
 }
 

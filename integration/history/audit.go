@@ -309,7 +309,7 @@ func (x *Session) judgeEnd(logs map[string]*Log, losses map[string][]Loss, next 
 	}
 }
 
-// differs compares an entry that somebody got with the log.
+// differs compares an entry that a follower got with the log.
 func differs(e *Seen, log *Log) string {
 	is := log.entry(e.Sequence)
 	switch {

@@ -23,7 +23,7 @@
 // that takes too long to decide counts as failed.
 //
 // The audit: the log is contiguous, holds every acknowledged append once, whole and where its answer
-// said, and nothing that was refused or that nobody sent.
+// said, and nothing that was refused or never sent.
 //
 // The deliveries: what each follower got is the log from where it began, in order, without gap or
 // repeat, with the end once and last.

@@ -14,7 +14,7 @@ import (
 
 // A Loss is an event by which a segment may have lost its end: a failover to a replica that lagged,
 // a restart from an older state. What was written and seen between the last kept entry and the loss
-// belongs to a history that nobody can read any more. The log does not tell it, so operations of
+// belongs to a history that can no longer be read. The log does not tell it, so operations of
 // that time are only held against each other and against what was kept.
 type Loss struct {
 	// Keep is the last sequence that was there afterwards.

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Seen is what stays of an entry that somebody got.
+// A Seen is what stays of an entry that a follower got.
 type Seen struct {
 	Segment   string `json:",omitempty"` // along a space
 	Sequence  uint64

@@ -18,8 +18,8 @@ import (
 type batch struct {
 	id   uint64
 	fate fate                // of the append that is made
-	rest map[[2]string]error // what waits after an append to another life
-	// vague are segments of which an append had an unknown outcome.
+	rest map[[2]string]error // what waits after an append to another incarnation
+	// vague are segments with an append whose outcome is unknown.
 	vague map[[2]string]bool
 }
 
@@ -89,7 +89,7 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	}
 	was, ok := t.answer[o.TRX]
 	if l := m.find(space, segment); ok && was.at != nil && (l == nil || l.at(was.at.sequence) != was.at) {
-		ok = false // nobody knows that it was ever there
+		ok = false // no answer says that it was ever there
 	}
 	if ok && o.Producer == nil && m.keeps(RuleTRX) {
 		if was.digest != digest && m.keeps(RuleMismatch) {
@@ -308,7 +308,7 @@ func (m *Model) forgotten(t *tail, l *life, p *streamhub.Producer) error {
 	return nil
 }
 
-// born makes a life that nobody knows of yet.
+// born makes a life that no process knows yet.
 func (m *Model) born(space string) *life {
 	l := &life{id: m.name(), first: 1, forks: map[uint64]uint64{}, rows: map[string]row{}}
 	l.born = len(m.space(space).line)

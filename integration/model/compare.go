@@ -98,7 +98,7 @@ func bind[K comparable](what string, known map[K]K, want, got K) error {
 	return nil
 }
 
-// unique is bind for names of which the store may not use one twice.
+// unique is bind for names that the store may not use twice.
 func unique(what string, known, taken map[uint64]uint64, want, got uint64) error {
 	if _, ok := known[want]; !ok {
 		if _, ok := taken[got]; ok {

@@ -176,7 +176,7 @@ func (m *Model) limited(entries []streamhub.Entry, limit uint64) []streamhub.Ent
 	return entries
 }
 
-// Segments is the list of a space. maybe are those that have expired and that nobody has looked at.
+// Segments is the list of a space. maybe are those that have expired and that no operation has met.
 func (m *Model) Segments(space string) (names, maybe []string) {
 	for segment := range m.space(space).segments {
 		switch l := m.find(space, segment); {

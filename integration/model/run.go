@@ -301,7 +301,7 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 	r.model.fates = map[int]fate{}
 	for i, err := range errs {
 		if len(r.model.fates) > 0 && errors.Is(err, streamhub.ErrUnavailable) {
-			r.model.fates[i] = nowhere // it came after one of which nothing is known
+			r.model.fates[i] = nowhere // it came after one whose outcome is unknown
 			continue
 		}
 		var unknown *streamhub.UnknownOutcomeError
@@ -682,7 +682,7 @@ func (r *run) readSpace(s Step) error {
 	model.Limit = 0
 	want, wantErr := r.model.ConsumeSpace(s.Space, model)
 	if errors.Is(wantErr, streamhub.ErrTrimmed) {
-		// Whether what lies before comes first is the store's to choose, and whether it looks after
+		// Whether what lies before comes first is the store's to choose, and whether it looks beyond
 		// the limit.
 		if limit > 0 && uint64(len(want)) >= limit && err == nil {
 			wantErr = nil

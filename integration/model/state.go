@@ -25,12 +25,12 @@ type Model struct {
 	// past is what the positions that were given out stand for, by cursor.
 	past map[streamhub.Cursor]past
 	// saw is the real answer to the call that the model is about to answer, where contracts leave
-	// the choice to the store; nil where nobody has answered yet.
+	// the choice to the store; nil where there is no answer yet.
 	saw    *error
 	sawAll []error
 	// delivered is how many entries the real store gave before an error.
 	delivered int
-	// fates says what came of appends whose outcome nobody was told, by their place in the call.
+	// fates says what came of appends whose outcome is unknown, by their place in the call.
 	fates map[int]fate
 	// kept is the first sequence that the real store kept after a trim.
 	kept uint64
@@ -118,7 +118,7 @@ type tail struct {
 	// at is after what was acknowledged last in this life to a producer, "" for the process itself.
 	at     map[string]past
 	answer map[uuid.UUID]remembered
-	// vague says that an answer was lost, so that nobody knows what the process has seen.
+	// vague says that an answer was lost, so that what the process has seen is unknown.
 	vague bool
 	// maybe are the writers that may have been told, in the answer that was lost, of what they lost.
 	maybe map[string]bool
@@ -237,7 +237,7 @@ func (t *tail) forget() { *t = *newTail() }
 const tombstone = 24 * 60 * 60 * 1000
 
 // find returns the current life of a segment, its tombstone, or nil. One whose deadline has passed is
-// still there until somebody looks.
+// still there until an operation meets it.
 func (m *Model) find(spaceName, segment string) *life {
 	sp := m.space(spaceName)
 	l := sp.segments[segment]
@@ -248,7 +248,7 @@ func (m *Model) find(spaceName, segment string) *life {
 	return l
 }
 
-// look is find for whoever notices deadlines.
+// look is find for an operation that notices deadlines.
 func (m *Model) look(spaceName, segment string) *life {
 	l := m.find(spaceName, segment)
 	if l != nil && m.due(l) {

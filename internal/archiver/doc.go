@@ -7,14 +7,14 @@
 // # Moving
 //
 // History is archived along the timeline of a space and leaves Redis by segment. Each window takes
-// three steps, any of which may be the last one before a crash: it is written and committed in the
+// three steps, and a crash may follow each: it is written and committed in the
 // manifest of the archive; Redis is told, in scripts that compare what was archived with what is in
 // the log; and only then are frames removed, by a script that knows how far that is. Every script
 // checks the token of the lease, so an archiver that was overtaken does nothing.
 //
 // # When two disagree
 //
-// The next archiver finds a window of which Redis was not told, and tells it. Where Redis has other
+// The next archiver finds a window that Redis does not know, and records it there. Where Redis has other
 // entries than were archived, because a failover lost some, Redis is right: the windows that it does
 // not know are dropped and written again. Where Redis has nothing, nothing is touched: that is for
 // [Tier.Restore], and until then archiving of the space stops with [streamhub.ErrConflict].

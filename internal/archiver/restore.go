@@ -16,7 +16,7 @@ import (
 // after the last one archived, and what is archived is read again. Producers are remembered as far
 // as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. After
 // an error, which names each segment that could not be brought back, it may be repeated; the others
-// are there. Nobody may append meanwhile. If restored is not nil it is called with the names of the
+// are there. No program may append meanwhile. If restored is not nil it is called with the names of the
 // segments once all of them are there, and before the space is open to its readers.
 func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID, restored func(ctx context.Context, segments []string) error) (tier.Restored, error) {
 	r := tier.Restored{Space: id}

@@ -22,20 +22,20 @@ import (
 const (
 	// keysFresh is how long keys are used without asking whether there are others.
 	keysFresh = 15 * time.Minute
-	// keysStale is how long they are used while nobody answers.
+	// keysStale is how long they are used while the issuer does not answer.
 	keysStale = 24 * time.Hour
 	// fetchPause is between two fetches, whatever the first one brought.
 	fetchPause   = 10 * time.Second
 	fetchTimeout = 5 * time.Second
-	// knownWait is how long somebody who has the key waits for newer ones: an issuer that hangs holds
-	// nobody up whose key is known.
+	// knownWait is how long a token with a known key waits for newer keys: an issuer that hangs does
+	// not delay it further.
 	knownWait = 200 * time.Millisecond
 	maxKeySet = 1 << 20
 	// minRSA is the shortest RSA key that is taken, in bits (RFC 7518, 3.3).
 	minRSA = 2048
 )
 
-// A keySet holds the keys of an issuer. It fetches them when somebody needs one.
+// A keySet holds the keys of an issuer. It fetches them when one is needed.
 type keySet struct {
 	url    string
 	client *http.Client
@@ -55,7 +55,7 @@ type keySet struct {
 type flight struct {
 	done chan struct{}
 	err  error // once done is closed
-	slow bool  // somebody has waited long enough for it; guarded by keySet.mu
+	slow bool  // a request has waited long enough for it; guarded by keySet.mu
 }
 
 func newKeySet(o *Options) (*keySet, error) {

@@ -106,7 +106,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 	}), nil
 }
 
-// AcquireSubject counts what was acquired for nobody for p as well, who has been heard of since. The
+// AcquireSubject counts for p as well what was acquired before its subject was known. The
 // rest is as with Acquire.
 func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 	subject := subjectOf(p)

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ErrForbiddenOrigin is for a browser that shows the page of somebody else.
+// ErrForbiddenOrigin is for a browser that shows the page of another origin.
 var ErrForbiddenOrigin = errors.New("forbidden origin")
 
 // streamkitOrigin is what clients of streamkit send, wherever they are.

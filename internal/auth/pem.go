@@ -12,7 +12,7 @@ import (
 // A fixedKeys holds public keys by their algorithm.
 type fixedKeys map[string][]jwt.VerificationKey
 
-// parsePEM reads public keys: PKIX, PKCS 1 and certificates, of which only the key counts.
+// parsePEM reads public keys: PKIX, PKCS 1 and certificates. Of a certificate only the key counts.
 func parsePEM(text []byte) (fixedKeys, error) {
 	keys := fixedKeys{}
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {

@@ -20,7 +20,7 @@ type Principal struct {
 	grants  []grant
 }
 
-// Identify returns who presented a token, and what its scopes allow. An error says why nobody did; it
+// Identify returns who presented a token, and what its scopes allow. An error says why the token is refused; it
 // is for the log and not for the client.
 func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Principal, error) {
 	who, err := a.Authenticate(ctx, token)
@@ -28,7 +28,7 @@ func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Pr
 		return nil, err
 	}
 	if who == nil {
-		return nil, errors.New("the authenticator names nobody")
+		return nil, errors.New("the authenticator names no subject")
 	}
 	grants, err := parseScopes(who.Scopes)
 	if err != nil {
@@ -37,7 +37,7 @@ func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Pr
 	return &Principal{Subject: who.Subject, Issuer: who.Issuer, Expires: who.Expires, grants: grants}, nil
 }
 
-// Nobody may do nothing: it has not yet said who it is.
+// Nobody is a peer that has not yet authenticated. It may do nothing.
 var Nobody = &Principal{}
 
 // A grant allows something in one store, or in all of them.
@@ -85,7 +85,7 @@ func (p *Principal) AllowsStore(store uuid.UUID) bool {
 	return false
 }
 
-// errSubject is for a new token of somebody else.
+// errSubject is for a new token of another subject.
 var errSubject = errors.New("the token is for another subject")
 
 // Succeed returns an error unless next may take the place of p on an open connection: it is the

@@ -3,7 +3,7 @@
 //
 // [Run] makes one call, which may last as long as its context: a follower is a call. What it reads
 // goes to a [Reply] in order, as soon as it is there; a reply that blocks holds back its own call
-// and nobody else's. [Appends] makes several appends that arrived together.
+// and of no other package. [Appends] makes several appends that arrived together.
 //
 // One table says of each operation its name, what it needs and how it runs; see [Operations].
 //

@@ -15,7 +15,7 @@
 // # Chance
 //
 // Connections are numbered in the order they are accepted. Whether reply k of connection c is cut depends on the seed, c,
-// k and the probability alone, not on timing or on what happened elsewhere. Which request of which goroutine meets that
+// k and the probability alone, not on timing or on what happened elsewhere. The request and the goroutine that meet it
 // fate is up to the client.
 //
 // # Cuts

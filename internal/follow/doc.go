@@ -5,7 +5,7 @@
 //
 // # Hint and truth
 //
-// A notification is a hint: it can be lost, late or doubled, and nobody is told. The log in Redis
+// A notification is a hint: it can be lost, late or doubled, without a report. The log in Redis
 // is the truth. So interest is registered and confirmed before the first read; a notification
 // takes the place of a read only if it carries its entries and is the very next thing after what
 // is held, proof included; any other one only wakes the reader. Every [Options.Recheck], and after
@@ -25,7 +25,7 @@
 // Each followed segment has one topic: a live position and a bounded window of the entries before
 // it. A follower inside the window takes from memory. One that is not, because it came with an old
 // cursor or is slow, reads pages of its own, one at a time, until it meets the window. So a slow
-// follower costs one page (about a megabyte, or one frame) and delays nobody. A window is empty
+// follower costs one page (about a megabyte, or one frame) and delays no other. A window is empty
 // again as soon as all followers have seen it.
 //
 // # Ends
@@ -38,6 +38,6 @@
 //	[streamhub.TrimmedError]      what it has not yet seen was removed
 //	[streamhub.ErrShutdown]       [Watcher.Close]
 //
-// or when its context ends, with the context's error. A Redis that does not answer ends nobody:
+// or when its context ends, with the context's error. A Redis that does not answer ends no follower:
 // followers wait and catch up.
 package follow

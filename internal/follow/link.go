@@ -168,7 +168,7 @@ func (l *link) wanted() bool {
 	return false
 }
 
-// serve keeps one connection until it breaks, or until nobody wants a channel any more.
+// serve keeps one connection until it breaks, or until no channel is wanted any more.
 func (l *link) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -19,7 +19,7 @@ type Page struct {
 	encoded map[any][]byte
 }
 
-// Encode returns what encode makes of the entries. It is called once for each key, whoever asks:
+// Encode returns what encode makes of the entries. It is called once for each key, for all followers:
 // what all followers send alike is made once. The bytes must not be changed.
 func (p *Page) Encode(key any, encode func([]streamhub.Entry) []byte) []byte {
 	p.mu.Lock()

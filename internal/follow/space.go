@@ -155,7 +155,7 @@ func (s *space) changes(ctx context.Context) (*changed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.based {
-		return &changed{}, nil // nobody has read yet
+		return &changed{}, nil // nothing was read yet
 	}
 	list, last, lost, err := s.store.Changes(ctx, s.key.space, s.last)
 	if err != nil {

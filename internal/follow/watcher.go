@@ -59,7 +59,7 @@ type Watcher struct {
 }
 
 // Open starts a watcher on conn and log, which stay the caller's. It sends nothing as long as
-// nobody follows anything. Give conn a client that heeds the deadline of a context, which with
+// there is no follower. Give conn a client that heeds the deadline of a context, which with
 // go-redis is the option ContextTimeoutEnabled; otherwise a call to a Redis that hangs lasts as
 // long as the read timeout of the client. ctx bounds the opening only.
 func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Options) (*Watcher, error) {

@@ -132,7 +132,7 @@ func (c *crew) poke() {
 	}
 }
 
-// run reads when it is told to, and at every re-check: nobody tells of a deadline that passed.
+// run reads when it is told to, and at every re-check: no message says that a deadline has passed.
 func (c *crew) run(ctx context.Context) {
 	var failing = pauses()
 	var recheck <-chan time.Time // begins with the first read

@@ -77,7 +77,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 const logLines = 10
 
 // CheckOrigin returns an error for a request of a web page that may not use the gateway. Where tokens
-// are asked for no page has the token of somebody else, so every page may ask.
+// are asked for no page has the token of another user, so every page may ask.
 func (g *Gate) CheckOrigin(r *http.Request) error {
 	if g.verifier != nil {
 		return nil

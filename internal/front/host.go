@@ -12,7 +12,7 @@ import (
 // ErrMisdirected is for a request whose Host is none of the gateway's names.
 var ErrMisdirected = errors.New("misdirected request")
 
-// Hosts are the names under which a gateway answers that asks nobody who they are. A web page can
+// Hosts are the names under which a gateway without authentication answers. A web page can
 // give its own name the address of the loopback (DNS rebinding), and its requests then look like
 // those of the gateway's own pages, but their Host is still the name of that page.
 //

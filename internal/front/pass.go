@@ -231,7 +231,7 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 	})
 }
 
-// Hosts wraps next so that it answers under the gateway's own names only, where nobody has to say who
+// Hosts wraps next so that it answers under the gateway's own names only, where no client has to say who
 // they are; see [Hosts.Wrap].
 func (g *Gate) Hosts(next http.Handler) http.Handler {
 	if g.verifier != nil {

@@ -32,7 +32,7 @@ func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirme
 		f.saw(f.short)
 		f.unheard = answer == "F"
 		a.stored(f, stored, unconfirmed)
-	case "A": // somebody else was there
+	case "A": // another writer was there
 		f.rest = shortRest
 		a.enqueue(f)
 	default:
@@ -205,7 +205,7 @@ func (a *appender) land(f *flight) {
 }
 
 // refuse ends the flight with err for all of its requests. Unless the refusal is final, an earlier
-// attempt of which nothing is known leaves the outcome unknown.
+// attempt without an answer leaves the outcome unknown.
 func (a *appender) refuse(f *flight, err error, final bool) {
 	unknown := f.unknown && !final
 	if unknown && f.own {
@@ -261,7 +261,7 @@ func (a *appender) forget(f *flight, err error) {
 	a.reset(f.tail)
 }
 
-// abandon begins with another life of the segment. The next caller of this process that appends to it
+// abandon begins with another incarnation of the segment. The next caller of this process that appends to it
 // is told, if one has appended to the life before.
 func (a *appender) abandon(g *tail, err error) {
 	if g.position != (streamhub.Position{}) {

@@ -53,7 +53,7 @@ type request struct {
 	sent      bool
 	open      bool // in appender.open
 	answered  bool
-	withdrawn bool // nobody waited for it any more before it was sent
+	withdrawn bool // its caller had gone before it was sent
 	waiters   int
 	same      *request // the one under way that this one repeats
 	after     *request // the one before it that it depends on
@@ -83,9 +83,9 @@ type tail struct {
 	seen   head
 	seenAt time.Time
 	rest   int // frames for which the short way is not tried
-	// unheard says that nobody listened to the last notice: the next one need not carry its frame.
+	// unheard says that the last notice had no listener: the next one need not carry its frame.
 	unheard bool
-	// doubts are frames that carried seq and of which nothing is known. At most one was stored.
+	// doubts are frames that carried seq and got no answer. At most one was stored.
 	doubts []doubt
 	kept   []answer
 	used   time.Time // when a frame was last made

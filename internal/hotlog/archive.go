@@ -18,7 +18,7 @@ import (
 // This file is what package archive/tier moves history with: claim a space, read windows of it,
 // commit what was archived of them, and then remove it from Redis.
 
-// noPosition begins the archive state of a space of which nothing is archived.
+// noPosition begins the archive state of a space without an archive.
 const noPosition = "0-0 "
 
 // An ArchiveOwner is who archives a space: the token and the holder of a lease.
@@ -259,7 +259,7 @@ func archivedTo(z string, position timelineID) uint64 {
 	return sequence
 }
 
-// A HotSegment is a segment of which entries are in Redis.
+// A HotSegment is a segment with entries in Redis.
 type HotSegment struct {
 	Segment     string
 	Incarnation uint64
@@ -271,7 +271,7 @@ type HotSegment struct {
 	Held bool
 }
 
-// HotSegments lists the segments beyond after of which entries are in Redis, and the last of up to
+// HotSegments lists the segments beyond after that have entries in Redis, and the last of up to
 // limit names that it looked at; "" is the end. With sizes it asks Redis for their size.
 func (s *Store) HotSegments(ctx context.Context, space, after string, limit int, sizes bool) (hot []HotSegment, next string, err error) {
 	names, err := s.Segments(ctx, space, after, limit)

@@ -25,12 +25,12 @@ type flight struct {
 	short    head // what the short way makes of the head; zero if the flight goes the long way
 	pieces   [5]string
 	proved   bool // what the caller was told of is there
-	adopted  bool // nobody here had seen the incarnation before this flight
+	adopted  bool // this process had not seen the incarnation before this flight
 	unknown  bool // an attempt may have been executed
 	cause    error
 }
 
-// refuseStrays answers the requests at the head of the queue that are meant for another life of the
+// refuseStrays answers the requests at the head of the queue that are meant for another incarnation of the
 // segment than the one that was seen.
 func (a *appender) refuseStrays(g *tail) {
 	for g.owed != nil && len(g.queue) > 0 && !g.queue[0].remote {

@@ -221,7 +221,7 @@ func parseVerdict(s string) (*streamhub.Verdict, error) {
 	return v, nil
 }
 
-// gone reports whether nobody but a fork may read the segment.
+// gone reports whether only a fork may read the segment.
 func (m *meta) gone() bool { return m.erased() || m.held() }
 
 // held reports whether the segment was deleted and forks read its entries.

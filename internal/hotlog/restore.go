@@ -137,8 +137,8 @@ func (c *ColdFrame) At(sequence uint64) (number, proof uint64, err error) {
 	return number, proof, err
 }
 
-// RestoreSegment writes a segment of which everything is archived into a Redis that does not have
-// it. It may be repeated. A segment that is there in another life is [streamhub.ErrConflict].
+// RestoreSegment writes a segment that is archived whole into a Redis that does not have
+// it. It may be repeated. A segment that is there in another incarnation is [streamhub.ErrConflict].
 func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegment) (err error) {
 	defer func() { err = s.fail("restore", space, g.Segment, err) }()
 	at, err := s.place(space, g.Segment)
@@ -151,7 +151,7 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	}
 	h, err := parseHead(fields["h"])
 	if err != nil || h.incarnation != g.Incarnation {
-		return fmt.Errorf("%w: the meta of another life", streamhub.ErrCorrupt)
+		return fmt.Errorf("%w: the meta of another incarnation", streamhub.ErrCorrupt)
 	}
 	switch h.state = stateEmpty; {
 	case g.Deleted:

@@ -94,7 +94,7 @@ func goneError(verdict string, held bool) error {
 	return streamhub.ErrNotFound
 }
 
-// runs is how often a script is loaded for one call: somebody may forget all scripts meanwhile.
+// runs is how often a script is loaded for one call: another client may flush all scripts meanwhile.
 const runs = 16
 
 // call runs a script. Its error is not yet one of package streamhub.

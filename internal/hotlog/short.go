@@ -12,7 +12,7 @@ import (
 // is sent again, the long way.
 
 const (
-	// shortRest is for how many frames the short way is not tried after somebody else was there.
+	// shortRest is for how many frames the short way is not tried after another writer was there.
 	shortRest = 16
 	// shortAge is how old a head may be. The sweep forgets rows after a day, and the short way does
 	// not tell it that there is a row again.

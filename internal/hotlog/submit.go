@@ -38,7 +38,7 @@ func (s *Store) Submit(submissions []*Submission) {
 			sub.req.remote, sub.req.known = true, sub.Known
 		}
 		for before := sub.After; before != nil && requests[i] != nil; before = before.After {
-			if before.req != nil { // one that was refused here stops nobody
+			if before.req != nil { // one that was refused here does not stop those after it
 				requests[i].after = before.req
 				break
 			}

@@ -109,7 +109,7 @@ const (
 )
 
 // shorten removes the entries of the timeline that name nothing any more, wherever they are. A pass
-// goes over what the timeline holds when it begins. It may take several sweeps, each of which reads
+// goes over what the timeline holds when it begins. It may take several sweeps. Each reads
 // what it removes and a bounded part of what stays; a pass over a timeline that has not changed since
 // the last one is left out. The space remembers "<place of the next entry to read> <end of the pass>".
 func (s *Store) shorten(ctx context.Context, k spaceKeys) error {

@@ -263,7 +263,7 @@ type spacePage struct {
 	state   spaceState // read after the changes
 	next    timelineID // where the page after it begins
 	more    bool
-	// archived says that the start of the timeline is archived, so that nobody shortens it.
+	// archived says that the start of the timeline is archived, so that nothing shortens it.
 	archived bool
 	bytes    int
 	err      error

@@ -116,7 +116,7 @@ func withLeaseLostAtEnd(f *fixture) {
 		return ctx.Err()
 	})
 	if f.lossy && err == nil {
-		return // nobody can tell
+		return // this cannot be known
 	}
 	f.wants(err, streamhub.ErrLeaseLost)
 }
@@ -145,7 +145,7 @@ func withLeaseParentEnds(f *fixture) {
 	f.wants(err, context.Canceled)
 }
 
-// withLeaseWindsDown: fn needs longer than the ttl to stop, and nobody else gets the lease before.
+// withLeaseWindsDown: fn needs longer than the ttl to stop, and no other holder gets the lease before.
 func withLeaseWindsDown(f *fixture) {
 	const ttl = 1200 * time.Millisecond
 	parent, cancel := context.WithCancel(f.ctx)

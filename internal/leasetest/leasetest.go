@@ -145,7 +145,7 @@ func (f *fixture) isFree() bool {
 	return err != nil
 }
 
-// waitFree returns when nobody has the lease on [key].
+// waitFree returns when there is no holder of the lease on [key].
 func (f *fixture) waitFree() {
 	f.Helper()
 	f.eventually("the lease ends", f.isFree)

@@ -84,7 +84,7 @@ func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave fun
 	}, true
 }
 
-// run asks until nobody waits any more.
+// run asks until no caller waits any more.
 func (l *lobby) run() {
 	for every := lobbyEvery; pause.For(l.m.ctx, every); {
 		l.m.mu.Lock()

@@ -45,7 +45,7 @@ type Manager struct {
 }
 
 // Open starts a manager on conn, log and watcher, which stay the caller's and are closed after it.
-// It sends nothing as long as nobody produces or reads anything. ctx bounds the opening only.
+// It sends nothing as long as there is no producer and no reader. ctx bounds the opening only.
 func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, watcher *follow.Watcher, options *live.Options) (*Manager, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

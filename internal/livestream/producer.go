@@ -32,12 +32,12 @@ type Producer struct {
 	changed chan struct{}     // closed when anything below changes
 	err     error             // why it can not publish any more
 	ending  bool              // a verdict is under way, chunks wait for what comes of it
-	asked   *live.CancelError // somebody asked it to stop
+	asked   *live.CancelError // a caller asked it to stop
 	last    time.Time         // of the last chunk
 	pending []streamhub.Record
 	since   time.Time          // when the first of pending came, or before
 	flying  []streamhub.Record // on their way, or to be sent again
-	repeat  uuid.UUID          // of flying, where nobody knows whether they were stored
+	repeat  uuid.UUID          // of flying, where it is unknown whether they were stored
 	bytes   int                // of both
 	trouble error              // why flying has to be sent again
 	tried   attempt            // to end it
@@ -54,7 +54,7 @@ func newProducer(s *Stream, owner string, o live.RegisterOptions) *Producer {
 // Context is that of [live.Producer].
 func (p *Producer) Context() context.Context { return p.ctx }
 
-// attach lets the manager look after p: its heartbeat, and its way back.
+// attach lets the manager serve p: its heartbeat, and its way back.
 func (m *Manager) attach(p *Producer, back streamhub.Position) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,7 +100,7 @@ func (p *Producer) notify() {
 	p.changed = make(chan struct{})
 }
 
-// stop ends the producer: somebody else has ended its generation. What it has not sent is dropped.
+// stop ends the producer: another process has ended its generation. What it has not sent is dropped.
 func (p *Producer) stop(reason error) {
 	reason = producing(reason, p.generation)
 	p.mu.Lock()

@@ -54,7 +54,7 @@ type beginning struct {
 	back  streamhub.Position // where its back lane begins
 }
 
-// abandon ends a generation that nobody will produce.
+// abandon ends a generation that will have no producer.
 func (s *Stream) abandon(ctx context.Context) {
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
@@ -102,7 +102,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 			b, err := s.produce(ctx, s.at(id, n[0]), n[1], owner, o)
 			if errors.Is(err, streamhub.ErrConflict) {
 				if d, missing := s.describe(ctx, id); missing == nil && d.generation != n[0] {
-					return nil, s.at(id, d.generation), nil // somebody took over already
+					return nil, s.at(id, d.generation), nil // another producer took over already
 				}
 			}
 			return b, nil, err
@@ -117,7 +117,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 			s.m.touch(s)
 			return nil, current, nil
 		}
-		// It has its verdict, and whoever wrote it did not get further than that.
+		// It has its verdict, and the process that wrote it did not get further than that.
 		if _, err := current.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost}); err != nil {
 			return nil, nil, err
 		}

@@ -249,7 +249,7 @@ func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 		p.mu.Unlock()
 		return "", 0, err
 	}
-	// From here on nobody beats for it here, and nothing more is published.
+	// From here on it has no heartbeat here, and nothing more is published.
 	p.told.Do(func() {}) // that is no reason to stop
 	p.stop(errHandedOver)
 	status, err := p.log.Status(ctx, p.space, p.segment())

@@ -97,7 +97,7 @@ func (m *Manager) use(s *Stream, reads bool) func() {
 	return func() { add(-1) }
 }
 
-// run beats until nobody needs the space any more.
+// run beats until the space is no longer needed.
 func (w *space) run() {
 	ctx := w.m.ctx
 	delay := firstPause
@@ -131,7 +131,7 @@ func (w *space) run() {
 	}
 }
 
-// leave forgets a space that nobody needs.
+// leave forgets a space that is no longer needed.
 func (w *space) leave() bool {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -238,7 +238,7 @@ func (p *Producer) heard(line string) {
 	}
 }
 
-// unwatched reports whether nobody has watched for too long.
+// unwatched reports whether the space was without a watcher for too long.
 func (p *Producer) unwatched(watched bool) bool {
 	now := time.Now()
 	if watched {
@@ -301,7 +301,7 @@ func (w *space) reapOne(ctx context.Context, line string) error {
 }
 
 // Restored gives the generations of live streams among segments, which came back without their sessions, to
-// whoever sweeps next: those without a verdict are lost, and all are kept for as long as streams that have ended.
+// the next sweep: those without a verdict are lost, and all are kept for as long as streams that have ended.
 func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, segments []string) error {
 	log, s := m.log.Store(store), m.Streams(store, name)
 	for _, segment := range segments {
@@ -327,7 +327,7 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 }
 
 // Sweep has every space of a store looked after in which a producer is silent, so that streams end
-// where nobody reads them either. Any number of instances may sweep at once.
+// where they have no reader either. Any number of instances may sweep at once.
 func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 	const page = 256
 	log := m.log.Store(id)

@@ -1,4 +1,4 @@
-// Package outside uses each public package of streamhub as a program of somebody else would.
+// Package outside uses each public package of streamhub as a program of another project would.
 //
 // Its module path does not begin with that of streamhub, so the compiler refuses every import of an
 // internal package: what compiles here, users can write. Each folder is one program, named after the

@@ -32,7 +32,7 @@ func (b *Backoff) Reset() { b.next = 0 }
 func Jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 // Worthwhile reports whether a call should make another attempt itself while its caller waits. That is
-// [streamhub.Retryable] except for a full Redis: it stays full until somebody makes room, so the caller is
+// [streamhub.Retryable] except for a full Redis: it stays full until an operator makes room, so the caller is
 // told at once and decides.
 func Worthwhile(err error) bool {
 	var unavailable *streamhub.UnavailableError

@@ -1,4 +1,4 @@
-// Package port is what a hub offers to the transports of this module and to nobody else: reading by
+// Package port is what a hub offers to the transports of this module alone: reading by
 // pages, so that what many connections send alike is read and encoded once, and appends in order.
 //
 // Programs outside this module append records and read entries. The methods here are therefore not

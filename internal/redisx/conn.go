@@ -41,7 +41,7 @@ type Conn struct {
 	stale   atomic.Bool   // what was learned may be out of date
 	trouble chan struct{} // wakes Attend; holds one
 
-	learning chan struct{} // holds one while somebody looks at the server
+	learning chan struct{} // holds one while a caller looks at the server
 	looked   time.Time     // guarded by learning, as is failed
 	failed   error
 	final    atomic.Pointer[error] // no use of this server: the last look found it unfit
@@ -56,7 +56,7 @@ func Connect(ctx context.Context, client redis.UniversalClient) (*Conn, error) {
 	return Open(ctx, client, nil)
 }
 
-// Open looks at the server behind client, of which it does not take ownership. The error is an
+// Open looks at the server behind client. It does not own client. The error is an
 // [streamhub.UnavailableError], and with Wait only one that waiting does not cure, see [Final]; or
 // it says what the server lacks.
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Conn, error) {

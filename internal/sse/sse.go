@@ -108,7 +108,7 @@ func (s *Writer) KeepOpen(ctx context.Context, renew func(context.Context), ever
 			case <-timer.C:
 				left := s.untilPing(time.Now())
 				if left <= 0 {
-					_ = s.Send(ping) // whoever writes next sees the error
+					_ = s.Send(ping) // the next write returns the error
 					left = pingAfter
 				}
 				timer.Reset(left)

@@ -283,7 +283,7 @@ func (n *node) askMaster(ctx context.Context, key string) (string, error) {
 			return r.Nodes[0].Addr, nil
 		}
 	}
-	return "", fmt.Errorf("nobody serves slot %d", slot)
+	return "", fmt.Errorf("no node serves slot %d", slot)
 }
 
 // ReplicasOf returns the indexes of the running nodes that replicate node i now.

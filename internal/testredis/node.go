@@ -17,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errPortTaken is a start that lost its port to somebody else.
+// errPortTaken is a start that lost its port to another process.
 var errPortTaken = errors.New("port taken")
 
 // node is a server with a directory and a port of its own, through any number of processes. Its methods return

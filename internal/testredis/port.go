@@ -17,7 +17,7 @@ const (
 	lastPort  = 32000
 )
 
-// freePort returns a port nobody listens on at this moment. Somebody else may take it before it is used: callers
+// freePort returns a port without a listener at this moment. Another process may take it before it is used: callers
 // start over with another one then.
 func freePort() (int, error) {
 	var last error

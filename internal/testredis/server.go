@@ -76,7 +76,7 @@ func findBinary(tb testing.TB) string {
 	return ""
 }
 
-// startServer starts a server in a directory of its own below base, trying other ports as long as somebody else takes
+// startServer starts a server in a directory of its own below base, trying other ports as long as another process takes
 // the one it chose. The lines of role make it a replica or a node of a Cluster.
 func startServer(path, base string, opts *Options, role func(*node) ([]string, error)) (*node, error) {
 	if opts == nil {

@@ -147,7 +147,7 @@ func (d *decoder) uuid() (id uuid.UUID) {
 	return id
 }
 
-// count reads how many elements follow, each of which has at least size bytes.
+// count reads how many elements follow. Each has at least size bytes.
 func (d *decoder) count(size int) int {
 	n := d.uint()
 	if n > uint64(len(d.b)/size) {

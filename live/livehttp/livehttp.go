@@ -34,7 +34,7 @@ type Options struct {
 	// Streams returns the live streams of a space; it has to be set.
 	Streams func(store uuid.UUID, space string) live.Streams
 	// Authorize says who asks, and whether he may read, or write, in a space. An error that is none
-	// of package streamhub is answered 401. Without it everybody may do everything, as nobody.
+	// of package streamhub is answered 401. Without it every client may do everything, without a subject.
 	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error)
 	// CheckOrigin, where it returns an error, has a request answered 403 before anything else. Without
 	// it, and without Authorize, pages of the gateway's own origin may do everything, and others nothing.
@@ -299,7 +299,7 @@ func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error)
 // begin answers with an event stream.
 func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
 	out := sse.Begin(w, h.opt.WriteTimeout)
-	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // whoever writes next sees the error
+	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // the next write returns the error
 	return out
 }
 

@@ -18,7 +18,7 @@ import (
 // farewell bounds the verdict of a producer that is gone.
 const farewell = 5 * time.Second
 
-// lingering is how long a client may go on to send what nobody wants any more.
+// lingering is how long a client may go on to send what is no longer wanted.
 const lingering = time.Second
 
 // errCutOff is why the producer's end of the body is not the end of its work.
@@ -83,7 +83,7 @@ func (b *body) leave() {
 
 // publish makes the client the producer of the next generation: each line of the body is a chunk, as
 // it comes, and the end of the body is the end of the generation. It answers with the verdict, early
-// if somebody else ended the generation or asked to stop, and with an error if there is no verdict
+// if another process ended the generation or asked to stop, and with an error if there is no verdict
 // because the generation was lost.
 func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error {
 	if !h.clients.Begin() {

@@ -1,6 +1,6 @@
 // Package streamkittest judges whether a gateway serves the clients of streamkit v1: a little client
 // of its own, on a plain connection, that is as strict as the released one and stricter. It fails a
-// test for a fragmented frame, an extension or a subprotocol that nobody asked for, a masked frame,
+// test for a fragmented frame, an extension or a subprotocol that was not asked for, a masked frame,
 // a channel that is not ended, a message after an end, or an entry that the released client would
 // not take.
 //

@@ -410,7 +410,7 @@ func testWorkerTwice(t *testing.T, g Gateway) {
 	require.NotEmpty(t, problem, "it is told why it is no worker any more")
 }
 
-// testRights refuses operations for want of a right: nothing has happened, to nobody else either.
+// testRights refuses operations for want of a right: nothing has happened, to no other connection either.
 func testRights(t *testing.T, g Gateway) {
 	if g.Token == nil {
 		t.Log("without tokens everything is allowed")
@@ -676,7 +676,7 @@ func testTwoClients(t *testing.T, g Gateway) {
 	require.True(t, json.Valid(raw))
 }
 
-// testIdleProducer has one producer do nothing: nobody else notices.
+// testIdleProducer has one producer do nothing: no other notices.
 func testIdleProducer(t *testing.T, g Gateway) {
 	c, store := Dial(t, g, "streamkit::*"), uuid.New()
 	idle := c.Open(store, "produce", segment("sp", "idle", nil))

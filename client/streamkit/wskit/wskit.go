@@ -27,7 +27,7 @@ var (
 )
 
 // A MuxerOption sizes a queue of streamkit. There are no such queues here: a reader has a window in
-// bytes, and a slow one holds back nobody. Options are taken and have no effect.
+// bytes, and a slow one does not delay the others. Options are taken and have no effect.
 type MuxerOption func()
 
 // A StreamRecvSaturationPolicy says what streamkit does when a queue is full.

@@ -99,7 +99,7 @@ func origin(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
 }
 
-// Whoever asks for a deleted segment learns whether forks still read it.
+// An operation on a deleted segment learns whether forks still read it.
 func deletedHeld(f *fixture) {
 	f.append("seg", "1")
 	f.fork("fork", "seg", 1)
@@ -189,7 +189,7 @@ func readAfter(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 }
 
-// What was lost is not taken for what has its sequences now, whoever asks.
+// What was lost is not taken for what has its sequences now, for any caller.
 func readAfterLoss(f *fixture) {
 	f.append("seg", "1", "2")
 	var lost []streamhub.Entry

@@ -33,7 +33,7 @@ func (l *Link) Lose(n int) {
 	l.lose, l.drop = n, false
 }
 
-// Drop loses the next n batches with scripts on their way: they never run, and nobody knows.
+// Drop loses the next n batches with scripts on their way: they never run, and no error says so.
 func (l *Link) Drop(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

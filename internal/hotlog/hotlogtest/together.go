@@ -112,7 +112,7 @@ func appendAllSameSegment(f *fixture) {
 	require.Len(f, numbers, 5)
 }
 
-// appendAllAfterOld makes an append after one of which nothing can come any more.
+// appendAllAfterOld makes an append after one that can no longer be stored.
 func appendAllAfterOld(f *fixture) {
 	for seq := range uint64(2) {
 		_, err := f.with(by("p", 0, seq), "seg", fmt.Sprint(seq))

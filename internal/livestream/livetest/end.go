@@ -53,7 +53,7 @@ func fail(f *fixture) {
 	texts, v := f.read(p, nil)
 	require.Equal(f, []string{"1"}, texts)
 	require.Equal(f, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "no quota"}, v)
-	// The end of a context is cancelled only if somebody asked for that.
+	// The end of a context is cancelled only if a caller asked for that.
 	p = f.register(i, "chat", nil)
 	require.NoError(f, p.Fail(f.ctx, context.Canceled))
 	require.Equal(f, streamhub.VerdictFailed, f.verdict(p).Kind)

@@ -25,7 +25,7 @@ func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 // settled waits until b has heard of streams for long enough to trust in silence.
 func (f *fixture) settled() { f.pass(2 * fast.Heartbeat) }
 
-// lost notices a dead producer within two heartbeats wherever somebody reads, after all that was
+// lost notices a dead producer within two heartbeats wherever there is a reader, after all that was
 // stored. What it sends when it comes to life again is refused.
 func lost(f *fixture) {
 	a, b := f.open(&fast), f.open(&fast)
@@ -115,7 +115,7 @@ func healthy(f *fixture) {
 	r.ends(streamhub.VerdictDone)
 }
 
-// outage, in which nobody can be heard, ends nobody, however long it is.
+// outage, in which no producer can be heard, ends no stream, however long it is.
 func outage(f *fixture) {
 	a, b := f.open(&fast), f.open(&fast)
 	told, onCancel := onCancel()
@@ -136,7 +136,7 @@ func outage(f *fixture) {
 	r.ends(streamhub.VerdictDone)
 }
 
-// lateReader finds out by itself what nobody was there to notice.
+// lateReader finds out by itself what no instance was there to notice.
 func lateReader(f *fixture) {
 	a := f.open(&fast)
 	p := f.register(a, "chat", nil)
@@ -150,7 +150,7 @@ func lateReader(f *fixture) {
 	a.fate.dead.Store(false)
 }
 
-// sweep ends streams in spaces that nobody looks at.
+// sweep ends streams in spaces without readers.
 func sweep(f *fixture) {
 	a, b := f.open(&fast), f.open(&fast)
 	p := f.register(a, "chat", nil)

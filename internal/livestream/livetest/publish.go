@@ -107,7 +107,7 @@ func publishFull(f *fixture) {
 	r.gets("1")
 }
 
-// publishWaits holds back who is too far ahead of Redis, for as long as its context lets it.
+// publishWaits delays a producer whose buffer is full, until its context ends.
 func publishWaits(f *fixture) {
 	i := f.open(&live.Options{BufferBytes: 1000})
 	p := f.register(i, "chat", nil)

@@ -111,7 +111,7 @@ func batch(f *fixture) {
 	require.Equal(f, 1500+len("then one by one"), size)
 }
 
-// slow readers lose nothing, the end included, and delay nobody.
+// slow readers lose nothing, the end included, and delay no other.
 func slow(f *fixture) {
 	a, b := f.open(nil), f.open(nil)
 	p := f.register(a, "chat", nil)
@@ -119,7 +119,7 @@ func slow(f *fixture) {
 	for i := range 2000 {
 		require.NoError(f, p.Publish(f.ctx, fmt.Append(nil, i)))
 	}
-	require.NoError(f, p.Done(f.ctx, nil)) // while nobody has read anything
+	require.NoError(f, p.Done(f.ctx, nil)) // while no reader has read anything
 	for i := range 2000 {
 		e := <-events
 		require.NoError(f, e.Err)

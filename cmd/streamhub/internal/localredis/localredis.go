@@ -155,7 +155,7 @@ func (s *Server) URL() string { return s.url }
 // Done is closed when the server has ended.
 func (s *Server) Done() <-chan struct{} { return s.process.Done() }
 
-// Err says, once Done is closed, why a server that nobody stopped has ended.
+// Err says, once Done is closed, why a server that was not stopped has ended.
 func (s *Server) Err() error {
 	return fmt.Errorf("redis-server on %s ended (%v); its log ends with\n%s", s.dir, s.process.Err(), s.logTail())
 }
