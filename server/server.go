@@ -17,6 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/front"
+	"github.com/seed-147127fe/streamhub/internal/webclient"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
 	"github.com/seed-147127fe/streamhub/wsgateway"
@@ -149,6 +150,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	mux.Handle("GET /streamz", s.gateway)
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)
 	durables := s.gate.Wrap("durable", streams, nil)
 	// A producer's body goes on for as long as it produces; all others of live streams are messages.
 	livings := s.gate.Wrap("live", lives, func(r *http.Request) bool {

@@ -354,3 +354,17 @@ func TestCookie(t *testing.T) {
 		require.Equal(t, want.upgrade, send(t, http.MethodGet, url+"/streamz", "", nil, upgrade...).StatusCode, site)
 	}
 }
+
+// TestScript loads the package for the web from a gateway, which asks nobody who that is.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	_, _, url := start(t, &server.Options{})
+	answer, err := http.Get(url + "/streamhub.js")
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	require.Equal(t, "nosniff", answer.Header.Get("X-Content-Type-Options"))
+	require.Contains(t, string(text), "as readLive")
+}
