@@ -155,6 +155,10 @@ fmt-check: ## Fail if a Go file is not formatted
 lint: lint-tool ## Run golangci-lint
 	$(golangci-lint) run ./...
 
+.PHONY: prose
+prose: ## Check the English of comments, messages and documents: long sentences, and words that the house style replaces
+	$(GO) run ./internal/prose/check
+
 .PHONY: lint-tool
 lint-tool: $(golangci-lint)
 

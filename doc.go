@@ -12,9 +12,9 @@
 // # Cursors
 //
 // A [Cursor] is an opaque text that resumes a read after one entry, on any instance, later. It
-// names the life of the segment (its incarnation), the reign of the Redis primary that took the
-// entry (its lineage) and a short proof of the entry itself, so a log that lost history is
-// noticed and reported as [ErrHistoryLost]; it is never continued in silence.
+// names the incarnation of the segment, the lineage of the Redis primary that took the entry,
+// and a short proof of the entry itself. So a log that lost history is noticed and reported as
+// [ErrHistoryLost]; it is never continued in silence.
 //
 // # Errors
 //

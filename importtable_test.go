@@ -84,6 +84,7 @@ var importTable = []row{
 		why:    "it works over the client alone",
 	},
 
+	{pkg: "internal/prose/...", imports: []string{"internal/prose"}, avoids: []string{redis, miniredis}, why: "a check of the text, run by make lint"},
 	{pkg: "internal/pause", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/drain", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/sse", avoids: []string{redis, miniredis}, why: "it writes bytes"},

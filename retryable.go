@@ -6,10 +6,10 @@ import "errors"
 // something was out of reach, or it is unknown what happened. An append whose outcome is unknown is then
 // repeated with the TRX id of its error, or under the same [Producer].
 //
-// Everything else is an answer and stays as it is until an operator acts: a user that lacks a right or a
-// certificate that is not trusted ([ReasonDenied], [ReasonTLS]), a repeat that is older than what is
-// remembered of its producer, a limit, a lease that another holds, the end of the caller's own context.
-// After [ErrShutdown] another hub may take the call; this one never will.
+// Everything else is an answer and stays as it is until an operator acts: a user that lacks a
+// right, or a certificate that is not trusted ([ReasonDenied], [ReasonTLS]); a repeat that is older
+// than what is remembered of its producer; a limit; a lease that another holds; the end of the
+// caller's own context. After [ErrShutdown] another hub may take the call; this one never will.
 //
 // It looks at the kind of the error only, never at its text.
 func Retryable(err error) bool {

@@ -7,9 +7,9 @@
 // # Windows and chunks
 //
 // A space is archived along its timeline, in windows without gaps between them. Each window is one
-// object that holds its part of the timeline and names its parts of segments, and for each of these
-// one or more chunks with the frames, so that a segment is read without the rest of its space. Both
-// are written once, compressed, and checked with SHA-256 when they are read: bytes that are not what
+// object that holds its part of the timeline and names its parts of segments. Each part has one or
+// more chunks with its frames, so that a segment is read without the rest of its space. Both are
+// written once, compressed, and checked with SHA-256 when they are read: bytes that are not what
 // was written are [streamhub.ErrCorrupt], never entries.
 //
 // # One writer

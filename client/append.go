@@ -36,8 +36,8 @@ func (s *remoteStore) Append(ctx context.Context, space, segment string, records
 	return results[0], errs[0]
 }
 
-// AppendAll sends as many of the appends as there is room for in one message, in which the gateway
-// makes those of one segment in their order, and the others when these are answered.
+// AppendAll sends as many of the appends as there is room for in one message, and the others when
+// these are answered. The gateway makes those of one segment in their order.
 func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	b := &batch{
 		s: s, results: make([]streamhub.AppendResult, len(appends)), errs: make([]error, len(appends)),

@@ -21,10 +21,10 @@ const (
 // WithLease gets the lease on key, waiting for up to wait, runs fn while it renews the lease, and
 // releases it. Token is the generation to pass to appends.
 //
-// The context of fn ends with [streamhub.ErrLeaseLost] as cause when the lease is gone, and also when
-// two thirds of the ttl have passed since the last renewal that is known to have succeeded was sent:
-// so it ends before the lease does when the network is lost. fn must stop then, and WithLease
-// returns [streamhub.ErrLeaseLost] joined to what it returned.
+// The context of fn ends with [streamhub.ErrLeaseLost] as cause when the lease is gone. It also ends
+// two thirds of the ttl after the sending of the last renewal that is known to have succeeded: so it
+// ends before the lease does when the network is lost. fn must stop then, and WithLease returns
+// [streamhub.ErrLeaseLost] joined to what it returned.
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	holder := uuid.NewString()
 	token, sent, err := s.acquire(ctx, key, holder, ttl, wait)

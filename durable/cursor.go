@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A cursor counts intervals of time, so that caches between here and many readers can give all of
-// them the same answer, and give none of them the same one twice.
+// A cursor counts intervals of time. So caches between here and many readers can give all of them
+// the same answer, and give none of them the same one twice.
 const cursorInterval = 20 * time.Second
 
 var cursorEpoch = time.Date(2024, time.October, 9, 0, 0, 0, 0, time.UTC)

@@ -48,8 +48,8 @@ func (o offset) String() string {
 	return string(b[:])
 }
 
-// parseOffset reads a text. One without a proof, as the protocol's own tests write it, and one with
-// a proof that none of ours has are places that no stream has, unless they are the beginning.
+// parseOffset reads a text. A text without a proof, as the protocol's own tests write it, is a
+// place that no stream has, unless it is the beginning. So is one with a proof that is not ours.
 func parseOffset(text string) (o offset, err error) {
 	if text == beginning {
 		return o, nil

@@ -32,8 +32,8 @@ func (d *Handler) register(store uuid.UUID) register {
 // A step is what an entry holds.
 type step struct {
 	core
-	// Whole says that what lies before does not count. A whole step may be of several entries, of
-	// which the first says so.
+	// Whole says that what lies before does not count. A whole step may be of several entries:
+	// the first says so.
 	Whole bool             `json:"whole,omitempty"`
 	Links map[string]*link `json:"links,omitempty"` // null removes one
 }

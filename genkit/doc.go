@@ -1,6 +1,6 @@
-// Package genkit keeps the durable streams of Genkit flows on a streamhub hub: any instance replays a
-// stream and follows it live, however many chunks it has and however slow its reader is, and a
-// stream whose process has died ends with an error.
+// Package genkit keeps the durable streams of Genkit flows on a streamhub hub. Any instance replays
+// a stream and follows it live, with any number of chunks and readers of any speed. A stream whose
+// process has died ends with an error.
 //
 //	streams := hubgenkit.NewStreamManager(store.Live("genkit"), nil)
 //	mux.Handle("POST /flow", genkit.Handler(flow, genkit.WithStreamManager(streams)))

@@ -11,7 +11,7 @@
 // from [Lease.Token]: pass it as generation to every append (AppendOptions.Generation). Once a
 // later holder has written, whatever an earlier one still sends is refused as ErrFenced. Tokens
 // grow over release, expiry and an empty restart of Redis; after a failover that lost writes they
-// grow up to the error of the clocks, so a program that keeps tokens outside of Redis must refuse one
+// grow up to the error of the clocks. So a program that keeps tokens outside of Redis must refuse one
 // that it has seen with another holder.
 //
 // # The life of a lease

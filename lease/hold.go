@@ -16,10 +16,10 @@ import (
 // WithLease acquires the lease as [Manager.Acquire] does, runs fn while it renews it, releases it
 // and returns what fn returned.
 //
-// The context of fn ends with ctx, and with [streamhub.ErrLeaseLost] as cause as soon as Redis says
-// that the lease is gone, or when two thirds of the ttl have passed without a confirmed renewal.
-// fn must stop then; WithLease joins [streamhub.ErrLeaseLost] to what it returns. While fn winds
-// down after the end of ctx, the lease is still renewed.
+// The context of fn ends with ctx. It ends with [streamhub.ErrLeaseLost] as cause as soon as Redis
+// says that the lease is gone, or when two thirds of the ttl have passed without a confirmed
+// renewal. fn must stop then; WithLease joins [streamhub.ErrLeaseLost] to what it returns. While fn
+// winds down after the end of ctx, the lease is still renewed.
 //
 // Before it returns, WithLease waits for a renewal that is on its way and takes up to a second to
 // release, whatever became of ctx. A panic of fn goes on after that.

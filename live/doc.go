@@ -65,9 +65,9 @@ type Streams interface {
 	// that there is none.
 	Get(ctx context.Context, id string) (Stream, error)
 	// Await is Get for a stream that may not have been registered yet: it waits until the stream is, or
-	// until ctx ends. However many callers wait for however many ids, an instance makes at most 1,000
-	// look-ups a second for each space, so the wait for one of few ids ends within a quarter of a
-	// second after the registration.
+	// until ctx ends. An instance makes at most 1,000 look-ups a second for each space, for all
+	// callers and ids together. So the wait for one of few ids ends within a quarter of a second
+	// after the registration.
 	Await(ctx context.Context, id string) (Stream, error)
 	// Generation returns the generation with that number without asking whether it exists.
 	Generation(id string, generation uint64) (Stream, error)

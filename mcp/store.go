@@ -48,9 +48,9 @@ import (
 type Options struct {
 	// Space holds the streams; the default is "mcp".
 	Space string
-	// TTL is how long a session is kept after it was last used on any instance, and a stream after its
-	// last event or, until it has its response, after the last use of its session; the default is an
-	// hour.
+	// TTL is how long a session is kept after it was last used on any instance. A stream is kept as
+	// long after its last event or, until it has its response, after the last use of its session.
+	// The default is an hour.
 	TTL time.Duration
 	// Wait is how long a call waits for a Redis that does not answer before it fails; the default is
 	// 10 s. After a call that waited in vain the next ones try once, until Redis answers again. A

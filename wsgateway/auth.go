@@ -15,8 +15,8 @@ type JWTOptions struct {
 	InsecureShortSecret bool
 	// JWKSURL is where the keys for RS256, ES256 and EdDSA are. It is https, except on the loopback.
 	JWKSURL string
-	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE, of
-	// which only the key counts, up to 8 for each algorithm. The key id of a token has no say.
+	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE. Of
+	// a certificate only the key counts. There may be up to 8 for each algorithm. The key id of a token has no say.
 	PublicKeys []byte
 	// Issuer and Audience, unless empty, must be in the token.
 	Issuer, Audience string

@@ -175,7 +175,7 @@ func (c *conn) auth(m wire.Message) error {
 		}
 	}
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
-	if end.Err != nil && c.nobody() {
+	if end.Err != nil && c.anonymous() {
 		c.fail(code, why)
 	}
 	return nil
@@ -230,7 +230,7 @@ const maxCredit = int64(1) << 40
 func (c *conn) open(m wire.Message) error {
 	var o *wire.Open
 	var err error
-	if c.nobody() {
+	if c.anonymous() {
 		err = streamhub.ErrUnauthenticated // nothing is decoded for a client that may not call
 	} else if o, err = wire.DecodeOpen(m.Body); errors.Is(err, wire.ErrMalformed) {
 		return err

@@ -197,9 +197,9 @@ func (g *Gateway) admit(r *http.Request, ours bool) (p *auth.Principal, expires 
 			expires = p.Expires
 		}
 	} else if g.opt.Auth != nil {
-		p, expires = auth.Nobody, time.Now().Add(firstMessage)
+		p, expires = auth.Anonymous, time.Now().Add(firstMessage)
 	}
-	if p == nil || p == auth.Nobody {
+	if p == nil || p == auth.Anonymous {
 		err = g.origins.Check(r, !ours)
 	}
 	return p, expires, err

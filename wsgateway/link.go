@@ -68,7 +68,7 @@ func (l *link) read() (websocket.MessageType, []byte, error) {
 	if l.closing() {
 		return 0, nil, context.Canceled // the closing side reads what still comes
 	}
-	nobody := l.nobody()
+	nobody := l.anonymous()
 	if nobody {
 		l.ws.SetReadLimit(int64(l.unproven))
 	}
@@ -135,7 +135,7 @@ func (l *link) fail(code websocket.StatusCode, reason string) {
 	l.leaving = true
 	l.g.metrics.closed(l.ctx, int(code))
 	patience := goodbye
-	if l.principal == auth.Nobody {
+	if l.principal == auth.Anonymous {
 		patience = unprovenGoodbye
 	}
 	l.tasks.Go(func() { // a client that reads nothing keeps the close frame waiting
@@ -160,11 +160,11 @@ func (l *link) closing() bool {
 	return l.leaving || l.over
 }
 
-// nobody reports whether the client has yet to authenticate.
-func (l *link) nobody() bool {
+// anonymous reports whether the client has yet to authenticate.
+func (l *link) anonymous() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.principal == auth.Nobody
+	return l.principal == auth.Anonymous
 }
 
 // traced is the context of the connection with the trace of a client, if it has one.
@@ -193,7 +193,7 @@ func (l *link) renew(token string) error {
 	if err := l.principal.Succeed(p); err != nil {
 		return err
 	}
-	if l.principal == auth.Nobody {
+	if l.principal == auth.Anonymous {
 		if l.leaveSubject, err = l.g.limiter.AcquireSubject(p); err != nil {
 			return err
 		}

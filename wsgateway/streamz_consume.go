@@ -10,8 +10,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// An offset of streamkit is the key of an entry. One that names an entry is turned into the place of
-// that entry in the timeline, and reading goes on after it in the order in which Redis took the
+// An offset of streamkit is the key of an entry. One that names an entry is turned into the place
+// of that entry in the timeline. Reading goes on after it, in the order in which Redis took the
 // entries. Any other one, a prefix or something foreign, is compared with the key of each entry; a
 // timestamp in it says where to begin.
 

@@ -19,8 +19,7 @@
 //
 // Incarnations, lineages, TRX ids and the proofs made from them are chosen by the store. The model
 // chooses its own and the comparison goes by renaming: each name of the model stands for one name of
-// the store from the moment when both first appear in an answer, and no name of the store stands for
-// two.
+// the store, from the moment when both first appear in an answer. No name of the store stands for two.
 //
 // # Rules
 //

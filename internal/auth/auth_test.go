@@ -99,7 +99,7 @@ func TestScopes(t *testing.T) {
 		require.Equal(t, test.allows, strings.Join(got, " "), "%v", test.scopes)
 		require.True(t, p.AllowsStore(a))
 	}
-	require.False(t, auth.Nobody.Allows(a, "s", false))
+	require.False(t, auth.Anonymous.Allows(a, "s", false))
 }
 
 // TestAttacks presents tokens that a careless verifier takes.
@@ -364,7 +364,7 @@ func TestSucceed(t *testing.T) {
 	require.NoError(t, p.Succeed(who(map[string]any{"scopes": "streamkit::" + uuid.NewString()})))
 	require.Error(t, p.Succeed(who(map[string]any{"sub": "another"})))
 	require.Error(t, p.Succeed(who(map[string]any{"iss": "another"})))
-	require.NoError(t, auth.Nobody.Succeed(p))
+	require.NoError(t, auth.Anonymous.Succeed(p))
 }
 
 func TestOrigins(t *testing.T) {

@@ -129,7 +129,7 @@ func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 // subjectOf is under which name a principal is counted, "" for none: tokens without a subject may be
 // of many.
 func subjectOf(p *Principal) string {
-	if p == nil || p == Nobody || p.Subject == "" {
+	if p == nil || p == Anonymous || p.Subject == "" {
 		return ""
 	}
 	return p.Issuer + "\x00" + p.Subject

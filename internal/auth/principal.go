@@ -37,8 +37,8 @@ func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Pr
 	return &Principal{Subject: who.Subject, Issuer: who.Issuer, Expires: who.Expires, grants: grants}, nil
 }
 
-// Nobody is a peer that has not yet authenticated. It may do nothing.
-var Nobody = &Principal{}
+// Anonymous is a peer that has not yet authenticated. It may do nothing.
+var Anonymous = &Principal{}
 
 // A grant allows something in one store, or in all of them.
 type grant struct {
@@ -91,7 +91,7 @@ var errSubject = errors.New("the token is for another subject")
 // Succeed returns an error unless next may take the place of p on an open connection: it is the
 // same subject of the same issuer.
 func (p *Principal) Succeed(next *Principal) error {
-	if p != Nobody && p != nil && (p.Subject != next.Subject || p.Issuer != next.Issuer) {
+	if p != Anonymous && p != nil && (p.Subject != next.Subject || p.Issuer != next.Issuer) {
 		return errSubject
 	}
 	return nil

@@ -12,8 +12,8 @@ import (
 // window of entries before it.
 //
 // It decides nothing about how a follower ends, except for the verdict. When it cannot go on from
-// its position it begins a new epoch at the end of the log, and each follower finds out by itself
-// what that means for its own position.
+// its position it begins a new epoch at the end of the log. Each follower finds out by itself what
+// that means for its own position.
 type topic struct {
 	w      *Watcher
 	key    key

@@ -12,9 +12,9 @@ import (
 // ErrMisdirected is for a request whose Host is none of the gateway's names.
 var ErrMisdirected = errors.New("misdirected request")
 
-// Hosts are the names under which a gateway without authentication answers. A web page can
-// give its own name the address of the loopback (DNS rebinding), and its requests then look like
-// those of the gateway's own pages, but their Host is still the name of that page.
+// Hosts are the names under which a gateway without authentication answers. A web page can give its
+// own name the address of the loopback (DNS rebinding). Its requests then look like those of the
+// gateway's own pages, but their Host is still the name of that page.
 //
 // Names of the loopback are always among them: 127.0.0.0/8, [::1] and localhost. Ports do not
 // matter. Hosts do not change.

@@ -4,9 +4,9 @@
 //
 // # Sequences
 //
-// The entries of a segment are numbered 1, 2, 3, … without gaps, so a reader that remembers the
-// last sequence it handled resumes there and can tell a lost entry from a slow one. The order
-// over all segments of a space is its timeline: the order in which Redis took the appends.
+// The entries of a segment are numbered 1, 2, 3, … without gaps. So a reader that remembers the
+// last sequence it handled resumes there, and can tell a lost entry from a slow one. The order over
+// all segments of a space is its timeline: the order in which Redis took the appends.
 //
 // # Appends
 //

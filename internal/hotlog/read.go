@@ -175,8 +175,8 @@ func goneOf(m *meta) error {
 	return streamhub.ErrNotFound
 }
 
-// firstOf returns the first sequence that can be read of a segment with these sources, its
-// timestamp if it is there, and the proof of the entry before it if that is known.
+// firstOf returns the first sequence that can be read of a segment with these sources. It adds
+// its timestamp if it is there, and the proof of the entry before it if that is known.
 func firstOf(sources []source) (first uint64, timestamp int64, proof uint64) {
 	own := len(sources) - 1
 	for i := own; i >= 0; i-- {

@@ -68,8 +68,9 @@ func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 	}
 }
 
-// sweepMember deals with one deadline: 't' and a segment for its time to live, 'p' and a segment
-// for its idle appenders, 'r' and a segment for the forks that may have read it after its end.
+// sweepMember deals with one deadline. It begins with a letter before the segment: 't' for its
+// time to live, 'p' for its idle appenders, 'r' for the forks that may have read it after its
+// end.
 func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) error {
 	if len(member) < 2 {
 		return nil
@@ -170,8 +171,9 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 	}
 }
 
-// dead returns the places of the page that name nothing any more, the last change among them whose
-// entries were trimmed while their segment lives, and how many changes are in the other places.
+// dead returns the places of the page that name nothing any more, and how many changes are in the
+// other places. It also returns the last change among the former whose entries were trimmed while
+// their segment lives.
 func (p *spacePage) dead() (places []any, trimmed change, kept int) {
 	for begin := 0; begin < len(p.changes); {
 		end, alive := begin, false

@@ -65,7 +65,7 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, watcher *foll
 }
 
 // Close ends the generations that are produced here with the verdict lost, so that their readers
-// need not wait for it, and waits for the goroutines of the manager and for the callbacks that run.
+// need not wait for it. It waits for the goroutines of the manager and for the callbacks that run.
 // It takes two seconds at most where Redis does not answer. Calling it again does nothing.
 func (m *Manager) Close() error {
 	m.mu.Lock()

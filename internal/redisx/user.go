@@ -52,8 +52,8 @@ var needs = func() (all []need) {
 		need{"wait", "wait 1 1", true}, need{"waitaof", "waitaof 1 0 1", true}, need{"config|get", "config get appendfsync", true})
 }()
 
-// lookLua answers with the version of the Lua of miniredis, empty on a real server, and then for each call of ARGV that
-// the user cannot make "-<number>", or "!<number>" if the server does not know the command. It runs in every state in
+// lookLua answers with the version of the Lua of miniredis, empty on a real server. For each call of ARGV that the user
+// cannot make, "-<number>" follows, or "!<number>" if the server does not know the command. It runs in every state in
 // which a server runs scripts at all, and writes nothing. Real servers keep no other record of such a question.
 const lookLua = `local out = {rawget(_G, '_GOPHER_LUA_VERSION') or ''}
 local may = redis.acl_check_cmd

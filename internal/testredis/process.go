@@ -12,8 +12,9 @@ type process struct {
 	exited chan struct{}
 }
 
-// launch starts the command. Its goroutine keeps one operating system thread to itself for as long as the child
-// lives, because the parent death signal is bound to the thread that forked, not to the process.
+// launch starts the command. Its goroutine keeps one operating system thread to itself for as long
+// as the child lives: the parent death signal is bound to the thread that forked, not to the
+// process.
 func launch(path string, args []string, dir string, output *os.File) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), exited: make(chan struct{})}
 	p.cmd.Dir = dir

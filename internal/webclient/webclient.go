@@ -1,4 +1,4 @@
-// Package webclient serves the package for the web, of which js/ is the source, to pages without a build step.
+// Package webclient serves the package for the web to pages without a build step. Its source is in js/.
 // The server calls it.
 package webclient
 
