@@ -1,7 +1,6 @@
 # Every target that has a "## " comment shows up in `make help`.
 
 GO             ?= go
-RACE           ?= -race
 TESTFLAGS      ?=
 FUZZTIME       ?= 60s
 CHAOSTIME      ?= 4h
@@ -17,6 +16,12 @@ govulncheck     := $(TOOLS)/govulncheck-$(GOVULNCHECK)
 # cache, because it does not see changes of files outside of a module.
 MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/node_modules/*' -not -path '*/testdata/*'))
 
+# Nothing here is compiled from C but for the race detector: see the target test.
+export CGO_ENABLED ?= 0
+# RACE= turns the race detector off; without a C compiler it is off by itself. Pebble would bring zstd in C along with it.
+RACE = $(eval RACE := $$(shell GO='$(GO)' scripts/race))$(RACE)
+race-test = $(if $(RACE),CGO_ENABLED=1 )$(GO) test $(if $(RACE),$(RACE) -tags=$(if $(1),$(1)$(comma))pebblegozstd,$(if $(1),-tags=$(1)))
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -26,13 +31,13 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build the library and bin/streamhub, without cgo
-	CGO_ENABLED=0 $(GO) build ./...
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/streamhub ./cmd/streamhub
+	$(GO) build ./...
+	$(GO) build -trimpath -o bin/streamhub ./cmd/streamhub
 
 .PHONY: test
 test: ## Test with the race detector; installs redis-server if it may, and starts its own servers
 	scripts/need-redis
-	STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) ./...
+	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
 test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance, Azurite, browser
@@ -106,7 +111,7 @@ chaos: ## The long fault runs; CHAOSTIME=4h bounds them
 comma := ,
 define integration
 	@if [ -d integration ]; then set -x; \
-		STREAMHUB_REQUIRE_REDIS=1 $(GO) test $(RACE) -tags=$(1) -timeout $(2) $(TESTFLAGS) ./integration/...; \
+		STREAMHUB_REQUIRE_REDIS=1 $(call race-test,$(1)) -timeout $(2) $(TESTFLAGS) ./integration/...; \
 	fi
 endef
 
@@ -143,9 +148,11 @@ fuzz: ## Run every fuzz target for FUZZTIME=60s
 	scripts/fuzz $(FUZZTIME)
 
 .PHONY: vet
-vet: ## go vet, with the build tags of the long tests too
+vet: ## go vet, with the build tags of the long tests too, and for Windows and macOS
 	$(GO) vet ./...
 	$(GO) vet -tags=faults,chaos,conformance,azurite ./...
+	GOOS=windows $(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
 
 .PHONY: fmt-check
 fmt-check: ## Fail if a Go file is not formatted

@@ -35,7 +35,8 @@ type leaseCmd struct {
 }
 
 // Run runs the command while the lease is held and ends with its code. Signals go to the command.
-// If the lease is lost, the command gets SIGTERM, after 5 s SIGKILL, and the code is 3.
+// If the lease is lost, the command gets SIGTERM, after 5 s SIGKILL, and the code is 3. On Windows,
+// which has no signals, the command is ended at once instead.
 func (c *leaseCmd) Run(s *session) error {
 	if err := streamhub.CheckName("lease key", c.Key); err != nil {
 		return err
@@ -86,7 +87,7 @@ func (c *leaseCmd) command(s *session, held context.Context, program string, tok
 	// gets the signals of the keyboard from the terminal.
 	group := !isTerminal(s.stdin)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(signals, child.Forwarded...)
 	defer signal.Stop(signals)
 	if err := context.Cause(held); err != nil {
 		return 0, err

@@ -50,6 +50,9 @@ type serveCmd struct {
 
 // Run serves until a signal ends it.
 func (c *serveCmd) Run(s *session) (err error) {
+	if c.Data != "" && localredis.Unsupported != nil {
+		return usagef("--data: %w", localredis.Unsupported)
+	}
 	if err := c.check(c.Listen, c.AdminListen); err != nil {
 		return err
 	}

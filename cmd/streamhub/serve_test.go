@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
@@ -279,7 +281,7 @@ func TestServeData(t *testing.T) {
 			pid := redisPid(t, s.redis())
 			s.signal(syscall.SIGKILL)
 			s.rest()
-			until(t, "end of redis-server", func() bool { return syscall.Kill(pid, 0) != nil })
+			until(t, "end of redis-server", func() bool { return process(t, pid).Signal(syscall.Signal(0)) != nil })
 
 			s = serve(t, "--data", dir)
 			if r := good(t, nil, "read", "a/b", "--redis", s.redis()); r.out != "1\n2\n" {
@@ -288,6 +290,26 @@ func TestServeData(t *testing.T) {
 			s.end(syscall.SIGINT)
 		})
 	}
+}
+
+// TestServeDataUnsupported is refused with the way out where no Redis runs.
+func TestServeDataUnsupported(t *testing.T) {
+	defer func(was error) { localredis.Unsupported = was }(localredis.Unsupported)
+	localredis.Unsupported = errors.New("no Redis here: name one with --redis")
+	r := call(t, nil, "serve", "--data", t.TempDir())
+	if r.code != exitUsage || r.out != "" || !strings.Contains(r.err, "--data: no Redis here: name one with --redis") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// process finds a process that need not be a child.
+func process(t *testing.T, pid int) *os.Process {
+	t.Helper()
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // TestServeDataAtOnce starts again in the moment in which the redis-server of a killed serve ends.
@@ -343,7 +365,7 @@ func TestServeDataOrphan(t *testing.T) {
 func TestServeDataDies(t *testing.T) {
 	testredis.Shared(t)
 	s := serve(t, "--data", t.TempDir())
-	if err := syscall.Kill(redisPid(t, s.redis()), syscall.SIGKILL); err != nil {
+	if err := process(t, redisPid(t, s.redis())).Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if _, code := s.rest(); code != exitFailed || !strings.Contains(s.err.String(), "redis-server on") {

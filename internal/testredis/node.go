@@ -183,7 +183,7 @@ func (n *node) pid() int {
 func (n *node) pause() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.signal(syscall.SIGSTOP); err != nil {
+	if err := n.signal(pauseSignal); err != nil {
 		return err
 	}
 	n.paused = true
@@ -193,7 +193,7 @@ func (n *node) pause() error {
 func (n *node) resume() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.signal(syscall.SIGCONT); err != nil {
+	if err := n.signal(resumeSignal); err != nil {
 		return err
 	}
 	n.paused = false
@@ -216,7 +216,7 @@ func (n *node) kill() error {
 func (n *node) stop() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.end(syscall.SIGTERM)
+	return n.end(stopSignal)
 }
 
 // end sends sig and waits for the process to be gone; one that is gone already is fine. The caller holds mu.
@@ -225,7 +225,7 @@ func (n *node) end(sig syscall.Signal) error {
 		return nil
 	}
 	if n.paused {
-		if err := n.proc.cmd.Process.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := n.proc.cmd.Process.Signal(resumeSignal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
 		n.paused = false
@@ -249,7 +249,7 @@ func (n *node) end(sig syscall.Signal) error {
 func (n *node) restart(empty bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	sig := syscall.SIGTERM
+	sig := stopSignal
 	if empty {
 		sig = syscall.SIGKILL
 	}

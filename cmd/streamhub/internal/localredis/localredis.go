@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,6 +45,9 @@ type Server struct {
 // program is the server program, a path or a name; if it is empty, [redisbin.Find] chooses one. ctx
 // bounds the start only.
 func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
+	if Unsupported != nil {
+		return nil, Unsupported
+	}
 	program, err = redisbin.Find(program)
 	if err != nil {
 		return nil, err
@@ -198,11 +200,11 @@ func lock(ctx context.Context, dir string) (*os.File, error) {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
+		taken, err := tryLock(f)
+		if taken {
 			break
 		}
-		if err != syscall.EWOULDBLOCK && err != syscall.EINTR {
+		if err != nil {
 			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}

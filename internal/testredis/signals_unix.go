@@ -1,0 +1,11 @@
+//go:build unix
+
+package testredis
+
+import "syscall"
+
+const (
+	pauseSignal  = syscall.SIGSTOP
+	resumeSignal = syscall.SIGCONT
+	stopSignal   = syscall.SIGTERM
+)
