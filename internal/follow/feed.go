@@ -59,6 +59,7 @@ type change struct {
 // statusPage is how many statuses are read together.
 const statusPage = 256
 
+// acquireFeed returns the feed of k, made if there is none, with one more reference; see [Watcher.acquire].
 func (w *Watcher) acquireFeed(k key) *feed {
 	w.mu.Lock()
 	f := w.feeds[k]
@@ -96,6 +97,8 @@ func (f *feed) release() {
 	}
 }
 
+// confirmed has everything read once. What a later reconnect may have missed is named by the re-check,
+// which the link asks for when all channels are back.
 func (f *feed) confirmed() {
 	f.mu.Lock()
 	first := !f.open
@@ -106,6 +109,8 @@ func (f *feed) confirmed() {
 	}
 }
 
+// message has the named segments read. Their status is never taken from the notice: an older notice may
+// come after a newer read.
 func (f *feed) message(payload string) {
 	if f.key.segment != "" {
 		f.wake(false, f.key.segment)
@@ -119,6 +124,8 @@ func (f *feed) message(payload string) {
 	f.wake(err != nil, names...)
 }
 
+// rechecked has read again what the timeline names. If the feed itself moved since the last check, so
+// are the segments that moved: what was read of them may belong to a history that is lost.
 func (f *feed) rechecked(c *changed, suspect bool) {
 	var names []string
 	for name := range c.segments {
@@ -192,6 +199,7 @@ func (f *feed) run() {
 		}
 		failing.Reset()
 		if all {
+			// Only those that asked before this read began have their answer.
 			f.mu.Lock()
 			f.served = asked
 			f.advance()
@@ -276,7 +284,8 @@ func (f *feed) readAll() error {
 	return nil
 }
 
-// set takes a status that was read.
+// set takes a status that was read. An equal one is no change, so a re-check of a quiet space wakes no
+// reader.
 func (f *feed) set(status *streamhub.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -286,7 +295,7 @@ func (f *feed) set(status *streamhub.Status) {
 	f.put(status)
 }
 
-// remove notes that a segment is gone.
+// remove notes that a segment is gone. Readers get its last status once more, as deleted.
 func (f *feed) remove(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -312,7 +321,9 @@ func (f *feed) put(status *streamhub.Status) {
 	f.advance()
 }
 
-// compact drops what no reader will ask for.
+// compact drops what no reader will ask for: changes with a later one of the same segment, and deleted
+// segments that every reader has seen. So memory grows with the segments that exist, not with the
+// number of changes.
 func (f *feed) compact() {
 	seen := f.version
 	for r := range f.readers {
@@ -328,6 +339,7 @@ func (f *feed) compact() {
 	})
 }
 
+// advance wakes the readers. The lock is held.
 func (f *feed) advance() {
 	close(f.signal)
 	f.signal = make(chan struct{})

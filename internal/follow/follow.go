@@ -60,6 +60,7 @@ func entries(ctx context.Context, pages iter.Seq2[*Page, error]) iter.Seq2[strea
 	}
 }
 
+// pages names the operation and the segment in an error that ends the sequence.
 func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
 	return func(yield func(*Page, error) bool) {
 		if err := w.follow(ctx, k, segment, o, yield); err != nil {
@@ -68,6 +69,8 @@ func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.F
 	}
 }
 
+// follow is one pass over the sequence. It holds a reference to the topic while it runs, so a topic
+// exists exactly as long as it has a follower.
 func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, yield func(*Page, error) bool) error {
 	f := &follower{w: w, yield: yield}
 	if err := k.check(segment); err != nil {
@@ -81,6 +84,8 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	if ctx.Err() != nil {
 		return w.ended(outer)
 	}
+	// The subscription is asked for before the first read. What is appended after the read is then
+	// announced, and what is appended between the two is found by the topic's own first read.
 	f.t = w.acquire(k)
 	defer f.t.release()
 	err := f.run(ctx)
@@ -90,7 +95,11 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	return err
 }
 
-// A follower is one caller's way along a topic.
+// A follower is one caller's way along a topic. It belongs to one goroutine and has no lock.
+//
+// It trusts the window of the topic only for the epoch in which it has proved its own position. In
+// another epoch, or outside of the window, it reads the log itself, with a proof. So a topic that
+// skipped something can delay a follower, but never make it skip anything.
 type follower struct {
 	w     *Watcher
 	t     *topic
@@ -129,7 +138,11 @@ func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
 	return nil
 }
 
-// run ends without error when the caller has enough.
+// run alternates between the window and the log until the follower ends. It ends without error when
+// the caller has enough.
+//
+// stuck guards against a busy loop: a read of the log that brought nothing and moved nothing is not
+// repeated before the topic has changed or the re-check interval has passed.
 func (f *follower) run(ctx context.Context) error {
 	stuck := false // what was read last brought nothing
 	for {
@@ -148,6 +161,7 @@ func (f *follower) run(ctx context.Context) error {
 				return err
 			}
 		case ahead, astray:
+			// ahead: this follower has read the log up to an entry that the topic has not seen yet.
 			if v.kind == ahead || stuck {
 				stuck = false
 				if err := f.differ(ctx, &v); err != nil {
@@ -163,7 +177,7 @@ func (f *follower) run(ctx context.Context) error {
 				return err
 			}
 			if r.end != nil {
-				return r.end
+				return r.end // after the page: the entries before the end are due first
 			}
 			if !r.next.IsZero() {
 				f.at = r.next
@@ -179,7 +193,7 @@ func (f *follower) wait(ctx context.Context, signal <-chan struct{}) error {
 	case <-signal:
 		return nil
 	case <-ctx.Done():
-		f.t.unwait(signal)
+		f.t.unwait(signal) // else the window would be kept for a follower that has gone
 		return ctx.Err()
 	}
 }
@@ -201,7 +215,8 @@ func (f *follower) differ(ctx context.Context, v *view) error {
 	}
 }
 
-// deliver passes a page on, as far as it is wanted.
+// deliver passes a page on, as far as it is wanted. The position moves only after yield has
+// returned. Entries of a segment before the wanted first sequence move it without being passed on.
 func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -234,7 +249,10 @@ type reading struct {
 	end   *streamhub.ClosedError // after the page
 }
 
-// read goes on from the log.
+// read goes on from the log. The first read of a follower reports every error but a passing one. A
+// later one waits out an outage, because an outage is no reason to end a follower (see the package
+// comment). A segment that does not exist is waited for, unless the position says that it existed:
+// then it was deleted or lost, and that is reported.
 func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	var r *reading
 	var err error
@@ -263,7 +281,8 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	return nil, err
 }
 
-// step is one read.
+// step is one read: of the end for Live, of a first sequence, or of the page after the position. Which
+// one is decided before [follower.apart], so that the closure runs with no decision left.
 func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 	var r reading
 	var err error

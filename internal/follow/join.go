@@ -29,7 +29,7 @@ type Membership struct {
 	w        *Watcher
 	key      key
 	id       string
-	holder   string
+	holder   string // of this very membership, so that one that was replaced does not remove the other
 	metadata string
 	ttl      time.Duration
 	cancel   context.CancelFunc
@@ -138,6 +138,7 @@ func (m *Membership) keep(ctx context.Context) {
 			failing.Wait(ctx)
 		}
 	}
+	// ctx has ended, so the goodbye has a short deadline of its own.
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
 	if err := m.leave(bye); err != nil {

@@ -110,7 +110,8 @@ func (l *link) touch(c *channel) {
 	}
 }
 
-// run keeps the connection until ctx ends.
+// run keeps the connection until ctx ends. The pause between attempts starts anew only after a
+// connection on which something was heard: a server that accepts and then refuses is not stormed.
 func (l *link) run(ctx context.Context) {
 	var pause = pauses()
 	for ctx.Err() == nil {
@@ -157,6 +158,7 @@ func (l *link) unheard() {
 	}
 }
 
+// wanted reports whether any channel has a listener. Without one the process keeps no connection.
 func (l *link) wanted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,7 +170,9 @@ func (l *link) wanted() bool {
 	return false
 }
 
-// serve keeps one connection until it breaks, or until no channel is wanted any more.
+// serve keeps one connection until it breaks, or until no channel is wanted any more. A connection on
+// which nothing is heard for two intervals, not even the answer to a ping, counts as broken: TCP
+// would take minutes to notice that a host has gone, and nothing is ever sent that would fail.
 func (l *link) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -235,7 +239,9 @@ func (l *link) open(ctx context.Context) (*redis.PubSub, error) {
 	return node.Subscribe(ctx), nil
 }
 
-// reset forgets what the last connection knew.
+// reset forgets what the last connection knew. Every channel is subscribed anew, and those that were
+// confirmed before are counted: when the last of them is back, messages may have been missed on any
+// of them, and the link reports restored once.
 func (l *link) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,7 +260,9 @@ func (l *link) reset() {
 	}
 }
 
-// flush sends what has changed.
+// flush sends what has changed. A channel with a command under way is left alone; [link.settle] puts
+// it back into todo when the answer comes. The lock is not held while something is sent, so a slow
+// connection does not block add and remove.
 func (l *link) flush(ctx context.Context, ps *redis.PubSub) error {
 	var join, leave []string
 	restored := false
@@ -312,6 +320,7 @@ func (l *link) receive(ctx context.Context, ps *redis.PubSub) error {
 	}
 }
 
+// listeners returns a list that is never changed, so it is used without the lock.
 func (l *link) listeners(name string) []listener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -332,7 +341,8 @@ func (l *link) isBack(c *channel) bool {
 	return l.restoring == 0
 }
 
-// settle takes the answer to a command.
+// settle takes the answer to a command. Only now messages are sure to come, so only now the listeners
+// may read: what was appended before the confirmation is in the log, what comes after it is announced.
 func (l *link) settle(m *redis.Subscription) {
 	l.mu.Lock()
 	c := l.channels[m.Channel]

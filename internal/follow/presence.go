@@ -32,6 +32,7 @@ var (
 	listScript  = redisx.NewScript(workersLua + listLua).AllowOOM()
 )
 
+// workersKey is the hash of the workers of a store. All keys of a store's presence share one hash tag.
 func workersKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:w" }
 
 func workersChannel(store uuid.UUID) string { return workersKey(store) + ":n" }
@@ -39,7 +40,8 @@ func workersChannel(store uuid.UUID) string { return workersKey(store) + ":n" }
 // sendAttempts is how often a script is sent whose reply was lost; each may run twice.
 const sendAttempts = 4
 
-// send runs a presence script.
+// send runs a presence script. All of them may run twice with the same effect, so a lost reply is
+// answered by sending the script again.
 func (w *Watcher) send(ctx context.Context, s *redisx.Script, store uuid.UUID, args ...any) (any, error) {
 	args = append([]any{workersKey(store), workersKey(store) + ":m"}, args...)
 	var failed error

@@ -17,6 +17,8 @@ type source interface {
 	page(ctx context.Context, after streamhub.Position, prove bool) (page, error)
 }
 
+// A page is what one read of the log found. next is where the following read begins; it lies beyond
+// the last entry where the log holds a change that is no entry.
 type page struct {
 	entries []streamhub.Entry
 	next    streamhub.Position
@@ -50,6 +52,7 @@ func (s *segmentSource) page(ctx context.Context, after streamhub.Position, prov
 	return got, nil
 }
 
+// endOf is the end of a segment that is closed, nil for one that is open.
 func endOf(s *streamhub.Status) *streamhub.ClosedError {
 	if s.State != streamhub.StateClosed {
 		return nil

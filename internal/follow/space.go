@@ -10,6 +10,11 @@ import (
 )
 
 // A space is what a process follows of one space, and the re-check of that.
+//
+// The re-check makes Pub/Sub a hint only. At every interval one read of the timeline names the
+// segments that changed since the last one, for all topics of the space together. So a lost message
+// delays a follower by one interval, and an idle space costs one command an interval however many
+// segments of it are followed.
 type space struct {
 	w      *Watcher
 	key    key
@@ -63,6 +68,7 @@ func (w *Watcher) joinLocked(k key, m member) *space {
 	return s
 }
 
+// leaveLocked takes m out. The last member ends the re-check of the space. Watcher.mu is held.
 func (w *Watcher) leaveLocked(s *space, m member) {
 	delete(s.members, m)
 	if len(s.members) == 0 {

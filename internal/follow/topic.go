@@ -40,7 +40,9 @@ type topic struct {
 	wanted, prove bool // another read is needed; with a proof
 }
 
-// acquire returns the topic of k.
+// acquire returns the topic of k, made if there is none, with one more reference. The caller releases
+// it. The lock order is Watcher.mu, then topic.mu; the link is called with neither, because its
+// listeners take topic.mu.
 func (w *Watcher) acquire(k key) *topic {
 	w.mu.Lock()
 	t := w.topics[k]
@@ -67,6 +69,8 @@ func (w *Watcher) acquire(k key) *topic {
 	return t
 }
 
+// release gives up a reference. The last one ends the topic: its reads are cancelled, its channel is
+// left, and its share of the bytes that all windows may hold is given back.
 func (t *topic) release() {
 	t.w.mu.Lock()
 	t.refs--
@@ -83,6 +87,8 @@ func (t *topic) release() {
 	if last {
 		t.cancel()
 		t.w.link.remove(t.key.channel(), t)
+		// A read that is under way may still want to push. It finds the context ended under this
+		// lock and leaves the window empty, so the bytes are given back exactly once.
 		t.mu.Lock()
 		t.w.buffered.Add(-int64(t.window.restart(t.live)))
 		t.mu.Unlock()
@@ -100,14 +106,19 @@ func (t *topic) confirmed() {
 	}
 }
 
-// message takes a notice in place of a read where that is safe.
+// message takes a notice in place of a read where that is safe. Any other notice is only a hint that
+// something changed, and has the log read. For a space every notice is a hint: its order is that of
+// the timeline, which a notice does not prove.
 func (t *topic) message(payload string) {
 	if t.key.segment == "" || !t.follow(payload) {
 		t.wake(false)
 	}
 }
 
-// follow reports whether the notice says nothing that is still to be read.
+// follow reports whether the notice says nothing that is still to be read. It takes the entries of a
+// notice only if they are the very next ones of the same incarnation and lineage. No read may be under
+// way either: a read may be about to move that position, or to begin a new
+// epoch, and would then meet entries that it does not expect.
 func (t *topic) follow(payload string) bool {
 	n, err := hotlog.ParseSegmentNotice(payload)
 	if err != nil || !n.Open {
@@ -148,7 +159,9 @@ func (t *topic) takeMoved() bool {
 	return moved
 }
 
-// wake has the log read, unless that is still to begin.
+// wake has the log read, unless that is still to begin. At most one goroutine of a topic reads. A wake
+// during a read has it read once more, so a notice that arrives in the middle of a read is not lost.
+// With prove, the read compares the entry at the live position with what was seen there.
 func (t *topic) wake(prove bool) {
 	t.mu.Lock()
 	if !t.open {
@@ -181,6 +194,7 @@ func (t *topic) run() {
 		t.wanted, t.prove = false, false
 		t.mu.Unlock()
 		if err := t.catchUp(prove); err != nil {
+			// Redis may come back as another primary with less history, so the next read proves.
 			t.mu.Lock()
 			t.wanted, t.prove = true, true
 			t.mu.Unlock()
@@ -191,7 +205,9 @@ func (t *topic) run() {
 	}
 }
 
-// catchUp reads to the end of the log. Its error says that Redis could not answer.
+// catchUp reads to the end of the log. Its error says that Redis could not answer. Every other
+// obstacle (trimmed, lost, deleted, damaged) begins a new epoch: what it means is for each follower to
+// find out, because followers stand at different places.
 func (t *topic) catchUp(prove bool) error {
 	select {
 	case t.w.topicReads <- struct{}{}:
@@ -199,6 +215,8 @@ func (t *topic) catchUp(prove bool) error {
 		return t.ctx.Err()
 	}
 	defer func() { <-t.w.topicReads }()
+	// The place in the timeline is noted before the read. A change after it is then either in this
+	// read or named by a later re-check.
 	if err := t.space.base(t.ctx); err != nil {
 		return err
 	}
@@ -246,7 +264,8 @@ func (t *topic) begin() error {
 	return nil
 }
 
-// take adds what was read at the live position.
+// take adds what was read at the live position. The position can move without entries, where only a
+// close or entries that were trimmed lie between.
 func (t *topic) take(p *page) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -270,7 +289,9 @@ func (t *topic) take(p *page) {
 	}
 }
 
-// push moves the live position over entries. The lock is held.
+// push moves the live position over entries, and drops the oldest chunks beyond the limits of this
+// window and of all windows. One chunk always stays, however large: followers at the end must get it.
+// The lock is held.
 func (t *topic) push(entries []streamhub.Entry, live streamhub.Position) {
 	if t.ctx.Err() != nil {
 		return // released: the window stays empty
@@ -292,7 +313,8 @@ func (t *topic) advance() {
 	t.waiting = 0
 }
 
-// relax empties the window once everybody has seen it. The lock is held.
+// relax empties the window once every follower has seen it. So a segment whose followers keep up costs
+// no memory between appends. The lock is held.
 func (t *topic) relax() {
 	if t.waiting == t.followers && t.window.bytes > 0 {
 		t.w.buffered.Add(-int64(t.window.restart(t.live)))
@@ -318,7 +340,8 @@ const (
 	astray                 // read
 )
 
-// look is asked by a follower that is at p and was in order at an epoch.
+// look says what a follower does next that is at p and proved its position in an epoch. It never
+// reads and never blocks, because every follower asks it after each append.
 func (t *topic) look(p streamhub.Position, epoch int) view {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -85,12 +85,14 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	// The watcher outlives the context of its opening, and ends with Close.
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	w.link = newLink(conn, w.opt.PingInterval, w.opt.Logger, w.recheckAll)
 	w.start(func() { w.link.run(w.ctx) })
 	return w, nil
 }
 
+// fallback replaces an option that was not given, or that makes no sense.
 func fallback[T ~int | ~int64](value *T, standard T) {
 	if *value <= 0 {
 		*value = standard
@@ -101,6 +103,7 @@ func fallback[T ~int | ~int64](value *T, standard T) {
 // joined here off the list, which may take a second, and waits for the goroutines of the watcher.
 // It does not wait for the callers of the followers. Calling it again does nothing.
 func (w *Watcher) Close() error {
+	// closed is set under the lock that start takes, so no task begins after the wait has begun.
 	w.mu.Lock()
 	w.closed = true
 	w.cancel()

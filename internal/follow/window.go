@@ -25,6 +25,7 @@ func (c *chunk) last() streamhub.Position { return c.Entries[len(c.Entries)-1].P
 // entryBytes is what an entry costs besides its payload and metadata.
 const entryBytes = 200
 
+// weigh estimates the memory that entries hold, so that a window is bounded in bytes.
 func weigh(entries []streamhub.Entry) int {
 	n := len(entries) * entryBytes
 	for i := range entries {
@@ -75,7 +76,9 @@ func (w *window) behind(p streamhub.Position) *Page {
 	return w.chunks[i].part(skip, len(entries))
 }
 
-// holds reports whether all that lies after p is in the window, as far as it is known.
+// holds reports whether all that lies after p is in the window, as far as it is known. A p inside the
+// window must be one of its entries, with the same proof: a follower of another history may stand at
+// the same sequence, and must read to find out.
 func (w *window) holds(p streamhub.Position) bool {
 	if order(p, w.from) < 0 {
 		return false

@@ -35,6 +35,7 @@ func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]s
 	c := w.acquireCrew(store)
 	defer c.release()
 	ticket := c.ask()
+	// The signal is taken together with the list: a change after that closes this very signal.
 	for seen := uint64(0); ; {
 		list, version, signal := c.latest(ticket)
 		if version != seen {
@@ -158,6 +159,8 @@ func (c *crew) run(ctx context.Context) {
 	}
 }
 
+// read reads the list. A list with the same workers and metadata is no new version, but answers those
+// that asked.
 func (c *crew) read(ctx context.Context) error {
 	c.mu.Lock()
 	asked := c.asked
