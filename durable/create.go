@@ -31,7 +31,7 @@ func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) erro
 	var status streamhub.Status
 	created := false
 	if f != nil {
-		if err := d.authorize(r, s.store.ID(), f.source.space, false); err != nil {
+		if err := d.authorize(r, f.source.right(false)); err != nil {
 			return err
 		}
 		status, created, err = f.create(r.Context(), s, o, body)

@@ -23,10 +23,9 @@ type Options struct {
 	Prefix string
 	// Store is the one that /v1/stream/ means; the default is the nil UUID.
 	Store uuid.UUID
-	// Authorize says whether a request may read from, or write to, a space; "" is the store as a
-	// whole. An error that is none of package streamhub is answered 401. Without it everybody may do
-	// everything.
-	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) error
+	// Authorize says whether the sender of a request has a right. An error that is none of package
+	// streamhub is answered 401. Without it everybody may do everything.
+	Authorize func(r *http.Request, right streamhub.Right) error
 	// CheckOrigin, where it returns an error, has a request answered 403 before anything else: it is
 	// of a web page that may not use this gateway. Without it, and without Authorize, pages of the
 	// gateway's own origin may.
@@ -175,7 +174,7 @@ func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
 		return
 	}
-	if err := d.authorize(r, s.store.ID(), s.space, write); err != nil {
+	if err := d.authorize(r, s.right(write)); err != nil {
 		d.fail(w, r, s, err)
 		return
 	}
@@ -184,11 +183,11 @@ func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (d *Handler) authorize(r *http.Request, store uuid.UUID, space string, write bool) error {
+func (d *Handler) authorize(r *http.Request, right streamhub.Right) error {
 	if d.opt.Authorize == nil {
 		return nil
 	}
-	err := d.opt.Authorize(r, store, space, write)
+	err := d.opt.Authorize(r, right)
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {
 		err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 	}

@@ -268,11 +268,11 @@ func TestReadersKeepAlive(t *testing.T) {
 // TestAuthorize asks for each request whether it may.
 func TestAuthorize(t *testing.T) {
 	t.Parallel()
-	o := &durable.Options{Authorize: func(r *http.Request, _ uuid.UUID, space string, write bool) error {
+	o := &durable.Options{Authorize: func(r *http.Request, right streamhub.Right) error {
 		switch {
 		case r.Header.Get("Authorization") == "":
 			return errors.New("who are you")
-		case space == "secret" || space == "" || write && space == "readonly":
+		case right.Space == "secret" || right.Space == "" || right.Write && right.Space == "readonly" || right.Segment == "private":
 			return streamhub.ErrPermissionDenied
 		}
 		return nil
@@ -291,13 +291,14 @@ func TestAuthorize(t *testing.T) {
 	}{
 		{200, http.MethodGet, "readonly/s"}, {200, http.MethodHead, "readonly/s"}, {403, http.MethodPost, "readonly/s"},
 		{403, http.MethodPut, "readonly/t"}, {403, http.MethodDelete, "readonly/s"}, {403, http.MethodGet, "secret/s"},
-		{403, http.MethodGet, "secret/none"}, {403, http.MethodPut, "__ds/subscriptions/x"}, {200, http.MethodGet, "__ds/jwks.json"},
+		{403, http.MethodGet, "secret/none"}, {403, http.MethodGet, "readonly/private"}, {403, http.MethodGet, "private"}, {403, http.MethodPut, "__ds/subscriptions/x"}, {200, http.MethodGet, "__ds/jwks.json"},
 	} {
 		require.Equal(t, c.status, g.do(t, c.method, c.path, "1", known...).status, "%s %s", c.method, c.path)
 	}
 	r = g.do(t, http.MethodGet, "readonly/s", "", known...)
 	require.Contains(t, r.header.Get("Cache-Control"), "private", "it is nobody else's")
 	g.must(t, 403, http.MethodPut, "open/f", "", "Authorization", "Bearer x", "Stream-Forked-From", "/v1/stream/secret/s")
+	g.must(t, 403, http.MethodPut, "open/f", "", "Authorization", "Bearer x", "Stream-Forked-From", "/v1/stream/open/private")
 	g.must(t, 201, http.MethodPut, "open/f", "", "Authorization", "Bearer x", "Stream-Forked-From", "/v1/stream/readonly/s")
 }
 

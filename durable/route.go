@@ -40,6 +40,11 @@ type stream struct {
 	space, segment string
 }
 
+// right is that to read the stream, or to write to it.
+func (s *stream) right(write bool) streamhub.Right {
+	return streamhub.Right{Store: s.store.ID(), Space: s.space, Segment: s.segment, Write: write}
+}
+
 // route splits the path of a request. It works on the decoded path, so %2F is a slash.
 func (d *Handler) route(r *http.Request) (*root, string, error) {
 	path, ok := strings.CutPrefix(r.URL.Path, d.opt.Prefix)

@@ -108,7 +108,7 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 	case "POST callback", "POST ack", "POST release": // with the token of the wake
 		return c.settle(r, action)
 	case "PUT ", "GET ", "DELETE ", "POST streams", "DELETE streams", "POST claim":
-		if err := d.authorize(r, o.store.ID(), "", r.Method != http.MethodGet); err != nil {
+		if err := d.authorize(r, streamhub.Right{Store: o.store.ID(), Write: r.Method != http.MethodGet}); err != nil {
 			return nil, 0, err
 		}
 		switch route {

@@ -1,12 +1,15 @@
 package server_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -23,6 +26,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
+	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/server"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
@@ -31,10 +35,15 @@ import (
 // ok, permission, or unauthenticated.
 type operation struct {
 	transport, name string
-	// write says which right it needs, whole that it needs it for the store as a whole.
-	write, whole bool
-	call         func(t *testing.T, url, token string, store uuid.UUID) string
+	// write says which right it needs, and about for what: a segment of the space, a space as a whole
+	// ("space"), or the store as a whole ("").
+	write bool
+	about string
+	call  func(t *testing.T, url, token string, store uuid.UUID) string
 }
+
+// replacedBy is between a token and the one that takes its place on an open connection.
+const replacedBy = " replaced by "
 
 // overHTTP makes a request at the path of a store.
 func overHTTP(method, path, body string) func(*testing.T, string, string, uuid.UUID) string {
@@ -45,6 +54,9 @@ func overHTTP(method, path, body string) func(*testing.T, string, string, uuid.U
 		case http.StatusUnauthorized:
 			return "unauthenticated"
 		case http.StatusForbidden:
+			if why, _ := io.ReadAll(answer.Body); bytes.Contains(why, []byte("Streamhub-Producer")) {
+				return "ok" // the right is there, and what only the producer has is missing
+			}
 			return "permission"
 		}
 		return "ok"
@@ -58,6 +70,7 @@ func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		o := &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}}
+		token, narrower, replaced := strings.Cut(token, replacedBy)
 		if token != "" {
 			o.HTTPHeader = http.Header{"Authorization": {"Bearer " + token}}
 		}
@@ -69,7 +82,11 @@ func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string
 		}
 		defer func() { _ = ws.CloseNow() }()
 		open := wire.Open{Store: store, Credit: 1 << 20, Request: r}
-		require.NoError(t, ws.Write(ctx, websocket.MessageBinary, wire.AppendMessage(nil, wire.TypeOpen, 1, open.Append(nil))))
+		var messages []byte
+		if replaced {
+			messages = wire.AppendMessage(messages, wire.TypeAuth, 0, wire.AppendToken(nil, narrower))
+		}
+		require.NoError(t, ws.Write(ctx, websocket.MessageBinary, wire.AppendMessage(messages, wire.TypeOpen, 1, open.Append(nil))))
 		reading, enough := context.WithTimeout(ctx, 300*time.Millisecond) // a follower that is let in says nothing
 		defer enough()
 		for {
@@ -79,6 +96,9 @@ func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string
 			}
 			for m, err := range wire.Messages(data) {
 				require.NoError(t, err)
+				if m.Type == wire.TypeAuthResult {
+					continue
+				}
 				if m.Type != wire.TypeEnd {
 					return "ok"
 				}
@@ -137,69 +157,77 @@ func overStreamkit(kind string, content map[string]any) func(*testing.T, string,
 	}
 }
 
+// worker is the one that is on the list, and that others ask for.
+var worker = uuid.New()
+
 func operations() (all []operation) {
-	add := func(transport, name string, write, whole bool, call func(*testing.T, string, string, uuid.UUID) string) {
-		all = append(all, operation{transport, name, write, whole, call})
+	add := func(transport, name string, write bool, about string, call func(*testing.T, string, string, uuid.UUID) string) {
+		all = append(all, operation{transport, name, write, about, call})
 	}
 	records := []streamhub.Record{{Payload: []byte("x")}}
 	for _, o := range []struct {
-		write, whole bool
-		request      wire.Request
+		write   bool
+		about   string
+		request wire.Request
 	}{
-		{true, false, &wire.Append{Append: streamhub.Append{Space: "space", Segment: "seg", Records: records}}},
-		{true, false, &wire.Create{Space: "space", Segment: "new"}},
-		{true, false, &wire.Delete{Space: "space", Segment: "seg"}},
-		{true, false, &wire.Trim{Space: "space", Segment: "seg", UpTo: 1}},
-		{true, false, &wire.Touch{Space: "space", Segment: "seg"}},
-		{false, false, &wire.Status{Space: "space", Segment: "seg"}},
-		{false, false, &wire.Peek{Space: "space", Segment: "seg"}},
-		{false, false, &wire.SpaceEnd{Space: "space"}},
-		{false, false, &wire.Segments{Space: "space"}},
-		{false, false, &wire.ConsumeSegment{Space: "space", Segment: "seg"}},
-		{false, false, &wire.ConsumeSpace{Space: "space"}},
-		{false, false, &wire.Consume{Cursors: map[string]streamhub.Cursor{"space": ""}}},
-		{false, false, &wire.Follow{Space: "space", Segment: "seg"}},
-		{false, false, &wire.FollowSpace{Space: "space"}},
-		{false, false, &wire.SubscribeSegment{Space: "space", Segment: "seg"}},
-		{false, false, &wire.SubscribeSpace{Space: "space"}},
-		{false, true, &wire.Spaces{}},
-		{false, true, &wire.Workers{}},
-		{true, true, &wire.JoinWorkers{Worker: streamhub.Worker{ID: uuid.New()}, TTL: time.Minute}},
-		{true, true, &wire.AcquireLease{Key: "key", Holder: "me", TTL: time.Minute}},
-		{true, true, &wire.RenewLease{Key: "key", Holder: "me", TTL: time.Minute}},
-		{true, true, &wire.ReleaseLease{Key: "key", Holder: "me"}},
+		{true, "seg", &wire.Append{Append: streamhub.Append{Space: "space", Segment: "seg", Records: records}}},
+		{true, "new", &wire.Create{Space: "space", Segment: "new"}},
+		{true, "seg", &wire.Delete{Space: "space", Segment: "seg"}},
+		{true, "seg", &wire.Trim{Space: "space", Segment: "seg", UpTo: 1}},
+		{true, "seg", &wire.Touch{Space: "space", Segment: "seg"}},
+		{true, "seg", &wire.Expire{Space: "space", Segment: "seg", TTL: time.Hour}},
+		{false, "seg", &wire.Status{Space: "space", Segment: "seg"}},
+		{false, "seg", &wire.Peek{Space: "space", Segment: "seg"}},
+		{false, "space", &wire.SpaceEnd{Space: "space"}},
+		{false, "space", &wire.Segments{Space: "space"}},
+		{false, "seg", &wire.ConsumeSegment{Space: "space", Segment: "seg"}},
+		{false, "space", &wire.ConsumeSpace{Space: "space"}},
+		{false, "space", &wire.Consume{Cursors: map[string]streamhub.Cursor{"space": ""}}},
+		{false, "seg", &wire.Follow{Space: "space", Segment: "seg"}},
+		{false, "space", &wire.FollowSpace{Space: "space"}},
+		{false, "seg", &wire.SubscribeSegment{Space: "space", Segment: "seg"}},
+		{false, "space", &wire.SubscribeSpace{Space: "space"}},
+		{false, "", &wire.Spaces{}},
+		{false, "", &wire.Workers{}},
+		{true, "", &wire.JoinWorkers{Worker: streamhub.Worker{ID: worker}, TTL: time.Minute}},
+		{true, "", &wire.AcquireLease{Key: "key", Holder: "me", TTL: time.Minute}},
+		{true, "", &wire.RenewLease{Key: "key", Holder: "me", TTL: time.Minute}},
+		{true, "", &wire.ReleaseLease{Key: "key", Holder: "me"}},
 	} {
-		add("websocket", strings.TrimPrefix(fmt.Sprintf("%T", o.request), "*wire."), o.write, o.whole, overOurs(o.request))
+		add("websocket", strings.TrimPrefix(fmt.Sprintf("%T", o.request), "*wire."), o.write, o.about, overOurs(o.request))
 	}
-	at := map[string]any{"space": "space", "segment": "seg"}
+	at, every := map[string]any{"space": "space", "segment": "seg"}, map[string]any{"space": "space", "segment": "*", "heartbeat_interval_seconds": 1}
 	lease := map[string]any{"key": "key", "holder": "me", "ttl_seconds": 60}
 	for _, o := range []struct {
-		kind         string
-		write, whole bool
-		content      map[string]any
+		kind    string
+		write   bool
+		about   string
+		content map[string]any
 	}{
-		{"produce", true, false, at}, {"peek", false, false, at}, {"consume", false, false, map[string]any{"offsets": map[string]string{"space": ""}}},
-		{"consume_space", false, false, at}, {"consume_segment", false, false, at}, {"get_spaces", false, true, map[string]any{}},
-		{"get_segments", false, false, at}, {"subscribe_to_segment_status", false, false, map[string]any{"space": "space", "segment": "seg", "heartbeat_interval_seconds": 1}},
-		{"subscribe_workers", true, true, map[string]any{"worker_id": uuid.New(), "heartbeat_interval_seconds": 1}},
-		{"lease_acquire", true, true, lease}, {"lease_renew", true, true, lease}, {"lease_release", true, true, lease},
+		{"produce", true, "seg", at}, {"peek", false, "seg", at}, {"consume", false, "space", map[string]any{"offsets": map[string]string{"space": ""}}},
+		{"consume_space", false, "space", at}, {"consume_segment", false, "seg", at}, {"get_spaces", false, "", map[string]any{}},
+		{"get_segments", false, "space", at}, {"subscribe_to_segment_status", false, "seg", map[string]any{"space": "space", "segment": "seg", "heartbeat_interval_seconds": 1}},
+		{"subscribe_to_segment_status", false, "space", every},
+		{"subscribe_workers", true, "", map[string]any{"worker_id": worker, "heartbeat_interval_seconds": 1}},
+		{"lease_acquire", true, "", lease}, {"lease_renew", true, "", lease}, {"lease_release", true, "", lease},
 	} {
-		add("streamkit", o.kind, o.write, o.whole, overStreamkit(o.kind, o.content))
+		add("streamkit", o.kind, o.write, o.about, overStreamkit(o.kind, o.content))
 	}
 	stream, subscription := "/v1/stream/space/seg", "/v1/stream/__ds/subscriptions/s"
 	for _, o := range []struct {
 		method, path, body string
-		write, whole       bool
+		write              bool
+		about              string
 	}{
-		{"GET", stream, "", false, false}, {"HEAD", stream, "", false, false}, {"POST", stream, "x", true, false}, {"PUT", stream + "2", "", true, false},
-		{"GET", stream + "?offset=now&live=long-poll", "", false, false}, {"GET", stream + "?offset=-1&live=sse", "", false, false},
-		{"DELETE", stream, "", true, false},
-		{"GET", subscription, "", false, true}, {"DELETE", subscription, "", true, true}, {"POST", subscription + "/claim", "{}", true, true},
-		{"PUT", subscription, `{"type":"pull-wake","pattern":"space/*","wake_stream":"space/wake"}`, true, true},
-		{"POST", subscription + "/streams", `{"streams":["space/a"]}`, true, true},
-		{"DELETE", subscription + "/streams/space/a", "", true, true},
+		{"GET", stream, "", false, "seg"}, {"HEAD", stream, "", false, "seg"}, {"POST", stream, "x", true, "seg"}, {"PUT", stream + "2", "", true, "seg2"},
+		{"GET", stream + "?offset=now&live=long-poll", "", false, "seg"}, {"GET", stream + "?offset=-1&live=sse", "", false, "seg"},
+		{"DELETE", stream, "", true, "seg"},
+		{"GET", subscription, "", false, ""}, {"DELETE", subscription, "", true, ""}, {"POST", subscription + "/claim", "{}", true, ""},
+		{"PUT", subscription, `{"type":"pull-wake","pattern":"space/*","wake_stream":"space/wake"}`, true, ""},
+		{"POST", subscription + "/streams", `{"streams":["space/a"]}`, true, ""},
+		{"DELETE", subscription + "/streams/space/a", "", true, ""},
 	} {
-		add("durable", o.method+" "+o.path, o.write, o.whole, overHTTP(o.method, o.path, o.body))
+		add("durable", o.method+" "+o.path, o.write, o.about, overHTTP(o.method, o.path, o.body))
 	}
 	const answer = "/v1/live/answer"
 	for _, o := range []struct {
@@ -208,8 +236,10 @@ func operations() (all []operation) {
 	}{
 		{"GET", answer + "?space=space&wait=0s", "", false}, {"GET", answer + "/status?space=space", "", false},
 		{"POST", answer + "?space=space", "x\n", true}, {"POST", answer + "/cancel?space=space&wait=0", "", true}, {"POST", answer + "/messages?space=space", "x", true},
+		{"PUT", answer + "?space=space", "{}", true}, {"PATCH", answer + "?space=space", "{}", true}, {"POST", answer + "/chunks?space=space&first=1", "x", true},
+		{"POST", answer + "/end?space=space", `{"kind":"done"}`, true}, {"GET", answer + "/messages?space=space", "", true},
 	} {
-		add("live", o.method+" "+o.path, o.write, false, overHTTP(o.method, o.path, o.body))
+		add("live", o.method+" "+o.path, o.write, "answer", overHTTP(o.method, o.path, o.body))
 	}
 	return all
 }
@@ -262,32 +292,59 @@ func TestAccess(t *testing.T) {
 		return "streamhub::" + store.String() + "::" + space + "::" + right
 	}
 	all := operations()
-	before := dump(t, client)
-	for _, o := range all {
-		opposite := "write"
+	forged := func(o *operation) map[string]string {
+		right, opposite := "read", "write"
 		if o.write {
-			opposite = "read"
+			right, opposite = opposite, right
 		}
-		for name, token := range map[string]string{
+		tokens := map[string]string{
 			"no token": "", "garbage": "x.y.z", "expired": signUntil(t, "a", time.Now().Add(-time.Minute), "streamkit::*"),
 			"other store": sign(t, "a", time.Hour, "streamkit::"+other.String()), "other space": sign(t, "a", time.Hour, scope(store, "other", "*")),
-			"other right": sign(t, "a", time.Hour, scope(store, "*", opposite)),
-		} {
-			want := "permission"
-			if name == "no token" || name == "garbage" || name == "expired" {
-				want = "unauthenticated"
-			}
-			require.Equal(t, want, o.call(t, listener.URL, token, store), "%s, %s, %s", o.transport, o.name, name)
+			"other right":   sign(t, "a", time.Hour, scope(store, "*", opposite)),
+			"other segment": sign(t, "a", time.Hour, scope(store, "*::other", "*"), scope(store, "space::se", "*"), scope(store, "*::x*", "*"), scope(store, "space::seg3*", "*")),
 		}
-		if o.whole {
-			require.Equal(t, "permission", o.call(t, listener.URL, sign(t, "a", time.Hour, scope(store, "space", "*")), store), "%s, %s, one space", o.transport, o.name)
+		if o.about == "" {
+			tokens["one space"] = sign(t, "a", time.Hour, scope(store, "space", "*"))
+			tokens["one segment of each space"] = sign(t, "a", time.Hour, scope(store, "*::seg", "*"))
+		}
+		if o.about == "space" {
+			tokens["one segment"] = sign(t, "a", time.Hour, scope(store, "space::seg", "*"), scope(store, "space::s*", "*"))
+		}
+		if o.transport == "websocket" {
+			for _, name := range []string{"other store", "other space", "other right", "other segment"} {
+				tokens["replaced by "+name] = sign(t, "a", time.Hour, scope(store, "*", right)) + replacedBy + tokens[name]
+			}
+		}
+		return tokens
+	}
+	refuse := func() {
+		t.Helper()
+		for _, o := range all {
+			for name, token := range forged(&o) {
+				want := "permission"
+				if name == "no token" || name == "garbage" || name == "expired" {
+					want = "unauthenticated"
+				}
+				require.Equal(t, want, o.call(t, listener.URL, token, store), "%s, %s, %s", o.transport, o.name, name)
+			}
 		}
 	}
+	before := dump(t, client)
+	refuse()
 	require.Equal(t, before, dump(t, client), "a call that was refused has changed something")
+
+	others := watchAll(t, h, listener.URL, store)
+	others.mark("begin")
+	refuse()
+	others.mark("end") // and nobody hears anything between the two
+
 	for _, o := range all { // and the table asks for what there is
-		space, right := "space", "read"
-		if o.whole {
+		space, right := "space::"+o.about, "read"
+		switch o.about {
+		case "":
 			space = "*"
+		case "space":
+			space = "space"
 		}
 		if o.write {
 			right = "write"
@@ -297,4 +354,120 @@ func TestAccess(t *testing.T) {
 		}
 		require.Equal(t, "ok", o.call(t, listener.URL, sign(t, "a", time.Hour, scope(store, space, right)), store), "%s, %s", o.transport, o.name)
 	}
+}
+
+// A bystander is a connection of somebody else.
+type bystander struct {
+	name  string
+	heard chan string // what it is told, pings and such aside
+}
+
+// bystanders are connections over all transports, and what they look at.
+type bystanders struct {
+	t        *testing.T
+	h        *hub.Hub
+	store    uuid.UUID
+	producer live.Producer
+	all      []*bystander
+	marked   bool
+}
+
+// watchAll opens one connection of each kind.
+func watchAll(t *testing.T, h *hub.Hub, url string, store uuid.UUID) *bystanders {
+	t.Helper()
+	b := &bystanders{t: t, h: h, store: store}
+	var err error
+	b.producer, _, err = h.Store(store).Live("space").Register(t.Context(), "told", nil)
+	require.NoError(t, err)
+	token := sign(t, "other", time.Hour, "streamkit::*")
+	add := func(name string) func(string) {
+		one := &bystander{name, make(chan string, 100)}
+		b.all = append(b.all, one)
+		return func(message string) { one.heard <- message }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+
+	tell := add("websocket")
+	ws, _, err := websocket.Dial(ctx, url+"/streamz", &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	require.NoError(t, err)
+	open := wire.Open{Store: store, Credit: 1 << 20, Request: &wire.Follow{Space: "space", Segment: "seg"}}
+	require.NoError(t, ws.Write(ctx, websocket.MessageBinary, wire.AppendMessage(nil, wire.TypeOpen, 1, open.Append(nil))))
+	go hear(ctx, ws, tell)
+
+	tell = add("streamkit")
+	ws, _, err = websocket.Dial(ctx, url+"/streamz", &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"http://localhost"}, "Authorization": {"Bearer " + token}}})
+	require.NoError(t, err)
+	envelope, err := json.Marshal(map[string]any{"$type": "streamkit://api/v1/subscribe_workers", "content": map[string]any{"worker_id": worker, "metadata": map[string]string{"is": "its own"}}})
+	require.NoError(t, err)
+	frame, err := json.Marshal(map[string]any{"ControlType": "data", "store_id": store, "channel_id": uuid.New(), "payload": envelope})
+	require.NoError(t, err)
+	require.NoError(t, ws.Write(ctx, websocket.MessageText, frame))
+	go hear(ctx, ws, func(message string) {
+		var f struct {
+			ControlType string
+			Payload     []byte `json:"payload"`
+		}
+		if json.Unmarshal([]byte(message), &f) == nil && (f.ControlType == "ping" || f.ControlType == "pong") {
+			return
+		}
+		tell(string(f.Payload))
+	})
+
+	for name, path := range map[string]string{"durable": "/v1/stream/space/seg?offset=now&live=sse", "live": "/v1/live/told?space=space"} {
+		tell := add(name)
+		answer := send(t, http.MethodGet, url+"/stores/"+store.String()+path, token, nil, "Accept", "text/event-stream")
+		require.Equal(t, http.StatusOK, answer.StatusCode)
+		go func() {
+			for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+				if data, ok := strings.CutPrefix(lines.Text(), "data:"); ok && !strings.Contains(data, "streamNextOffset") {
+					tell(data)
+				}
+			}
+		}()
+	}
+	return b
+}
+
+// hear passes on what comes.
+func hear(ctx context.Context, ws *websocket.Conn, tell func(string)) {
+	for {
+		_, data, err := ws.Read(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				tell("the connection was closed")
+			}
+			return
+		}
+		tell(string(data))
+	}
+}
+
+// mark changes something that each of them is told of. The first mark passes over what was heard
+// before; from then on they hear nothing but marks.
+func (b *bystanders) mark(text string) {
+	b.t.Helper()
+	_, err := b.h.Store(b.store).Append(b.t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte(text)}}, nil)
+	require.NoError(b.t, err)
+	require.NoError(b.t, b.producer.Publish(b.t.Context(), []byte(text)))
+	member, err := b.h.Store(b.store).JoinWorkers(b.t.Context(), streamhub.Worker{ID: uuid.New(), Metadata: map[string]string{"mark": text}}, time.Minute)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = member.Leave(context.Background()) })
+	for _, one := range b.all {
+		for {
+			var heard string
+			select {
+			case heard = <-one.heard:
+			case <-time.After(patience):
+				b.t.Fatalf("%s did not hear the mark %q", one.name, text)
+			}
+			if strings.Contains(heard, text) || strings.Contains(heard, base64.StdEncoding.EncodeToString([]byte(text))) {
+				break
+			}
+			if b.marked {
+				b.t.Fatalf("%s heard %q", one.name, heard)
+			}
+		}
+	}
+	b.marked = true
 }

@@ -128,8 +128,8 @@ func (s *Server) assemble(ctx context.Context) error {
 		LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
 	}
 	if o.Auth != nil { // otherwise everybody may read, and shared caches may keep what is read
-		streamOptions.Authorize = func(r *http.Request, store uuid.UUID, space string, write bool) error {
-			_, err := s.gate.Authorize(r, store, space, write)
+		streamOptions.Authorize = func(r *http.Request, right streamhub.Right) error {
+			_, err := s.gate.Authorize(r, right)
 			return err
 		}
 	}

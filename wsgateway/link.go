@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/google/uuid"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
@@ -146,11 +146,11 @@ func (l *link) fail(code websocket.StatusCode, reason string) {
 }
 
 // Allows says what the client may do at this moment; see [auth.Principal].
-func (l *link) Allows(store uuid.UUID, space string, write bool) bool {
+func (l *link) Allows(right streamhub.Right) bool {
 	l.mu.Lock()
 	p := l.principal
 	l.mu.Unlock()
-	return !auth.Reserved(store) && (p == nil || p.Allows(store, space, write))
+	return !auth.Reserved(right.Store) && (p == nil || p.Allows(right))
 }
 
 // closing reports whether the connection is over or being closed: nothing more is taken from it.

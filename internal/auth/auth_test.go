@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
@@ -92,14 +93,59 @@ func TestScopes(t *testing.T) {
 			store       uuid.UUID
 			write       bool
 		}{{"ra", "", a, false}, {"wa", "", a, true}, {"rb", "", b, false}, {"wb", "", b, true}, {"rs", "s", a, false}, {"ws", "s", a, true}, {"rx", "x", a, false}} {
-			if p.Allows(c.store, c.space, c.write) {
+			if p.Allows(streamhub.Right{Store: c.store, Space: c.space, Write: c.write}) {
 				got = append(got, c.name)
 			}
 		}
 		require.Equal(t, test.allows, strings.Join(got, " "), "%v", test.scopes)
 		require.True(t, p.AllowsStore(a))
 	}
-	require.False(t, auth.Anonymous.Allows(a, "s", false))
+	require.False(t, auth.Anonymous.Allows(streamhub.Right{Store: a, Space: "s"}))
+}
+
+// TestSegments: a scope of one segment, or of those whose names begin alike, allows nothing else, and
+// nothing of the space as a whole.
+func TestSegments(t *testing.T) {
+	store := uuid.New()
+	const space = "s p"
+	for _, test := range []struct{ pattern, has, lacks string }{
+		{"a", "a", " ab b A a*"},
+		{"a*", "a ab a* aé", " b A"},
+		{"a%2A", "a*", " a ab a** a%2A"},
+		{"a%2A*", "a* a**", " a ab"},
+		{"a%2fb%3a%3a", "a/b::", " a a/b a%2fb%3a%3a"},
+		{"%25*", "% %a", " a"},
+		{"*", " a b *", ""},
+		{"", "refused", ""}, {"**", "refused", ""}, {"a*b", "refused", ""}, {"*a", "refused", ""}, {"%", "refused", ""}, {"%2*", "refused", ""}, {"a::b", "refused", ""},
+	} {
+		scope := "streamhub::" + store.String() + "::s%20p::" + test.pattern + "::read"
+		p, err := auth.Identify(t.Context(), known(streamhub.Identity{Scopes: []string{scope}}), "")
+		if test.has == "refused" {
+			require.Error(t, err, scope)
+			continue
+		}
+		require.NoError(t, err, scope)
+		allows := func(segment string) bool {
+			require.False(t, p.Allows(streamhub.Right{Store: store, Space: space, Segment: segment, Write: true}))
+			require.False(t, p.Allows(streamhub.Right{Store: store, Space: "s", Segment: segment}))
+			require.False(t, p.Allows(streamhub.Right{Store: store, Segment: segment}))
+			require.False(t, p.Allows(streamhub.Right{Store: uuid.New(), Space: space, Segment: segment}))
+			return p.Allows(streamhub.Right{Store: store, Space: space, Segment: segment})
+		}
+		for _, segment := range strings.Split(test.has, " ") {
+			require.True(t, allows(segment), "%s, %q", scope, segment)
+		}
+		if test.lacks != "" { // it begins with the space as a whole
+			for _, segment := range strings.Split(test.lacks, " ") {
+				require.False(t, allows(segment), "%s, %q", scope, segment)
+			}
+		}
+	}
+	p, err := auth.Identify(t.Context(), known(streamhub.Identity{Scopes: []string{"streamhub::*::*::a*::*"}}), "")
+	require.NoError(t, err)
+	require.True(t, p.Allows(streamhub.Right{Store: store, Space: "x", Segment: "ab", Write: true}))
+	require.False(t, p.Allows(streamhub.Right{Store: store, Space: "x"}))
+	require.False(t, p.Allows(streamhub.Right{Store: store}), "the store as a whole has other segments")
 }
 
 // TestAttacks presents tokens that a careless verifier takes.
@@ -512,12 +558,12 @@ func FuzzVerify(f *testing.F) {
 func FuzzScopes(f *testing.F) {
 	v, err := auth.NewVerifier(auth.Options{HMACSecret: secret})
 	require.NoError(f, err)
-	for _, s := range []string{"streamkit::*", "streamhub::*::a::read", "streamhub::::::", "a,b", ""} {
+	for _, s := range []string{"streamkit::*", "streamhub::*::a::read", "streamhub::*::a::b*::read", "streamhub::::::", "a,b", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, scopes string) {
 		p, err := auth.Identify(context.Background(), v, sign(t, jwt.SigningMethodHS256, secret, nil, claims(map[string]any{"scopes": scopes})))
-		if err == nil && p.Allows(uuid.New(), "space", true) && !strings.Contains(scopes, "*") {
+		if err == nil && p.Allows(streamhub.Right{Store: uuid.New(), Space: "space", Write: true}) && !strings.Contains(scopes, "*") {
 			t.Errorf("%q allows any store", scopes)
 		}
 	})

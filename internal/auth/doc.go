@@ -8,6 +8,7 @@
 //	streamkit::*                              every store, read and write
 //	streamkit::<uuid>                         one store, read and write
 //	streamhub::<uuid|*>::<space|*>::<read|write|*>
+//	streamhub::<uuid|*>::<space|*>::<segment|prefix*>::<read|write|*>
 //
-// In the last form the name of a space is escaped as in a URL path.
+// In the last two forms names are escaped as in a URL path.
 package auth

@@ -18,8 +18,8 @@ func TestInternal(t *testing.T) {
 		p, err := auth.Identify(t.Context(), known(streamhub.Identity{Subject: "subject", Issuer: "issuer", Expires: time.Now().Add(time.Hour), Scopes: []string{scope}}), "")
 		require.NoError(t, err)
 		for _, space := range []string{"", "keys", uuid.Nil.String()} {
-			require.False(t, p.Allows(auth.Internal, space, false))
-			require.False(t, p.Allows(auth.Internal, space, true))
+			require.False(t, p.Allows(streamhub.Right{Store: auth.Internal, Space: space}))
+			require.False(t, p.Allows(streamhub.Right{Store: auth.Internal, Space: space, Segment: "tickets", Write: true}))
 		}
 		require.False(t, p.AllowsStore(auth.Internal))
 	}

@@ -46,7 +46,44 @@ type grant struct {
 	store       uuid.UUID
 	anySpace    bool
 	space       string
+	segments    pattern
 	read, write bool
+}
+
+// A pattern stands for one segment, for those whose names begin alike, or for a space as a whole, which
+// is also its timeline and the list of its segments. The zero value stands for no segment.
+type pattern struct {
+	name   string // or what the names begin with
+	prefix bool
+}
+
+// everything is the pattern of a space as a whole.
+var everything = pattern{prefix: true}
+
+// has reports whether a segment is one of the pattern's; "" is the space as a whole.
+func (p pattern) has(segment string) bool {
+	switch {
+	case p == everything:
+		return true
+	case segment == "":
+		return false
+	case p.prefix:
+		return strings.HasPrefix(segment, p.name)
+	}
+	return segment == p.name
+}
+
+// parsePattern reads the name of a segment, escaped as in a URL path, or with an asterisk at its end a
+// prefix. An asterisk of a name is %2A.
+func parsePattern(text string) (p pattern, err error) {
+	text, p.prefix = strings.CutSuffix(text, "*")
+	if strings.Contains(text, "*") {
+		return p, errors.New("an asterisk stands at the end only; one of a name is %2A")
+	}
+	if p.name, err = url.PathUnescape(text); err != nil || p.name == "" && !p.prefix {
+		return p, errors.New("the name of the segment is not escaped as in a URL path")
+	}
+	return p, nil
 }
 
 // Internal is the store in which gateways keep what is theirs: the subscriptions of Durable Streams
@@ -57,19 +94,23 @@ var Internal = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable
 // Reserved reports whether a store is [Internal].
 func Reserved(store uuid.UUID) bool { return store == Internal }
 
-// Allows reports whether the principal may read from, or write to, a space of a store. Space is ""
-// for what belongs to the store as a whole, which only a grant for all of its spaces allows.
-func (p *Principal) Allows(store uuid.UUID, space string, write bool) bool {
-	if Reserved(store) {
+// Allows reports whether the principal has a right. A right to a space as a whole needs a grant for all of
+// its segments. One to a store as a whole needs a grant for all of its spaces.
+func (p *Principal) Allows(right streamhub.Right) bool {
+	if Reserved(right.Store) {
 		return false
 	}
-	for _, g := range p.grants {
-		if (g.anyStore || g.store == store) && (g.anySpace || space != "" && g.space == space) &&
-			(write && g.write || !write && g.read) {
+	for i := range p.grants {
+		if p.grants[i].allows(&right) {
 			return true
 		}
 	}
 	return false
+}
+
+func (g *grant) allows(right *streamhub.Right) bool {
+	return (g.anyStore || g.store == right.Store) && (g.anySpace || right.Space != "" && g.space == right.Space) &&
+		g.segments.has(right.Segment) && (right.Write && g.write || !right.Write && g.read)
 }
 
 // AllowsStore reports whether the principal may do anything in a store.
@@ -114,7 +155,7 @@ func parseScopes(scopes []string) (grants []grant, err error) {
 		if !ok || all {
 			continue
 		}
-		g := grant{anySpace: true, read: true, write: true}
+		g := grant{anySpace: true, segments: everything, read: true, write: true}
 		if rest == "*" {
 			all, g.anyStore = true, true
 		} else if g.store, err = parseStore(rest); err != nil {
@@ -130,8 +171,8 @@ func parseScopes(scopes []string) (grants []grant, err error) {
 
 func parseScope(text string) (g grant, err error) {
 	parts := strings.Split(text, "::")
-	if len(parts) != 3 {
-		return g, errors.New("want streamhub::<store>::<space>::<right>")
+	if len(parts) != 3 && len(parts) != 4 {
+		return g, errors.New("want streamhub::<store>::<space>::<right> or streamhub::<store>::<space>::<segment>::<right>")
 	}
 	if g.anyStore = parts[0] == "*"; !g.anyStore {
 		if g.store, err = parseStore(parts[0]); err != nil {
@@ -143,7 +184,13 @@ func parseScope(text string) (g grant, err error) {
 			return g, errors.New("the name of the space is not escaped as in a URL path")
 		}
 	}
-	switch parts[2] {
+	g.segments = everything
+	if len(parts) == 4 {
+		if g.segments, err = parsePattern(parts[2]); err != nil {
+			return g, err
+		}
+	}
+	switch parts[len(parts)-1] {
 	case "read":
 		g.read = true
 	case "write":

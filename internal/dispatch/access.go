@@ -9,10 +9,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// An Access says what the sender of a request may do. Space is "" for what belongs to a store as a
-// whole: the list of its spaces, its workers, its leases.
+// An Access says what the sender of a request may do.
 type Access interface {
-	Allows(store uuid.UUID, space string, write bool) bool
+	Allows(right streamhub.Right) bool
 }
 
 // Allowed returns an error unless everything that a request needs is allowed. A nil access allows
@@ -22,17 +21,25 @@ func Allowed(access Access, store uuid.UUID, request wire.Request) error {
 	if access == nil {
 		return nil
 	}
-	for n := range Rights(request) {
-		if !access.Allows(store, n.Space, n.Write) {
-			verb := "read"
-			if n.Write {
-				verb = "write"
-			}
-			if n.Space == "" {
-				return fmt.Errorf("%w: to %s store %v", streamhub.ErrPermissionDenied, verb, store)
-			}
-			return fmt.Errorf("%w: to %s space %q", streamhub.ErrPermissionDenied, verb, n.Space)
+	for right := range Rights(store, request) {
+		if !access.Allows(right) {
+			return denied(right)
 		}
 	}
 	return nil
+}
+
+// denied names the right that is missing.
+func denied(right streamhub.Right) error {
+	verb := "read"
+	if right.Write {
+		verb = "write"
+	}
+	switch {
+	case right.Space == "":
+		return fmt.Errorf("%w: to %s store %v", streamhub.ErrPermissionDenied, verb, right.Store)
+	case right.Segment == "":
+		return fmt.Errorf("%w: to %s space %q", streamhub.ErrPermissionDenied, verb, right.Space)
+	}
+	return fmt.Errorf("%w: to %s segment %q of space %q", streamhub.ErrPermissionDenied, verb, right.Segment, right.Space)
 }

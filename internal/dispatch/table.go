@@ -4,18 +4,13 @@ import (
 	"context"
 	"iter"
 
+	"github.com/google/uuid"
+
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
-
-// A Right is one thing that the sender of a request must be allowed. Space is "" for what belongs to
-// a store as a whole: the list of its spaces, its workers, its leases.
-type Right struct {
-	Space string
-	Write bool
-}
 
 // An Operation is one row of the table: all that a gateway knows of an operation.
 type Operation struct {
@@ -29,7 +24,7 @@ type Operation struct {
 	Items bool
 
 	newRequest func() wire.Request
-	spaces     func(request wire.Request, yield func(space string) bool)
+	rights     func(request wire.Request, yield func(streamhub.Right) bool) // without the store
 	run        runner
 }
 
@@ -38,46 +33,46 @@ type runner func(ctx context.Context, store *hub.Store, request wire.Request, re
 // operations is the table. A new operation is a message in package wire, a row here, and a method of
 // the client.
 var operations = []*Operation{
-	one("append", write, func(r *wire.Append) string { return r.Space },
+	one("append", write, func(r *wire.Append) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Append) (wire.Result, error) {
 			result, err := store.Append(ctx, r.Space, r.Segment, r.Records, r.Options)
 			return appendResult(&result, err), err
 		}),
-	one("create", write, func(r *wire.Create) string { return r.Space },
+	forking(one("create", write, func(r *wire.Create) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Create) (wire.Result, error) {
 			status, created, err := store.Create(ctx, r.Space, r.Segment, &r.Options)
 			return onSuccess(&wire.CreateResult{Created: created, Status: status}, err)
-		}),
-	one("delete", write, func(r *wire.Delete) string { return r.Space },
+		})),
+	one("delete", write, func(r *wire.Delete) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Delete) (wire.Result, error) {
 			return nil, store.Delete(ctx, r.Space, r.Segment, r.Reason)
 		}),
-	one("trim", write, func(r *wire.Trim) string { return r.Space },
+	one("trim", write, func(r *wire.Trim) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Trim) (wire.Result, error) {
 			kept, err := store.Trim(ctx, r.Space, r.Segment, r.UpTo)
 			return onSuccess(wire.Number(kept), err)
 		}),
-	one("touch", write, func(r *wire.Touch) string { return r.Space },
+	one("touch", write, func(r *wire.Touch) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Touch) (wire.Result, error) {
 			deadline, err := store.Touch(ctx, r.Space, r.Segment)
 			return onSuccess(wire.Number(deadline), err)
 		}),
-	one("expire", write, func(r *wire.Expire) string { return r.Space },
+	one("expire", write, func(r *wire.Expire) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Expire) (wire.Result, error) {
 			deadline, err := store.Expire(ctx, r.Space, r.Segment, r.TTL)
 			return onSuccess(wire.Number(deadline), err)
 		}),
-	one("status", read, func(r *wire.Status) string { return r.Space },
+	one("status", read, func(r *wire.Status) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Status) (wire.Result, error) {
 			status, err := store.Status(ctx, r.Space, r.Segment)
 			return onSuccess((*wire.StatusResult)(&status), err)
 		}),
-	one("peek", read, func(r *wire.Peek) string { return r.Space },
+	one("peek", read, func(r *wire.Peek) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Peek) (wire.Result, error) {
 			entry, ok, err := store.Peek(ctx, r.Space, r.Segment)
 			return onSuccess(&wire.PeekResult{OK: ok, Entry: entry}, err)
 		}),
-	one("space end", read, func(r *wire.SpaceEnd) string { return r.Space },
+	one("space end", read, func(r *wire.SpaceEnd) streamhub.Right { return streamhub.Right{Space: r.Space} },
 		func(ctx context.Context, store *hub.Store, r *wire.SpaceEnd) (wire.Result, error) {
 			cursor, err := store.SpaceEnd(ctx, r.Space)
 			return onSuccess(wire.CursorResult(cursor), err)
@@ -102,28 +97,30 @@ var operations = []*Operation{
 			return onSuccess(n, err)
 		}),
 
-	pages("consume segment", func(r *wire.ConsumeSegment) string { return r.Space },
+	pages("consume segment", func(r *wire.ConsumeSegment) streamhub.Right {
+		return streamhub.Right{Space: r.Space, Segment: r.Segment}
+	},
 		func(ctx context.Context, store *hub.Store, r *wire.ConsumeSegment) iter.Seq2[*port.Page, error] {
 			return paged(store.ConsumeSegment(ctx, r.Space, r.Segment, &r.Options))
 		}),
-	pages("consume space", func(r *wire.ConsumeSpace) string { return r.Space },
+	pages("consume space", func(r *wire.ConsumeSpace) streamhub.Right { return streamhub.Right{Space: r.Space} },
 		func(ctx context.Context, store *hub.Store, r *wire.ConsumeSpace) iter.Seq2[*port.Page, error] {
 			return paged(store.ConsumeSpace(ctx, r.Space, &r.Options))
 		}),
-	pages("follow", func(r *wire.Follow) string { return r.Space },
+	pages("follow", func(r *wire.Follow) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Follow) iter.Seq2[*port.Page, error] {
 			return port.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options)
 		}),
-	pages("follow space", func(r *wire.FollowSpace) string { return r.Space },
+	pages("follow space", func(r *wire.FollowSpace) streamhub.Right { return streamhub.Right{Space: r.Space} },
 		func(ctx context.Context, store *hub.Store, r *wire.FollowSpace) iter.Seq2[*port.Page, error] {
 			return port.Of(store).FollowSpace(ctx, r.Space, &r.Options)
 		}),
 	{
 		Op: wire.OpConsume, Name: "consume", Items: true,
 		newRequest: func() wire.Request { return new(wire.Consume) },
-		spaces: func(request wire.Request, yield func(string) bool) {
+		rights: func(request wire.Request, yield func(streamhub.Right) bool) {
 			for space := range request.(*wire.Consume).Cursors {
-				if !yield(space) {
+				if !yield(streamhub.Right{Space: space}) {
 					return
 				}
 			}
@@ -134,11 +131,13 @@ var operations = []*Operation{
 			return nil, err // each space has a cursor of its own
 		},
 	},
-	items("subscribe segment", read, func(r *wire.SubscribeSegment) string { return r.Space },
+	items("subscribe segment", read, func(r *wire.SubscribeSegment) streamhub.Right {
+		return streamhub.Right{Space: r.Space, Segment: r.Segment}
+	},
 		func(ctx context.Context, store *hub.Store, r *wire.SubscribeSegment, reply Reply) error {
 			return each(store.SubscribeSegment(ctx, r.Space, r.Segment), byReference(reply.Status))
 		}),
-	items("subscribe space", read, func(r *wire.SubscribeSpace) string { return r.Space },
+	items("subscribe space", read, func(r *wire.SubscribeSpace) streamhub.Right { return streamhub.Right{Space: r.Space} },
 		func(ctx context.Context, store *hub.Store, r *wire.SubscribeSpace, reply Reply) error {
 			return each(store.SubscribeSpace(ctx, r.Space), byReference(reply.Status))
 		}),
@@ -146,7 +145,7 @@ var operations = []*Operation{
 		func(ctx context.Context, store *hub.Store, _ *wire.Spaces, reply Reply) error {
 			return each(store.Spaces(ctx), reply.Name)
 		}),
-	items("segments", read, func(r *wire.Segments) string { return r.Space },
+	items("segments", read, func(r *wire.Segments) streamhub.Right { return streamhub.Right{Space: r.Space} },
 		func(ctx context.Context, store *hub.Store, r *wire.Segments, reply Reply) error {
 			return each(store.Segments(ctx, r.Space), reply.Name)
 		}),
@@ -162,15 +161,28 @@ const (
 	write = true
 )
 
-// whole is the space of what concerns the store as a whole.
-func whole[R wire.Request](R) string { return "" }
+// whole is what concerns the store as a whole.
+func whole[R wire.Request](R) streamhub.Right { return streamhub.Right{} }
+
+// forking adds to the row of create that a fork shows what its source has.
+func forking(o *Operation) *Operation {
+	own := o.rights
+	o.rights = func(request wire.Request, yield func(streamhub.Right) bool) {
+		more := true
+		own(request, func(right streamhub.Right) bool { more = yield(right); return more })
+		if r := request.(*wire.Create); more && r.Options.ForkOf != "" {
+			yield(streamhub.Right{Space: r.Space, Segment: r.Options.ForkOf})
+		}
+	}
+	return o
+}
 
 // one makes the row of an operation that has one answer.
 func one[T any, R interface {
 	*T
 	wire.Request
-}](name string, write bool, space func(R) string, run func(context.Context, *hub.Store, R) (wire.Result, error)) *Operation {
-	return row[T](name, write, false, space,
+}](name string, write bool, about func(R) streamhub.Right, run func(context.Context, *hub.Store, R) (wire.Result, error)) *Operation {
+	return row[T](name, write, false, about,
 		func(ctx context.Context, store *hub.Store, request wire.Request, _ Reply) (wire.Result, error) {
 			return run(ctx, store, request.(R))
 		})
@@ -181,8 +193,8 @@ func one[T any, R interface {
 func pages[T any, R interface {
 	*T
 	wire.Request
-}](name string, space func(R) string, open func(context.Context, *hub.Store, R) iter.Seq2[*port.Page, error]) *Operation {
-	return row[T](name, read, true, space,
+}](name string, about func(R) streamhub.Right, open func(context.Context, *hub.Store, R) iter.Seq2[*port.Page, error]) *Operation {
+	return row[T](name, read, true, about,
 		func(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
 			return readAll(open(ctx, store, request.(R)), reply)
 		})
@@ -192,8 +204,8 @@ func pages[T any, R interface {
 func items[T any, R interface {
 	*T
 	wire.Request
-}](name string, write bool, space func(R) string, run func(context.Context, *hub.Store, R, Reply) error) *Operation {
-	return row[T](name, write, true, space,
+}](name string, write bool, about func(R) streamhub.Right, run func(context.Context, *hub.Store, R, Reply) error) *Operation {
+	return row[T](name, write, true, about,
 		func(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
 			return nil, run(ctx, store, request.(R), reply)
 		})
@@ -202,12 +214,16 @@ func items[T any, R interface {
 func row[T any, R interface {
 	*T
 	wire.Request
-}](name string, write, items bool, space func(R) string, run runner) *Operation {
+}](name string, write, items bool, about func(R) streamhub.Right, run runner) *Operation {
 	return &Operation{
 		Op: R(new(T)).Op(), Name: name, Write: write, Items: items,
 		newRequest: func() wire.Request { return R(new(T)) },
-		spaces:     func(request wire.Request, yield func(string) bool) { yield(space(request.(R))) },
-		run:        run,
+		rights: func(request wire.Request, yield func(streamhub.Right) bool) {
+			right := about(request.(R))
+			right.Write = write
+			yield(right)
+		},
+		run: run,
 	}
 }
 
@@ -227,16 +243,19 @@ func Of(request wire.Request) *Operation { return byOp[request.Op()] }
 // NewRequest returns an empty request of the operation.
 func (o *Operation) NewRequest() wire.Request { return o.newRequest() }
 
-// Rights returns what the sender of a request must be allowed. A request that the table does not have
-// needs the most there is.
-func Rights(request wire.Request) iter.Seq[Right] {
-	return func(yield func(Right) bool) {
+// Rights returns what the sender of a request to a store must be allowed. A request that the table does
+// not have needs the most there is.
+func Rights(store uuid.UUID, request wire.Request) iter.Seq[streamhub.Right] {
+	return func(yield func(streamhub.Right) bool) {
 		o := Of(request)
 		if o == nil {
-			yield(Right{"", write})
+			yield(streamhub.Right{Store: store, Write: write})
 			return
 		}
-		o.spaces(request, func(space string) bool { return yield(Right{space, o.Write}) })
+		o.rights(request, func(right streamhub.Right) bool {
+			right.Store = store
+			return yield(right)
+		})
 	}
 }
 

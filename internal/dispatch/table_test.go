@@ -40,24 +40,35 @@ func TestComplete(t *testing.T) {
 
 type nothing struct{}
 
-func (nothing) Allows(uuid.UUID, string, bool) bool { return false }
+func (nothing) Allows(streamhub.Right) bool { return false }
 
 // TestRights: without rights nothing reaches a store, whatever is asked.
 func TestRights(t *testing.T) {
+	store := uuid.New()
 	for _, o := range dispatch.Operations() {
 		request := o.NewRequest()
 		if consume, ok := request.(*wire.Consume); ok {
-			require.Empty(t, slices.Collect(dispatch.Rights(consume)), "no space is read")
+			require.Empty(t, slices.Collect(dispatch.Rights(store, consume)), "no space is read")
 			consume.Cursors = map[string]streamhub.Cursor{"a": "", "b": ""}
-			require.ElementsMatch(t, []dispatch.Right{{Space: "a"}, {Space: "b"}}, slices.Collect(dispatch.Rights(consume)))
+			require.ElementsMatch(t, []streamhub.Right{{Store: store, Space: "a"}, {Store: store, Space: "b"}}, slices.Collect(dispatch.Rights(store, consume)))
 		}
 		require.ErrorIs(t, dispatch.Allowed(nothing{}, uuid.Nil, request), streamhub.ErrPermissionDenied, o.Name)
 		require.NoError(t, dispatch.Allowed(nil, uuid.Nil, request))
 	}
-	require.Equal(t, []dispatch.Right{{Space: "s", Write: true}}, slices.Collect(dispatch.Rights(&wire.Trim{Space: "s"})))
-	require.Equal(t, []dispatch.Right{{Space: "s"}}, slices.Collect(dispatch.Rights(&wire.Follow{Space: "s"})))
-	require.Equal(t, []dispatch.Right{{Write: true}}, slices.Collect(dispatch.Rights(&wire.AcquireLease{})))
-	require.Equal(t, []dispatch.Right{{Write: true}}, slices.Collect(dispatch.Rights(&unknown{})), "the most there is")
+	for _, c := range []struct {
+		request wire.Request
+		want    []streamhub.Right
+	}{
+		{&wire.Trim{Space: "s", Segment: "a"}, []streamhub.Right{{Store: store, Space: "s", Segment: "a", Write: true}}},
+		{&wire.Follow{Space: "s", Segment: "a"}, []streamhub.Right{{Store: store, Space: "s", Segment: "a"}}},
+		{&wire.FollowSpace{Space: "s"}, []streamhub.Right{{Store: store, Space: "s"}}},
+		{&wire.AcquireLease{}, []streamhub.Right{{Store: store, Write: true}}},
+		{&wire.Create{Space: "s", Segment: "a", Options: streamhub.CreateOptions{ForkOf: "b"}},
+			[]streamhub.Right{{Store: store, Space: "s", Segment: "a", Write: true}, {Store: store, Space: "s", Segment: "b"}}},
+		{&unknown{}, []streamhub.Right{{Store: store, Write: true}}}, // the most there is
+	} {
+		require.Equal(t, c.want, slices.Collect(dispatch.Rights(store, c.request)), "%T", c.request)
+	}
 }
 
 type unknown struct{ wire.Status }
@@ -88,15 +99,18 @@ func line(op, name string, write, whole, items bool) string {
 	return op + " " + name + " write=" + strconv.FormatBool(write) + " whole=" + strconv.FormatBool(whole) + " items=" + strconv.FormatBool(items)
 }
 
-// hasSpace also checks that the row finds the space where the request has it.
+// hasSpace also checks that the row finds the space, and the segment, where the request has it.
 func hasSpace(request wire.Request) bool {
-	v := reflect.ValueOf(request).Elem().FieldByName("Space")
-	if !v.IsValid() {
-		return false
+	want := streamhub.Right{}
+	for name, field := range map[string]*string{"Space": &want.Space, "Segment": &want.Segment} {
+		if v := reflect.ValueOf(request).Elem().FieldByName(name); v.IsValid() {
+			*field = "a " + name
+			v.SetString(*field)
+		}
 	}
-	v.SetString("a space")
-	for right := range dispatch.Rights(request) {
-		return right.Space == "a space"
+	for right := range dispatch.Rights(uuid.Nil, request) {
+		want.Write = right.Write
+		return want.Space != "" && right == want
 	}
 	return false
 }

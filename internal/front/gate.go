@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/time/rate"
 
@@ -89,10 +88,9 @@ func (g *Gate) CheckOrigin(r *http.Request) error {
 	return err
 }
 
-// Authorize says whether the sender of a request may read from, or write to, a space of a store, "" for
-// the store as a whole, and who it is. The error is one of package streamhub. From here on the request
-// ends when the token does.
-func (g *Gate) Authorize(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error) {
+// Authorize says whether the sender of a request has a right, and who it is. The error is one of package
+// streamhub. From here on the request ends when the token does.
+func (g *Gate) Authorize(r *http.Request, right streamhub.Right) (subject string, err error) {
 	if g.verifier == nil {
 		return "", nil
 	}
@@ -101,7 +99,7 @@ func (g *Gate) Authorize(r *http.Request, store uuid.UUID, space string, write b
 	if err != nil {
 		return "", err
 	}
-	if !principal.Allows(store, space, write) {
+	if !principal.Allows(right) {
 		g.refused(r, "permission")
 		return "", streamhub.ErrPermissionDenied
 	}

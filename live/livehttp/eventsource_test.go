@@ -94,11 +94,11 @@ func TestEventSourceEarly(t *testing.T) {
 func TestEventSourceFinal(t *testing.T) {
 	t.Parallel()
 	g := start(t, "", func(o *livehttp.Options) {
-		o.Authorize = func(_ *http.Request, _ uuid.UUID, space string, _ bool) (string, error) {
-			if space == "secret" {
+		o.Authorize = func(_ *http.Request, right streamhub.Right) (string, error) {
+			if right.Space == "secret" {
 				return "", streamhub.ErrPermissionDenied
 			}
-			if space == "anonymous" {
+			if right.Space == "anonymous" {
 				return "", errors.New("who are you")
 			}
 			return "", nil
@@ -125,7 +125,7 @@ func TestEventSourcePassing(t *testing.T) {
 	t.Parallel()
 	var trouble atomic.Pointer[error]
 	g := start(t, "", func(o *livehttp.Options) {
-		o.Authorize = func(*http.Request, uuid.UUID, string, bool) (string, error) {
+		o.Authorize = func(*http.Request, streamhub.Right) (string, error) {
 			if err := trouble.Load(); err != nil {
 				return "", *err
 			}

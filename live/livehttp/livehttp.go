@@ -33,9 +33,10 @@ import (
 type Options struct {
 	// Streams returns the live streams of a space; it has to be set.
 	Streams func(store uuid.UUID, space string) live.Streams
-	// Authorize says who asks, and whether he may read, or write, in a space. An error that is none
-	// of package streamhub is answered 401. Without it every client may do everything, without a subject.
-	Authorize func(r *http.Request, store uuid.UUID, space string, write bool) (subject string, err error)
+	// Authorize says who asks, and whether they have a right; the segment is the id of the stream. An
+	// error that is none of package streamhub is answered 401. Without it every client may do everything,
+	// without a subject.
+	Authorize func(r *http.Request, right streamhub.Right) (subject string, err error)
 	// CheckOrigin, where it returns an error, has a request answered 403 before anything else. Without
 	// it, and without Authorize, pages of the gateway's own origin may do everything, and others nothing.
 	CheckOrigin func(r *http.Request) error
@@ -182,7 +183,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 		return errNone
 	}
 	if h.opt.Authorize != nil {
-		if c.subject, err = h.opt.Authorize(r, c.store, c.space, r.Method != http.MethodGet || c.action == "messages"); err != nil {
+		if c.subject, err = h.opt.Authorize(r, streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: r.Method != http.MethodGet || c.action == "messages"}); err != nil {
 			if streamhub.CodeOf(err) == streamhub.CodeInternal {
 				err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 			}

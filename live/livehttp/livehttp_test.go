@@ -223,7 +223,7 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	a := start(t, "", nil)
 	b := start(t, a.hub.RedisURL(), func(o *livehttp.Options) {
-		o.Authorize = func(r *http.Request, _ uuid.UUID, _ string, _ bool) (string, error) { return "anna", nil }
+		o.Authorize = func(r *http.Request, _ streamhub.Right) (string, error) { return "anna", nil }
 	})
 	stopped := make(chan error, 2)
 	p := a.produce("s", &live.RegisterOptions{OnCancel: func(err error) { stopped <- err }})
@@ -357,8 +357,8 @@ func TestPublishLost(t *testing.T) {
 func TestPublishUnread(t *testing.T) {
 	t.Parallel()
 	g := start(t, "", func(o *livehttp.Options) {
-		o.Authorize = func(_ *http.Request, _ uuid.UUID, space string, _ bool) (string, error) {
-			if space == "secret" {
+		o.Authorize = func(_ *http.Request, right streamhub.Right) (string, error) {
+			if right.Space == "secret" {
 				return "", streamhub.ErrPermissionDenied
 			}
 			return "", nil
@@ -387,11 +387,11 @@ func TestRefused(t *testing.T) {
 			}
 			return nil
 		}
-		o.Authorize = func(r *http.Request, store uuid.UUID, space string, write bool) (string, error) {
+		o.Authorize = func(r *http.Request, right streamhub.Right) (string, error) {
 			switch {
-			case space == "anonymous":
+			case right.Space == "anonymous":
 				return "", errors.New("who are you")
-			case space == "secret" || write && space == "readonly":
+			case right.Space == "secret" || right.Write && right.Space == "readonly" || right.Segment == "private":
 				return "", streamhub.ErrPermissionDenied
 			}
 			return "", nil

@@ -101,7 +101,7 @@ func TestRemoteRepeatedPut(t *testing.T) {
 // TestRemoteRefused tries what no producer may do, and finds the stream as it was.
 func TestRemoteRefused(t *testing.T) {
 	g := start(t, "", func(o *livehttp.Options) {
-		o.Authorize = func(*http.Request, uuid.UUID, string, bool) (string, error) { return "anna", nil }
+		o.Authorize = func(*http.Request, streamhub.Right) (string, error) { return "anna", nil }
 	})
 	r := g.put("s", "")
 	key := []string{"Streamhub-Producer", r.Producer}
