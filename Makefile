@@ -34,6 +34,10 @@ build: ## Build the library and bin/streamhub, without cgo
 	$(GO) build ./...
 	$(GO) build -trimpath -o bin/streamhub ./cmd/streamhub
 
+.PHONY: release
+release: ## Build what a release consists of into dist, from the commit that is checked out; TARGETS=linux/amd64,... chooses
+	cd deploy/release && $(GO) run . -root ../.. -out ../../dist -targets '$(TARGETS)'
+
 .PHONY: test
 test: ## Test with the race detector; installs redis-server if it may, and starts its own servers
 	scripts/need-redis
