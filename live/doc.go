@@ -71,6 +71,15 @@ type Streams interface {
 	Await(ctx context.Context, id string) (Stream, error)
 	// Generation returns the generation with that number without asking whether it exists.
 	Generation(id string, generation uint64) (Stream, error)
+	// Follow gives several streams in one sequence: of each the chunks in order, and the verdict after the
+	// last one. A stream that has not begun is waited for. The cursor is that of the space, so it takes
+	// up as little of an update as that of one stream. A generation that another one takes over from is
+	// followed by that one; otherwise a stream has ended with its generation, and the sequence with the
+	// last of the streams. It reads what is stored of the space while it catches up.
+	Follow(ctx context.Context, ids []string, options *FollowOptions) iter.Seq2[Update, error]
+	// List gives the current generation of every stream that is kept. A stream that begins anew
+	// meanwhile may be given twice.
+	List(ctx context.Context, options *ListOptions) iter.Seq2[Stream, error]
 	// Active says which of the streams have a producer. A producer that died counts until a reader
 	// notices.
 	Active(ctx context.Context, ids []string) (map[string]bool, error)

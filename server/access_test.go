@@ -235,6 +235,8 @@ func operations() (all []operation) {
 		write              bool
 	}{
 		{"GET", answer + "?space=space&wait=0s", "", false}, {"GET", answer + "/status?space=space", "", false},
+		{"GET", "/v1/live?space=space", "", false}, {"GET", "/v1/live?space=space&id=answer", "", false},
+		{"PUT", "/v1/live/another?space=space", "", true},
 		{"POST", answer + "?space=space", "x\n", true}, {"POST", answer + "/cancel?space=space&wait=0", "", true}, {"POST", answer + "/messages?space=space", "x", true},
 		{"PUT", answer + "?space=space", "{}", true}, {"PATCH", answer + "?space=space", "{}", true}, {"POST", answer + "/chunks?space=space&first=1", "x", true},
 		{"POST", answer + "/end?space=space", `{"kind":"done"}`, true}, {"GET", answer + "/messages?space=space", "", true},

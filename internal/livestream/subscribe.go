@@ -130,9 +130,18 @@ func (s *Stream) Wait(ctx context.Context) (streamhub.Verdict, error) {
 
 func (s *Stream) wait(ctx context.Context) (streamhub.Verdict, error) {
 	defer s.m.use(s, false)()
+	closed, err := s.closing(ctx)
+	if err != nil {
+		return streamhub.Verdict{}, err
+	}
+	return closed.Verdict, nil
+}
+
+// closing waits for the end of the generation.
+func (s *Stream) closing(ctx context.Context) (*streamhub.ClosedError, error) {
 	status, err := s.begin(ctx)
 	if err == nil && status.Verdict != nil {
-		return *status.Verdict, nil
+		return &streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence}, nil
 	}
 	if err == nil {
 		for _, err = range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
@@ -143,7 +152,7 @@ func (s *Stream) wait(ctx context.Context) (streamhub.Verdict, error) {
 	}
 	var closed *streamhub.ClosedError
 	if err = ending(err); errors.As(err, &closed) {
-		return closed.Verdict, nil
+		return closed, nil
 	}
-	return streamhub.Verdict{}, err
+	return nil, err
 }

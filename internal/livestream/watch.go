@@ -305,17 +305,15 @@ func (w *space) reapOne(ctx context.Context, line string) error {
 func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, segments []string) error {
 	log, s := m.log.Store(store), m.Streams(store, name)
 	for _, segment := range segments {
-		at := strings.LastIndexByte(segment, '~')
-		number, err := strconv.ParseUint(segment[at+1:], 10, 63)
-		if at <= 0 || err != nil {
+		id, number, ok := parseSegment(segment)
+		if !ok {
 			continue
 		}
-		id := segment[:at]
 		status, err := log.Status(ctx, name, segment)
 		if err != nil {
 			return err
 		}
-		if status.Generation != number || status.ExpiresAt != 0 || segmentOf(id, number) != segment {
+		if status.Generation != number || status.ExpiresAt != 0 {
 			continue // a segment that only has such a name, or a generation with all that it needs
 		}
 		member := redis.Z{Member: segmentOf(redisx.Escape(id), number)}

@@ -3,29 +3,24 @@
 package livehttp
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"mime"
+	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
-	"github.com/seed-147127fe/streamhub/internal/sse"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -47,7 +42,8 @@ type Options struct {
 }
 
 const (
-	prefix       = "/v1/live/"
+	root         = "/v1/live" // of all streams of a space
+	prefix       = root + "/"
 	stores       = "/stores/"
 	defaultSpace = "live"
 	// reconnect is how long an EventSource waits before it connects again.
@@ -93,14 +89,15 @@ func (h *Handler) Owns(path string) bool {
 		_, path, _ = strings.Cut(rest, "/")
 		path = "/" + path
 	}
-	return strings.HasPrefix(path, prefix)
+	return path == root || strings.HasPrefix(path, prefix)
 }
 
 // A call is one request.
 type call struct {
 	store   uuid.UUID
 	space   string
-	id      string
+	whole   bool   // it is about the space
+	id      string // otherwise about one stream
 	action  string
 	subject string
 	streams live.Streams
@@ -108,7 +105,7 @@ type call struct {
 
 var errNone = fmt.Errorf("%w: there is no live stream at this path", streamhub.ErrNotFound)
 
-// parse reads /v1/live/<id>[/<action>] from the path as it was sent, so an id may hold slashes.
+// parse reads /v1/live or /v1/live/<id>[/<action>] from the path as it was sent, so an id may hold slashes.
 func parse(r *http.Request) (c call, err error) {
 	path := r.URL.EscapedPath()
 	if rest, ok := strings.CutPrefix(path, stores); ok {
@@ -118,12 +115,16 @@ func parse(r *http.Request) (c call, err error) {
 		}
 		path = "/" + rest
 	}
-	path, ok := strings.CutPrefix(path, prefix)
-	id, action, _ := strings.Cut(path, "/")
-	if c.id, err = url.PathUnescape(id); err != nil || !ok || c.id == "" {
-		return c, errNone
+	if path == root {
+		c.whole = true
+	} else {
+		path, ok := strings.CutPrefix(path, prefix)
+		id, action, _ := strings.Cut(path, "/")
+		if c.id, err = url.PathUnescape(id); err != nil || !ok || c.id == "" {
+			return c, errNone
+		}
+		c.action = action
 	}
-	c.action = action
 	if c.space = r.URL.Query().Get("space"); c.space == "" {
 		c.space = defaultSpace
 	}
@@ -155,12 +156,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err == nil:
-	case r.Method == http.MethodGet && c.id != "" && c.action == "" && wantsEvents(r) && !refused(err):
+	case r.Method == http.MethodGet && c.reads() && wantsEvents(r) && !isRaw(r.URL.Query()) && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
 		h.fail(w, r, err)
 	}
 }
+
+// reads reports whether a GET asks for an event stream of chunks.
+func (c *call) reads() bool { return (c.whole || c.id != "") && c.action == "" }
 
 // refused reports whether err concerns the client and not the stream. That has a status in any case,
 // for what stands between: the page gets a token and makes a new EventSource.
@@ -168,19 +172,42 @@ func refused(err error) bool {
 	return errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrPermissionDenied)
 }
 
+// An action answers one kind of request.
+type action = func(*Handler, http.ResponseWriter, *http.Request, *call) error
+
+// ofSpace and ofStream are what can be asked of all streams of a space and of one stream: by what follows
+// in the path, and by method.
+var (
+	ofSpace = map[string]map[string]action{
+		"": {http.MethodGet: (*Handler).space},
+	}
+	ofStream = map[string]map[string]action{
+		"": {
+			http.MethodGet: (*Handler).read, http.MethodPost: (*Handler).publish,
+			http.MethodPut: (*Handler).put, http.MethodPatch: (*Handler).patch,
+		},
+		"status":   {http.MethodGet: (*Handler).status},
+		"cancel":   {http.MethodPost: (*Handler).stop},
+		"messages": {http.MethodGet: (*Handler).messages, http.MethodPost: (*Handler).send},
+		"chunks":   {http.MethodPost: (*Handler).chunks},
+		"end":      {http.MethodPost: (*Handler).end},
+	}
+)
+
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err error) {
-	do := map[string]func(http.ResponseWriter, *http.Request, *call) error{
-		"GET ": h.read, "POST ": h.publish, "GET status": h.status, "POST cancel": h.stop, "POST messages": h.send,
-		"PUT ": h.put, "PATCH ": h.patch, "POST chunks": h.chunks, "POST end": h.end, "GET messages": h.messages,
-	}[r.Method+" "+c.action]
-	if do == nil {
-		switch c.action {
-		case "", "status", "cancel", "messages", "chunks", "end":
-			w.Header().Set("Allow", "GET, POST, PUT, PATCH")
-			reply(w, http.StatusMethodNotAllowed, failure{Code: "method_not_allowed", Message: "method not allowed"})
-			return nil
-		}
+	actions := ofStream
+	if c.whole {
+		actions = ofSpace
+	}
+	methods, known := actions[c.action]
+	if !known {
 		return errNone
+	}
+	do := methods[r.Method]
+	if do == nil {
+		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+		reply(w, http.StatusMethodNotAllowed, failure{Code: "method_not_allowed", Message: "method not allowed"})
+		return nil
 	}
 	if h.opt.Authorize != nil {
 		if c.subject, err = h.opt.Authorize(r, streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: r.Method != http.MethodGet || c.action == "messages"}); err != nil {
@@ -191,190 +218,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 		}
 	}
 	c.streams = h.opt.Streams(c.store, c.space)
-	return do(w, r, c)
-}
-
-// read answers with an event stream: the chunks after Last-Event-ID, then those that come, then the
-// verdict. A stream that has not begun is waited for, if the client wants that.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
-	text := r.Header.Get("Last-Event-ID")
-	if text == "" {
-		text = r.URL.Query().Get("cursor")
-	}
-	if strings.HasSuffix(text, ended) {
-		w.WriteHeader(http.StatusNoContent) // an EventSource does not come again
-		return nil
-	}
-	cursor := live.Cursor(text)
-	if _, err := cursor.Generation(); err != nil {
-		return err
-	}
-	wait, limited, err := waitOf(r)
-	if err != nil {
-		return err
-	}
-	if !h.clients.Begin() {
-		return streamhub.ErrShutdown
-	}
-	defer h.clients.Done()
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(h.clients.Context(), func() { time.AfterFunc(rand.N(drainSpread), cancel) })()
-
-	if !wantsEvents(r) {
-		s, err := find(ctx, c, wait)
-		if err != nil {
-			return err
-		}
-		out := h.begin(w)
-		defer out.KeepOpen(ctx, nil, 0)()
-		h.follow(ctx, out, r, s, cursor)
-		return nil
-	}
-	// It hears everything in the event stream, so that can begin before there is anything to tell.
-	out := h.begin(w)
-	defer out.KeepOpen(ctx, nil, 0)()
-	if cursor != "" {
-		wait, limited = 0, true // what has begun and is not there has gone
-	} else if !limited {
-		wait = defaultWait
-	}
-	s, err := find(ctx, c, wait)
-	switch {
-	case ctx.Err() != nil:
-	case errors.Is(err, streamhub.ErrNotFound) && !limited:
-		_ = out.Send([]byte(": it has not begun\n\n")) // the browser comes again and waits on
-	case err != nil:
-		h.tell(out, c.id, 0, err)
-	default:
-		h.follow(ctx, out, r, s, cursor)
-	}
-	return nil
-}
-
-// wantsEvents reports whether the client reads nothing but event streams. An EventSource does, and
-// never connects again after any other answer, whatever its status says.
-func wantsEvents(r *http.Request) bool {
-	for _, accept := range r.Header.Values("Accept") {
-		for part := range strings.SplitSeq(accept, ",") {
-			if kind, _, err := mime.ParseMediaType(part); err == nil && kind == "text/event-stream" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// waitOf returns how long to wait for a stream that has not begun; given says that the client named
-// a time.
-func waitOf(r *http.Request) (wait time.Duration, given bool, err error) {
-	text := r.URL.Query().Get("wait")
-	if text == "" {
-		return 0, false, nil
-	}
-	seconds, err := strconv.ParseUint(text, 10, 16)
-	wait = time.Duration(seconds) * time.Second
-	if err != nil {
-		wait, err = time.ParseDuration(text)
-	}
-	if err != nil || wait < 0 || wait > maxWait {
-		return 0, false, fmt.Errorf("%w: wait=%.100s: want a time such as 30s, at most %v", streamhub.ErrInvalidArgument, text, maxWait)
-	}
-	return wait, true, nil
-}
-
-// find returns a stream, if need be after it has begun.
-func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error) {
-	if wait <= 0 {
-		return c.streams.Get(ctx, c.id)
-	}
-	limited, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	s, err := c.streams.Await(limited, c.id)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return c.streams.Get(ctx, c.id) // which says whether it is missing, or Redis is
-	}
-	return s, err
-}
-
-// begin answers with an event stream.
-func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
-	out := sse.Begin(w, h.opt.WriteTimeout)
-	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // the next write returns the error
-	return out
-}
-
-// follow sends the chunks of a stream until it ends, or ctx does.
-func (h *Handler) follow(ctx context.Context, out *sse.Writer, r *http.Request, s live.Stream, cursor live.Cursor) {
-	query := r.URL.Query()
-	o := &live.SubscribeOptions{Cursor: cursor, BatchReplay: query.Get("replay") == "batch"}
-	exact := query.Get("exact") == "1"
-	generation := s.Generation()
-	if g, _ := cursor.Generation(); g != 0 {
-		generation = g
-	}
-	for chunk, err := range s.Subscribe(ctx, o) {
-		var closed *streamhub.ClosedError
-		switch {
-		case err == nil:
-			err = out.Send(chunkEvent(&chunk, exact))
-		case errors.As(err, &closed):
-			verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
-			_ = out.Send(event("end", fmt.Sprint(generation, ended), verdict))
-		case ctx.Err() == nil:
-			h.tell(out, s.ID(), generation, err)
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// tell ends an event stream because of err. If that is passing the end says nothing, so that the
-// browser connects again, here or at another gateway. Otherwise it would hear the same for ever: an
-// event says why, and is the last one.
-func (h *Handler) tell(out *sse.Writer, id string, generation uint64, err error) {
-	code := streamhub.CodeOf(err)
-	if code == streamhub.CodeInternal {
-		h.opt.Logger.Error("a live stream cannot be read", "id", id, "error", err)
-	}
-	if passes(code) {
-		again := reconnect + rand.N(2*reconnect) // not all of them at once
-		_ = out.Send(fmt.Appendf(nil, "retry: %d\n: %s\n\n", again.Milliseconds(), code))
-		return
-	}
-	text, _ := json.Marshal(failureOf(code, err))
-	_ = out.Send(event("error", fmt.Sprint(generation, ended), text))
-}
-
-// passes reports whether a client that asks again may hear something else.
-func passes(code streamhub.Code) bool {
-	switch code {
-	case streamhub.CodeOf(streamhub.ErrUnavailable), streamhub.CodeOf(streamhub.ErrUnknownOutcome),
-		streamhub.CodeOf(streamhub.ErrShutdown), streamhub.CodeOf(streamhub.ErrLimitExceeded),
-		streamhub.CodeOf(context.Canceled), streamhub.CodeOf(context.DeadlineExceeded), streamhub.CodeInternal:
-		return true
-	}
-	return false
-}
-
-// chunkEvent is an unnamed event with a text, or one named binary with anything else in base64.
-// chunkEvent is a chunk as an event. A carriage return ends a line of an event stream, so a reader gets
-// a line feed in its place; exact has such a chunk sent as bytes.
-func chunkEvent(c *live.Chunk, exact bool) []byte {
-	if utf8.Valid(c.Data) && !(exact && bytes.IndexByte(c.Data, '\r') >= 0) {
-		return event("", string(c.Cursor()), c.Data)
-	}
-	return event("binary", string(c.Cursor()), base64.StdEncoding.AppendEncode(nil, c.Data))
-}
-
-func event(name, id string, data []byte) []byte {
-	b := make([]byte, 0, len(data)+len(id)+64)
-	if name != "" {
-		b = append(append(append(b, "event: "...), name...), '\n')
-	}
-	b = append(append(append(b, "id: "...), id...), '\n')
-	return append(sse.AppendData(b, data), '\n')
+	return do(h, w, r, c)
 }
 
 func (h *Handler) status(w http.ResponseWriter, r *http.Request, c *call) error {

@@ -117,9 +117,14 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 	if err != nil || first == 0 {
 		return fmt.Errorf("%w: first=%.40s: want the number of the first chunk, counted from 1", streamhub.ErrInvalidArgument, r.URL.Query().Get("first"))
 	}
+	for i, chunk := range list {
+		if len(chunk) > maxBody { // before any of them is stored
+			return fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), maxBody)
+		}
+	}
 	var next uint64
 	for len(list) > 0 {
-		n := min(len(list), streamhub.MaxFrameRecords)
+		n := together(list)
 		if next, err = p.Publish(r.Context(), first, list[:n]); err != nil {
 			return err
 		}
@@ -127,6 +132,17 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 	}
 	reply(w, http.StatusOK, map[string]uint64{"next": next})
 	return nil
+}
+
+// together is how many of the first chunks are stored at once: what an append takes.
+func together(list [][]byte) int {
+	const most, each = streamhub.MaxFrameBytes / 4, 8
+	n, size := 0, 0
+	for n < len(list) && n < streamhub.MaxFrameRecords && (n == 0 || size+len(list[n])+each <= most) {
+		size += len(list[n]) + each
+		n++
+	}
+	return n
 }
 
 // split cuts a body into chunks.

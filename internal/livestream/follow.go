@@ -1,0 +1,373 @@
+package livestream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// clockSlack is how much earlier than the start of a generation its place in the timeline is looked for.
+const clockSlack = time.Second
+
+// Follow is that of [live.Streams].
+func (s *Streams) Follow(ctx context.Context, ids []string, o *live.FollowOptions) iter.Seq2[live.Update, error] {
+	if o == nil {
+		o = &live.FollowOptions{}
+	}
+	return func(yield func(live.Update, error) bool) {
+		f := &following{
+			Streams: s, o: o, yield: yield, ids: map[string]bool{}, open: map[string]bool{}, known: map[generation]*followed{}, cursor: o.Cursor,
+			entries: make(chan streamhub.Entry), begun: make(chan *Stream), ended: make(chan conclusion),
+		}
+		if err := f.run(ctx, ids); err != nil && !errors.Is(err, errEnough) {
+			yield(live.Update{Cursor: f.cursor}, s.fail("follow", "", err))
+		}
+	}
+}
+
+// errEnough says that the caller wants no more.
+var errEnough = errors.New("the caller has enough")
+
+// A following is one call of Follow. It belongs to the goroutine of its caller; others bring it news.
+type following struct {
+	*Streams
+	o     *live.FollowOptions
+	yield func(live.Update, error) bool
+
+	ids    map[string]bool // does not change
+	open   map[string]bool // ids of which more may come
+	known  map[generation]*followed
+	cursor streamhub.Cursor
+
+	tasks   sync.WaitGroup
+	entries chan streamhub.Entry
+	failed  error // why entries was closed
+	begun   chan *Stream
+	ended   chan conclusion
+}
+
+// A followed is one generation.
+type followed struct {
+	*Stream
+	given   uint64 // the last chunk that this caller has, or had before it resumed
+	end     *conclusion
+	over    bool // its end was given
+	release func()
+}
+
+// A conclusion is how a generation ended.
+type conclusion struct {
+	generation
+	last    uint64
+	verdict *streamhub.Verdict
+	err     error
+}
+
+func (f *following) run(ctx context.Context, ids []string) error {
+	if err := f.check(ids); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		f.tasks.Wait()
+		for _, g := range f.known {
+			g.release()
+		}
+	}()
+	// Before the streams are looked for, so that nothing of one that begins now is left out.
+	end, err := f.log.SpaceEnd(ctx, f.space)
+	if err != nil {
+		return err
+	}
+	from, err := f.begin(ctx, ids)
+	if err != nil {
+		return err
+	}
+	if err := f.replay(ctx, from, end.Cursor()); err != nil {
+		return err
+	}
+	for len(f.open) > 0 {
+		select {
+		case e, ok := <-f.entries:
+			if !ok {
+				return f.failed
+			}
+			err = f.entry(ctx, &e)
+		case s := <-f.begun:
+			f.meet(ctx, s)
+		case end := <-f.ended:
+			err = f.finish(ctx, &end)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *following) check(ids []string) error {
+	if len(ids) == 0 || len(ids) > live.MaxFollowed {
+		return fmt.Errorf("%w: %d ids, want 1 to %d", streamhub.ErrInvalidArgument, len(ids), live.MaxFollowed)
+	}
+	for _, id := range ids {
+		if err := checkID(id); err != nil {
+			return err
+		}
+		f.ids[id], f.open[id] = true, true
+	}
+	at, err := f.o.Cursor.Position()
+	if err == nil && !at.IsZero() && at.Timeline.IsZero() {
+		err = fmt.Errorf("%w: the cursor of one stream cannot resume several", streamhub.ErrInvalidCursor)
+	}
+	return err
+}
+
+// begin learns of the generations that there are, and returns since when there are any, in Unix
+// milliseconds, 0 for none.
+func (f *following) begin(ctx context.Context, ids []string) (from int64, err error) {
+	earliest := func(at int64) {
+		if from == 0 || at < from {
+			from = at
+		}
+	}
+	for _, id := range ids {
+		d, err := f.describe(ctx, id)
+		switch {
+		case errors.Is(err, streamhub.ErrNotFound):
+			f.await(ctx, id)
+		case err != nil:
+			return 0, err
+		default:
+			earliest(d.startedAt)
+			f.meet(ctx, f.at(id, d.generation))
+		}
+		if !f.o.Generations || f.o.Cursor != "" {
+			continue
+		}
+		if err := f.kept(ctx, id, earliest); err != nil {
+			return 0, err
+		}
+	}
+	// All of what is stored of them by now is read before anything that comes.
+	for g, k := range f.known {
+		status, err := f.log.Status(ctx, f.space, k.segment())
+		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
+			return 0, err
+		}
+		f.known[g].given = status.LastSequence
+	}
+	return from, nil
+}
+
+// kept meets the earlier generations of a stream.
+func (f *following) kept(ctx context.Context, id string, earliest func(int64)) error {
+	for after := id + "~"; ; {
+		names, err := f.log.Segments(ctx, f.space, after, listPage)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if len(name) <= len(id) || name[:len(id)+1] != id+"~" {
+				return nil
+			}
+			after = name
+			of, generation, ok := parseSegment(name)
+			if !ok || of != id {
+				continue
+			}
+			status, err := f.log.Status(ctx, f.space, name)
+			if errors.Is(err, streamhub.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if status.FirstTimestamp > 0 {
+				earliest(status.FirstTimestamp)
+			}
+			f.meet(ctx, f.at(id, generation))
+		}
+		if len(names) == 0 {
+			return nil
+		}
+	}
+}
+
+// replay gives what is stored, and has what comes brought: after that, or after next.
+func (f *following) replay(ctx context.Context, from int64, next streamhub.Cursor) error {
+	read := streamhub.ReadOptions{Cursor: f.o.Cursor}
+	if f.o.Cursor == "" && from > 0 {
+		read.After = max(1, from-clockSlack.Milliseconds())
+	}
+	if f.o.Cursor != "" || from > 0 {
+		for e, err := range f.log.ConsumeSpace(ctx, f.space, &read) {
+			if err != nil {
+				return err
+			}
+			next = e.Cursor()
+			if err := f.entry(ctx, &e); err != nil {
+				return err
+			}
+		}
+	}
+	f.tasks.Go(func() {
+		defer close(f.entries)
+		for e, err := range f.m.watcher.FollowSpace(ctx, f.log, f.space, &streamhub.FollowOptions{Cursor: next}) {
+			if err != nil {
+				f.failed = err
+				return
+			}
+			if id, _, ok := parseSegment(e.Segment); !ok || !f.ids[id] {
+				continue
+			}
+			select {
+			case f.entries <- e:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// entry gives a chunk.
+func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
+	id, number, ok := parseSegment(e.Segment)
+	if !ok || !f.open[id] {
+		return nil
+	}
+	k := f.known[generation{id, number}]
+	if k == nil {
+		if f.o.Cursor == "" && !f.o.Generations && f.passed(id, number) {
+			return nil // of a generation before the one that it began with
+		}
+		f.meet(ctx, f.at(id, number))
+		k = f.known[generation{id, number}]
+	}
+	k.given = max(k.given, e.Sequence)
+	f.cursor = e.Cursor()
+	chunk := live.Chunk{Generation: number, Sequence: e.Sequence, Timestamp: e.Timestamp, Data: e.Payload, Replayed: 1, Position: e.Position}
+	chunk.Position.Timeline, chunk.Position.Trimmed = streamhub.TimelineID{}, streamhub.TimelineID{}
+	if !f.yield(live.Update{ID: id, Chunk: chunk, Cursor: f.cursor}, nil) {
+		return errEnough
+	}
+	return f.settle(ctx, k)
+}
+
+// passed reports whether a later generation of the stream is known.
+func (f *following) passed(id string, number uint64) bool {
+	for g := range f.known {
+		if g.id == id && g.number > number {
+			return true
+		}
+	}
+	return false
+}
+
+// meet has the end of a generation noticed.
+func (f *following) meet(ctx context.Context, s *Stream) {
+	g := generation{s.id, s.generation}
+	if f.known[g] != nil || !f.open[s.id] {
+		return
+	}
+	f.known[g] = &followed{Stream: s, release: f.m.use(s, true)}
+	f.tasks.Go(func() {
+		end := conclusion{generation: g}
+		for pauses := (pause.Backoff{First: firstPause, Longest: longestPause}); ; {
+			var closed *streamhub.ClosedError
+			closed, end.err = s.closing(ctx)
+			if closed != nil {
+				end.last, end.verdict, end.err = closed.LastSequence, &closed.Verdict, nil
+			}
+			if !streamhub.Retryable(end.err) || !pauses.Wait(ctx) {
+				break
+			}
+		}
+		select {
+		case f.ended <- end:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// await has the first generation of a stream noticed, also one without chunks.
+func (f *following) await(ctx context.Context, id string) {
+	f.tasks.Go(func() {
+		for pauses := (pause.Backoff{First: firstPause, Longest: longestPause}); ; {
+			s, err := f.Await(ctx, id)
+			if err == nil {
+				select {
+				case f.begun <- s.(*Stream):
+				case <-ctx.Done():
+				}
+				return
+			}
+			if !streamhub.Retryable(err) || !pauses.Wait(ctx) {
+				return
+			}
+		}
+	})
+}
+
+// finish notes the end of a generation.
+func (f *following) finish(ctx context.Context, end *conclusion) error {
+	k := f.known[end.generation]
+	k.end = end
+	return f.settle(ctx, k)
+}
+
+// settle gives the end of a generation once every chunk was given.
+func (f *following) settle(ctx context.Context, k *followed) error {
+	if k.end == nil || k.over || k.end.err == nil && k.given < k.end.last || f.precedes(k) {
+		return nil
+	}
+	k.over = true
+	var next *Stream
+	if v := k.end.verdict; v != nil && v.Kind == streamhub.VerdictSuperseded {
+		var by successor
+		if json.Unmarshal(v.Output, &by) == nil {
+			next = f.at(k.id, by.Generation)
+		}
+	}
+	if next != nil {
+		f.meet(ctx, next)
+	} else if !f.o.Generations && !f.passed(k.id, k.generation) {
+		delete(f.open, k.id)
+	}
+	u := live.Update{ID: k.id, Chunk: live.Chunk{Generation: k.generation}, Cursor: f.cursor, Verdict: k.end.verdict, Err: k.end.err}
+	if u.Err != nil {
+		u.Err = f.fail("follow", k.id, u.Err)
+	}
+	if !f.yield(u, nil) {
+		return errEnough
+	}
+	for g, later := range f.known {
+		if g.id == k.id && !later.over {
+			if err := f.settle(ctx, later); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// precedes reports whether an earlier generation of the stream has no end yet, which is given first.
+func (f *following) precedes(k *followed) bool {
+	for g, earlier := range f.known {
+		if g.id == k.id && g.number < k.generation && !earlier.over {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,37 @@
+package live
+
+import "github.com/seed-147127fe/streamhub"
+
+// MaxFollowed is how many ids one [Streams.Follow] takes.
+const MaxFollowed = 100
+
+// FollowOptions say what [Streams.Follow] gives; nil stands for the defaults.
+type FollowOptions struct {
+	// Cursor resumes after an [Update]. Without it each stream begins with the first chunk of its
+	// current generation.
+	Cursor streamhub.Cursor
+	// Generations gives every generation of the ids that is kept, and those that come. The sequence then
+	// ends with its context only.
+	Generations bool
+}
+
+// An Update is one step of one of the streams that [Streams.Follow] gives: a chunk, or the end of a
+// generation.
+type Update struct {
+	ID string
+	// Chunk is what was published. At the end of a generation only its Generation is set.
+	Chunk
+	// Cursor resumes all streams after this update. It is empty before the first chunk.
+	Cursor streamhub.Cursor
+	// Verdict is set at the end of a generation. It may be told again to a reader that has resumed.
+	Verdict *streamhub.Verdict
+	// Err is set, in place of a verdict, for a generation that cannot be read any more.
+	Err error
+}
+
+// ListOptions say where [Streams.List] begins; nil stands for the start.
+type ListOptions struct {
+	// AfterID and AfterGeneration continue a list after the stream that it gave last.
+	AfterID         string
+	AfterGeneration uint64
+}

@@ -1,0 +1,337 @@
+package livehttp
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/sse"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// A reading is one request for an event stream.
+type reading struct {
+	h      *Handler
+	w      http.ResponseWriter
+	out    *sse.Writer // nil until the answer has begun
+	cursor live.Cursor
+	// events says that the client reads nothing but event streams; raw that it validates each event, so
+	// that it gets chunks only.
+	events, raw bool
+	batch       bool
+	exact       bool // a chunk with a carriage return is sent as bytes
+	wait        time.Duration
+	waits       bool // the client has named wait
+}
+
+// read answers with an event stream: the chunks after Last-Event-ID, then those that come, then the
+// verdict. A stream that has not begun is waited for, if the client wants that.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
+	text := lastEventID(r)
+	if strings.HasSuffix(text, ended) {
+		w.WriteHeader(http.StatusNoContent) // an EventSource does not come again
+		return nil
+	}
+	query := r.URL.Query()
+	g := &reading{
+		h: h, w: w, cursor: live.Cursor(text), events: wantsEvents(r), raw: isRaw(query), batch: query.Get("replay") == "batch",
+		exact: query.Get("exact") == "1",
+	}
+	if _, err := g.cursor.Generation(); err != nil {
+		return err
+	}
+	var err error
+	if g.wait, g.waits, err = waitOf(r); err != nil {
+		return err
+	}
+	ctx, done, err := h.reader(r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if g.raw || !g.events {
+		return g.statusFirst(ctx, c, query.Get("active") == "1")
+	}
+	// It hears everything in the event stream, so that can begin before there is anything to tell.
+	defer g.begin(ctx)()
+	if g.cursor != "" {
+		g.wait, g.waits = 0, true // what has begun and is not there has gone
+	} else if !g.waits {
+		g.wait = defaultWait
+	}
+	s, err := g.find(ctx, c)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, streamhub.ErrNotFound) && !g.waits:
+		_ = g.out.Send([]byte(": it has not begun\n\n")) // the browser comes again and waits on
+	case err != nil:
+		h.tell(g.out, c.id, 0, err)
+	default:
+		g.follow(ctx, s)
+	}
+	return nil
+}
+
+// statusFirst answers a client for whom the status says whether there is a stream.
+func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) error {
+	s, err := find(ctx, c, g.wait)
+	var nothing bool
+	if err == nil && g.raw {
+		nothing, err = g.nothing(ctx, c, s, activeOnly)
+	}
+	switch {
+	case g.raw && errors.Is(err, streamhub.ErrNotFound) && g.cursor == "":
+		nothing, err = true, nil
+	case g.raw && g.events && outage(err):
+		// Nobody knows whether there is anything. An event stream without events lets the client come again.
+		defer g.begin(ctx)()
+		if s, err = g.find(ctx, c); err == nil {
+			g.follow(ctx, s)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if nothing {
+		g.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	defer g.begin(ctx)()
+	g.follow(ctx, s)
+	return nil
+}
+
+// nothing reports whether there is nothing to read after the cursor, now and later.
+func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnly bool) (bool, error) {
+	var read uint64
+	if g.cursor != "" {
+		generation, at, err := g.cursor.Split()
+		if err != nil {
+			return false, err
+		}
+		position, err := at.Position()
+		if err != nil {
+			return false, err
+		}
+		read = position.Sequence
+		if s, err = c.streams.Generation(c.id, generation); err != nil {
+			return false, err
+		}
+	}
+	status, err := s.Status(ctx)
+	return status.Verdict != nil && (activeOnly || read >= status.Chunks), err
+}
+
+func isRaw(query url.Values) bool { return query.Get("raw") == "1" }
+
+// lastEventID is where a client was, in the header that an EventSource sends or in the query.
+func lastEventID(r *http.Request) string {
+	if text := r.Header.Get("Last-Event-ID"); text != "" {
+		return text
+	}
+	return r.URL.Query().Get("cursor")
+}
+
+// reader notes a reader until done. Its context ends soon after the handler is shut down.
+func (h *Handler) reader(r *http.Request) (_ context.Context, done func(), err error) {
+	if !h.clients.Begin() {
+		return nil, nil, streamhub.ErrShutdown
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(h.clients.Context(), func() { time.AfterFunc(rand.N(drainSpread), cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+		h.clients.Done()
+	}, nil
+}
+
+// wantsEvents reports whether the client reads nothing but event streams. An EventSource does, and
+// never connects again after any other answer, whatever its status says.
+func wantsEvents(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(accept, ",") {
+			if kind, _, err := mime.ParseMediaType(part); err == nil && kind == "text/event-stream" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waitOf returns how long to wait for a stream that has not begun; given says that the client named
+// a time.
+func waitOf(r *http.Request) (wait time.Duration, given bool, err error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return 0, false, nil
+	}
+	seconds, err := strconv.ParseUint(text, 10, 16)
+	wait = time.Duration(seconds) * time.Second
+	if err != nil {
+		wait, err = time.ParseDuration(text)
+	}
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, false, fmt.Errorf("%w: wait=%.100s: want a time such as 30s, at most %v", streamhub.ErrInvalidArgument, text, maxWait)
+	}
+	return wait, true, nil
+}
+
+// find returns a stream, if need be after it has begun.
+func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error) {
+	if wait <= 0 {
+		return c.streams.Get(ctx, c.id)
+	}
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	s, err := c.streams.Await(limited, c.id)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return c.streams.Get(ctx, c.id) // which says whether it is missing, or Redis is
+	}
+	return s, err
+}
+
+// outage reports whether Redis cannot be asked now.
+func outage(err error) bool { return streamhub.Retryable(err) }
+
+// outagePauses are those between attempts to reach a Redis that is away.
+func outagePauses() *pause.Backoff {
+	return &pause.Backoff{First: 100 * time.Millisecond, Longest: 2 * time.Second}
+}
+
+// find is that of the package, once the answer has begun: the client stays while Redis is away.
+func (g *reading) find(ctx context.Context, c *call) (live.Stream, error) {
+	for pauses := outagePauses(); ; {
+		s, err := find(ctx, c, g.wait)
+		if !outage(err) || !g.stays(ctx, pauses) {
+			return s, err
+		}
+	}
+}
+
+// stays tells the client why nothing comes, and waits before Redis is asked again. It reports whether
+// the client is still there.
+func (g *reading) stays(ctx context.Context, pauses *pause.Backoff) bool {
+	return g.out.Send([]byte(": unavailable\n\n")) == nil && pauses.Wait(ctx)
+}
+
+// begin answers with an event stream, which is kept open until stop is called.
+func (g *reading) begin(ctx context.Context) (stop func()) {
+	g.out = g.h.begin(g.w)
+	return g.out.KeepOpen(ctx, nil, 0)
+}
+
+// begin answers with an event stream.
+func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
+	out := sse.Begin(w, h.opt.WriteTimeout)
+	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // the next write returns the error
+	return out
+}
+
+// follow sends the chunks of a stream until it ends, or ctx does.
+func (g *reading) follow(ctx context.Context, s live.Stream) {
+	generation := s.Generation()
+	if of, _ := g.cursor.Generation(); of != 0 {
+		generation = of
+	}
+	pauses := outagePauses()
+	for again := true; again; {
+		again = false
+		for chunk, err := range s.Subscribe(ctx, &live.SubscribeOptions{Cursor: g.cursor, BatchReplay: g.batch}) {
+			if err != nil {
+				again = outage(err) && g.stays(ctx, pauses)
+				if !again && ctx.Err() == nil {
+					g.end(s.ID(), generation, err)
+				}
+				break
+			}
+			pauses.Reset()
+			if g.out.Send(chunkEvent(&chunk, g.exact)) != nil {
+				return
+			}
+			// Who has a part gets the rest of that generation, and piece by piece.
+			g.cursor, g.batch = chunk.Cursor(), false
+		}
+	}
+}
+
+// end is the last word to a reader: the verdict, or why there is none.
+func (g *reading) end(id string, generation uint64, err error) {
+	var closed *streamhub.ClosedError
+	switch {
+	case g.raw && errors.As(err, &closed):
+	case g.raw:
+		_ = g.out.Send(fmt.Appendf(nil, ": %s\n\n", streamhub.CodeOf(err)))
+	case errors.As(err, &closed):
+		verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
+		_ = g.out.Send(event("end", fmt.Sprint(generation, ended), verdict))
+	default:
+		g.h.tell(g.out, id, generation, err)
+	}
+}
+
+// tell ends an event stream because of err. If that is passing the end says nothing, so that the
+// browser connects again, here or at another gateway. Otherwise it would hear the same for ever: an
+// event says why, and is the last one.
+func (h *Handler) tell(out *sse.Writer, id string, generation uint64, err error) {
+	code := streamhub.CodeOf(err)
+	if code == streamhub.CodeInternal {
+		h.opt.Logger.Error("a live stream cannot be read", "id", id, "error", err)
+	}
+	if passes(code) {
+		again := reconnect + rand.N(2*reconnect) // not all of them at once
+		_ = out.Send(fmt.Appendf(nil, "retry: %d\n: %s\n\n", again.Milliseconds(), code))
+		return
+	}
+	text, _ := json.Marshal(failureOf(code, err))
+	_ = out.Send(event("error", fmt.Sprint(generation, ended), text))
+}
+
+// passes reports whether a client that asks again may hear something else.
+func passes(code streamhub.Code) bool {
+	switch code {
+	case streamhub.CodeOf(streamhub.ErrUnavailable), streamhub.CodeOf(streamhub.ErrUnknownOutcome),
+		streamhub.CodeOf(streamhub.ErrShutdown), streamhub.CodeOf(streamhub.ErrLimitExceeded),
+		streamhub.CodeOf(context.Canceled), streamhub.CodeOf(context.DeadlineExceeded), streamhub.CodeInternal:
+		return true
+	}
+	return false
+}
+
+// chunkEvent is a chunk as an event: an unnamed one with a text, or one named binary with anything else in
+// base64. A carriage return ends a line of an event stream, so a reader gets a line feed in its place;
+// exact has such a chunk sent as bytes.
+func chunkEvent(c *live.Chunk, exact bool) []byte {
+	if utf8.Valid(c.Data) && !(exact && bytes.IndexByte(c.Data, '\r') >= 0) {
+		return event("", string(c.Cursor()), c.Data)
+	}
+	return event("binary", string(c.Cursor()), base64.StdEncoding.AppendEncode(nil, c.Data))
+}
+
+func event(name, id string, data []byte) []byte {
+	b := make([]byte, 0, len(data)+len(id)+64)
+	b = append(append(append(b, "id: "...), id...), '\n')
+	return append(b, eventWithoutID(name, data)...)
+}
+
+func eventWithoutID(name string, data []byte) []byte {
+	b := make([]byte, 0, len(data)+64)
+	if name != "" {
+		b = append(append(append(b, "event: "...), name...), '\n')
+	}
+	return append(sse.AppendData(b, data), '\n')
+}

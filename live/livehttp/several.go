@@ -1,0 +1,202 @@
+package livehttp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// listDefault and listMost bound an answer that lists streams.
+const listDefault, listMost = 100, 1000
+
+// space answers with some of the streams of a space, or with a list of them.
+func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
+	if r.URL.Query().Has("id") {
+		return h.several(w, r, c)
+	}
+	return h.list(w, r, c)
+}
+
+// several answers with several streams as one event stream, whose ids are cursors of the space.
+func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error {
+	query := r.URL.Query()
+	text := lastEventID(r)
+	if strings.HasSuffix(text, ended) {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	o := live.FollowOptions{Cursor: streamhub.Cursor(text), Generations: query.Get("generations") == "1"}
+	if err := checkSeveral(query["id"], o.Cursor); err != nil {
+		return err
+	}
+	ctx, done, err := h.reader(r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	g := &reading{h: h, w: w, raw: isRaw(query)}
+	defer g.begin(ctx)()
+	pauses := outagePauses()
+	for again := true; again; {
+		again = false
+		for u, err := range c.streams.Follow(ctx, query["id"], &o) {
+			if err != nil {
+				if again = outage(err) && g.stays(ctx, pauses); !again {
+					g.severed(ctx, err)
+					return nil
+				}
+				break
+			}
+			pauses.Reset()
+			o.Cursor = u.Cursor
+			if text := g.update(&u); text != nil && g.out.Send(text) != nil {
+				return nil
+			}
+		}
+	}
+	if !g.raw && ctx.Err() == nil {
+		_ = g.out.Send(event("complete", string(o.Cursor)+ended, []byte("{}")))
+	}
+	return nil
+}
+
+// checkSeveral refuses what no store has to be asked about.
+func checkSeveral(ids []string, cursor streamhub.Cursor) error {
+	if len(ids) > live.MaxFollowed {
+		return fmt.Errorf("%w: %d ids, the limit is %d", streamhub.ErrInvalidArgument, len(ids), live.MaxFollowed)
+	}
+	for _, id := range ids {
+		if err := streamhub.CheckName("live stream", id); err != nil {
+			return err
+		}
+		if len(id) > live.MaxIDLength {
+			return fmt.Errorf("%w: the id of a live stream has %d bytes, the limit is %d", streamhub.ErrInvalidName, len(id), live.MaxIDLength)
+		}
+	}
+	at, err := cursor.Position()
+	if err == nil && cursor != "" && at.Timeline.IsZero() {
+		err = fmt.Errorf("%w: the cursor of one stream cannot resume several", streamhub.ErrInvalidCursor)
+	}
+	return err
+}
+
+// severed is the last word of a reading that cannot go on.
+func (g *reading) severed(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case g.raw:
+		_ = g.out.Send(fmt.Appendf(nil, ": %s\n\n", streamhub.CodeOf(err)))
+	default:
+		g.h.tell(g.out, "", 0, err)
+	}
+}
+
+// An updateEvent is the data of an event about one of several streams: a chunk, as text or, if that is
+// not UTF-8, in base64; or how a generation ended.
+type updateEvent struct {
+	ID         string             `json:"id"`
+	Generation uint64             `json:"generation"`
+	Sequence   uint64             `json:"sequence,omitempty"`
+	Data       *string            `json:"data,omitempty"`
+	Binary     []byte             `json:"binary,omitempty"`
+	Verdict    *streamhub.Verdict `json:"verdict,omitempty"`
+	Code       string             `json:"code,omitempty"`
+	Message    string             `json:"message,omitempty"`
+}
+
+// update is the event of an update, nil for one that the client does not want.
+func (g *reading) update(u *live.Update) []byte {
+	e := updateEvent{ID: u.ID, Generation: u.Generation, Sequence: u.Sequence, Verdict: u.Verdict}
+	name := ""
+	switch {
+	case u.Verdict != nil:
+		name = "end"
+	case u.Err != nil:
+		name = "end"
+		f := failureOf(streamhub.CodeOf(u.Err), u.Err)
+		e.Code, e.Message = f.Code, f.Message
+	case utf8.Valid(u.Data):
+		text := string(u.Data)
+		e.Data = &text
+	default:
+		e.Binary = u.Data
+	}
+	if g.raw && name != "" {
+		return nil
+	}
+	data, _ := json.Marshal(&e) // texts, numbers, and a verdict that came as JSON
+	if u.Cursor == "" {
+		return eventWithoutID(name, data)
+	}
+	return event(name, string(u.Cursor), data)
+}
+
+// A listing is one page of the streams of a space.
+type listing struct {
+	Streams []live.Status `json:"streams"`
+	// Next is what to ask for as after for the next page; it is empty on the last one.
+	Next string `json:"next,omitempty"`
+}
+
+// list answers with the streams of a space.
+func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
+	query := r.URL.Query()
+	limit := listDefault
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || n == 0 || n > listMost {
+			return fmt.Errorf("%w: limit=%.40s: want a number from 1 to %d", streamhub.ErrInvalidArgument, text, listMost)
+		}
+		limit = int(min(n, math.MaxInt))
+	}
+	o, err := placeOf(query)
+	if err != nil {
+		return err
+	}
+	page := listing{Streams: []live.Status{}}
+	for s, err := range c.streams.List(r.Context(), o) {
+		if err != nil {
+			return err
+		}
+		status, err := s.Status(r.Context())
+		if streamhub.CodeOf(err) == streamhub.CodeOf(streamhub.ErrNotFound) {
+			continue // it went meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if query.Get("active") == "1" && status.Verdict != nil {
+			continue
+		}
+		page.Streams = append(page.Streams, status)
+		if len(page.Streams) == limit {
+			page.Next = strconv.FormatUint(s.Generation(), 36) + "." + s.ID()
+			break
+		}
+	}
+	reply(w, http.StatusOK, page)
+	return nil
+}
+
+// placeOf is where a list goes on.
+func placeOf(query url.Values) (*live.ListOptions, error) {
+	text := query.Get("after")
+	if text == "" {
+		return nil, nil
+	}
+	head, id, ok := strings.Cut(text, ".")
+	generation, err := strconv.ParseUint(head, 36, 63)
+	if !ok || err != nil {
+		return nil, fmt.Errorf("%w: after=%.200q: want what an answer gave as next", streamhub.ErrInvalidCursor, text)
+	}
+	return &live.ListOptions{AfterID: id, AfterGeneration: generation}, nil
+}
