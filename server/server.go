@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -152,10 +151,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)
 	durables := s.gate.Wrap("durable", streams, nil)
-	// A producer's body goes on for as long as it produces; all others of live streams are messages.
-	livings := s.gate.Wrap("live", lives, func(r *http.Request) bool {
-		return !strings.HasSuffix(r.URL.Path, "/cancel") && !strings.HasSuffix(r.URL.Path, "/messages")
-	})
+	livings := s.gate.Wrap("live", lives, lives.Endless)
 	// Names may hold anything, so no mux cleans the paths of the two.
 	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

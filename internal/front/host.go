@@ -82,7 +82,7 @@ func (h *Hosts) Wrap(next http.Handler) http.Handler {
 		if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {
 			if h.Check(r) != nil {
 				w.Header().Set("Connection", "close") // the rest of the request is not read
-				http.Error(w, "this gateway has no such name; see --host", http.StatusMisdirectedRequest)
+				answer(w, http.StatusMisdirectedRequest, "misdirected_request", "this gateway has no such name; see --host")
 				return
 			}
 		}

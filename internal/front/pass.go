@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -207,7 +208,7 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 			g.refused(r, "limit")
 			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
-			http.Error(w, "too many requests", http.StatusTooManyRequests)
+			answer(w, http.StatusTooManyRequests, streamhub.CodeOf(streamhub.ErrLimitExceeded), "too many requests")
 			return
 		}
 		defer release()
@@ -223,12 +224,23 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 					w.Header().Set("WWW-Authenticate", "Bearer")
 				}
 				w.Header().Set("Connection", "close")
-				http.Error(w, strings.ToLower(http.StatusText(status)), status)
+				code := streamhub.Code("timeout")
+				if status == http.StatusUnauthorized {
+					code = streamhub.CodeOf(streamhub.ErrUnauthenticated)
+				}
+				answer(w, status, code, strings.ToLower(http.StatusText(status)))
 			}
 		}()
 		next.ServeHTTP(w, r)
 		finished = true
 	})
+}
+
+// answer is for a request that the gate ends itself.
+func answer(w http.ResponseWriter, status int, code streamhub.Code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"code": string(code), "message": message}) // the client may be gone
 }
 
 // Hosts wraps next so that it answers under the gateway's own names only, where no client has to say who

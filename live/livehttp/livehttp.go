@@ -92,6 +92,13 @@ func (h *Handler) Owns(path string) bool {
 	return path == root || strings.HasPrefix(path, prefix)
 }
 
+// Endless reports whether the body of a request goes on for as long as its sender has something to say:
+// that of a plain producer. All others are read as a whole before anything is done.
+func (h *Handler) Endless(r *http.Request) bool {
+	c, err := parse(r)
+	return err == nil && r.Method == http.MethodPost && !c.whole && c.action == ""
+}
+
 // A call is one request.
 type call struct {
 	store   uuid.UUID

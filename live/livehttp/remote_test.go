@@ -105,6 +105,7 @@ func TestRemoteRefused(t *testing.T) {
 	})
 	r := g.put("s", "")
 	key := []string{"Streamhub-Producer", r.Producer}
+	text := append([]string{"Content-Type", "text/plain"}, key...)
 	var taken struct {
 		Code, By          string
 		Generation, Since uint64
@@ -118,37 +119,58 @@ func TestRemoteRefused(t *testing.T) {
 		method, path, body string
 		headers            []string
 		status             int
+		code               string
 	}{
-		{"POST", "chunks?first=1", "x", nil, http.StatusForbidden},
-		{"POST", "chunks?first=1", "x", []string{"Streamhub-Producer", "x"}, http.StatusForbidden},
-		{"POST", "chunks?first=1", "x", []string{"Streamhub-Producer", r.Producer + "x"}, http.StatusForbidden},
-		{"POST", "chunks", "x", key, http.StatusBadRequest},
-		{"POST", "chunks?first=0", "x", key, http.StatusBadRequest},
-		{"POST", "chunks?first=-1", "x", key, http.StatusBadRequest},
-		{"POST", "chunks?first=2", "x", key, http.StatusConflict},
-		{"POST", "chunks?first=1", "{}\n{", append([]string{"Content-Type", "application/x-ndjson"}, key...), http.StatusBadRequest},
-		{"POST", "chunks?first=1", "x", append([]string{"Content-Type", "text/html"}, key...), http.StatusUnsupportedMediaType},
-		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxRecordBytes+1), key, http.StatusRequestEntityTooLarge},
-		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxFrameBytes+1), key, http.StatusRequestEntityTooLarge},
-		{"POST", "end", `{"kind":"lost"}`, key, http.StatusBadRequest},
-		{"POST", "end", `{"kind":"banana"}`, key, http.StatusBadRequest},
-		{"POST", "end", ``, key, http.StatusBadRequest},
-		{"POST", "end", `{"kind":"done","text":1}`, key, http.StatusBadRequest},
-		{"POST", "end", `{"kind":"done"}`, nil, http.StatusForbidden},
-		{"PATCH", "", `{}`, key, http.StatusBadRequest},
-		{"PATCH", "", `{"metadata":1}`, nil, http.StatusForbidden},
-		{"PUT", "", `{"takeover":true,"once":true}`, nil, http.StatusBadRequest},
-		{"PUT", "", `{"take":true}`, nil, http.StatusBadRequest},
-		{"PUT", "", `{} {}`, nil, http.StatusBadRequest},
-		{"GET", "messages", "", nil, http.StatusForbidden},
-		{"GET", "messages?after=x", "", key, http.StatusBadRequest},
-		{"DELETE", "chunks", "", key, http.StatusMethodNotAllowed},
+		{"POST", "chunks?first=1", "x", nil, http.StatusForbidden, "permission_denied"},
+		{"POST", "chunks?first=1", "x", []string{"Streamhub-Producer", "x"}, http.StatusForbidden, "permission_denied"},
+		{"POST", "chunks?first=1", "x", []string{"Streamhub-Producer", r.Producer + "x"}, http.StatusForbidden, "permission_denied"},
+		{"POST", "chunks", "x", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "chunks?first=0", "x", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "chunks?first=-1", "x", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "chunks?first=2", "x", key, http.StatusConflict, "gap"},
+		{"POST", "chunks?first=1", "{}\n{", append([]string{"Content-Type", "application/x-ndjson"}, key...), http.StatusBadRequest, "invalid_argument"},
+		{"POST", "chunks?first=1", "x", append([]string{"Content-Type", "text/html"}, key...), http.StatusUnsupportedMediaType, "unsupported_media_type"},
+		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxRecordBytes+1), key, http.StatusRequestEntityTooLarge, "too_large"},
+		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxFrameBytes+1), key, http.StatusRequestEntityTooLarge, "too_large"},
+		{"POST", "end", `{"kind":"lost"}`, key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "end", `{"kind":"banana"}`, key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "end", ``, key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "end", `{"kind":"done","text":1}`, key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "end", `{"kind":"done"}`, nil, http.StatusForbidden, "permission_denied"},
+		{"PATCH", "", `{}`, key, http.StatusBadRequest, "invalid_argument"},
+		{"PATCH", "", `{"metadata":1}`, nil, http.StatusForbidden, "permission_denied"},
+		{"PUT", "", `{"takeover":true,"once":true}`, nil, http.StatusBadRequest, "invalid_argument"},
+		{"PUT", "", `{"take":true}`, nil, http.StatusBadRequest, "invalid_argument"},
+		{"PUT", "", `{} {}`, nil, http.StatusBadRequest, "invalid_argument"},
+		{"GET", "messages", "", nil, http.StatusForbidden, "permission_denied"},
+		{"GET", "messages?after=x", "", key, http.StatusBadRequest, "invalid_argument"},
+		{"DELETE", "chunks", "", key, http.StatusMethodNotAllowed, "method_not_allowed"},
+		{"POST", "chunks?first=9007199254740991", "x", key, http.StatusConflict, "gap"},
+		{"POST", "chunks?first=9007199254740992", "x", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "chunks?first=18446744073709551616", "x", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "chunks?first=1", strings.Repeat("x\n", 100) + strings.Repeat("x", streamhub.MaxRecordBytes+1), text, http.StatusRequestEntityTooLarge, "too_large"},
+		{"POST", "chunks?first=1", strings.Repeat("x\n", streamhub.MaxFrameRecords+1) + strings.Repeat("x", streamhub.MaxRecordBytes+1), text, http.StatusRequestEntityTooLarge, "too_large"},
+		{"PATCH", "", `{"metadata":"` + strings.Repeat("x", 64<<10) + `"}`, key, http.StatusRequestEntityTooLarge, "too_large"},
+		{"PUT", "", `{"metadata":"` + strings.Repeat("x", 64<<10) + `"}`, nil, http.StatusRequestEntityTooLarge, "too_large"},
+		{"PUT", "", `{`, nil, http.StatusBadRequest, "invalid_argument"},
+		{"PUT", "", "", nil, http.StatusConflict, "already_produced"},
+		{"GET", "messages?wait=1h", "", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "cancel", "no json", nil, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "messages?once=" + strings.Repeat("x", 101), "x", nil, http.StatusBadRequest, "invalid_name"},
+		{"POST", "messages", strings.Repeat("x", streamhub.MaxRecordBytes+1), nil, http.StatusRequestEntityTooLarge, "too_large"},
+		{"GET", "nothing", "", nil, http.StatusNotFound, "not_found"},
 	} {
 		path := strings.TrimSuffix("/v1/live/s/"+test.path, "/")
-		require.Equal(t, test.status, g.ask(test.method, path, test.body, test.headers...).StatusCode, "%s %s %.20s", test.method, test.path, test.body)
+		answer := g.ask(test.method, path, test.body, test.headers...)
+		require.Equal(t, test.status, answer.StatusCode, "%s %s %.20s", test.method, test.path, test.body)
+		require.Equal(t, "application/json", answer.Header.Get("Content-Type"))
+		var failure struct{ Code, Message string }
+		require.NoError(t, json.NewDecoder(answer.Body).Decode(&failure))
+		require.Equal(t, test.code, failure.Code, "%s %s %.20s: %s", test.method, test.path, test.body, failure.Message)
+		require.NotEmpty(t, failure.Message)
 	}
+	require.JSONEq(t, `{"next":1}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks", "", key...), "nothing was stored")
 	require.Equal(t, http.StatusNotFound, g.ask("POST", "/v1/live/nobody/chunks?first=1", "x", key...).StatusCode)
-	require.JSONEq(t, `{"next":1}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks", "", key...))
 	second := g.put("s", `{"takeover":true}`)
 	fenced := g.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=1", "x", key...)
 	require.Contains(t, fenced, `"code":"fenced"`)
@@ -231,4 +253,15 @@ func TestMoved(t *testing.T) {
 	require.JSONEq(t, `{"next":4}`, b.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=3", "three\n", key...))
 	b.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, key...)
 	require.Equal(t, []string{"one", "two", "three"}, b.texts("s"))
+}
+
+// TestRemoteLargeBody stores a body whose chunks do not fit into one append.
+func TestRemoteLargeBody(t *testing.T) {
+	g := start(t, "", nil)
+	key := []string{"Streamhub-Producer", g.put("s", "").Producer, "Content-Type", "text/plain"}
+	line := strings.Repeat("x", 1000) + "\n"
+	require.JSONEq(t, `{"next":16001}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=1", strings.Repeat(line, 16000), key...))
+	require.JSONEq(t, `{"next":16001}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=1", strings.Repeat(line, 16000), key...))
+	g.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, key...)
+	require.Len(t, g.texts("s"), 16000)
 }
