@@ -43,7 +43,7 @@ type following struct {
 	yield func(live.Update, error) bool
 
 	ids    map[string]bool // does not change
-	open   map[string]bool // ids of which more may come
+	open   map[string]bool // ids that may bring more
 	known  map[generation]*followed
 	cursor streamhub.Cursor
 

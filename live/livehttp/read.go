@@ -96,7 +96,7 @@ func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) err
 	case g.raw && errors.Is(err, streamhub.ErrNotFound) && g.cursor == "":
 		nothing, err = true, nil
 	case g.raw && g.events && outage(err):
-		// Nobody knows whether there is anything. An event stream without events lets the client come again.
+		// It is not known whether there is anything. An event stream without events lets the client come again.
 		defer g.begin(ctx)()
 		if s, err = g.find(ctx, c); err == nil {
 			g.follow(ctx, s)

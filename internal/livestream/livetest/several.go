@@ -127,7 +127,7 @@ func severalResume(f *fixture) {
 	require.Equal(f, []streamhub.VerdictKind{streamhub.VerdictDone}, rest.ends["q"])
 }
 
-// severalEarly waits for streams that have not begun, one of which ends without a chunk.
+// severalEarly waits for streams that have not begun. One ends without a chunk.
 func severalEarly(f *fixture) {
 	a, b := f.open(nil), f.open(nil)
 	done := make(chan *seen)
