@@ -58,7 +58,7 @@ var importTable = []row{
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
-	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/sse", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
+	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
