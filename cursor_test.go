@@ -53,7 +53,7 @@ func TestCursor(t *testing.T) {
 func TestEntryJSON(t *testing.T) {
 	for _, p := range positions {
 		e := streamhub.Entry{
-			Space: "space", Segment: "seg", Sequence: 1, Timestamp: 2, TRX: streamhub.TRX{ID: uuid.New(), Number: 3},
+			Space: "space", Segment: "seg", Sequence: 1, Timestamp: time.UnixMilli(2), TRX: streamhub.TRX{ID: uuid.New(), Number: 3},
 			Metadata: map[string]string{"k": "v"}, Payload: []byte{0, 255}, Position: p,
 		}
 		data, err := json.Marshal(e)
@@ -114,7 +114,7 @@ func FuzzPosition(f *testing.F) {
 
 // TestStatusJSON: all times of a status have one unit.
 func TestStatusJSON(t *testing.T) {
-	s := streamhub.Status{Space: "s", Segment: "g", TTL: 90 * time.Second, ExpiresAt: 1_700_000_000_000, State: streamhub.StateOpen}
+	s := streamhub.Status{Space: "s", Segment: "g", TTL: 90 * time.Second, ExpiresAt: time.UnixMilli(1_700_000_000_000).UTC(), State: streamhub.StateOpen}
 	data, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // A Record is what a producer appends.
@@ -29,46 +31,47 @@ type TRX struct {
 // An Entry is what a reader gets. Payload and Metadata may share memory with other entries and
 // must not be changed.
 type Entry struct {
-	Space    string `json:"space"`
-	Segment  string `json:"segment"`
-	Sequence uint64 `json:"sequence"`
-	// Timestamp is when Redis took the entry, in Unix milliseconds. It never decreases along a
-	// space.
-	Timestamp int64             `json:"timestamp"`
-	TRX       TRX               `json:"trx"`
-	Metadata  map[string]string `json:"metadata,omitempty"`
-	Payload   []byte            `json:"payload"`
+	Space    string
+	Segment  string
+	Sequence uint64
+	// Timestamp is when Redis took the entry, in UTC and whole milliseconds. It never decreases
+	// along a space.
+	Timestamp time.Time
+	TRX       TRX
+	Metadata  map[string]string
+	Payload   []byte
 	// Position is where the entry stands; see [Entry.Cursor].
-	Position Position `json:"-"`
+	Position Position
 }
 
 // Cursor returns the text that resumes reading after e: in its segment if e was read from a
 // segment, in its space if it was read along the space.
 func (e *Entry) Cursor() Cursor { return e.Position.Cursor() }
 
-// Time returns the timestamp as a time.
-func (e *Entry) Time() time.Time { return time.UnixMilli(e.Timestamp) }
+// entryJSON is an entry as JSON.
+type entryJSON struct {
+	Space     string            `json:"space"`
+	Segment   string            `json:"segment"`
+	Sequence  uint64            `json:"sequence"`
+	Timestamp int64             `json:"timestamp"` // Unix milliseconds
+	TRX       TRX               `json:"trx"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Payload   []byte            `json:"payload"`
+	Cursor    Cursor            `json:"cursor,omitempty"`
+}
 
-// MarshalJSON writes the fields and the cursor.
+// MarshalJSON writes the fields, the timestamp in Unix milliseconds, and the cursor.
 func (e Entry) MarshalJSON() ([]byte, error) {
-	type fields Entry
-	return json.Marshal(struct {
-		fields
-		Cursor Cursor `json:"cursor,omitempty"`
-	}{fields(e), e.Cursor()})
+	return json.Marshal(entryJSON{e.Space, e.Segment, e.Sequence, millis.Of(e.Timestamp), e.TRX, e.Metadata, e.Payload, e.Cursor()})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
 func (e *Entry) UnmarshalJSON(data []byte) error {
-	type fields Entry
-	v := struct {
-		*fields
-		Cursor Cursor `json:"cursor"`
-	}{fields: (*fields)(e)}
+	var v entryJSON
 	if err := json.Unmarshal(data, &v); err != nil {
 		return err
 	}
-	var err error
-	e.Position, err = v.Cursor.Position()
+	position, err := v.Cursor.Position()
+	*e = Entry{v.Space, v.Segment, v.Sequence, millis.Time(v.Timestamp), v.TRX, v.Metadata, v.Payload, position}
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // A LexKey is a key of streamkit: parts whose bytes order as the parts do, with a zero byte between
@@ -64,7 +66,7 @@ func (k *LexKey) UnmarshalJSON(data []byte) error {
 
 // GetSpaceOffset is the offset of e in its space as streamkit writes it.
 func (e *Entry) GetSpaceOffset() LexKey {
-	return Encode("DAT", "SPACES", e.Space, e.Timestamp, e.Segment, e.Sequence)
+	return Encode("DAT", "SPACES", e.Space, millis.Of(e.Timestamp), e.Segment, e.Sequence)
 }
 
 // GetSegmentOffset is the offset of e in its segment as streamkit writes it.

@@ -14,7 +14,7 @@ import (
 )
 
 func TestLexKey(t *testing.T) {
-	e := &streamhub.Entry{Space: "sp", Segment: "sg", Sequence: 258, Timestamp: 1700000000000}
+	e := &streamhub.Entry{Space: "sp", Segment: "sg", Sequence: 258, Timestamp: time.UnixMilli(1700000000000)}
 	require.Equal(t, "44415400535041434553007370008000018bcfe5680000736700"+"0000000000000102",
 		hex.EncodeToString(e.GetSpaceOffset()))
 	require.Equal(t, "444154005345474d454e545300737000736700"+"0000000000000102", hex.EncodeToString(e.GetSegmentOffset()))

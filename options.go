@@ -1,9 +1,12 @@
 package streamhub
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // The limits of an append. A store can be opened with lower ones.
@@ -90,8 +93,9 @@ type AppendResult struct {
 	// First and Last are the sequences of the first and last record; for an append without records
 	// First is Last + 1.
 	First, Last uint64
-	Timestamp   int64 // Unix milliseconds
-	TRX         TRX
+	// Timestamp is when Redis took them.
+	Timestamp time.Time
+	TRX       TRX
 	// Repeated says that this append had been stored before.
 	Repeated bool
 	// Created says that it created the segment.
@@ -118,7 +122,7 @@ type CreateOptions struct {
 	ContentType string
 	// TTL is a sliding time to live, renewed by appends and touches, with millisecond precision.
 	TTL time.Duration
-	// ExpiresAt is a fixed end. At most one of TTL and ExpiresAt is set.
+	// ExpiresAt is a fixed end, cut to milliseconds. At most one of TTL and ExpiresAt is set.
 	ExpiresAt time.Time
 	// Closed creates the segment with a verdict.
 	Closed     *Verdict
@@ -142,8 +146,8 @@ type ReadOptions struct {
 	Cursor Cursor
 	// FromSequence and ToSequence are inclusive; 0 is no bound. They need a segment.
 	FromSequence, ToSequence uint64
-	// After is exclusive and Until inclusive, in Unix milliseconds; 0 is no bound.
-	After, Until int64
+	// After is exclusive and Until inclusive, both cut to milliseconds; the zero Time is no bound.
+	After, Until time.Time
 	// Limit is the most entries to return; 0 is no limit.
 	Limit uint64
 }
@@ -162,8 +166,30 @@ type FollowOptions struct {
 
 // A Worker is a process that says it is there. Every instance sees every worker of a store.
 type Worker struct {
+	ID       uuid.UUID
+	Metadata map[string]string
+	// LastSeen is when it last said so, by the clock of Redis.
+	LastSeen time.Time
+}
+
+// workerJSON is a worker as JSON.
+type workerJSON struct {
 	ID       uuid.UUID         `json:"worker_id"`
 	Metadata map[string]string `json:"metadata,omitempty"`
-	// LastSeen is when it last said so, in Unix milliseconds of Redis.
-	LastSeen int64 `json:"last_seen_at"`
+	LastSeen int64             `json:"last_seen_at"` // Unix milliseconds
+}
+
+// MarshalJSON writes the fields, the time in Unix milliseconds.
+func (w Worker) MarshalJSON() ([]byte, error) {
+	return json.Marshal(workerJSON{w.ID, w.Metadata, millis.Of(w.LastSeen)})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (w *Worker) UnmarshalJSON(data []byte) error {
+	var v workerJSON
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*w = Worker{v.ID, v.Metadata, millis.Time(v.LastSeen)}
+	return nil
 }

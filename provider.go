@@ -42,13 +42,13 @@ type Store interface {
 	// Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and
 	// returns the first sequence that is kept.
 	Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error)
-	// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
-	// milliseconds; 0 if it has none.
-	Touch(ctx context.Context, space, segment string) (deadline int64, err error)
+	// Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
+	// Time if it has none.
+	Touch(ctx context.Context, space, segment string) (deadline time.Time, err error)
 	// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and
-	// returns the deadline in Unix milliseconds. Appends and touches do not renew it. With a ttl of 0
-	// the segment never expires, and the deadline is 0. A repeat counts from then.
-	Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error)
+	// returns the deadline. Appends and touches do not renew it. With a ttl of 0 the segment never
+	// expires, and the deadline is the zero Time. A repeat counts from then.
+	Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error)
 
 	// Status describes a segment; one that does not exist is [ErrNotFound].
 	Status(ctx context.Context, space, segment string) (Status, error)

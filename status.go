@@ -3,6 +3,8 @@ package streamhub
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // A State says whether a segment still takes appends.
@@ -49,60 +51,84 @@ type Verdict struct {
 	Output json.RawMessage `json:"output,omitempty"`
 }
 
-// A Status describes a segment at one moment.
+// A Status describes a segment at one moment. Its times are in UTC and whole milliseconds.
 type Status struct {
-	Space   string `json:"space"`
-	Segment string `json:"segment"`
+	Space, Segment string
 	// FirstSequence is the first entry still kept, LastSequence the last one written. Where
 	// nothing is kept FirstSequence is LastSequence + 1; where nothing was ever written both are 0.
-	FirstSequence  uint64 `json:"first_sequence"`
-	FirstTimestamp int64  `json:"first_timestamp"` // Unix milliseconds
-	LastSequence   uint64 `json:"last_sequence"`
-	LastTimestamp  int64  `json:"last_timestamp"` // Unix milliseconds
+	FirstSequence uint64
+	// FirstTimestamp is the zero Time where nothing is kept, LastTimestamp where nothing was ever
+	// written.
+	FirstTimestamp time.Time
+	LastSequence   uint64
+	LastTimestamp  time.Time
 	// Heartbeat marks a status that only says that a subscription is alive.
-	Heartbeat bool `json:"heartbeat"`
+	Heartbeat bool
 
-	State       State    `json:"state,omitempty"`
-	Verdict     *Verdict `json:"verdict,omitempty"`
-	Generation  uint64   `json:"generation,omitempty"`
-	ContentType string   `json:"content_type,omitempty"`
-	// TTL is the sliding time to live, 0 for none; ExpiresAt the deadline in force in Unix
-	// milliseconds, 0 for none. As JSON both are milliseconds.
-	TTL       time.Duration `json:"-"`
-	ExpiresAt int64         `json:"expires_at,omitempty"`
-	// Parent names the segment that this one is a fork of, and the last sequence taken from it.
-	Parent   string   `json:"parent,omitempty"`
-	ForkedAt uint64   `json:"forked_at,omitempty"`
-	Origin   string   `json:"-"` // see [CreateOptions]
-	Position Position `json:"-"` // of the last entry
+	State       State
+	Verdict     *Verdict
+	Generation  uint64
+	ContentType string
+	// TTL is the sliding time to live, 0 for none.
+	TTL time.Duration
+	// ExpiresAt is the deadline in force, the zero Time for none.
+	ExpiresAt time.Time
+	// Parent names the segment that this one is a fork of, and ForkedAt the last sequence taken from it.
+	Parent   string
+	ForkedAt uint64
+	Origin   string   // see [CreateOptions]; not in JSON
+	Position Position // of the last entry; not in JSON
 	// Kept is the position before FirstSequence, from which everything that is kept can be read. Its
-	// proof is 0 where nothing is known of the entry before.
-	Kept Position `json:"-"`
+	// proof is 0 where nothing is known of the entry before. It is not in JSON.
+	Kept Position
 }
 
 // Cursor returns the position after the last entry of the segment.
 func (s *Status) Cursor() Cursor { return s.Position.Cursor() }
 
-// statusFields are written as they are.
-type statusFields Status
-
+// statusJSON is a status as JSON, with all times in milliseconds.
 type statusJSON struct {
-	*statusFields
-	TTL int64 `json:"ttl,omitempty"`
+	Space          string   `json:"space"`
+	Segment        string   `json:"segment"`
+	FirstSequence  uint64   `json:"first_sequence"`
+	FirstTimestamp int64    `json:"first_timestamp"`
+	LastSequence   uint64   `json:"last_sequence"`
+	LastTimestamp  int64    `json:"last_timestamp"`
+	Heartbeat      bool     `json:"heartbeat"`
+	State          State    `json:"state,omitempty"`
+	Verdict        *Verdict `json:"verdict,omitempty"`
+	Generation     uint64   `json:"generation,omitempty"`
+	ContentType    string   `json:"content_type,omitempty"`
+	ExpiresAt      int64    `json:"expires_at,omitempty"`
+	Parent         string   `json:"parent,omitempty"`
+	ForkedAt       uint64   `json:"forked_at,omitempty"`
+	TTL            int64    `json:"ttl,omitempty"`
 }
 
 // MarshalJSON writes the fields, with all times in milliseconds.
 func (s Status) MarshalJSON() ([]byte, error) {
-	return json.Marshal(statusJSON{(*statusFields)(&s), s.TTL.Milliseconds()})
+	return json.Marshal(statusJSON{
+		Space: s.Space, Segment: s.Segment,
+		FirstSequence: s.FirstSequence, FirstTimestamp: millis.Of(s.FirstTimestamp),
+		LastSequence: s.LastSequence, LastTimestamp: millis.Of(s.LastTimestamp),
+		Heartbeat: s.Heartbeat, State: s.State, Verdict: s.Verdict, Generation: s.Generation, ContentType: s.ContentType,
+		ExpiresAt: millis.Of(s.ExpiresAt), Parent: s.Parent, ForkedAt: s.ForkedAt, TTL: s.TTL.Milliseconds(),
+	})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
 func (s *Status) UnmarshalJSON(data []byte) error {
-	v := statusJSON{statusFields: (*statusFields)(s)}
+	var v statusJSON
 	if err := json.Unmarshal(data, &v); err != nil {
 		return err
 	}
-	s.TTL = time.Duration(v.TTL) * time.Millisecond
+	*s = Status{
+		Space: v.Space, Segment: v.Segment,
+		FirstSequence: v.FirstSequence, FirstTimestamp: millis.Time(v.FirstTimestamp),
+		LastSequence: v.LastSequence, LastTimestamp: millis.Time(v.LastTimestamp),
+		Heartbeat: v.Heartbeat, State: v.State, Verdict: v.Verdict, Generation: v.Generation, ContentType: v.ContentType,
+		ExpiresAt: millis.Time(v.ExpiresAt), Parent: v.Parent, ForkedAt: v.ForkedAt, TTL: time.Duration(v.TTL) * time.Millisecond,
+	}
 	return nil
 }
 

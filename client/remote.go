@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -75,14 +76,14 @@ func (s *remoteStore) Trim(ctx context.Context, space, segment string, upTo uint
 	return n, s.fail("trim", space, segment, err)
 }
 
-func (s *remoteStore) Touch(ctx context.Context, space, segment string) (int64, error) {
-	n, err := s.number(ctx, &wire.Touch{Space: space, Segment: segment})
-	return int64(n), s.fail("touch", space, segment, err)
+func (s *remoteStore) Touch(ctx context.Context, space, segment string) (time.Time, error) {
+	deadline, err := s.number(ctx, &wire.Touch{Space: space, Segment: segment})
+	return millis.Time(int64(deadline)), s.fail("touch", space, segment, err)
 }
 
-func (s *remoteStore) Expire(ctx context.Context, space, segment string, ttl time.Duration) (int64, error) {
-	n, err := s.number(ctx, &wire.Expire{Space: space, Segment: segment, TTL: ttl})
-	return int64(n), s.fail("expire", space, segment, err)
+func (s *remoteStore) Expire(ctx context.Context, space, segment string, ttl time.Duration) (time.Time, error) {
+	deadline, err := s.number(ctx, &wire.Expire{Space: space, Segment: segment, TTL: ttl})
+	return millis.Time(int64(deadline)), s.fail("expire", space, segment, err)
 }
 
 func (s *remoteStore) number(ctx context.Context, request wire.Request) (uint64, error) {

@@ -91,15 +91,16 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (u
 }
 
 // Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
-// the deadline in Unix milliseconds. Nothing renews it; an attempt that is
-// repeated counts from then. With a ttl of 0 the segment never expires.
-func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (int64, error) {
-	return result(ctx, s, "expire", func(ctx context.Context) (int64, error) { return s.inner.Expire(ctx, space, segment, ttl) })
+// the deadline. Nothing renews it; an attempt that is repeated counts from then. With a ttl of 0 the
+// segment never expires, and the deadline is the zero Time.
+func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (time.Time, error) {
+	return result(ctx, s, "expire", func(ctx context.Context) (time.Time, error) { return s.inner.Expire(ctx, space, segment, ttl) })
 }
 
-// Touch renews the time to live of a segment and returns the deadline in Unix milliseconds.
-func (s *Store) Touch(ctx context.Context, space, segment string) (int64, error) {
-	return result(ctx, s, "touch", func(ctx context.Context) (int64, error) { return s.inner.Touch(ctx, space, segment) })
+// Touch renews the time to live of a segment and returns the deadline, the zero Time for
+// none.
+func (s *Store) Touch(ctx context.Context, space, segment string) (time.Time, error) {
+	return result(ctx, s, "touch", func(ctx context.Context) (time.Time, error) { return s.inner.Touch(ctx, space, segment) })
 }
 
 // Status describes a segment.

@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/seed-147127fe/streamhub"
 )
@@ -112,5 +111,3 @@ func mediaType(contentType string) string {
 	}
 	return media
 }
-
-func timeOf(ms int64) time.Time { return time.UnixMilli(ms) }

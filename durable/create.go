@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 const defaultType = "application/octet-stream"
@@ -102,7 +103,7 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 	}
 	if len(expires) > 0 {
 		at, err := time.Parse(time.RFC3339, expires[0])
-		if err != nil || at.UnixMilli() <= 0 {
+		if err != nil || millis.Of(at) <= 0 {
 			return nil, badRequest("%s %.64q", headerExpiresAt, expires[0])
 		}
 		o.ExpiresAt = at
@@ -155,8 +156,8 @@ func (d *Handler) head(w http.ResponseWriter, r *http.Request, s *stream) error 
 	switch {
 	case status.TTL > 0:
 		h.Set(headerTTL, strconv.FormatInt(int64(status.TTL/time.Second), 10))
-	case status.ExpiresAt > 0:
-		h.Set(headerExpiresAt, time.UnixMilli(status.ExpiresAt).UTC().Format(time.RFC3339Nano))
+	case !status.ExpiresAt.IsZero():
+		h.Set(headerExpiresAt, status.ExpiresAt.UTC().Format(time.RFC3339Nano))
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -172,11 +173,7 @@ func contentType(status *streamhub.Status) string {
 
 // sameConfiguration reports whether a stream is what o asks for, forks aside.
 func sameConfiguration(status *streamhub.Status, o *streamhub.CreateOptions) bool {
-	var expires int64
-	if !o.ExpiresAt.IsZero() {
-		expires = o.ExpiresAt.UnixMilli()
-	}
-	return status.TTL == o.TTL && (status.TTL > 0 || status.ExpiresAt == expires) &&
+	return status.TTL == o.TTL && (status.TTL > 0 || millis.Of(status.ExpiresAt) == millis.Of(o.ExpiresAt)) &&
 		mediaType(contentType(status)) == mediaType(o.ContentType) &&
 		(status.State == streamhub.StateClosed) == (o.Closed != nil)
 }

@@ -22,8 +22,8 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	lifetime := d.opt.EventStreamTime
-	if status.TTL == 0 && status.ExpiresAt > 0 {
-		lifetime = min(lifetime, max(time.Until(timeOf(status.ExpiresAt)), 0))
+	if status.TTL == 0 && !status.ExpiresAt.IsZero() {
+		lifetime = min(lifetime, max(time.Until(status.ExpiresAt), 0))
 	}
 	ctx, done, err := d.wait(r.Context(), lifetime)
 	if err != nil {

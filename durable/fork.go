@@ -98,8 +98,8 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 	case o.TTL > 0, !o.ExpiresAt.IsZero():
 	case source.TTL > 0:
 		o.TTL = source.TTL
-	case source.ExpiresAt > 0:
-		o.ExpiresAt = timeOf(source.ExpiresAt)
+	case !source.ExpiresAt.IsZero():
+		o.ExpiresAt = source.ExpiresAt
 	}
 	if o.Records, err = recordsOf(o.ContentType, body, true); err != nil {
 		return status, false, err
@@ -173,8 +173,8 @@ func (f *fork) compatible(status *streamhub.Status, o *streamhub.CreateOptions) 
 	}
 	if asked.TTL == 0 && asked.ExpiresAt.IsZero() {
 		asked.TTL = status.TTL
-		if asked.TTL == 0 && status.ExpiresAt > 0 {
-			asked.ExpiresAt = timeOf(status.ExpiresAt)
+		if asked.TTL == 0 && !status.ExpiresAt.IsZero() {
+			asked.ExpiresAt = status.ExpiresAt
 		}
 	}
 	return sameConfiguration(status, &asked)

@@ -76,8 +76,8 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 // patience is how long to wait: not longer than the stream lives.
 func (q *reading) patience(status *streamhub.Status) time.Duration {
 	limit := q.handler.opt.LongPollTimeout
-	if status.TTL == 0 && status.ExpiresAt > 0 {
-		limit = min(limit, max(time.Until(timeOf(status.ExpiresAt))+time.Millisecond, 0))
+	if status.TTL == 0 && !status.ExpiresAt.IsZero() {
+		limit = min(limit, max(time.Until(status.ExpiresAt)+time.Millisecond, 0))
 	}
 	return limit
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // A subscriptionError is an answer with one of the codes of the protocol.
@@ -270,7 +271,7 @@ func (c *subscriptionCall) describe(ctx context.Context, s *subscription) (map[s
 	slices.SortFunc(streams, func(a, b linked) int { return strings.Compare(a.Path, b.Path) })
 	answer := map[string]any{
 		"id": c.id, "type": s.Config.Type, "streams": streams, "lease_ttl_ms": s.Config.LeaseMS,
-		"status": s.status(), "created_at": timeOf(s.Created).UTC().Format(time.RFC3339Nano),
+		"status": s.status(), "created_at": millis.Time(s.Created).Format(time.RFC3339Nano),
 	}
 	for name, value := range map[string]string{"pattern": s.Config.Pattern, "wake_stream": s.Config.WakeStream, "description": s.Config.Description} {
 		if value != "" {

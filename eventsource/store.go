@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -35,8 +36,9 @@ func (JSON[E]) Decode(payload []byte, _ map[string]string) (event E, err error) 
 // An Event is one that was saved.
 type Event[E any] struct {
 	// Version is that of the entity after the event: 1 for the first.
-	Version   uint64
-	Timestamp int64 // Unix milliseconds
+	Version uint64
+	// Timestamp is when it was saved, by the clock of Redis, in UTC and whole milliseconds.
+	Timestamp time.Time
 	Data      E
 }
 

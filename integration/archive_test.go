@@ -203,14 +203,14 @@ func TestArchiveSpeed(t *testing.T) {
 	h := open(t, client(t, server.URL()), options)
 	s := h.Store(testStore)
 	ctx := within(t, 10*time.Minute)
-	fill := func(space string) (first, last int64) {
+	fill := func(space string) (first, last time.Time) {
 		var records []streamhub.Record
 		for n := uint64(1); n <= total; n++ {
 			records = append(records, streamhub.Record{Payload: logLine("s", n)})
 			if len(records) == frame {
 				r, err := s.Append(ctx, space, "s", records, nil)
 				require.NoError(t, err)
-				if first == 0 {
+				if first.IsZero() {
 					first = r.Timestamp
 				}
 				last, records = r.Timestamp, nil
@@ -241,8 +241,8 @@ func TestArchiveSpeed(t *testing.T) {
 	backend.chunks.Store(0)
 	_, _ = consume("cold", nil)
 	chunks := backend.chunks.Swap(0)
-	middle := first + (last-first)/2
-	n, _ := consume("cold", &streamhub.ReadOptions{After: middle, Until: middle + (last-first)/100})
+	middle := first.Add(last.Sub(first) / 2)
+	n, _ := consume("cold", &streamhub.ReadOptions{After: middle, Until: middle.Add(last.Sub(first) / 100)})
 	some := backend.chunks.Load()
 	t.Logf("cold at %.2f of the speed of hot (%.2f to %.2f); %d of %d entries by time read %d of %d chunks",
 		ratios[rounds/2], ratios[0], ratios[rounds-1], n, total, some, chunks)

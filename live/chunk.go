@@ -1,21 +1,26 @@
 package live
 
-import "github.com/seed-147127fe/streamhub"
+import (
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+)
 
 // A Chunk is what one call of Publish has stored, with its place.
 type Chunk struct {
-	Generation uint64 `json:"generation"`
+	Generation uint64
 	// Sequence numbers the chunks of a generation 1, 2, 3, …
-	Sequence  uint64 `json:"sequence"`
-	Timestamp int64  `json:"timestamp"` // Unix milliseconds
+	Sequence uint64
+	// Timestamp is when Redis took the chunk, in UTC and whole milliseconds.
+	Timestamp time.Time
 	// Data may share memory with what others get and must not be changed.
-	Data []byte `json:"data"`
+	Data []byte
 	// Replayed is how many chunks Data holds, one after the other. Sequence is that of the last
 	// one. It is 1 but for the first chunk of a batch replay.
-	Replayed uint64 `json:"replayed"`
+	Replayed uint64
 
 	// Position is where the chunk stands in the segment of its generation; see [Chunk.Cursor].
-	Position streamhub.Position `json:"-"`
+	Position streamhub.Position
 }
 
 // Cursor returns the text that resumes after the chunk.

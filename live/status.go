@@ -2,29 +2,65 @@ package live
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A Status describes a generation at one moment.
+// A Status describes a generation at one moment. Its times are in UTC and whole milliseconds.
 type Status struct {
-	ID         string `json:"id"`
-	Generation uint64 `json:"generation"`
+	ID         string
+	Generation uint64
 	// Verdict is nil as long as it is produced.
-	Verdict *streamhub.Verdict `json:"verdict,omitempty"`
+	Verdict *streamhub.Verdict
 	// Chunks is how many were published, which is the sequence of the last one, and Cursor is
 	// after that.
-	Chunks uint64 `json:"chunks"`
-	Cursor Cursor `json:"cursor,omitempty"`
-	// LastTimestamp is when the last chunk, or the verdict, came; StartedAt when it was
-	// registered, 0 for one that is not in force any more. Unix milliseconds.
-	LastTimestamp int64 `json:"last_timestamp"`
-	StartedAt     int64 `json:"started_at,omitempty"`
+	Chunks uint64
+	Cursor Cursor
+	// LastTimestamp is when the last chunk, or the verdict, came.
+	LastTimestamp time.Time
+	// StartedAt is when the generation was registered; the zero Time for one that is not in force any
+	// more.
+	StartedAt time.Time
 	// By is who produces the generation in force, where its producer has said so.
-	By string `json:"by,omitempty"`
+	By string
 	// Viewers is how many readers are subscribed on all instances. It follows them with a delay of
 	// about a tenth of a second.
-	Viewers int `json:"viewers"`
+	Viewers int
 	// Metadata is what the producer has set.
-	Metadata json.RawMessage `json:"metadata,omitempty"`
+	Metadata json.RawMessage
+}
+
+// statusJSON is a status as JSON, with all times in Unix milliseconds.
+type statusJSON struct {
+	ID            string             `json:"id"`
+	Generation    uint64             `json:"generation"`
+	Verdict       *streamhub.Verdict `json:"verdict,omitempty"`
+	Chunks        uint64             `json:"chunks"`
+	Cursor        Cursor             `json:"cursor,omitempty"`
+	LastTimestamp int64              `json:"last_timestamp"`
+	StartedAt     int64              `json:"started_at,omitempty"`
+	By            string             `json:"by,omitempty"`
+	Viewers       int                `json:"viewers"`
+	Metadata      json.RawMessage    `json:"metadata,omitempty"`
+}
+
+// MarshalJSON writes the fields, with all times in Unix milliseconds.
+func (s Status) MarshalJSON() ([]byte, error) {
+	return json.Marshal(statusJSON{
+		s.ID, s.Generation, s.Verdict, s.Chunks, s.Cursor, millis.Of(s.LastTimestamp), millis.Of(s.StartedAt), s.By, s.Viewers, s.Metadata,
+	})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (s *Status) UnmarshalJSON(data []byte) error {
+	var v statusJSON
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*s = Status{
+		v.ID, v.Generation, v.Verdict, v.Chunks, v.Cursor, millis.Time(v.LastTimestamp), millis.Time(v.StartedAt), v.By, v.Viewers, v.Metadata,
+	}
+	return nil
 }

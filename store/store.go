@@ -59,14 +59,14 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 }
 
 // Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
-// the deadline in Unix milliseconds. Nothing renews it. With a ttl of 0 the segment never expires.
-func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error) {
+// the deadline. Nothing renews it. With a ttl of 0 the segment never expires, and the deadline is the zero Time.
+func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	return s.log.Expire(ctx, space, segment, ttl)
 }
 
-// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
-// milliseconds; 0 if it has none.
-func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int64, err error) {
+// Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
+// Time if it has none.
+func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time.Time, err error) {
 	return s.log.Touch(ctx, space, segment)
 }
 

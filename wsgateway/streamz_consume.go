@@ -19,7 +19,7 @@ func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 	if r.Space == "" {
 		return nil
 	}
-	options := streamhub.ReadOptions{After: r.After, Until: r.Until, Limit: r.limit()}
+	options := streamhub.ReadOptions{After: bound(r.After), Until: bound(r.Until), Limit: r.limit()}
 	cursor, filter, err := ch.resolve(r.Space, r.Offset)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 	options.Cursor = cursor
 	out := reply{ch: ch}
 	if filter != nil {
-		options.After = max(options.After, filter.after)
+		options.After = bound(max(r.After, filter.after))
 		out.pick = limited(filter.pick, options.Limit)
 		options.Limit = 0
 	}
@@ -38,7 +38,7 @@ func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 func (ch *muxChannel) consume(r *muxConsume) error {
 	request := wire.Consume{
 		Cursors: map[string]streamhub.Cursor{},
-		Options: streamhub.ReadOptions{After: r.After, Until: r.Until, Limit: r.limit()},
+		Options: streamhub.ReadOptions{After: bound(r.After), Until: bound(r.Until), Limit: r.limit()},
 	}
 	filters := map[string]*offsetFilter{}
 	for space, offset := range r.Offsets {
@@ -105,7 +105,7 @@ func (ch *muxChannel) resolve(space string, offset streamhub.LexKey) (streamhub.
 	if find == nil {
 		return "", filter, nil
 	}
-	_, err := ch.run(&wire.ConsumeSpace{Space: space, Options: streamhub.ReadOptions{After: filter.after, Until: at}}, find)
+	_, err := ch.run(&wire.ConsumeSpace{Space: space, Options: streamhub.ReadOptions{After: bound(filter.after), Until: bound(at)}}, find)
 	if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, streamhub.ErrNotFound) && !errors.Is(err, streamhub.ErrTrimmed) {
 		return "", nil, err
 	}

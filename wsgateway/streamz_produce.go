@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -299,7 +300,7 @@ func (p *producing) store() error {
 	}
 	return p.ch.send(&muxStatus{
 		Space: p.at.Space, Segment: p.at.Segment,
-		FirstSequence: p.first.FirstSequence, FirstTimestamp: p.first.FirstTimestamp,
-		LastSequence: r.Last, LastTimestamp: r.Timestamp,
+		FirstSequence: p.first.FirstSequence, FirstTimestamp: millis.Of(p.first.FirstTimestamp),
+		LastSequence: r.Last, LastTimestamp: millis.Of(r.Timestamp),
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
@@ -23,7 +24,7 @@ type muxEntry struct {
 }
 
 func muxEntryOf(e *streamhub.Entry) *muxEntry {
-	return &muxEntry{e.Sequence, e.Timestamp, e.TRX, e.Payload, e.Metadata, e.Space, e.Segment}
+	return &muxEntry{e.Sequence, millis.Of(e.Timestamp), e.TRX, e.Payload, e.Metadata, e.Space, e.Segment}
 }
 
 // A muxStatus is the status of a segment.
@@ -38,7 +39,7 @@ type muxStatus struct {
 }
 
 func muxStatusOf(s *streamhub.Status) *muxStatus {
-	return &muxStatus{s.Space, s.Segment, s.FirstSequence, s.FirstTimestamp, s.LastSequence, s.LastTimestamp, s.Heartbeat}
+	return &muxStatus{s.Space, s.Segment, s.FirstSequence, millis.Of(s.FirstTimestamp), s.LastSequence, millis.Of(s.LastTimestamp), s.Heartbeat}
 }
 
 // A muxInventory is the list of workers.
@@ -95,7 +96,7 @@ func (r reply) Status(s *streamhub.Status) error {
 func (r reply) Workers(workers []streamhub.Worker) error {
 	inventory := muxInventory{Workers: make([]muxWorker, len(workers)), Timestamp: time.Now().UnixMilli()}
 	for i, w := range workers {
-		inventory.Workers[i] = muxWorker{w.ID, w.Metadata, w.LastSeen}
+		inventory.Workers[i] = muxWorker{w.ID, w.Metadata, millis.Of(w.LastSeen)}
 	}
 	if r.listed != nil {
 		defer r.listed()

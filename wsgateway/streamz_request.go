@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -190,12 +192,15 @@ func (ch *muxChannel) peek(r *muxSegment) error {
 	return nil
 }
 
+// bound is a bound in milliseconds; 0 and less is none.
+func bound(ms int64) time.Time { return millis.Time(max(ms, 0)) }
+
 func (ch *muxChannel) consumeSegment(r *muxConsumeSegment) error {
 	if r.Space == "" || r.Segment == "" || r.To > 0 && r.To < r.From {
 		return nil
 	}
 	_, err := ch.run(&wire.ConsumeSegment{Space: r.Space, Segment: r.Segment, Options: streamhub.ReadOptions{
-		FromSequence: r.From, ToSequence: r.To, After: r.After, Until: r.Until, Limit: r.limit(),
+		FromSequence: r.From, ToSequence: r.To, After: bound(r.After), Until: bound(r.Until), Limit: r.limit(),
 	}}, reply{ch: ch})
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return nil

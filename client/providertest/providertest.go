@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"errors":     testErrors,
 		"create":     testCreate,
 		"read":       testRead,
+		"times":      testTimes,
 		"spaces":     testSpaces,
 		"large":      testLarge,
 		"follow":     testFollow,
@@ -273,7 +274,7 @@ func testCreate(t *testing.T, s streamhub.Store) {
 	require.ErrorIs(t, err, streamhub.ErrNotFound)
 	deadline, err = s.Touch(ctx(t), "space", "seg")
 	require.NoError(t, err)
-	require.Greater(t, deadline, time.Now().Add(time.Minute).UnixMilli())
+	require.Greater(t, deadline, time.Now().Add(time.Minute))
 	require.NoError(t, s.Delete(ctx(t), "space", "fork", "over"))
 	_, err = s.Status(ctx(t), "space", "fork")
 	require.ErrorIs(t, err, streamhub.ErrNotFound)
@@ -294,7 +295,7 @@ func testRead(t *testing.T, s streamhub.Store) {
 	require.Equal(t, want[:7], read(streamhub.ReadOptions{Limit: 7}))
 	require.Equal(t, want[20:], read(streamhub.ReadOptions{Cursor: cursors[19]}))
 	require.Empty(t, read(streamhub.ReadOptions{Cursor: cursors[29]}))
-	require.Empty(t, read(streamhub.ReadOptions{Until: 1}))
+	require.Empty(t, read(streamhub.ReadOptions{Until: time.UnixMilli(1)}))
 	for e, err := range s.ConsumeSegment(ctx(t), "space", "seg", nil) {
 		require.NoError(t, err)
 		if e.Sequence == 3 {
@@ -306,6 +307,53 @@ func testRead(t *testing.T, s streamhub.Store) {
 	require.True(t, ok)
 	require.Equal(t, "29", string(entry.Payload))
 	require.Equal(t, cursors[29], entry.Cursor())
+}
+
+// testTimes: times are UTC in whole milliseconds on every way, what is finer is cut, and the zero Time is none.
+func testTimes(t *testing.T, s streamhub.Store) {
+	before := time.Now().Add(-time.Minute)
+	first := add(t, s, "space", "seg", "a").Timestamp
+	last := add(t, s, "space", "seg", "b").Timestamp
+	status, err := s.Status(ctx(t), "space", "seg")
+	require.NoError(t, err)
+	require.Equal(t, []time.Time{first, last, {}}, []time.Time{status.FirstTimestamp, status.LastTimestamp, status.ExpiresAt})
+	for i, e := range all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil)) {
+		require.Equal(t, []time.Time{first, last}[i], e.Timestamp)
+		require.Equal(t, time.UTC, e.Timestamp.Location())
+		require.Equal(t, e.Timestamp.Truncate(time.Millisecond), e.Timestamp)
+		require.True(t, e.Timestamp.After(before))
+	}
+	read := func(after, until time.Time) []string {
+		o := &streamhub.ReadOptions{After: after, Until: until}
+		got := payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", o)))
+		require.Equal(t, got, payloads(all(t, s.ConsumeSpace(ctx(t), "space", o))))
+		return got
+	}
+	none, fine := time.Time{}, time.Millisecond-1
+	require.Equal(t, []string{"a", "b"}, read(first.Add(-time.Millisecond).Local(), last.Local()))
+	require.Equal(t, []string{"a", "b"}, read(first.Add(-1), last.Add(fine)))
+	require.Equal(t, []string{"a", "b"}, read(time.Unix(0, 0), time.Unix(1<<60, 0)))
+	require.Empty(t, read(last.Add(fine), none))
+	require.Empty(t, read(none, first.Add(-1)))
+	require.Empty(t, read(none, time.Unix(0, 0)), "1970 is a bound, and not none")
+	require.Empty(t, read(none, time.Unix(-1<<60, 0)))
+
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond).Add(1)
+	o := &streamhub.CreateOptions{ExpiresAt: at}
+	status, created, err := s.Create(ctx(t), "space", "fixed", o)
+	require.NoError(t, err)
+	require.True(t, created)
+	require.Equal(t, at.Truncate(time.Millisecond).UTC(), status.ExpiresAt)
+	_, created, err = s.Create(ctx(t), "space", "fixed", o)
+	require.NoError(t, err)
+	require.False(t, created)
+	deadline, err := s.Touch(ctx(t), "space", "fixed")
+	require.NoError(t, err)
+	require.Equal(t, status.ExpiresAt, deadline)
+	for _, wrong := range []time.Time{time.Unix(0, 0), time.Unix(-1<<60, 0), time.Unix(1<<60, 0)} {
+		_, _, err = s.Create(ctx(t), "space", "never", &streamhub.CreateOptions{ExpiresAt: wrong})
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, wrong)
+	}
 }
 
 func testSpaces(t *testing.T, s streamhub.Store) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 type expireCmd struct {
@@ -30,5 +31,5 @@ func (c *expireCmd) Run(s *session) error {
 		Space     string `json:"space"`
 		Segment   string `json:"segment"`
 		ExpiresAt int64  `json:"expires_at"`
-	}{c.Segment.space, c.Segment.segment, deadline})
+	}{c.Segment.space, c.Segment.segment, millis.Of(deadline)})
 }

@@ -194,11 +194,11 @@ func (c *lsCmd) writer(out io.Writer) listWriter {
 		if st.Verdict != nil {
 			state += " (" + string(st.Verdict.Kind) + ")"
 		}
-		if st.LastTimestamp > 0 {
-			age = shortDuration(now.Sub(time.UnixMilli(st.LastTimestamp)))
+		if !st.LastTimestamp.IsZero() {
+			age = shortDuration(now.Sub(st.LastTimestamp))
 		}
-		if st.ExpiresAt > 0 {
-			expires = shortDuration(time.UnixMilli(st.ExpiresAt).Sub(now))
+		if !st.ExpiresAt.IsZero() {
+			expires = shortDuration(st.ExpiresAt.Sub(now))
 		}
 		t.AppendRow(table.Row{oneLine(l.Segment), entries, st.FirstSequence, st.LastSequence, age, state, expires, oneLine(st.ContentType)})
 		return nil

@@ -8,12 +8,12 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // sinkBytes is how much a sink gathers before it writes.
@@ -144,7 +144,7 @@ func appendJSON(b []byte, e *streamhub.Entry) ([]byte, error) {
 
 // appendText writes the entry for people, in one line.
 func appendText(b []byte, e *streamhub.Entry) ([]byte, error) {
-	b = time.UnixMilli(e.Timestamp).UTC().AppendFormat(b, "2006-01-02 15:04:05.000")
+	b = e.Timestamp.UTC().AppendFormat(b, "2006-01-02 15:04:05.000")
 	b = fmt.Appendf(b, "  %s/%s  %d  ", oneLine(e.Space), oneLine(e.Segment), e.Sequence)
 	if utf8.Valid(e.Payload) {
 		b = append(b, oneLine(string(e.Payload))...)
@@ -159,7 +159,7 @@ func appendText(b []byte, e *streamhub.Entry) ([]byte, error) {
 
 func jsonOf(e *streamhub.Entry) jsonlEntry {
 	line := jsonlEntry{
-		Space: e.Space, Segment: e.Segment, Sequence: e.Sequence, Timestamp: e.Timestamp, TRX: jsonlTRX(e.TRX),
+		Space: e.Space, Segment: e.Segment, Sequence: e.Sequence, Timestamp: millis.Of(e.Timestamp), TRX: jsonlTRX(e.TRX),
 		Metadata: e.Metadata, Cursor: e.Cursor(),
 	}
 	if line.Metadata == nil {

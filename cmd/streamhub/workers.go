@@ -55,7 +55,7 @@ func (c *workersCmd) write(s *session, workers []streamhub.Worker) error {
 		for _, key := range slices.Sorted(maps.Keys(w.Metadata)) {
 			metadata = append(metadata, oneLine(fmt.Sprintf("%s=%s", key, w.Metadata[key])))
 		}
-		t.AppendRow(table.Row{w.ID, time.UnixMilli(w.LastSeen).UTC().Format(time.DateTime), strings.Join(metadata, " ")})
+		t.AppendRow(table.Row{w.ID, w.LastSeen.UTC().Format(time.DateTime), strings.Join(metadata, " ")})
 	}
 	return writeTable(s.stdout, t)
 }

@@ -28,7 +28,7 @@ type Seen struct {
 func See(e *streamhub.Entry, at int64) Seen {
 	return Seen{
 		Sequence: e.Sequence, TRX: e.TRX.ID, Number: e.TRX.Number, Lineage: e.Position.Lineage,
-		Timestamp: e.Timestamp, Digest: Digest(e.Payload, e.Metadata), At: at,
+		Timestamp: e.Timestamp.UnixMilli(), Digest: Digest(e.Payload, e.Metadata), At: at,
 	}
 }
 

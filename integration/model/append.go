@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // batch is what the appends of one call share.
@@ -370,7 +371,7 @@ func (m *Model) store(t *tail, space, segment string, l *life, created bool, rec
 	m.record(space, segment, l, first, l.last(), b.id)
 	t.vague = b.fate == stored
 	r := streamhub.AppendResult{
-		First: first, Last: l.last(), Timestamp: m.Now, TRX: streamhub.TRX{ID: id, Number: l.number}, Created: created,
+		First: first, Last: l.last(), Timestamp: millis.Time(m.Now), TRX: streamhub.TRX{ID: id, Number: l.number}, Created: created,
 		Closed: l.closed != nil, Generation: l.generation, Position: m.position(l, l.last(), l.reign),
 	}
 	if o.Producer != nil {

@@ -175,7 +175,7 @@ func (n *names) entry(got, want streamhub.Entry) error {
 }
 
 func brief(e streamhub.Entry) string {
-	return fmt.Sprintf("%s/%s %d at %d %q %v", e.Space, e.Segment, e.Sequence, e.Timestamp, e.Payload, e.Metadata)
+	return fmt.Sprintf("%s/%s %d at %v %q %v", e.Space, e.Segment, e.Sequence, e.Timestamp, e.Payload, e.Metadata)
 }
 
 func (n *names) entries(got, want []streamhub.Entry) error {

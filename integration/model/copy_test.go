@@ -77,7 +77,7 @@ func (s *copiedStore) Trim(_ context.Context, space, segment string, upTo uint64
 	return first, wrap(space, segment, err)
 }
 
-func (s *copiedStore) Touch(_ context.Context, space, segment string) (int64, error) {
+func (s *copiedStore) Touch(_ context.Context, space, segment string) (time.Time, error) {
 	deadline, err := s.m.Touch(space, segment)
 	return deadline, wrap(space, segment, err)
 }

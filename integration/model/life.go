@@ -2,8 +2,10 @@ package model
 
 import (
 	"errors"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // Create is the answer to a creation by process p.
@@ -52,7 +54,7 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 		l.deadline = m.Now + l.ttl
 	}
 	if !o.ExpiresAt.IsZero() {
-		l.deadline = o.ExpiresAt.UnixMilli()
+		l.deadline = millis.Of(o.ExpiresAt)
 	}
 	if o.Closed != nil {
 		l.closed = o.Closed
@@ -74,12 +76,8 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 
 // exists is the answer to the creation of what is there.
 func (m *Model) exists(space, segment string, l *life, o *streamhub.CreateOptions) (streamhub.Status, bool, error) {
-	var expires int64
-	if !o.ExpiresAt.IsZero() {
-		expires = o.ExpiresAt.UnixMilli()
-	}
 	differs := normal(l.contentType) != normal(o.ContentType) ||
-		l.ttl != o.TTL.Milliseconds() || l.ttl == 0 && l.deadline != expires ||
+		l.ttl != o.TTL.Milliseconds() || l.ttl == 0 && l.deadline != millis.Of(o.ExpiresAt) ||
 		(l.closed != nil) != (o.Closed != nil) ||
 		l.parent != o.ForkOf || o.ForkAt != nil && *o.ForkAt != l.forkedAt
 	if differs && m.keeps(RuleCreateConflict) {
@@ -196,16 +194,16 @@ func (m *Model) Sweep() {
 }
 
 // Touch is the answer to a touch.
-func (m *Model) Touch(space, segment string) (int64, error) {
+func (m *Model) Touch(space, segment string) (time.Time, error) {
 	l := m.look(space, segment)
 	if l == nil || l.ended != nil {
-		return 0, m.gone(l)
+		return time.Time{}, m.gone(l)
 	}
 	// It is written only when a tenth of the time has passed.
 	if l.ttl > 0 && float64(l.deadline-m.Now) <= 0.9*float64(l.ttl) && m.keeps(RuleTouch) {
 		l.deadline = m.Now + l.ttl
 	}
-	return l.deadline, nil
+	return millis.Time(l.deadline), nil
 }
 
 // Trim is the answer to a trim.

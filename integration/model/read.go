@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // Status is the answer to a question for the status.
@@ -19,16 +20,16 @@ func (m *Model) Status(space, segment string) (streamhub.Status, error) {
 
 func (m *Model) status(space, segment string, l *life) streamhub.Status {
 	s := streamhub.Status{
-		Space: space, Segment: segment, FirstSequence: l.first, LastSequence: l.last(), LastTimestamp: l.timestamp,
+		Space: space, Segment: segment, FirstSequence: l.first, LastSequence: l.last(), LastTimestamp: millis.Time(l.timestamp),
 		State: streamhub.StateOpen, Verdict: l.closed, Generation: l.generation, ContentType: l.contentType,
-		TTL: time.Duration(l.ttl) * time.Millisecond, ExpiresAt: l.deadline, Parent: l.parent, ForkedAt: l.forkedAt,
+		TTL: time.Duration(l.ttl) * time.Millisecond, ExpiresAt: millis.Time(l.deadline), Parent: l.parent, ForkedAt: l.forkedAt,
 		Origin: l.origin, Position: m.position(l, l.last(), l.reign),
 	}
 	if l.closed != nil {
 		s.State = streamhub.StateClosed
 	}
 	if e := l.at(l.first); e != nil {
-		s.FirstTimestamp = e.timestamp
+		s.FirstTimestamp = millis.Time(e.timestamp)
 	}
 	if l.last() == 0 {
 		s.FirstSequence = 0
@@ -57,7 +58,7 @@ func (m *Model) entry(space, segment string, l *life, e *entry) streamhub.Entry 
 		reign = m.server.reign
 	}
 	return streamhub.Entry{
-		Space: space, Segment: segment, Sequence: e.sequence, Timestamp: e.timestamp,
+		Space: space, Segment: segment, Sequence: e.sequence, Timestamp: millis.Time(e.timestamp),
 		TRX: streamhub.TRX{ID: e.trx, Number: e.number}, Metadata: e.record.Metadata, Payload: e.record.Payload,
 		Position: m.position(l, e.sequence, reign),
 	}
@@ -156,14 +157,14 @@ func (m *Model) before(l *life) streamhub.Position {
 }
 
 func (m *Model) within(o *streamhub.ReadOptions, timestamp int64) bool {
-	after, until := timestamp > o.After, timestamp <= o.Until
+	after, until := timestamp > millis.Of(o.After), timestamp <= millis.Of(o.Until)
 	if !m.keeps(RuleAfter) {
-		after = timestamp >= o.After
+		after = timestamp >= millis.Of(o.After)
 	}
 	if !m.keeps(RuleUntil) {
-		until = timestamp < o.Until
+		until = timestamp < millis.Of(o.Until)
 	}
-	return (o.After == 0 || after) && (o.Until == 0 || until)
+	return (o.After.IsZero() || after) && (o.Until.IsZero() || until)
 }
 
 func (m *Model) limited(entries []streamhub.Entry, limit uint64) []streamhub.Entry {

@@ -42,7 +42,7 @@ type run struct {
 
 	saved   *pair[any]
 	cursors []cursor
-	times   []int64
+	times   []time.Time
 	own     []repeatable
 	turns   map[turn]streamhub.Producer // acknowledged last
 	outcome string
@@ -624,13 +624,13 @@ func (r *run) trim(s Step) error {
 func (r *run) options(s Step) (model, real *streamhub.ReadOptions) {
 	b := r.named(s)
 	o := streamhub.ReadOptions{FromSequence: uint64(s.From), ToSequence: uint64(s.To), Limit: uint64(s.Limit)}
-	time := func(back int) int64 {
+	at := func(back int) time.Time {
 		if back == 0 || len(r.times) == 0 {
-			return 0
+			return time.Time{}
 		}
 		return r.times[len(r.times)-1-(back-1)%len(r.times)]
 	}
-	o.After, o.Until = time(s.After), time(s.Until)
+	o.After, o.Until = at(s.After), at(s.Until)
 	model, real = new(o), new(o)
 	model.Cursor, real.Cursor = b.cursor.model, b.cursor.store
 	return model, real

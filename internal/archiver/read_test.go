@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,7 @@ func (w *world) answers() []string {
 	note := func(what string, entries []streamhub.Entry, err error) {
 		text := what + ":"
 		for _, e := range entries {
-			text += fmt.Sprintf(" %s/%d/%d/%v/%s/%v/%s", e.Segment, e.Sequence, e.Timestamp, e.TRX, e.Payload, e.Metadata, e.Cursor())
+			text += fmt.Sprintf(" %s/%d/%d/%v/%s/%v/%s", e.Segment, e.Sequence, e.Timestamp.UnixMilli(), e.TRX, e.Payload, e.Metadata, e.Cursor())
 		}
 		all = append(all, fmt.Sprint(text, " ", err))
 	}
@@ -35,7 +36,7 @@ func (w *world) answers() []string {
 		for i, e := range entries {
 			for _, o := range []streamhub.ReadOptions{
 				{Cursor: e.Cursor()}, {FromSequence: e.Sequence, Limit: 3}, {FromSequence: e.Sequence, ToSequence: e.Sequence + 4},
-				{After: e.Timestamp}, {After: e.Timestamp - 1, Until: e.Timestamp + 3}, {Until: e.Timestamp},
+				{After: e.Timestamp}, {After: e.Timestamp.Add(-time.Millisecond), Until: e.Timestamp.Add(3 * time.Millisecond)}, {Until: e.Timestamp},
 			} {
 				if i%3 != 0 && o.Cursor == "" {
 					continue
@@ -63,7 +64,7 @@ func (w *world) answers() []string {
 	for _, e := range entries {
 		got, err := w.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor(), Limit: 20})
 		note("space after", got, err)
-		got, err = w.tryReadSpace(&streamhub.ReadOptions{After: e.Timestamp - 1, Until: e.Timestamp + 2})
+		got, err = w.tryReadSpace(&streamhub.ReadOptions{After: e.Timestamp.Add(-time.Millisecond), Until: e.Timestamp.Add(2 * time.Millisecond)})
 		note("space at", got, err)
 	}
 	var merged []streamhub.Entry
@@ -152,7 +153,7 @@ func TestMovedMeanwhile(t *testing.T) {
 		"segment": func(w *world) []streamhub.Entry { return w.read("s/1", nil) },
 		"space":   func(w *world) []streamhub.Entry { return w.readSpace(nil) },
 		"time": func(w *world) []streamhub.Entry {
-			return w.read("s/1", &streamhub.ReadOptions{After: 1, Until: math.MaxInt64 / 2})
+			return w.read("s/1", &streamhub.ReadOptions{After: time.UnixMilli(1), Until: time.UnixMilli(math.MaxInt64 / 2)})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

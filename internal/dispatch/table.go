@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
@@ -55,12 +56,12 @@ var operations = []*Operation{
 	one("touch", write, func(r *wire.Touch) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Touch) (wire.Result, error) {
 			deadline, err := store.Touch(ctx, r.Space, r.Segment)
-			return onSuccess(wire.Number(deadline), err)
+			return onSuccess(wire.Number(millis.Of(deadline)), err)
 		}),
 	one("expire", write, func(r *wire.Expire) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Expire) (wire.Result, error) {
 			deadline, err := store.Expire(ctx, r.Space, r.Segment, r.TTL)
-			return onSuccess(wire.Number(deadline), err)
+			return onSuccess(wire.Number(millis.Of(deadline)), err)
 		}),
 	one("status", read, func(r *wire.Status) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Status) (wire.Result, error) {

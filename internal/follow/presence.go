@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -87,9 +88,11 @@ func parseWorker(id, value string) (worker streamhub.Worker, err error) {
 	if worker.ID, err = uuid.Parse(id); err != nil {
 		return worker, corrupt
 	}
-	if worker.LastSeen, err = strconv.ParseInt(fields[2], 10, 64); err != nil {
+	seen, err := strconv.ParseInt(fields[2], 10, 64)
+	if err != nil {
 		return worker, corrupt
 	}
+	worker.LastSeen = millis.Time(seen)
 	if err := json.Unmarshal([]byte(fields[3]), &worker.Metadata); err != nil {
 		return worker, corrupt
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // Append adds records, all or none, to the end of a segment, which is created if need be. Records
@@ -108,15 +109,11 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 
 // sameConfiguration compares what Create asked for with what is there.
 func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) error {
-	var expires int64
-	if !options.ExpiresAt.IsZero() {
-		expires = options.ExpiresAt.UnixMilli()
-	}
 	have := m.status(at.space, at.name)
 	switch {
 	case normalType(have.ContentType) != normalType(options.ContentType):
 		return fmt.Errorf("%w: content type %q", streamhub.ErrConflict, have.ContentType)
-	case m.ttl != options.TTL.Milliseconds(), m.ttl == 0 && m.deadline != expires:
+	case m.ttl != options.TTL.Milliseconds(), m.ttl == 0 && m.deadline != millis.Of(options.ExpiresAt):
 		return fmt.Errorf("%w: time to live", streamhub.ErrConflict)
 	case (m.state == stateClosed) != (options.Closed != nil):
 		return fmt.Errorf("%w: state %s", streamhub.ErrConflict, have.State)
@@ -313,7 +310,7 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 		req.opt.TTL = strconv.FormatInt(o.TTL.Milliseconds(), 10)
 	}
 	if !o.ExpiresAt.IsZero() {
-		ms := o.ExpiresAt.UnixMilli()
+		ms := millis.Of(o.ExpiresAt)
 		if ms <= 0 || ms > streamhub.MaxInteger {
 			return nil, fmt.Errorf("%w: expires at %v", streamhub.ErrInvalidArgument, o.ExpiresAt)
 		}

@@ -16,16 +16,16 @@ var expireLua string
 var expireScript = redisx.NewScript(expireLua).AllowOOM()
 
 // Expire lets a segment, open or closed, expire when ttl has passed, whatever it was created with, and
-// returns the deadline in Unix milliseconds. Appends and touches do not renew it. With a ttl of 0 the
-// segment never expires, and the deadline is 0.
-func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error) {
+// returns the deadline. Appends and touches do not renew it. With a ttl of 0 the segment never expires,
+// and the deadline is the zero Time.
+func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	defer func() { err = s.fail("expire", space, segment, err) }()
 	at, err := s.place(space, segment)
 	if err != nil {
-		return 0, err
+		return deadline, err
 	}
 	if ttl < 0 || ttl != 0 && ttl < time.Millisecond {
-		return 0, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
+		return deadline, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
 	}
 	return s.deadline(ctx, at, expireScript, ttl.Milliseconds())
 }

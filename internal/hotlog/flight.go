@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -154,7 +155,7 @@ func (f *flight) answers(s *storedFrame) []answer {
 	next := s.first
 	for i, r := range f.requests {
 		result := streamhub.AppendResult{
-			First: next, Last: next + uint64(r.records) - 1, Timestamp: s.timestamp,
+			First: next, Last: next + uint64(r.records) - 1, Timestamp: millis.Time(s.timestamp),
 			TRX:      streamhub.TRX{ID: r.id, Node: f.node, Number: s.number - uint64(len(f.requests)-1-i)},
 			Repeated: s.repeated, Created: s.created && i == 0, Closed: s.closed, Generation: s.generation,
 		}

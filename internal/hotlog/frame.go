@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // A frame is one Redis stream entry: the records of one append, or of several that went together.
@@ -155,7 +156,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 	d := decoder{b: f.data[frameHeader:]}
 	lastID := uuid.UUID(f.data[checksumOffset+4 : frameHeader])
 	e := *base
-	e.Timestamp = f.timestamp
+	e.Timestamp = millis.Time(f.timestamp)
 	if f.data[0]&flagNode != 0 {
 		e.TRX.Node = uuid.UUID(d.bytes(16))
 	}

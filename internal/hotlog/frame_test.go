@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -29,7 +30,7 @@ func sample(random *rand.Rand) (data []byte, entries []streamhub.Entry) {
 		for range p.records {
 			sequence++
 			e := streamhub.Entry{
-				Sequence: sequence, Timestamp: 1234,
+				Sequence: sequence, Timestamp: time.UnixMilli(1234).UTC(),
 				TRX:     streamhub.TRX{ID: p.id, Node: node, Number: 50 - uint64(len(parts)-1-i)},
 				Payload: make([]byte, random.IntN(300)),
 			}

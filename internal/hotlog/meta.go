@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -283,10 +284,10 @@ func (m *meta) reigned(lineage uint64) int {
 func (m *meta) status(space, segment string) streamhub.Status {
 	s := streamhub.Status{
 		Space: space, Segment: segment,
-		FirstSequence: m.first, FirstTimestamp: m.firstTimestamp,
-		LastSequence: m.last, LastTimestamp: m.timestamp,
+		FirstSequence: m.first, FirstTimestamp: millis.Time(m.firstTimestamp),
+		LastSequence: m.last, LastTimestamp: millis.Time(m.timestamp),
 		State: streamhub.StateOpen, Verdict: m.verdict, Generation: m.generation,
-		ContentType: m.contentType, TTL: time.Duration(m.ttl) * time.Millisecond, ExpiresAt: m.deadline,
+		ContentType: m.contentType, TTL: time.Duration(m.ttl) * time.Millisecond, ExpiresAt: millis.Time(m.deadline),
 		Origin: m.origin, Position: m.position(),
 	}
 	switch m.state {

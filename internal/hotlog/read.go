@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -63,8 +64,9 @@ func (s *Store) consumeSegment(ctx context.Context, space, segment string, optio
 	if o.ToSequence != 0 {
 		r.to = min(r.to, o.ToSequence)
 	}
-	if o.After > 0 {
-		if err := r.seekTime(ctx, o.After); err != nil {
+	after, until := bounds(&o)
+	if after > 0 {
+		if err := r.seekTime(ctx, after); err != nil {
 			return err
 		}
 	}
@@ -73,17 +75,26 @@ func (s *Store) consumeSegment(ctx context.Context, space, segment string, optio
 		left = math.MaxUint64
 	}
 	return r.read(ctx, func(f *frame, base *streamhub.Entry, to uint64) (bool, error) {
-		if o.Until > 0 && f.timestamp > o.Until {
+		switch {
+		case f.timestamp > until:
 			return false, nil
+		case f.timestamp <= after:
+			return true, nil
 		}
 		return f.entries(base, r.next, to, func(e *streamhub.Entry) bool {
-			if e.Timestamp <= o.After {
-				return true
-			}
 			left--
 			return yield(*e, nil) && left > 0
 		})
 	})
+}
+
+// bounds returns the bounds in time, in Unix milliseconds: after is exclusive and 0 for none, until inclusive and the
+// largest one for none.
+func bounds(o *streamhub.ReadOptions) (after, until int64) {
+	if until = millis.Of(o.Until); o.Until.IsZero() {
+		until = math.MaxInt64
+	}
+	return max(0, millis.Of(o.After)), until
 }
 
 // ofSegment refuses the cursor of a space.

@@ -4,12 +4,12 @@ import (
 	"context"
 	_ "embed" // the script
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -18,38 +18,38 @@ var retainLua string
 
 var retainScript = redisx.NewScript(retainLua).AllowOOM()
 
-// Retain lets a closed segment expire when so much time has passed, and returns when that is, in
-// Unix milliseconds. A segment that is to expire already keeps its time, so the call may be
+// Retain lets a closed segment expire when so much time has passed, and returns when that is.
+// A segment that is to expire already keeps its time, so the call may be
 // repeated. One that is still open is [streamhub.ErrConflict].
-func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Duration) (deadline int64, err error) {
+func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	defer func() { err = s.fail("retain", space, segment, err) }()
 	at, err := s.place(space, segment)
 	if err != nil {
-		return 0, err
+		return deadline, err
 	}
 	if ttl.Milliseconds() <= 0 {
-		return 0, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
+		return deadline, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
 	}
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
-		return 0, err
+		return deadline, err
 	}
 	if m.gone() {
-		return 0, goneOf(&m)
+		return deadline, goneOf(&m)
 	}
 	answer, err := s.log.run(ctx, retainScript, 2, at.timeline(), at.meta(at.segment), hex16(m.incarnation), ttl.Milliseconds())
 	switch {
 	case err != nil:
-		return 0, err
+		return deadline, err
 	case answer == "OPEN":
-		return 0, fmt.Errorf("%w: it is not closed", streamhub.ErrConflict)
+		return deadline, fmt.Errorf("%w: it is not closed", streamhub.ErrConflict)
 	case answer[0] != '+':
 		err, _ = scriptError(answer)
-		return 0, err
+		return deadline, err
 	}
-	var v uint64
+	var v int64
 	err = parseNumbers(answer[1:], &v)
-	return int64(min(v, math.MaxInt64)), err
+	return millis.Time(v), err
 }
 
 // Calls returns how many calls of the append script this log has sent, those that were repeated

@@ -2,12 +2,13 @@ package hotlog
 
 import (
 	"context"
-	"math"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -43,7 +44,9 @@ func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Stat
 		return status, err
 	}
 	var proof uint64
-	status.FirstSequence, status.FirstTimestamp, proof = firstOf(chain)
+	var timestamp int64
+	status.FirstSequence, timestamp, proof = firstOf(chain)
+	status.FirstTimestamp = millis.Time(timestamp)
 	if status.LastSequence == 0 {
 		status.FirstSequence = 0
 	}
@@ -120,32 +123,32 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhu
 	return entry, ok, err
 }
 
-// Touch renews the sliding time to live of a segment and returns the deadline in force, in Unix
-// milliseconds; 0 if it has none.
-func (s *Store) Touch(ctx context.Context, space, segment string) (deadline int64, err error) {
+// Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
+// Time if it has none.
+func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time.Time, err error) {
 	defer func() { err = s.fail("touch", space, segment, err) }()
 	at, err := s.place(space, segment)
 	if err != nil {
-		return 0, err
+		return deadline, err
 	}
 	return s.deadline(ctx, at, s.log.touch)
 }
 
-// deadline runs a script that answers with the deadline of a segment, in Unix milliseconds, 0 for none.
+// deadline runs a script that answers with the deadline of a segment, the zero Time for none.
 // The script gets the incarnation of the segment and then args. A segment whose time is over is ended.
-func (s *Store) deadline(ctx context.Context, at place, script *redisx.Script, args ...any) (int64, error) {
+func (s *Store) deadline(ctx context.Context, at place, script *redisx.Script, args ...any) (deadline time.Time, err error) {
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
-		return 0, err
+		return deadline, err
 	}
 	if m.gone() {
-		return 0, goneOf(&m)
+		return deadline, goneOf(&m)
 	}
 	answer, err := s.log.run(ctx, script, 2, append([]any{at.timeline(), at.meta(at.segment), hex16(m.incarnation)}, args...)...)
 	if err != nil {
-		return 0, err
+		return deadline, err
 	}
-	var v uint64
+	var v int64
 	switch {
 	case answer[0] == '+':
 		err = parseNumbers(answer[1:], &v)
@@ -156,5 +159,5 @@ func (s *Store) deadline(ctx context.Context, at place, script *redisx.Script, a
 	default:
 		err, _ = scriptError(answer)
 	}
-	return int64(min(v, math.MaxInt64)), err
+	return millis.Time(v), err
 }

@@ -55,7 +55,8 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 	if r.end, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil {
 		return err
 	}
-	if start.IsZero() && o.After == 0 {
+	after, until := bounds(&o)
+	if start.IsZero() && after == 0 {
 		if err := r.whole(ctx); err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 		return nil
 	}
 	end := r.end
-	if err := r.bound(ctx, o.After, o.Until); err != nil || r.end.before(r.from) {
+	if err := r.bound(ctx, after, until); err != nil || r.end.before(r.from) {
 		return err
 	}
 	r.toEnd = r.end == end
@@ -120,8 +121,8 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 		for len(heads) > 0 {
 			first := 0
 			for i, h := range heads {
-				if f := heads[first]; h.entry.Timestamp < f.entry.Timestamp ||
-					h.entry.Timestamp == f.entry.Timestamp && h.entry.Space < f.entry.Space {
+				if f := heads[first]; h.entry.Timestamp.Before(f.entry.Timestamp) ||
+					h.entry.Timestamp.Equal(f.entry.Timestamp) && h.entry.Space < f.entry.Space {
 					first = i
 				}
 			}
@@ -197,15 +198,14 @@ func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (timelineID, error) 
 	return parseTimelineID(last[0].ID)
 }
 
-// bound narrows what is read to the time after one timestamp and until another, each 0 for none. A
-// cursor that then lies outside is proved first.
+// bound narrows what is read to the time after one timestamp and until another; see bounds. A cursor that then lies outside is proved first.
 func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 	from, end := r.from, r.end
 	if after > 0 && from.ms <= uint64(after) {
 		from = timelineID{ms: uint64(after) + 1}
 	}
-	if until > 0 && uint64(until) < end.ms {
-		end = timelineID{uint64(until), math.MaxUint64}
+	if until := uint64(max(until, 0)); until < end.ms {
+		end = timelineID{until, math.MaxUint64}
 	}
 	if !r.start.IsZero() && (from != r.from || end.before(from)) {
 		probe := *r

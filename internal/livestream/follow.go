@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -133,11 +134,11 @@ func (f *following) check(ids []string) error {
 	return err
 }
 
-// begin learns of the generations that there are, and returns since when there are any, in Unix
-// milliseconds, 0 for none.
-func (f *following) begin(ctx context.Context, ids []string) (from int64, err error) {
-	earliest := func(at int64) {
-		if from == 0 || at < from {
+// begin learns of the generations that there are, and returns since when there are any, the
+// zero Time for none.
+func (f *following) begin(ctx context.Context, ids []string) (from time.Time, err error) {
+	earliest := func(at time.Time) {
+		if from.IsZero() || at.Before(from) {
 			from = at
 		}
 	}
@@ -147,23 +148,23 @@ func (f *following) begin(ctx context.Context, ids []string) (from int64, err er
 		case errors.Is(err, streamhub.ErrNotFound):
 			f.await(ctx, id)
 		case err != nil:
-			return 0, err
+			return from, err
 		default:
-			earliest(d.startedAt)
+			earliest(millis.Time(d.startedAt))
 			f.meet(ctx, f.at(id, d.generation))
 		}
 		if !f.o.Generations || f.o.Cursor != "" {
 			continue
 		}
 		if err := f.kept(ctx, id, earliest); err != nil {
-			return 0, err
+			return from, err
 		}
 	}
 	// All of what is stored of them by now is read before anything that comes.
 	for g, k := range f.known {
 		status, err := f.log.Status(ctx, f.space, k.segment())
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
-			return 0, err
+			return from, err
 		}
 		f.known[g].given = status.LastSequence
 	}
@@ -171,7 +172,7 @@ func (f *following) begin(ctx context.Context, ids []string) (from int64, err er
 }
 
 // kept meets the earlier generations of a stream.
-func (f *following) kept(ctx context.Context, id string, earliest func(int64)) error {
+func (f *following) kept(ctx context.Context, id string, earliest func(time.Time)) error {
 	for after := id + "~"; ; {
 		names, err := f.log.Segments(ctx, f.space, after, listPage)
 		if err != nil {
@@ -193,7 +194,7 @@ func (f *following) kept(ctx context.Context, id string, earliest func(int64)) e
 			if err != nil {
 				return err
 			}
-			if status.FirstTimestamp > 0 {
+			if !status.FirstTimestamp.IsZero() {
 				earliest(status.FirstTimestamp)
 			}
 			f.meet(ctx, f.at(id, generation))
@@ -205,12 +206,12 @@ func (f *following) kept(ctx context.Context, id string, earliest func(int64)) e
 }
 
 // replay gives what is stored, and has what comes brought: after that, or after next.
-func (f *following) replay(ctx context.Context, from int64, next streamhub.Cursor) error {
+func (f *following) replay(ctx context.Context, from time.Time, next streamhub.Cursor) error {
 	read := streamhub.ReadOptions{Cursor: f.o.Cursor}
-	if f.o.Cursor == "" && from > 0 {
-		read.After = max(1, from-clockSlack.Milliseconds())
+	if f.o.Cursor == "" && !from.IsZero() {
+		read.After = from.Add(-clockSlack)
 	}
-	if f.o.Cursor != "" || from > 0 {
+	if f.o.Cursor != "" || !from.IsZero() {
 		for e, err := range f.log.ConsumeSpace(ctx, f.space, &read) {
 			if err != nil {
 				return err

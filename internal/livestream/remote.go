@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -175,7 +176,7 @@ func (r *remote) overdue(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return producing(ending(err), r.generation)
-		case e.Metadata[controlKey] != controlCancel || now-e.Timestamp <= r.m.opt.CancelGrace.Milliseconds():
+		case e.Metadata[controlKey] != controlCancel || millis.Time(now).Sub(e.Timestamp) <= r.m.opt.CancelGrace:
 			continue
 		}
 		v, err := r.finish(ctx, cancelledBy(&live.CancelError{By: e.Metadata[byKey], Reason: e.Metadata[reasonKey]}))

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -87,7 +88,7 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 		return status, err
 	}
 	if inForce := err == nil && d.generation == s.generation; inForce {
-		status.StartedAt, status.Viewers, status.Metadata, status.By = d.startedAt, d.viewers, d.metadata, d.by
+		status.StartedAt, status.Viewers, status.Metadata, status.By = millis.Time(d.startedAt), d.viewers, d.metadata, d.by
 	} else {
 		d.over = true
 	}

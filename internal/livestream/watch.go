@@ -313,7 +313,7 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 		if err != nil {
 			return err
 		}
-		if status.Generation != number || status.ExpiresAt != 0 {
+		if status.Generation != number || !status.ExpiresAt.IsZero() {
 			continue // a segment that only has such a name, or a generation with all that it needs
 		}
 		member := redis.Z{Member: segmentOf(redisx.Escape(id), number)}

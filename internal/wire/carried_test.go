@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -23,7 +24,7 @@ func TestCarried(t *testing.T) {
 		case *wire.Create:
 			r.Options.Records[0].Sequence = 0 // the first content begins at 1
 		case *wire.JoinWorkers:
-			r.Worker.LastSeen = 0 // Redis says when
+			r.Worker.LastSeen = time.Time{} // Redis says when
 		}
 		sent := request.Interface().(wire.Request)
 		open, err := wire.DecodeOpen((&wire.Open{Request: sent}).Append(nil))
@@ -36,7 +37,7 @@ func TestCarried(t *testing.T) {
 func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	if v.Type() == reflect.TypeFor[time.Time]() {
-		v.Set(reflect.ValueOf(time.UnixMilli(1700000000000)))
+		v.Set(reflect.ValueOf(millis.Time(1700000000000)))
 		return
 	}
 	switch v.Kind() {

@@ -7,10 +7,12 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // ErrMalformed is the error for bytes that no peer writes.
@@ -27,6 +29,9 @@ func appendUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
 
 // appendInt is for integers that may be negative.
 func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
+
+// appendTime writes t in Unix milliseconds, 0 for the zero Time.
+func appendTime(b []byte, t time.Time) []byte { return appendInt(b, millis.Of(t)) }
 
 func appendBytes[T string | []byte](b []byte, v T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
@@ -89,6 +94,9 @@ func (d *decoder) uint() uint64 {
 	d.b = d.b[n:]
 	return v
 }
+
+// time reads what appendTime wrote.
+func (d *decoder) time() time.Time { return millis.Time(d.int()) }
 
 func (d *decoder) int() int64 {
 	v, n := binary.Varint(d.b)

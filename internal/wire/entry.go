@@ -37,7 +37,7 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 		}
 	}
 	if last != nil {
-		set(sameAppend, e.TRX == last.TRX && e.Timestamp == last.Timestamp && e.Position.Proof == last.Position.Proof)
+		set(sameAppend, e.TRX == last.TRX && e.Timestamp.Equal(last.Timestamp) && e.Position.Proof == last.Position.Proof)
 		set(sameLife, e.Position.Incarnation == last.Position.Incarnation && e.Position.Lineage == last.Position.Lineage)
 		set(sameSegment, e.Segment == last.Segment && e.Space == last.Space)
 	}
@@ -57,7 +57,7 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 		if flags&hasNode != 0 {
 			b = append(b, e.TRX.Node[:]...)
 		}
-		b = appendUint64(appendInt(appendUint(b, e.TRX.Number), e.Timestamp), e.Position.Proof)
+		b = appendUint64(appendTime(appendUint(b, e.TRX.Number), e.Timestamp), e.Position.Proof)
 	}
 	if flags&hasTimeline != 0 {
 		t := e.Position.Timeline
@@ -111,7 +111,7 @@ func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
 		if flags&hasNode != 0 {
 			e.TRX.Node = d.uuid()
 		}
-		e.TRX.Number, e.Timestamp, e.Position.Proof = d.uint(), d.int(), d.uint64()
+		e.TRX.Number, e.Timestamp, e.Position.Proof = d.uint(), d.time(), d.uint64()
 	}
 	if flags&hasTimeline != 0 {
 		e.Position.Timeline = streamhub.TimelineID{MS: d.uint(), N: d.uint(), Index: uint32(d.uint())}

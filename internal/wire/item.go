@@ -53,10 +53,10 @@ func DecodeStatuses(body []byte) (statuses []streamhub.Status, err error) {
 
 func appendStatus(b []byte, s *streamhub.Status) []byte {
 	b = appendNames(b, s.Space, s.Segment, string(s.State))
-	b = appendInt(appendUint(b, s.FirstSequence), s.FirstTimestamp)
-	b = appendInt(appendUint(b, s.LastSequence), s.LastTimestamp)
+	b = appendTime(appendUint(b, s.FirstSequence), s.FirstTimestamp)
+	b = appendTime(appendUint(b, s.LastSequence), s.LastTimestamp)
 	b = appendBytes(appendUint(b, s.Generation), s.ContentType)
-	b = appendInt(appendInt(b, int64(s.TTL)), s.ExpiresAt)
+	b = appendTime(appendInt(b, int64(s.TTL)), s.ExpiresAt)
 	b = appendUint(appendBytes(b, s.Parent), s.ForkedAt)
 	b = appendPosition(b, &s.Position)
 	b = appendBool(b, s.Heartbeat)
@@ -70,8 +70,8 @@ func appendStatus(b []byte, s *streamhub.Status) []byte {
 func decodeStatus(d *decoder) streamhub.Status {
 	s := streamhub.Status{
 		Space: d.string(), Segment: d.string(), State: streamhub.State(d.string()),
-		FirstSequence: d.uint(), FirstTimestamp: d.int(), LastSequence: d.uint(), LastTimestamp: d.int(),
-		Generation: d.uint(), ContentType: d.string(), TTL: time.Duration(d.int()), ExpiresAt: d.int(),
+		FirstSequence: d.uint(), FirstTimestamp: d.time(), LastSequence: d.uint(), LastTimestamp: d.time(),
+		Generation: d.uint(), ContentType: d.string(), TTL: time.Duration(d.int()), ExpiresAt: d.time(),
 		Parent: d.string(), ForkedAt: d.uint(), Position: decodePosition(d), Heartbeat: d.bool(),
 	}
 	if d.bool() {
@@ -99,7 +99,7 @@ func AppendWorkers(b []byte, workers []streamhub.Worker) []byte {
 	b = appendUint(b, uint64(len(workers)))
 	for i := range workers {
 		b = append(b, workers[i].ID[:]...)
-		b = appendInt(appendPairs(b, workers[i].Metadata), workers[i].LastSeen)
+		b = appendTime(appendPairs(b, workers[i].Metadata), workers[i].LastSeen)
 	}
 	return b
 }
@@ -111,7 +111,7 @@ func DecodeWorkers(body []byte) (workers []streamhub.Worker, err error) {
 		n := d.count(18)
 		workers = make([]streamhub.Worker, 0, min(n, firstElements))
 		for i := 0; i < n && d.element(); i++ {
-			workers = append(workers, streamhub.Worker{ID: d.uuid(), Metadata: d.pairs(), LastSeen: d.int()})
+			workers = append(workers, streamhub.Worker{ID: d.uuid(), Metadata: d.pairs(), LastSeen: d.time()})
 		}
 	}
 	return workers, d.err

@@ -77,7 +77,7 @@ type Trim struct {
 	UpTo           uint64
 }
 
-// Touch: the result is a [Number], the deadline.
+// Touch: the result is a [Number], the deadline in Unix milliseconds.
 type Touch struct{ Space, Segment string }
 
 // Status: the result is a [StatusResult].
@@ -153,7 +153,7 @@ type RenewLease struct {
 // ReleaseLease: the result is a [Number], 1 if the holder had the lease.
 type ReleaseLease struct{ Key, Holder string }
 
-// Expire: the result is a [Number], the deadline. TTL is 0 for never.
+// Expire: the result is a [Number], the deadline in Unix milliseconds. TTL is 0 for never.
 type Expire struct {
 	Space, Segment string
 	TTL            time.Duration
@@ -411,11 +411,7 @@ func decodeRecords(d *decoder, sequences bool) []streamhub.Record {
 
 func appendCreateOptions(b []byte, o *streamhub.CreateOptions) []byte {
 	b = appendInt(appendBytes(b, o.ContentType), int64(o.TTL))
-	expires := int64(0)
-	if !o.ExpiresAt.IsZero() {
-		expires = o.ExpiresAt.UnixMilli()
-	}
-	b = appendInt(b, expires)
+	b = appendTime(b, o.ExpiresAt)
 	b = appendBool(b, o.Closed != nil)
 	if o.Closed != nil {
 		b = appendVerdict(b, o.Closed)
@@ -435,10 +431,7 @@ func appendCreateOptions(b []byte, o *streamhub.CreateOptions) []byte {
 }
 
 func decodeCreateOptions(d *decoder) streamhub.CreateOptions {
-	o := streamhub.CreateOptions{ContentType: d.string(), TTL: time.Duration(d.int())}
-	if at := d.int(); at != 0 {
-		o.ExpiresAt = time.UnixMilli(at)
-	}
+	o := streamhub.CreateOptions{ContentType: d.string(), TTL: time.Duration(d.int()), ExpiresAt: d.time()}
 	if d.bool() {
 		v := decodeVerdict(d)
 		o.Closed = &v
@@ -456,13 +449,13 @@ func decodeCreateOptions(d *decoder) streamhub.CreateOptions {
 
 func appendReadOptions(b []byte, o *streamhub.ReadOptions) []byte {
 	b = appendUint(appendUint(appendBytes(b, string(o.Cursor)), o.FromSequence), o.ToSequence)
-	return appendUint(appendInt(appendInt(b, o.After), o.Until), o.Limit)
+	return appendUint(appendTime(appendTime(b, o.After), o.Until), o.Limit)
 }
 
 func decodeReadOptions(d *decoder) streamhub.ReadOptions {
 	return streamhub.ReadOptions{
 		Cursor: streamhub.Cursor(d.string()), FromSequence: d.uint(), ToSequence: d.uint(),
-		After: d.int(), Until: d.int(), Limit: d.uint(),
+		After: d.time(), Until: d.time(), Limit: d.uint(),
 	}
 }
 

@@ -80,7 +80,7 @@ func (r *AppendResult) append(b []byte) []byte {
 		}
 	}
 	b = append(b, flags)
-	b = appendInt(appendUint(appendUint(b, r.First), r.Last), r.Timestamp)
+	b = appendTime(appendUint(appendUint(b, r.First), r.Last), r.Timestamp)
 	b = append(append(b, r.TRX.ID[:]...), r.TRX.Node[:]...)
 	b = appendUint(appendUint(b, r.TRX.Number), r.Generation)
 	return appendPosition(b, &r.Position)
@@ -91,7 +91,7 @@ func DecodeAppendResult(result []byte) (streamhub.AppendResult, error) {
 	d := newDecoder(result)
 	flags := d.byte()
 	r := streamhub.AppendResult{
-		First: d.uint(), Last: d.uint(), Timestamp: d.int(),
+		First: d.uint(), Last: d.uint(), Timestamp: d.time(),
 		TRX:        streamhub.TRX{ID: d.uuid(), Node: d.uuid(), Number: d.uint()},
 		Generation: d.uint(), Position: decodePosition(&d),
 		Repeated: flags&repeated != 0, Created: flags&created != 0, Closed: flags&closed != 0,

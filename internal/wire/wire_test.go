@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -32,21 +33,21 @@ var (
 	forkAt   = uint64(9)
 	records  = []streamhub.Record{{Payload: []byte("a"), Metadata: map[string]string{"k": "v", "b": ""}}, {Payload: []byte("bb")}}
 	entries  = []streamhub.Entry{
-		{Space: "sp", Segment: "sg", Sequence: 7, Timestamp: 1700000000000, TRX: streamhub.TRX{ID: trx, Number: 3}, Metadata: map[string]string{"k": "v"}, Payload: []byte("one"), Position: position},
-		{Space: "sp", Segment: "sg", Sequence: 8, Timestamp: 1700000000000, TRX: streamhub.TRX{ID: trx, Number: 3}, Payload: []byte{}, Position: func() streamhub.Position { p := position; p.Sequence = 8; return p }()},
-		{Space: "sp", Segment: "other", Sequence: 7, Timestamp: 1700000000001, TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("three"), Position: along},
-		{Space: "sp", Segment: "other", Sequence: 8, Timestamp: 1700000000001, TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("four"), Position: func() streamhub.Position {
+		{Space: "sp", Segment: "sg", Sequence: 7, Timestamp: millis.Time(1700000000000), TRX: streamhub.TRX{ID: trx, Number: 3}, Metadata: map[string]string{"k": "v"}, Payload: []byte("one"), Position: position},
+		{Space: "sp", Segment: "sg", Sequence: 8, Timestamp: millis.Time(1700000000000), TRX: streamhub.TRX{ID: trx, Number: 3}, Payload: []byte{}, Position: func() streamhub.Position { p := position; p.Sequence = 8; return p }()},
+		{Space: "sp", Segment: "other", Sequence: 7, Timestamp: millis.Time(1700000000001), TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("three"), Position: along},
+		{Space: "sp", Segment: "other", Sequence: 8, Timestamp: millis.Time(1700000000001), TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("four"), Position: func() streamhub.Position {
 			p := along
 			p.Sequence, p.Trimmed = 8, streamhub.TimelineID{MS: 1700000000009, N: 3}
 			return p
 		}()},
 	}
 	status = streamhub.Status{
-		Space: "sp", Segment: "sg", FirstSequence: 1, FirstTimestamp: 2, LastSequence: 7, LastTimestamp: 3, State: streamhub.StateClosed,
-		Verdict: &verdict, Generation: 5, ContentType: "text/plain", TTL: time.Minute, ExpiresAt: 6, Parent: "p", ForkedAt: 4, Position: position, Heartbeat: true,
+		Space: "sp", Segment: "sg", FirstSequence: 1, FirstTimestamp: millis.Time(2), LastSequence: 7, LastTimestamp: millis.Time(3), State: streamhub.StateClosed,
+		Verdict: &verdict, Generation: 5, ContentType: "text/plain", TTL: time.Minute, ExpiresAt: millis.Time(6), Parent: "p", ForkedAt: 4, Position: position, Heartbeat: true,
 	}
-	workers = []streamhub.Worker{{ID: node, Metadata: map[string]string{"k": "v"}, LastSeen: 5}, {ID: trx}}
-	result  = streamhub.AppendResult{First: 6, Last: 7, Timestamp: 8, TRX: streamhub.TRX{ID: trx, Node: node, Number: 3}, Repeated: true, Closed: true, Generation: 5, Position: position}
+	workers = []streamhub.Worker{{ID: node, Metadata: map[string]string{"k": "v"}, LastSeen: millis.Time(5)}, {ID: trx}}
+	result  = streamhub.AppendResult{First: 6, Last: 7, Timestamp: millis.Time(8), TRX: streamhub.TRX{ID: trx, Node: node, Number: 3}, Repeated: true, Closed: true, Generation: 5, Position: position}
 )
 
 // requests has one of each.
@@ -57,7 +58,7 @@ var requests = []wire.Request{
 		Incarnation: 6, Durability: &streamhub.Durability{Replicas: 1, Fsync: true, Timeout: time.Second},
 	}}},
 	&wire.Create{Space: "sp", Segment: "sg", Options: streamhub.CreateOptions{
-		ContentType: "text/plain", TTL: time.Minute, ExpiresAt: time.UnixMilli(1700000000000), Closed: &verdict, Generation: 3, Records: records, ForkOf: "x", ForkAt: &forkAt, ForkIncarnation: 8, Origin: "o",
+		ContentType: "text/plain", TTL: time.Minute, ExpiresAt: millis.Time(1700000000000), Closed: &verdict, Generation: 3, Records: records, ForkOf: "x", ForkAt: &forkAt, ForkIncarnation: 8, Origin: "o",
 	}},
 	&wire.Delete{Space: "sp", Segment: "sg", Reason: "why"},
 	&wire.Trim{Space: "sp", Segment: "sg", UpTo: 300},
@@ -67,7 +68,7 @@ var requests = []wire.Request{
 	&wire.Peek{Space: "sp", Segment: "sg"},
 	&wire.Spaces{},
 	&wire.Segments{Space: "sp"},
-	&wire.ConsumeSegment{Space: "sp", Segment: "sg", Options: streamhub.ReadOptions{Cursor: "c", FromSequence: 1, ToSequence: 2, After: -3, Until: 4, Limit: 5}},
+	&wire.ConsumeSegment{Space: "sp", Segment: "sg", Options: streamhub.ReadOptions{Cursor: "c", FromSequence: 1, ToSequence: 2, After: millis.Time(-3), Until: millis.Time(4), Limit: 5}},
 	&wire.ConsumeSpace{Space: "sp", Options: streamhub.ReadOptions{Limit: 5}},
 	&wire.Consume{Cursors: map[string]streamhub.Cursor{"a": "x", "b": ""}, Options: streamhub.ReadOptions{Limit: 5}},
 	&wire.Follow{Space: "sp", Segment: "sg", Options: streamhub.FollowOptions{Cursor: "c", FromSequence: 2, Live: true, Limit: 3}},

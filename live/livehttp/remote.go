@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -78,7 +79,7 @@ func (h *Handler) taken(w http.ResponseWriter, r *http.Request, current live.Str
 		message += " by " + status.By
 	}
 	reply(w, http.StatusConflict, failure{
-		Code: "already_produced", Message: message, Generation: status.Generation, By: status.By, Since: status.StartedAt,
+		Code: "already_produced", Message: message, Generation: status.Generation, By: status.By, Since: millis.Of(status.StartedAt),
 	})
 	return nil
 }

@@ -8,21 +8,63 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // What is the same in package streamhub.
 type (
-	// Entry is what is read. Timestamps are Unix milliseconds.
-	Entry = streamhub.Entry
 	// Record is what is appended.
 	Record = streamhub.Record
-	// SegmentStatus says where a segment begins and ends.
-	SegmentStatus = streamhub.Status
 	// TRX names the append of an entry.
 	TRX = streamhub.TRX
-	// LexKey is an offset: the key of an entry, which [streamhub.Entry.GetSpaceOffset] returns.
+	// LexKey is an offset: the key of an entry, which [Entry.GetSpaceOffset] returns.
 	LexKey = streamhub.LexKey
 )
+
+// An Entry is what is read. Payload and Metadata may share memory with other entries and must not be
+// changed.
+type Entry struct {
+	Sequence  uint64            `json:"sequence"`
+	Timestamp int64             `json:"timestamp"` // Unix milliseconds
+	TRX       TRX               `json:"trx"`
+	Payload   []byte            `json:"payload"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Space     string            `json:"space"`
+	Segment   string            `json:"segment"`
+}
+
+// EntryOf returns e as streamkit has it.
+func EntryOf(e *streamhub.Entry) *Entry {
+	return &Entry{e.Sequence, millis.Of(e.Timestamp), e.TRX, e.Payload, e.Metadata, e.Space, e.Segment}
+}
+
+// GetSpaceOffset is the offset of e in its space.
+func (e *Entry) GetSpaceOffset() LexKey {
+	return streamhub.Encode("DAT", "SPACES", e.Space, e.Timestamp, e.Segment, e.Sequence)
+}
+
+// GetSegmentOffset is the offset of e in its segment.
+func (e *Entry) GetSegmentOffset() LexKey {
+	return streamhub.Encode("DAT", "SEGMENTS", e.Space, e.Segment, e.Sequence)
+}
+
+// A SegmentStatus says where a segment begins and ends. Timestamps are Unix milliseconds.
+type SegmentStatus struct {
+	Space          string `json:"space"`
+	Segment        string `json:"segment"`
+	FirstSequence  uint64 `json:"first_sequence"`
+	FirstTimestamp int64  `json:"first_timestamp"`
+	LastSequence   uint64 `json:"last_sequence"`
+	LastTimestamp  int64  `json:"last_timestamp"`
+	Heartbeat      bool   `json:"heartbeat"`
+}
+
+// StatusOf returns s as streamkit has it.
+func StatusOf(s *streamhub.Status) *SegmentStatus {
+	return &SegmentStatus{
+		s.Space, s.Segment, s.FirstSequence, millis.Of(s.FirstTimestamp), s.LastSequence, millis.Of(s.LastTimestamp), s.Heartbeat,
+	}
+}
 
 // A Routeable is a request that a [BidiStreamProvider] can be asked for.
 type Routeable interface{ GetDiscriminator() string }

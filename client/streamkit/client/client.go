@@ -211,7 +211,7 @@ func (c *client) Peek(ctx context.Context, storeID uuid.UUID, space, segment str
 	case !ok:
 		return &Entry{Space: space, Segment: segment}, nil
 	}
-	return &entry, nil
+	return api.EntryOf(&entry), nil
 }
 
 func (c *client) WithLease(ctx context.Context, storeID uuid.UUID, key string, ttl time.Duration, fn func(ctx context.Context) error) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 )
 
 func (c *client) Produce(ctx context.Context, storeID uuid.UUID, space, segment string, entries Enumerator[*Record]) Enumerator[*SegmentStatus] {
@@ -17,7 +18,7 @@ func (c *client) Produce(ctx context.Context, storeID uuid.UUID, space, segment 
 			defer c.produced(space, segment)()
 			defer entries.Dispose()
 			s := c.inner.Store(storeID)
-			var first SegmentStatus
+			var first streamhub.Status
 			for status, err := range s.Produce(ctx, space, segment, recordsOf(entries)) {
 				if err != nil {
 					yield(nil, err)
@@ -28,7 +29,7 @@ func (c *client) Produce(ctx context.Context, storeID uuid.UUID, space, segment 
 					first, _ = s.Status(ctx, space, segment)
 				}
 				status.FirstSequence, status.FirstTimestamp = first.FirstSequence, first.FirstTimestamp
-				if !yield(&status, nil) {
+				if !yield(api.StatusOf(&status), nil) {
 					return
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	hubclient "github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 func limitOf(limit uint64) uint64 {
@@ -23,6 +24,9 @@ func limitOf(limit uint64) uint64 {
 	return limit
 }
 
+// bound is a bound of streamkit in milliseconds; 0 and less is none.
+func bound(ms int64) time.Time { return millis.Time(max(ms, 0)) }
+
 func (c *client) ConsumeSegment(ctx context.Context, storeID uuid.UUID, args *ConsumeSegment) Enumerator[*Entry] {
 	return read(c, func() iter.Seq2[*Entry, error] {
 		if args.MaxSequence > 0 && args.MaxSequence < args.MinSequence {
@@ -30,7 +34,7 @@ func (c *client) ConsumeSegment(ctx context.Context, storeID uuid.UUID, args *Co
 		}
 		return c.timed(args.Space, args.Segment, c.inner.Store(storeID).ConsumeSegment(ctx, args.Space, args.Segment, &streamhub.ReadOptions{
 			FromSequence: args.MinSequence, ToSequence: args.MaxSequence,
-			After: args.MinTimestamp, Until: args.MaxTimestamp, Limit: limitOf(args.Limit),
+			After: bound(args.MinTimestamp), Until: bound(args.MaxTimestamp), Limit: limitOf(args.Limit),
 		}))
 	})
 }
@@ -50,7 +54,7 @@ func (c *client) Consume(ctx context.Context, storeID uuid.UUID, args *Consume) 
 // notices lost history; what another offset excludes is left out.
 func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, args *Consume) Enumerator[*Entry] {
 	return read(c, func() iter.Seq2[*Entry, error] {
-		return c.timed(name, "", func(yield func(Entry, error) bool) {
+		return c.timed(name, "", func(yield func(streamhub.Entry, error) bool) {
 			s := c.inner.Store(storeID)
 			cursors, filters := map[string]streamhub.Cursor{}, map[string]api.LexKey{}
 			for space, offset := range args.Offsets {
@@ -59,7 +63,7 @@ func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, ar
 				}
 				cursor, err := resolve(ctx, s, space, offset)
 				if err != nil {
-					yield(Entry{}, err)
+					yield(streamhub.Entry{}, err)
 					return
 				}
 				if cursors[space] = cursor; cursor == "" {
@@ -70,7 +74,7 @@ func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, ar
 				return
 			}
 			n := uint64(0)
-			for e, err := range s.Consume(ctx, cursors, &streamhub.ReadOptions{After: args.MinTimestamp, Until: args.MaxTimestamp}) {
+			for e, err := range s.Consume(ctx, cursors, &streamhub.ReadOptions{After: bound(args.MinTimestamp), Until: bound(args.MaxTimestamp)}) {
 				if err == nil && !isAfter(&e, filters[e.Space]) {
 					continue
 				}
@@ -86,7 +90,7 @@ func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, ar
 }
 
 // timed passes entries on and tells the metrics how long all of them took.
-func (c *client) timed(space, segment string, entries iter.Seq2[Entry, error]) iter.Seq2[*Entry, error] {
+func (c *client) timed(space, segment string, entries iter.Seq2[streamhub.Entry, error]) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		if c.metrics != nil {
 			start := time.Now()
@@ -100,7 +104,7 @@ func (c *client) timed(space, segment string, entries iter.Seq2[Entry, error]) i
 				yield(nil, err)
 				return
 			}
-			if !yield(&e, nil) {
+			if !yield(api.EntryOf(&e), nil) {
 				return
 			}
 		}
@@ -119,7 +123,7 @@ func resolve(ctx context.Context, s *hubclient.Store, space string, offset api.L
 	if at <= 0 {
 		return "", nil
 	}
-	for e, err := range s.ConsumeSpace(ctx, space, &streamhub.ReadOptions{After: at - 1, Until: at}) {
+	for e, err := range s.ConsumeSpace(ctx, space, &streamhub.ReadOptions{After: millis.Time(at - 1), Until: millis.Time(at)}) {
 		if errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrTrimmed) {
 			return "", nil
 		}
@@ -134,6 +138,6 @@ func resolve(ctx context.Context, s *hubclient.Store, space string, offset api.L
 }
 
 // isAfter reports whether an entry is after an offset that names none.
-func isAfter(e *Entry, offset api.LexKey) bool {
+func isAfter(e *streamhub.Entry, offset api.LexKey) bool {
 	return len(offset) == 0 || bytes.Compare(e.GetSpaceOffset(), offset) > 0
 }

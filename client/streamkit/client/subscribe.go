@@ -10,6 +10,8 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	hubclient "github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/client/streamkit/api"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // A SubscriptionStatus tells how a subscription does.
@@ -55,7 +57,7 @@ func (c *client) SubscribeToSpace(ctx context.Context, storeID uuid.UUID, space 
 	if c.err != nil {
 		return nil, c.err
 	}
-	s, err := c.inner.Store(storeID).HandleSpace(ctx, space, func(_ context.Context, status streamhub.Status) { handler(&status) })
+	s, err := c.inner.Store(storeID).HandleSpace(ctx, space, func(_ context.Context, status streamhub.Status) { handler(api.StatusOf(&status)) })
 	return c.subscribed(s, err, func() {})
 }
 
@@ -66,7 +68,7 @@ func (c *client) SubscribeToSegment(ctx context.Context, storeID uuid.UUID, spac
 	if c.err != nil {
 		return nil, c.err
 	}
-	s, err := c.inner.Store(storeID).HandleSegment(ctx, space, segment, func(_ context.Context, status streamhub.Status) { handler(&status) })
+	s, err := c.inner.Store(storeID).HandleSegment(ctx, space, segment, func(_ context.Context, status streamhub.Status) { handler(api.StatusOf(&status)) })
 	return c.subscribed(s, err, func() {})
 }
 
@@ -120,7 +122,7 @@ func (c *client) SubscribeWorkers(ctx context.Context, storeID uuid.UUID, handle
 	s, err := store.HandleWorkers(ctx, func(_ context.Context, workers []streamhub.Worker) {
 		inventory := &WorkerInventory{Workers: make([]WorkerInfo, len(workers)), Timestamp: time.Now().UnixMilli()}
 		for i, w := range workers {
-			inventory.Workers[i] = WorkerInfo{WorkerID: w.ID, Metadata: w.Metadata, LastSeenAt: w.LastSeen}
+			inventory.Workers[i] = WorkerInfo{WorkerID: w.ID, Metadata: w.Metadata, LastSeenAt: millis.Of(w.LastSeen)}
 		}
 		handler(inventory)
 	})

@@ -116,7 +116,7 @@ func appendNothing(f *fixture) {
 }
 
 func appendTimestamps(f *fixture) {
-	var last int64
+	var last time.Time
 	for i := range 20 {
 		segment := string(rune('a' + i%3))
 		r := f.append(segment, "x")
@@ -125,7 +125,7 @@ func appendTimestamps(f *fixture) {
 	}
 	now, err := f.conn.Time(f.ctx).Result()
 	require.NoError(f, err)
-	require.InDelta(f, now.UnixMilli(), last, 10_000)
+	require.WithinDuration(f, now, last, 10*time.Second)
 }
 
 var nameCases = []namedCase{

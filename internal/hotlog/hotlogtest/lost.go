@@ -81,7 +81,7 @@ func lostLog(f *fixture) {
 	f.append("seg", "3")
 	along := f.readSpace(nil)
 	f.del(f.logKey("seg"))
-	for _, o := range []*streamhub.ReadOptions{nil, {Cursor: tip.Cursor()}, {FromSequence: 3}, {After: 1}} {
+	for _, o := range []*streamhub.ReadOptions{nil, {Cursor: tip.Cursor()}, {FromSequence: 3}, {After: time.UnixMilli(1)}} {
 		_, err := f.tryRead("seg", o)
 		require.ErrorIs(f, err, streamhub.ErrCorrupt)
 	}

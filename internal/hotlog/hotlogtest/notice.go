@@ -49,7 +49,7 @@ func noticesOfSegment(f *fixture) {
 		n := f.segmentNotice(sub)
 		require.Equal(f, r.Position, n.Position)
 		require.Equal(f, r.First-1, n.Previous)
-		require.Equal(f, r.Timestamp, n.Timestamp)
+		require.Equal(f, r.Timestamp.UnixMilli(), n.Timestamp)
 		require.True(f, n.Open)
 		if i > 0 {
 			require.True(f, n.Continues(at), "the chain holds")

@@ -83,14 +83,17 @@ func readTimes(f *fixture) {
 		f.env.Advance(f.T, 3*time.Millisecond)
 	}
 	all, along := f.read("seg", nil), f.readSpace(nil)
-	times := []int64{0}
+	none := time.Time{}
+	// Bounds before 1970 and beyond what milliseconds can say are bounds too.
+	times := []time.Time{none, time.Unix(0, 0), time.Unix(-1<<60, 0), time.Unix(1<<60, 0)}
 	for _, e := range along {
-		times = append(times, e.Timestamp-1, e.Timestamp, e.Timestamp+1)
+		// What lies within a millisecond is cut to it.
+		times = append(times, e.Timestamp.Add(-1), e.Timestamp.Add(time.Millisecond-1).Local(), e.Timestamp.Add(time.Millisecond))
 	}
-	want := func(all []streamhub.Entry, after, until int64) []string {
+	want := func(all []streamhub.Entry, after, until time.Time) []string {
 		var w []string
 		for _, e := range all {
-			if e.Timestamp > after && (until == 0 || e.Timestamp <= until) {
+			if e.Timestamp.After(after.Truncate(time.Millisecond)) && (until.IsZero() || !e.Timestamp.After(until)) {
 				w = append(w, e.Segment+itoa(e.Sequence))
 			}
 		}
@@ -104,11 +107,11 @@ func readTimes(f *fixture) {
 		}
 		for i, e := range all {
 			o := &streamhub.ReadOptions{After: after, Cursor: e.Cursor()}
-			require.Equal(f, want(all[i+1:], after, 0), names(f.read("seg", o)))
+			require.Equal(f, want(all[i+1:], after, none), names(f.read("seg", o)))
 		}
 		for i, e := range along {
 			o := &streamhub.ReadOptions{After: after, Cursor: e.Cursor()}
-			require.Equal(f, want(along[i+1:], after, 0), names(f.readSpace(o)))
+			require.Equal(f, want(along[i+1:], after, none), names(f.readSpace(o)))
 		}
 	}
 	require.Len(f, f.read("seg", &streamhub.ReadOptions{After: all[0].Timestamp, Limit: 3}), 3)

@@ -136,7 +136,7 @@ func refuseLogBehind(f *fixture) {
 	f.append("seg", "1", "2")
 	r := f.append("seg", "3")
 	log := f.logKey("seg")
-	require.NoError(f, f.conn.XDel(f.ctx, log, itoa(r.Last)+"-"+itoa(uint64(r.Timestamp))).Err())
+	require.NoError(f, f.conn.XDel(f.ctx, log, itoa(r.Last)+"-"+itoa(uint64(r.Timestamp.UnixMilli()))).Err())
 	other := f.another()
 	_, err := other.Append(f.ctx, space, "seg", records("4"), nil)
 	require.ErrorIs(f, err, streamhub.ErrCorrupt)

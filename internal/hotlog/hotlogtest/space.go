@@ -57,7 +57,7 @@ func spaceOrder(f *fixture) {
 	}
 	all := f.readSpace(nil)
 	require.Equal(f, want, names(all))
-	require.True(f, slices.IsSortedFunc(all, func(a, b streamhub.Entry) int { return int(a.Timestamp - b.Timestamp) }))
+	require.True(f, slices.IsSortedFunc(all, func(a, b streamhub.Entry) int { return a.Timestamp.Compare(b.Timestamp) }))
 	require.Equal(f, want[:7], names(f.readSpace(&streamhub.ReadOptions{Limit: 7})))
 	own := f.read("a", nil)
 	for _, e := range all {
@@ -206,9 +206,9 @@ func spaceBoundsAndCursor(f *fixture) {
 	late := f.append("a", "3").Timestamp
 	all := f.readSpace(nil)
 	require.Empty(f, f.readSpace(&streamhub.ReadOptions{Cursor: all[1].Cursor(), Until: early}))
-	require.Equal(f, []string{"a3"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late - 1})))
+	require.Equal(f, []string{"a3"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late.Add(-time.Millisecond)})))
 	require.Empty(f, f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late}))
-	for _, o := range []streamhub.ReadOptions{{After: late - 1}, {Until: early}, {After: late, Until: early}} {
+	for _, o := range []streamhub.ReadOptions{{After: late.Add(-time.Millisecond)}, {Until: early}, {After: late, Until: early}} {
 		forged := all[1].Position
 		forged.Proof ^= 1
 		o.Cursor = forged.Cursor()
@@ -219,7 +219,7 @@ func spaceBoundsAndCursor(f *fixture) {
 	f.trim("a", 2)
 	_, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor()})
 	require.ErrorIs(f, err, streamhub.ErrTrimmed)
-	require.Equal(f, []string{"a3"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late - 1})))
+	require.Equal(f, []string{"a3"}, names(f.readSpace(&streamhub.ReadOptions{Cursor: all[0].Cursor(), After: late.Add(-time.Millisecond)})))
 }
 
 func consume(f *fixture) {

@@ -3,6 +3,7 @@ package hotlogtest
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -158,7 +159,7 @@ func appendAllManySpaces(f *fixture) {
 	}
 	for sp := range spaces {
 		total, along := 0, map[string]uint64{}
-		before := int64(0)
+		before := time.Time{}
 		for e, err := range f.ConsumeSpace(f.ctx, fmt.Sprint("sp", sp), nil) {
 			require.NoError(f, err)
 			along[e.Segment]++
