@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -46,4 +47,173 @@ func Example() {
 	// 2 packed
 	// 3 shipped
 	// follow "orders"/"order-17": closed: done
+}
+
+// openStore opens a hub on an embedded Redis and returns one store of it.
+func openStore(ctx context.Context) (*hub.Store, func()) {
+	h, err := hub.Open(ctx, nil, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return h.Store(uuid.Nil), func() { _ = h.Close() }
+}
+
+// text is a record of some text.
+func text(s string) []streamhub.Record { return []streamhub.Record{{Payload: []byte(s)}} }
+
+// Appends to several segments travel together. Each has its own result.
+func ExampleStore_AppendAll() {
+	ctx := context.Background()
+	s, done := openStore(ctx)
+	defer done()
+	results, errs := s.AppendAll(ctx, []streamhub.Append{
+		{Space: "orders", Segment: "order-1", Records: text("accepted")},
+		{Space: "orders", Segment: "order-2", Records: text("accepted")},
+		{Space: "orders", Segment: "order-2", Records: text("packed"), Options: &streamhub.AppendOptions{ExpectedSequence: 9}},
+	})
+	for i := range results {
+		fmt.Println(results[i].First, errs[i] == nil, errors.Is(errs[i], streamhub.ErrSequenceMismatch))
+	}
+	// Output:
+	// 1 true false
+	// 1 true false
+	// 0 false true
+}
+
+// A follower of a space gets the entries of all its segments, in the order in which Redis took them.
+func ExampleStore_FollowSpace() {
+	ctx := context.Background()
+	s, done := openStore(ctx)
+	defer done()
+	for _, order := range []string{"order-1", "order-2", "order-1"} {
+		if _, err := s.Append(ctx, "orders", order, text("changed"), nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for entry, err := range s.FollowSpace(ctx, "orders", &streamhub.FollowOptions{Limit: 3}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(entry.Segment, entry.Sequence)
+	}
+	// Output:
+	// order-1 1
+	// order-2 1
+	// order-1 2
+}
+
+// A lease elects one writer. Its token fences the appends of a writer that lost it.
+func ExampleStore_WithLease() {
+	ctx := context.Background()
+	s, done := openStore(ctx)
+	defer done()
+	err := s.WithLease(ctx, "nightly-report", 15*time.Second, time.Second, func(ctx context.Context, token uint64) error {
+		_, err := s.Append(ctx, "reports", "today", text("begun"), &streamhub.AppendOptions{Generation: token})
+		return err
+	})
+	fmt.Println(err)
+
+	_, err = s.Append(ctx, "reports", "today", text("late"), nil) // without a token
+	fmt.Println(errors.Is(err, streamhub.ErrFenced))
+	// Output:
+	// <nil>
+	// true
+}
+
+// A subscription gives the status of a segment as it is, and again after changes. It carries no entries.
+func ExampleStore_SubscribeSegment() {
+	ctx := context.Background()
+	s, done := openStore(ctx)
+	defer done()
+	if _, err := s.Append(ctx, "orders", "order-17", text("accepted"), nil); err != nil {
+		log.Fatal(err)
+	}
+	for status, err := range s.SubscribeSegment(ctx, "orders", "order-17") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(status.State, status.LastSequence)
+		if status.State == streamhub.StateClosed {
+			break
+		}
+		if _, err := s.CloseSegment(ctx, "orders", "order-17", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// open 1
+	// closed 1
+}
+
+// Every instance sees which workers are there.
+func ExampleStore_JoinWorkers() {
+	ctx := context.Background()
+	s, done := openStore(ctx)
+	defer done()
+	membership, err := s.JoinWorkers(ctx, streamhub.Worker{
+		ID: uuid.New(), Metadata: map[string]string{"zone": "b"},
+	}, time.Minute)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for workers, err := range s.Workers(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(len(workers), workers[0].Metadata["zone"])
+		break // else it goes on with every change
+	}
+	fmt.Println(membership.Leave(ctx))
+	// Output:
+	// 1 b
+	// <nil>
+}
+
+// The output of a job, with a verdict at its end. See package live.
+func ExampleStore_Live() {
+	ctx := context.Background()
+	s, done := openStore(ctx)
+	defer done()
+	producer, _, err := s.Live("chats").Register(ctx, "answer-1", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, word := range []string{"forty", "two"} {
+		if err := producer.Publish(ctx, []byte(word)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := producer.Done(ctx, nil); err != nil {
+		log.Fatal(err)
+	}
+
+	stream, err := s.Live("chats").Get(ctx, "answer-1") // in another process
+	if err != nil {
+		log.Fatal(err)
+	}
+	for chunk, err := range stream.Subscribe(ctx, nil) {
+		if err != nil {
+			fmt.Println(errors.Is(err, streamhub.ErrClosed))
+			break
+		}
+		fmt.Println(string(chunk.Data))
+	}
+	// Output:
+	// forty
+	// two
+	// true
+}
+
+// An address names one server, a cluster, or a master that Sentinel watches.
+func ExampleNewClient() {
+	client, err := hub.NewClient("redis://127.0.0.1:6379/2")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	_, err = hub.NewClient("http://127.0.0.1")
+	fmt.Println(err != nil)
+	// Output:
+	// true
 }

@@ -22,8 +22,14 @@ type Store struct {
 func (s *Store) ID() uuid.UUID { return s.log.ID() }
 
 // Append adds records, all or none, to the end of a segment, which is created if need be.
-// Concurrent appends travel together; each keeps its own answer. See [hotlog.Store.Append] for what
-// an ended context and a lost reply mean.
+// Concurrent appends travel together; each keeps its own answer. Records may not be changed before it
+// returns. Appends of one goroutine keep their order.
+//
+// If ctx ends before the append was sent nothing happened. Afterwards the error is a
+// [streamhub.UnknownOutcomeError], and the call may be repeated on the same hub with the TRX id that
+// the error carries. A hub remembers the last 64 appends of a segment for that, for ten minutes
+// unless it appends to very many segments. A named producer is remembered by Redis. A result comes
+// with an error only for [streamhub.ErrNotConfirmed].
 func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
 	ctx, call := s.hub.observer.begin(ctx, "append", s, space, segment)
 	r, err := s.log.Append(ctx, space, segment, records, options)
@@ -34,8 +40,11 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 	return r, err
 }
 
-// AppendAll makes several appends at once, those to one segment in the order given. Each succeeds or
-// fails by itself; results and errors are in the order of appends. See [hotlog.Store.AppendAll].
+// AppendAll makes several appends at once. Those to different segments travel together, those to one
+// segment are stored in the order given; results and errors are in the order of appends. Each succeeds
+// or fails by itself. One that ends with [streamhub.ErrUnavailable] or [streamhub.ErrUnknownOutcome]
+// can still be made, so it is not overtaken: those after it in the same segment are not made and end
+// with ErrUnavailable. What has failed can be repeated, in its order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
 	results, errs := s.log.AppendAll(ctx, appends)
