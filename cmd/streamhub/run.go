@@ -25,6 +25,7 @@ const (
 // commands is the command line.
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Start a hub: on an embedded Redis that keeps nothing, on a Redis of its own (--data), or on one that runs (--redis)."`
+	Demo    demoCmd    `cmd:"" help:"Show in a browser how an answer survives whatever is killed: two gateways, a Redis, and buttons."`
 	Append  appendCmd  `cmd:"" help:"Append lines from standard input or a file to a segment."`
 	Read    readCmd    `cmd:"" help:"Write the entries of a segment or of a space to standard output."`
 	Watch   watchCmd   `cmd:"" help:"Write the status of a segment, or of every segment of a space, whenever it changes."`

@@ -211,7 +211,8 @@ The Redis itself, for programs that open a hub of their own:
 	}
 	if b.url != "" && b.local == nil {
 		fmt.Fprintf(s.stderr, "\nThis Redis is embedded and keeps nothing: everything is gone when serve ends.\n"+
-			"%s serve --data DIR keeps it, with a redis-server of its own.\n", programName())
+			"%[1]s serve --data DIR keeps it, with a redis-server of its own.\n"+
+			"%[1]s demo shows in a browser how an answer survives whatever is killed.\n", programName())
 	}
 }
 

@@ -77,7 +77,7 @@ class Reader implements LiveReader {
     if (this.#begun) throw new Error("a live stream is read once: call readLive again, with its cursor")
     this.#begun = true
     const { signal } = this.options
-    const backoff = new Backoff()
+    const backoff = new Backoff(this.options)
     try {
       for (;;) {
         let least = 0

@@ -8,6 +8,8 @@ export interface RequestOptions {
   fetch?: typeof fetch
   /** Ends everything with its reason. */
   signal?: AbortSignal
+  /** The longest pause before something is tried again, in milliseconds, but for jitter; 15,000 by default. */
+  maxPause?: number
 }
 
 const shortest = 250
@@ -16,6 +18,11 @@ const longest = 15_000
 /** Pauses that grow, with jitter, until something succeeds. */
 export class Backoff {
   #pause = shortest
+  readonly #longest: number
+
+  constructor(o: RequestOptions) {
+    this.#longest = o.maxPause ?? longest
+  }
 
   reset(): void {
     this.#pause = shortest
@@ -23,8 +30,8 @@ export class Backoff {
 
   /** Waits; least is what the other side asked for, in milliseconds. */
   async wait(signal: AbortSignal | undefined, least = 0): Promise<void> {
-    const pause = Math.max(least, this.#pause * (0.5 + Math.random()))
-    this.#pause = Math.min(2 * this.#pause, longest)
+    const pause = Math.max(least, Math.min(this.#pause, this.#longest) * (0.5 + Math.random()))
+    this.#pause = Math.min(2 * this.#pause, this.#longest)
     await sleep(pause, signal)
   }
 }
@@ -86,7 +93,7 @@ function retryAfter(response: Response): number {
 
 /** Makes a request until it is answered. It must be one that may be made again. */
 export async function retried(url: string, o: RequestOptions, signal: AbortSignal | undefined, init: RequestInit): Promise<Record<string, unknown>> {
-  const backoff = new Backoff()
+  const backoff = new Backoff(o)
   for (;;) {
     let least = 0
     try {

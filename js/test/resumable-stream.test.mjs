@@ -1,9 +1,9 @@
 // What the npm package resumable-stream promises, case by case, on gateways.
 import assert from "node:assert/strict"
-import { afterAll, beforeAll, describe, onTestFinished, test } from "vitest"
+import { beforeAll, describe, onTestFinished, test } from "vitest"
 import { LiveError } from "../dist/index.js"
 import { createResumableStreamContext } from "../dist/resumable-stream.js"
-import { gateway, proxy, twoGateways } from "./world.mjs"
+import { gateway, proxy, shared, twoGateways } from "./world.mjs"
 
 /** A source that the test feeds. */
 function source() {
@@ -58,10 +58,12 @@ const worlds = {
 for (const [name, open] of Object.entries(worlds)) {
   describe(name, () => {
     let here, there // contexts of two processes
-    beforeAll(async () => {
-      const urls = await open(afterAll)
-      ;[here, there] = urls.map((url) => createResumableStreamContext({ url, waitUntil: null }))
-    })
+    beforeAll(() =>
+      shared(async (after) => {
+        const urls = await open(after)
+        ;[here, there] = urls.map((url) => createResumableStreamContext({ url, waitUntil: null }))
+      }),
+    )
 
     test("alone it is a plain stream", async () => {
       const fed = source()
@@ -239,10 +241,12 @@ for (const [name, open] of Object.entries(worlds)) {
 
 describe("beyond", () => {
   let url, here
-  beforeAll(async () => {
-    url = await gateway(afterAll)
-    here = createResumableStreamContext({ url, waitUntil: null })
-  })
+  beforeAll(() =>
+    shared(async (after) => {
+      url = await gateway(after)
+      here = createResumableStreamContext({ url, waitUntil: null })
+    }),
+  )
 
   test("whoever created it may leave, and waitUntil ends with the stream", async () => {
     const id = fresh()

@@ -22,6 +22,15 @@ export async function gateway(after, ...flags) {
   throw new Error(`${program} serve did not start`)
 }
 
+/** Collects what ends a world that several tests share; it is for beforeAll. */
+export async function shared(open) {
+  const ends = []
+  await open((end) => ends.unshift(end))
+  return async () => {
+    for (const end of ends) await end()
+  }
+}
+
 /** Starts two gateways on one Redis. */
 export async function twoGateways(after) {
   const dir = await mkdtemp(join(tmpdir(), "streamhub-js-"))

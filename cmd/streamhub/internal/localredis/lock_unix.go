@@ -19,3 +19,9 @@ func tryLock(f *os.File) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// Pause has the server hang until Resume, as a machine does that is out of breath. Stop does not end it meanwhile.
+func (s *Server) Pause() { s.process.Signal(syscall.SIGSTOP) }
+
+// Resume ends what Pause began.
+func (s *Server) Resume() { s.process.Signal(syscall.SIGCONT) }

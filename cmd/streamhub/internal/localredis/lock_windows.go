@@ -10,3 +10,9 @@ var Unsupported = errors.New("Redis does not run on Windows: run one in WSL or i
 
 // tryLock is never called: [Start] refuses first.
 func tryLock(*os.File) (bool, error) { return false, Unsupported }
+
+// Pause is never called either, and neither is Resume.
+func (s *Server) Pause() {}
+
+// Resume is Pause's counterpart.
+func (s *Server) Resume() {}

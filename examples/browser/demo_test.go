@@ -1,0 +1,110 @@
+//go:build browser
+
+package browser
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// accessible has axe-core look at a page, light and dark, wide and narrow: it must find nothing, and
+// nothing may be wider than the window.
+func accessible(t *testing.T, page context.Context) {
+	t.Helper()
+	axe, err := os.ReadFile("node_modules/axe-core/axe.min.js")
+	require.NoError(t, err, "npm ci in examples/browser brings it")
+	require.NoError(t, chromedp.Run(page, chromedp.Evaluate(string(axe)+";0", nil)))
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{1280, 360} {
+			var found []string
+			require.NoError(t, chromedp.Run(page,
+				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+				chromedp.EmulateViewport(width, 900),
+				chromedp.Evaluate(`axe.run().then(({violations}) => [
+					...violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.html)),
+					...(document.documentElement.scrollWidth > innerWidth ? ["wider than the window: " + document.documentElement.scrollWidth] : []),
+				])`, &found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) })))
+			require.Empty(t, found, "%s, %d wide", scheme, width)
+		}
+	}
+	require.NoError(t, chromedp.Run(page, chromedp.EmulateReset()))
+}
+
+// TestDemo presses the buttons of the demonstration: both panes show every word once, in order.
+func TestDemo(t *testing.T) {
+	path := build(t, "./cmd/streamhub")
+	url, _ := start(t, path, "demo", "--listen", "127.0.0.1:0", "--words", "100000", "--pause", "10ms")
+	page := tab(t, browser(t), url)
+	count := func(pane, what string) int {
+		n, err := strconv.Atoi(text(t, page, "#pane-"+pane+" ."+what))
+		require.NoError(t, err)
+		return n
+	}
+	more := func(n int) {
+		for _, pane := range []string{"1", "2"} {
+			want := count(pane, "words") + n
+			until(t, page, "#pane-"+pane+" .words", func(text string) bool {
+				n, err := strconv.Atoi(text)
+				return err == nil && n >= want
+			})
+		}
+	}
+	press := func(name string) { click(t, page, `[data-do="`+name+`"]:enabled`) }
+	state := func(selector, want string) {
+		until(t, page, selector+" .state", func(text string) bool { return strings.Contains(text, want) })
+	}
+	clean := func() {
+		for _, pane := range []string{"1", "2"} {
+			require.Positive(t, count(pane, "words"))
+			require.Zero(t, count(pane, "gaps"))
+			require.Zero(t, count(pane, "duplicates"))
+		}
+	}
+	more(20)
+	for _, round := range []struct{ kill, pane, from, to string }{{"A", "1", "A", "B"}, {"B", "2", "B", "A"}} {
+		state("#pane-"+round.pane, "reading at gateway "+round.from)
+		press("kill-" + round.kill)
+		state("#pane-"+round.pane, "reading at gateway "+round.to)
+		more(20)
+		press("start-" + round.kill)
+		state("#gateway-"+round.kill, "prefers")
+		click(t, page, "#pane-"+round.pane+" button")
+		state("#pane-"+round.pane, "reading at gateway "+round.from)
+	}
+	press("pause-redis")
+	state("#redis", "paused")
+	press("resume-redis")
+	state("#redis", "redis-server")
+	more(20)
+	press("restart-redis")
+	until(t, page, "#log", func(log string) bool { return strings.Contains(log, "started again") })
+	more(20)
+	press("takeover")
+	state("#producer", "number 2")
+	more(20)
+	press("kill-A")
+	press("kill-B")
+	state("#pane-1", "connecting again")
+	state("#pane-2", "connecting again")
+	press("start-B")
+	more(20)
+	clean()
+	require.Positive(t, count("1", "resumes"))
+	accessible(t, page)
+	require.NoError(t, chromedp.Run(page, chromedp.Reload()))
+	more(20) // a page that comes late
+	press("stop")
+	for _, pane := range []string{"1", "2"} {
+		state("#pane-"+pane, "ended: cancelled, the stop button")
+	}
+	clean()
+	require.Equal(t, count("1", "words"), count("2", "words"))
+}
