@@ -80,13 +80,21 @@ js: ## Generate what gateways serve at /streamhub.js
 	cp js/dist/streamhub.min.js internal/webclient/streamhub.js
 
 .PHONY: test-js
-test-js: build ## The package for the web, in Node, through a proxy that fails
+test-js: build ## The package for the web, in Node and Chromium, through proxies that fail and gateways that die
 	scripts/need-redis
 	scripts/need-node
+	-scripts/need-chromium
 	cd js && npm ci --no-audit --no-fund && npm run build && npm test
 	@cmp js/dist/streamhub.min.js internal/webclient/streamhub.js || { echo "run make js: what gateways serve is not what js/src says"; exit 1; }
 	@size=$$(gzip -9 -c js/dist/streamhub.min.js | wc -c); echo "js: $$size bytes after gzip, 6144 at most"; [ $$size -le 6144 ]
 	cd js && node test/packed.mjs
+
+.PHONY: test-js-kill
+test-js-kill: js ## 5,000 words in Node and in Chromium through 100 kills and 20 drains of gateways and 10 restarts of Redis
+	scripts/need-redis
+	scripts/need-chromium
+	$(MAKE) --no-print-directory build
+	cd js && WORDS=5000 KILLS=50 DRAINS=20 RESTARTS=10 TIMEOUT=1500 npx vitest run test/kill.test.mjs
 
 .PHONY: test-browser
 test-browser: ## The examples in a headless Chromium

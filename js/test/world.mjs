@@ -1,23 +1,30 @@
-// A gateway with an embedded Redis, and a proxy before it that fails on command.
+// Gateways, with an embedded Redis or one that can be restarted, proxies that fail, and Chromium.
 import { spawn } from "node:child_process"
 import http from "node:http"
 import { once } from "node:events"
+import { createReadStream, existsSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { delimiter, join } from "node:path"
 import readline from "node:readline"
+import { chromium as playwright } from "playwright-core"
 
 const program = process.env.STREAMHUB ?? new URL("../../bin/streamhub", import.meta.url).pathname
 
 /** Starts a gateway; after, such as onTestFinished, ends it. */
 export async function gateway(after, ...flags) {
+  const { url, child } = await serve(...flags)
+  after(() => end(child))
+  return url
+}
+
+async function serve(...flags) {
   const child = spawn(program, ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", ...flags], {
     stdio: ["ignore", "pipe", "ignore"],
   })
-  after(() => end(child))
   for await (const line of readline.createInterface({ input: child.stdout })) {
     const found = /^listening (http:\S+)/.exec(line)
-    if (found) return found[1]
+    if (found) return { url: found[1], child }
   }
   throw new Error(`${program} serve did not start`)
 }
@@ -33,23 +40,120 @@ export async function shared(open) {
 
 /** Starts two gateways on one Redis. */
 export async function twoGateways(after) {
-  const dir = await mkdtemp(join(tmpdir(), "streamhub-js-"))
-  after(() => rm(dir, { recursive: true, force: true }))
-  const redis = await redisServer(after, dir)
-  return [await gateway(after, "--redis", redis), await gateway(after, "--redis", redis)]
+  const { url } = await redisServer(after)
+  return [await gateway(after, "--redis", url), await gateway(after, "--redis", url)]
 }
 
-/** Starts a redis-server with an append-only file in dir. */
-export async function redisServer(after, dir, port = 0) {
+/** Starts a redis-server with an append-only file, which can be restarted. */
+async function redisServer(after) {
+  const dir = await mkdtemp(join(tmpdir(), "streamhub-js-"))
   const socket = join(dir, "redis.sock")
-  const child = spawn(process.env.STREAMHUB_REDIS_SERVER ?? "redis-server", [
-    ...["--port", String(port), "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "yes"],
-  ], { stdio: ["ignore", "pipe", "ignore"] })
-  after(() => end(child))
-  for await (const line of readline.createInterface({ input: child.stdout })) {
-    if (line.includes("eady to accept connections")) return `unix://${socket}`
+  let child
+  const start = async () => {
+    child = spawn(process.env.STREAMHUB_REDIS_SERVER ?? "redis-server", [
+      ...["--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "yes"],
+    ], { stdio: ["ignore", "pipe", "ignore"] })
+    for await (const line of readline.createInterface({ input: child.stdout })) {
+      if (line.includes("eady to accept connections")) return
+    }
+    throw new Error("redis-server did not start")
   }
-  throw new Error("redis-server did not start")
+  after(async () => {
+    await end(child)
+    await rm(dir, { recursive: true, force: true })
+  })
+  await start()
+  const restart = async () => {
+    await end(child, "SIGTERM")
+    await start()
+  }
+  return { url: `unix://${socket}`, restart }
+}
+
+/**
+ * Starts two gateways, a Redis and a proxy, which sends requests to the gateways in turn and answers
+ * 503 in the place of one that is away.
+ */
+export async function cluster(after) {
+  const redis = await redisServer(after)
+  const gateways = []
+  for (let n = 0; n < 2; n++) {
+    const g = { ...(await serve("--redis", redis.url)), up: true }
+    g.restart = async (signal) => {
+      g.up = false
+      await end(g.child, signal)
+      Object.assign(g, await serve("--redis", redis.url), { up: true })
+    }
+    after(() => end(g.child))
+    gateways.push(g)
+  }
+  let turn = 0
+  const server = http.createServer((incoming, outgoing) => {
+    if (incoming.url === "/streamhub.js") {
+      outgoing.writeHead(200, { "Content-Type": "text/javascript" })
+      return void createReadStream(new URL("../dist/streamhub.min.js", import.meta.url)).pipe(outgoing)
+    }
+    if (incoming.url === "/") return void outgoing.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>test</title>")
+    const g = gateways[turn++ % gateways.length]
+    if (!g.up) return void outgoing.writeHead(503, { "Content-Type": "text/html" }).end("<h1>503 Service Temporarily Unavailable</h1>")
+    const { host, origin, connection, ...headers } = incoming.headers
+    const to = http.request(g.url + incoming.url, { method: incoming.method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode, answer.headers)
+      outgoing.flushHeaders()
+      answer.on("data", (part) => outgoing.write(part))
+      answer.on("end", () => outgoing.end())
+      answer.on("close", () => answer.complete || outgoing.destroy())
+    })
+    to.on("error", () => (outgoing.headersSent ? outgoing.destroy() : outgoing.writeHead(502).end()))
+    outgoing.on("close", () => to.destroy())
+    incoming.pipe(to)
+  })
+  const url = await listening(server, after)
+  /** Makes a request until a gateway answers it. */
+  const ask = async (path, init) => {
+    for (;;) {
+      const answer = await fetch(url + path, init).catch(() => undefined)
+      if (answer && answer.status < 500) return answer
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  return { url, gateways, redis, ask }
+}
+
+async function listening(server, after) {
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${server.address().port}`
+}
+
+/** Opens a page in Chromium. */
+export async function page(after, url) {
+  const browser = await chromium(after)
+  return open(browser, url)
+}
+
+/** The path of a Chromium, undefined where none is on PATH: scripts/need-chromium says what to install. */
+export const browserPath = ["chromium", "chromium-browser", "google-chrome", "chrome"]
+  .flatMap((name) => (process.env.PATH ?? "").split(delimiter).map((dir) => join(dir, name)))
+  .find((path) => existsSync(path))
+
+/** Starts a Chromium. */
+export async function chromium(after) {
+  const browser = await playwright.launch({ executablePath: browserPath, args: ["--no-sandbox"] })
+  after(() => browser.close())
+  return browser
+}
+
+/** Opens a tab. */
+export async function open(browser, url) {
+  const tab = await browser.newPage()
+  tab.on("pageerror", (error) => console.error("page:", error))
+  await tab.goto(url)
+  return tab
 }
 
 async function end(child, signal = "SIGKILL") {
@@ -97,11 +201,5 @@ export async function proxy(after, target, fault) {
       outgoing.destroy()
     }
   })
-  server.listen(0, "127.0.0.1")
-  await once(server, "listening")
-  after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${server.address().port}`
+  return listening(server, after)
 }
