@@ -73,7 +73,6 @@ class Producer implements LiveProducer {
   #pending: Uint8Array[] = []
   #bytes = 0
   #over: unknown
-  #verdict: Verdict | undefined
   #wake: (() => void)[] = []
   #sending = false
 
@@ -119,10 +118,17 @@ class Producer implements LiveProducer {
 
   async #end(verdict: Verdict): Promise<Verdict> {
     await this.flush()
-    const answer = await this.#ask("/end", { body: JSON.stringify(verdict), headers: { "Content-Type": "application/json" } })
-    this.#verdict = answer as unknown as Verdict
-    this.#stop(new LiveError("closed", `the stream has ended: ${this.#verdict.kind}`, { verdict: answer }))
-    return this.#verdict
+    let answer: unknown
+    try {
+      answer = await this.#ask("/end", { body: JSON.stringify(verdict), headers: { "Content-Type": "application/json" } })
+    } catch (error) {
+      // Another request may learn first that the stream has ended.
+      answer = error instanceof LiveError && error.code === "closed" && error.details.verdict
+      if (!answer) throw error
+    }
+    const ended = answer as Verdict
+    this.#stop(new LiveError("closed", `the stream has ended: ${ended.kind}`, { verdict: ended }))
+    return ended
   }
 
   #ask(action: string, init: RequestInit): Promise<Record<string, unknown>> {

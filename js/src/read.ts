@@ -1,6 +1,7 @@
 import { LiveError, type Verdict } from "./error.js"
 import { readEvents } from "./events.js"
 import { Backoff, request, type RequestOptions } from "./request.js"
+import { canShare, share } from "./share.js"
 
 /** What one call of publish stored. */
 export interface Chunk {
@@ -19,6 +20,13 @@ export interface ReadOptions extends RequestOptions {
   cursor?: string
   /** How long to wait for a stream that has not begun, in milliseconds, up to 5 minutes; for ever by default. */
   wait?: number
+  /**
+   * Shares one connection among all tabs of the origin that read this url. One of them reads, and the
+   * others hear it; when it is closed, another one goes on. It needs Web Locks and BroadcastChannel;
+   * without them, or when the tab that reads does not answer, each has a connection of its own. All tabs
+   * see what one of them may read.
+   */
+  share?: boolean
   /** Hears how the reader does. */
   onState?: (state: ReadState) => void
 }
@@ -64,62 +72,82 @@ class Reader implements LiveReader {
     this.options.onState?.(state)
   }
 
-  #address(): string {
-    const [path = "", query = ""] = this.url.split("?", 2)
-    const values = new URLSearchParams(query)
-    if (this.cursor) values.set("cursor", this.cursor)
-    else if (this.options.wait !== undefined) values.set("wait", `${Math.ceil(this.options.wait / 1000)}s`)
-    values.set("exact", "1")
-    return `${path}?${values}`
-  }
-
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
     if (this.#begun) throw new Error("a live stream is read once: call readLive again, with its cursor")
     this.#begun = true
-    const { signal } = this.options
-    const backoff = new Backoff(this.options)
+    const { options, url } = this
+    const hears: Hears = { state: (state) => this.#enter(state), resumed: () => void this.resumes++ }
+    const chunks = options.share && canShare() ? share(url, options, this.cursor, hears) : connect(url, options, this.cursor, hears)
     try {
       for (;;) {
-        let least = 0
-        const connection = new AbortController()
-        const end = () => connection.abort(signal?.reason)
-        signal?.addEventListener("abort", end, { once: true })
-        try {
-          signal?.throwIfAborted()
-          const response = await request(this.#address(), this.options, {
-            headers: { Accept: "text/event-stream" },
-            signal: connection.signal,
-          })
-          if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
-          this.#enter("waiting")
-          for await (const e of readEvents(response.body, (ms) => (least = ms))) {
-            backoff.reset()
-            if (e.name === "end") {
-              this.verdict = JSON.parse(e.data) as Verdict
-              return
-            }
-            if (e.name === "error") {
-              const { code, message, ...details } = JSON.parse(e.data) as Record<string, unknown>
-              throw new LiveError(String(code), String(message), details)
-            }
-            this.#enter("reading")
-            this.cursor = e.id
-            yield chunkOf(e.name, e.data, e.id)
-          }
-        } catch (error) {
-          signal?.throwIfAborted()
-          if (error instanceof LiveError) throw error
-        } finally {
-          signal?.removeEventListener("abort", end)
-          connection.abort() // also where the caller leaves the loop
+        const { done, value } = await chunks.next()
+        if (done) {
+          this.verdict = value
+          return
         }
-        this.#enter("connecting")
-        await backoff.wait(signal, least)
-        this.resumes++
+        this.#enter("reading")
+        this.cursor = value.cursor
+        yield value
       }
     } finally {
+      await chunks.return(undefined as never) // also where the caller leaves the loop
       this.#enter("ended")
     }
+  }
+}
+
+/** What a reader hears of its connections. */
+export interface Hears {
+  state(state: ReadState): void
+  resumed(): void
+}
+
+function addressOf(url: string, options: ReadOptions, cursor: string): string {
+  const [path = "", query = ""] = url.split("?", 2)
+  const values = new URLSearchParams(query)
+  if (cursor) values.set("cursor", cursor)
+  else if (options.wait !== undefined) values.set("wait", `${Math.ceil(options.wait / 1000)}s`)
+  values.set("exact", "1")
+  return `${path}?${values}`
+}
+
+/** Reads over connections of its own, and returns the verdict. */
+export async function* connect(url: string, options: ReadOptions, cursor: string, hears: Hears): AsyncGenerator<Chunk, Verdict> {
+  const { signal } = options
+  const backoff = new Backoff(options)
+  for (;;) {
+    let least = 0
+    const connection = new AbortController()
+    const end = () => connection.abort(signal?.reason)
+    signal?.addEventListener("abort", end, { once: true })
+    try {
+      signal?.throwIfAborted()
+      const response = await request(addressOf(url, options, cursor), options, {
+        headers: { Accept: "text/event-stream" },
+        signal: connection.signal,
+      })
+      if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
+      hears.state("waiting")
+      for await (const e of readEvents(response.body, (ms) => (least = ms))) {
+        backoff.reset()
+        if (e.name === "end") return JSON.parse(e.data) as Verdict
+        if (e.name === "error") {
+          const { code, message, ...details } = JSON.parse(e.data) as Record<string, unknown>
+          throw new LiveError(String(code), String(message), details)
+        }
+        cursor = e.id
+        yield chunkOf(e.name, e.data, e.id)
+      }
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (error instanceof LiveError) throw error
+    } finally {
+      signal?.removeEventListener("abort", end)
+      connection.abort() // also where the caller leaves the loop
+    }
+    hears.state("connecting")
+    await backoff.wait(signal, least)
+    hears.resumed()
   }
 }
 

@@ -87,6 +87,7 @@ export async function cluster(after) {
     after(() => end(g.child))
     gateways.push(g)
   }
+  const hub = { readers: 0, most: 0 } // event streams that are open, and the most there were at once
   let turn = 0
   const server = http.createServer((incoming, outgoing) => {
     if (incoming.url === "/streamhub.js") {
@@ -94,6 +95,11 @@ export async function cluster(after) {
       return void createReadStream(new URL("../dist/streamhub.min.js", import.meta.url)).pipe(outgoing)
     }
     if (incoming.url === "/") return void outgoing.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>test</title>")
+    if (incoming.headers.accept === "text/event-stream") {
+      hub.readers++
+      outgoing.on("close", () => hub.readers--)
+      hub.most = Math.max(hub.most, hub.readers)
+    }
     const g = gateways[turn++ % gateways.length]
     if (!g.up) return void outgoing.writeHead(503, { "Content-Type": "text/html" }).end("<h1>503 Service Temporarily Unavailable</h1>")
     const { host, origin, connection, ...headers } = incoming.headers
@@ -117,7 +123,7 @@ export async function cluster(after) {
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }
-  return { url, gateways, redis, ask }
+  return Object.assign(hub, { url, gateways, redis, ask })
 }
 
 async function listening(server, after) {
