@@ -67,7 +67,7 @@ var importTable = []row{
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
-	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth"}, why: "a transport speaks to the hub and to nothing below"},
+	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
 	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/internal/webclient"
 	"github.com/seed-147127fe/streamhub/live"
@@ -52,6 +54,9 @@ type Options struct {
 	// Cookie names a cookie that may hold the token of a page of the server's own origin, which an
 	// EventSource can send; the default is none.
 	Cookie string
+	// TicketKey signs the tickets of POST /v1/tickets, with 32 bytes or more; every server that is to take
+	// them has the same. Without it a key is made in Redis and replaced daily.
+	TicketKey []byte
 	// Connections bound WebSocket connections, Requests those of HTTP; nil stands for the defaults.
 	Connections *wsgateway.Limits
 	Requests    *Limits
@@ -108,8 +113,14 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 
 func (s *Server) assemble(ctx context.Context) error {
 	o := &s.opt
-	gateOptions := &front.Options{Auth: o.Auth, Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Limits: (*front.Limits)(o.Requests), Logger: o.Logger, MeterProvider: o.MeterProvider}
-	var err error
+	tickets, err := s.ticketKeys()
+	if err != nil {
+		return err
+	}
+	gateOptions := &front.Options{
+		Auth: o.Auth, Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Tickets: tickets, Limits: (*front.Limits)(o.Requests), Connections: (*auth.Limits)(o.Connections),
+		Logger: o.Logger, MeterProvider: o.MeterProvider,
+	}
 	if s.gate, err = front.New(ctx, gateOptions); err != nil {
 		return err
 	}
@@ -117,7 +128,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.gateway, err = wsgateway.New(ctx, s.hub, &wsgateway.Options{
-		Auth: o.Auth, CloseExpiredStreamkit: o.CloseExpiredStreamkit, Origins: o.Origins, Cookie: o.Cookie, Limits: o.Connections, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
+		CloseExpiredStreamkit: o.CloseExpiredStreamkit, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
 	})
 	if err != nil {
 		return err
@@ -146,16 +157,21 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.transports = append(s.transports, lives)
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /streamz", s.gateway)
+	mux.HandleFunc("GET /streamz", func(w http.ResponseWriter, r *http.Request) { s.gateway.ServeHTTP(w, s.gate.Bring(r)) })
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)
 	durables := s.gate.Wrap("durable", streams, nil)
 	livings := s.gate.Wrap("live", lives, lives.Endless)
+	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), nil)
 	// Names may hold anything, so no mux cleans the paths of the two.
 	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer") // a URL may have a ticket
 		switch {
+		case front.OwnsTickets(r.URL.Path):
+			ticketing.ServeHTTP(w, r)
 		case streams.Owns(r.URL.Path):
 			durables.ServeHTTP(w, r)
 		case lives.Owns(r.URL.Path):
@@ -165,6 +181,19 @@ func (s *Server) assemble(ctx context.Context) error {
 		}
 	}))
 	return s.observe()
+}
+
+// ticketKeys returns what signs tickets, nil where the server asks for no token.
+func (s *Server) ticketKeys() (auth.TicketKeys, error) {
+	switch key := s.opt.TicketKey; {
+	case len(key) > 0 && len(key) < ticketKeySize:
+		return nil, fmt.Errorf("the key of tickets has %d bytes; %d are the least that is safe", len(key), ticketKeySize)
+	case s.opt.Auth == nil:
+		return nil, nil
+	case len(key) > 0:
+		return fixedKey{newTicketKey(key, time.Time{})}, nil
+	}
+	return newRedisKeys(s.hub), nil
 }
 
 // ServeHTTP implements http.Handler.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -56,9 +57,17 @@ func start(t testing.TB, o *server.Options) (h *hub.Hub, s *server.Server, url s
 	t.Helper()
 	h, err := hub.Open(t.Context(), nil, nil)
 	require.NoError(t, err)
-	if o.Auth, err = wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret}); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	s, url = serve(t, h, o)
+	return h, s, url
+}
+
+// serve puts a server before a hub, with tokens.
+func serve(t testing.TB, h *hub.Hub, o *server.Options) (s *server.Server, url string) {
+	t.Helper()
+	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	require.NoError(t, err)
+	o.Auth = tokens
 	s, err = server.New(h, o)
 	require.NoError(t, err)
 	listener := httptest.NewServer(s)
@@ -67,9 +76,17 @@ func start(t testing.TB, o *server.Options) (h *hub.Hub, s *server.Server, url s
 		defer cancel()
 		require.NoError(t, s.Shutdown(ctx))
 		listener.Close()
-		require.NoError(t, h.Close())
 	})
-	return h, s, listener.URL
+	return s, listener.URL
+}
+
+// redisOf returns a client of the embedded Redis of a hub.
+func redisOf(t testing.TB, h *hub.Hub) redis.UniversalClient {
+	t.Helper()
+	client, err := hub.NewClient(h.RedisURL())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // send makes a request whose answer is the caller's.

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
@@ -43,8 +43,7 @@ type conn struct {
 	draining bool
 	idle     sync.Cond // something ended while draining
 
-	submitting   sync.Mutex // held while appends are given to the hub; taken before mu
-	tokenRefused bool       // and logged; only the goroutine that reads looks at it
+	submitting sync.Mutex // held while appends are given to the hub; taken before mu
 }
 
 // A channel is one call. Its credit is guarded by conn.mu.
@@ -58,6 +57,8 @@ type channel struct {
 	credit int64
 	more   chan struct{} // closed when a reader that waits gets credit
 	size   int           // of the request, for what is no reader
+	op     string        // name of the operation, "" for one that was refused before it was read
+	begun  time.Time     // zero for a reader
 	open   *wire.Open    // what it was opened for, but for appends, which are checked when they leave
 }
 
@@ -164,29 +165,16 @@ func (c *conn) auth(m wire.Message) error {
 	if end.Err == nil {
 		c.ws.SetReadLimit(c.g.opt.MaxMessageBytes)
 		c.revise()
-	} else {
-		if !c.tokenRefused {
-			c.tokenRefused = true
-			c.g.opt.Logger.Info("a token was refused", "error", end.Err)
-		}
-		c.g.metrics.refused(c.ctx, c.ours, "token")
-		if end.Err = refusal(end.Err); errors.Is(end.Err, streamhub.ErrLimitExceeded) {
-			code, why = closeExhausted, "too many connections"
-		}
+	} else if errors.Is(end.Err, streamhub.ErrLimitExceeded) {
+		code, why = closeExhausted, "too many connections"
+	} else { // why is for the log
+		end.Err = streamhub.ErrUnauthenticated
 	}
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
 	if end.Err != nil && c.anonymous() {
 		c.fail(code, why)
 	}
 	return nil
-}
-
-// refusal is what a client is told whose token is not taken.
-func refusal(err error) error {
-	if errors.Is(err, auth.ErrTooMany) {
-		return fmt.Errorf("%w: connections of one subject", streamhub.ErrLimitExceeded)
-	}
-	return streamhub.ErrUnauthenticated
 }
 
 // revise ends the calls that the token does not allow any more.
@@ -245,7 +233,14 @@ func (c *conn) open(m wire.Message) error {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: credit beyond %d bytes", wire.ErrMalformed, maxCredit)
 	}
-	ch := &channel{c: c, id: m.Channel, reader: err == nil && dispatch.Of(o.Request).Items}
+	ch := &channel{c: c, id: m.Channel}
+	if err == nil {
+		operation := dispatch.Of(o.Request)
+		ch.op, ch.reader = operation.Name, operation.Items
+		if !ch.reader {
+			ch.begun = time.Now()
+		}
+	}
 	switch {
 	case err != nil:
 	case c.draining:
@@ -354,7 +349,7 @@ func (ch *channel) answer(result wire.Result, err error) {
 }
 
 func (ch *channel) encodeEnd(result wire.Result, err error) []byte {
-	ch.c.g.metrics.ended(ch.c.ctx, err)
+	ch.c.guest.Called(ch.op, err, ch.begun)
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {
 		ch.c.g.opt.Logger.Error("a call failed", "error", err)
 	}

@@ -3,7 +3,6 @@ package wsgateway
 import (
 	"bufio"
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -28,8 +28,7 @@ const (
 type Gateway struct {
 	hub     *hub.Hub
 	opt     Options
-	origins *auth.Origins
-	limiter *auth.Limiter
+	gate    *front.Gate // for handshakes that came through no other
 	metrics *metrics
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -48,11 +47,16 @@ type Gateway struct {
 // New makes a gateway to h, which stays the caller's. Close it before h.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
-	g.limiter = auth.NewLimiter((*auth.Limits)(g.opt.Limits))
 	var err error
-	if g.origins, err = auth.NewOrigins(g.opt.Origins); err != nil {
+	g.gate, err = front.New(ctx, &front.Options{
+		Auth: g.opt.Auth, Origins: g.opt.Origins, Cookie: g.opt.Cookie, Connections: (*auth.Limits)(g.opt.Limits),
+		Logger: g.opt.Logger, MeterProvider: g.opt.MeterProvider,
+	})
+	if err != nil {
 		return nil, err
 	}
+	g.gate.Serves(&ours)
+	g.gate.Serves(&streamkit)
 	if g.metrics, err = newMetrics(context.WithoutCancel(ctx), g.opt.MeterProvider); err != nil {
 		return nil, err
 	}
@@ -62,101 +66,90 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	return g, nil
 }
 
+// The two dialects.
+var (
+	ours      = front.Dialect{Transport: "websocket", Later: true, Refusals: []string{"protocol"}}
+	streamkit = front.Dialect{Transport: "streamkit", AnyLocalhost: true, Refusals: []string{"protocol"}}
+)
+
 // ServeHTTP makes a connection and returns: the connection has a goroutine of the gateway, whose
 // stack is smaller than that of the handshake.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	gate := g.gate.Of(r)
 	var asked []string
 	for _, header := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(header, ",") {
 			asked = append(asked, strings.TrimSpace(name))
 		}
 	}
-	ours := slices.Contains(asked, wire.Subprotocol)
+	d := &streamkit
+	if slices.Contains(asked, wire.Subprotocol) {
+		d = &ours
+	}
 	switch {
 	case g.Draining():
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "the gateway is stopping", http.StatusServiceUnavailable)
 		return
-	case len(asked) > 0 && !ours:
-		g.metrics.refused(r.Context(), ours, "protocol")
+	case len(asked) > 0 && d != &ours:
+		gate.Refused(r.Context(), d, "protocol")
 		http.Error(w, "the only subprotocol is "+wire.Subprotocol, http.StatusBadRequest)
 		return
 	}
-	principal, expires, release, err := g.enter(r, ours)
-	switch {
-	case errors.Is(err, auth.ErrForbiddenOrigin):
-		g.metrics.refused(r.Context(), ours, "origin")
-		http.Error(w, "Forbidden", http.StatusForbidden)
-		return
-	case errors.Is(err, auth.ErrTooMany):
-		g.metrics.refused(r.Context(), ours, "limit")
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "Too Many Requests", http.StatusTooManyRequests)
-		return
-	case err != nil:
-		g.metrics.refused(r.Context(), ours, "token")
-		g.opt.Logger.Info("a token was refused", "remote", r.RemoteAddr, "error", err)
-		http.Error(w, "Unauthorized", http.StatusUnauthorized)
+	guest, err := gate.Connect(r, d)
+	if err != nil {
+		front.Refuse(w, err)
 		return
 	}
-	g.accept(w, r, ours, principal, expires, release)
+	if !g.accept(w, r, d, guest) {
+		guest.Leave()
+	}
 }
 
-// enter says who the client is and until when, and counts its connection until release is called. The
-// address is counted first: to verify a token costs more than to count.
-func (g *Gateway) enter(r *http.Request, ours bool) (principal *auth.Principal, expires time.Time, release func(), err error) {
-	place, err := g.limiter.Acquire(r, nil)
-	if err != nil {
-		return nil, expires, nil, err
+// firstMessage is how long a client of ours may take to say who it is, if its handshake did not.
+const firstMessage = 5 * time.Second
+
+// until is when the connection of a guest ends, unless its token is renewed; zero is never.
+func (g *Gateway) until(d *front.Dialect, guest *front.Guest) time.Time {
+	switch p := guest.Principal; {
+	case p == auth.Anonymous:
+		return time.Now().Add(firstMessage)
+	case p != nil && (d == &ours || g.opt.CloseExpiredStreamkit):
+		return p.Expires
 	}
-	leave := func() {}
-	if principal, expires, err = g.admit(r, ours); err == nil {
-		leave, err = g.limiter.AcquireSubject(principal)
-	}
-	if err != nil {
-		place()
-		return nil, expires, nil, err
-	}
-	return principal, expires, func() { place(); leave() }, nil
+	return time.Time{}
 }
 
-// accept makes a connection of a handshake that has a place. release gives the place back; whatever
-// happens here, it is called, unless the connection's own goroutine has taken it over.
-func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, ours bool, principal *auth.Principal, expires time.Time, release func()) {
-	serving := false
-	defer func() {
-		if !serving {
-			release()
-		}
-	}()
+// accept makes a connection of a guest. If it reports true the connection's own goroutine has taken the
+// guest over, and lets it leave.
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) bool {
 	// The origin was checked where the token is known.
 	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
-	if ours {
+	if d == &ours {
 		accept.Subprotocols = []string{wire.Subprotocol}
 	}
 	socket := &hijacked{ResponseWriter: w}
 	ws, err := websocket.Accept(socket, r, accept)
 	if err != nil {
-		g.metrics.refused(r.Context(), ours, "protocol")
-		return // it has answered
+		g.gate.Of(r).Refused(r.Context(), d, "protocol")
+		return false // it has answered
 	}
-	l := newLink(g, ws, socket.conn, principal, expires)
-	l.ours = ours
+	l := newLink(g, ws, socket.conn, guest, g.until(d, guest))
 	// Whole before others see it.
-	var d dialect
-	if ours {
+	var served dialect
+	if d == &ours {
 		ws.SetReadLimit(g.opt.MaxMessageBytes)
-		d = newConn(l)
+		served = newConn(l)
 	} else {
-		d = newMuxer(l)
+		served = newMuxer(l)
 	}
 	if !g.add(l) {
 		l.end()
 		_ = ws.CloseNow()
-		return
+		return false
 	}
-	serving = true
-	go g.serve(l, d, release)
+	go g.serve(l, served)
+	return true
 }
 
 // A hijacked keeps the connection of a handshake: a close handshake has no limit of its own while the
@@ -176,33 +169,12 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type dialect interface{ serve() }
 
 // serve serves a connection until it ends. Shutdown waits for it.
-func (g *Gateway) serve(l *link, d dialect, release func()) {
+func (g *Gateway) serve(l *link, d dialect) {
 	defer g.remove(l)
-	defer release()
+	defer l.guest.Leave()
+	defer l.guest.Opened()()
 	defer func() { _ = l.ws.CloseNow() }()
 	d.serve()
-}
-
-// firstMessage is how long a client of ours may take to say who it is, if its handshake did not.
-const firstMessage = 5 * time.Second
-
-// admit says who the client is and until when.
-func (g *Gateway) admit(r *http.Request, ours bool) (p *auth.Principal, expires time.Time, err error) {
-	token := auth.Token(r, g.opt.Cookie)
-	if g.opt.Auth != nil && (token != "" || !ours) {
-		if p, err = auth.Identify(r.Context(), g.opt.Auth, token); err != nil {
-			return nil, expires, err
-		}
-		if ours || g.opt.CloseExpiredStreamkit {
-			expires = p.Expires
-		}
-	} else if g.opt.Auth != nil {
-		p, expires = auth.Anonymous, time.Now().Add(firstMessage)
-	}
-	if p == nil || p == auth.Anonymous {
-		err = g.origins.Check(r, !ours)
-	}
-	return p, expires, err
 }
 
 // add is false when the gateway is draining.
@@ -214,7 +186,6 @@ func (g *Gateway) add(l *link) bool {
 	}
 	g.links[l] = struct{}{}
 	g.metrics.connections.Add(g.ctx, 1)
-	g.metrics.opened(g.ctx, l.ours, 1)
 	return true
 }
 
@@ -223,7 +194,6 @@ func (g *Gateway) remove(l *link) {
 	defer g.mu.Unlock()
 	delete(g.links, l)
 	g.metrics.connections.Add(g.ctx, -1)
-	g.metrics.opened(g.ctx, l.ours, -1)
 	if g.draining && len(g.links) == 0 {
 		close(g.empty)
 	}

@@ -14,15 +14,16 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/front"
 )
 
 // A link is what the connections of both dialects have in common: who is there, how long, and the
 // way out.
 type link struct {
 	g      *Gateway
+	guest  *front.Guest
 	ws     *websocket.Conn
 	socket net.Conn // under ws
-	ours   bool     // it speaks streamhub.v1
 	out    outbox
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
@@ -41,12 +42,10 @@ type link struct {
 	expires   time.Time // zero for never
 	leaving   bool      // a task closes the connection
 	over      bool      // no goroutine is started any more
-	// leaveSubject gives back the place of a subject that was told in a message; nil for none.
-	leaveSubject func()
 }
 
-func newLink(g *Gateway, ws *websocket.Conn, socket net.Conn, principal *auth.Principal, expires time.Time) *link {
-	l := &link{g: g, ws: ws, socket: socket, principal: principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
+func newLink(g *Gateway, ws *websocket.Conn, socket net.Conn, guest *front.Guest, expires time.Time) *link {
+	l := &link{g: g, guest: guest, ws: ws, socket: socket, principal: guest.Principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
 	l.probe = l.pingAfter
 	l.ctx, l.cancel = context.WithCancel(g.ctx)
 	l.out.init(l)
@@ -102,11 +101,7 @@ func (l *link) end() {
 	l.mu.Lock()
 	l.over = true
 	leaving := l.leaving
-	leaveSubject := l.leaveSubject
 	l.mu.Unlock()
-	if leaveSubject != nil {
-		defer leaveSubject()
-	}
 	l.cancel()
 	l.out.fail(context.Canceled)
 	if !leaving { // nothing else ends a write that is stuck
@@ -179,26 +174,20 @@ func (l *link) traced(carried map[string]string) context.Context {
 	return p.Extract(l.ctx, propagation.MapCarrier(carried))
 }
 
-// renew takes a new token for the connection.
+// renew takes a new token for the connection. Only the goroutine that reads calls it.
 func (l *link) renew(token string) error {
-	if l.g.opt.Auth == nil {
-		return nil
-	}
-	p, err := auth.Identify(l.ctx, l.g.opt.Auth, token)
+	l.mu.Lock()
+	had := l.principal
+	l.mu.Unlock()
+	p, err := l.guest.Replace(l.ctx, had, token)
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.principal.Succeed(p); err != nil {
-		return err
+	if l.principal = p; p != nil {
+		l.expires = p.Expires
 	}
-	if l.principal == auth.Anonymous {
-		if l.leaveSubject, err = l.g.limiter.AcquireSubject(p); err != nil {
-			return err
-		}
-	}
-	l.principal, l.expires = p, p.Expires
 	return nil
 }
 

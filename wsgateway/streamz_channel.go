@@ -29,8 +29,10 @@ type muxChannel struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	lasting bool // it is a subscription
-	cost    int  // bytes of the connection that it holds, see muxer.hold; the operation's own
+	kind    string    // the operation, "" before it is known
+	begun   time.Time // zero for a subscription
+	lasting bool      // it is a subscription
+	cost    int       // bytes of the connection that it holds, see muxer.hold; the operation's own
 
 	// What the client sends after the envelope. The queue is bounded by the reader of the connection: a
 	// channel that takes nothing ends its operation, and one that takes slowly holds back the connection.
@@ -71,6 +73,9 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 		m.lasting++
 	}
 	m.mu.Unlock()
+	if !ch.lasting {
+		ch.begun = time.Now()
+	}
 	m.g.metrics.calls.Add(m.ctx, 1)
 	m.start(func() {
 		err := run()
@@ -85,7 +90,11 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 func (ch *muxChannel) end(err error) {
 	ch.m.close(ch)
 	defer ch.cancel(nil)
-	ch.m.g.metrics.ended(ch.m.ctx, err)
+	counted := err
+	if protocol := protocolError(""); errors.As(err, &protocol) {
+		counted = streamhub.ErrInvalidArgument
+	}
+	ch.m.guest.Called(ch.kind, counted, ch.begun)
 	var text string
 	if err != nil {
 		if text = ch.text(err); text == "internal error" {

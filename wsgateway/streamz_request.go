@@ -158,7 +158,7 @@ func (ch *muxChannel) operation(payload []byte) (func() error, error) {
 	if operation == nil {
 		return nil, protocolError("invalid request msg type: *api." + messages[kind])
 	}
-	ch.taking, ch.lasting = taking[kind], lasting[kind]
+	ch.kind, ch.taking, ch.lasting = kind, taking[kind], lasting[kind]
 	run, err := operation(ch, content)
 	if err != nil {
 		return nil, protocolError(fmt.Sprintf("failed to unmarshal content for %q: %v", muxAPI+kind, err))

@@ -25,6 +25,7 @@ type authFlags struct {
 	JWTMaxLifetime       time.Duration `name:"jwt-max-lifetime" default:"24h" placeholder:"D" help:"How far away the end of a token may be."`
 	StreamkitTokenExpiry string        `enum:"handshake,close" default:"handshake" help:"handshake: the token of a streamkit client counts when it connects. close: its connection ends with the token."`
 
+	TicketKeyFile  string `placeholder:"F" help:"File with the key that signs tickets, 32 bytes or more, the same for every gateway; white space at its end is left out. Without it a key is kept in Redis and replaced daily."`
 	AdminTokenFile string `placeholder:"F" help:"File with the bearer token that the admin listener asks for; white space at its end is left out."`
 	InsecureAdmin  bool   `help:"Let everybody who reaches the admin listener in, on any address and under any name."`
 
@@ -35,7 +36,7 @@ type authFlags struct {
 // verifier returns what checks tokens, nil for --auth none.
 func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 	if f.Auth != "jwt" {
-		if f.JWKSURL != "" || f.JWTSecret != "" || f.PublicKey != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.InsecureShortSecret {
+		if f.JWKSURL != "" || f.JWTSecret != "" || f.PublicKey != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.TicketKeyFile != "" || f.InsecureShortSecret {
 			return nil, usagef("flags about tokens need --auth jwt")
 		}
 		return nil, nil
@@ -95,6 +96,25 @@ func (f *authFlags) adminToken() (string, error) {
 	}
 	return token, nil
 }
+
+// ticketKey returns what signs tickets, nil for a key in Redis.
+func (f *authFlags) ticketKey() ([]byte, error) {
+	if f.TicketKeyFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(f.TicketKeyFile)
+	if err != nil {
+		return nil, failedf("--ticket-key-file: %w", err)
+	}
+	key := bytes.TrimRight(text, " \t\r\n")
+	if len(key) < minTicketKey {
+		return nil, usagef("--ticket-key-file %s has %d bytes; %d are the least that is safe", f.TicketKeyFile, len(key), minTicketKey)
+	}
+	return key, nil
+}
+
+// minTicketKey is the shortest key of tickets, in bytes.
+const minTicketKey = 32
 
 // minAdminToken is the shortest admin token, in bytes.
 const minAdminToken = 16

@@ -67,6 +67,10 @@ func (c *serveCmd) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
+	ticketKey, err := c.ticketKey()
+	if err != nil {
+		return err
+	}
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -129,7 +133,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	o := &server.Options{
-		Auth: verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		Auth: verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
 	c.apply(o, listener.Addr())

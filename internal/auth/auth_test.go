@@ -457,7 +457,7 @@ func TestOrigins(t *testing.T) {
 	require.ErrorIs(t, o.Check(r, false), auth.ErrForbiddenOrigin)
 }
 
-func TestToken(t *testing.T) {
+func TestCookieToken(t *testing.T) {
 	for name, test := range map[string]struct {
 		header http.Header
 		want   string
@@ -465,8 +465,6 @@ func TestToken(t *testing.T) {
 		"same origin":            {http.Header{"Sec-Fetch-Site": {"same-origin"}}, "of the cookie"},
 		"own origin":             {http.Header{"Origin": {"https://hub.example.com"}}, "of the cookie"},
 		"both":                   {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"https://hub.example.com"}}, "of the cookie"},
-		"bearer":                 {http.Header{"Sec-Fetch-Site": {"same-origin"}, "Authorization": {"Bearer of the header"}}, "of the header"},
-		"bearer of another site": {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Authorization": {"Bearer of the header"}}, "of the header"},
 		"neither says":           {http.Header{}, ""},
 		"cross-site":             {http.Header{"Sec-Fetch-Site": {"cross-site"}}, ""},
 		"same-site":              {http.Header{"Sec-Fetch-Site": {"same-site"}}, ""},
@@ -485,10 +483,8 @@ func TestToken(t *testing.T) {
 		if r.Header.Get("Cookie") == "" {
 			r.Header.Set("Cookie", `other=1; hub="of the cookie"`)
 		}
-		require.Equal(t, test.want, auth.Token(r, "hub"), name)
-		if r.Header.Get("Authorization") == "" {
-			require.Empty(t, auth.Token(r, ""), name)
-		}
+		require.Equal(t, test.want, auth.CookieToken(r, "hub"), name)
+		require.Empty(t, auth.CookieToken(r, ""), name)
 	}
 }
 

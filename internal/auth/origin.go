@@ -79,12 +79,12 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 // OwnOrigin is for requests of web pages of the gateway's own origin, and of what is no page.
 func OwnOrigin(r *http.Request) error { return (&Origins{}).Check(r, false) }
 
-// Token returns the token of a request: the bearer token, or else the value of the cookie of that name,
-// "" for none. A browser sends cookies with requests of every page, so a cookie counts only where the
-// browser says that the page is of the gateway's own origin.
-func Token(r *http.Request, cookie string) string {
-	if token := Bearer(r); token != "" || cookie == "" {
-		return token
+// CookieToken returns the value of the cookie of that name, "" for none. A browser sends cookies with
+// requests of every page, so a cookie counts only where the browser says that the page is of the
+// gateway's own origin.
+func CookieToken(r *http.Request, cookie string) string {
+	if cookie == "" {
+		return ""
 	}
 	site, origin := r.Header.Values("Sec-Fetch-Site"), r.Header.Values("Origin")
 	if len(site)+len(origin) == 0 || len(site) > 1 || len(site) == 1 && site[0] != "same-origin" || OwnOrigin(r) != nil {

@@ -18,6 +18,7 @@ type Principal struct {
 	// Expires is the end of the token; zero is never.
 	Expires time.Time
 	grants  []grant
+	ticket  bool // a ticket said so
 }
 
 // Identify returns who presented a token, and what its scopes allow. An error says why the token is refused; it
@@ -71,6 +72,15 @@ func (p pattern) has(segment string) bool {
 		return strings.HasPrefix(segment, p.name)
 	}
 	return segment == p.name
+}
+
+// covers reports whether every segment of q is one of the pattern's, and the space as a whole if q has
+// it.
+func (p pattern) covers(q pattern) bool {
+	if q.prefix {
+		return p.prefix && strings.HasPrefix(q.name, p.name)
+	}
+	return p.has(q.name)
 }
 
 // parsePattern reads the name of a segment, escaped as in a URL path, or with an asterisk at its end a
@@ -138,12 +148,15 @@ func (p *Principal) Succeed(next *Principal) error {
 	return nil
 }
 
+// scopePrefix begins every scope of ours.
+const scopePrefix = "streamhub::"
+
 // parseScopes reads the claim. Scopes of other systems are ignored. A malformed one of streamkit
 // rejects the token unless streamkit::* stands before it; a malformed one of ours always does.
 func parseScopes(scopes []string) (grants []grant, err error) {
 	all := false
 	for _, scope := range scopes {
-		if rest, ok := strings.CutPrefix(scope, "streamhub::"); ok {
+		if rest, ok := strings.CutPrefix(scope, scopePrefix); ok {
 			g, err := parseScope(rest)
 			if err != nil {
 				return nil, fmt.Errorf("scope %q: %w", scope, err)

@@ -20,28 +20,34 @@ type Options struct {
 	// Origins are the web origins whose pages may call, besides the gateway's own; Hosts are further
 	// names of the gateway, see [Hosts].
 	Origins, Hosts []string
-	// Cookie names a cookie that may hold the token; see [auth.Token].
+	// Cookie names a cookie that may hold the token; see [auth.CookieToken].
 	Cookie string
-	// Limits bound what is under way; nil stands for the defaults.
-	Limits *Limits
+	// Tickets sign and check tickets; without them there are none.
+	Tickets auth.TicketKeys
+	// Limits bound the requests that are under way, and Connections the connections; nil stands for the
+	// defaults.
+	Limits      *Limits
+	Connections *auth.Limits
 	// Logger gets why tokens are refused; the default discards it. Tokens are never logged.
 	Logger *slog.Logger
 	// MeterProvider defaults to the global one of OpenTelemetry.
 	MeterProvider metric.MeterProvider
 }
 
-// A Gate decides over the requests of the transports over HTTP. It is safe for concurrent use.
+// A Gate decides over the requests and the connections of the transports. It is safe for concurrent use.
 type Gate struct {
-	verifier streamhub.Authenticator
-	cookie   string
-	origins  *auth.Origins
-	hosts    *Hosts
-	limits   Limits
-	waiting  *auth.Limiter
-	bodies   *budget
-	metrics  *metrics
-	log      *slog.Logger
-	lines    *rate.Limiter // of log about refused tokens
+	verifier    streamhub.Authenticator
+	cookie      string
+	tickets     auth.TicketKeys // nil for none
+	origins     *auth.Origins
+	hosts       *Hosts
+	limits      Limits
+	waiting     *auth.Limiter // requests
+	connections *auth.Limiter
+	bodies      *budget
+	metrics     *metrics
+	log         *slog.Logger
+	lines       *rate.Limiter // of log about refused tokens
 }
 
 // New returns a gate, or an error that says what is wrong with the options. Of ctx only the values are
@@ -50,7 +56,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	g := &Gate{verifier: o.Auth, cookie: o.Cookie, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
+	g := &Gate{verifier: o.Auth, cookie: o.Cookie, tickets: o.Tickets, connections: auth.NewLimiter(o.Connections), limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -104,19 +110,6 @@ func (g *Gate) Authorize(r *http.Request, right streamhub.Right) (subject string
 		return "", streamhub.ErrPermissionDenied
 	}
 	return principal.Subject, nil
-}
-
-// verify looks at the token of a request.
-func (g *Gate) verify(r *http.Request) (*auth.Principal, error) {
-	principal, err := auth.Identify(r.Context(), g.verifier, auth.Token(r, g.cookie))
-	if err == nil {
-		return principal, nil
-	}
-	g.refused(r, "token")
-	if g.lines.Allow() {
-		g.log.Info("a token was refused", "remote", r.RemoteAddr, "path", r.URL.Path, "error", err)
-	}
-	return nil, fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 }
 
 func (g *Gate) refused(r *http.Request, reason string) {

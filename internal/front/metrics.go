@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -19,6 +21,7 @@ type metrics struct {
 	bytes              metric.Int64Counter
 	duration           metric.Float64Histogram
 	open               metric.Int64UpDownCounter
+	calls              sync.Map // of callKey to metric.MeasurementOption
 }
 
 func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, error) {
@@ -40,14 +43,48 @@ func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, e
 var reasons = []string{"host", "limit", "origin", "permission", "token"}
 
 // begin has the series of a transport there before anything happens.
-func (m *metrics) begin(transport string) {
+func (m *metrics) begin(transport string, more ...string) {
 	ctx, at := m.ctx, attribute.String("transport", transport)
-	for _, reason := range reasons {
+	for _, reason := range slices.Concat(reasons, more) {
 		m.refusals.Add(ctx, 0, metric.WithAttributes(at, attribute.String("reason", reason)))
 	}
-	m.requests.Add(ctx, 0, metric.WithAttributes(at, attribute.String("op", "get"), attribute.String("code", "200")))
-	m.bytes.Add(ctx, 0, metric.WithAttributes(at))
 	m.open.Add(ctx, 0, metric.WithAttributes(at))
+}
+
+// beginHTTP has the series of a transport over HTTP there as well.
+func (m *metrics) beginHTTP(transport string) {
+	m.begin(transport)
+	at := attribute.String("transport", transport)
+	m.requests.Add(m.ctx, 0, metric.WithAttributes(at, attribute.String("op", "get"), attribute.String("code", "200")))
+	m.bytes.Add(m.ctx, 0, metric.WithAttributes(at))
+}
+
+// A callKey names a series of calls. There are as many as operations and codes.
+type callKey struct{ transport, op, code string }
+
+// called counts a call of a connection that has ended. There are many a second, so the attributes are
+// kept.
+func (m *metrics) called(transport, op, code string, begun time.Time) {
+	if op == "" {
+		op = "none"
+	}
+	m.requests.Add(m.ctx, 1, m.attributes(callKey{transport, op, code}))
+	if !begun.IsZero() {
+		m.duration.Record(m.ctx, time.Since(begun).Seconds(), m.attributes(callKey{transport, op, ""}))
+	}
+}
+
+func (m *metrics) attributes(key callKey) metric.MeasurementOption {
+	if known, ok := m.calls.Load(key); ok {
+		return known.(metric.MeasurementOption)
+	}
+	list := []attribute.KeyValue{attribute.String("transport", key.transport), attribute.String("op", strings.ReplaceAll(key.op, " ", "_"))}
+	if key.code != "" {
+		list = append(list, attribute.String("code", key.code))
+	}
+	option := metric.WithAttributeSet(attribute.NewSet(list...))
+	m.calls.Store(key, option)
+	return option
 }
 
 // opened notes a request under way, until what it returns is called.

@@ -48,14 +48,14 @@ func passOf(r *http.Request) *pass {
 // identify returns who makes the request. It looks at the token once.
 func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
 	if p == outside {
-		return g.verify(r)
+		return g.verify(r, p.transport)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.principal != nil {
 		return p.principal, nil
 	}
-	principal, err := g.verify(r)
+	principal, err := g.verify(r, p.transport)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // endless, unless it is nil, reports whether the body of a request goes on for as long as its sender
 // has something to say.
 func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Request) bool) http.Handler {
-	g.metrics.begin(transport)
+	g.metrics.beginHTTP(transport)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		w := &writer{ResponseWriter: rw}

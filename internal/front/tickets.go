@@ -1,0 +1,173 @@
+package front
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+const (
+	ticketPath = "/v1/tickets"
+	storesPath = "/stores/"
+	// maxTicketRequest is more than what fits into a ticket.
+	maxTicketRequest = 16 << 10
+)
+
+// now is the clock of tickets.
+var now = time.Now
+
+// OwnsTickets reports whether a path is that where tickets are made, of some store.
+func OwnsTickets(path string) bool {
+	_, ok := ticketStore(path)
+	return ok
+}
+
+// ticketStore returns the store that a path of tickets is about. One that cannot be read is about none
+// that anybody may use.
+func ticketStore(path string) (store uuid.UUID, ok bool) {
+	if path == ticketPath {
+		return uuid.Nil, true
+	}
+	rest, ok := strings.CutPrefix(path, storesPath)
+	name, rest, _ := strings.Cut(rest, "/")
+	if !ok || "/"+rest != ticketPath {
+		return uuid.Nil, false
+	}
+	store, err := uuid.Parse(name)
+	if err != nil || len(name) != 36 {
+		return auth.Internal, true
+	}
+	return store, true
+}
+
+// An answerTicket is the answer to a request for a ticket.
+type answerTicket struct {
+	Ticket  string    `json:"ticket"`
+	Expires time.Time `json:"expires_at"`
+}
+
+// ServeTickets answers POST /v1/tickets: the sender of a bearer token, or of a cookie, gets a ticket for
+// a part of what it may do. A ticket makes no other ticket. Where nobody is asked who they are a ticket
+// says nothing, so that pages need not know.
+func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
+	h.Set("Access-Control-Max-Age", "86400")
+	switch r.Method {
+	case http.MethodOptions:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case http.MethodPost:
+	default:
+		h.Set("Allow", "POST, OPTIONS")
+		writeJSON(w, http.StatusMethodNotAllowed, problem{"method_not_allowed", "method not allowed"})
+		return
+	}
+	answer, err := g.makeTicket(r)
+	if err == nil {
+		writeJSON(w, http.StatusCreated, answer)
+		return
+	}
+	code := streamhub.CodeOf(err)
+	status, known := ticketStatuses[code]
+	body := problem{string(code), err.Error()}
+	switch {
+	case !known:
+		if r.Context().Err() != nil {
+			return
+		}
+		status, body.Message = http.StatusInternalServerError, "internal error"
+		g.log.Error("a ticket could not be made", "error", err)
+	case status == http.StatusUnauthorized:
+		body.Message = "unauthorized"
+		h.Set("WWW-Authenticate", "Bearer")
+	case status == http.StatusServiceUnavailable:
+		body.Message = "unavailable"
+		h.Set("Retry-After", "1")
+	}
+	writeJSON(w, status, body)
+}
+
+// A problem is the body of an answer that is an error.
+type problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+var ticketStatuses = map[streamhub.Code]int{
+	streamhub.CodeOf(streamhub.ErrInvalidArgument):  http.StatusBadRequest,
+	streamhub.CodeOf(streamhub.ErrTooLarge):         http.StatusRequestEntityTooLarge,
+	streamhub.CodeOf(streamhub.ErrUnauthenticated):  http.StatusUnauthorized,
+	streamhub.CodeOf(streamhub.ErrPermissionDenied): http.StatusForbidden,
+	streamhub.CodeOf(streamhub.ErrLimitExceeded):    http.StatusTooManyRequests,
+	streamhub.CodeOf(streamhub.ErrUnavailable):      http.StatusServiceUnavailable,
+	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   http.StatusServiceUnavailable,
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // who does not hear it is gone
+}
+
+var errTicketAgain = fmt.Errorf("%w: a ticket makes no ticket", streamhub.ErrUnauthenticated)
+
+func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
+	if err := g.CheckOrigin(r); err != nil {
+		return nil, fmt.Errorf("%w: %w", streamhub.ErrPermissionDenied, err)
+	}
+	p := &auth.Principal{}
+	if g.verifier != nil {
+		if auth.TicketOf(r) != "" {
+			return nil, errTicketAgain // whatever else there is
+		}
+		var err error
+		if p, err = passOf(r).identify(r, g); err != nil {
+			return nil, err
+		}
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxTicketRequest))
+	if err != nil {
+		if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
+			return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, maxTicketRequest)
+		}
+		if streamhub.CodeOf(err) != streamhub.CodeInternal {
+			return nil, err // of the gate
+		}
+		return nil, fmt.Errorf("%w: the body cannot be read", streamhub.ErrInvalidArgument)
+	}
+	var t auth.TicketRequest
+	if err := json.Unmarshal(text, &t); err != nil {
+		return nil, fmt.Errorf(`%w: the body is {"read":["space/segment"],"write":[],"ttl":"60s"}: %w`, streamhub.ErrInvalidArgument, err)
+	}
+	if g.verifier == nil {
+		ttl, err := t.Lifetime()
+		if err != nil {
+			return nil, err
+		}
+		return &answerTicket{"none", now().Add(ttl).UTC()}, nil
+	}
+	if g.tickets == nil {
+		return nil, fmt.Errorf("%w: this gateway makes no tickets", streamhub.ErrInvalidArgument)
+	}
+	store, _ := ticketStore(r.URL.Path)
+	ticket, until, err := auth.SignTicket(r.Context(), g.tickets, p, store, &t, now())
+	if err != nil {
+		return nil, err
+	}
+	return &answerTicket{ticket, until.UTC().Truncate(time.Millisecond)}, nil
+}
