@@ -234,9 +234,17 @@ func operations() (all []operation) {
 		method, path, body string
 		write              bool
 	}{
+		{"GET", "/v1/live?space=space", "", false}, {"GET", "/v1/live?space=space&id=answer&id=", "", false}, {"GET", "/v1/live?space=space&id=answer&id=other", "", false},
+	} {
+		add("live", o.method+" "+o.path, o.write, "space", overHTTP(o.method, o.path, o.body))
+	}
+	add("live", "PUT another", true, "another", overHTTP("PUT", "/v1/live/another?space=space", ""))
+	for _, o := range []struct {
+		method, path, body string
+		write              bool
+	}{
 		{"GET", answer + "?space=space&wait=0s", "", false}, {"GET", answer + "/status?space=space", "", false},
-		{"GET", "/v1/live?space=space", "", false}, {"GET", "/v1/live?space=space&id=answer", "", false},
-		{"PUT", "/v1/live/another?space=space", "", true},
+		{"GET", "/v1/live?space=space&id=answer", "", false},
 		{"POST", answer + "?space=space", "x\n", true}, {"POST", answer + "/cancel?space=space&wait=0", "", true}, {"POST", answer + "/messages?space=space", "x", true},
 		{"PUT", answer + "?space=space", "{}", true}, {"PATCH", answer + "?space=space", "{}", true}, {"POST", answer + "/chunks?space=space&first=1", "x", true},
 		{"POST", answer + "/end?space=space", `{"kind":"done"}`, true}, {"GET", answer + "/messages?space=space", "", true},

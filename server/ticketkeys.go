@@ -128,7 +128,7 @@ func (k *redisKeys) load(ctx context.Context, seen time.Time, sign bool) ([]tick
 	if loaded.After(seen) && (!sign || len(keys) > 0) {
 		return keys, nil
 	}
-	// A request for a key that nobody has costs one read a second, also where Redis fails.
+	// A request for a key that does not exist costs one read a second, also where Redis fails.
 	at := k.now()
 	fresh, last, err := k.read(ctx)
 	if err == nil && sign && (len(fresh) == 0 || at.Sub(fresh[len(fresh)-1].made) > ticketKeyAge) {

@@ -23,7 +23,7 @@ const (
 	// TicketTime is how long a ticket is valid by default, and MaxTicketTime the most.
 	TicketTime    = time.Minute
 	MaxTicketTime = 5 * time.Minute
-	// ticketType tells tickets from tokens, whoever has both keys.
+	// ticketType tells tickets from tokens, also where both have one key.
 	ticketType = "streamhub-ticket"
 	// ticketName is the parameter of a URL that holds a ticket.
 	ticketName = "ticket"

@@ -28,7 +28,7 @@ type Guest struct {
 	gate    *Gate
 	dialect *Dialect
 	request *http.Request // only for the log
-	// Principal is who it is, nil where nobody is asked, and [auth.Anonymous] before it has said so.
+	// Principal is who it is, nil where the gateway asks for no token, and [auth.Anonymous] before it has said so.
 	Principal *auth.Principal
 	releases  []func()
 }
@@ -69,7 +69,7 @@ func Refuse(w http.ResponseWriter, err error) {
 	http.Error(w, refused.text, refused.status)
 }
 
-// Connect decides over the handshake of a connection. Whoever gets a guest calls its Leave. The address
+// Connect decides over the handshake of a connection. The caller lets the guest leave when the connection has ended. The address
 // is counted before anything else: to verify a token costs more than to count.
 func (g *Gate) Connect(r *http.Request, d *Dialect) (_ *Guest, err error) {
 	guest := &Guest{gate: g, dialect: d, request: r}

@@ -14,7 +14,7 @@ import (
 var errNoTickets = fmt.Errorf("%w: this gateway makes none", auth.ErrTicket)
 
 // identify returns who makes a request: by its bearer token, or else by its ticket, or else by its
-// cookie. An error says why nobody does; it is for the log and not for the client, unless it is one of
+// cookie. An error says why not; it is for the log and not for the client, unless it is one of
 // package streamhub.
 func (g *Gate) identify(r *http.Request) (*auth.Principal, error) {
 	token := auth.Bearer(r)

@@ -56,8 +56,8 @@ type answerTicket struct {
 }
 
 // ServeTickets answers POST /v1/tickets: the sender of a bearer token, or of a cookie, gets a ticket for
-// a part of what it may do. A ticket makes no other ticket. Where nobody is asked who they are a ticket
-// says nothing, so that pages need not know.
+// a part of what it may do. A ticket makes no other ticket. Where the gateway asks for no
+// token a ticket says nothing, so that pages need not know.
 func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")

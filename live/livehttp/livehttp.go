@@ -217,15 +217,33 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 		return nil
 	}
 	if h.opt.Authorize != nil {
-		if c.subject, err = h.opt.Authorize(r, streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: r.Method != http.MethodGet || c.action == "messages"}); err != nil {
-			if streamhub.CodeOf(err) == streamhub.CodeInternal {
-				err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+		for _, right := range c.rights(r) {
+			if c.subject, err = h.opt.Authorize(r, right); err != nil {
+				if streamhub.CodeOf(err) == streamhub.CodeInternal {
+					err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
+				}
+				return err
 			}
-			return err
 		}
 	}
 	c.streams = h.opt.Streams(c.store, c.space)
 	return do(h, w, r, c)
+}
+
+// rights are what the sender of a request must be allowed: something with each stream that the request
+// names, or with the space as a whole.
+func (c *call) rights(r *http.Request) []streamhub.Right {
+	right := streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: r.Method != http.MethodGet || c.action == "messages"}
+	ids := r.URL.Query()["id"]
+	if !c.whole || len(ids) == 0 {
+		return []streamhub.Right{right}
+	}
+	all := make([]streamhub.Right, len(ids))
+	for i, id := range ids {
+		all[i] = right
+		all[i].Segment = id // "" needs the space as a whole, and is refused later
+	}
+	return all
 }
 
 func (h *Handler) status(w http.ResponseWriter, r *http.Request, c *call) error {
