@@ -40,3 +40,53 @@ func Example() {
 	fmt.Println(response.Status)
 	// Output: 401 Unauthorized
 }
+
+// Operators have a handler of their own, with metrics and profiles. It belongs on another listener.
+func ExampleServer_Admin() {
+	ctx := context.Background()
+	h, err := hub.Open(ctx, nil, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer h.Close()
+	s, err := server.New(h, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = s.Shutdown(ctx) }()
+	listener := httptest.NewServer(s.Admin())
+	defer listener.Close()
+	response, err := http.Get(listener.URL + "/metrics")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	fmt.Println(response.Status)
+	// Output: 200 OK
+}
+
+// While a server drains, /readyz says so, and readers go on at another instance.
+func ExampleServer_Shutdown() {
+	ctx := context.Background()
+	h, err := hub.Open(ctx, nil, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer h.Close()
+	s, err := server.New(h, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	listener := httptest.NewServer(s)
+	defer listener.Close()
+	if err := s.Shutdown(ctx); err != nil {
+		log.Fatal(err)
+	}
+	response, err := http.Get(listener.URL + "/readyz")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	fmt.Println(response.Status)
+	// Output: 503 Service Unavailable
+}
