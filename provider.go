@@ -54,8 +54,8 @@ type Store interface {
 	Status(ctx context.Context, space, segment string) (Status, error)
 	// SpaceEnd returns the cursor after the last entry of a space, "" if it never had one.
 	SpaceEnd(ctx context.Context, space string) (Cursor, error)
-	// Peek returns the last entry of a segment; ok is false if it keeps none.
-	Peek(ctx context.Context, space, segment string) (entry Entry, ok bool, err error)
+	// Peek returns the last entry of a segment; where none is kept the error is [ErrNotFound].
+	Peek(ctx context.Context, space, segment string) (Entry, error)
 	// Spaces and Segments list names in byte order. A space that does not exist has no segments.
 	Spaces(ctx context.Context) iter.Seq2[string, error]
 	Segments(ctx context.Context, space string) iter.Seq2[string, error]

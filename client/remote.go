@@ -112,13 +112,13 @@ func (s *remoteStore) SpaceEnd(ctx context.Context, space string) (streamhub.Cur
 	return cursor, s.fail("space end", space, "", err)
 }
 
-func (s *remoteStore) Peek(ctx context.Context, space, segment string) (streamhub.Entry, bool, error) {
+func (s *remoteStore) Peek(ctx context.Context, space, segment string) (streamhub.Entry, error) {
 	body, err := s.do(ctx, &wire.Peek{Space: space, Segment: segment})
 	if err != nil {
-		return streamhub.Entry{}, false, s.fail("peek", space, segment, err)
+		return streamhub.Entry{}, s.fail("peek", space, segment, err)
 	}
-	result, err := wire.DecodePeekResult(body)
-	return result.Entry, result.OK, s.fail("peek", space, segment, err)
+	entry, err := wire.DecodePeekResult(body)
+	return entry, s.fail("peek", space, segment, err)
 }
 
 // read makes a call that has items. decode takes those of one message.

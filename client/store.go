@@ -113,13 +113,9 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, e
 	return result(ctx, s, "space end", func(ctx context.Context) (streamhub.Cursor, error) { return s.inner.SpaceEnd(ctx, space) })
 }
 
-// Peek returns the last entry of a segment.
-func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
-	err = again(ctx, s.c, "peek", func(ctx context.Context) (err error) {
-		entry, ok, err = s.inner.Peek(ctx, space, segment)
-		return err
-	})
-	return entry, ok, err
+// Peek returns the last entry of a segment; where none is kept the error is [streamhub.ErrNotFound].
+func (s *Store) Peek(ctx context.Context, space, segment string) (streamhub.Entry, error) {
+	return result(ctx, s, "peek", func(ctx context.Context) (streamhub.Entry, error) { return s.inner.Peek(ctx, space, segment) })
 }
 
 // AcquireLeaseAs gets a lease for a holder that the caller names; see [Store.WithLease] for one that

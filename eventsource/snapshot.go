@@ -3,6 +3,7 @@ package eventsource
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -39,8 +40,11 @@ func (s *Snapshots[E, S]) Load(ctx context.Context, entity string) (state S, ver
 
 // last returns the last snapshot, or the zero state.
 func (s *Snapshots[E, S]) last(ctx context.Context, entity string) (state S, version uint64, err error) {
-	entry, ok, err := s.events.store.Peek(ctx, s.events.area+snapshotSpace, entity)
-	if err != nil || !ok {
+	entry, err := s.events.store.Peek(ctx, s.events.area+snapshotSpace, entity)
+	switch {
+	case errors.Is(err, streamhub.ErrNotFound):
+		return state, 0, nil
+	case err != nil:
 		return state, 0, err
 	}
 	version, err = strconv.ParseUint(entry.Metadata[snapshotVersion], 10, 64)

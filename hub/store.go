@@ -133,8 +133,9 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cu
 	return end.Cursor(), nil
 }
 
-// Peek returns the last entry of a segment; ok is false if it keeps none.
-func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
+// Peek returns the last entry of a segment; where none is kept the error is
+// [streamhub.ErrNotFound].
+func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "peek", s, space, segment)
 	defer func() { call.end(err) }()
 	return s.log.Peek(ctx, space, segment)

@@ -132,7 +132,7 @@ func (h *resumer) resume(w http.ResponseWriter, r *http.Request, session string)
 		http.Error(w, "events have been purged", http.StatusBadRequest) // 404 would be the session
 		return
 	}
-	if last, ok, err := h.store.store.Peek(r.Context(), h.store.space, segmentOf(session, stream)); err == nil && ok && isGap(&last) && from <= last.Sequence {
+	if last, err := h.store.store.Peek(r.Context(), h.store.space, segmentOf(session, stream)); err == nil && isGap(&last) && from <= last.Sequence {
 		http.Error(w, "events have been purged", http.StatusBadRequest)
 		return
 	}

@@ -234,8 +234,11 @@ func (s *EventStore) whole(ctx context.Context, session, stream string, index in
 			return errGap
 		}
 	}
-	last, ok, err := s.store.Peek(ctx, s.space, segmentOf(session, stream))
-	if err == nil && ok && isGap(&last) && sequenceAfter(index) <= last.Sequence {
+	last, err := s.store.Peek(ctx, s.space, segmentOf(session, stream))
+	switch {
+	case errors.Is(err, streamhub.ErrNotFound):
+		return nil
+	case err == nil && isGap(&last) && sequenceAfter(index) <= last.Sequence:
 		return errGap
 	}
 	return err

@@ -84,8 +84,9 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, e
 	return end.Cursor(), nil
 }
 
-// Peek returns the last entry of a segment; ok is false if it keeps none.
-func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
+// Peek returns the last entry of a segment; where none is kept the error is
+// [streamhub.ErrNotFound].
+func (s *Store) Peek(ctx context.Context, space, segment string) (streamhub.Entry, error) {
 	return s.log.Peek(ctx, space, segment)
 }
 

@@ -178,11 +178,11 @@ func (ch *muxChannel) peek(r *muxSegment) error {
 	entry := streamhub.Entry{Space: r.Space, Segment: r.Segment}
 	if r.Space != "" && r.Segment != "" {
 		result, err := ch.run(&wire.Peek{Space: r.Space, Segment: r.Segment}, nil)
-		if err != nil {
+		switch {
+		case err == nil:
+			entry = streamhub.Entry(*result.(*wire.PeekResult))
+		case !errors.Is(err, streamhub.ErrNotFound): // to streamkit that is an entry of zeros
 			return err
-		}
-		if peeked := result.(*wire.PeekResult); peeked.OK {
-			entry = peeked.Entry
 		}
 	}
 	if err := ch.send(muxEntryOf(&entry)); err != nil {

@@ -107,7 +107,7 @@ func appendOne(ctx context.Context, s *hub.Store, segment string) error {
 }
 
 func tailRead(ctx context.Context, s *hub.Store, segment string) error {
-	_, _, err := s.Peek(ctx, "bench", segment)
+	_, err := s.Peek(ctx, "bench", segment)
 	return err
 }
 

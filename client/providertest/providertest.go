@@ -227,9 +227,13 @@ func testErrors(t *testing.T, s streamhub.Store) {
 	_, err = s.Status(ctx(t), "space", "none")
 	require.ErrorIs(t, err, streamhub.ErrNotFound)
 	require.ErrorIs(t, s.Delete(ctx(t), "space", "none", ""), streamhub.ErrNotFound)
-	_, ok, err := s.Peek(ctx(t), "space", "none")
+	_, err = s.Peek(ctx(t), "space", "none")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
+	created, _, err := s.Create(ctx(t), "space", "empty", nil)
 	require.NoError(t, err)
-	require.False(t, ok)
+	require.True(t, created.Empty())
+	_, err = s.Peek(ctx(t), "space", "empty")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
 	for _, err := range s.ConsumeSegment(ctx(t), "space", "none", nil) {
 		require.ErrorIs(t, err, streamhub.ErrNotFound)
 	}
@@ -302,9 +306,8 @@ func testRead(t *testing.T, s streamhub.Store) {
 			break // and nothing is left behind
 		}
 	}
-	entry, ok, err := s.Peek(ctx(t), "space", "seg")
+	entry, err := s.Peek(ctx(t), "space", "seg")
 	require.NoError(t, err)
-	require.True(t, ok)
 	require.Equal(t, "29", string(entry.Payload))
 	require.Equal(t, cursors[29], entry.Cursor())
 }
@@ -694,7 +697,7 @@ func testCancel(t *testing.T, s streamhub.Store) {
 			"touch":   func() error { _, err := s.Touch(ended, "space", "seg"); return err },
 			"status":  func() error { _, err := s.Status(ended, "space", "seg"); return err },
 			"end":     func() error { _, err := s.SpaceEnd(ended, "space"); return err },
-			"peek":    func() error { _, _, err := s.Peek(ended, "space", "seg"); return err },
+			"peek":    func() error { _, err := s.Peek(ended, "space", "seg"); return err },
 			"consume": func() error { return first(s.ConsumeSegment(ended, "space", "seg", nil)) },
 			"space":   func() error { return first(s.ConsumeSpace(ended, "space", nil)) },
 			"follow":  func() error { return first(s.FollowSegment(ended, "space", "seg", nil)) },

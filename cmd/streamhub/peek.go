@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
@@ -18,12 +21,12 @@ func (c *peekCmd) Run(s *session) error {
 		return err
 	}
 	defer done()
-	entry, ok, err := store.Peek(s.ctx, c.Segment.space, c.Segment.segment)
-	if err != nil {
-		return interrupted(s.ctx, err)
-	}
-	if !ok {
+	entry, err := store.Peek(s.ctx, c.Segment.space, c.Segment.segment)
+	switch {
+	case errors.Is(err, streamhub.ErrNotFound):
 		return emptySegment(c.Segment)
+	case err != nil:
+		return interrupted(s.ctx, err)
 	}
 	line, err := appendJSONL(nil, &entry)
 	if err != nil {

@@ -119,7 +119,7 @@ func TestReadJSONL(t *testing.T) {
 	if r.err != "" {
 		t.Errorf("standard error %q", r.err)
 	}
-	entry, _, err := store.Peek(within(t), "a", "b")
+	entry, err := store.Peek(within(t), "a", "b")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,9 +87,9 @@ func (s *copiedStore) Status(_ context.Context, space, segment string) (streamhu
 	return status, wrap(space, segment, err)
 }
 
-func (s *copiedStore) Peek(_ context.Context, space, segment string) (streamhub.Entry, bool, error) {
-	e, ok, err := s.m.Peek(space, segment)
-	return e, ok, wrap(space, segment, err)
+func (s *copiedStore) Peek(_ context.Context, space, segment string) (streamhub.Entry, error) {
+	e, err := s.m.Peek(space, segment)
+	return e, wrap(space, segment, err)
 }
 
 func (s *copiedStore) SpaceEnd(_ context.Context, space string) (streamhub.Cursor, error) {

@@ -39,16 +39,19 @@ func (m *Model) status(space, segment string, l *life) streamhub.Status {
 }
 
 // Peek is the answer to a question for the last entry.
-func (m *Model) Peek(space, segment string) (streamhub.Entry, bool, error) {
+func (m *Model) Peek(space, segment string) (streamhub.Entry, error) {
 	l := m.look(space, segment)
-	if l == nil || l.ended != nil || l.first > l.last() {
-		return streamhub.Entry{}, false, nil
+	switch {
+	case l == nil || l.ended != nil:
+		return streamhub.Entry{}, m.gone(l)
+	case l.first > l.last():
+		return streamhub.Entry{}, streamhub.ErrNotFound
 	}
 	e := l.tip()
 	if !m.keeps(RulePeek) {
 		e = l.at(l.first)
 	}
-	return m.entry(space, segment, l, e), true, nil
+	return m.entry(space, segment, l, e), nil
 }
 
 // entry is e as a reader of the segment gets it.

@@ -45,8 +45,8 @@ func (w *world) answers() []string {
 				note(fmt.Sprintf("%s %v", name, o), got, err)
 			}
 		}
-		e, ok, err := w.Peek(w.ctx, space, name)
-		note(fmt.Sprint("peek ", name, ok), []streamhub.Entry{e}, err)
+		e, err := w.Peek(w.ctx, space, name)
+		note(fmt.Sprint("peek ", name), []streamhub.Entry{e}, err)
 		status, err := w.Status(w.ctx, space, name)
 		text, _ := json.Marshal(status)
 		all = append(all, fmt.Sprint(string(text), status.Cursor(), err))

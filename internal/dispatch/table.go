@@ -70,8 +70,8 @@ var operations = []*Operation{
 		}),
 	one("peek", read, func(r *wire.Peek) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
 		func(ctx context.Context, store *hub.Store, r *wire.Peek) (wire.Result, error) {
-			entry, ok, err := store.Peek(ctx, r.Space, r.Segment)
-			return onSuccess(&wire.PeekResult{OK: ok, Entry: entry}, err)
+			entry, err := store.Peek(ctx, r.Space, r.Segment)
+			return onSuccess((*wire.PeekResult)(&entry), err)
 		}),
 	one("space end", read, func(r *wire.SpaceEnd) streamhub.Right { return streamhub.Right{Space: r.Space} },
 		func(ctx context.Context, store *hub.Store, r *wire.SpaceEnd) (wire.Result, error) {

@@ -2,6 +2,7 @@ package hotlog
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -95,33 +96,40 @@ func (s *Store) Statuses(ctx context.Context, space, after string, limit int) ([
 	return statuses, nil
 }
 
-// Peek returns the last entry of a segment; ok is false if it keeps none.
-func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, ok bool, err error) {
+// Peek returns the last entry of a segment; where none is kept the error is [streamhub.ErrNotFound].
+func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, err error) {
 	defer func() { err = s.fail("peek", space, segment, err) }()
 	at, err := s.place(space, segment)
 	if err != nil {
-		return entry, false, err
+		return entry, err
 	}
 	m, err := s.readMeta(ctx, at)
-	if err != nil || m.gone() || m.last == 0 {
-		return entry, false, err
+	if err != nil {
+		return entry, err
 	}
 	r, err := s.newReader(ctx, at, &m, streamhub.Position{}, 0)
 	if err != nil {
-		return entry, false, err
+		return entry, err
 	}
 	if r.next > m.last {
-		return entry, false, nil
+		return entry, errEmpty
 	}
 	r.next, r.count = m.last, 1
+	found := false
 	err = r.read(ctx, func(f *frame, base *streamhub.Entry, to uint64) (bool, error) {
 		return f.entries(base, to, to, func(e *streamhub.Entry) bool {
-			entry, ok = *e, true
+			entry, found = *e, true
 			return false
 		})
 	})
-	return entry, ok, err
+	if err == nil && !found {
+		err = errEmpty // it was trimmed meanwhile
+	}
+	return entry, err
 }
+
+// errEmpty is for a segment without entries.
+var errEmpty = fmt.Errorf("%w: the segment keeps no entry", streamhub.ErrNotFound)
 
 // Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
 // Time if it has none.

@@ -52,10 +52,7 @@ type (
 		Created bool
 		Status  streamhub.Status
 	}
-	PeekResult struct {
-		OK    bool
-		Entry streamhub.Entry
-	}
+	PeekResult streamhub.Entry
 )
 
 func (n Number) append(b []byte) []byte { return appendUint(b, uint64(n)) }
@@ -117,21 +114,12 @@ func DecodeCreateResult(result []byte) (CreateResult, error) {
 	return CreateResult{d.bool(), decodeStatus(&d)}, d.err
 }
 
-func (r *PeekResult) append(b []byte) []byte {
-	b = appendBool(b, r.OK)
-	if r.OK {
-		b = appendEntry(b, &r.Entry, nil)
-	}
-	return b
-}
+func (r *PeekResult) append(b []byte) []byte { return appendEntry(b, (*streamhub.Entry)(r), nil) }
 
 // DecodePeekResult reads the result of a peek.
-func DecodePeekResult(result []byte) (r PeekResult, err error) {
+func DecodePeekResult(result []byte) (streamhub.Entry, error) {
 	d := newDecoder(result)
-	if r.OK = d.bool(); r.OK {
-		r.Entry = decodeEntry(&d, &streamhub.Entry{})
-	}
-	return r, d.err
+	return decodeEntry(&d, &streamhub.Entry{}), d.err
 }
 
 // A CursorResult is where a reading operation ended: after the last entry that was sent.

@@ -154,7 +154,7 @@ var codecs = map[string]codec{
 	}),
 	"create": one(wire.DecodeCreateResult, func(r wire.CreateResult) []byte { return wire.EncodeResult(&r) }),
 	"status": one(wire.DecodeStatus, func(s streamhub.Status) []byte { return wire.EncodeResult((*wire.StatusResult)(&s)) }),
-	"peek":   one(wire.DecodePeekResult, func(r wire.PeekResult) []byte { return wire.EncodeResult(&r) }),
+	"peek":   one(wire.DecodePeekResult, func(e streamhub.Entry) []byte { return wire.EncodeResult((*wire.PeekResult)(&e)) }),
 	"cursor": one(wire.DecodeCursor, func(c streamhub.Cursor) []byte { return wire.EncodeResult(wire.CursorResult(c)) }),
 }
 
@@ -174,7 +174,7 @@ func samples() map[string][][]byte {
 		"append":   {wire.EncodeResult((*wire.AppendResult)(&result))},
 		"create":   {wire.EncodeResult(&wire.CreateResult{Created: true, Status: status})},
 		"status":   {wire.EncodeResult((*wire.StatusResult)(&status))},
-		"peek":     {wire.EncodeResult(&wire.PeekResult{OK: true, Entry: entries[0]}), wire.EncodeResult(&wire.PeekResult{})},
+		"peek":     {wire.EncodeResult((*wire.PeekResult)(&entries[0]))},
 		"cursor":   {wire.EncodeResult(wire.CursorResult(position.Cursor()))},
 	}
 	for _, r := range requests {

@@ -204,12 +204,12 @@ func (c *client) Peek(ctx context.Context, storeID uuid.UUID, space, segment str
 	if c.err != nil {
 		return nil, c.err
 	}
-	entry, ok, err := c.inner.Store(storeID).Peek(ctx, space, segment)
+	entry, err := c.inner.Store(storeID).Peek(ctx, space, segment)
 	switch {
-	case err != nil && !errors.Is(err, streamhub.ErrNotFound):
-		return nil, err
-	case !ok:
+	case errors.Is(err, streamhub.ErrNotFound):
 		return &Entry{Space: space, Segment: segment}, nil
+	case err != nil:
+		return nil, err
 	}
 	return api.EntryOf(&entry), nil
 }

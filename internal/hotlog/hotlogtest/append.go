@@ -148,9 +148,8 @@ func namesHostile(f *fixture) {
 			r, err := f.Append(f.ctx, at[0], at[1], []streamhub.Record{{Payload: payload}}, nil)
 			require.NoError(f, err, "%q", at)
 			require.EqualValues(f, 1, r.First, "%q", at)
-			e, ok, err := f.Peek(f.ctx, at[0], at[1])
+			e, err := f.Peek(f.ctx, at[0], at[1])
 			require.NoError(f, err, "%q", at)
-			require.True(f, ok)
 			require.Equal(f, payload, e.Payload)
 			require.Equal(f, at, [2]string{e.Space, e.Segment})
 		}
@@ -182,15 +181,14 @@ func namesLength(f *fixture) {
 	long := strings.Repeat("\xff", streamhub.MaxNameLength)
 	_, err := f.Append(f.ctx, long, long, records("x"), &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: long}})
 	require.NoError(f, err)
-	e, ok, err := f.Peek(f.ctx, long, long)
+	e, err := f.Peek(f.ctx, long, long)
 	require.NoError(f, err)
-	require.True(f, ok)
 	require.Equal(f, long, e.Segment)
 	for _, bad := range []string{"", long + "x"} {
 		for _, at := range [][2]string{{bad, "seg"}, {space, bad}} {
 			_, err := f.Append(f.ctx, at[0], at[1], records("x"), nil)
 			require.ErrorIs(f, err, streamhub.ErrInvalidName)
-			_, _, err = f.Peek(f.ctx, at[0], at[1])
+			_, err = f.Peek(f.ctx, at[0], at[1])
 			require.ErrorIs(f, err, streamhub.ErrInvalidName)
 			_, err = f.Status(f.ctx, at[0], at[1])
 			require.ErrorIs(f, err, streamhub.ErrInvalidName)

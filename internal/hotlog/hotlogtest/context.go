@@ -136,7 +136,7 @@ func contextEndsReads(f *fixture) {
 	}
 	_, err := f.Status(ctx, space, "seg")
 	require.ErrorIs(f, err, context.Canceled)
-	_, _, err = f.Peek(ctx, space, "seg")
+	_, err = f.Peek(ctx, space, "seg")
 	require.ErrorIs(f, err, context.Canceled)
 }
 

@@ -47,9 +47,8 @@ func fork(f *fixture) {
 	f.append("f", "fork too")
 	f.holds("p", "1", "2", "3", "parent")
 	f.holds("f", "1", "2", "3", "fork", "fork too")
-	e, ok, err := f.Peek(f.ctx, space, "f")
+	e, err := f.Peek(f.ctx, space, "f")
 	require.NoError(f, err)
-	require.True(f, ok)
 	require.Equal(f, "fork too", string(e.Payload))
 }
 
@@ -58,10 +57,11 @@ func forkInsideFrame(f *fixture) {
 	for at := uint64(0); at <= 4; at++ {
 		name := fmt.Sprint("f", at)
 		f.fork(name, "p", at)
-		e, ok, err := f.Peek(f.ctx, space, name)
-		require.NoError(f, err)
-		require.Equal(f, at > 0, ok)
-		if ok {
+		e, err := f.Peek(f.ctx, space, name)
+		if at == 0 {
+			require.ErrorIs(f, err, streamhub.ErrNotFound)
+		} else {
+			require.NoError(f, err)
 			require.Equal(f, fmt.Sprint(at), string(e.Payload))
 		}
 		require.Equal(f, at+1, f.append(name, "own", "own too").First)

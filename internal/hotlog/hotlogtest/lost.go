@@ -85,7 +85,7 @@ func lostLog(f *fixture) {
 		_, err := f.tryRead("seg", o)
 		require.ErrorIs(f, err, streamhub.ErrCorrupt)
 	}
-	_, _, err := f.Peek(f.ctx, space, "seg")
+	_, err := f.Peek(f.ctx, space, "seg")
 	require.ErrorIs(f, err, streamhub.ErrCorrupt)
 	_, err = f.tryReadSpace(nil)
 	f.lost(err, 0)

@@ -60,7 +60,7 @@ func producerRepeat(f *fixture) {
 	again, err := logs[1].Append(f.ctx, space, "seg", records("3"), &o)
 	require.NoError(f, err)
 	f.same(first, again)
-	e, _, err := f.Peek(f.ctx, space, "seg")
+	e, err := f.Peek(f.ctx, space, "seg")
 	require.NoError(f, err)
 	require.Equal(f, again.Position, e.Position)
 }

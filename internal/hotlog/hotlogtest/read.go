@@ -27,9 +27,8 @@ func readMissing(f *fixture) {
 	var e *streamhub.Error
 	require.ErrorAs(f, err, &e)
 	require.Equal(f, streamhub.Error{Op: "consume", Store: f.id, Space: space, Segment: "seg", Err: e.Err}, *e)
-	_, ok, err := f.Peek(f.ctx, space, "seg")
-	require.NoError(f, err)
-	require.False(f, ok)
+	_, err = f.Peek(f.ctx, space, "seg")
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
 	require.Empty(f, f.readSpace(nil))
 }
 

@@ -59,7 +59,7 @@ func refuseLayout(f *fixture) {
 		func() error { _, err := f.Status(f.ctx, space, "seg"); return err }(),
 		func() error { _, err := f.tryRead("seg", nil); return err }(),
 		func() error { _, err := f.tryRead("seg", &streamhub.ReadOptions{Cursor: tip.Cursor()}); return err }(),
-		func() error { _, _, err := f.Peek(f.ctx, space, "seg"); return err }(),
+		func() error { _, err := f.Peek(f.ctx, space, "seg"); return err }(),
 		func() error { _, err := f.Trim(f.ctx, space, "seg", 1); return err }(),
 		func() error { _, err := f.Touch(f.ctx, space, "seg"); return err }(),
 		func() error { return f.Delete(f.ctx, space, "seg", "") }(),
@@ -187,7 +187,7 @@ func refuseBrokenFrames(f *fixture) {
 			_, err := f.tryRead("seg", o)
 			require.ErrorIs(f, err, streamhub.ErrCorrupt)
 		}
-		_, _, err = f.Peek(f.ctx, space, "seg")
+		_, err = f.Peek(f.ctx, space, "seg")
 		require.ErrorIs(f, err, streamhub.ErrCorrupt)
 		_, err = f.tryReadSpace(nil)
 		require.ErrorIs(f, err, streamhub.ErrCorrupt)

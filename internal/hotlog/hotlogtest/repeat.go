@@ -96,7 +96,7 @@ func repeatAfterLostReply(f *fixture) {
 		require.True(f, r.Repeated)
 		require.Equal(f, last+1, r.First)
 		require.Equal(f, last+1, f.status("seg").LastSequence)
-		e, _, err := f.Peek(f.ctx, space, "seg")
+		e, err := f.Peek(f.ctx, space, "seg")
 		require.NoError(f, err)
 		require.Equal(f, e.Position, r.Position)
 	}

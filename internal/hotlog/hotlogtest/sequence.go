@@ -93,7 +93,7 @@ func oneWinner(f *fixture) {
 		}
 		wg.Wait()
 		require.Len(f, wins, 1)
-		e, _, err := f.Peek(f.ctx, space, "seg")
+		e, err := f.Peek(f.ctx, space, "seg")
 		require.NoError(f, err)
 		require.Equal(f, wins[0], string(e.Payload))
 	}

@@ -38,9 +38,8 @@ func appendAll(f *fixture) {
 	require.EqualValues(f, 1, results[1].Last)
 	require.EqualValues(f, 1, results[2].Last)
 	require.Equal(f, results[0].Timestamp, results[2].Timestamp, "they went in one step")
-	e, ok, err := f.Peek(f.ctx, "y", "a")
+	e, err := f.Peek(f.ctx, "y", "a")
 	require.NoError(f, err)
-	require.True(f, ok)
 	require.Equal(f, results[1].Position, e.Position)
 }
 
