@@ -41,7 +41,7 @@ func Example() {
 	// Output: 401 Unauthorized
 }
 
-// Operators have a handler of their own, with metrics and profiles. It belongs on another listener.
+// Operators have a handler of their own, on another listener. With a token it answers nothing without it.
 func ExampleServer_Admin() {
 	ctx := context.Background()
 	h, err := hub.Open(ctx, nil, nil)
@@ -49,20 +49,29 @@ func ExampleServer_Admin() {
 		log.Fatal(err)
 	}
 	defer h.Close()
-	s, err := server.New(h, nil)
+	s, err := server.New(h, &server.Options{AdminToken: "a long random text"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer func() { _ = s.Shutdown(ctx) }()
 	listener := httptest.NewServer(s.Admin())
 	defer listener.Close()
-	response, err := http.Get(listener.URL + "/metrics")
-	if err != nil {
-		log.Fatal(err)
+	for _, token := range []string{"guessed", "a long random text"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, listener.URL+"/debug/pprof/cmdline", nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer response.Body.Close()
+		fmt.Println(response.Status)
 	}
-	defer response.Body.Close()
-	fmt.Println(response.Status)
-	// Output: 200 OK
+	// Output:
+	// 401 Unauthorized
+	// 200 OK
 }
 
 // While a server drains, /readyz says so, and readers go on at another instance.
