@@ -152,22 +152,33 @@ func TestChat(t *testing.T) {
 	chromium := browser(t)
 	first := tab(t, chromium, one)
 	click(t, first, "#ask")
-	until(t, first, "#answer", has(20))
+	until(t, first, ".answer", has(20))
 	require.NoError(t, chromedp.Run(first, chromedp.Reload()))
-	before := words(t, until(t, first, "#answer", has(40)))
+	before := words(t, until(t, first, ".answer", has(40)))
 	var address string
 	require.NoError(t, chromedp.Run(first, chromedp.Location(&address)))
 	_, id, _ := strings.Cut(address, "#")
 	require.NotEmpty(t, id)
 
 	second := tab(t, chromium, two+"/#"+id)
-	words(t, until(t, second, "#answer", has(before)))
+	words(t, until(t, second, ".answer", has(before)))
+	click(t, second, "#cut")
+	until(t, second, ".resumes", func(count string) bool { return count == "1" })
+	click(t, second, "#second")
+	until(t, second, "article:last-child .answer", has(before))
+	words(t, text(t, second, "article:last-child .answer"))
+	accessible(t, second)
 	click(t, second, "#stop")
 	for _, page := range []context.Context{first, second} {
-		until(t, page, "#state", func(state string) bool { return strings.HasPrefix(state, "cancelled") })
+		until(t, page, ".state", func(state string) bool { return strings.HasPrefix(state, "cancelled") })
 	}
-	require.Equal(t, text(t, first, "#answer"), text(t, second, "#answer"))
-	words(t, text(t, first, "#answer"))
+	require.Equal(t, text(t, first, ".answer"), text(t, second, ".answer"))
+	n := words(t, text(t, first, ".answer"))
+	for _, page := range []context.Context{first, second} {
+		require.Equal(t, fmt.Sprint(n), text(t, page, ".words"))
+		require.Equal(t, "0", text(t, page, ".gaps"))
+		require.Equal(t, "0", text(t, page, ".duplicates"))
+	}
 }
 
 // A front stands before a server, as a proxy of somebody else's does.
@@ -212,25 +223,21 @@ func TestChatOutage(t *testing.T) {
 	front := frontOf(t, program(t, "./examples/chat", "-listen", "127.0.0.1:0", "-pause", "20ms", "-words", "100000"))
 	page := tab(t, browser(t), front.URL)
 	click(t, page, "#ask")
-	until(t, page, "#answer", has(20))
+	until(t, page, ".answer", has(20))
 	for range 2 {
 		front.leave()
-		until(t, page, "#state", func(state string) bool { return state == "connecting again …" })
-		var closed bool
-		for !closed { // the browser has given up
-			require.NoError(t, chromedp.Run(page, chromedp.Evaluate("source.readyState === EventSource.CLOSED", &closed)))
-		}
-		before := words(t, text(t, page, "#answer"))
+		until(t, page, ".state", func(state string) bool { return state == "connecting again …" })
+		before := words(t, text(t, page, ".answer"))
 		front.away.Store(false)
-		words(t, until(t, page, "#answer", has(before+20)))
-		until(t, page, "#state", func(state string) bool { return state == "live" })
+		words(t, until(t, page, ".answer", has(before+20)))
+		until(t, page, ".state", func(state string) bool { return state == "live" })
 	}
 	// An answer that does not exist is told from one that cannot be reached.
 	front.leave()
 	require.NoError(t, chromedp.Run(page, chromedp.Evaluate(`location.hash = "none"`, nil)))
-	until(t, page, "#state", func(state string) bool { return state == "connecting again …" })
+	until(t, page, ".state", func(state string) bool { return state == "connecting …" })
 	front.away.Store(false)
-	until(t, page, "#state", func(state string) bool { return state == "there is no such answer" })
+	until(t, page, ".state", func(state string) bool { return state == "there is no such answer" })
 }
 
 // TestEventSource opens a plain EventSource, which nothing looks after, before the stream has begun,
@@ -241,7 +248,7 @@ func TestEventSource(t *testing.T) {
 	page := tab(t, browser(t), front.URL)
 	require.NoError(t, chromedp.Run(page, chromedp.Evaluate(`
 		window.plain = new EventSource("/v1/live/early")
-		plain.onmessage = (e) => $("answer").append(e.data)`, nil)))
+		plain.onmessage = (e) => document.querySelector(".answer").append(e.data)`, nil)))
 	var open bool
 	for !open {
 		require.NoError(t, chromedp.Run(page, chromedp.Evaluate("plain.readyState === EventSource.OPEN", &open)))
@@ -250,9 +257,9 @@ func TestEventSource(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, ask.Body.Close())
 	require.Equal(t, http.StatusAccepted, ask.StatusCode)
-	before := words(t, until(t, page, "#answer", has(20)))
+	before := words(t, until(t, page, ".answer", has(20)))
 	front.CloseClientConnections()
-	words(t, until(t, page, "#answer", has(before+20)))
+	words(t, until(t, page, ".answer", has(before+20)))
 }
 
 // redisOf starts a Redis of its own.

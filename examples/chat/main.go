@@ -26,7 +26,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/live"
-	"github.com/seed-147127fe/streamhub/live/livehttp"
+	"github.com/seed-147127fe/streamhub/server"
 )
 
 //go:embed index.html
@@ -63,10 +63,10 @@ func run(ctx context.Context) error {
 	}
 	defer h.Close()
 	chats := h.Store(uuid.Nil).Live("live")
-	lives := livehttp.New(ctx, livehttp.Options{
-		Streams:     func(uuid.UUID, string) live.Streams { return chats },
-		CheckOrigin: http.NewCrossOriginProtection().Check, // no page of others presses stop
-	})
+	gateway, err := server.New(h, nil) // pages of its own origin only
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -80,21 +80,22 @@ func run(ctx context.Context) error {
 		}
 		w.WriteHeader(http.StatusAccepted)
 	})
-	mux.Handle("/v1/live/", lives)
+	mux.Handle("/v1/live/", gateway)
+	mux.Handle("GET /streamhub.js", gateway)
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("open http://%s\n", listener.Addr())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	front := &http.Server{Handler: http.NewCrossOriginProtection().Handler(mux), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
 		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		_ = lives.Shutdown(bye)
-		_ = server.Shutdown(bye)
+		_ = gateway.Shutdown(bye)
+		_ = front.Shutdown(bye)
 	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := front.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -61,7 +61,7 @@ class Pane {
     }
     try {
       for (let before = 0; ; ) {
-        const say = (state) => this.say({ connecting: "connecting again …", waiting: `at gateway ${gateway}, waiting for words`, reading: `reading at gateway ${gateway}` }[state] ?? "")
+        const say = (state) => signal.aborted || this.say({ connecting: "connecting again …", waiting: `at gateway ${gateway}, waiting for words`, reading: `reading at gateway ${gateway}` }[state] ?? "")
         const reader = readLive(`/pane/${this.number}/v1/live/${id}`, { signal, fetch: through, maxPause: 1000, onState: say })
         let resumed = 0
         for await (const chunk of reader) {
