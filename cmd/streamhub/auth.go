@@ -10,27 +10,33 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
+// keyFlags say which tokens are taken.
+type keyFlags struct {
+	JWKSURL   string `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
+	Issuer    string `placeholder:"ISS" help:"Issuer that tokens must name."`
+	Audience  string `placeholder:"AUD" help:"Audience that tokens must name."`
+	PublicKey string `name:"jwt-public-key-file" placeholder:"F" help:"File with public keys for RS256, ES256 and EdDSA in PEM; the key id of a token has no say."`
+	JWTSecret string `name:"jwt-hmac-secret-file" placeholder:"F" help:"File with the secret for HS256, 32 bytes or more; white space at its end is left out."`
+
+	JWTMaxLifetime      time.Duration `name:"jwt-max-lifetime" default:"24h" placeholder:"D" help:"How far away the end of a token may be."`
+	InsecureShortSecret bool          `help:"Take a shorter secret than is safe."`
+}
+
 // authFlags say who may use a gateway.
 type authFlags struct {
-	Auth      string   `enum:"none,jwt" default:"none" help:"none: every client that can connect may do everything. jwt: a JSON Web Token says what its bearer may do."`
-	Origin    []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
-	Host      []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
-	Cookie    string   `placeholder:"NAME" help:"Cookie that may hold the token of a page of the gateway's own origin."`
-	JWKSURL   string   `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
-	Issuer    string   `placeholder:"ISS" help:"Issuer that tokens must name."`
-	Audience  string   `placeholder:"AUD" help:"Audience that tokens must name."`
-	PublicKey string   `name:"jwt-public-key-file" placeholder:"F" help:"File with public keys for RS256, ES256 and EdDSA in PEM; the key id of a token has no say."`
-	JWTSecret string   `name:"jwt-hmac-secret-file" placeholder:"F" help:"File with the secret for HS256, 32 bytes or more; white space at its end is left out."`
+	Auth   string   `enum:"none,jwt" default:"none" help:"none: every client that can connect may do everything. jwt: a JSON Web Token says what its bearer may do."`
+	Origin []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
+	Host   []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
+	Cookie string   `placeholder:"NAME" help:"Cookie that may hold the token of a page of the gateway's own origin."`
+	keyFlags
 
-	JWTMaxLifetime       time.Duration `name:"jwt-max-lifetime" default:"24h" placeholder:"D" help:"How far away the end of a token may be."`
-	StreamkitTokenExpiry string        `enum:"handshake,close" default:"handshake" help:"handshake: the token of a streamkit client counts when it connects. close: its connection ends with the token."`
+	StreamkitTokenExpiry string `enum:"handshake,close" default:"handshake" help:"handshake: the token of a streamkit client counts when it connects. close: its connection ends with the token."`
 
 	TicketKeyFile  string `placeholder:"F" help:"File with the key that signs tickets, 32 bytes or more, the same for every gateway; white space at its end is left out. Without it a key is kept in Redis and replaced daily."`
 	AdminTokenFile string `placeholder:"F" help:"File with the bearer token that the admin listener asks for; white space at its end is left out."`
 	InsecureAdmin  bool   `help:"Let everybody who reaches the admin listener in, on any address and under any name."`
 
-	InsecureShortSecret bool `help:"Take a shorter secret than is safe."`
-	InsecureNoAuth      bool `help:"Listen on other addresses than the loopback without authentication."`
+	InsecureNoAuth bool `help:"Listen on other addresses than the loopback without authentication."`
 }
 
 // verifier returns what checks tokens, nil for --auth none.
@@ -41,6 +47,11 @@ func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 		}
 		return nil, nil
 	}
+	return f.newVerifier("--auth jwt")
+}
+
+// newVerifier returns what checks tokens; asker is what needs it.
+func (f *keyFlags) newVerifier(asker string) (streamhub.Authenticator, error) {
 	o := wsgateway.JWTOptions{
 		JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret, MaxLifetime: f.JWTMaxLifetime,
 	}
@@ -54,7 +65,7 @@ func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 		}
 	}
 	if sources != 1 {
-		return nil, usagef("--auth jwt needs either --jwks-url, or --jwt-hmac-secret-file, or --jwt-public-key-file")
+		return nil, usagef("%s needs either --jwks-url, or --jwt-hmac-secret-file, or --jwt-public-key-file", asker)
 	}
 	if f.PublicKey != "" {
 		keys, err := os.ReadFile(f.PublicKey)
@@ -76,7 +87,7 @@ func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 	}
 	v, err := wsgateway.NewJWT(o)
 	if err != nil {
-		return nil, usagef("--auth jwt: %w; see --jwks-url, --jwt-public-key-file, --jwt-hmac-secret-file and --insecure-short-secret", err)
+		return nil, usagef("%s: %w; see --jwks-url, --jwt-public-key-file, --jwt-hmac-secret-file and --insecure-short-secret", asker, err)
 	}
 	return v, nil
 }

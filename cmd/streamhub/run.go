@@ -41,6 +41,7 @@ type commands struct {
 	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
 	Workers workersCmd `cmd:"" help:"List the workers of a store that are there."`
 	Live    liveCmd    `cmd:"" help:"Produce, read and stop live streams."`
+	Token   tokenCmd   `cmd:"" help:"Make and check the tokens of a gateway, for development and to find out why one is refused."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`
