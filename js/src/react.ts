@@ -62,6 +62,7 @@ export function useLive(url: string | undefined, options: UseLiveOptions = {}): 
     const reader = readLive(url, {
       ...given,
       ...(given.token && { token: () => (latest.current.token ?? given.token)!() }),
+      ...(given.ticket && { ticket: () => (latest.current.ticket ?? given.ticket)!() }),
       signal: over.signal,
       onState: (state) => change({ state, resumes: reader.resumes }),
     })

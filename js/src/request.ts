@@ -4,6 +4,8 @@ import { LiveError } from "./error.js"
 export interface RequestOptions {
   /** Gives the bearer token. It is called for each connection, so it can give a fresh one. */
   token?: () => string | Promise<string>
+  /** Gives a ticket in the place of a token, for each connection too. It goes into the URL. */
+  ticket?: () => string | Promise<string>
   /** Replaces the global fetch. */
   fetch?: typeof fetch
   /** Ends everything with its reason. */
@@ -56,6 +58,7 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 export async function request(url: string, o: RequestOptions, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers)
   if (o.token) headers.set("Authorization", `Bearer ${await o.token()}`)
+  if (o.ticket) url += `${url.includes("?") ? "&" : "?"}ticket=${encodeURIComponent(await o.ticket())}`
   const response = await (o.fetch ?? fetch)(url, { ...init, headers, cache: "no-store", signal: init.signal ?? o.signal ?? null })
   if (response.ok) return response
   const text = await response.text()
