@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
@@ -22,9 +24,17 @@ type sending struct {
 	place   int // among the appends of the call
 	request wire.Append
 	t       *tail
-	known   streamhub.Position
-	slot    *slot // nil for one that has a producer of its caller's, or writes nothing
+	named   bool               // the caller chose the TRX id, and no producer
+	known   streamhub.Position // what t knew when it was sent
+	slot    *slot              // nil for one that has a producer of its caller's, or writes nothing
 	moves   int
+}
+
+// stray reports whether x names another incarnation than the one that its provider knows of. What the
+// provider knows is then none of its business.
+func (x *sending) stray() bool {
+	named := x.request.Options.Incarnation
+	return named != 0 && named != x.known.Incarnation
 }
 
 func (x *sending) needsSlot() bool {
@@ -49,6 +59,7 @@ func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append)
 		x := &sending{place: i, request: wire.Append{Append: a}}
 		o := value(a.Options)
 		x.request.Options = &o
+		x.named = o.TRX != uuid.Nil && o.Producer == nil
 		x.request.NewTRX()
 		if b.errs[i] = s.check(&x.request); b.errs[i] != nil {
 			continue
@@ -162,10 +173,22 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sending) {
 	size := 0
 	first, full := map[*tail]bool{}, map[*tail]bool{}
+	taken := map[uuid.UUID]bool{}
 	for i, x := range left {
 		if err := b.stopped[x.t]; err != nil {
 			b.finish(x, streamhub.AppendResult{}, err)
 			continue
+		}
+		if x.named {
+			if r, err, ok := x.t.repeats(&x.request); ok {
+				b.finish(x, r, err)
+				continue
+			}
+			if trx := x.request.Options.TRX; taken[trx] {
+				full[x.t] = true // it repeats one of this message
+			} else {
+				taken[trx] = true
+			}
 		}
 		n := sizeOfAppend(&x.request)
 		if size+n > maxMessage && len(now) > 0 {
@@ -186,6 +209,9 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 		x.request.Chained = first[x.t]
 		x.known = x.t.knows()
 		x.request.Known = x.known
+		if x.stray() {
+			x.request.Known = streamhub.Position{}
+		}
 		first[x.t] = true
 		size += n
 		now = append(now, x)
@@ -213,7 +239,10 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 		if !checkOnly {
 			x.t.learn(x.known, r.Position)
 		}
-	} else if errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrNotFound) {
+		if x.named && !checkOnly && malformed == nil {
+			x.t.keep(&x.request, r, err)
+		}
+	} else if !x.stray() && (errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrNotFound)) {
 		x.t.forget(x.known)
 	}
 	if slot := x.slot; slot != nil {

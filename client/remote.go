@@ -54,6 +54,11 @@ func (s *remoteStore) Create(ctx context.Context, space, segment string, options
 		return streamhub.Status{}, false, s.fail("create", space, segment, err)
 	}
 	result, err := wire.DecodeCreateResult(body)
+	if err == nil {
+		t, release := s.p.tail(tailKey{s.id, space, segment})
+		t.found(result.Status.Position, result.Created && len(request.Options.Records) > 0)
+		release()
+	}
 	return result.Status, result.Created, s.fail("create", space, segment, err)
 }
 

@@ -40,6 +40,7 @@ type tail struct {
 	places chan struct{} // one for each append under way
 	doubts map[uuid.UUID]*slot
 	order  []uuid.UUID        // of doubts
+	kept   []kept             // what came of appends whose TRX id their caller chose
 	known  streamhub.Position // after the last entry that a caller was told of
 	used   time.Time          // guarded by WebSocketProvider.mu
 	users  int                // guarded by WebSocketProvider.mu
@@ -171,9 +172,26 @@ func (t *tail) learn(known, position streamhub.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	same := position.Incarnation == t.known.Incarnation && position.Lineage == t.known.Lineage
+	if position.Incarnation != t.known.Incarnation && t.known.Incarnation != 0 {
+		t.kept = nil
+	}
 	if same && position.Sequence > t.known.Sequence || !same && known == t.known {
 		t.known = position
 	}
+}
+
+// found takes the position of a segment that the caller has created or asked to be created. It is told
+// of its own records only.
+func (t *tail) found(position streamhub.Position, own bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !own {
+		if position.Incarnation == t.known.Incarnation {
+			return
+		}
+		position.Sequence, position.Proof = 0, 0
+	}
+	t.known, t.kept = position, nil
 }
 
 // forget drops the position that a caller was told the loss of.
@@ -181,7 +199,7 @@ func (t *tail) forget(known streamhub.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known == t.known {
-		t.known, t.free = streamhub.Position{}, nil
+		t.known, t.free, t.kept = streamhub.Position{}, nil, nil
 	}
 }
 

@@ -43,6 +43,8 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"concurrent": testConcurrent,
 		"order":      testOrder,
 		"chains":     testChains,
+		"lives":      testLives,
+		"repeats":    testRepeats,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t).Store(uuid.New())) })
 	}
@@ -853,4 +855,65 @@ func testChains(t *testing.T, s streamhub.Store) {
 		require.NoError(t, errs[i])
 		require.Equal(t, last, results[i].Last)
 	}
+}
+
+// testLives: a provider that has created, closed or appended to a segment is told when it was deleted.
+func testLives(t *testing.T, s streamhub.Store) {
+	put := func(segment string, o *streamhub.AppendOptions) error {
+		_, err := s.Append(ctx(t), "space", segment, records("x"), o)
+		return err
+	}
+	done := streamhub.Verdict{Kind: streamhub.VerdictDone}
+	for name, begin := range map[string]func(segment string){
+		"created": func(segment string) {
+			_, _, err := s.Create(ctx(t), "space", segment, nil)
+			require.NoError(t, err)
+		},
+		"created with": func(segment string) {
+			_, _, err := s.Create(ctx(t), "space", segment, &streamhub.CreateOptions{Records: records("1", "2")})
+			require.NoError(t, err)
+		},
+		"appended": func(segment string) { add(t, s, "space", segment, "1") },
+		"closed empty": func(segment string) {
+			_, _, err := s.Create(ctx(t), "space", segment, nil)
+			require.NoError(t, err)
+			_, err = s.CloseSegment(ctx(t), "space", segment, done, nil)
+			require.NoError(t, err)
+		},
+		"misnamed": func(segment string) {
+			// Which life another append meant is none of this one's business.
+			r := add(t, s, "space", segment, "1")
+			require.ErrorIs(t, put(segment, &streamhub.AppendOptions{Incarnation: r.Position.Incarnation + 1}), streamhub.ErrHistoryLost)
+		},
+	} {
+		begin(name)
+		require.NoError(t, s.Delete(ctx(t), "space", name, "because"))
+		var deleted *streamhub.DeletedError
+		require.ErrorAs(t, put(name, nil), &deleted, name)
+		require.Equal(t, "because", deleted.Verdict.Reason)
+		_, created, err := s.Create(ctx(t), "space", name, nil)
+		require.NoError(t, err, "%s: a creation is never told", name)
+		require.True(t, created)
+		require.NoError(t, put(name, nil), "%s: it is told once", name)
+	}
+}
+
+// testRepeats: an append whose TRX id its caller chose is stored once, however often it is made.
+func testRepeats(t *testing.T, s streamhub.Store) {
+	o := &streamhub.AppendOptions{TRX: uuid.New()}
+	first, err := s.Append(ctx(t), "space", "seg", records("a"), o)
+	require.NoError(t, err)
+	add(t, s, "space", "seg", "b")
+	again, err := s.Append(ctx(t), "space", "seg", records("a"), o)
+	require.NoError(t, err)
+	require.True(t, again.Repeated)
+	again.Repeated = false
+	require.Equal(t, first, again)
+	_, err = s.Append(ctx(t), "space", "seg", records("another"), o)
+	require.ErrorIs(t, err, streamhub.ErrBatchMismatch)
+	twice := streamhub.Append{Space: "space", Segment: "seg", Records: records("c"), Options: &streamhub.AppendOptions{TRX: uuid.New()}}
+	results, errs := s.AppendAll(ctx(t), []streamhub.Append{twice, twice})
+	require.Equal(t, []error{nil, nil}, errs)
+	require.Equal(t, results[0].Position, results[1].Position)
+	require.Equal(t, []string{"a", "b", "c"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))))
 }

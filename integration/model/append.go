@@ -22,10 +22,11 @@ type batch struct {
 	rest map[[2]string]error // what waits after an append to another incarnation
 	// vague are segments with an append whose outcome is unknown.
 	vague map[[2]string]bool
+	life  map[[2]string]uint64 // what the process had seen before the call
 }
 
 func (m *Model) batch() *batch {
-	return &batch{id: m.name(), rest: map[[2]string]error{}, vague: map[[2]string]bool{}}
+	return &batch{id: m.name(), rest: map[[2]string]error{}, vague: map[[2]string]bool{}, life: map[[2]string]uint64{}}
 }
 
 // Append is the answer to an append by process p.
@@ -102,10 +103,15 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	if b.vague[key] && m.saw != nil && (errors.Is(*m.saw, streamhub.ErrHistoryLost) || errors.Is(*m.saw, streamhub.ErrNotFound)) {
 		return none, *m.saw // the one before it was told so, as far as is known
 	}
-	if err := b.rest[key]; err != nil && m.keeps(RuleBatchRest) {
+	if _, ok := b.life[key]; !ok {
+		b.life[key] = t.life
+	}
+	t.stray = m.remote && o.Incarnation != 0 && o.Incarnation != b.life[key]
+	if err := b.rest[key]; err != nil && !t.stray && m.keeps(RuleBatchRest) {
 		return none, err
 	}
 	vague := t.vague
+	t.blind = t.stray || m.passes(t, m.find(space, segment))
 	l, err := m.meant(t, space, segment, &o, digest)
 	if err != nil {
 		b.vague[key] = b.vague[key] || vague
@@ -135,18 +141,25 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	return m.checked(t, space, segment, l, records, &o, digest, b)
 }
 
+// passes reports whether an append goes on in the life that is there, or begins one, though the process
+// has seen another one that was deleted on purpose. A client of a gateway is told of that only while
+// there is nothing else, unless its append names the incarnation.
+func (m *Model) passes(t *tail, l *life) bool {
+	return m.remote && l != nil && slices.Contains(l.before, t.life)
+}
+
 // anotherLife is the error of an append to a life that is over. What waits after it gets it too.
 type anotherLife struct{ error }
 
 // meant finds the life that an append is for; nil if it begins one. A process that has seen one means
 // that one, and is told once that it is over.
 func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions, digest string) (*life, error) {
-	if (t.vague || m.remote && o.Incarnation != 0) && m.saw != nil {
+	if t.vague && !t.stray && m.saw != nil {
 		var deleted *streamhub.DeletedError
 		seen := errors.Is(*m.saw, streamhub.ErrHistoryLost) || errors.As(*m.saw, &deleted)
 		if l := m.find(space, segment); seen && t.life == 0 && l != nil {
 			t.life = l.id
-		} else if !seen && (l == nil || l.id != t.life || l.ended != nil || o.Incarnation != 0 && o.Incarnation != t.life) {
+		} else if !seen && (l == nil || l.id != t.life || l.ended != nil) {
 			t.forget()
 		}
 	}
@@ -154,7 +167,7 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		return nil, &streamhub.HistoryLostError{FirstLost: 1}
 	}
 	l := m.find(space, segment)
-	if t.life != 0 && m.keeps(RuleTold) {
+	if t.life != 0 && !t.blind && m.keeps(RuleTold) {
 		switch {
 		case l == nil || l.id != t.life:
 			return nil, &anotherLife{&streamhub.HistoryLostError{FirstLost: 1}}
@@ -164,21 +177,19 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		if l.ended != nil {
 			return nil, &anotherLife{&streamhub.DeletedError{Verdict: *l.ended, Held: l.held()}}
 		}
-		if m.remote && o.Incarnation != 0 && o.Incarnation != l.id {
-			t.forget()
-			return nil, &streamhub.HistoryLostError{FirstLost: 1}
-		}
 		return l, nil
-	}
-	if l != nil && m.due(l) && !l.repeats(o, digest) {
-		l = m.look(space, segment)
 	}
 	if l != nil && (l.ended == nil || l.held()) && o.Incarnation != 0 && o.Incarnation != l.id && m.keeps(RuleLife) {
 		if m.remote {
-			t.forget()
+			if !t.stray {
+				t.forget()
+			}
 			return nil, &streamhub.HistoryLostError{FirstLost: 1}
 		}
 		return nil, &anotherLife{&streamhub.HistoryLostError{FirstLost: 1}}
+	}
+	if l != nil && m.due(l) && !l.repeats(o, digest) {
+		l = m.look(space, segment)
 	}
 	if l != nil && l.held() {
 		return nil, &anotherLife{&streamhub.DeletedError{Verdict: *l.ended, Held: true}}
@@ -266,6 +277,9 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 			l.contentType = o.ContentType
 		}
 	}
+	if m.remote && t.life != l.id {
+		t.answer = map[uuid.UUID]remembered{}
+	}
 	t.life = l.id
 	return m.store(t, space, segment, l, created, records, o, digest, b), nil
 }
@@ -297,7 +311,7 @@ func (m *Model) inTurn(mine *row, p *streamhub.Producer) error {
 // forgotten is the error for a writer whose last acknowledged entry is not in l, nil if it is.
 func (m *Model) forgotten(t *tail, l *life, p *streamhub.Producer) error {
 	at, ok := t.at[""]
-	if !ok || !m.keeps(RuleToldLost) {
+	if !ok || t.blind || !m.keeps(RuleToldLost) {
 		return nil
 	}
 	if t.maybe[""] && m.saw != nil && !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
@@ -316,8 +330,15 @@ func (m *Model) born(space string) *life {
 	return l
 }
 
+// lives is how many lives that were deleted a segment remembers.
+const lives = 16
+
 // settle puts a life where its name is.
 func (m *Model) settle(space, segment string, l *life) {
+	if old := m.find(space, segment); old != nil {
+		l.before = append([]uint64{old.id}, old.before...)
+		l.before = l.before[:min(len(l.before), lives)]
+	}
 	sp := m.space(space)
 	if old := sp.segments[segment]; old != nil && !m.keeps(RuleRecreate) {
 		l.entries, l.own, l.first = old.entries, uint64(len(old.entries))+1, 1

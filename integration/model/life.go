@@ -36,11 +36,12 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 		return none, false, streamhub.ErrConflict
 	}
 	if l != nil && l.ended == nil {
-		if t.life != l.id && !m.remote {
+		status, created, err := m.exists(space, segment, l, o)
+		if t.life != l.id && (err == nil || !m.remote) {
 			t.forget()
 			t.life = l.id
 		}
-		return m.exists(space, segment, l, o)
+		return status, created, err
 	}
 	t.forget()
 	l = m.born(space)
@@ -68,9 +69,7 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 		m.store(t, space, segment, l, true, o.Records, &streamhub.AppendOptions{Generation: o.Generation}, "", m.batch())
 		l.ttl = ttl
 	}
-	if t.life = l.id; m.remote {
-		t.forget()
-	}
+	t.life = l.id
 	return m.status(space, segment, l), true, nil
 }
 

@@ -403,9 +403,8 @@ func (r *run) answered(s Step, o *streamhub.AppendOptions, got streamhub.AppendR
 }
 
 func (r *run) repeat(s Step) error {
-	// A client of a gateway recognises repeats of what it does not know only.
 	own := slices.DeleteFunc(slices.Clone(r.own), func(a repeatable) bool {
-		return r.way.Remote() && !a.unknown || a.unknown && r.model.Now-a.made > rememberedFor
+		return a.unknown && r.model.Now-a.made > rememberedFor
 	})
 	if len(own) == 0 {
 		return nil

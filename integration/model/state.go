@@ -75,6 +75,7 @@ type life struct {
 	forks       map[uint64]uint64 // its forks and the last sequence that each shares
 	rows        map[string]row    // of named producers
 	born        int               // how long the timeline was
+	before      []uint64          // lives that were deleted before it, the last one first
 }
 
 // An entry is never changed. prev is the one that its writer found before it.
@@ -122,6 +123,9 @@ type tail struct {
 	vague bool
 	// maybe are the writers that may have been told, in the answer that was lost, of what they lost.
 	maybe map[string]bool
+	// Of the append under way: stray says that it names another incarnation than the one that its
+	// client knows, blind that it is not compared with what the process knows.
+	stray, blind bool
 }
 
 type remembered struct {

@@ -35,6 +35,10 @@ type flight struct {
 // segment than the one that was seen.
 func (a *appender) refuseStrays(g *tail) {
 	for g.owed != nil && len(g.queue) > 0 && !g.queue[0].remote {
+		if g.queue[0].opt.CreateOnly {
+			g.owed = nil // it begins another life, or asks for the one that is there
+			break
+		}
 		a.finish(g, g.queue[0], streamhub.AppendResult{}, g.owed)
 		g.queue, g.owed = g.queue[1:], nil
 	}
@@ -120,7 +124,7 @@ func (f *flight) address(a *appender) {
 		b = strconv.AppendUint(append(b, ' '), v, 10)
 	}
 	opt := f.opt
-	if known := f.told(); known.Sequence > 0 {
+	if known := f.told(); known.Incarnation != 0 {
 		opt.Told = hex16(known.Incarnation) + " " + hex16(known.Lineage) + " " + strconv.FormatUint(known.Sequence, 10)
 	}
 	if opt != (orderOptions{}) {

@@ -507,7 +507,7 @@ func metaCmd(ctx context.Context, at place) *redis.SliceCmd {
 // verify looks whether what lies at position is still what it was. What was trimmed since counts
 // as that.
 func (l *Log) verify(ctx context.Context, at place, position streamhub.Position) error {
-	if position.Sequence == 0 {
+	if position.IsZero() {
 		return nil
 	}
 	s := l.Store(at.store)

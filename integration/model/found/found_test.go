@@ -19,12 +19,12 @@ func TestMain(m *testing.M) {
 	testredis.Main(m)
 }
 
-// try runs a program in process.
-func try(t *testing.T, program []model.Step) {
+// try runs a program on a way, in process unless it is named.
+func try(t *testing.T, program []model.Step, kinds ...model.Kind) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	w, err := model.Open(ctx, model.InProcess, time.UnixMilli(model.Start))
+	w, err := model.Open(ctx, append(kinds, model.InProcess)[0], time.UnixMilli(model.Start))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, w.Close()) }()
 	require.NoError(t, model.Run(ctx, w, program, nil))
@@ -101,4 +101,46 @@ func TestLossBehindProducer(t *testing.T) {
 		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1, Producer: "p", Turn: 1},
 		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1},
 	})
+}
+
+// Seed 100: an append that a client repeated with its TRX id, and repeated again, was stored twice.
+func TestRepeatedTwice(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "a", N: 1, Drop: 1000},
+		{Op: "repeat", Space: "s"},
+		{Op: "repeat", Space: "s", At: 5},
+	}, model.OneGateway)
+}
+
+// Seed 174: a creation was refused with what the hub of the gateway had to say of the life before.
+func TestCreationTold(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "fork", Space: "s", Seg: "d", Of: "a", At: 4},
+		{Op: "delete", Space: "s", Seg: "d"},
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+		{Op: "create", Space: "s", Seg: "d", N: 1},
+	}, model.TwoGateways)
+}
+
+// Seed 11: an append that named another incarnation let the client forget the one that it had written
+// to, and so it was not told of its deletion.
+func TestForgottenForAnother(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "append", Space: "s", Seg: "b", N: 2, Life: 2},
+		{Op: "delete", Space: "s", Seg: "b"},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+	}, model.TwoGateways)
+}
+
+// Seed 34: a client that had created or only closed a segment was not told of its deletion.
+func TestToldOfNoEntry(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", Space: "s", Seg: "a"},
+		{Op: "close", Space: "s", Seg: "a", Close: "done"},
+		{Op: "delete", By: 1, Space: "s", Seg: "a"},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+	}, model.TwoGateways)
 }

@@ -170,6 +170,7 @@ else
     local life, reign, seq = match(told, '^(%x+) (%x+) (%d+)$')
     if life ~= inc then return not find(call('HGET', meta, 'y') or '', life, 1, true) end
     if last < tonumber(seq) then return true end
+    if seq == '0' then return false end
     if reign == lineage then return false end
     for l, first in string.gmatch(call('HGET', meta, 'l') or '', '(%x+):(%d+)') do
       if tonumber(first) <= tonumber(seq) then return l ~= reign end

@@ -1,0 +1,85 @@
+package client
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+)
+
+// An append whose TRX id its caller chose may be repeated after it was answered, as in a process that
+// has the hub itself. Its slot has moved on, so the provider remembers the answer.
+
+const (
+	maxKept = 64 // by segment
+	keptFor = 10 * time.Minute
+)
+
+// A kept is what came of an append.
+type kept struct {
+	trx     uuid.UUID
+	sum     uint32
+	result  streamhub.AppendResult
+	asked   streamhub.Durability
+	reached bool // the durability that it asked for
+	until   time.Time
+}
+
+// keep remembers the answer to an append.
+func (t *tail) keep(a *wire.Append, r streamhub.AppendResult, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) >= maxKept {
+		t.kept = slices.Delete(t.kept, 0, 1+len(t.kept)-maxKept)
+	}
+	t.kept = append(t.kept, kept{
+		trx: a.Options.TRX, sum: sum(a.Records), result: r, asked: value(a.Options.Durability), reached: err == nil,
+		until: time.Now().Add(keptFor),
+	})
+}
+
+// repeats returns the answer to an append that repeats one that was answered.
+func (t *tail) repeats(a *wire.Append) (r streamhub.AppendResult, err error, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.IndexFunc(t.kept, func(k kept) bool { return k.trx == a.Options.TRX && time.Now().Before(k.until) })
+	if i < 0 {
+		return r, nil, false
+	}
+	k := &t.kept[i]
+	if k.sum != sum(a.Records) {
+		return r, fmt.Errorf("%w: TRX %s", streamhub.ErrBatchMismatch, k.trx), true
+	}
+	r = k.result
+	r.Repeated = true
+	if asked := value(a.Options.Durability); asked != (streamhub.Durability{}) && (asked != k.asked || !k.reached) {
+		err = fmt.Errorf("%w: the append is stored, and a repeat through a gateway cannot ask for more", streamhub.ErrNotConfirmed)
+	}
+	return r, err, true
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sum tells records from others.
+func sum(records []streamhub.Record) (sum uint32) {
+	add := func(s string) {
+		sum = crc32.Update(sum, castagnoli, binary.AppendUvarint(nil, uint64(len(s))))
+		sum = crc32.Update(sum, castagnoli, []byte(s))
+	}
+	for i := range records {
+		add(string(records[i].Payload))
+		for _, k := range slices.Sorted(maps.Keys(records[i].Metadata)) {
+			add(k)
+			add(records[i].Metadata[k])
+		}
+		add("")
+	}
+	return sum
+}
