@@ -180,13 +180,10 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		return l, nil
 	}
 	if l != nil && (l.ended == nil || l.held()) && o.Incarnation != 0 && o.Incarnation != l.id && m.keeps(RuleLife) {
-		if m.remote {
-			if !t.stray {
-				t.forget()
-			}
-			return nil, &streamhub.HistoryLostError{FirstLost: 1}
+		if m.remote && !t.stray {
+			t.forget()
 		}
-		return nil, &anotherLife{&streamhub.HistoryLostError{FirstLost: 1}}
+		return nil, &streamhub.HistoryLostError{FirstLost: 1}
 	}
 	if l != nil && m.due(l) && !l.repeats(o, digest) {
 		l = m.look(space, segment)
@@ -447,4 +444,12 @@ func normal(contentType string) string {
 		media = strings.ToLower(strings.TrimSpace(media))
 	}
 	return media
+}
+
+// unsure reports whether the process may have forgotten an append to a life that is over: the answer
+// to another one, which would have told it so, was lost.
+func (m *Model) unsure(p int, space, segment string, trx uuid.UUID) bool {
+	t, l := m.process(p).tail(space, segment), m.find(space, segment)
+	_, ok := t.answer[trx]
+	return ok && t.vague && (l == nil || l.id != t.life || l.ended != nil)
 }

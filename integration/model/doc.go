@@ -51,6 +51,11 @@
 //	174  two gateways  a creation ended with the deletion that the hub of the gateway knew of
 //	11   two gateways  an append that named another incarnation made its client forget its own
 //	34   two gateways  a client that had created or only closed a segment was not told of its deletion
+//	750  in process    a cursor of lost history along a space was told of a trim instead
+//	524  in process    what a sweep had removed within the time asked for was missing without an error
+//	413  in process    an append that named another incarnation made its process forget one in doubt
+//	490  two gateways  a segment that was lost unheard of was created with the same incarnation
+//	543  one gateway   a client was told of the deletion of a life before the one that it had lost
 //
 // # Where ways differ
 //

@@ -25,7 +25,10 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 	if o.ForkOf != "" {
 		if err := m.forkable(space, o); err != nil {
 			if l := m.look(space, segment); l != nil && l.ended == nil && errors.Is(err, streamhub.ErrNotFound) {
-				return m.exists(space, segment, l, o)
+				if !m.remote { // its status is read and nothing else
+					return m.exists(space, segment, l, o)
+				}
+				return m.found(t, space, segment, l, o)
 			}
 			return none, false, err
 		}
@@ -36,12 +39,7 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 		return none, false, streamhub.ErrConflict
 	}
 	if l != nil && l.ended == nil {
-		status, created, err := m.exists(space, segment, l, o)
-		if t.life != l.id && (err == nil || !m.remote) {
-			t.forget()
-			t.life = l.id
-		}
-		return status, created, err
+		return m.found(t, space, segment, l, o)
 	}
 	t.forget()
 	l = m.born(space)
@@ -71,6 +69,16 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 	}
 	t.life = l.id
 	return m.status(space, segment, l), true, nil
+}
+
+// found is the answer to the creation of what is there, which the process knows from then on.
+func (m *Model) found(t *tail, space, segment string, l *life, o *streamhub.CreateOptions) (streamhub.Status, bool, error) {
+	status, created, err := m.exists(space, segment, l, o)
+	if t.life != l.id && (err == nil || !m.remote) {
+		t.forget()
+		t.life = l.id
+	}
+	return status, created, err
 }
 
 // exists is the answer to the creation of what is there.

@@ -56,7 +56,7 @@ type turn struct{ space, segment, producer string }
 
 // A repeatable is an append that can be told from others by its TRX id.
 type repeatable struct {
-	streamhub.Append
+	pair[streamhub.Append]
 	by      int
 	unknown bool // what came of it
 	made    int64
@@ -245,8 +245,8 @@ func (r *run) append(s Step) pair[streamhub.Append] {
 	own := *o
 	own.Incarnation = b.incarnation.store
 	a.store.Options = &own
-	if s.Own && s.Producer == "" && o.Incarnation == 0 && !s.Check {
-		r.own = append(r.own, repeatable{a.store, s.By, false, r.model.Now})
+	if s.Own && s.Producer == "" && !s.Check {
+		r.own = append(r.own, repeatable{a, s.By, false, r.model.Now})
 	}
 	return a
 }
@@ -330,7 +330,7 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 			a.Options = &o
 		}
 		if o := reals[i].Options; o.Producer == nil && !o.CheckOnly {
-			r.own = append(r.own, repeatable{reals[i], s.By, true, r.model.Now})
+			r.own = append(r.own, repeatable{pair[streamhub.Append]{models[i], reals[i]}, s.By, true, r.model.Now})
 		}
 	}
 	if len(errs) > 1 || len(r.model.fates) == 0 {
@@ -410,12 +410,16 @@ func (r *run) repeat(s Step) error {
 		return nil
 	}
 	again := own[len(own)-1-s.At%len(own)]
-	a := again.Append
-	s.By, s.Space, s.Seg = again.by, a.Space, a.Segment
-	if s.Meta && !again.unknown {
-		a.Records = append(slices.Clone(a.Records), streamhub.Record{Payload: []byte("another")})
+	a := again.pair
+	s.By, s.Space, s.Seg = again.by, a.model.Space, a.model.Segment
+	if r.model.unsure(r.way.Process(s.By), s.Space, s.Seg, a.model.Options.TRX) {
+		return nil
 	}
-	return r.appended(s, a, a)
+	if s.Meta && !again.unknown {
+		records := append(slices.Clone(a.model.Records), streamhub.Record{Payload: []byte("another")})
+		a.model.Records, a.store.Records = records, records
+	}
+	return r.appended(s, a.model, a.store)
 }
 
 func (r *run) appendAll(s Step) error {
@@ -611,7 +615,9 @@ func (r *run) trim(s Step) error {
 		_, err = r.model.Trim(s.Space, s.Seg, uint64(s.UpTo))
 		return errors.Join(err, same("first sequence kept", status.FirstSequence, l.first))
 	}
-	r.model.kept = got
+	if err == nil {
+		r.model.kept = got
+	}
 	want, wantErr := r.model.Trim(s.Space, s.Seg, uint64(s.UpTo))
 	if err := r.failed(err, wantErr, s); err != nil || wantErr != nil {
 		return err

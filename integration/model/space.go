@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
 // SpaceEnd is the cursor after what a space holds.
@@ -72,6 +73,9 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 	}
 	for _, c := range line {
 		if !m.within(o, c.timestamp) {
+			if !o.Until.IsZero() && c.timestamp > millis.Of(o.Until) && m.trimmedAfter(&p, o, c) {
+				return entries, trimmed()
+			}
 			continue
 		}
 		told := o.Cursor == "" || c.id <= p.trimmed || !m.keeps(RuleTrimmedSpace)
@@ -109,4 +113,13 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 		}
 	}
 	return m.limited(entries, o.Limit), nil
+}
+
+// trimmedAfter reports whether c, which lies after the end of the time asked for, was trimmed and the
+// real reader was told so: what a sweep has removed may lie on either side.
+func (m *Model) trimmedAfter(p *past, o *streamhub.ReadOptions, c *change) bool {
+	if o.Cursor == "" || c.id <= p.trimmed || m.saw == nil || !errors.Is(*m.saw, streamhub.ErrTrimmed) {
+		return false
+	}
+	return c.first <= c.last && max(c.first, 1) < m.server.trims[c.life]
 }

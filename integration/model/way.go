@@ -255,13 +255,16 @@ type value struct {
 	hash   []string
 	scores map[string]float64
 	stream []miniredis.StreamEntry
-	ttl    time.Duration
+	until  time.Time // zero for ever
 }
 
 func (w *memory) Save() any {
 	saved := map[string]value{}
 	for _, key := range w.mini.Keys() {
-		v := value{kind: w.mini.Type(key), ttl: w.mini.TTL(key)}
+		v := value{kind: w.mini.Type(key)}
+		if ttl := w.mini.TTL(key); ttl > 0 {
+			v.until = w.now.Add(ttl)
+		}
 		switch v.kind {
 		case "string":
 			v.text, _ = w.mini.Get(key)
@@ -287,6 +290,9 @@ func (w *memory) Save() any {
 func (w *memory) Rewind(saved any) {
 	w.mini.FlushAll()
 	for key, v := range saved.(map[string]value) {
+		if !v.until.IsZero() && !v.until.After(w.now) {
+			continue
+		}
 		switch v.kind {
 		case "string":
 			_ = w.mini.Set(key, v.text)
@@ -303,8 +309,8 @@ func (w *memory) Rewind(saved any) {
 				_, _ = w.mini.XAdd(key, e.ID, e.Values)
 			}
 		}
-		if v.ttl > 0 {
-			w.mini.SetTTL(key, v.ttl)
+		if !v.until.IsZero() {
+			w.mini.SetTTL(key, v.until.Sub(w.now))
 		}
 	}
 	w.Promote()

@@ -211,6 +211,11 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 	if unknown && f.own {
 		f.doubtful(f)
 	}
+	if unknown && !f.pinned {
+		// The segment may have been created with this incarnation, and be lost before anybody hears of it.
+		// It is found under its name if it is there; another one begins with a name of its own.
+		f.incarnation = proofOf(newID())
+	}
 	if unknown && streamhub.CodeOf(err) != streamhub.CodeInternal {
 		err = errors.New(err.Error()) // as a condition it would say that nothing happened
 	}
@@ -280,10 +285,12 @@ func (a *appender) flush(g *tail, err error) {
 
 // adopt goes on with the incarnation that the script found, once its meta and log were compared.
 func (a *appender) adopt(f *flight, incarnation string) {
+	if meant := f.requests[0].incarnation; meant != 0 && hex16(meant) != incarnation {
+		// That says nothing of what this process remembers.
+		a.refuse(f, &streamhub.HistoryLostError{FirstLost: 1}, false)
+		return
+	}
 	a.inspect(f, incarnation, func(ctx context.Context, id uint64) error {
-		if meant := f.requests[0].incarnation; meant != 0 && meant != id {
-			return &streamhub.HistoryLostError{FirstLost: 1}
-		}
 		return a.log.compare(ctx, f.place, id)
 	}, func(id uint64) {
 		f.incarnation, f.pinned, f.adopted = id, true, true

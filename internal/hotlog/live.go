@@ -131,10 +131,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 			return nil, after, false, err
 		}
 	}
-	p := r.fetch(ctx, r.from, timelineID{})
-	if p.err == nil {
-		p.err = r.prove(p)
-	}
+	p := r.first(ctx)
 	if p.err == nil {
 		p.err = r.missed(p)
 	}

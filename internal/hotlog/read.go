@@ -515,6 +515,9 @@ func (l *Log) verify(ctx context.Context, at place, position streamhub.Position)
 	if err != nil {
 		return err
 	}
+	if m.incarnation != position.Incarnation { // that the one which is there was deleted says nothing of it
+		return &streamhub.HistoryLostError{FirstLost: 1}
+	}
 	r, err := s.newReader(ctx, at, &m, position, 0)
 	if err == nil && !r.check.IsZero() {
 		r.patient, r.count = true, 1

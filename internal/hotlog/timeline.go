@@ -208,19 +208,41 @@ func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 		end = timelineID{until, math.MaxUint64}
 	}
 	if !r.start.IsZero() && (from != r.from || end.before(from)) {
-		probe := *r
-		probe.end = r.from
-		p := probe.fetch(ctx, probe.from, timelineID{})
-		// What was trimmed after the cursor counts only within the bounds.
-		if p.err != nil && !errors.Is(p.err, streamhub.ErrTrimmed) {
-			return p.err
-		}
-		if err := probe.prove(p); err != nil {
+		if err := r.probe(ctx); err != nil {
 			return err
 		}
 	}
 	r.from, r.end = from, end
 	return nil
+}
+
+// first fetches the first page and compares the cursor that the read starts from.
+func (r *spaceReader) first(ctx context.Context) *spacePage {
+	p := r.fetch(ctx, r.from, timelineID{})
+	switch {
+	case p.err == nil:
+		p.err = r.prove(p)
+	case errors.Is(p.err, streamhub.ErrTrimmed):
+		// Lost history goes first: the cursor of the other error would hide it.
+		if err := r.probe(ctx); err != nil {
+			p.err = err
+		}
+	}
+	return p
+}
+
+// probe compares the cursor that the read starts from with its own place of the timeline, whatever was
+// trimmed after it.
+func (r *spaceReader) probe(ctx context.Context) error {
+	own := *r
+	own.from = timelineID{r.start.Timeline.MS, r.start.Timeline.N}
+	place := own
+	place.start, place.end = streamhub.Position{}, own.from // a read without a cursor is not told of trims
+	p := place.fetch(ctx, own.from, timelineID{})
+	if p.err != nil {
+		return p.err
+	}
+	return own.prove(p)
 }
 
 // whole refuses a timeline that does not begin where it should.
@@ -287,10 +309,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 			<-ahead
 		}
 	}()
-	p := r.fetch(ctx, r.from, timelineID{})
-	if p.err == nil {
-		p.err = r.prove(p)
-	}
+	p := r.first(ctx)
 	archived := false
 	for last := (timelineID{}); ; {
 		if err := ctx.Err(); err != nil {
@@ -459,9 +478,11 @@ func (r *spaceReader) missed(p *spacePage) error {
 	if r.start.IsZero() || t.id.isZero() || t.id.before(p.from) || !r.behind(t) {
 		return nil
 	}
-	if p.more && !t.id.before(p.next) || r.end.before(t.id) {
-		return nil // it belongs to a later page, or to none
+	if p.more && !t.id.before(p.next) {
+		return nil // it belongs to a later page
 	}
+	// If it lies after the end of the read, others that were removed before it may lie within: a reader
+	// is told once too often rather than not at all.
 	for i := range p.changes {
 		if c := &p.changes[i]; c.id == t.id && c.index == t.index {
 			return nil // the sweep came after the page was read

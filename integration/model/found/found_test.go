@@ -144,3 +144,72 @@ func TestToldOfNoEntry(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "a", N: 1},
 	}, model.TwoGateways)
 }
+
+// Seed 750: a cursor of lost history was told of a trim instead, with a cursor to go on from.
+func TestLostBeforeTrimmed(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "save", Space: "s"},
+		{Op: "append", Space: "s", Seg: "a", N: 3},
+		{Op: "read space", Space: "s"},
+		{Op: "rewind", Space: "s"},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "append", Space: "s", Seg: "a", N: 1, Close: "failed"},
+		{Op: "append", Space: "s", Seg: "a", N: 1, Close: "failed"},
+		{Op: "trim", Space: "s", Seg: "a", UpTo: 4},
+		{Op: "read space", Space: "s", Cursor: 1},
+	})
+}
+
+// Seed 524: what a sweep had removed within the time that was asked for was missing without an error.
+func TestTrimmedWithinTime(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "b", N: 3},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "wait", Space: "s", For: 1},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "trim", Space: "s", Seg: "a", UpTo: 12},
+		{Op: "append all", Space: "s", Batch: []model.Step{{Seg: "d", N: 3}, {Seg: "b", N: 2, Gen: 1}}},
+		{Op: "sweep", Space: "t"},
+		{Op: "append", Space: "s", Seg: "b", N: 1, Gen: 3},
+		{Op: "read space", Space: "s"},
+		{Op: "read space", Space: "s", Cursor: 9, Until: 7},
+	})
+}
+
+// Seed 413: an append that named another incarnation made its process forget one whose outcome was
+// unknown, and the repeat of that one was stored again.
+func TestDoubtForgottenForAnother(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1, Lose: 1000},
+		{Op: "create", Space: "s", Seg: "b", N: 1},
+		{Op: "append", By: 1, Space: "s", Seg: "a", N: 1, Life: 5},
+		{Op: "repeat", Space: "s", At: 4},
+	})
+}
+
+// Seed 490: a segment that was lost before anybody had heard of it was created again with the same
+// incarnation.
+func TestIncarnationTwice(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "save", Space: "s"},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1, Lose: 1000},
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+		{Op: "rewind", Space: "s"},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1},
+	}, model.TwoGateways)
+}
+
+// Seed 543: a client whose life of a segment was lost was told of the deletion of the one before.
+func TestDeletionOfAnother(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "save", Space: "s"},
+		{Op: "delete", Space: "s", Seg: "a"},
+		{Op: "append", Space: "s", Seg: "a", N: 3},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "rewind", Space: "s"},
+		{Op: "delete", Space: "s", Seg: "a"},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+	}, model.OneGateway)
+}

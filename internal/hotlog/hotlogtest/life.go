@@ -12,6 +12,8 @@ import (
 var lifeCases = []namedCase{
 	{"LifeMeant", lifeMeant},
 	{"LifeMeantAfterLostReply", lifeMeantAfterLostReply},
+	{"LifeMeantKeepsDoubt", lifeMeantKeepsDoubt},
+	{"LifeAfterLostReply", lifeAfterLostReply},
 	{"LifeOfForkMeant", lifeOfForkMeant},
 	{"Origin", origin},
 	{"DeletedHeld", deletedHeld},
@@ -64,6 +66,37 @@ func lifeMeantAfterLostReply(f *fixture) {
 	_, err = s.Append(f.ctx, space, "seg", records("2"), &streamhub.AppendOptions{Incarnation: f.status("seg").Position.Incarnation})
 	require.NoError(f, err)
 	f.holds("seg", "1", "2")
+}
+
+// lifeMeantKeepsDoubt: an append that was meant for another life does not make the process forget one
+// whose outcome is unknown.
+func lifeMeantKeepsDoubt(f *fixture) {
+	other := f.append("other", "1").Position.Incarnation
+	s, wire := f.impatient()
+	wire.Lose(1000)
+	_, err := s.Append(f.ctx, space, "seg", records("1"), nil)
+	var unknown *streamhub.UnknownOutcomeError
+	require.ErrorAs(f, err, &unknown)
+	wire.Lose(0)
+	_, err = s.Append(f.ctx, space, "seg", records("x"), &streamhub.AppendOptions{Incarnation: other})
+	f.lost(err, 1)
+	_, err = s.Append(f.ctx, space, "seg", records("1"), &streamhub.AppendOptions{TRX: unknown.TRX})
+	require.NoError(f, err)
+	f.holds("seg", "1")
+}
+
+// lifeAfterLostReply: a segment that was created though nobody heard of it is lost. The one that is
+// created after that has another incarnation.
+func lifeAfterLostReply(f *fixture) {
+	s, wire := f.impatient()
+	wire.Lose(1000)
+	_, err := s.Append(f.ctx, space, "seg", records("1"), nil)
+	require.ErrorIs(f, err, streamhub.ErrUnknownOutcome)
+	wire.Lose(0)
+	was := f.status("seg").Position.Incarnation
+	f.wipe()
+	require.NotEqual(f, was, f.appendTo(s, "seg", "2").Position.Incarnation)
+	f.holds("seg", "2")
 }
 
 func lifeOfForkMeant(f *fixture) {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
 var lostCases = []namedCase{
@@ -22,6 +23,8 @@ var lostCases = []namedCase{
 	{"LostTail", lostTail},
 	{"LostTailAndOn", lostTailAndOn},
 	{"LostTailBehindProducer", lostTailBehindProducer},
+	{"LostBeforeTrimmed", lostBeforeTrimmed},
+	{"LostToRemote", lostToRemote},
 }
 
 func lostEverything(f *fixture) {
@@ -235,4 +238,40 @@ func lostTailBehindProducer(f *fixture) {
 	f.lost(err, 2)
 	f.append("seg", "new")
 	f.holds("seg", "1", "new")
+}
+
+// lostBeforeTrimmed lets the space begin anew after a loss, and be trimmed. A cursor of what was lost is
+// told of the loss: the cursor of the other error would go on as if there had been none.
+func lostBeforeTrimmed(f *fixture) {
+	f.append("seg", "1", "2")
+	along := f.readSpace(nil)
+	f.wipe()
+	other := f.another()
+	f.appendTo(other, "first", "new")
+	f.appendTo(other, "seg", "new")
+	f.appendTo(other, "seg", "new")
+	_, err := other.Trim(f.ctx, space, "seg", 1)
+	require.NoError(f, err)
+	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[1].Cursor()})
+	f.lost(err, 0)
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, along[1].Position)
+	f.lost(err, 0)
+}
+
+// lostToRemote is for another process, whose life of the segment was lost, though the one before it,
+// which came back, was deleted on purpose.
+func lostToRemote(f *fixture) {
+	f.append("seg", "1")
+	var known streamhub.Position
+	f.cut(func() {
+		f.delete("seg")
+		known = f.appendTo(f.another(), "seg", "new").Position
+	})
+	require.NoError(f, f.another().Delete(f.ctx, space, "seg", "because"))
+	sub := &hotlog.Submission{
+		Append: streamhub.Append{Space: space, Segment: "seg", Records: records("x")}, Remote: true, Known: known,
+	}
+	f.Submit([]*hotlog.Submission{sub})
+	_, err := sub.Wait(f.ctx)
+	f.lost(err, 1)
 }

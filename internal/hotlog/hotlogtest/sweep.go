@@ -21,6 +21,7 @@ var sweepCases = []namedCase{
 	{"SweepShrinks", sweepShrinks},
 	{"SweepBounded", sweepBounded},
 	{"SweepChanges", sweepChanges},
+	{"SweepWithinTime", sweepWithinTime},
 }
 
 func (f *fixture) sweep() {
@@ -321,4 +322,22 @@ func sweepChanges(f *fixture) {
 	require.NoError(f, err)
 	require.False(f, lost)
 	require.Equal(f, []hotlog.Change{{Segment: "a", LastSequence: 3}}, list)
+}
+
+// sweepWithinTime removes what was trimmed within and after the time that a reader asks for.
+func sweepWithinTime(f *fixture) {
+	f.append("stays", "1")
+	from := f.readSpace(nil)[0].Cursor()
+	until := f.append("goes", "1").Timestamp
+	last := f.append("goes", "2")
+	for last.Timestamp == until {
+		last = f.append("goes", "more")
+	}
+	f.trim("goes", last.Last)
+	f.append("stays", "2")
+	_, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: from, Until: until})
+	f.trimmed(err, 0)
+	f.sweep()
+	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: from, Until: until})
+	f.trimmed(err, 0)
 }
