@@ -59,7 +59,7 @@
 //
 // # Where ways differ
 //
-// In one thing, as docs/contracts.md says: a client of a gateway that has written to a segment which
-// somebody deleted and made anew goes on in the new one, unless its append names the incarnation. A
-// process that has the hub itself is told.
+// In one thing, as docs/contracts.md says. A segment is deleted on purpose and made anew before the next
+// append of a writer of the old one. A process that has the hub is told. A client of a gateway goes on in
+// the new one, unless its append names the incarnation.
 package model

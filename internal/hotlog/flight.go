@@ -36,7 +36,7 @@ type flight struct {
 func (a *appender) refuseStrays(g *tail) {
 	for g.owed != nil && len(g.queue) > 0 && !g.queue[0].remote {
 		if g.queue[0].opt.CreateOnly {
-			g.owed = nil // it begins another life, or asks for the one that is there
+			g.owed = nil // it begins another incarnation, or asks for the one that is there
 			break
 		}
 		a.finish(g, g.queue[0], streamhub.AppendResult{}, g.owed)

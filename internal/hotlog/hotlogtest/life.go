@@ -68,7 +68,7 @@ func lifeMeantAfterLostReply(f *fixture) {
 	f.holds("seg", "1", "2")
 }
 
-// lifeMeantKeepsDoubt: an append that was meant for another life does not make the process forget one
+// lifeMeantKeepsDoubt: an append that was meant for another incarnation does not make the process forget one
 // whose outcome is unknown.
 func lifeMeantKeepsDoubt(f *fixture) {
 	other := f.append("other", "1").Position.Incarnation
@@ -85,7 +85,7 @@ func lifeMeantKeepsDoubt(f *fixture) {
 	f.holds("seg", "1")
 }
 
-// lifeAfterLostReply: a segment that was created though nobody heard of it is lost. The one that is
+// lifeAfterLostReply: a segment is lost whose creator never got the reply. The one that is
 // created after that has another incarnation.
 func lifeAfterLostReply(f *fixture) {
 	s, wire := f.impatient()
