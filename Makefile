@@ -44,7 +44,7 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-all
-test-all: test test-modules test-fuzz test-faults test-node ## test, the modules of their own, a short run of every fault and fuzz target, conformance, Azurite, browser
+test-all: test test-modules test-alerts test-fuzz test-faults test-node ## test, the modules of their own, the alerts, a short run of every fault and fuzz target, conformance, Azurite, browser
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
@@ -199,6 +199,15 @@ vuln: ## Look for known vulnerabilities; a finding fails, a database out of reac
 	3) exit 1 ;; \
 	*) echo "vuln: not checked, govulncheck ended with $$status" ;; \
 	esac
+
+.PHONY: test-alerts
+test-alerts: ## The alerts and the dashboard, with Prometheus's own promtool and on the scrape of a gateway
+	@if scripts/need-promtool; then set -x; STREAMHUB_REQUIRE_PROMTOOL=1 $(GO) test -count=1 -run 'TestAlerts|TestSeries|TestRunbooks' $(TESTFLAGS) ./cmd/streamhub; \
+	else echo "test-alerts: not run"; fi
+
+.PHONY: chart-check
+chart-check: ## Check the Helm chart and the plain manifests
+	cd deploy/chartcheck && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 .PHONY: compose-check
 compose-check: ## Check docker-compose.yml, the Dockerfile and what they start

@@ -1,9 +1,13 @@
 package composecheck
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,7 +25,7 @@ var gateways = []string{"gateway1", "gateway2"}
 
 func load(t *testing.T, env ...string) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")}, cli.WithEnv(env))
+	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yml")}, cli.WithEnv(env), cli.WithProfiles([]string{"*"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +60,87 @@ func option(command []string, name string) (string, bool) {
 
 func TestServices(t *testing.T) {
 	got := load(t).ServiceNames()
-	want := append([]string{"azurite", "proxy", "redis"}, gateways...)
+	want := append([]string{"azurite", "grafana", "prometheus", "proxy", "redis"}, gateways...)
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("services %v, want %v", got, want)
+	}
+}
+
+// published are the services that the host reaches.
+var published = map[string]bool{"proxy": true, "prometheus": true, "grafana": true}
+
+// TestProfiles starts what watches only where it is asked for.
+func TestProfiles(t *testing.T) {
+	p := load(t)
+	for name, s := range p.Services {
+		watches := name == "prometheus" || name == "grafana"
+		if watches != slices.Equal(s.Profiles, []string{"monitoring"}) {
+			t.Errorf("%s has the profiles %v", name, s.Profiles)
+		}
+	}
+}
+
+// TestMonitoring has Prometheus scrape every gateway, and every file that is mounted exist.
+func TestMonitoring(t *testing.T) {
+	p := load(t)
+	for name, s := range p.Services {
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			if info, err := os.Stat(v.Source); err != nil || !info.Mode().IsRegular() {
+				t.Errorf("%s mounts %s: %v", name, v.Source, err)
+			}
+		}
+	}
+	config, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/prometheus.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range gateways {
+		admin, ok := option(service(t, p, name).Command, "admin-listen")
+		_, port, _ := strings.Cut(admin, ":")
+		if !ok || !strings.Contains(string(config), name+":"+port) {
+			t.Errorf("Prometheus does not scrape %s:%s", name, port)
+		}
+	}
+	if !strings.Contains(string(config), "job_name: streamhub\n") {
+		t.Error("the alerts want the job streamhub")
+	}
+}
+
+// TestHealthcheck runs the command of the image against servers that are well and not.
+func TestHealthcheck(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?s)HEALTHCHECK .*?\n\tCMD (\[.*?\])\n`).FindSubmatch(file)
+	var command []string
+	if m == nil || json.Unmarshal(m[1], &command) != nil || len(command) != 3 {
+		t.Fatalf("%q", m)
+	}
+	if _, err := os.Stat(command[0]); err != nil {
+		t.Skip("the image has bash: ", err)
+	}
+	for code, well := range map[int]bool{http.StatusOK: true, http.StatusServiceUnavailable: false, http.StatusNotFound: false} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/healthz" || r.Host != "localhost" {
+				code = http.StatusTeapot
+			}
+			w.WriteHeader(code)
+		}))
+		defer s.Close()
+		_, port, _ := strings.Cut(s.Listener.Addr().String(), ":")
+		script := strings.ReplaceAll(command[2], "8080", port)
+		if out, err := exec.Command(command[0], command[1], script).CombinedOutput(); (err == nil) != well {
+			t.Errorf("%d: %v\n%s", code, err, out)
+		}
+	}
+	if out, err := exec.Command(command[0], command[1], strings.ReplaceAll(command[2], "8080", "1")).CombinedOutput(); err == nil {
+		t.Errorf("nothing listens: %s", out)
 	}
 }
 
@@ -71,7 +151,7 @@ func TestNothingIsReachable(t *testing.T) {
 		if s.NetworkMode != "" {
 			t.Errorf("%s has network_mode %s", name, s.NetworkMode)
 		}
-		if name == "proxy" {
+		if published[name] {
 			continue
 		}
 		if len(s.Ports) > 0 {
@@ -83,19 +163,26 @@ func TestNothingIsReachable(t *testing.T) {
 			}
 		}
 	}
-	proxy := service(t, p, "proxy")
-	if len(proxy.Ports) == 0 {
-		t.Error("the proxy publishes nothing")
-	}
-	for _, port := range proxy.Ports {
-		if addr, err := netip.ParseAddr(port.HostIP); err != nil || !addr.IsLoopback() {
-			t.Errorf("the proxy publishes %s on %q, want the loopback", port.Published, port.HostIP)
+	taken := map[string]string{}
+	for name := range published {
+		s := service(t, p, name)
+		if len(s.Ports) == 0 {
+			t.Errorf("%s publishes nothing", name)
 		}
-	}
-	for _, backend := range []string{"redis", "azurite"} {
-		for network := range service(t, p, backend).Networks {
-			if _, ok := proxy.Networks[network]; ok {
-				t.Errorf("the proxy reaches %s by the network %s", backend, network)
+		for _, port := range s.Ports {
+			if addr, err := netip.ParseAddr(port.HostIP); err != nil || !addr.IsLoopback() {
+				t.Errorf("%s publishes %s on %q, want the loopback", name, port.Published, port.HostIP)
+			}
+			if other := taken[port.Published]; other != "" {
+				t.Errorf("%s and %s publish port %s", name, other, port.Published)
+			}
+			taken[port.Published] = name
+		}
+		for _, backend := range []string{"redis", "azurite"} {
+			for network := range service(t, p, backend).Networks {
+				if _, ok := s.Networks[network]; ok {
+					t.Errorf("%s reaches %s by the network %s", name, backend, network)
+				}
 			}
 		}
 	}
@@ -187,7 +274,7 @@ func TestProxy(t *testing.T) {
 // TestImages wants every image pinned to a version, and the images of ours not to run as root.
 func TestImages(t *testing.T) {
 	p := load(t)
-	pinned := regexp.MustCompile(`^[a-z0-9/-]+:[0-9][a-z0-9.-]*$`)
+	pinned := regexp.MustCompile(`^[a-z0-9/-]+:v?[0-9][a-z0-9.-]*$`)
 	for name, s := range p.Services {
 		if s.Build == nil {
 			if !pinned.MatchString(s.Image) {

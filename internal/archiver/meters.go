@@ -56,7 +56,7 @@ func newMeters(provider metric.MeterProvider) (*meters, error) {
 	}
 	gauge(&errs[2], "streamhub.archive.hot_bytes", "By", "Bytes in Redis of the spaces that this instance archives", func(f figures, sum int64) int64 { return sum + f.hot })
 	gauge(&errs[3], "streamhub.archive.archived_bytes", "By", "Bytes in the archive of the spaces that this instance archives", func(f figures, sum int64) int64 { return sum + f.archived })
-	gauge(&errs[4], "streamhub.archive.lag", "ms", "How long the entry that waits longest has been due", func(f figures, sum int64) int64 { return max(sum, f.lag) })
+	gauge(&errs[4], "streamhub.archive.lag", "s", "How long the entry that waits longest has been due", func(f figures, sum int64) int64 { return max(sum, f.lag/1000) })
 	gauge(&errs[5], "streamhub.archive.failing", "", "Spaces whose last turn failed", func(f figures, sum int64) int64 { return sum + one(f.failed) })
 	gauge(&errs[6], "streamhub.archive.full", "", "Spaces that take no entries because their limit is reached", func(f figures, sum int64) int64 { return sum + one(f.full) })
 	for _, err := range errs {
