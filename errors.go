@@ -160,8 +160,12 @@ type LeaseHeldError struct {
 	Left time.Duration
 }
 
+// Since returns when the holder acquired the lease, by the clock of Redis: its token is made from that.
+// Where the clock was set back meanwhile, Since is later than the acquisition.
+func (e *LeaseHeldError) Since() time.Time { return time.UnixMicro(int64(e.Token)) }
+
 func (e *LeaseHeldError) Error() string {
-	return fmt.Sprintf("the lease is held by %q for another %v", e.Holder, e.Left)
+	return fmt.Sprintf("the lease is held by %q since %s, for another %v", e.Holder, e.Since().UTC().Format(time.RFC3339), e.Left)
 }
 func (e *LeaseHeldError) Unwrap() error { return ErrLeaseNotAcquired }
 

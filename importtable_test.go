@@ -64,14 +64,14 @@ var importTable = []row{
 	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
-	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx"}, why: "it is glue, for transports that it does not know"},
+	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
 	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{
-		pkg: "client", imports: []string{"session", "internal/wire", "internal/pause"},
+		pkg: "client", imports: []string{"session", "internal/wire", "internal/pause", "internal/instance"},
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "a program that only speaks to a gateway does not link the server",
 	},
@@ -89,6 +89,7 @@ var importTable = []row{
 
 	{pkg: "internal/prose/...", imports: []string{"internal/prose"}, avoids: []string{redis, miniredis}, why: "a check of the text, run by make lint"},
 	{pkg: "internal/millis", avoids: []string{redis, miniredis}, why: "the vocabulary imports it"},
+	{pkg: "internal/instance", avoids: []string{redis, miniredis}, why: "it names the process"},
 	{pkg: "internal/pause", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/drain", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/sse", avoids: []string{redis, miniredis}, why: "it writes bytes"},
@@ -100,7 +101,8 @@ var importTable = []row{
 	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
-	{pkg: "server", imports: []string{"hub", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient"}, why: "it assembles the transports and decides nothing of what they do"},
+	{pkg: "server", imports: []string{"hub", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate"}, why: "it assembles the transports and decides nothing of what they do"},
+	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "internal/auth", "internal/instance"}, why: "it asks the hub what operators ask, and nothing below"},
 	{pkg: "internal/front", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
 
 	{pkg: "internal/webclient", avoids: []string{redis, miniredis}, why: "it is a file"},

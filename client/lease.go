@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
@@ -25,8 +26,10 @@ const (
 // two thirds of the ttl after the sending of the last renewal that is known to have succeeded: so it
 // ends before the lease does when the network is lost. fn must stop then, and WithLease returns
 // [streamhub.ErrLeaseLost] joined to what it returned.
+//
+// The holder is "<host>/<process id>/<random id>". A caller that wants the lease meanwhile is told so.
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
-	holder := uuid.NewString()
+	holder := instance.Name() + "/" + uuid.NewString()
 	token, sent, err := s.acquire(ctx, key, holder, ttl, wait)
 	if err != nil {
 		return err

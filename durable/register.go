@@ -25,8 +25,10 @@ type register struct {
 	space string
 }
 
-func (d *Handler) register(store uuid.UUID) register {
-	return register{d.hub.Store(registerStore), store.String()}
+func (d *Handler) register(store uuid.UUID) register { return registerOf(d.hub, store) }
+
+func registerOf(h *hub.Hub, store uuid.UUID) register {
+	return register{h.Store(registerStore), store.String()}
 }
 
 // A step is what an entry holds.

@@ -223,12 +223,18 @@ type core struct {
 	Holder string `json:"holder,omitempty"`
 	// Streams are the paths that the wake is about.
 	Streams []string `json:"streams,omitempty"`
-	// Failures counts the deliveries of the wake that failed.
-	Failures int `json:"failures,omitempty"`
+	// Failures counts the deliveries of the wake that failed, Failure says why the last one did and
+	// FailedAt when, in Unix milliseconds.
+	Failures int    `json:"failures,omitempty"`
+	Failure  string `json:"failure,omitempty"`
+	FailedAt int64  `json:"failed_at,omitempty"`
 }
 
 // idle ends the wake under way.
-func (c *core) idle() { c.Wake, c.Held, c.Holder, c.Streams, c.Failures = "", false, "", nil, 0 }
+func (c *core) idle() {
+	c.Wake, c.Held, c.Holder, c.Streams = "", false, "", nil
+	c.Failures, c.Failure, c.FailedAt = 0, "", 0
+}
 
 // rise begins a wake.
 func (c *core) rise(streams []string) {

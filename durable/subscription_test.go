@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 )
 
@@ -300,4 +301,36 @@ func TestUnreadBeforeToken(t *testing.T) {
 			require.Zero(t, body.read, "%s %.20s", action, token)
 		}
 	}
+}
+
+// TestListSubscriptions shows operators what clients do not get: why deliveries fail.
+func TestListSubscriptions(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", loopback)
+	url, wakes := receiver(t, func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) })
+	g.subscribe(t, "hook", fmt.Sprintf(`{"type":"webhook","streams":["s"],"webhook":{"url":%q}}`, url))
+	g.subscribe(t, "gone", fmt.Sprintf(`{"type":"webhook","streams":["s"],"webhook":{"url":%q}}`, url))
+	g.subscribe(t, "pull", `{"type":"pull-wake","pattern":"jobs/*","wake_stream":"wakes"}`)
+	require.NoError(t, durable.RemoveSubscription(t.Context(), g.hub, uuid.Nil, "gone"))
+	require.ErrorIs(t, durable.RemoveSubscription(t.Context(), g.hub, uuid.Nil, "gone"), streamhub.ErrNotFound)
+	require.ErrorIs(t, durable.RemoveSubscription(t.Context(), g.hub, uuid.Nil, "never"), streamhub.ErrNotFound)
+	g.put(t, "s", text, "x")
+	next(t, wakes)
+	eventually(t, func(ctx context.Context) error {
+		s, err := durable.FindSubscription(ctx, g.hub, uuid.Nil, "hook")
+		if err == nil && (s.Failures == 0 || !strings.Contains(s.Failure, "503") || s.FailedAt == 0 || s.Webhook != url || len(s.Streams) != 1) {
+			err = fmt.Errorf("%+v", s)
+		}
+		return err
+	})
+	var ids []string
+	for s, err := range durable.Subscriptions(t.Context(), g.hub, uuid.Nil) {
+		require.NoError(t, err)
+		ids = append(ids, s.ID)
+	}
+	require.Equal(t, []string{"hook", "pull"}, ids)
+	_, err := durable.FindSubscription(t.Context(), g.hub, uuid.Nil, "gone")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
+	_, err = durable.FindSubscription(t.Context(), g.hub, uuid.New(), "hook")
+	require.ErrorIs(t, err, streamhub.ErrNotFound)
 }

@@ -400,9 +400,18 @@ func (w *waker) failed(s *watch, err error) {
 	w.handler.opt.Logger.Info("a wake was not delivered", "subscription", s.id, "failures", s.Failures+1, "error", err)
 	s.Held, s.Holder = false, ""
 	s.Failures++
+	s.Failure, s.FailedAt = shorten(err.Error()), time.Now().UnixMilli()
 	if w.save(s, nil) {
 		s.due = time.Now().Add(retryAfter(s.Failures))
 	}
+}
+
+// maxFailure bounds what is kept of an error.
+const maxFailure = 300
+
+// shorten cuts a text of an error to what is kept, at the begin of a code point.
+func shorten(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxFailure)], "")
 }
 
 // call sends the webhook of a wake. Its receiver holds the wake from now on, because it may answer

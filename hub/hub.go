@@ -18,6 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/archiver"
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/internal/livestream"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/lease"
@@ -47,6 +48,8 @@ type Options struct {
 	// SweepEvery is how often expired segments and idle appenders are cleared away, by one of the
 	// instances; the default is a minute, and a negative value never.
 	SweepEvery time.Duration
+	// Instance is how this process reports itself, see [Hub.Instances]; nil stands for the defaults.
+	Instance *InstanceOptions
 	// AllowEviction opens a Redis whose maxmemory-policy may evict keys: history can then be lost
 	// at any time.
 	AllowEviction bool
@@ -80,6 +83,7 @@ type Hub struct {
 	opt      Options
 	unfit    chan error
 	embedded *embedded // nil if the client is the caller's
+	reporter *reporter // nil if the hub does not report itself
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
 	closed   sync.Once
@@ -130,7 +134,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
 	}
-	h.leases = lease.New(h.conn, nil)
+	h.leases = lease.New(h.conn, &lease.Options{Name: instance.Name()})
 	h.watcher, err = follow.Open(ctx, h.conn, h.log, &follow.Options{Recheck: h.opt.Recheck, Logger: h.opt.Logger})
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
@@ -144,6 +148,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	if h.opt.SweepEvery > 0 {
 		h.tasks.Go(func() { h.sweep(background) })
 	}
+	h.report(background)
 	if h.tier != nil {
 		h.archiver = h.tier.Runner(h.log, h.leases)
 		h.tasks.Go(func() { h.archiver.Run(background) })

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"go.opentelemetry.io/otel/metric"
 
@@ -13,6 +14,12 @@ import (
 // Live returns the live streams of a space: what one producer publishes and any number of readers
 // resume, on any instance, with a verdict at the end. It costs nothing and needs no closing.
 func (s *Store) Live(space string) live.Streams { return s.hub.live.Streams(s.ID(), space) }
+
+// LiveStreams lists the live streams of a space that are produced, in no order; with ended also those
+// that have ended and are kept. Each costs two commands.
+func (s *Store) LiveStreams(ctx context.Context, space string, ended bool) iter.Seq2[live.Listed, error] {
+	return s.hub.live.Streams(s.ID(), space).ListStatus(ctx, ended)
+}
 
 // openLive starts the live streams of the hub.
 func (h *Hub) openLive(ctx context.Context) (err error) {

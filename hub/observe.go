@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -21,10 +22,23 @@ type observer struct {
 	tracer    trace.Tracer
 	meter     metric.Meter
 	duration  metric.Float64Histogram
-	failures  metric.Int64Counter
-	appended  metric.Int64Counter
-	delivered metric.Int64Counter
-	followers metric.Int64UpDownCounter
+	failures  counter
+	appended  counter
+	delivered counter
+	followers counter
+}
+
+// A counter also counts for the report of the instance.
+type counter struct {
+	to interface {
+		Add(ctx context.Context, n int64, options ...metric.AddOption)
+	}
+	n atomic.Int64
+}
+
+func (c *counter) Add(ctx context.Context, n int64, options ...metric.AddOption) {
+	c.n.Add(n)
+	c.to.Add(ctx, n, options...)
 }
 
 func newObserver(opt *Options) (*observer, error) {
@@ -47,13 +61,13 @@ func newObserver(opt *Options) (*observer, error) {
 	var e error
 	o.duration, e = m.Float64Histogram("streamhub.call.duration", metric.WithUnit("s"), metric.WithDescription("Time of a call to the hub"))
 	keep(e)
-	o.failures, e = m.Int64Counter("streamhub.call.errors", metric.WithDescription("Calls that failed, by code"))
+	o.failures.to, e = m.Int64Counter("streamhub.call.errors", metric.WithDescription("Calls that failed, by code"))
 	keep(e)
-	o.appended, e = m.Int64Counter("streamhub.records.appended", metric.WithDescription("Records stored"))
+	o.appended.to, e = m.Int64Counter("streamhub.records.appended", metric.WithDescription("Records stored"))
 	keep(e)
-	o.delivered, e = m.Int64Counter("streamhub.entries.delivered", metric.WithDescription("Entries handed to readers and followers"))
+	o.delivered.to, e = m.Int64Counter("streamhub.entries.delivered", metric.WithDescription("Entries handed to readers and followers"))
 	keep(e)
-	o.followers, e = m.Int64UpDownCounter("streamhub.followers", metric.WithDescription("Followers and subscriptions that are open"))
+	o.followers.to, e = m.Int64UpDownCounter("streamhub.followers", metric.WithDescription("Followers and subscriptions that are open"))
 	keep(e)
 	return o, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
@@ -236,13 +237,24 @@ func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, e
 	return s.hub.leases.ReleaseAs(ctx, s.ID(), key, holder)
 }
 
+// Leases gives the leases of the store that are held now; see [lease.Manager.List].
+func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
+	return s.hub.leases.List(ctx, s.ID())
+}
+
+// EndLeases ends the leases of the store, held or not by a living process, and returns how many there were; see
+// [lease.Manager.Purge].
+func (s *Store) EndLeases(ctx context.Context) (ended int, err error) {
+	return s.hub.leases.Purge(ctx, s.ID())
+}
+
 // WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
 // releases it. The token is the generation to pass to appends. The context of fn ends before the lease
 // does, with [streamhub.ErrLeaseLost] as cause.
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	leases := s.hub.leases
 	if wait > 0 {
-		leases = lease.New(s.hub.conn, &lease.Options{Wait: wait})
+		leases = lease.New(s.hub.conn, &lease.Options{Name: instance.Name(), Wait: wait})
 	}
 	return leases.WithLease(ctx, s.ID(), key, ttl, func(ctx context.Context, l *lease.Lease) error { return fn(ctx, l.Token()) })
 }

@@ -80,5 +80,8 @@ func (m *Manager) acquire(ctx context.Context, n name, holder string, ttl time.D
 	if err == nil && r.status == "held" {
 		return reply{}, &streamhub.LeaseHeldError{Holder: r.holder, Token: r.token, Left: r.left}
 	}
+	if err == nil {
+		m.note(ctx, n, ttl)
+	}
 	return r, err
 }

@@ -25,8 +25,9 @@ type Manager struct {
 	client redis.UniversalClient
 	opts   Options
 
-	mu   sync.Mutex   // guards conn
-	conn *redisx.Conn // nil until the first call
+	mu    sync.Mutex         // guards conn and noted
+	conn  *redisx.Conn       // nil until the first call
+	noted map[name]time.Time // until when a lease stays on the list of its store
 }
 
 // Options of a [Manager]; nil stands for the defaults.

@@ -49,5 +49,8 @@ func (m *Manager) renew(ctx context.Context, n name, holder string, ttl time.Dur
 	if err == nil && r.status == "lost" {
 		err = streamhub.ErrLeaseLost
 	}
+	if err == nil {
+		m.note(ctx, n, ttl)
+	}
 	return r, err
 }

@@ -26,12 +26,15 @@ var (
 	releaseLua string
 	//go:embed lua/peek.lua
 	peekLua string
+	//go:embed lua/note.lua
+	noteLua string
 
 	// A full Redis takes no new leases, but those it has can be kept and given back.
 	acquireScript = redisx.NewScript(valueLua + acquireLua)
 	renewScript   = redisx.NewScript(valueLua + renewLua).AllowOOM()
 	releaseScript = redisx.NewScript(valueLua + releaseLua).AllowOOM()
 	peekScript    = redisx.NewScript(valueLua + peekLua).AllowOOM()
+	noteScript    = redisx.NewScript(noteLua)
 )
 
 const (

@@ -48,9 +48,13 @@ type statusJSON struct {
 
 // MarshalJSON writes the fields, with all times in Unix milliseconds.
 func (s Status) MarshalJSON() ([]byte, error) {
-	return json.Marshal(statusJSON{
+	return json.Marshal(s.json())
+}
+
+func (s *Status) json() statusJSON {
+	return statusJSON{
 		s.ID, s.Generation, s.Verdict, s.Chunks, s.Cursor, millis.Of(s.LastTimestamp), millis.Of(s.StartedAt), s.By, s.Viewers, s.Metadata,
-	})
+	}
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -63,4 +67,34 @@ func (s *Status) UnmarshalJSON(data []byte) error {
 		v.ID, v.Generation, v.Verdict, v.Chunks, v.Cursor, millis.Time(v.LastTimestamp), millis.Time(v.StartedAt), v.By, v.Viewers, v.Metadata,
 	}
 	return nil
+}
+
+// A Listed is a live stream in a list.
+type Listed struct {
+	Status
+	// SilentAt is when its producer counts as silent unless it is heard of before; the zero Time for
+	// one that is not produced any more.
+	SilentAt time.Time
+}
+
+// listedJSON is a live stream in a list as JSON, with all times in Unix milliseconds.
+type listedJSON struct {
+	statusJSON
+	SilentAt int64 `json:"silent_at,omitempty"`
+}
+
+// MarshalJSON writes the fields, with all times in Unix milliseconds.
+func (l Listed) MarshalJSON() ([]byte, error) {
+	return json.Marshal(listedJSON{l.Status.json(), millis.Of(l.SilentAt)})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (l *Listed) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, &l.Status); err != nil {
+		return err
+	}
+	var v listedJSON
+	err := json.Unmarshal(data, &v)
+	l.SilentAt = millis.Time(v.SilentAt)
+	return err
 }

@@ -7,10 +7,12 @@ import (
 	"net/http/pprof"
 
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/operate"
 )
 
-// Admin returns the handler for operators: /metrics, if there is one, and /debug/pprof/. Serve it on a
-// listener of its own: profiles show what a program holds.
+// Admin returns the handler for operators: /metrics, if there is one, /debug/pprof/, and what the commands
+// of the binary ask for, of all stores. Serve it on a listener of its own: profiles show what a program
+// holds.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	if s.opt.Metrics != nil {
@@ -21,12 +23,20 @@ func (s *Server) Admin() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	var handler http.Handler = mux
+	// A caller that is let in may see everything.
+	operations := operate.NewHandler(operate.New(s.hub), &operate.HandlerOptions{ReadOnly: !s.opt.AdminWrite, Logger: s.opt.Logger})
+	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if operations.Owns(r.URL.Path) { // names may hold anything, so no mux cleans its paths
+			operations.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 	switch {
 	case s.opt.AdminToken != "":
-		handler = withToken(s.opt.AdminToken, mux)
+		handler = withToken(s.opt.AdminToken, handler)
 	case !s.opt.OpenAdmin:
-		handler = s.hosts.Wrap(mux)
+		handler = s.hosts.Wrap(handler)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

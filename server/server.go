@@ -18,6 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/front"
+	"github.com/seed-147127fe/streamhub/internal/operate"
 	"github.com/seed-147127fe/streamhub/internal/webclient"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
@@ -70,6 +71,9 @@ type Options struct {
 	// everybody, but under names of the loopback and Hosts only; OpenAdmin answers under every name.
 	AdminToken string
 	OpenAdmin  bool
+	// AdminWrite lets the admin handler change things: end leases and subscriptions. By default it only
+	// shows.
+	AdminWrite bool
 	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
 	// logged.
 	Logger *slog.Logger
@@ -156,6 +160,15 @@ func (s *Server) assemble(ctx context.Context) error {
 	})
 	s.transports = append(s.transports, lives)
 
+	operations := operate.NewHandler(operate.New(s.hub), &operate.HandlerOptions{
+		Authorize: func(r *http.Request, right streamhub.Right) error {
+			_, err := s.gate.Authorize(r, right)
+			return err
+		},
+		AuthorizeAll: s.gate.AuthorizeAll, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
+	})
+	s.hub.CountConnections(func() int { return s.gateway.Connections() + s.gate.Open() })
+
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /streamz", func(w http.ResponseWriter, r *http.Request) { s.gateway.ServeHTTP(w, s.gate.Bring(r)) })
 	mux.HandleFunc("GET /healthz", alive)
@@ -164,6 +177,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	durables := s.gate.Wrap("durable", streams, nil)
 	livings := s.gate.Wrap("live", lives, lives.Endless)
 	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), nil)
+	operating := s.gate.Wrap("operate", operations, nil)
 	// Names may hold anything, so no mux cleans the paths of the two.
 	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -176,6 +190,8 @@ func (s *Server) assemble(ctx context.Context) error {
 			durables.ServeHTTP(w, r)
 		case lives.Owns(r.URL.Path):
 			livings.ServeHTTP(w, r)
+		case operations.Owns(r.URL.Path):
+			operating.ServeHTTP(w, r)
 		default:
 			mux.ServeHTTP(w, r)
 		}

@@ -199,6 +199,13 @@ func (g *Gateway) remove(l *link) {
 	}
 }
 
+// Connections returns how many connections are open.
+func (g *Gateway) Connections() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.links)
+}
+
 // Draining reports whether [Gateway.Shutdown] was called: new connections are refused.
 func (g *Gateway) Draining() bool {
 	g.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/operate"
 )
 
 // deletesAtOnce is how many segments are deleted at the same time.
@@ -20,22 +21,23 @@ type deleteCmd struct {
 	target
 	alwaysJSON
 	yesFlag
-	Place  *placeName `arg:"" optional:"" name:"space[/segment]" help:"Segment to delete, or space to delete all segments of; without it, --store names a store to delete all segments of."`
+	Place  *placeName `arg:"" optional:"" name:"space[/segment]" help:"Segment to delete, or space to delete all segments of; without it, --store names a store to delete all segments of, and to end all leases and subscriptions of."`
 	Reason string     `help:"Reason, for people that read the segment."`
 }
 
 // A deletion is what a run of the command has removed, its last line on standard output.
 type deletion struct {
-	Store    string `json:"store,omitempty"`
-	Space    string `json:"space,omitempty"`
-	Segment  string `json:"segment,omitempty"`
-	Spaces   int    `json:"spaces,omitempty"`
-	Segments int    `json:"segments"`
+	Store           string `json:"store,omitempty"`
+	Space           string `json:"space,omitempty"`
+	Segment         string `json:"segment,omitempty"`
+	Spaces          int    `json:"spaces,omitempty"`
+	Segments        int    `json:"segments"`
+	*operate.Purged        // of a store
 }
 
 // Run deletes and says how much that was, also when it does not get to the end.
 func (c *deleteCmd) Run(s *session) error {
-	what := fmt.Sprintf("delete everything in the store %v", c.Store)
+	what := fmt.Sprintf("delete everything in the store %v, and end its leases and subscriptions", c.Store)
 	switch {
 	case c.Place == nil && !s.given("store"):
 		return usagef("name a space, a segment, or a store with --store")
@@ -56,7 +58,9 @@ func (c *deleteCmd) Run(s *session) error {
 	switch {
 	case c.Place == nil:
 		gone.Store = c.Store.String()
-		err = c.deleteStore(s, store, &gone)
+		if err = c.deleteStore(s, store, &gone); err == nil {
+			gone.Purged, err = c.purge(s)
+		}
 	case c.Place.segment == "":
 		gone.Space = c.Place.space
 		err = c.deleteSpace(s, store, c.Place.space, &gone)
@@ -104,6 +108,17 @@ func (c *deleteCmd) deleteStore(s *session, store *client.Store, gone *deletion)
 		}
 	}
 	return nil
+}
+
+// purge ends what a store has besides its segments.
+func (c *deleteCmd) purge(s *session) (*operate.Purged, error) {
+	ops, done, err := c.operations(s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	purged, err := ops.Purge(s.ctx, c.Store)
+	return &purged, err
 }
 
 // deleteSpace deletes the segments that the space has when it comes to them.

@@ -46,15 +46,24 @@ var exits = map[string]struct {
 	"close":        {"close s/g", situation{"close s/g --verdict good", outcome{exitUsage, "--verdict"}}, situation{"close s/never", outcome{exitFailed, "not found"}}},
 	"expire":       {"expire s/g 1h", situation{"expire s/g", outcome{exitUsage, "after"}}, situation{"expire s/never 1h", outcome{exitFailed, "not found"}}},
 	"delete":       {"delete s/g --yes", situation{"delete s/g", outcome{exitUsage, "--yes"}}, situation{"delete s/never --yes", outcome{exitFailed, "not found"}}},
-	"lease":        {"lease k true", situation{"lease k", outcome{exitUsage, "command"}}, situation{"lease k /no/such/program", outcome{exitFailed, "cannot be run"}}},
+	"lease run":    {"lease k true", situation{"lease k", outcome{exitUsage, "command"}}, situation{"lease k /no/such/program", outcome{exitFailed, "cannot be run"}}},
+	"lease ls":     {"lease ls", situation{"lease ls x", outcome{exitUsage, "x"}}, situation{"lease ls", outcome{0, "nobody holds"}}},
 	"workers":      {"workers", situation{"workers x", outcome{exitUsage, "x"}}, situation{"workers", outcome{0, "no workers"}}},
 	"live publish": {"live publish id", situation{"live publish", outcome{exitUsage, "id"}}, situation{}},
 	"live read":    {"live read id", situation{"live read id --wait soon", outcome{exitUsage, "--wait"}}, situation{"live read never", outcome{exitFailed, "not found"}}},
 	"live cancel":  {"live cancel id", situation{"live cancel", outcome{exitUsage, "id"}}, situation{"live cancel never", outcome{exitFailed, "not found"}}},
 	"live status":  {"live status id", situation{"live status", outcome{exitUsage, "id"}}, situation{"live status never", outcome{exitFailed, "not found"}}},
-	"bench":        {"bench --duration 1h", situation{"bench --size 1", outcome{exitUsage, "--size"}}, situation{}},
+	"live ls":      {"live ls", situation{"live ls x", outcome{exitUsage, "x"}}, situation{"live ls --space never", outcome{0, "nothing is produced"}}},
+	"instances":    {"instances", situation{"instances x", outcome{exitUsage, "x"}}, situation{}},
+
+	"subscriptions ls":   {"subscriptions ls", situation{"subscriptions ls x", outcome{exitUsage, "x"}}, situation{"subscriptions ls", outcome{0, "no subscriptions"}}},
+	"subscriptions show": {"subscriptions show hook", situation{"subscriptions show", outcome{exitUsage, "id"}}, situation{"subscriptions show never", outcome{exitFailed, "not found"}}},
+	"subscriptions rm":   {"subscriptions rm hook --yes", situation{"subscriptions rm hook", outcome{exitUsage, "--yes"}}, situation{"subscriptions rm never --yes", outcome{exitFailed, "not found"}}},
+
+	"bench": {"bench --duration 1h", situation{"bench --size 1", outcome{exitUsage, "--size"}}, situation{}},
 
 	"serve":           {bad: situation{"serve --listen nowhere", outcome{exitUsage, "--listen"}}},
+	"demo":            {bad: situation{"demo --listen 0.0.0.0:0", outcome{exitUsage, "--listen"}}},
 	"doctor":          {bad: situation{"doctor", outcome{exitUsage, "--redis"}}},
 	"archive run":     {bad: situation{"archive run", outcome{exitUsage, "--redis"}}},
 	"archive ls":      {bad: situation{"archive ls", outcome{exitUsage, "--archive"}}, nothing: situation{"archive ls --archive pebble:///no/such/directory", outcome{exitFailed, "/no/such/directory"}}},
@@ -82,7 +91,7 @@ func (st situation) try(t *testing.T, name string, ctx context.Context, stdout i
 		stdout = &out
 	}
 	args := strings.Fields(st.args)
-	if len(more) > 0 && args[0] == "lease" { // flags come before the command
+	if len(more) > 0 && args[0] == "lease" && args[1] != "ls" { // flags come before the command
 		args = append(append(slices.Clone(args[:1]), more...), args[1:]...)
 	} else {
 		args = append(args, more...)
@@ -136,7 +145,7 @@ func TestExits(t *testing.T) {
 	}
 	for _, args := range []string{
 		"read s/g", "read s --json", "ls", "ls -l", "ls s --json", "peek s/g", "status s/g", "create s/new", "expire s/new 1h", "fork s/g s/copy",
-		"watch s", "trim s/g --to 1 --yes", "close s/copy", "delete s/new --yes", "live publish job", "live status job", "live read job",
+		"watch s", "trim s/g --to 1 --yes", "close s/copy", "delete s/new --yes", "live publish job", "live status job", "live read job", "live ls --all", "instances",
 	} {
 		situation{args, outcome{0, ""}}.try(t, "closed pipe", within(t), closedPipe{}, "--server", open.ws())
 	}

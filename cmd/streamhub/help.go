@@ -49,7 +49,23 @@ func (expireCmd) Help() string { return examples("expire logs/app 36h", "expire 
 func (deleteCmd) Help() string {
 	return examples("delete logs/app", "delete --store 7d444840-9dc0-11d1-b245-5ffdce74fad2 --yes")
 }
-func (leaseCmd) Help() string {
+func (leaseLsCmd) Help() string {
+	return examples("lease ls", "lease ls --json --store 7d444840-9dc0-11d1-b245-5ffdce74fad2")
+}
+func (liveLsCmd) Help() string { return examples("live ls", "live ls --all --space chat") }
+func (subscriptionsLsCmd) Help() string {
+	return examples("subscriptions ls", "subscriptions ls --json --store 7d444840-9dc0-11d1-b245-5ffdce74fad2")
+}
+func (subscriptionsShowCmd) Help() string {
+	return examples("subscriptions show hook", "subscriptions show hook --redis redis://127.0.0.1:6379")
+}
+func (subscriptionsRmCmd) Help() string {
+	return examples("subscriptions rm hook", "subscriptions rm hook --yes --server wss://hub.example")
+}
+func (instancesCmd) Help() string {
+	return examples("instances", "instances --json --server http://127.0.0.1:9090 --token ADMIN-TOKEN")
+}
+func (leaseRunCmd) Help() string {
 	return examples("lease nightly-report -- ./report.sh", "lease nightly-report --wait 1m --ttl 30s -- ./report.sh --full")
 }
 func (workersCmd) Help() string { return examples("workers", "workers --json") }

@@ -26,7 +26,13 @@ const (
 	goodbyeTime = 2 * time.Second
 )
 
+// leaseCmd is about leases.
 type leaseCmd struct {
+	Run leaseRunCmd `cmd:"" default:"withargs" help:"Run a command while holding a lease. The word run can be left out, unless the key is run or ls."`
+	Ls  leaseLsCmd  `cmd:"" help:"List the leases of a store that are held: by whom, since when and for how long."`
+}
+
+type leaseRunCmd struct {
 	target
 	Key     string        `arg:"" help:"Key of the lease."`
 	TTL     time.Duration `name:"ttl" default:"15s" placeholder:"D" help:"How long the lease outlives this process; it is renewed all the time."`
@@ -37,7 +43,7 @@ type leaseCmd struct {
 // Run runs the command while the lease is held and ends with its code. Signals go to the command.
 // If the lease is lost, the command gets SIGTERM, after 5 s SIGKILL, and the code is 3. On Windows,
 // which has no signals, the command is ended at once instead.
-func (c *leaseCmd) Run(s *session) error {
+func (c *leaseRunCmd) Run(s *session) error {
 	if err := streamhub.CheckName("lease key", c.Key); err != nil {
 		return err
 	}
@@ -76,7 +82,7 @@ func (c *leaseCmd) Run(s *session) error {
 
 // command runs the command and returns its code. The end of held stops it; that of the session is
 // a signal and goes to the command like any other.
-func (c *leaseCmd) command(s *session, held context.Context, program string, token uint64) (int, error) {
+func (c *leaseRunCmd) command(s *session, held context.Context, program string, token uint64) (int, error) {
 	cmd := exec.Command(program, c.Command[1:]...)
 	cmd.Args[0] = c.Command[0]
 	cmd.Env = append(s.env[:len(s.env):len(s.env)], tokenVariable+"="+strconv.FormatUint(token, 10))

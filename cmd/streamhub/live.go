@@ -29,6 +29,7 @@ type liveCmd struct {
 	Read    liveReadCmd    `cmd:"" help:"Write the chunks of a live stream to standard output, a line each, and its verdict to standard error."`
 	Cancel  liveCancelCmd  `cmd:"" help:"Ask the producer of a live stream to stop, and wait for the verdict."`
 	Status  liveStatusCmd  `cmd:"" help:"Write the status of a live stream."`
+	Ls      liveLsCmd      `cmd:"" help:"List the live streams of a space."`
 }
 
 // livePlace is a live stream, and where it is.

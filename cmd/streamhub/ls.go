@@ -70,11 +70,25 @@ func (c *lsCmd) Run(s *session) error {
 	case err != nil && !unread(err):
 		return interrupted(s.ctx, err)
 	case err == nil && count == 0 && c.Space != "":
-		s.note("the space %q has no segments", c.Space)
+		return c.nothing(s, store)
 	case err == nil && count == 0:
 		s.note("the store has no spaces")
 	}
 	return errors.Join(err, out.Flush())
+}
+
+// nothing tells a space whose segments are gone from one that never was.
+func (c *lsCmd) nothing(s *session, store *client.Store) error {
+	end, err := store.SpaceEnd(s.ctx, c.Space)
+	if err != nil {
+		return interrupted(s.ctx, err)
+	}
+	if end == "" {
+		s.note("the space %q has no segments, and never had one", c.Space)
+	} else {
+		s.note("the space %q has no segments any more: all of them were deleted, or have expired", c.Space)
+	}
+	return nil
 }
 
 // list calls visit with each line and returns how many there were.

@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/instance"
 )
 
 // The exit codes. Scripts rely on them.
@@ -38,10 +39,14 @@ type commands struct {
 	Close   closeCmd   `cmd:"" help:"End a segment with a verdict: it is read as before and takes nothing more."`
 	Expire  expireCmd  `cmd:"" help:"Let a segment be deleted after a time, whatever it was created with."`
 	Delete  deleteCmd  `cmd:"" help:"Delete a segment, every segment of a space, or every segment of a store."`
-	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease."`
+	Lease   leaseCmd   `cmd:"" help:"Run a command while holding a lease, or list the leases that are held."`
 	Workers workersCmd `cmd:"" help:"List the workers of a store that are there."`
 	Live    liveCmd    `cmd:"" help:"Produce, read and stop live streams."`
 	Token   tokenCmd   `cmd:"" help:"Make and check the tokens of a gateway, for development and to find out why one is refused."`
+
+	Subscriptions subscriptionsCmd `cmd:"" help:"Look at the subscriptions of Durable Streams, and end them."`
+	Instances     instancesCmd     `cmd:"" help:"List the processes that serve the same Redis. A gateway wants a token for streamhub::*::*::read, or, at its admin address, the admin token."`
+
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`
@@ -234,6 +239,7 @@ func explain(err error) string {
 		lost        *streamhub.HistoryLostError
 		unavailable *streamhub.UnavailableError
 		sequence    *streamhub.SequenceError
+		held        *streamhub.LeaseHeldError
 	)
 	advice := ""
 	switch {
@@ -247,6 +253,11 @@ func explain(err error) string {
 		advice = "entries that this cursor has seen vanished or were replaced; without --from everything that is there is read"
 	case errors.As(err, &sequence):
 		advice = fmt.Sprintf("others have appended: the next record gets sequence %d", sequence.Expected)
+	case errors.As(err, &held):
+		if host, process, ok := instance.Split(held.Holder); ok {
+			advice = fmt.Sprintf("process %s on %s has it; ", process, host)
+		}
+		advice += "--wait D waits for it, and streamhub lease ls lists what is held"
 	case errors.Is(err, streamhub.ErrUnauthenticated):
 		advice = "the gateway wants a token: --token, or " + authVariable
 	case errors.Is(err, streamhub.ErrPermissionDenied):

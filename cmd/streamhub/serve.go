@@ -33,6 +33,7 @@ const defaultListen = "127.0.0.1:8080"
 type serveCmd struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
 	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
+	AdminWrite  bool   `help:"Let the admin listener change things: without it, it only shows."`
 	Redis       string `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
 	Data        string `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
 	redisFlags
@@ -114,6 +115,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
 		WaitForRedis: c.WaitForRedis, Durability: c.Durability.value(),
 		Archiving: tier.Options{Policy: policy},
+		Instance:  &hub.InstanceOptions{Version: versionText(), Address: c.address(listener.Addr())},
 	}
 	cold, err := c.backend(starting, s, false)
 	if err != nil {
@@ -133,7 +135,8 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	o := &server.Options{
-		Auth: verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		AdminWrite: c.AdminWrite,
+		Auth:       verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
 	c.apply(o, listener.Addr())
@@ -145,11 +148,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	ended := make(chan error, 2)
 	go func() { ended <- c.serve(front, listener, pairs) }()
 	go func() { ended <- admin.Serve(adminListener) }()
-	scheme := "http"
-	if pairs != nil {
-		scheme = "https"
-	}
-	if _, err = fmt.Fprintf(s.stdout, "listening %s://%s admin http://%s\n", scheme, listener.Addr(), adminListener.Addr()); err == nil {
+	if _, err = fmt.Fprintf(s.stdout, "listening %s admin http://%s\n", c.address(listener.Addr()), adminListener.Addr()); err == nil {
 		c.hint(s, b, listener.Addr().String())
 		select {
 		case <-s.ctx.Done():
@@ -163,6 +162,15 @@ func (c *serveCmd) Run(s *session) (err error) {
 		}
 	}
 	return errors.Join(err, c.drain(hubServer, front, admin, ended))
+}
+
+// address is where clients reach the gateway, as far as it knows.
+func (c *serveCmd) address(listening net.Addr) string {
+	scheme := "http"
+	if c.TLSCert != "" || c.TLSSelfSigned {
+		scheme = "https"
+	}
+	return scheme + "://" + listening.String()
 }
 
 // drain sends clients away and ends both servers, and waits for them. /readyz says so meanwhile.

@@ -99,6 +99,8 @@ func TestScopes(t *testing.T) {
 		}
 		require.Equal(t, test.allows, strings.Join(got, " "), "%v", test.scopes)
 		require.True(t, p.AllowsStore(a))
+		require.Equal(t, strings.Contains(test.allows, "rb") && strings.Contains(test.allows, "rx"), p.AllowsAll(false), "%v", test.scopes)
+		require.Equal(t, strings.Contains(test.allows, "wb"), p.AllowsAll(true), "%v", test.scopes)
 	}
 	require.False(t, auth.Anonymous.Allows(streamhub.Right{Store: a, Space: "s"}))
 }
@@ -146,6 +148,8 @@ func TestSegments(t *testing.T) {
 	require.True(t, p.Allows(streamhub.Right{Store: store, Space: "x", Segment: "ab", Write: true}))
 	require.False(t, p.Allows(streamhub.Right{Store: store, Space: "x"}))
 	require.False(t, p.Allows(streamhub.Right{Store: store}), "the store as a whole has other segments")
+	require.False(t, p.AllowsAll(false), "everything has other segments")
+	require.False(t, auth.Anonymous.AllowsAll(false))
 }
 
 // TestAttacks presents tokens that a careless verifier takes.

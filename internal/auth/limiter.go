@@ -106,6 +106,13 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 	}), nil
 }
 
+// Open returns how many were let in and are not released.
+func (l *Limiter) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
 // AcquireSubject counts for p as well what was acquired before its subject was known. The
 // rest is as with Acquire.
 func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {

@@ -123,6 +123,16 @@ func (g *grant) allows(right *streamhub.Right) bool {
 		g.segments.has(right.Segment) && (right.Write && g.write || !right.Write && g.read)
 }
 
+// AllowsAll reports whether the principal may read from, or write to, every segment of every store.
+func (p *Principal) AllowsAll(write bool) bool {
+	for i := range p.grants {
+		if g := &p.grants[i]; g.anyStore && g.anySpace && g.segments.has("") && (write && g.write || !write && g.read) {
+			return true
+		}
+	}
+	return false
+}
+
 // AllowsStore reports whether the principal may do anything in a store.
 func (p *Principal) AllowsStore(store uuid.UUID) bool {
 	if Reserved(store) {

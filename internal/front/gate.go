@@ -78,6 +78,9 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	return g, nil
 }
 
+// Open returns how many requests are under way.
+func (g *Gate) Open() int { return g.waiting.Open() }
+
 // logLines is how many lines a second are logged about tokens that are refused.
 const logLines = 10
 
@@ -110,6 +113,23 @@ func (g *Gate) Authorize(r *http.Request, right streamhub.Right) (subject string
 		return "", streamhub.ErrPermissionDenied
 	}
 	return principal.Subject, nil
+}
+
+// AuthorizeAll says whether the sender of a request may read, or write, everything in every store, as a
+// token with the scope streamhub::*::*::* may; see [Gate.Authorize].
+func (g *Gate) AuthorizeAll(r *http.Request, write bool) error {
+	if g.verifier == nil {
+		return nil
+	}
+	principal, err := passOf(r).identify(r, g)
+	if err != nil {
+		return err
+	}
+	if !principal.AllowsAll(write) {
+		g.refused(r, "permission")
+		return fmt.Errorf("%w: this is about all stores, and wants a token with the scope streamhub::*::*::*", streamhub.ErrPermissionDenied)
+	}
+	return nil
 }
 
 func (g *Gate) refused(r *http.Request, reason string) {

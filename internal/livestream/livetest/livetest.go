@@ -29,7 +29,7 @@ type Connect func(t *testing.T, hooks ...redis.Hook) *redisx.Conn
 // Run runs the contract, each case as a subtest with a store of its own.
 func Run(t *testing.T, connect Connect) {
 	for _, group := range [][]namedCase{
-		registerCases, publishCases, subscribeCases, endCases, cancelCases, messageCases, remoteCases, severalCases, lostCases, viewerCases,
+		registerCases, publishCases, subscribeCases, endCases, cancelCases, messageCases, remoteCases, severalCases, lostCases, viewerCases, listCases,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {

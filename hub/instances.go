@@ -1,0 +1,170 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	_ "embed" // the scripts
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/instance"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+const (
+	// reportEvery is how often an instance reports itself, with one command.
+	reportEvery = 15 * time.Second
+	// reportTTL is how long a report counts: three may be lost.
+	reportTTL = 50 * time.Second
+	// farewellTime bounds what an instance still says when it ends.
+	farewellTime = 500 * time.Millisecond
+)
+
+const (
+	instancesDeadlines = "sh:{instances}:d"
+	instancesReports   = "sh:{instances}:m"
+)
+
+var (
+	//go:embed lua/report.lua
+	reportLua string
+	//go:embed lua/instances.lua
+	instancesLua string
+
+	reportScript    = redisx.NewScript(reportLua)
+	instancesScript = redisx.NewScript(instancesLua).AllowOOM()
+)
+
+// InstanceOptions say how a process reports itself to all others; see [Hub.Instances].
+type InstanceOptions struct {
+	// Name is for people; the default is "<host>/<process id>".
+	Name string
+	// Version is that of the program; the default is what the build says.
+	Version string
+	// Address is where clients reach it; the default is none.
+	Address string
+	// Silent lets the instance report nothing.
+	Silent bool
+}
+
+// An Instance is one process with a hub on this Redis, as it reported itself last.
+type Instance struct {
+	// ID is random, another one for each hub that is opened.
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Address string `json:"address,omitempty"`
+	// Started and Reported are Unix milliseconds by the clock of the instance.
+	Started  int64 `json:"started_at"`
+	Reported int64 `json:"reported_at"`
+	// Connections are those of clients that are open; Followers are the followers of the hub, those
+	// of clients among them.
+	Connections int64 `json:"connections"`
+	Followers   int64 `json:"followers"`
+	// The rates are those since the report before: records stored, entries handed to readers and
+	// followers, and calls that failed, a second.
+	AppendRate   float64 `json:"appends_per_second"`
+	DeliveryRate float64 `json:"deliveries_per_second"`
+	ErrorRate    float64 `json:"errors_per_second"`
+}
+
+// Instances returns the processes that have a hub on this Redis and were heard of within 50 s, by name.
+// Each reports itself every 15 s, with one command, unless its options say otherwise or it never
+// sweeps. One that was killed is among them until then.
+func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
+	v, err := h.conn.Run(ctx, instancesScript, 2, instancesDeadlines, instancesReports)
+	if err != nil {
+		return nil, &streamhub.Error{Op: "instances", Err: redisx.ReadOutcome(redisx.Outcome(err))}
+	}
+	reports, _ := v.([]any)
+	all := make([]Instance, len(reports))
+	for i, report := range reports {
+		text, _ := report.(string)
+		if err := json.Unmarshal([]byte(text), &all[i]); err != nil {
+			return nil, &streamhub.Error{Op: "instances", Err: fmt.Errorf("%w: an instance is %.100q", streamhub.ErrCorrupt, text)}
+		}
+	}
+	slices.SortFunc(all, func(a, b Instance) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return all, nil
+}
+
+// CountConnections has the instance report how many connections clients have open, as count says at
+// that moment. count has to be safe for concurrent use.
+func (h *Hub) CountConnections(count func() int) {
+	if h.reporter != nil {
+		h.reporter.connections.Store(&count)
+	}
+}
+
+// A reporter reports one instance.
+type reporter struct {
+	hub         *Hub
+	self        Instance
+	connections atomic.Pointer[func() int]
+
+	at                          time.Time
+	appended, delivered, failed int64 // then
+}
+
+// report starts the reports of a hub that stays: one that never sweeps is that of a short command.
+func (h *Hub) report(ctx context.Context) {
+	o := InstanceOptions{}
+	if h.opt.Instance != nil {
+		o = *h.opt.Instance
+	}
+	if o.Silent || h.opt.SweepEvery < 0 {
+		return
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && o.Version == "" {
+		o.Version = info.Main.Version
+	}
+	now := time.Now()
+	h.reporter = &reporter{hub: h, at: now, self: Instance{
+		ID: rand.Text(), Name: cmp.Or(o.Name, instance.Name()), Version: o.Version, Address: o.Address, Started: now.UnixMilli(),
+	}}
+	h.tasks.Go(func() { h.reporter.run(ctx) })
+}
+
+func (r *reporter) run(ctx context.Context) {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		r.send(ctx, reportTTL)
+		select {
+		case <-ctx.Done():
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTime)
+			defer cancel()
+			r.send(bye, 0)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// send reports the instance. A report that does not arrive is followed by the next one.
+func (r *reporter) send(ctx context.Context, ttl time.Duration) {
+	o, now := r.hub.observer, time.Now()
+	appended, delivered, failed := o.appended.n.Load(), o.delivered.n.Load(), o.failures.n.Load()
+	if passed := now.Sub(r.at).Seconds(); passed >= 1 {
+		rate := func(n, before int64) float64 { return float64(int64(float64(n-before)/passed*10)) / 10 }
+		r.self.AppendRate, r.self.DeliveryRate, r.self.ErrorRate = rate(appended, r.appended), rate(delivered, r.delivered), rate(failed, r.failed)
+		r.at, r.appended, r.delivered, r.failed = now, appended, delivered, failed
+	}
+	r.self.Reported, r.self.Followers = now.UnixMilli(), o.followers.n.Load()
+	if count := r.connections.Load(); count != nil {
+		r.self.Connections = int64((*count)())
+	}
+	text, err := json.Marshal(&r.self)
+	if err == nil {
+		_, err = r.hub.conn.Run(ctx, reportScript, 2, instancesDeadlines, instancesReports, r.self.ID, ttl.Milliseconds(), string(text))
+	}
+	if err != nil && ctx.Err() == nil {
+		r.hub.opt.Logger.DebugContext(ctx, "the instance was not reported", "err", err)
+	}
+}

@@ -1,0 +1,27 @@
+-- report puts an instance on the list of those that are there, and removes those that were not heard of
+-- in time. It may run twice.
+--
+-- KEYS[1]  sh:{instances}:d  zset  instances, by deadline in ms
+-- KEYS[2]  sh:{instances}:m  hash  what each says of itself, as JSON
+-- ARGV[1]  id
+-- ARGV[2]  how long the report counts, in ms; 0 takes the instance off the list
+-- ARGV[3]  what it says
+--
+-- Returns  +
+local KEEP = 86400000
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[1], id)
+  redis.call('HDEL', KEYS[2], id)
+end
+if ARGV[2] == '0' then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+  return '+'
+end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], KEEP)
+redis.call('PEXPIRE', KEYS[2], KEEP)
+return '+'

@@ -1,0 +1,22 @@
+// Package operate is what operators ask of a hub: who holds leases, which live streams are produced,
+// which subscriptions fail, which instances there are. The console, the gateway and the commands of the
+// binary call it.
+//
+// [Operations] is the interface. [New] implements it on a hub, [NewHandler] offers that over HTTP, and
+// [NewRemote] implements it again over HTTP, so a command has one code path for both.
+//
+// # Over HTTP
+//
+// Everything lies below /v1/operate/ for the nil store and /stores/<UUID>/v1/operate/ for any other. A
+// list is one JSON object a line; one that fails after its first line ends with a line {"error": …}.
+//
+//	GET    leases                        leases that are held
+//	GET    live?space=S[&ended=1]        live streams of a space
+//	GET    subscriptions[?id=ID]         subscriptions of Durable Streams, or one with its streams
+//	DELETE subscriptions?id=ID           ends one
+//	DELETE store                         ends all leases and subscriptions of the store
+//	GET    instances                     processes with a hub, of all stores
+//
+// Leases, subscriptions and the store want a right on the store as a whole, live streams one on their
+// space, and instances one on everything: streamhub::*::*::read.
+package operate

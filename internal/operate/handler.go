@@ -1,0 +1,246 @@
+package operate
+
+import (
+	"encoding/json"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/durable"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+const (
+	storesPrefix = "/stores/"
+	root         = "/v1/operate/"
+)
+
+// HandlerOptions configure a [Handler]; nil stands for the defaults.
+type HandlerOptions struct {
+	// Authorize says whether the sender of a request has a right; AuthorizeAll whether it may read, or
+	// write, everything in every store. By default everybody may.
+	Authorize    func(r *http.Request, right streamhub.Right) error
+	AuthorizeAll func(r *http.Request, write bool) error
+	// CheckOrigin returns an error for a request of a web page that may not ask. The default lets pages
+	// of the handler's own origin ask.
+	CheckOrigin func(r *http.Request) error
+	// ReadOnly refuses what changes something.
+	ReadOnly bool
+	// Logger gets what no client is told. The default discards it.
+	Logger *slog.Logger
+}
+
+// A Handler offers operations over HTTP. It is safe for concurrent use.
+type Handler struct {
+	ops Operations
+	opt HandlerOptions
+}
+
+// NewHandler makes a handler for ops.
+func NewHandler(ops Operations, o *HandlerOptions) *Handler {
+	h := &Handler{ops: ops}
+	if o != nil {
+		h.opt = *o
+	}
+	if h.opt.Authorize == nil {
+		h.opt.Authorize = func(*http.Request, streamhub.Right) error { return nil }
+	}
+	if h.opt.AuthorizeAll == nil {
+		h.opt.AuthorizeAll = func(*http.Request, bool) error { return nil }
+	}
+	if h.opt.CheckOrigin == nil {
+		h.opt.CheckOrigin = auth.OwnOrigin
+	}
+	if h.opt.Logger == nil {
+		h.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	return h
+}
+
+// route returns the store and the operation of a path.
+func route(path string) (store uuid.UUID, operation string, ok bool) {
+	if rest, other := strings.CutPrefix(path, storesPrefix); other {
+		id, rest, found := strings.Cut(rest, "/")
+		var err error
+		if store, err = uuid.Parse(id); err != nil || !found || len(id) != 36 || auth.Reserved(store) {
+			return store, "", false
+		}
+		path = "/" + rest
+	}
+	operation, ok = strings.CutPrefix(path, root)
+	return store, operation, ok
+}
+
+// Owns reports whether a path is one of the handler's.
+func (h *Handler) Owns(path string) bool {
+	_, _, ok := route(path)
+	return ok
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if err := h.serve(w, r); err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+var errNoOperation = &streamhub.Error{Op: "operate", Err: streamhub.ErrNotFound}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
+	store, operation, ok := route(r.URL.Path)
+	if !ok {
+		return errNoOperation
+	}
+	if err := h.opt.CheckOrigin(r); err != nil {
+		return streamhub.ErrPermissionDenied
+	}
+	query, ctx := r.URL.Query(), r.Context()
+	id, space := query.Get("id"), query.Get("space")
+	allowed := func() error {
+		return h.opt.Authorize(r, streamhub.Right{Store: store, Space: space, Write: r.Method != http.MethodGet})
+	}
+	if r.Method == http.MethodDelete && h.opt.ReadOnly {
+		return errReadOnly
+	}
+	switch r.Method + " " + operation {
+	case "GET leases":
+		space = ""
+		if err := allowed(); err != nil {
+			return err
+		}
+		return lines(w, h.ops.Leases(ctx, store))
+	case "GET live":
+		if err := streamhub.CheckName("space", space); err != nil {
+			return err
+		}
+		if err := allowed(); err != nil {
+			return err
+		}
+		return lines[live.Listed](w, h.ops.Live(ctx, store, space, query.Get("ended") == "1"))
+	case "GET subscriptions", "DELETE subscriptions":
+		space = ""
+		if err := allowed(); err != nil {
+			return err
+		}
+		if r.Method == http.MethodGet && !query.Has("id") {
+			return lines[durable.Subscription](w, h.ops.Subscriptions(ctx, store))
+		}
+		if err := streamhub.CheckName("subscription", id); err != nil {
+			return err
+		}
+		if r.Method == http.MethodDelete {
+			return one(w, struct{}{}, h.ops.RemoveSubscription(ctx, store, id))
+		}
+		s, err := h.ops.Subscription(ctx, store, id)
+		return one(w, s, err)
+	case "DELETE store":
+		space = ""
+		if err := allowed(); err != nil {
+			return err
+		}
+		purged, err := h.ops.Purge(ctx, store)
+		return one(w, purged, err)
+	case "GET instances":
+		if err := h.opt.AuthorizeAll(r, false); err != nil {
+			return err
+		}
+		all, err := h.ops.Instances(ctx)
+		return one(w, all, err)
+	}
+	return errNoOperation
+}
+
+// errReadOnly is for changes where none may be made.
+var errReadOnly = &streamhub.Error{Op: "operate", Err: streamhub.ErrPermissionDenied}
+
+// one answers with one JSON value.
+func one(w http.ResponseWriter, v any, err error) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return ignored(json.NewEncoder(w).Encode(v))
+}
+
+// ignored drops the error of a write: the client is gone.
+func ignored(error) error { return nil }
+
+// lines answers with a list. An error before the first line is that of the request.
+func lines[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {
+	out := json.NewEncoder(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	begun := false
+	for v, err := range list {
+		if err != nil && !begun {
+			return err
+		}
+		begun = true
+		if err != nil {
+			_ = out.Encode(map[string]failure{"error": failureOf(err)})
+			return nil
+		}
+		if out.Encode(v) != nil {
+			return nil // the client is gone
+		}
+	}
+	return nil
+}
+
+// A failure is an error as clients get it.
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func failureOf(err error) failure {
+	code := streamhub.CodeOf(err)
+	if _, known := statuses[code]; !known {
+		return failure{"internal", "internal error"}
+	}
+	return failure{string(code), err.Error()}
+}
+
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client is gone, or the gate answers
+	}
+	f := failureOf(err)
+	status, known := statuses[streamhub.CodeOf(err)]
+	switch {
+	case !known:
+		status = http.StatusInternalServerError
+		h.opt.Logger.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	case status == http.StatusUnauthorized:
+		f.Message = "unauthorized"
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(f)
+}
+
+// statuses are those of the codes that a client can do something about.
+var statuses = map[streamhub.Code]int{
+	streamhub.CodeOf(streamhub.ErrNotFound):         http.StatusNotFound,
+	streamhub.CodeOf(streamhub.ErrInvalidName):      http.StatusBadRequest,
+	streamhub.CodeOf(streamhub.ErrInvalidArgument):  http.StatusBadRequest,
+	streamhub.CodeOf(streamhub.ErrInvalidCursor):    http.StatusBadRequest,
+	streamhub.CodeOf(streamhub.ErrHistoryLost):      http.StatusGone,
+	streamhub.CodeOf(streamhub.ErrTrimmed):          http.StatusGone,
+	streamhub.CodeOf(streamhub.ErrClosed):           http.StatusConflict,
+	streamhub.CodeOf(streamhub.ErrConflict):         http.StatusConflict,
+	streamhub.CodeOf(streamhub.ErrUnauthenticated):  http.StatusUnauthorized,
+	streamhub.CodeOf(streamhub.ErrPermissionDenied): http.StatusForbidden,
+	streamhub.CodeOf(streamhub.ErrLimitExceeded):    http.StatusTooManyRequests,
+	streamhub.CodeOf(streamhub.ErrUnavailable):      http.StatusServiceUnavailable,
+	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   http.StatusServiceUnavailable,
+	streamhub.CodeOf(streamhub.ErrShutdown):         http.StatusServiceUnavailable,
+}

@@ -1,0 +1,98 @@
+package operate
+
+import (
+	"context"
+	"iter"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/durable"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/instance"
+	"github.com/seed-147127fe/streamhub/lease"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Operations are what operators ask. Their errors are those of package streamhub.
+type Operations interface {
+	// Leases gives the leases of a store that are held.
+	Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error]
+	// Live gives the live streams of a space that are produced, with ended also those that are kept.
+	Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error]
+	// Subscriptions gives the subscriptions of a store, by id.
+	Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error]
+	// Subscription returns one with its streams, or [streamhub.ErrNotFound].
+	Subscription(ctx context.Context, store uuid.UUID, id string) (durable.Subscription, error)
+	// RemoveSubscription ends one, or returns [streamhub.ErrNotFound].
+	RemoveSubscription(ctx context.Context, store uuid.UUID, id string) error
+	// Purge ends the leases and removes the subscriptions of a store.
+	Purge(ctx context.Context, store uuid.UUID) (Purged, error)
+	// Instances returns the processes that have a hub on the same Redis.
+	Instances(ctx context.Context) ([]hub.Instance, error)
+}
+
+// A Lease is one that is held.
+type Lease struct {
+	Key    string `json:"key"`
+	Holder string `json:"holder"`
+	// Host and Process are those of the holder, where it has said so.
+	Host    string `json:"host,omitempty"`
+	Process string `json:"process,omitempty"`
+	Token   uint64 `json:"token"`
+	// Since is when it was acquired, in Unix milliseconds, by the clock of Redis.
+	Since int64 `json:"since"`
+	// LeftMS is what remains of the ttl.
+	LeftMS int64 `json:"left_ms"`
+}
+
+// Purged is how much [Operations].Purge removed.
+type Purged struct {
+	Leases        int `json:"leases"`
+	Subscriptions int `json:"subscriptions"`
+}
+
+type local struct{ hub *hub.Hub }
+
+// New returns the operations of a hub, which stays the caller's. They may do everything.
+func New(h *hub.Hub) Operations { return local{h} }
+
+func (l local) Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error] {
+	return func(yield func(Lease, error) bool) {
+		for held, err := range l.hub.Store(store).Leases(ctx) {
+			if !yield(leaseOf(held), err) {
+				return
+			}
+		}
+	}
+}
+
+func leaseOf(l lease.Listed) Lease {
+	host, process, _ := instance.Split(l.Holder)
+	return Lease{l.Key, l.Holder, host, process, l.Token, l.Since().UnixMilli(), l.Left.Milliseconds()}
+}
+
+func (l local) Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error] {
+	return l.hub.Store(store).LiveStreams(ctx, space, ended)
+}
+
+func (l local) Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error] {
+	return durable.Subscriptions(ctx, l.hub, store)
+}
+
+func (l local) Subscription(ctx context.Context, store uuid.UUID, id string) (durable.Subscription, error) {
+	return durable.FindSubscription(ctx, l.hub, store, id)
+}
+
+func (l local) RemoveSubscription(ctx context.Context, store uuid.UUID, id string) error {
+	return durable.RemoveSubscription(ctx, l.hub, store, id)
+}
+
+func (l local) Purge(ctx context.Context, store uuid.UUID) (p Purged, err error) {
+	if p.Subscriptions, err = durable.RemoveSubscriptions(ctx, l.hub, store); err != nil {
+		return p, err
+	}
+	p.Leases, err = l.hub.Store(store).EndLeases(ctx)
+	return p, err
+}
+
+func (l local) Instances(ctx context.Context) ([]hub.Instance, error) { return l.hub.Instances(ctx) }

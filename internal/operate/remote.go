@@ -1,0 +1,191 @@
+package operate
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/durable"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// maxAnswer bounds one JSON value of an answer.
+const maxAnswer = 16 << 20
+
+type remote struct {
+	base, token string
+	client      *http.Client
+}
+
+// NewRemote returns the operations of a server at base, http://HOST:PORT say. Token, unless it is "", is
+// sent with each request; with the address of its admin listener it is the admin token.
+func NewRemote(base, token string, client *http.Client) Operations {
+	return remote{strings.TrimSuffix(base, "/"), token, client}
+}
+
+// ask makes a request. The caller closes the body of the answer.
+func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operation string, query url.Values) (io.ReadCloser, error) {
+	at := c.base
+	if store != uuid.Nil {
+		at += storesPrefix + store.String()
+	}
+	at += root + operation
+	if len(query) > 0 {
+		at += "?" + query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, at, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", streamhub.ErrInvalidArgument, err)
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	answer, err := c.client.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer.Body, nil
+	}
+	defer answer.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	var f failure
+	if json.Unmarshal(text, &f) != nil || f.Code == "" {
+		f = failure{"", "the gateway answered " + answer.Status}
+		for code, status := range statuses {
+			if status == answer.StatusCode && (status == http.StatusUnauthorized || status == http.StatusForbidden) {
+				f.Code = string(code)
+			}
+		}
+		if answer.StatusCode == http.StatusNotFound {
+			f.Message = "the gateway does not know what was asked: it is older than this program, or no streamhub"
+		}
+	}
+	return nil, f.err()
+}
+
+// An answeredError is what a server has answered, and the condition that it stands for.
+type answeredError struct {
+	message   string
+	condition error
+}
+
+func (e *answeredError) Error() string { return e.message }
+func (e *answeredError) Unwrap() error { return e.condition }
+
+func (f failure) err() error {
+	condition := streamhub.Code(f.Code).Err()
+	if condition == nil {
+		return errors.New(f.Message)
+	}
+	if f.Message == "unauthorized" {
+		return condition
+	}
+	return &answeredError{f.Message, condition}
+}
+
+// value asks for one JSON value.
+func (c remote) value(ctx context.Context, method string, store uuid.UUID, operation string, query url.Values, into any) error {
+	body, err := c.ask(ctx, method, store, operation, query)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(into); err != nil {
+		return cut(ctx, err)
+	}
+	return nil
+}
+
+// cut is the error of an answer that ends early.
+func cut(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: fmt.Errorf("the answer was cut off: %w", err)}
+}
+
+// list asks for a list.
+func list[T any](ctx context.Context, c remote, store uuid.UUID, operation string, query url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		body, err := c.ask(ctx, http.MethodGet, store, operation, query)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer body.Close()
+		in := bufio.NewScanner(body)
+		in.Buffer(nil, maxAnswer)
+		for in.Scan() {
+			var end struct {
+				Error *failure `json:"error"`
+			}
+			var v T
+			err := json.Unmarshal(in.Bytes(), &v)
+			if err == nil && strings.HasPrefix(in.Text(), `{"error":`) && json.Unmarshal(in.Bytes(), &end) == nil && end.Error != nil {
+				yield(none, end.Error.err())
+				return
+			}
+			if err != nil {
+				yield(none, cut(ctx, err))
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if err := in.Err(); err != nil {
+			yield(none, cut(ctx, err))
+		}
+	}
+}
+
+func (c remote) Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error] {
+	return list[Lease](ctx, c, store, "leases", nil)
+}
+
+func (c remote) Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error] {
+	query := url.Values{"space": {space}}
+	if ended {
+		query.Set("ended", "1")
+	}
+	return list[live.Listed](ctx, c, store, "live", query)
+}
+
+func (c remote) Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error] {
+	return list[durable.Subscription](ctx, c, store, "subscriptions", nil)
+}
+
+func (c remote) Subscription(ctx context.Context, store uuid.UUID, id string) (s durable.Subscription, err error) {
+	err = c.value(ctx, http.MethodGet, store, "subscriptions", url.Values{"id": {id}}, &s)
+	return s, err
+}
+
+func (c remote) RemoveSubscription(ctx context.Context, store uuid.UUID, id string) error {
+	return c.value(ctx, http.MethodDelete, store, "subscriptions", url.Values{"id": {id}}, &struct{}{})
+}
+
+func (c remote) Purge(ctx context.Context, store uuid.UUID) (p Purged, err error) {
+	err = c.value(ctx, http.MethodDelete, store, "store", nil, &p)
+	return p, err
+}
+
+func (c remote) Instances(ctx context.Context) (all []hub.Instance, err error) {
+	err = c.value(ctx, http.MethodGet, uuid.Nil, "instances", nil, &all)
+	return all, err
+}

@@ -1,0 +1,196 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+const (
+	// listPage is how many leases are looked at in one pipeline.
+	listPage = 128
+	// noteTime bounds what a call may wait for the list after its lease was granted.
+	noteTime = 250 * time.Millisecond
+)
+
+// A Listed is a lease that is held, and its key.
+type Listed struct {
+	Key string
+	Held
+}
+
+// Since returns when the holder acquired the lease, by the clock of Redis. The token is made from that
+// clock; where the clock was set back meanwhile, Since is later than the acquisition.
+func (h Held) Since() time.Time { return time.UnixMicro(int64(h.Token)) }
+
+// index is the key of the list of a store. Leases lie in slots of their own, so no script can change
+// both; see note.lua.
+func index(store uuid.UUID) string { return "sh:{" + store.String() + "}:l" }
+
+// noted bounds how many leases a manager remembers to have put on a list.
+const noted = 4096
+
+// note puts a lease that was granted on the list of its store, for three times its ttl, unless it stands
+// there for long enough already: so four renewals of five cost nothing more. A lease that could not be
+// written down is a lease like others, and its next renewal is written down.
+func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
+	now := time.Now()
+	m.mu.Lock()
+	fresh := m.noted[n].Sub(now) >= ttl+ttl/2
+	m.mu.Unlock()
+	if fresh {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(noteTime, ttl/6))
+	defer cancel()
+	conn, err := m.connect(ctx)
+	if err == nil {
+		_, err = conn.Run(ctx, noteScript, 1, index(n.store), n.key, (3 * ttl).Milliseconds())
+	}
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.noted) >= noted {
+		for other, until := range m.noted {
+			if !now.Before(until) {
+				delete(m.noted, other)
+			}
+		}
+	}
+	if len(m.noted) >= noted {
+		clear(m.noted) // they are written down once more
+	}
+	if m.noted == nil {
+		m.noted = map[name]time.Time{}
+	}
+	m.noted[n] = now.Add(3 * ttl)
+}
+
+// List gives the leases of a store that are held, each once, those that end first before the others.
+// One that was granted but not renewed while Redis was out of reach may be missing until its next
+// renewal. It costs one command a page and two for each lease, and can be ranged over again.
+func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, error] {
+	return func(yield func(Listed, error) bool) {
+		fail := func(err error) {
+			yield(Listed{}, &streamhub.Error{Op: "list leases", Store: store, Err: redisx.ReadOutcome(err)})
+		}
+		conn, err := m.connect(ctx)
+		if err != nil {
+			fail(err)
+			return
+		}
+		seen := map[string]bool{}
+		// A renewal moves a lease to the end while the list is read: it is met twice, never missed.
+		from, offset := "-inf", int64(0)
+		for {
+			page, err := conn.ZRangeByScoreWithScores(ctx, index(store), &redis.ZRangeBy{Min: from, Max: "+inf", Offset: offset, Count: listPage}).Result()
+			if err != nil {
+				fail(err)
+				return
+			}
+			var names []name
+			for _, z := range page {
+				if key, _ := z.Member.(string); !seen[key] {
+					seen[key] = true
+					names = append(names, name{store, key})
+				}
+				if at := strconv.FormatFloat(z.Score, 'f', 0, 64); at == from {
+					offset++
+				} else {
+					from, offset = at, 1
+				}
+			}
+			held, err := look(ctx, conn, names)
+			if err != nil {
+				fail(err)
+				return
+			}
+			for _, l := range held {
+				if !yield(l, nil) {
+					return
+				}
+			}
+			if len(page) < listPage {
+				return
+			}
+		}
+	}
+}
+
+// look reads leases as peek.lua does, in one pipeline. It leaves out those that are free.
+func look(ctx context.Context, conn *redisx.Conn, names []name) ([]Listed, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	values, lefts := make([]*redis.StringCmd, len(names)), make([]*redis.DurationCmd, len(names))
+	_, err := conn.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, n := range names {
+			values[i], lefts[i] = p.Get(ctx, n.lease()), p.PTTL(ctx, n.lease())
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	held := make([]Listed, 0, len(names))
+	for i, n := range names {
+		value, err := values[i].Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		fields := strings.SplitN(value, " ", 4)
+		if len(fields) != 4 || fields[0] != "1" {
+			return nil, fmt.Errorf("%w: %s has an unknown layout", streamhub.ErrCorrupt, n.lease())
+		}
+		token, tokenErr := strconv.ParseUint(fields[1], 10, 53)
+		granted, grantedErr := strconv.ParseInt(fields[2], 10, 64)
+		if tokenErr != nil || grantedErr != nil {
+			return nil, fmt.Errorf("%w: %s has an unknown layout", streamhub.ErrCorrupt, n.lease())
+		}
+		left := lefts[i].Val()
+		if left < 0 || left > MaxTTL { // no call can have given it this expiry: the next one to ask gets it
+			left = 0
+		}
+		held = append(held, Listed{n.key, Held{Holder: fields[3], Token: token, Left: min(left, time.Duration(granted)*time.Millisecond)}})
+	}
+	return held, nil
+}
+
+// Purge ends the leases of a store, held or not by a living process, and returns how many there were. Their holders
+// learn it at the next renewal. Tokens go on growing: what tells later holders from earlier ones stays
+// for seven days.
+func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err error) {
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return 0, &streamhub.Error{Op: "end leases", Store: store, Err: err}
+	}
+	for l, err := range m.List(ctx, store) {
+		if err != nil {
+			return ended, err
+		}
+		n, err := conn.Del(ctx, name{store, l.Key}.lease()).Result()
+		if err != nil {
+			return ended, &streamhub.Error{Op: "end leases", Store: store, Lease: l.Key, Err: redisx.ReadOutcome(err)}
+		}
+		ended += int(n)
+	}
+	if err := conn.Del(ctx, index(store)).Err(); err != nil {
+		return ended, &streamhub.Error{Op: "end leases", Store: store, Err: redisx.ReadOutcome(err)}
+	}
+	return ended, nil
+}
