@@ -128,6 +128,11 @@ chaos: ## The long fault runs; CHAOSTIME=4h bounds them
 	scripts/need-redis
 	$(call integration,faults$(comma)chaos,$(CHAOSTIME))
 
+.PHONY: slots
+slots: ## Move a slot of a cluster SLOTS=50 times under load
+	scripts/need-redis
+	STREAMHUB_SLOTS=$(or $(SLOTS),50) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 2h -run TestSlotMoves -v $(TESTFLAGS) ./integration
+
 comma := ,
 define integration
 	@if [ -d integration ]; then set -x; \

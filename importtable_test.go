@@ -97,7 +97,7 @@ var importTable = []row{
 	{pkg: "internal/testredis", imports: []string{"internal/redisbin"}, why: "it starts servers for tests of any package"},
 	{pkg: "internal/testazurite", avoids: []string{redis, miniredis, azure, pebble}, why: "it starts a program"},
 	{pkg: "internal/faultproxy", avoids: []string{redis}, why: "it knows no protocol"},
-	{pkg: "internal/redisx", imports: []string{"internal/redisx/..."}, why: "the parts share it, so it knows none of them"},
+	{pkg: "internal/redisx", imports: []string{"internal/redisx/...", "internal/pause"}, why: "the parts share it, so it knows none of them"},
 	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 

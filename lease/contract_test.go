@@ -45,8 +45,11 @@ func TestContractLossy(t *testing.T) {
 func TestContractRedis(t *testing.T) {
 	t.Parallel()
 	server := testredis.Start(t, nil)
+	declared := testredis.DeclaredKeys(t, server.Client().Options())
 	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
-		test(t, leasetest.Backend{Conn: connect(t, server.Client())})
+		client := server.Client()
+		client.AddHook(declared)
+		test(t, leasetest.Backend{Conn: connect(t, client)})
 	})
 }
 

@@ -65,6 +65,7 @@ func (w *world) with(id uuid.UUID, o tier.Options, hooks ...redis.Hook) *world {
 	v := *w
 	client := redis.NewClient(&redis.Options{Addr: w.address, Protocol: 2, ContextTimeoutEnabled: true})
 	w.Cleanup(func() { _ = client.Close() })
+	client.AddHook(testredis.DeclaredKeys(w, client.Options()))
 	for _, h := range hooks {
 		client.AddHook(h)
 	}

@@ -28,6 +28,8 @@ type world struct {
 	link  *wire // of the watchers
 	log   *hotlog.Log
 	store *hotlog.Store
+	// declared is a hook of every client, nil on a cluster.
+	declared redis.Hook
 }
 
 // backends runs test on every kind of server.
@@ -41,6 +43,9 @@ func onRedis(t *testing.T) *world { return newWorld(t, testredis.Shared(t).Addr(
 
 func newWorld(t *testing.T, addrs ...string) *world {
 	w := &world{t: t, addrs: addrs, link: &wire{}}
+	if len(addrs) == 1 {
+		w.declared = testredis.DeclaredKeys(t, &redis.Options{Addr: addrs[0]})
+	}
 	var err error
 	w.log, err = hotlog.Open(t.Context(), w.connect(nil), nil)
 	require.NoError(t, err)
@@ -67,6 +72,9 @@ func (w *world) connect(link *wire, hooks ...redis.Hook) *redisx.Conn {
 		client = redis.NewClient(o.Simple())
 	}
 	w.t.Cleanup(func() { client.Close() })
+	if w.declared != nil {
+		client.AddHook(w.declared)
+	}
 	conn, err := redisx.Connect(w.t.Context(), client)
 	require.NoError(w.t, err)
 	for _, h := range hooks {

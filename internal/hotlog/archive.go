@@ -46,7 +46,7 @@ func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwn
 		return state, err
 	}
 	k := keysOf(s.id, space)
-	answer, err := s.log.run(ctx, s.log.claim, 2, k.timeline(), k.state(), owner.Token, owner.Holder)
+	answer, err := s.log.run(ctx, s.log.claim, 1, k.state(), owner.Token, owner.Holder)
 	if err != nil {
 		return state, err
 	}
@@ -228,7 +228,7 @@ func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOw
 		if len(segments) == 0 {
 			final = "1"
 		}
-		keys := []any{k.timeline(), k.state()}
+		keys := []any{k.state()}
 		args := []any{owner.String(), timelineID{to.MS, to.N}.String(), final}
 		for _, g := range part {
 			segment := redisx.Escape(g.Segment)
@@ -393,7 +393,7 @@ func (s *Store) MoveCold(ctx context.Context, space string, owner ArchiveOwner, 
 	}
 	for upTo >= m.hot {
 		keep, err := s.cutAt(ctx, at, &m, min(upTo, m.hot+trimStep-1), func(first uint64, ts int64, proof uint64) (uint64, error) {
-			answer, err := s.log.run(ctx, s.log.move, 4, at.timeline(), at.state(), at.meta(at.segment), at.log(at.segment, m.incarnation),
+			answer, err := s.log.run(ctx, s.log.move, 3, at.state(), at.meta(at.segment), at.log(at.segment, m.incarnation),
 				owner.String(), strconv.FormatUint(first, 10), strconv.FormatInt(ts, 10), string(appendProof(nil, proof)))
 			if err != nil {
 				return 0, err

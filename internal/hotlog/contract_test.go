@@ -41,11 +41,12 @@ var reigning = testredis.Options{Config: []string{"enable-debug-command yes"}}
 func TestContractRedis(t *testing.T) {
 	t.Parallel()
 	server := testredis.Start(t, &reigning)
+	declared := testredis.DeclaredKeys(t, server.Client().Options())
 	hotlogtest.Run(t, func(t *testing.T) *hotlogtest.Env {
 		admin := server.Client()
 		return &hotlogtest.Env{
 			Connect: func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
-				return connect(t, redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), hooks)
+				return connect(t, redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), append(hooks, declared))
 			},
 			Advance: func(t *testing.T, d time.Duration) { advance(t, admin, d) },
 			Reign:   func(t *testing.T) { reign(t, t.Context(), admin) },

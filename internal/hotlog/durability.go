@@ -165,6 +165,33 @@ func (a *appender) settleAfter(g *tail, r *request, done <-chan struct{}, known 
 	}
 }
 
+// confirmHead writes the head of a segment as it is and waits for the level d of that.
+func (l *Log) confirmHead(ctx context.Context, at place, incarnation uint64, d streamhub.Durability) (err error) {
+	node, err := l.conn.NodeFor(ctx, at.timeline())
+	if err != nil {
+		return err
+	}
+	for range runs {
+		pipe := l.waiting(node, d).Pipeline()
+		call := l.conn.Call(ctx, l.touchHead, 1, at.meta(at.segment), hex16(incarnation))
+		_ = pipe.Process(ctx, call) // queued; the error comes with Exec
+		reached := l.addWait(ctx, pipe, d)
+		_, _ = pipe.Exec(ctx)
+		var answer string
+		if answer, err = call.Text(); err == nil && answer == "+" {
+			err = reached()
+		}
+		l.conn.Observe(call.Err())
+		if !redisx.IsNoScript(err) {
+			return err
+		}
+		if err = l.conn.Load(ctx, l.touchHead, at.timeline()); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // confirm asks the server for the level d of what was stored earlier, up to position. The error is ErrNotConfirmed, or
 // ErrHistoryLost where position is not what it was.
 func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position, d streamhub.Durability) error {
@@ -174,27 +201,7 @@ func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position
 	if err := l.ready(ctx, d); err != nil {
 		return notConfirmed(err)
 	}
-	node, err := l.conn.NodeFor(ctx, at.timeline())
-	if err != nil {
-		return notConfirmed(redisx.ReadOutcome(err))
-	}
-	var answer string
-	for range runs {
-		pipe := l.waiting(node, d).Pipeline()
-		call := l.conn.Call(ctx, l.touchHead, 2, at.timeline(), at.meta(at.segment), hex16(position.Incarnation))
-		_ = pipe.Process(ctx, call) // queued; the error comes with Exec
-		reached := l.addWait(ctx, pipe, d)
-		_, _ = pipe.Exec(ctx)
-		if answer, err = call.Text(); err == nil && answer == "+" {
-			err = reached()
-		}
-		if !redisx.IsNoScript(err) {
-			break
-		}
-		if err = l.conn.Load(ctx, l.touchHead, at.timeline()); err != nil {
-			break
-		}
-	}
+	err := redisx.Settled(ctx, func() error { return l.confirmHead(ctx, at, position.Incarnation, d) })
 	switch {
 	case errors.Is(err, streamhub.ErrNotConfirmed):
 		return err

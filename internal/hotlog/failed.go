@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 // failed deals with flights that have no answer: they are sent again until their time is over. It
@@ -14,6 +15,7 @@ func (a *appender) failed(flights []*flight, err error) {
 	var unavailable *streamhub.UnavailableError
 	var lost *streamhub.UnknownOutcomeError
 	patient, unknown, cause := true, false, err
+	moving := redisx.Moving(err)
 	switch {
 	case errors.As(err, &lost):
 		unknown, cause = true, lost.Err
@@ -29,8 +31,12 @@ func (a *appender) failed(flights []*flight, err error) {
 			f.unknown, f.cause = true, cause
 		}
 		delay := min(500*time.Millisecond, 5*time.Millisecond<<min(f.attempt, 10))
+		if moving {
+			delay = f.wait()
+		} else {
+			f.attempt++
+		}
 		delay = pause.Jitter(delay)
-		f.attempt++
 		if patient && time.Now().Add(delay).Before(f.until) && a.log.start(func() { a.later(f, delay) }) {
 			continue
 		}
@@ -43,6 +49,18 @@ func (a *appender) failed(flights []*flight, err error) {
 			a.refuse(f, err, true)
 		}
 	}
+}
+
+// wait returns the next pause of a flight whose slot moves. Such a flight has not been tried: what it may do, and what
+// is known of it, stays as it was, and it has the time that the move may take.
+func (f *flight) wait() time.Duration {
+	if f.waits == 0 {
+		if end := time.Now().Add(redisx.MoveTime); end.After(f.until) {
+			f.until = end
+		}
+	}
+	f.waits++
+	return min(redisx.LongestMovePause, 5*time.Millisecond<<min(f.waits, 10))
 }
 
 // unsent deals with flights that were not sent because of err.

@@ -23,6 +23,8 @@ type flight struct {
 	opt      orderOptions
 	until    time.Time
 	attempt  int
+	waits    int  // how often it was refused because its slot moves
+	loads    int  // how often the script was loaded for it
 	short    head // what the short way makes of the head; zero if the flight goes the long way
 	pieces   [5]string
 	proved   bool // what the caller was told of is there

@@ -290,6 +290,7 @@ func (a *appender) load(flights []*flight) {
 			return
 		}
 		for _, f := range flights {
+			f.loads++
 			a.enqueue(f)
 		}
 	})
@@ -314,15 +315,25 @@ func sizes(flights []*flight) (sizes []byte) {
 	return sizes
 }
 
+// command makes the command that runs the script.
+func (a *appender) command(ctx context.Context, flights []*flight, keys int, args []any) redisx.Call {
+	for _, f := range flights {
+		if f.loads > 1 {
+			return a.log.conn.CallText(ctx, a.log.append, keys, args...)
+		}
+	}
+	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+}
+
 // call makes the command that carries flights.
 func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 	first := flights[0]
 	if first.isShort() {
 		return a.shortCall(ctx, flights)
 	}
-	keys := 1 + 2*len(flights)
+	keys := 4 + 2*len(flights)
 	args := make([]any, 0, keys+3+2*len(flights))
-	args = append(args, first.timeline())
+	args = append(args, first.timeline(), first.state(), first.inventory(), first.deadlines())
 	for _, f := range flights {
 		args = append(args, f.metaArg, f.logArg())
 	}
@@ -334,7 +345,7 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 	for _, f := range flights {
 		args = append(args, f.frame, f.order)
 	}
-	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+	return a.command(ctx, flights, keys, args)
 }
 
 func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call {
@@ -360,5 +371,5 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 			args = append(args, &f.pieces[i])
 		}
 	}
-	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+	return a.command(ctx, flights, keys, args)
 }

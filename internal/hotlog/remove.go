@@ -53,7 +53,10 @@ func (l *Log) end(ctx context.Context, at place, m *meta, verdict streamhub.Verd
 	if err != nil {
 		return "", err
 	}
-	keys := []any{at.timeline(), at.meta(at.segment), at.log(at.segment, m.incarnation), at.forks(at.segment, m.incarnation)}
+	keys := []any{
+		at.timeline(), at.state(), at.inventory(), at.deadlines(),
+		at.meta(at.segment), at.log(at.segment, m.incarnation), at.forks(at.segment, m.incarnation),
+	}
 	member := ""
 	if p := m.parent; p != nil {
 		keys = append(keys, at.forks(p.segment, p.incarnation))

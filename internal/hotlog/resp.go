@@ -22,19 +22,47 @@ func rangeCmd(ctx context.Context, log string, from, to string, count int) *redi
 	return redis.NewRawCmd(ctx, "xrange", log, from, to, "count", count)
 }
 
-// frames decodes the reply to a rangeCmd. A reply that moves the slot elsewhere is followed by
-// asking again through the driver, which knows how.
-func (l *Log) frames(ctx context.Context, cmd *redis.RawCmd) ([]frame, error) {
+// reply returns what a raw command that reads was answered. To the driver an error reply to such a command is a reply like
+// any other, even one that says where a slot has moved. So the command is then sent once more as one that the driver
+// understands.
+func (l *Log) reply(ctx context.Context, cmd *redis.RawCmd) ([]byte, error) {
 	raw, err := cmd.Result()
 	if err != nil {
 		return nil, redisx.ReadOutcome(err)
 	}
-	if len(raw) > 0 && raw[0] == '-' {
-		again := redis.NewXMessageSliceCmd(ctx, cmd.Args()...)
-		if err := l.conn.Process(ctx, again); err != nil {
-			return nil, redisx.ReadOutcome(err)
+	if len(raw) == 0 || raw[0] != '-' {
+		return raw, nil
+	}
+	again := redis.NewCmd(ctx, cmd.Args()...)
+	if err := l.conn.Process(ctx, again); err != nil {
+		return nil, redisx.ReadOutcome(err)
+	}
+	return appendReply(nil, again.Val())
+}
+
+// appendReply writes arrays and bulk strings as Redis does.
+func appendReply(b []byte, v any) (_ []byte, err error) {
+	switch v := v.(type) {
+	case string:
+		b = append(strconv.AppendInt(append(b, '$'), int64(len(v)), 10), "\r\n"...)
+		return append(append(b, v...), "\r\n"...), nil
+	case []any:
+		b = append(strconv.AppendInt(append(b, '*'), int64(len(v)), 10), "\r\n"...)
+		for i := range v {
+			if b, err = appendReply(b, v[i]); err != nil {
+				return nil, err
+			}
 		}
-		return messageFrames(again.Val())
+		return b, nil
+	}
+	return nil, fmt.Errorf("%w: a reply that holds a %T", streamhub.ErrCorrupt, v)
+}
+
+// frames decodes the reply to a rangeCmd.
+func (l *Log) frames(ctx context.Context, cmd *redis.RawCmd) ([]frame, error) {
+	raw, err := l.reply(ctx, cmd)
+	if err != nil {
+		return nil, err
 	}
 	p := respParser{b: raw}
 	n := p.array()

@@ -70,3 +70,19 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// TestAppendReply: a reply that the driver has decoded is decoded anew as the bytes that Redis sent.
+func TestAppendReply(t *testing.T) {
+	data := string(appendFrame(nil, uuid.Nil, part{uuid.New(), 1, appendRecord(nil, &streamhub.Record{Payload: []byte("x\r\n")})}))
+	raw, err := appendReply(nil, []any{
+		[]any{"1-10", []any{"1", data}},
+		[]any{"2-11", []any{"2", data}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, reply([3]string{"1-10", "1", data}, [3]string{"2-11", "2", data}), string(raw))
+	raw, err = appendReply(nil, []any{})
+	require.NoError(t, err)
+	require.Equal(t, "*0\r\n", string(raw))
+	_, err = appendReply(nil, []any{int64(1)})
+	require.ErrorIs(t, err, streamhub.ErrCorrupt)
+}

@@ -203,7 +203,7 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 			delete(fields, name)
 		}
 	}
-	keys := []any{at.timeline(), at.meta(at.segment)}
+	keys := []any{at.inventory(), at.deadlines(), at.meta(at.segment)}
 	member := ""
 	if parent != nil {
 		keys = append(keys, at.forks(parent.segment, parent.incarnation))

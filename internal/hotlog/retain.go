@@ -37,7 +37,7 @@ func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Dura
 	if m.gone() {
 		return deadline, goneOf(&m)
 	}
-	answer, err := s.log.run(ctx, retainScript, 2, at.timeline(), at.meta(at.segment), hex16(m.incarnation), ttl.Milliseconds())
+	answer, err := s.log.run(ctx, retainScript, 2, at.deadlines(), at.meta(at.segment), hex16(m.incarnation), ttl.Milliseconds())
 	switch {
 	case err != nil:
 		return deadline, err

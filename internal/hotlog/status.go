@@ -152,7 +152,7 @@ func (s *Store) deadline(ctx context.Context, at place, script *redisx.Script, a
 	if m.gone() {
 		return deadline, goneOf(&m)
 	}
-	answer, err := s.log.run(ctx, script, 2, append([]any{at.timeline(), at.meta(at.segment), hex16(m.incarnation)}, args...)...)
+	answer, err := s.log.run(ctx, script, 2, append([]any{at.deadlines(), at.meta(at.segment), hex16(m.incarnation)}, args...)...)
 	if err != nil {
 		return deadline, err
 	}

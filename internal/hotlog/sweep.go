@@ -79,7 +79,7 @@ func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) err
 	at := place{k, name, member[1:]}
 	if ok && member[0] == 'p' {
 		return redisx.ReadOutcome(func() error {
-			_, err := s.log.call(ctx, s.log.prune, 2, k.timeline(), at.meta(at.segment))
+			_, err := s.log.call(ctx, s.log.prune, 2, k.deadlines(), at.meta(at.segment))
 			return err
 		}())
 	}

@@ -247,30 +247,46 @@ func (r *spaceReader) probe(ctx context.Context) error {
 
 // whole refuses a timeline that does not begin where it should.
 func (r *spaceReader) whole(ctx context.Context) error {
-	pipe := r.store.log.conn.Pipeline()
 	// In this order: the start that is written down never lags behind the one there is.
+	pipe := r.store.log.conn.Pipeline()
 	begins := pipe.XRangeN(ctx, r.timeline(), "-", "+", 1)
 	should := pipe.HMGet(ctx, r.state(), stateFields...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisx.ReadOutcome(err)
 	}
-	state, err := parseSpaceState(should.Val())
+	err := r.judge(begins.Val(), should.Val())
+	if errors.Is(err, streamhub.ErrHistoryLost) && r.store.log.conn.Cluster != nil {
+		// While a slot moves, one of the commands of a pipeline may be sent once more, after the others.
+		if begins = r.store.log.conn.XRangeN(ctx, r.timeline(), "-", "+", 1); begins.Err() != nil {
+			return redisx.ReadOutcome(begins.Err())
+		}
+		if should = r.store.log.conn.HMGet(ctx, r.state(), stateFields...); should.Err() != nil {
+			return redisx.ReadOutcome(should.Err())
+		}
+		err = r.judge(begins.Val(), should.Val())
+	}
+	return err
+}
+
+// judge compares the first entry of a timeline with what the state of the space says of it, which was read later.
+func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
+	state, err := parseSpaceState(should)
 	if err != nil || state.start.isZero() {
 		return err
 	}
 	if state.archived && r.store.log.opt.Cold == nil && state.start.before(state.first) {
 		return errNoArchive
 	}
-	if len(begins.Val()) == 0 {
+	if len(begins) == 0 {
 		return &streamhub.HistoryLostError{}
 	}
-	id, err := parseTimelineID(begins.Val()[0].ID)
+	id, err := parseTimelineID(begins[0].ID)
 	if err != nil {
 		return err
 	}
 	// One that was lost and begins anew within the same millisecond has the same id.
 	segment, ref, known := strings.Cut(state.begin, " ")
-	if state.first.before(id) || known && id == state.start && begins.Val()[0].Values[segment] != ref {
+	if state.first.before(id) || known && id == state.start && begins[0].Values[segment] != ref {
 		return &streamhub.HistoryLostError{}
 	}
 	return nil
@@ -544,9 +560,9 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to timelineID, cou
 	if err := l.conn.Process(ctx, cmd); err != nil {
 		return nil, next, false, redisx.ReadOutcome(err)
 	}
-	raw := cmd.Val()
-	if len(raw) > 0 && raw[0] == '-' {
-		return nil, next, false, l.refused(ctx, k, raw)
+	raw, err := l.reply(ctx, cmd)
+	if err != nil {
+		return nil, next, false, err
 	}
 	p := respParser{b: raw}
 	n := p.array()
@@ -574,15 +590,6 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to timelineID, cou
 		return nil, next, false, p.error()
 	}
 	return changes, next, n >= count, nil
-}
-
-// refused makes an error of an error reply to a raw command. Where the slot has moved, the driver
-// is shown so, and the caller may ask again.
-func (l *Log) refused(ctx context.Context, k spaceKeys, raw []byte) error {
-	if err := l.conn.XRangeN(ctx, k.timeline(), "-", "+", 1).Err(); err != nil {
-		return redisx.ReadOutcome(err)
-	}
-	return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: fmt.Errorf("redis: %.80q", raw)}
 }
 
 // refresh reads the meta of each segment that the page names, and the state of the space.

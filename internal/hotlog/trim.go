@@ -156,7 +156,7 @@ var errAgain = errors.New("an entry came meanwhile")
 
 // runTrim makes first the first sequence, whose timestamp is ts, after an entry with this proof.
 func (s *Store) runTrim(ctx context.Context, at place, m *meta, first uint64, ts int64, proof uint64) (firstKept uint64, err error) {
-	answer, err := s.log.run(ctx, s.log.trim, 4, at.timeline(), at.meta(at.segment), at.log(at.segment, m.incarnation),
+	answer, err := s.log.run(ctx, s.log.trim, 5, at.timeline(), at.state(), at.meta(at.segment), at.log(at.segment, m.incarnation),
 		at.forks(at.segment, m.incarnation), strconv.FormatUint(first, 10), strconv.FormatInt(ts, 10),
 		string(appendProof(nil, proof)))
 	if err != nil {

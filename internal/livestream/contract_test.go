@@ -21,9 +21,10 @@ func TestContractMiniredis(t *testing.T) {
 }
 
 func TestContractRedis(t *testing.T) {
-	addr := testredis.Shared(t).Addr()
+	server := testredis.Shared(t)
+	declared := testredis.DeclaredKeys(t, server.Client().Options())
 	livetest.Run(t, func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
-		return connect(t, redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}), hooks)
+		return connect(t, redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), append(hooks, declared))
 	})
 }
 

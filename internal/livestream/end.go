@@ -199,7 +199,7 @@ func (s *Stream) settle(ctx context.Context, v streamhub.Verdict, keep time.Dura
 			return err
 		}
 	}
-	_, err = s.run(ctx, settleScript, s.id, redisx.Escape(s.id), decimal(s.generation), "keep")
+	_, err = s.run(ctx, settleScript, s.id, s.counts(s.id, s.generation), redisx.Escape(s.id), decimal(s.generation), "keep")
 	return err
 }
 
@@ -225,7 +225,7 @@ func (s *Streams) remove(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	_, err = s.run(ctx, settleScript, id, redisx.Escape(id), decimal(d.generation), "remove")
+	_, err = s.run(ctx, settleScript, id, s.counts(id, d.generation), redisx.Escape(id), decimal(d.generation), "remove")
 	return err
 }
 

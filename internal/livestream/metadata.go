@@ -27,7 +27,7 @@ func (s *Stream) setMetadata(ctx context.Context, v any) error {
 	if err != nil {
 		return err
 	}
-	code, n, err := s.ask(ctx, metadataScript, s.id, decimal(s.generation), text)
+	code, n, err := s.ask(ctx, metadataScript, s.id, "", decimal(s.generation), text)
 	switch {
 	case err != nil:
 		return err

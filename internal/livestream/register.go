@@ -93,7 +93,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 		return nil, nil, fmt.Errorf("%w: a key has 16 to 64 letters and digits", streamhub.ErrInvalidArgument)
 	}
 	for range registerTries {
-		code, n, err := s.ask(ctx, registerScript, id,
+		code, n, err := s.ask(ctx, registerScript, id, "",
 			redisx.Escape(id), owner, mode, silence.Milliseconds(), o.EndedTTL.Milliseconds(), metadata, o.By)
 		if err != nil {
 			return nil, nil, err

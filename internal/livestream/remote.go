@@ -77,7 +77,7 @@ var errToken = fmt.Errorf("%w: this is not the token of a producer of the stream
 
 // hold says that the producer is there.
 func (r *remote) hold(ctx context.Context, silence string) error {
-	code, n, err := r.ask(ctx, holdScript, r.id, redisx.Escape(r.id), decimal(r.generation), r.owner, silence)
+	code, n, err := r.ask(ctx, holdScript, r.id, "", redisx.Escape(r.id), decimal(r.generation), r.owner, silence)
 	switch {
 	case err != nil:
 		return err

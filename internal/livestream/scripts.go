@@ -27,8 +27,6 @@ var (
 	reapLua string
 	//go:embed lua/settle.lua
 	settleLua string
-	//go:embed lua/describe.lua
-	describeLua string
 	//go:embed lua/hold.lua
 	holdLua string
 	//go:embed lua/metadata.lua
@@ -41,7 +39,6 @@ var (
 	beatScript     = redisx.NewScript(sessionLua + beatLua).AllowOOM()
 	reapScript     = redisx.NewScript(sessionLua + reapLua).AllowOOM()
 	settleScript   = redisx.NewScript(sessionLua + settleLua).AllowOOM()
-	describeScript = redisx.NewScript(sessionLua + describeLua).AllowOOM()
 )
 
 const (
@@ -61,7 +58,14 @@ func checkID(id string) error {
 	return nil
 }
 
-func (k spaceKey) active() string { return hotlog.Key(k.store, k.space, "la") }
+func (k spaceKey) active() string    { return hotlog.Key(k.store, k.space, "la") }
+func (k spaceKey) beats() string     { return hotlog.Key(k.store, k.space, "lr") }
+func (k spaceKey) instances() string { return hotlog.Key(k.store, k.space, "lw") }
+
+// counts is where the instances say how many readers they have of a generation.
+func (k spaceKey) counts(id string, generation uint64) string {
+	return hotlog.Key(k.store, k.space, "lw:"+redisx.Escape(id)+"~"+decimal(generation))
+}
 
 func (k spaceKey) session(id string) string {
 	return hotlog.Key(k.store, k.space, "ls:"+redisx.Escape(id))
@@ -73,27 +77,33 @@ func backLane(id string, generation uint64) string  { return segmentOf(id, gener
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// run runs a script about one stream. Every script may run twice, so it is sent again while that
-// can help.
-func (s *Streams) run(ctx context.Context, script *redisx.Script, id string, args ...any) (any, error) {
-	return s.m.run(ctx, script, 2, append([]any{s.active(), s.session(id)}, args...)...)
+// run runs a script about one stream, which gets the key more unless it is empty. Every script may run twice, so it is
+// sent again while that can help.
+func (s *Streams) run(ctx context.Context, script *redisx.Script, id, more string, args ...any) (any, error) {
+	keys := []any{s.active(), s.session(id)}
+	if more != "" {
+		keys = append(keys, more)
+	}
+	return s.m.patiently(ctx, func() (any, error) {
+		v, err := s.m.conn.Run(ctx, script, len(keys), append(keys, args...)...)
+		return v, redisx.Outcome(err)
+	})
 }
 
-func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args ...any) (any, error) {
+// patiently calls do until it succeeds, or repeating it does not help. The errors of do are those of package streamhub.
+func (m *Manager) patiently(ctx context.Context, do func() (any, error)) (any, error) {
 	end := time.Now().Add(retryFor)
 	var unknown error
 	pauses := pause.Backoff{First: firstPause, Longest: longestPause}
 	for {
-		v, err := m.conn.Run(ctx, script, keys, args...)
+		v, err := do()
 		if err == nil {
 			return v, nil
 		}
-		forgotten := redisx.IsNoScript(err)
-		err = redisx.Outcome(err)
 		if errors.Is(err, streamhub.ErrUnknownOutcome) {
 			unknown = err
 		}
-		if !forgotten && !pause.Worthwhile(err) || time.Now().After(end) || !pauses.Wait(ctx) {
+		if !redisx.IsNoScript(err) && !pause.Worthwhile(err) || time.Now().After(end) || !pauses.Wait(ctx) {
 			if unknown != nil {
 				return nil, unknown
 			}
@@ -103,8 +113,8 @@ func (m *Manager) run(ctx context.Context, script *redisx.Script, keys int, args
 }
 
 // ask is run for a script that answers with a text: a code, and one number where there is any.
-func (s *Streams) ask(ctx context.Context, script *redisx.Script, id string, args ...any) (code string, numbers [2]uint64, err error) {
-	v, err := s.run(ctx, script, id, args...)
+func (s *Streams) ask(ctx context.Context, script *redisx.Script, id, more string, args ...any) (code string, numbers [2]uint64, err error) {
+	v, err := s.run(ctx, script, id, more, args...)
 	if err != nil {
 		return "", numbers, err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -88,7 +90,10 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 		return status, err
 	}
 	if inForce := err == nil && d.generation == s.generation; inForce {
-		status.StartedAt, status.Viewers, status.Metadata, status.By = millis.Time(d.startedAt), d.viewers, d.metadata, d.by
+		status.StartedAt, status.Metadata, status.By = millis.Time(d.startedAt), d.metadata, d.by
+		if status.Viewers, err = s.viewers(ctx, s.id, s.generation); err != nil {
+			return status, err
+		}
 	} else {
 		d.over = true
 	}
@@ -123,7 +128,6 @@ type description struct {
 	generation uint64
 	startedAt  int64
 	keep       int64 // ms
-	viewers    int
 	over       bool
 	by         string
 	metadata   json.RawMessage
@@ -133,31 +137,56 @@ func (s *Streams) describe(ctx context.Context, id string) (d description, err e
 	if err := checkID(id); err != nil {
 		return d, err
 	}
-	v, err := s.run(ctx, describeScript, id, redisx.Escape(id))
+	v, err := s.m.patiently(ctx, func() (any, error) {
+		fields, err := s.m.conn.HMGet(ctx, s.session(id), "g", "t", "k", "e", "m", "b").Result()
+		return fields, redisx.ReadOutcome(err)
+	})
 	if err != nil {
 		return d, err
 	}
-	if v == "ABSENT" {
+	fields := v.([]any)
+	if fields[0] == nil {
 		return d, streamhub.ErrNotFound
 	}
-	corrupt := fmt.Errorf("%w: the session of a live stream is %.200q", streamhub.ErrCorrupt, v)
-	fields, _ := v.([]any)
-	if len(fields) != 7 {
-		return d, corrupt
-	}
 	text := func(i int) string { t, _ := fields[i].(string); return t }
-	d.over = text(4) != "0"
-	d.by = text(6)
-	if m := text(5); m != "" {
+	d.over = fields[3] != nil
+	d.by = text(5)
+	if m := text(4); m != "" {
 		d.metadata = json.RawMessage(m)
 	}
-	var errs [4]error
+	var errs [3]error
 	d.generation, errs[0] = strconv.ParseUint(text(0), 10, 63)
 	d.startedAt, errs[1] = strconv.ParseInt(text(1), 10, 64)
 	d.keep, errs[2] = strconv.ParseInt(text(2), 10, 64)
-	d.viewers, errs[3] = strconv.Atoi(text(3))
 	if errors.Join(errs[:]...) != nil {
-		return d, corrupt
+		return d, fmt.Errorf("%w: the session of a live stream is %.200q", streamhub.ErrCorrupt, v)
 	}
 	return d, nil
+}
+
+// viewers adds up the readers of a generation on the instances that were heard lately.
+func (s *Streams) viewers(ctx context.Context, id string, generation uint64) (int, error) {
+	v, err := s.m.patiently(ctx, func() (any, error) {
+		counts, err := s.m.conn.HGetAll(ctx, s.counts(id, generation)).Result()
+		if err != nil || len(counts) == 0 {
+			return 0, redisx.ReadOutcome(err)
+		}
+		now, err := s.m.conn.Time(ctx).Result()
+		if err != nil {
+			return 0, redisx.ReadOutcome(err)
+		}
+		here, err := s.m.conn.ZRangeByScore(ctx, s.instances(), &redis.ZRangeBy{
+			Min: "(" + strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf",
+		}).Result()
+		sum := 0
+		for _, instance := range here {
+			n, _ := strconv.Atoi(counts[instance]) // 0 for one without readers
+			sum += n
+		}
+		return sum, redisx.ReadOutcome(err)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return v.(int), nil
 }

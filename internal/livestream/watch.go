@@ -13,7 +13,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
@@ -146,7 +145,7 @@ func (w *space) leave() bool {
 func (w *space) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	w.m.conn.ZRem(ctx, hotlog.Key(w.store, w.space, "lw"), w.m.instance)
+	w.m.conn.ZRem(ctx, w.instances(), w.m.instance)
 }
 
 // beat says who is here and hears who is not. It returns when to do so again.
@@ -163,19 +162,23 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m.mu.Unlock()
 
 	interval := m.opt.Heartbeat
-	args := []any{w.active(), int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
+	keys := []any{w.active(), w.beats(), w.instances()}
+	args := []any{int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
 	for _, p := range producers {
+		keys = append(keys, w.session(p.id))
 		watched := 0
 		if p.opt.CancelUnwatched > 0 {
 			watched = 1
+			keys = append(keys, w.counts(p.id, p.generation))
 			interval = min(interval, max(p.opt.CancelUnwatched/2, minHeartbeat))
 		}
 		args = append(args, redisx.Escape(p.id), decimal(p.generation), p.owner, watched)
 	}
 	for g, n := range counts {
+		keys = append(keys, w.session(g.id), w.counts(g.id, g.number))
 		args = append(args, redisx.Escape(g.id), decimal(g.number), n)
 	}
-	v, err := m.conn.Run(ctx, beatScript, 1, args...)
+	v, err := m.conn.Run(ctx, beatScript, len(keys), append(keys, args...)...)
 	if err != nil {
 		m.mu.Lock()
 		maps.Copy(w.changed, changed)
@@ -287,7 +290,7 @@ func (w *space) reapOne(ctx context.Context, line string) error {
 	if !ok || err != nil {
 		return fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
 	}
-	code, n, err := w.ask(ctx, reapScript, id, fields[1], fields[2])
+	code, n, err := w.ask(ctx, reapScript, id, w.beats(), fields[1], fields[2])
 	if err != nil {
 		return err
 	}

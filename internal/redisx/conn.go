@@ -143,6 +143,9 @@ func (c *Conn) Observe(err error) {
 	if err != nil && cutOff(err) {
 		c.Doubt()
 	}
+	if c.Cluster != nil && Moving(err) {
+		c.Cluster.ReloadState(context.Background()) //nolint:contextcheck // it starts a reload and does not wait for it
+	}
 }
 
 // Doubt has the server looked at anew before the next command.

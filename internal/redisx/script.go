@@ -75,6 +75,14 @@ func (c *Conn) Call(ctx context.Context, s *Script, keys int, args ...any) Call 
 	return Call{redis.NewCmd(ctx, append(all, args...)...)}
 }
 
+// CallText is Call for a server that does not have s though it was loaded: while a slot moves, the server that has the
+// keys already is not the one that has the slot.
+func (c *Conn) CallText(ctx context.Context, s *Script, keys int, args ...any) Call {
+	all := make([]any, 0, 3+len(args))
+	all = append(all, "eval", s.text(c.server.Load()), keys)
+	return Call{redis.NewCmd(ctx, append(all, args...)...)}
+}
+
 // Load puts s where the next [Conn.Call] finds it: on the server that has key, or everywhere.
 func (c *Conn) Load(ctx context.Context, s *Script, key string) error {
 	node, err := c.NodeFor(ctx, key)
@@ -84,12 +92,21 @@ func (c *Conn) Load(ctx context.Context, s *Script, key string) error {
 	return node.ScriptLoad(ctx, s.text(c.server.Load())).Err()
 }
 
-// Run runs s, loading it where the server does not have it. The first of args are its keys.
-// An error is not yet one of package streamhub; see [Outcome].
+// Run runs s, loading it where the server does not have it. The first of args are its keys. While their slot moves to
+// another server of a cluster, Run waits; see [Moving]. An error is not yet one of package streamhub; see [Outcome].
 func (c *Conn) Run(ctx context.Context, s *Script, keys int, args ...any) (any, error) {
 	if err := c.Ready(ctx); err != nil {
 		return nil, err
 	}
+	var v any
+	err := Settled(ctx, func() (err error) {
+		v, err = c.run(ctx, s, keys, args)
+		return err
+	})
+	return v, err
+}
+
+func (c *Conn) run(ctx context.Context, s *Script, keys int, args []any) (any, error) {
 	call := c.Call(ctx, s, keys, args...)
 	err := c.Process(ctx, call)
 	if IsNoScript(err) {
@@ -97,6 +114,10 @@ func (c *Conn) Run(ctx context.Context, s *Script, keys int, args ...any) (any, 
 			return nil, ReadOutcome(err) // it has not run
 		}
 		call = c.Call(ctx, s, keys, args...)
+		err = c.Process(ctx, call)
+	}
+	if IsNoScript(err) {
+		call = c.CallText(ctx, s, keys, args...)
 		err = c.Process(ctx, call)
 	}
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestCluster(t *testing.T) {
@@ -59,4 +61,25 @@ func TestClusterOfOne(t *testing.T) {
 	if err := c.Client().Set(within(t, 30*time.Second), "k", "v", 0).Err(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestMoveSlot(t *testing.T) {
+	c := StartCluster(t, 2, 0, nil)
+	client := c.Client()
+	for i := range 20 {
+		require.NoError(t, client.Set(t.Context(), fmt.Sprintf("{x}%d", i), i, 0).Err())
+	}
+	from := c.MasterFor("{x}")
+	steps := 0
+	moved, err := c.MoveSlot(t.Context(), "{x}", 1-from, func() {
+		require.NoError(t, client.Get(t.Context(), fmt.Sprintf("{x}%d", steps%20)).Err())
+		steps++
+	})
+	require.NoError(t, err)
+	require.Equal(t, 20, moved)
+	require.Equal(t, 22, steps)
+	require.Equal(t, 1-from, c.MasterFor("{x}"))
+	moved, err = c.MoveSlot(t.Context(), "{x}", 1-from, nil)
+	require.NoError(t, err)
+	require.Zero(t, moved)
 }

@@ -12,10 +12,13 @@
 local had, bad = known(ARGV[1])
 if bad then return bad end
 if had and had.holder ~= ARGV[2] and ARGV[5] == 'renew' then return 'LOST' end
-local gone = expire()
+local gone = late()
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], '1 ' .. ARGV[2] .. ' ' .. string.format('%.0f', now) .. ' ' .. ARGV[4])
 redis.call('PEXPIRE', KEYS[1], KEEP)
 redis.call('PEXPIRE', KEYS[2], KEEP)
-if gone > 0 or not had or had.metadata ~= ARGV[4] then tell() end
+for _, id in ipairs(gone) do
+  if id ~= ARGV[1] then forget(id) end
+end
+if #gone > 0 or not had or had.metadata ~= ARGV[4] then tell() end
 return '+'

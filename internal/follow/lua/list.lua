@@ -3,5 +3,16 @@
 -- KEYS[1], KEYS[2]  see workers.lua
 --
 -- Returns  {id, "1 <holder> <last seen in ms> <metadata as JSON>", …} in no order
-if expire() > 0 then tell() end
-return redis.call('HGETALL', KEYS[2])
+local gone, all, out = {}, redis.call('HGETALL', KEYS[2]), {}
+for _, id in ipairs(late()) do
+  gone[id] = true
+  forget(id)
+end
+if next(gone) then tell() end
+for i = 1, #all, 2 do
+  if not gone[all[i]] then
+    out[#out + 1] = all[i]
+    out[#out + 1] = all[i + 1]
+  end
+end
+return out

@@ -1,11 +1,13 @@
 -- append adds frames to segments of one space, each all or none and each answered by itself. A
 -- frame may carry no record, to create or to close a segment.
 --
--- KEYS[1]       timeline
--- KEYS[2n]      meta of the segment of frame n; no two frames are for one segment
--- KEYS[2n+1]    its log; the key ends with the incarnation
---
 -- All frames of a call go one of two ways. The long way makes every check:
+-- KEYS[1]       timeline
+-- KEYS[2]       the space
+-- KEYS[3]       inventory
+-- KEYS[4]       deadlines
+-- KEYS[2n+3]    meta of the segment of frame n; no two frames are for one segment
+-- KEYS[2n+4]    its log; the key ends with the incarnation
 -- ARGV[1]       empty
 -- ARGV[2n]      frame n, see frame.go
 -- ARGV[2n+1]    "<mode><row> <epoch> <seq> <expect> <generation>" and then nothing or the options as JSON.
@@ -15,7 +17,7 @@
 --               c, n content type as given and normalised · q stream seq in hex
 --               w sliding ttl in ms · x deadline in ms · o origin · z create only
 --               p fork of: segment, inc, cap, number, proof; there is then one frame, and
---                 KEYS[4] is the meta of the parent, KEYS[5] the set of its forks
+--                 KEYS[7] is the meta of the parent, KEYS[8] the set of its forks
 --
 -- The short way is for frames whose sender has made the checks on the head that it saw last; see short.go. They may
 -- be for several spaces; those of one are neighbours.
@@ -60,8 +62,9 @@ local KEYS, ARGV = KEYS, ARGV
 local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
 local out, info = {}, reign()
 
--- tell ends what was written to a space. reigns is the list of its lineages, if it has become another one.
-local function tell(timeline, prefix, id, ts, changes, refused, created, reigns)
+-- tell ends what was written to a space. reigns is the list of its lineages, if it has become another one. The key
+-- of the space is needed only for that, and if a segment was created.
+local function tell(timeline, space, prefix, id, ts, changes, refused, created, reigns)
   -- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
   if refused then
     call('XDEL', timeline, id)
@@ -78,10 +81,10 @@ local function tell(timeline, prefix, id, ts, changes, refused, created, reigns)
   end
   -- Where the timeline begins, and with what: a reader that finds it to begin later, or with something else at the
   -- same time, knows that its start was lost.
-  if created and pcall('HSETNX', prefix .. 'v', 's', id) == 1 then
-    pcall('HSET', prefix .. 'v', 'b', changes[1] .. ' ' .. changes[2])
+  if created and pcall('HSETNX', space, 's', id) == 1 then
+    pcall('HSET', space, 'b', changes[1] .. ' ' .. changes[2])
   end
-  if reigns then pcall('HSET', prefix .. 'v', 'g', reigns) end
+  if reigns then pcall('HSET', space, 'g', reigns) end
   call('PUBLISH', prefix .. 'n', id .. ' ' .. table.concat(changes, ' '))
 end
 
@@ -134,7 +137,7 @@ if ARGV[1] ~= '' then
         i = i + 2
       end
     end
-    if ts ~= '' then tell(timeline, prefix, id, ts, changes, refused, false) end
+    if ts ~= '' then tell(timeline, nil, prefix, id, ts, changes, refused, false) end
     out[frames + s] = ts
   end
 else
@@ -180,8 +183,8 @@ else
 
   -- check returns an answer, or what write needs to store frame n.
   local function check(n)
-    local frame, meta = ARGV[2 * n], KEYS[2 * n]
-    local inc = sub(KEYS[2 * n + 1], -16)
+    local frame, meta = ARGV[2 * n], KEYS[2 * n + 3]
+    local inc = sub(KEYS[2 * n + 4], -16)
     local mode, row, epoch, seq, expect, gen, rest = match(ARGV[2 * n + 1], '^(.)(%S+) (%d+) (%d+) (%d+) (%d+)(.*)$')
     local opt = rest ~= '' and cjson.decode(rest)
     local facts = pcall('HMGET', meta, 'h', row)
@@ -236,7 +239,7 @@ else
       if opt and opt.m then return 'ABSENT' end
       state = 'e'
       if opt and opt.p then
-        local parent = call('HGET', KEYS[4], 'h')
+        local parent = call('HGET', KEYS[7], 'h')
         if not parent or sub(parent, 2, 17) ~= opt.p.inc or find('dx', sub(parent, 42, 42), 1, true)
           or tonumber(match(parent, '^%d+', 44)) < tonumber(opt.p.cap) then
           return 'PARENT'
@@ -281,7 +284,7 @@ else
       return 'K' .. (head and '0 ' or '1 ') .. fmt('%.0f %.0f', last + 1, last + count)
     end
     return nil, {
-      n = n, meta = meta, log = KEYS[2 * n + 1], inc = inc, frame = frame, segment = sub(meta, skip),
+      n = n, meta = meta, log = KEYS[2 * n + 4], inc = inc, frame = frame, segment = sub(meta, skip),
       new = not head, state = state, timed = timed, deadline = deadline, ttl = ttl, opt = opt,
       prev = last, count = count, last = fmt('%.0f', last + count), number = fmt('%.0f', number + alo + 256 * ahi),
       gen = fmt('%.0f', current), proof = proof, lineage = lineage, ended = ended,
@@ -310,7 +313,7 @@ else
     end
   end
   if #plans == 0 then return out end
-  local reigns = foreign and newReigns(KEYS[1], info)
+  local reigns = foreign and newReigns(KEYS[1], KEYS[2], info)
 
   id = pcall('XADD', KEYS[1], '*', unpack(changes))
   if type(id) == 'table' then
@@ -326,8 +329,8 @@ else
     local opt = p.opt
     if p.new then
       local name = string.gsub(p.segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
-      if not ok(pcall('ZADD', prefix .. 'i', 0, name)) then return false end
-      if opt and opt.p and not ok(pcall('SADD', KEYS[5], p.segment .. ' ' .. p.inc .. ' ' .. opt.p.cap)) then
+      if not ok(pcall('ZADD', KEYS[3], 0, name)) then return false end
+      if opt and opt.p and not ok(pcall('SADD', KEYS[8], p.segment .. ' ' .. p.inc .. ' ' .. opt.p.cap)) then
         return false
       end
       if opt and (opt.w or opt.x) then
@@ -335,11 +338,11 @@ else
       end
     end
     if p.ttl then p.deadline = fmt('%.0f', tonumber(ts) + tonumber(p.ttl)) end
-    if (p.ttl or (p.new and p.deadline)) and not ok(pcall('ZADD', prefix .. 'd', p.deadline, 't' .. p.segment)) then
+    if (p.ttl or (p.new and p.deadline)) and not ok(pcall('ZADD', KEYS[4], p.deadline, 't' .. p.segment)) then
       return false
     end
     if p.fresh and sub(p.row, 1, 3) == 'p:~'
-      and not ok(pcall('ZADD', prefix .. 'd', 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)) then
+      and not ok(pcall('ZADD', KEYS[4], 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)) then
       return false
     end
     if p.count == 0 then return true end
@@ -412,6 +415,6 @@ else
         p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
     end
   end
-  tell(KEYS[1], prefix, id, ts, changes, refused, created, reigns)
+  tell(KEYS[1], KEYS[2], prefix, id, ts, changes, refused, created, reigns)
 end
 return out

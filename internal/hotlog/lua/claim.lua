@@ -1,17 +1,16 @@
 -- claim makes somebody the owner of the archive of a space. Repeating it changes nothing.
 --
--- KEYS[1]  timeline
--- KEYS[2]  the space; its field a is "<position> <token> <holder>"
+-- KEYS[1]  the space; its field a is "<position> <token> <holder>"
 -- ARGV[1]  token, and ARGV[2] holder of a lease
 --
 -- Returns  +<position> <first timeline id kept, or 0-0> <lineage>
 --          FENCED <token>: a higher one was seen, or the same of another holder
 local info = reign()
 local _, at = string.find(info, 'master_replid:', 1, true)
-local facts = redis.call('HMGET', KEYS[2], 'a', 'f', 's')
+local facts = redis.call('HMGET', KEYS[1], 'a', 'f', 's')
 local position, token, holder = string.match(facts[1] or '', '^(%S+) (%d+) (.*)$')
 if token and (tonumber(token) > tonumber(ARGV[1]) or (token == ARGV[1] and holder ~= ARGV[2])) then
   return 'FENCED ' .. token
 end
-redis.call('HSET', KEYS[2], 'a', (position or '0-0') .. ' ' .. ARGV[1] .. ' ' .. ARGV[2])
+redis.call('HSET', KEYS[1], 'a', (position or '0-0') .. ' ' .. ARGV[1] .. ' ' .. ARGV[2])
 return '+' .. (position or '0-0') .. ' ' .. (facts[2] or facts[3] or '0-0') .. ' ' .. string.sub(info, at + 1, at + 16)

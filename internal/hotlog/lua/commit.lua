@@ -5,10 +5,9 @@
 -- others wrote counts once that place is the end of their window: the window is dropped if a later run finds
 -- another history. Field z of a segment is therefore "<last archived> <end of its window> <last before>".
 --
--- KEYS[1]     timeline
--- KEYS[2]     the space
--- KEYS[2n+1]  meta of segment n
--- KEYS[2n+2]  its log; the key ends with the incarnation that was archived
+-- KEYS[1]     the space
+-- KEYS[2n]    meta of segment n
+-- KEYS[2n+1]  its log; the key ends with the incarnation that was archived
 -- ARGV[1]     owner, "<token> <holder>"
 -- ARGV[2]     the timeline id at which the window ends
 -- ARGV[3]     '1' if no more segments follow
@@ -19,11 +18,11 @@
 -- Returns  + · FENCED <token>
 --          FORK <key of a meta>: the log holds something else there, or ends before it
 local call, sub, match = redis.call, string.sub, string.match
-local position, owner = match(call('HGET', KEYS[2], 'a') or '', '^(%S+) (.*)$')
+local position, owner = match(call('HGET', KEYS[1], 'a') or '', '^(%S+) (.*)$')
 if owner ~= ARGV[1] then return 'FENCED ' .. (owner and match(owner, '^%d+') or '0') end
 local moved = {}
-for n = 1, #KEYS / 2 - 1 do
-  local meta, log, last, proof = KEYS[2 * n + 1], KEYS[2 * n + 2], ARGV[3 * n + 1], ARGV[3 * n + 2]
+for n = 1, (#KEYS - 1) / 2 do
+  local meta, log, last, proof = KEYS[2 * n], KEYS[2 * n + 1], ARGV[3 * n + 1], ARGV[3 * n + 2]
   local facts = call('HMGET', meta, 'h', 'f', 'z')
   local head, archived = facts[1], archivedTo(facts[3], position)
   -- One that was deleted meanwhile, or has another incarnation, is left alone.
@@ -48,5 +47,5 @@ for n = 1, #KEYS / 2 - 1 do
   end
 end
 for i = 1, #moved, 2 do call('HSET', moved[i], 'z', moved[i + 1]) end
-if ARGV[3] == '1' then call('HSET', KEYS[2], 'a', ARGV[2] .. ' ' .. owner) end
+if ARGV[3] == '1' then call('HSET', KEYS[1], 'a', ARGV[2] .. ' ' .. owner) end
 return '+'

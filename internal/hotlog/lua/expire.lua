@@ -1,6 +1,6 @@
 -- expire gives a segment the time at which it expires, in place of the one that it has, or takes that away.
 --
--- KEYS[1]  timeline
+-- KEYS[1]  deadlines
 -- KEYS[2]  meta
 -- ARGV[1]  incarnation
 -- ARGV[2]  time to live in ms, which nothing renews; 0 for none
@@ -21,13 +21,13 @@ if sub(head, 43, 43) == 't' and now >= tonumber(facts[2]) then return 'EXPIRED '
 local prefix = sub(KEYS[1], 1, -2)
 local member = 't' .. sub(KEYS[2], #prefix + 3)
 if ARGV[2] == '0' then
-  redis.call('ZREM', prefix .. 'd', member)
+  redis.call('ZREM', KEYS[1], member)
   redis.call('HDEL', KEYS[2], 'd', 'w')
   redis.call('HSET', KEYS[2], 'h', sub(head, 1, 42) .. '-' .. sub(head, 44))
   return '+0'
 end
 local deadline = string.format('%.0f', now + tonumber(ARGV[2]))
-redis.call('ZADD', prefix .. 'd', deadline, member)
+redis.call('ZADD', KEYS[1], deadline, member)
 redis.call('HDEL', KEYS[2], 'w')
 redis.call('HSET', KEYS[2], 'h', sub(head, 1, 42) .. 't' .. sub(head, 44), 'd', deadline)
 return '+' .. deadline

@@ -1,10 +1,9 @@
 -- move removes whole frames that are archived from the start of a segment. Repeating it changes
 -- nothing.
 --
--- KEYS[1]  timeline
--- KEYS[2]  the space
--- KEYS[3]  meta
--- KEYS[4]  log; the key ends with the incarnation
+-- KEYS[1]  the space
+-- KEYS[2]  meta
+-- KEYS[3]  log; the key ends with the incarnation
 -- ARGV[1]  owner of the archive, "<token> <holder>"
 -- ARGV[2]  the first sequence to keep; the frame of the one before ends there
 -- ARGV[3]  timestamp of that entry, or 0 if none is kept
@@ -14,13 +13,13 @@
 --          AHEAD <sequence>: no more than this is archived
 --          AGAIN: an entry to keep came meanwhile
 local call, sub, match = redis.call, string.sub, string.match
-local position, owner = match(call('HGET', KEYS[2], 'a') or '', '^(%S+) (.*)$')
+local position, owner = match(call('HGET', KEYS[1], 'a') or '', '^(%S+) (.*)$')
 if owner ~= ARGV[1] then return 'FENCED ' .. (owner and match(owner, '^%d+') or '0') end
-local facts = call('HMGET', KEYS[3], 'h', 'f', 'z')
+local facts = call('HMGET', KEYS[2], 'h', 'f', 'z')
 local head = facts[1]
 if not head or sub(head, 42, 42) == 'x' then return 'ABSENT' end
 if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-if sub(head, 2, 17) ~= sub(KEYS[4], -16) then return 'OTHER ' .. sub(head, 2, 17) end
+if sub(head, 2, 17) ~= sub(KEYS[3], -16) then return 'OTHER ' .. sub(head, 2, 17) end
 local first, last = tonumber(ARGV[2]), tonumber(match(head, '^%d+', 44))
 local archived = archivedTo(facts[3], position)
 if first - 1 > tonumber(archived) then return 'AHEAD ' .. archived end
@@ -28,9 +27,9 @@ local kept = facts[2] and match(facts[2], '^%d+')
 if not kept or first <= tonumber(kept) then return '+' .. (kept or '1') end
 if first <= last and ARGV[3] == '0' then return 'AGAIN' end
 
-call('HSETNX', KEYS[3], 'a', facts[2])
-call('XTRIM', KEYS[4], 'MINID', '=', ARGV[2] .. '-0')
-call('HSET', KEYS[3], 'f', ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
+call('HSETNX', KEYS[2], 'a', facts[2])
+call('XTRIM', KEYS[3], 'MINID', '=', ARGV[2] .. '-0')
+call('HSET', KEYS[2], 'f', ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
 -- miniredis forgets an empty stream
-if first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[3], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
+if first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
 return '+' .. ARGV[2]

@@ -1,6 +1,6 @@
 -- prune forgets the rows of appenders that were idle for a day. Rows of named producers stay.
 --
--- KEYS[1]  timeline
+-- KEYS[1]  deadlines
 -- KEYS[2]  meta
 --
 -- Returns  how many rows went
@@ -22,8 +22,8 @@ for i = 1, #fields, 2 do
   end
 end
 if oldest then
-  redis.call('ZADD', prefix .. 'd', string.format('%.0f', oldest + 86400000), member)
+  redis.call('ZADD', KEYS[1], string.format('%.0f', oldest + 86400000), member)
 else
-  redis.call('ZREM', prefix .. 'd', member)
+  redis.call('ZREM', KEYS[1], member)
 end
 return gone

@@ -1,6 +1,6 @@
 -- retain gives a closed segment the time at which it expires. Where it has one already, that stays.
 --
--- KEYS[1]  timeline
+-- KEYS[1]  deadlines
 -- KEYS[2]  meta
 -- ARGV[1]  incarnation
 -- ARGV[2]  time to live in ms
@@ -18,6 +18,6 @@ if sub(head, 43, 43) == 't' then return '+' .. facts[2] end
 local t = redis.call('TIME')
 local deadline = string.format('%.0f', tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000) + tonumber(ARGV[2]))
 local prefix = sub(KEYS[1], 1, -2)
-redis.call('ZADD', prefix .. 'd', deadline, 't' .. sub(KEYS[2], #prefix + 3))
+redis.call('ZADD', KEYS[1], deadline, 't' .. sub(KEYS[2], #prefix + 3))
 redis.call('HSET', KEYS[2], 'h', sub(head, 1, 42) .. 't' .. sub(head, 44), 'd', deadline)
 return '+' .. deadline

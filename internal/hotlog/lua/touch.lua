@@ -1,6 +1,6 @@
 -- touch renews a sliding time to live. It writes only when a tenth of the window has passed.
 --
--- KEYS[1]  timeline
+-- KEYS[1]  deadlines
 -- KEYS[2]  meta
 -- ARGV[1]  incarnation
 --
@@ -22,5 +22,5 @@ if tonumber(facts[2]) - now > ttl * 0.9 then return '+' .. facts[2] end
 local deadline = string.format('%.0f', now + ttl)
 local prefix = sub(KEYS[1], 1, -2)
 redis.call('HSET', KEYS[2], 'd', deadline)
-redis.call('ZADD', prefix .. 'd', deadline, 't' .. sub(KEYS[2], #prefix + 3))
+redis.call('ZADD', KEYS[1], deadline, 't' .. sub(KEYS[2], #prefix + 3))
 return '+' .. deadline

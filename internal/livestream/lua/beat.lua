@@ -1,7 +1,10 @@
 -- beat is what an instance says of a space from time to time: which generations it produces and how
 -- many readers it has. It hears whose producers are silent.
 --
--- KEYS[1]  see session.lua
+-- KEYS[1]  sh:T:la
+-- KEYS[2]  sh:T:lr
+-- KEYS[3]  sh:T:lw
+-- KEYS[4…]  for each generation sh:T:ls:<id>, and sh:T:lw:<name> to be told its readers; then for each count both
 -- ARGV[1]  longest time between two beats in ms; where nobody was heard for longer, everybody was
 --          cut off, and all silence is counted anew
 -- ARGV[2]  instance
@@ -14,19 +17,40 @@
 --          silent one
 --          + <readers> · FENCED <generation> · ENDED · GONE (there is no session)
 --          DUE <id> <generation>
-local state = prefix .. 'r'
-local had = call('HMGET', state, 'l', 'b', 's')
+local had = call('HMGET', KEYS[2], 'l', 'b', 's')
 local reigning, since = lineage(), had[3]
 if had[1] ~= reigning or now - tonumber(had[2]) > tonumber(ARGV[1]) then since = text(now) end
-call('HSET', state, 'l', reigning, 'b', text(now), 's', since)
-call('PEXPIRE', state, 86400000)
+call('HSET', KEYS[2], 'l', reigning, 'b', text(now), 's', since)
+call('PEXPIRE', KEYS[2], 86400000)
+
+local until_ms = text(now + tonumber(ARGV[3]))
+call('ZADD', KEYS[3], until_ms, ARGV[2])
+for _, gone in ipairs(call('ZRANGEBYSCORE', KEYS[3], '-inf', text(now), 'LIMIT', 0, 100)) do
+  call('ZREM', KEYS[3], gone)
+end
+call('PEXPIRE', KEYS[3], 86400000)
+
+local function viewers(counts)
+  local sum, all = 0, call('HGETALL', counts)
+  for i = 1, #all, 2 do
+    local deadline = call('ZSCORE', KEYS[3], all[i])
+    if deadline and tonumber(deadline) > now then sum = sum + tonumber(all[i + 1]) end
+  end
+  return sum
+end
 
 local out = {}
-local at = 5
+local at, key = 5, 4
 for _ = 1, tonumber(ARGV[4]) do
   local id, g, owner, wanted = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
-  local s = call('HMGET', prefix .. 's:' .. id, 'g', 'o', 'e', 'w')
+  local s = call('HMGET', KEYS[key], 'g', 'o', 'e', 'w')
+  key = key + 1
+  local counts
+  if wanted == '1' then
+    counts = KEYS[key]
+    key = key + 1
+  end
   if not s[1] then
     out[#out + 1] = 'GONE'
   elseif s[1] ~= g or s[2] ~= owner then
@@ -35,24 +59,19 @@ for _ = 1, tonumber(ARGV[4]) do
     out[#out + 1] = 'ENDED'
   else
     call('ZADD', KEYS[1], text(now + tonumber(s[4])), id .. '~' .. g)
-    out[#out + 1] = '+ ' .. (wanted == '1' and text(viewers(id .. '~' .. g)) or '0')
+    out[#out + 1] = '+ ' .. (counts and text(viewers(counts)) or '0')
   end
 end
 
-local until_ms = text(now + tonumber(ARGV[3]))
-call('ZADD', prefix .. 'w', until_ms, ARGV[2])
-for _, gone in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', '-inf', text(now), 'LIMIT', 0, 100)) do
-  call('ZREM', prefix .. 'w', gone)
-end
-call('PEXPIRE', prefix .. 'w', 86400000)
 while at + 2 <= #ARGV do
-  local id, g, count = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local g, count = ARGV[at + 1], ARGV[at + 2]
   at = at + 3
-  local s = call('HMGET', prefix .. 's:' .. id, 'g', 'e')
+  local s, counts = call('HMGET', KEYS[key], 'g', 'e'), KEYS[key + 1]
+  key = key + 2
   if s[1] == g and not s[2] and count ~= '0' then
-    call('HSET', prefix .. 'w:' .. id .. '~' .. g, ARGV[2], count)
+    call('HSET', counts, ARGV[2], count)
   else
-    call('HDEL', prefix .. 'w:' .. id .. '~' .. g, ARGV[2])
+    call('HDEL', counts, ARGV[2])
   end
 end
 

@@ -1,7 +1,7 @@
 -- hold says that the remote producer of a generation is there. It may run twice.
 --
--- KEYS[1]  see session.lua
--- KEYS[2]  the session
+-- KEYS[1]  sh:T:la
+-- KEYS[2]  sh:T:ls:<id>
 -- ARGV[1]  id, escaped
 -- ARGV[2]  generation
 -- ARGV[3]  owner

@@ -1,7 +1,7 @@
 -- metadata replaces the metadata of a stream, for its producer.
 --
--- KEYS[1]  see session.lua
--- KEYS[2]  the session
+-- KEYS[1]  sh:T:la
+-- KEYS[2]  sh:T:ls:<id>
 -- ARGV[1]  generation
 -- ARGV[2]  metadata as JSON
 --

@@ -1,8 +1,9 @@
 -- reap decides that a generation is over because its producer is silent or superseded. Who is told
 -- so writes the verdict. From then on no beat renews it. It may run twice.
 --
--- KEYS[1]  see session.lua
--- KEYS[2]  the session
+-- KEYS[1]  sh:T:la
+-- KEYS[2]  sh:T:ls:<id>
+-- KEYS[3]  sh:T:lr
 -- ARGV[1]  id, escaped
 -- ARGV[2]  generation
 --
@@ -15,7 +16,7 @@ if s[1] and s[1] ~= ARGV[2] then return 'SUPERSEDED ' .. s[1] end
 if s[1] and not s[2] then
   if now < tonumber(deadline) then return 'EARLY' end
   -- A server that was away, or that nobody could reach, has heard nobody.
-  local r = call('HMGET', prefix .. 'r', 'l', 's')
+  local r = call('HMGET', KEYS[3], 'l', 's')
   if r[1] ~= lineage() or now - tonumber(r[2]) < tonumber(s[3]) then return 'EARLY' end
   call('HSET', KEYS[2], 'e', 'lost')
 end

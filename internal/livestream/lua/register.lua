@@ -1,8 +1,8 @@
 -- register makes the caller the producer of a stream, under the next generation. It may run twice:
 -- an owner registers once.
 --
--- KEYS[1]  see session.lua
--- KEYS[2]  the session
+-- KEYS[1]  sh:T:la
+-- KEYS[2]  sh:T:ls:<id>
 -- ARGV[1]  id, escaped
 -- ARGV[2]  owner, random
 -- ARGV[3]  free (nobody may have it), once (nobody may ever have had it) or takeover
@@ -25,8 +25,9 @@ if g then
 end
 local new = text(math.max(tonumber(clock[1]) * 1000000 + tonumber(clock[2]), tonumber(g or 0) + 1))
 call('ZADD', KEYS[1], text(now + tonumber(ARGV[4])), ARGV[1] .. '~' .. new)
-call('DEL', KEYS[2])
-call('HSET', KEYS[2], 'g', new, 'o', ARGV[2], 'w', ARGV[4], 'k', ARGV[5], 't', text(now))
-if ARGV[6] ~= '' then call('HSET', KEYS[2], 'm', ARGV[6]) end
-if ARGV[7] ~= '' then call('HSET', KEYS[2], 'b', ARGV[7]) end
+-- Not by DEL: a server that a slot leaves does not let a script write a key that the script deleted. A session that
+-- was over expires; in a hundred years is never.
+call('HSET', KEYS[2], 'g', new, 'o', ARGV[2], 'w', ARGV[4], 'k', ARGV[5], 't', text(now), 'm', ARGV[6], 'b', ARGV[7])
+call('HDEL', KEYS[2], 'e')
+if had[3] then call('PEXPIRE', KEYS[2], '3153600000000') end
 return 'NEW ' .. new .. ' ' .. before

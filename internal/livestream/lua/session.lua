@@ -2,17 +2,14 @@
 -- beside their segments. T is the hash tag of the space, an id is escaped, and the name of one
 -- generation of a stream is "<id>~<generation>".
 --
--- KEYS[1]  sh:T:la          zset  generations without a settled verdict, by the time in ms
---                                 at which their producer counts as silent
---          sh:T:ls:<id>     hash  g generation, o owner, w ms of silence allowed,
---                                 k ms to keep it after its end, t start in ms,
---                                 m metadata as JSON, b who produces, e set once it is over
---          sh:T:lr          hash  l lineage, b last beat in ms, s since when beats
---                                 come without a break
---          sh:T:lw          zset  instances with readers, by deadline in ms
---          sh:T:lw:<name>   hash  instance -> its readers of a generation
+-- sh:T:la          zset  generations without a settled verdict, by the time in ms at which their
+--                        producer counts as silent
+-- sh:T:ls:<id>     hash  g generation, o owner, w ms of silence allowed, k ms to keep it after its
+--                        end, t start in ms, m metadata as JSON, b who produces, e set once it is over
+-- sh:T:lr          hash  l lineage, b last beat in ms, s since when beats come without a break
+-- sh:T:lw          zset  instances with readers, by deadline in ms
+-- sh:T:lw:<name>   hash  instance -> its readers of a generation
 local call, fmt = redis.call, string.format
-local prefix = string.sub(KEYS[1], 1, -2)
 local clock = call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
@@ -23,13 +20,4 @@ local function lineage()
   local info = reign()
   local _, at = string.find(info, 'master_replid:', 1, true)
   return string.sub(info, at + 1, at + 16)
-end
-
-local function viewers(name)
-  local sum, counts = 0, call('HGETALL', prefix .. 'w:' .. name)
-  for i = 1, #counts, 2 do
-    local deadline = call('ZSCORE', prefix .. 'w', counts[i])
-    if deadline and tonumber(deadline) > now then sum = sum + tonumber(counts[i + 1]) end
-  end
-  return sum
 end

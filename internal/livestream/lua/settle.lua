@@ -1,7 +1,8 @@
 -- settle notes that a generation has its verdict: nobody looks after it any more. It may run twice.
 --
--- KEYS[1]  see session.lua
--- KEYS[2]  the session
+-- KEYS[1]  sh:T:la
+-- KEYS[2]  sh:T:ls:<id>
+-- KEYS[3]  sh:T:lw:<name>
 -- ARGV[1]  id, escaped
 -- ARGV[2]  generation
 -- ARGV[3]  keep (as long as the session says) or remove
@@ -9,7 +10,7 @@
 -- Returns  +
 local name = ARGV[1] .. '~' .. ARGV[2]
 call('ZREM', KEYS[1], name)
-call('DEL', prefix .. 'w:' .. name)
+call('DEL', KEYS[3])
 local s = call('HMGET', KEYS[2], 'g', 'k')
 if s[1] == ARGV[2] then
   if ARGV[3] == 'remove' then
