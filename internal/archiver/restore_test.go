@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
@@ -193,4 +194,51 @@ func TestReplacedWhileRead(t *testing.T) {
 		}
 		w.whole()
 	}
+}
+
+// TestArchiveBeginsLate restores a space that was swept before it had an archive: segments without an entry come back with
+// what they were.
+func TestArchiveBeginsLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, tier.Options{})
+	create := func(segment string, o *streamhub.CreateOptions) {
+		_, _, err := w.Create(w.ctx, space, segment, o)
+		require.NoError(t, err)
+	}
+	create("empty", &streamhub.CreateOptions{ContentType: "text/plain"})
+	create("born closed", &streamhub.CreateOptions{Closed: &streamhub.Verdict{Kind: streamhub.VerdictDone}})
+	create("closed", nil)
+	_, err := w.CloseSegment(w.ctx, space, "closed", streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "why"}, nil)
+	require.NoError(t, err)
+	w.append("trimmed", "1")
+	w.append("trimmed", "2")
+	w.trim("trimmed", 1, 2)
+	w.trim("trimmed", 2, 3)
+	w.append("parent", "1", "2")
+	create("fork", &streamhub.CreateOptions{ForkOf: "parent"})
+	create("gone", nil)
+	require.NoError(t, w.Delete(w.ctx, space, "gone", ""))
+	w.append("last", "x")
+	before := map[string]streamhub.Status{}
+	for _, segment := range []string{"empty", "born closed", "closed", "trimmed", "fork", "parent", "last"} {
+		before[segment], err = w.Status(w.ctx, space, segment)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Sweep(w.ctx))
+	left, err := w.conn.XLen(w.ctx, hotlog.Key(w.ID(), space, "t")).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 8, left, "one for each segment, and two for closed")
+
+	a := w.with(w.ID(), everything(0))
+	a.move()
+	v := a.restored("last", "x")
+	for segment, want := range before {
+		got, err := v.Status(v.ctx, space, segment)
+		require.NoError(t, err, segment)
+		require.Equal(t, want.Position.Sequence, got.Position.Sequence, segment)
+		require.Equal(t, want.Position.Incarnation, got.Position.Incarnation, segment)
+		require.Equal(t, want.Verdict, got.Verdict, segment)
+		require.Equal(t, want.ContentType, got.ContentType, segment)
+	}
+	require.EqualValues(t, 3, v.append("trimmed", "3").First)
 }

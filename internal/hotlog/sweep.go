@@ -171,6 +171,15 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 	}
 }
 
+// namedBy reports whether c, which brought no record, is what names the segment: an archive that begins later learns of
+// a segment without entries only by its creation, its end, or the trim that took the last one.
+func (m *meta) namedBy(c *change) bool {
+	if m.first != 0 && m.first <= m.last {
+		return false
+	}
+	return c.kind != changeTrim || c.last == m.first
+}
+
 // dead returns the places of the page that name nothing any more, and how many changes are in the
 // other places. It also returns the last change among the former whose entries were trimmed while
 // their segment lives.
@@ -181,12 +190,13 @@ func (p *spacePage) dead() (places []any, trimmed change, kept int) {
 		for ; end < len(p.changes) && p.changes[end].id == p.changes[begin].id; end++ {
 			c, m := &p.changes[end], p.metas[end]
 			// What forks read of a deleted segment stays: an archiver finds it only here.
-			if c.records == 0 || m.erased() || c.id.before(m.birth) {
-				continue
-			}
-			if c.last >= m.first {
+			switch {
+			case m.erased() || c.id.before(m.birth):
+			case c.records == 0:
+				alive = alive || m.namedBy(c)
+			case c.last >= m.first:
 				alive = true
-			} else {
+			default:
 				cut = *c
 			}
 		}
