@@ -188,7 +188,7 @@ func moveSlots(t *testing.T, archived bool) {
 		if _, err := other.Status(ctx, w.space, "timed-0"); err != nil {
 			return err
 		}
-		if _, _, err := other.Peek(ctx, w.space, "timed-0"); err != nil {
+		if _, err := other.Peek(ctx, w.space, "timed-0"); err != nil {
 			return err
 		}
 		for _, err := range other.Segments(ctx, w.space) {
