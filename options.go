@@ -18,7 +18,7 @@ const (
 	MaxContentTypeLength = 256
 	MaxStreamSeqLength   = 1024
 	// MaxNameLength is the most bytes a space, segment, producer or lease name may have.
-	MaxNameLength = 128
+	MaxNameLength = 1024
 	// MaxRecordBytes is the default limit of one record, payload and metadata.
 	MaxRecordBytes = 1 << 20
 	// MaxFrameBytes and MaxFrameRecords bound what one append may carry.

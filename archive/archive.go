@@ -175,7 +175,7 @@ func (a *Archive) Locate(ctx context.Context, space SpaceID, segment string, inc
 
 // find returns the name of the committed chunk that holds a sequence.
 func (a *Archive) find(ctx context.Context, space SpaceID, segment string, incarnation, sequence uint64) (*chunkName, error) {
-	prefix := segmentPrefix(segment, incarnation)
+	prefix := segmentPrefix(segmentText(segment), incarnation)
 	for after := prefix + hex16(max(sequence, 1)-1) + "~"; ; {
 		items, err := a.backend.List(ctx, space, prefix, after, 4)
 		if err != nil {
@@ -216,7 +216,7 @@ func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Ch
 	if err != nil {
 		return nil, err
 	}
-	if c.Space != space || c.Key() != key || c.Segment != name.segment {
+	if c.Space != space || c.Key() != key {
 		return nil, fmt.Errorf("%w: the chunk under %q is another one", streamhub.ErrCorrupt, key)
 	}
 	size := 0

@@ -41,7 +41,7 @@ func (c *Chunk) Last() uint64 { return c.Frames[len(c.Frames)-1].Last }
 
 // Key is where the chunk lies.
 func (c *Chunk) Key() string {
-	n := chunkName{c.Segment, c.Incarnation, c.Range(), c.Window, c.Attempt}
+	n := chunkName{segmentText(c.Segment), c.Incarnation, c.Range(), c.Window, c.Attempt}
 	return n.key()
 }
 

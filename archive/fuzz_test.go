@@ -80,11 +80,18 @@ func TestNames(t *testing.T) {
 		parsed, ok := ParseSpaceID(id.Text())
 		require.True(t, ok)
 		require.Equal(t, id, parsed)
-		n := chunkName{name, 1, Range{2, 3, 4, 5}, 6, 7}
+		n := chunkName{segmentText(name), 1, Range{2, 3, 4, 5}, 6, 7}
 		require.LessOrEqual(t, len(n.key()), 512)
 		parsedName, ok := parseChunkKey(n.key())
 		require.True(t, ok)
 		require.Equal(t, n, parsedName)
+	}
+
+	// Long names become digests, which no short name is written as.
+	require.NotEqual(t, segmentText(long), segmentText(long[1:]))
+	require.Len(t, segmentText(long), len(segmentText(long[1:])))
+	for _, text := range []string{"Z", "Z00", "ZZ", "W", EncodeName(long), "Z" + EncodeName(long)} {
+		require.False(t, isSegmentText(text), text)
 	}
 }
 

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
 	"strings"
@@ -12,7 +13,10 @@ import (
 // from what it may clear away.
 //
 // Names go into keys as base32 with the extended hex alphabet: it keeps their order and tells twins
-// apart that differ in case only, wherever the keys end up. Numbers are 16 hex digits.
+// apart that differ in case only, wherever the keys end up. Of a name of more than 128 bytes the key
+// holds 'Z', which is no digit of that alphabet, and the SHA-256 of the name: the object under the key
+// has the name itself. So a key stays within the 512 bytes that a backend must take. Numbers are 16
+// hex digits.
 //
 //	c!<window>!<attempt>                                  a window that was committed
 //	t!<window>!<attempt>                                  its part of the timeline
@@ -52,8 +56,30 @@ func commitKey(window, attempt uint64) string { return commitPrefix(window) + he
 
 func windowKey(window, attempt uint64) string { return "t!" + hex16(window) + "!" + hex16(attempt) }
 
-func segmentPrefix(segment string, incarnation uint64) string {
-	return "s!" + EncodeName(segment) + "!" + hex16(incarnation) + "!"
+// plainName is the longest name that stands in a key as it is.
+const plainName = 128
+
+// segmentText is what a key holds of the name of a segment.
+func segmentText(segment string) string {
+	if len(segment) <= plainName {
+		return EncodeName(segment)
+	}
+	sum := sha256.Sum256([]byte(segment))
+	return "Z" + EncodeName(string(sum[:]))
+}
+
+// isSegmentText reports whether segmentText may have written a text.
+func isSegmentText(text string) bool {
+	digest, hashed := strings.CutPrefix(text, "Z")
+	name, ok := DecodeName(digest)
+	return ok && (hashed && len(name) == sha256.Size || !hashed && len(name) <= plainName)
+}
+
+// segmentsPrefix begins the keys of all chunks of a segment, of any incarnation.
+func segmentsPrefix(segment string) string { return "s!" + segmentText(segment) + "!" }
+
+func segmentPrefix(text string, incarnation uint64) string {
+	return "s!" + text + "!" + hex16(incarnation) + "!"
 }
 
 // A Range describes frames that lie together.
@@ -64,7 +90,7 @@ type Range struct {
 
 // A chunkName is what the key of a chunk says.
 type chunkName struct {
-	segment     string
+	segment     string // as in [segmentText]
 	incarnation uint64
 	Range
 	window, attempt uint64
@@ -86,7 +112,7 @@ func parseChunkKey(key string) (n chunkName, ok bool) {
 	if len(f) != 9 || f[0] != "s" {
 		return n, false
 	}
-	if n.segment, ok = DecodeName(f[1]); !ok {
+	if n.segment = f[1]; !isSegmentText(n.segment) {
 		return n, false
 	}
 	var begins, ends uint64

@@ -94,7 +94,7 @@ func (a *Archive) Verify(ctx context.Context, space SpaceID, progress func(bytes
 			if err == nil {
 				chunk, err = DecodeChunk(data)
 			}
-			if err == nil && (chunk.Space != space || chunk.Key() != key || chunk.Segment != name.segment) {
+			if err == nil && (chunk.Space != space || chunk.Key() != key) {
 				err = fmt.Errorf("%w: it is another chunk", streamhub.ErrCorrupt)
 			}
 			if err == nil && next[of] != 0 && chunk.First() != next[of] {

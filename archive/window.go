@@ -67,7 +67,7 @@ func (w *Window) keys() []string {
 	for i := range w.Parts {
 		p := &w.Parts[i]
 		for _, span := range p.Chunks {
-			n := chunkName{p.Segment, p.Incarnation, span, w.Number, w.Attempt}
+			n := chunkName{segmentText(p.Segment), p.Incarnation, span, w.Number, w.Attempt}
 			keys = append(keys, n.key())
 		}
 	}

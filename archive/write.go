@@ -233,7 +233,7 @@ func (w *Writer) Rewind(ctx context.Context, window uint64) error {
 // Prune removes the chunks of a segment that are of another incarnation, or end before a sequence:
 // the segment was deleted or trimmed.
 func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before uint64) error {
-	prefix := "s!" + EncodeName(segment) + "!"
+	prefix := segmentsPrefix(segment)
 	for after := ""; ; {
 		items, err := w.archive.backend.List(ctx, w.space, prefix, after, listPage)
 		if err != nil || len(items) == 0 {
@@ -247,7 +247,7 @@ func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before 
 				continue
 			}
 			if name.incarnation == incarnation && name.Last >= before {
-				after = segmentPrefix(segment, incarnation) + "~" // the rest of this one stays
+				after = segmentPrefix(segmentText(segment), incarnation) + "~" // the rest of this one stays
 				break
 			}
 			keys = append(keys, item.Key)

@@ -57,7 +57,7 @@ func TestNames(t *testing.T) {
 	}
 	require.Equal(t, "2", g.get(t, "b%2Fa").body, "a slash is a slash however it is written")
 	require.Equal(t, "0", g.get(t, "default/a").body)
-	g.must(t, 400, http.MethodPut, strings.Repeat("n", 129), "")
+	g.must(t, 400, http.MethodPut, strings.Repeat("n", streamhub.MaxNameLength+1), "")
 	r := g.must(t, 201, http.MethodPut, "b/%7B%C3%A4%7D%3F", "")
 	require.True(t, strings.HasSuffix(r.header.Get("Location"), "/v1/stream/b/%7B%C3%A4%7D%3F"), r.header.Get("Location"))
 }

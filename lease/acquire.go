@@ -63,7 +63,7 @@ func (l *Lease) acquire(ctx context.Context) error {
 	}
 }
 
-// AcquireAs is for a holder that the caller knows by a text of its own, 1 to 128 bytes, and does
+// AcquireAs is for a holder that the caller knows by a text of its own, 1 to [streamhub.MaxNameLength] bytes, and does
 // not wait. It returns the token. If the holder has the lease already, the ttl starts again and
 // the token is the same; so it is safe to repeat. If another has it, the error is a [streamhub.LeaseHeldError].
 func (m *Manager) AcquireAs(ctx context.Context, store uuid.UUID, key, holder string, ttl time.Duration) (uint64, error) {

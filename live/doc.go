@@ -40,7 +40,7 @@ import (
 )
 
 // MaxIDLength is the most bytes the id of a live stream may have; they can be any.
-const MaxIDLength = 100
+const MaxIDLength = 1000
 
 // Streams are the live streams of one space. They are safe for concurrent use and need no closing.
 // On a cluster a space lies on one node, so an application with very many streams spreads them over

@@ -11,7 +11,7 @@ import (
 type SendOptions struct {
 	// By says who sends it.
 	By string
-	// Once names a question that has one answer, 1 to 100 bytes: the first message that is sent
+	// Once names a question that has one answer, 1 to [MaxIDLength] bytes: the first message that is sent
 	// under it is stored, and any other one gets [streamhub.ErrConflict]. The same message sent
 	// again counts as stored.
 	Once string

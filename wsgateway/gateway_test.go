@@ -417,7 +417,7 @@ func TestHostile(t *testing.T) {
 			r   wire.Request
 			err error
 		}{
-			{&wire.Status{Space: "\xff", Segment: strings.Repeat("x", 129)}, streamhub.ErrInvalidName},
+			{&wire.Status{Space: "\xff", Segment: strings.Repeat("x", streamhub.MaxNameLength+1)}, streamhub.ErrInvalidName},
 			{&wire.Append{Append: streamhub.Append{Space: "space"}}, streamhub.ErrInvalidName},
 			{&wire.Append{Append: streamhub.Append{Space: "space", Segment: "seg"}}, streamhub.ErrInvalidArgument},
 			{&wire.Follow{Space: "space", Segment: "seg", Options: streamhub.FollowOptions{Cursor: "x"}}, streamhub.ErrInvalidCursor},

@@ -132,7 +132,8 @@ func remove(f *fixture) {
 }
 
 func spacesApart(f *fixture) {
-	names := []string{"a", "A", "a!", "a/b", "a%2fb", "..", "\x00", "ä", strings.Repeat("n", 128), strings.Repeat("\xff", 128)}
+	names := []string{"a", "A", "a!", "a/b", "a%2fb", "..", "\x00", "ä", strings.Repeat("n", 128), strings.Repeat("\xff", 128),
+		strings.Repeat("n", streamhub.MaxNameLength), strings.Repeat("\xff", streamhub.MaxNameLength)}
 	var ids []archive.SpaceID
 	for _, store := range []uuid.UUID{uuid.New(), uuid.New()} {
 		for _, name := range names {

@@ -2,12 +2,15 @@ package azure
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
@@ -17,9 +20,39 @@ import (
 // begins with a UUID.
 const manifests = "manifests"
 
+// propertySpace has the name of a space that [partition] does not tell.
+const propertySpace = "space"
+
+// The service takes 512 characters in a key, and a filter or a URL has to hold two of them. Of a longer
+// text of a space the partition is the store, 'Z' and the SHA-256 of the name. No text of a space has a
+// 'Z', and the manifest keeps the name.
+const partitionLimit = 300
+
+// partition is what an entity holds of the space that it belongs to.
+func partition(space archive.SpaceID) string {
+	text := space.Text()
+	if len(text) <= partitionLimit {
+		return text
+	}
+	sum := sha256.Sum256([]byte(space.Space))
+	return space.Store.String() + "!Z" + hex.EncodeToString(sum[:])
+}
+
+// spaceOf is the inverse of partition, for the entity of a manifest.
+func spaceOf(e *aztables.EDMEntity) (archive.SpaceID, bool) {
+	name, ok := e.Properties[propertySpace].(aztables.EDMBinary)
+	if !ok {
+		return archive.ParseSpaceID(e.RowKey)
+	}
+	store, _, _ := strings.Cut(e.RowKey, "!")
+	id, err := uuid.Parse(store)
+	space := archive.SpaceID{Store: id, Space: string(name)}
+	return space, err == nil && partition(space) == e.RowKey
+}
+
 // Manifest is that of [archive.Backend]. The version is the etag.
 func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
-	found, err := b.table.GetEntity(ctx, manifests, space.Text(), nil)
+	found, err := b.table.GetEntity(ctx, manifests, partition(space), nil)
 	if err != nil {
 		return nil, "", outcome(err)
 	}
@@ -36,9 +69,14 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	if len(data) > propertyLimit {
 		return "", fmt.Errorf("%w: a manifest of %d bytes", streamhub.ErrTooLarge, len(data))
 	}
+	properties := map[string]any{propertyName(0): aztables.EDMBinary(data)}
+	row := partition(space)
+	if row != space.Text() {
+		properties[propertySpace] = aztables.EDMBinary(space.Space)
+	}
 	text, err := json.Marshal(aztables.EDMEntity{
-		Entity:     aztables.Entity{PartitionKey: manifests, RowKey: space.Text()},
-		Properties: map[string]any{propertyName(0): aztables.EDMBinary(data)},
+		Entity:     aztables.Entity{PartitionKey: manifests, RowKey: row},
+		Properties: properties,
 	})
 	if err != nil {
 		return "", err
@@ -66,11 +104,11 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) ([]archive.SpaceID, error) {
 	filter := "PartitionKey eq '" + manifests + "'"
 	if after != (archive.SpaceID{}) {
-		filter += " and RowKey gt '" + after.Text() + "'"
+		filter += " and RowKey gt '" + partition(after) + "'"
 	}
 	var ids []archive.SpaceID
-	err := b.query(ctx, filter, "PartitionKey,RowKey", limit, func(e *aztables.EDMEntity) {
-		if id, ok := archive.ParseSpaceID(e.RowKey); ok {
+	err := b.query(ctx, filter, "PartitionKey,RowKey,"+propertySpace, limit, func(e *aztables.EDMEntity) {
+		if id, ok := spaceOf(e); ok {
 			ids = append(ids, id)
 		}
 	})

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
-// An object is an entity: the text of its space is the partition and its key the row. Its bytes lie
+// An object is an entity: its space is the partition and its key the row. Its bytes lie
 // in the properties d00, d01, …, or, where blob is true, in a blob that is named after the space, the
 // key and the checksum. The entity comes first, so that nothing lies where no list shows it, and
 // goes last.
@@ -38,7 +38,7 @@ const (
 func propertyName(i int) string { return fmt.Sprintf("d%02d", i) }
 
 func blobName(space archive.SpaceID, key string, sum []byte) string {
-	return space.Text() + "/" + key + "/" + hex.EncodeToString(sum)
+	return partition(space) + "/" + key + "/" + hex.EncodeToString(sum)
 }
 
 // each calls do for 0 to n-1, several at once, and returns the first error.
@@ -59,7 +59,7 @@ func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...arc
 func (b *Backend) put(ctx context.Context, space archive.SpaceID, o *archive.Object) error {
 	sum := sha256.Sum256(o.Data)
 	e := aztables.EDMEntity{
-		Entity: aztables.Entity{PartitionKey: space.Text(), RowKey: o.Key},
+		Entity: aztables.Entity{PartitionKey: partition(space), RowKey: o.Key},
 		Properties: map[string]any{
 			propertySize: aztables.EDMInt64(len(o.Data)),
 			propertySum:  aztables.EDMBinary(sum[:]),
@@ -98,7 +98,7 @@ func (b *Backend) put(ctx context.Context, space archive.SpaceID, o *archive.Obj
 }
 
 func (b *Backend) entity(ctx context.Context, space archive.SpaceID, key string) (e aztables.EDMEntity, err error) {
-	found, err := b.table.GetEntity(ctx, space.Text(), key, nil)
+	found, err := b.table.GetEntity(ctx, partition(space), key, nil)
 	if err != nil {
 		return e, outcome(err)
 	}
@@ -158,7 +158,7 @@ func (b *Backend) download(ctx context.Context, name string, size int64) ([]byte
 
 // List is that of [archive.Backend].
 func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after string, limit int) ([]archive.Item, error) {
-	filter := "PartitionKey eq '" + space.Text() + "'"
+	filter := "PartitionKey eq '" + partition(space) + "'"
 	if prefix != "" {
 		filter += " and RowKey ge '" + prefix + "' and RowKey lt '" + above(prefix) + "'"
 	}
@@ -226,7 +226,7 @@ func (b *Backend) delete(ctx context.Context, space archive.SpaceID, key string)
 			return outcome(err)
 		}
 	}
-	_, err = b.table.DeleteEntity(ctx, space.Text(), key, nil)
+	_, err = b.table.DeleteEntity(ctx, partition(space), key, nil)
 	if status(err) == 404 {
 		return nil
 	}

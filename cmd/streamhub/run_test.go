@@ -27,7 +27,7 @@ func TestUsage(t *testing.T) {
 		{"no segment", []string{"append", "a", "--redis", "redis://127.0.0.1:1"}, "SPACE/SEGMENT"},
 		{"empty segment", []string{"append", "a/", "--redis", "redis://127.0.0.1:1"}, "segment is empty"},
 		{"empty space", []string{"read", "/b", "--redis", "redis://127.0.0.1:1"}, "space is empty"},
-		{"long name", []string{"read", strings.Repeat("n", 129), "--redis", "redis://127.0.0.1:1"}, "129 bytes"},
+		{"long name", []string{"read", strings.Repeat("n", 1025), "--redis", "redis://127.0.0.1:1"}, "1025 bytes"},
 		{"bad URL", []string{"ls", "--redis", "http://127.0.0.1"}, "URL"},
 		{"bad store", []string{"ls", "--store", "x", "--redis", "redis://127.0.0.1:1"}, "store"},
 		{"expect 0", []string{"append", "a/b", "--expect", "0", "--redis", "redis://127.0.0.1:1"}, "--expect 0"},

@@ -182,7 +182,7 @@ func (r *Runner) hold(ctx context.Context, s *hotlog.Store, id archive.SpaceID) 
 	return sp, nil
 }
 
-// leaseKey is the lease of a space; its name has at most 128 bytes and any of them.
+// leaseKey is the lease of a space; the name of a space may be as long as that of a lease.
 func leaseKey(space string) string {
 	if len(leasePrefix)+len(space) > streamhub.MaxNameLength {
 		return leasePrefix + digest(space)

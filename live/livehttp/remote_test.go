@@ -156,7 +156,7 @@ func TestRemoteRefused(t *testing.T) {
 		{"PUT", "", "", nil, http.StatusConflict, "already_produced"},
 		{"GET", "messages?wait=1h", "", key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "cancel", "no json", nil, http.StatusBadRequest, "invalid_argument"},
-		{"POST", "messages?once=" + strings.Repeat("x", 101), "x", nil, http.StatusBadRequest, "invalid_name"},
+		{"POST", "messages?once=" + strings.Repeat("x", live.MaxIDLength+1), "x", nil, http.StatusBadRequest, "invalid_name"},
 		{"POST", "messages", strings.Repeat("x", streamhub.MaxRecordBytes+1), nil, http.StatusRequestEntityTooLarge, "too_large"},
 		{"GET", "nothing", "", nil, http.StatusNotFound, "not_found"},
 	} {

@@ -107,7 +107,7 @@ func TestSeveralRefused(t *testing.T) {
 	g := start(t, "", nil)
 	many := strings.Repeat("&id=x", live.MaxFollowed+1)
 	for query, code := range map[string]string{
-		"id=": "invalid_name", "id=" + strings.Repeat("x", 101): "invalid_name", many[1:]: "invalid_argument",
+		"id=": "invalid_name", "id=" + strings.Repeat("x", live.MaxIDLength+1): "invalid_name", many[1:]: "invalid_argument",
 		"id=x&cursor=nonsense": "invalid_cursor",
 	} {
 		require.Contains(t, g.must(http.StatusBadRequest, http.MethodGet, "/v1/live?"+query, ""), `"code":"`+code+`"`)

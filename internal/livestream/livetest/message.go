@@ -90,7 +90,7 @@ func firstAnswerWins(f *fixture) {
 	require.EqualValues(f, 1, won.Load())
 	_, err := p.Send(f.ctx, []byte("y"), &live.SendOptions{Once: "another question"})
 	require.NoError(f, err)
-	_, err = p.Send(f.ctx, []byte("y"), &live.SendOptions{Once: strings.Repeat("x", 101)})
+	_, err = p.Send(f.ctx, []byte("y"), &live.SendOptions{Once: strings.Repeat("x", live.MaxIDLength+1)})
 	require.ErrorIs(f, err, streamhub.ErrInvalidName)
 	var got []string
 	for m, err := range p.Messages(f.ctx, 0) {
