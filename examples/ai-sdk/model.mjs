@@ -1,7 +1,7 @@
 import { MockLanguageModelV4 } from "ai/test"
 
 const text = `You may refresh this page, open it at the other server, or kill the gateway that it reads from: the answer goes on where it
-was, because it is kept outside of the process that makes it. `.repeat(8)
+was, because it is kept outside of the process that makes it. `.replaceAll("\n", " ").repeat(8)
 
 /** What stands in for a language model: it says words, one after the other, and stops when it is told. */
 export function model(pause = Number(process.env.PAUSE ?? 80)) {

@@ -22,7 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -345,11 +344,6 @@ func TestDurableAway(t *testing.T) {
 		until(t, first, "#state", is("the gateway is away, connecting again …, 2 notes wait"))
 		until(t, second, "#state", is("the gateway is away, connecting again …"))
 		if round == 1 {
-			chromedp.ListenTarget(first, func(event any) {
-				if _, asked := event.(*page.EventJavascriptDialogOpening); asked { // notes would be lost in a closed tab
-					go func() { _ = chromedp.Run(first, page.HandleJavaScriptDialog(true)) }()
-				}
-			})
 			require.NoError(t, chromedp.Run(first, chromedp.Reload()))
 			until(t, first, "#state", func(state string) bool { return strings.HasSuffix(state, "2 notes wait") })
 		}
@@ -360,6 +354,50 @@ func TestDurableAway(t *testing.T) {
 	}
 	require.NoError(t, chromedp.Run(first, chromedp.Reload()))
 	stored()
+	accessible(t, first)
+}
+
+// TestDurableKilled types notes while the gateway dies again and again, reloads the page with half a note in
+// its field, and closes a tab whose notes wait: another tab of the browser sends them.
+func TestDurableKilled(t *testing.T) {
+	path, redis := build(t, "./cmd/streamhub"), redisOf(t)
+	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis)
+	server := notes(t, gateway)
+	again := func() {
+		_, kill = start(t, path, "serve", "--listen", strings.TrimPrefix(gateway, "http://"), "--admin-listen", "127.0.0.1:0", "--redis", redis)
+	}
+	chromium := browser(t)
+	first, second := tab(t, chromium, server.URL), tab(t, browser(t), server.URL)
+	var all []string
+	for round := range 4 {
+		for n := range 6 {
+			if n == 1 {
+				kill()
+			}
+			if n == 4 {
+				again()
+			}
+			text := fmt.Sprintf("note %d of %d", n, round)
+			all = append(all, text)
+			note(t, first, text)
+		}
+	}
+	until(t, second, "ul", is(all...))
+	kill()
+	all = append(all, "when the tab is closed")
+	note(t, first, all[len(all)-1])
+	require.NoError(t, chromedp.Run(first, chromedp.SendKeys("input", "half", chromedp.ByQuery), chromedp.Reload()))
+	var half string
+	require.NoError(t, chromedp.Run(first, chromedp.Value("input", &half, chromedp.ByQuery)))
+	require.Equal(t, "half", half)
+	until(t, first, "ol", is("when the tab is closed"))
+	other := tab(t, chromium, server.URL)
+	until(t, other, "ol", is("when the tab is closed"))
+	require.NoError(t, chromedp.Cancel(first))
+	again()
+	until(t, other, "ul", is(all...))
+	until(t, second, "ul", is(all...))
+	until(t, other, "ol", is(""))
 }
 
 // TestDurableForgotten kills a gateway that keeps nothing: the pages show what there is now, and what

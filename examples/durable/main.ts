@@ -1,13 +1,15 @@
 // A page that writes notes to a stream and shows those of everybody, with the official client of
 // Durable Streams. The stream is named by the page's address: ?stream=/v1/stream/notes/today
 //
-// It lives through a gateway that is away: what is typed waits in an outbox, also through a reload
-// of the page, and the reader connects again behind what it has shown.
+// Nothing that was typed is lost: a note is in the storage of the browser before the field is cleared, and
+// leaves it when it is stored. It waits there while the gateway is away, through a reload, and when the
+// tab is closed, until any tab with this page sends it. The reader connects again after what it has shown.
 import { DurableStream, FetchError, IdempotentProducer, stream } from "@durable-streams/client"
 
 interface Note {
   id: string // made where it is typed: a note that is sent twice is shown once
   text: string
+  at: number // when it was typed, for the order of those that wait
 }
 
 const url = new URL(new URLSearchParams(location.search).get("stream") ?? "/v1/stream/notes/today", location.href).href
@@ -16,14 +18,28 @@ const form = document.querySelector("form")!
 const input = document.querySelector("input")!
 const state = document.querySelector("#state")!
 
-const box = `outbox of ${url}`
-const outbox: Note[] = JSON.parse(sessionStorage.getItem(box) ?? "[]")
+const waitingList = document.querySelector("ol")!
+const box = `note for ${url} `
+const draft = `draft for ${url}`
 let connection = "connecting …"
 
+// The outbox is that of all tabs with this page: each note has a key of its own, so no tab overwrites another's.
+function outbox(): Note[] {
+  return Object.keys(localStorage)
+    .filter((key) => key.startsWith(box))
+    .flatMap((key) => JSON.parse(localStorage.getItem(key) ?? "[]") as Note)
+    .sort((a, b) => a.at - b.at)
+}
+
 function show() {
-  sessionStorage.setItem(box, JSON.stringify(outbox))
-  const waiting = outbox.length === 1 ? "1 note waits" : `${outbox.length} notes wait`
-  state.textContent = outbox.length ? `${connection}, ${waiting}` : connection
+  const notes = outbox()
+  const waiting = notes.length === 1 ? "1 note waits" : `${notes.length} notes wait`
+  state.textContent = notes.length ? `${connection}, ${waiting}` : connection
+  waitingList.replaceChildren(...notes.map(({ text }) => {
+    const item = document.createElement("li")
+    item.textContent = text
+    return item
+  }))
 }
 
 function say(text: string) {
@@ -53,17 +69,23 @@ async function open(failed: (error: Error) => void) {
   return new IdempotentProducer(handle, crypto.randomUUID(), { fetch: persistent, maxInFlight: 1, lingerMs: 0, onError: failed })
 }
 
-// send stores what is in the outbox, one note after the other. A note leaves it when it is stored.
-let sending = false
-async function send() {
-  if (sending) return
-  sending = true
+// send stores what is in the outbox, one note after the other. One tab does it at a time; when it is closed, the lock
+// goes to the next one. A note whose answer was lost with its tab is stored twice, and shown once.
+let sending: Promise<void> | undefined
+function send() {
+  sending ??= navigator.locks.request(box, drain).finally(() => {
+    sending = undefined
+    if (outbox().length > 0) send()
+  })
+}
+
+async function drain() {
   let producer: IdempotentProducer | undefined
-  while (outbox.length > 0) {
+  for (let note = outbox()[0]; note; note = outbox()[0]) {
     let failure: Error | undefined
     try {
       producer ??= await open((error) => (failure = error))
-      producer.append(JSON.stringify(outbox[0]))
+      producer.append(JSON.stringify(note))
       await producer.flush()
     } catch (error) {
       failure = error as Error
@@ -75,22 +97,32 @@ async function send() {
       await pause(patient.initialDelay)
       continue
     }
-    outbox.shift()
+    localStorage.removeItem(box + note.id)
     show()
   }
-  sending = false
 }
 
 form.onsubmit = (event) => {
   event.preventDefault()
-  outbox.push({ id: crypto.randomUUID(), text: input.value })
+  if (!input.value.trim()) return
+  const note: Note = { id: crypto.randomUUID(), text: input.value, at: Math.max(Date.now(), (outbox().at(-1)?.at ?? 0) + 1) }
+  try {
+    localStorage.setItem(box + note.id, JSON.stringify(note))
+  } catch (error) {
+    say(`the browser has no room for this note: ${error}`) // it stays in the field
+    return
+  }
   input.value = ""
+  sessionStorage.removeItem(draft)
   show()
-  void send()
+  send()
 }
-window.onbeforeunload = (event) => {
-  if (outbox.length > 0) event.preventDefault() // a closed tab forgets its outbox
-}
+input.oninput = () => sessionStorage.setItem(draft, input.value)
+input.value = sessionStorage.getItem(draft) ?? ""
+addEventListener("storage", () => {
+  show() // what other tabs have typed and sent
+  send()
+})
 
 // follow shows all that is there, then what comes. The client ends when its connection is cut.
 async function follow() {
@@ -124,5 +156,5 @@ async function follow() {
 }
 
 show()
-void send()
+send()
 void follow()
