@@ -1,5 +1,6 @@
 import { LiveError, type Verdict } from "./error.js"
 import { readEvents } from "./events.js"
+import { group } from "./group.js"
 import { Backoff, request, type RequestOptions } from "./request.js"
 import { canShare, share } from "./share.js"
 
@@ -8,7 +9,7 @@ export interface Chunk {
   /** The text, or undefined where the bytes are no UTF-8. */
   text: string | undefined
   bytes: Uint8Array
-  /** Resumes after this chunk, anywhere. */
+  /** Resumes after this chunk, anywhere; empty for a reader with group. */
   cursor: string
 }
 
@@ -27,6 +28,12 @@ export interface ReadOptions extends RequestOptions {
    * see what one of them may read.
    */
   share?: boolean
+  /**
+   * Shares one connection among the streams of a space that this page reads, so that many of them fit into
+   * the six connections of HTTP/1.1. Their chunks have no cursor. token, ticket and fetch are those of
+   * whichever reader was first. It counts where neither cursor nor share is set.
+   */
+  group?: boolean
   /** Hears how the reader does. */
   onState?: (state: ReadState) => void
 }
@@ -77,7 +84,12 @@ class Reader implements LiveReader {
     this.#begun = true
     const { options, url } = this
     const hears: Hears = { state: (state) => this.#enter(state), resumed: () => void this.resumes++ }
-    const chunks = options.share && canShare() ? share(url, options, this.cursor, hears) : connect(url, options, this.cursor, hears)
+    const chunks =
+      options.share && canShare()
+        ? share(url, options, this.cursor, hears)
+        : options.group && !this.cursor
+          ? group(url, options, hears)
+          : connect(url, options, this.cursor, hears)
     try {
       for (;;) {
         const { done, value } = await chunks.next()
@@ -153,10 +165,12 @@ export async function* connect(url: string, options: ReadOptions, cursor: string
 
 function chunkOf(name: string, data: string, cursor: string): Chunk {
   if (name !== "binary") return { text: data, bytes: new TextEncoder().encode(data), cursor }
-  const raw = atob(data)
-  const bytes = new Uint8Array(raw.length)
-  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i)
+  const bytes = bytesOf(data)
   return { text: textOf(bytes), bytes, cursor }
+}
+
+export function bytesOf(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))
 }
 
 /** Bytes as text; an event stream cannot carry all of that as it is. */
