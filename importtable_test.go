@@ -66,12 +66,12 @@ var importTable = []row{
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},
 
-	{pkg: "internal/dispatch", imports: []string{"hub", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
+	{pkg: "internal/dispatch", imports: []string{"hub", "live", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
 	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{
-		pkg: "client", imports: []string{"session", "internal/wire", "internal/pause", "internal/instance"},
+		pkg: "client", imports: []string{"session", "live", "internal/wire", "internal/pause", "internal/instance"},
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "a program that only speaks to a gateway does not link the server",
 	},
@@ -98,7 +98,7 @@ var importTable = []row{
 	{pkg: "internal/testazurite", avoids: []string{redis, miniredis, azure, pebble}, why: "it starts a program"},
 	{pkg: "internal/faultproxy", avoids: []string{redis}, why: "it knows no protocol"},
 	{pkg: "internal/redisx", imports: []string{"internal/redisx/...", "internal/pause"}, why: "the parts share it, so it knows none of them"},
-	{pkg: "internal/wire", avoids: []string{redis, miniredis}, why: "client links it"},
+	{pkg: "internal/wire", imports: []string{"live"}, avoids: []string{redis, miniredis}, why: "client links it"},
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
 	{pkg: "server", imports: []string{"hub", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate"}, why: "it assembles the transports and decides nothing of what they do"},

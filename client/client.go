@@ -103,6 +103,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
+func (c *Client) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
 // last returns a context that Close ends with [streamhub.ErrShutdown] as cause, until release is
 // called.
 func (c *Client) last(ctx context.Context) (_ context.Context, release func()) {

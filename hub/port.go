@@ -67,3 +67,7 @@ func (r portStore) count(ctx context.Context, read iter.Seq2[*port.Page, error])
 		}
 	}
 }
+
+func (r portStore) RemoveLive(ctx context.Context, space, id string, generation uint64) error {
+	return r.hub.live.Streams(r.ID(), space).RemoveGeneration(ctx, id, generation)
+}

@@ -1,5 +1,7 @@
 package live
 
+import "github.com/seed-147127fe/streamhub"
+
 // A CancelError tells a producer that a caller asked it to stop.
 type CancelError struct{ By, Reason string }
 
@@ -12,6 +14,15 @@ func (e *CancelError) Error() string {
 		text += ": " + e.Reason
 	}
 	return text
+}
+
+// Verdict is that of a generation that ends because of the request.
+func (e *CancelError) Verdict() streamhub.Verdict {
+	reason := e.By
+	if e.Reason != "" && reason != "" {
+		reason += ": "
+	}
+	return streamhub.Verdict{Kind: streamhub.VerdictCancelled, Reason: reason + e.Reason}
 }
 
 // CancelOptions describe a request to stop; nil stands for the defaults.

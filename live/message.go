@@ -15,6 +15,9 @@ type SendOptions struct {
 	// under it is stored, and any other one gets [streamhub.ErrConflict]. The same message sent
 	// again counts as stored.
 	Once string
+	// Key makes a message safe to send again: under one key it is stored once, and the answer is the
+	// same. 16 to 64 letters and digits from a good source of random bytes. The default is none.
+	Key string
 }
 
 // A Message is what a reader has sent to the producer.

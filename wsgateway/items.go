@@ -72,6 +72,14 @@ func (ch *channel) Workers(workers []streamhub.Worker) error {
 	return ch.items(wire.AppendWorkers(nil, workers))
 }
 
+// Item takes anything else.
+func (ch *channel) Item(item wire.Result) error {
+	if err := ch.wait(); err != nil {
+		return err
+	}
+	return ch.items(wire.EncodeResult(item))
+}
+
 // Joined tells the client that its worker is on the list.
 func (ch *channel) Joined() error { return ch.items(nil) }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/port"
+	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
 // A muxEntry is an entry in the form of streamkit. Only an entry that does not exist has no payload.
@@ -84,6 +85,9 @@ func (r reply) Page(p *port.Page) error {
 }
 
 func (r reply) Name(name string) error { return r.ch.send(name) }
+
+// Item is for operations that this protocol does not have.
+func (r reply) Item(wire.Result) error { return streamhub.ErrInvalidArgument }
 
 // Status leaves out segments that have never had an entry: they are not known to streamkit.
 func (r reply) Status(s *streamhub.Status) error {

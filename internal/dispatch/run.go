@@ -20,6 +20,8 @@ type Reply interface {
 	Name(name string) error
 	Status(s *streamhub.Status) error
 	Workers(workers []streamhub.Worker) error
+	// Item takes anything else.
+	Item(item wire.Result) error
 	// Joined says that the worker of a [wire.JoinWorkers] is on the list.
 	Joined() error
 }

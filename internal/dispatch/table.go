@@ -228,12 +228,14 @@ func row[T any, R interface {
 	}
 }
 
-var byOp = func() (all [256]*Operation) {
+func init() {
+	operations = append(operations, liveOperations...)
 	for _, o := range operations {
-		all[o.Op] = o
+		byOp[o.Op] = o
 	}
-	return all
-}()
+}
+
+var byOp [256]*Operation
 
 // Operations returns every operation. The caller does not change them.
 func Operations() []*Operation { return operations }

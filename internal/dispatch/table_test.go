@@ -65,6 +65,10 @@ func TestRights(t *testing.T) {
 		{&wire.AcquireLease{}, []streamhub.Right{{Store: store, Write: true}}},
 		{&wire.Create{Space: "s", Segment: "a", Options: streamhub.CreateOptions{ForkOf: "b"}},
 			[]streamhub.Right{{Store: store, Space: "s", Segment: "a", Write: true}, {Store: store, Space: "s", Segment: "b"}}},
+		{&wire.LiveSubscribe{Space: "s", ID: "a"}, []streamhub.Right{{Store: store, Space: "s", Segment: "a"}}},
+		{&wire.LiveMessages{Space: "s", ID: "a"}, []streamhub.Right{{Store: store, Space: "s", Segment: "a", Write: true}}},
+		{&wire.LiveFollow{Space: "s", IDs: []string{"a", "b"}}, []streamhub.Right{{Store: store, Space: "s", Segment: "a"}, {Store: store, Space: "s", Segment: "b"}}},
+		{&wire.LiveList{Space: "s"}, []streamhub.Right{{Store: store, Space: "s"}}},
 		{&unknown{}, []streamhub.Right{{Store: store, Write: true}}}, // the most there is
 	} {
 		require.Equal(t, c.want, slices.Collect(dispatch.Rights(store, c.request)), "%T", c.request)
@@ -102,7 +106,7 @@ func line(op, name string, write, whole, items bool) string {
 // hasSpace also checks that the row finds the space, and the segment, where the request has it.
 func hasSpace(request wire.Request) bool {
 	want := streamhub.Right{}
-	for name, field := range map[string]*string{"Space": &want.Space, "Segment": &want.Segment} {
+	for name, field := range map[string]*string{"Space": &want.Space, "Segment": &want.Segment, "ID": &want.Segment} {
 		if v := reflect.ValueOf(request).Elem().FieldByName(name); v.IsValid() {
 			*field = "a " + name
 			v.SetString(*field)

@@ -21,15 +21,6 @@ const (
 	onceKey       = "once"
 )
 
-// cancelledBy is the verdict of a generation whose producer did not end it in time.
-func cancelledBy(e *live.CancelError) streamhub.Verdict {
-	reason := e.By
-	if e.Reason != "" && reason != "" {
-		reason += ": "
-	}
-	return streamhub.Verdict{Kind: streamhub.VerdictCancelled, Reason: reason + e.Reason}
-}
-
 // Cancel is that of [live.Stream].
 func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.Verdict, error) {
 	if o == nil {
@@ -61,7 +52,7 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	defer cancel()
 	v, err := s.wait(patience)
 	if err != nil && ctx.Err() == nil && patience.Err() != nil {
-		return s.finish(ctx, cancelledBy(by))
+		return s.finish(ctx, by.Verdict())
 	}
 	return v, err
 }
@@ -98,7 +89,14 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	if o.By != "" || o.Once != "" {
 		r.Metadata = map[string]string{byKey: o.By}
 	}
-	if o.Once != "" {
+	switch {
+	case o.Key != "" && o.Once != "":
+		return 0, fmt.Errorf("%w: Once and Key exclude each other: the same message under one Once counts as stored", streamhub.ErrInvalidArgument)
+	case o.Key != "" && !validKey.MatchString(o.Key):
+		return 0, fmt.Errorf("%w: a key has 16 to 64 letters and digits", streamhub.ErrInvalidArgument)
+	case o.Key != "":
+		key = "key " + o.Key
+	case o.Once != "":
 		if err := checkID(o.Once); err != nil {
 			return 0, err
 		}
@@ -107,7 +105,7 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	}
 	result, err := s.toProducer(ctx, r, key)
 	if errors.Is(err, streamhub.ErrBatchMismatch) {
-		err = fmt.Errorf("%w: another answer was first", streamhub.ErrConflict)
+		err = fmt.Errorf("%w: another message was first", streamhub.ErrConflict)
 	}
 	return result.First, ending(err)
 }

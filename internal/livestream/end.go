@@ -36,7 +36,7 @@ func (p *Producer) Fail(ctx context.Context, reason error) error {
 		return p.fail("end", p.id, fmt.Errorf("%w: a failure without a reason", streamhub.ErrInvalidArgument))
 	}
 	if by := p.cancelled(); by != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
-		return p.End(ctx, cancelledBy(by))
+		return p.End(ctx, by.Verdict())
 	}
 	return p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()})
 }
@@ -45,7 +45,7 @@ func (p *Producer) Fail(ctx context.Context, reason error) error {
 func (p *Producer) Close(ctx context.Context) error {
 	v := streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "closed without a result"}
 	if by := p.cancelled(); by != nil {
-		v = cancelledBy(by)
+		v = by.Verdict()
 	}
 	err := p.End(ctx, v)
 	if errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) {
@@ -205,12 +205,17 @@ func (s *Stream) settle(ctx context.Context, v streamhub.Verdict, keep time.Dura
 
 // Remove is that of [live.Streams].
 func (s *Streams) Remove(ctx context.Context, id string) error {
-	return s.fail("remove", id, s.remove(ctx, id))
+	return s.fail("remove", id, s.remove(ctx, id, 0))
 }
 
-func (s *Streams) remove(ctx context.Context, id string) error {
+// RemoveGeneration is Remove for one generation: a later one stays.
+func (s *Streams) RemoveGeneration(ctx context.Context, id string, generation uint64) error {
+	return s.fail("remove", id, s.remove(ctx, id, generation))
+}
+
+func (s *Streams) remove(ctx context.Context, id string, generation uint64) error {
 	d, err := s.describe(ctx, id)
-	if errors.Is(err, streamhub.ErrNotFound) {
+	if errors.Is(err, streamhub.ErrNotFound) || err == nil && generation != 0 && d.generation != generation {
 		return nil
 	}
 	if err != nil {

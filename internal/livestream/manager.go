@@ -102,6 +102,12 @@ func (m *Manager) Close() error {
 	return nil
 }
 
+func (m *Manager) isClosing() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closing
+}
+
 // Chunks returns how many chunks this manager has published.
 func (m *Manager) Chunks() int64 { return m.chunks.Load() }
 

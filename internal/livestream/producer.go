@@ -141,7 +141,7 @@ func (p *Producer) requested(by *live.CancelError) {
 		if !pause.For(p.life, p.m.opt.CancelGrace) {
 			return
 		}
-		if err := p.End(p.m.ctx, cancelledBy(by)); err != nil && p.life.Err() == nil {
+		if err := p.End(p.m.ctx, by.Verdict()); err != nil && p.life.Err() == nil {
 			p.m.opt.Logger.Warn("a cancelled live stream could not be ended", "id", p.id, "error", err)
 		}
 	})

@@ -64,6 +64,9 @@ func (s *Stream) abandon(ctx context.Context) {
 // register begins a generation whose producer may say nothing for so long, or returns the generation
 // that stands in its way. It fills o.
 func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptions, silence time.Duration) (*beginning, *Stream, error) {
+	if s.m.isClosing() {
+		return nil, nil, streamhub.ErrShutdown // before anything is left that no caller could end
+	}
 	fallback(&o.IdleTTL, s.m.opt.IdleTTL)
 	fallback(&o.EndedTTL, s.m.opt.EndedTTL)
 	o.EndedTTL = max(o.EndedTTL, minTTL)
@@ -104,6 +107,9 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 				if d, missing := s.describe(ctx, id); missing == nil && d.generation != n[0] {
 					return nil, s.at(id, d.generation), nil // another producer took over already
 				}
+				if status, missing := s.log.Status(ctx, s.space, s.at(id, n[0]).segment()); missing == nil && status.Verdict != nil {
+					err = &streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence} // this was a late repeat
+				}
 			}
 			return b, nil, err
 		}
@@ -128,7 +134,8 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 // produce makes what a new generation consists of, and ends the one that it takes over from.
 func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, owner string, o *live.RegisterOptions) (_ *beginning, err error) {
 	defer func() {
-		if err != nil {
+		// A caller that has named its key may come again, and is lost by its silence otherwise.
+		if err != nil && !(o.Key != "" && (ctx.Err() != nil || streamhub.Retryable(err))) {
 			stream.abandon(ctx)
 		}
 	}()

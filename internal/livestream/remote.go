@@ -87,6 +87,11 @@ func (r *remote) hold(ctx context.Context, silence string) error {
 	case code == "DENIED":
 		return errToken
 	case code == "FENCED":
+		// It may have ended before another one began.
+		status, err := r.log.Status(ctx, r.space, r.segment())
+		if v := status.Verdict; err == nil && v != nil && v.Kind != streamhub.VerdictSuperseded {
+			return &streamhub.ClosedError{Verdict: *v, LastSequence: status.LastSequence}
+		}
 		return &streamhub.FencedError{Current: n[0], Got: r.generation}
 	case code == "ABSENT":
 		return streamhub.ErrNotFound
@@ -179,7 +184,7 @@ func (r *remote) overdue(ctx context.Context) error {
 		case e.Metadata[controlKey] != controlCancel || millis.Time(now).Sub(e.Timestamp) <= r.m.opt.CancelGrace:
 			continue
 		}
-		v, err := r.finish(ctx, cancelledBy(&live.CancelError{By: e.Metadata[byKey], Reason: e.Metadata[reasonKey]}))
+		v, err := r.finish(ctx, (&live.CancelError{By: e.Metadata[byKey], Reason: e.Metadata[reasonKey]}).Verdict())
 		if err != nil {
 			return err
 		}

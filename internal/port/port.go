@@ -41,6 +41,8 @@ type Store interface {
 	// [streamhub.Position]. Otherwise it is not the entry that was seen, and the error is a
 	// [streamhub.HistoryLostError]. Comparing the incarnation is up to the caller.
 	ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (Snapshot, error)
+	// RemoveLive is [live.Streams.Remove] for one generation: a later one stays.
+	RemoveLive(ctx context.Context, space, id string, generation uint64) error
 }
 
 // Of returns the port of a store, which must come from package hub.

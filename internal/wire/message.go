@@ -92,6 +92,9 @@ func DecodeOpen(body []byte) (*Open, error) {
 	}
 	decode := requests[op]
 	if decode == nil {
+		decode = liveRequests[op]
+	}
+	if decode == nil {
 		return nil, &UnknownOpError{op}
 	}
 	o.Request = decode(&d)

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
+	"github.com/seed-147127fe/streamhub/live"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -81,6 +82,22 @@ var requests = []wire.Request{
 	&wire.RenewLease{Key: "k", Holder: "h", TTL: time.Minute},
 	&wire.ReleaseLease{Key: "k", Holder: "h"},
 	&wire.SpaceEnd{Space: "sp"},
+	&wire.LiveStart{Space: "sp", ID: "id", Takeover: true, Metadata: []byte(`{"n":1}`), By: "anna", Key: "0123456789abcdef", ContentType: "text/plain", EndedTTL: time.Minute},
+	&wire.LiveResume{Space: "sp", ID: "id", Token: "1.x"},
+	&wire.LivePublish{Space: "sp", ID: "id", Token: "1.x", First: 300, Chunks: [][]byte{[]byte("one"), []byte("two")}},
+	&wire.LiveEnd{Space: "sp", ID: "id", Token: "1.x", Verdict: verdict},
+	&wire.LiveMetadata{Space: "sp", ID: "id", Token: "1.x", Metadata: []byte(`{"n":1}`)},
+	&wire.LiveMessages{Space: "sp", ID: "id", Token: "1.x", After: 2},
+	&wire.LiveFind{Space: "sp", ID: "id", Wait: true},
+	&wire.LiveStatus{Space: "sp", ID: "id", Generation: 300},
+	&wire.LiveSubscribe{Space: "sp", ID: "id", Generation: 300, Cursor: "c", Batch: true},
+	&wire.LiveFollow{Space: "sp", IDs: []string{"a", "b"}, Cursor: "c", Generations: true},
+	&wire.LiveWait{Space: "sp", ID: "id", Generation: 300},
+	&wire.LiveCancel{Space: "sp", ID: "id", Generation: 300, By: "anna", Reason: "why", NoWait: true},
+	&wire.LiveSend{Space: "sp", ID: "id", Generation: 300, Data: []byte("x"), By: "anna", Once: "q", Key: "0123456789abcdef"},
+	&wire.LiveActive{Space: "sp", IDs: []string{"a", "b"}},
+	&wire.LiveRemove{Space: "sp", ID: "id", Generation: 300},
+	&wire.LiveList{Space: "sp", AfterID: "id", AfterGeneration: 300},
 }
 
 // failures has an error of each kind.
@@ -152,9 +169,24 @@ var codecs = map[string]codec{
 	"append": one(wire.DecodeAppendResult, func(r streamhub.AppendResult) []byte {
 		return wire.EncodeResult((*wire.AppendResult)(&r))
 	}),
-	"create": one(wire.DecodeCreateResult, func(r wire.CreateResult) []byte { return wire.EncodeResult(&r) }),
-	"status": one(wire.DecodeStatus, func(s streamhub.Status) []byte { return wire.EncodeResult((*wire.StatusResult)(&s)) }),
-	"peek":   one(wire.DecodePeekResult, func(e streamhub.Entry) []byte { return wire.EncodeResult((*wire.PeekResult)(&e)) }),
+	"create":   one(wire.DecodeCreateResult, func(r wire.CreateResult) []byte { return wire.EncodeResult(&r) }),
+	"status":   one(wire.DecodeStatus, func(s streamhub.Status) []byte { return wire.EncodeResult((*wire.StatusResult)(&s)) }),
+	"peek":     one(wire.DecodePeekResult, func(e streamhub.Entry) []byte { return wire.EncodeResult((*wire.PeekResult)(&e)) }),
+	"producer": one(wire.DecodeLiveProducer, func(r wire.LiveProducerResult) []byte { return wire.EncodeResult(&r) }),
+	"verdict": one(wire.DecodeLiveVerdict, func(v streamhub.Verdict) []byte {
+		return wire.EncodeResult((*wire.LiveVerdictResult)(&v))
+	}),
+	"namelist": one(wire.DecodeNamesResult, func(names []string) []byte { return wire.EncodeResult(wire.NamesResult(names)) }),
+	"refs":     items(wire.DecodeLiveRefs, func(b []byte, r wire.LiveRef) []byte { return append(b, wire.EncodeResult(&r)...) }),
+	"chunks": items(wire.DecodeLiveChunks, func(b []byte, c live.Chunk) []byte {
+		return append(b, wire.EncodeResult((*wire.LiveChunk)(&c))...)
+	}),
+	"updates": items(wire.DecodeLiveUpdates, func(b []byte, u live.Update) []byte {
+		return append(b, wire.EncodeResult((*wire.LiveUpdate)(&u))...)
+	}),
+	"livemessages": items(wire.DecodeLiveMessages, func(b []byte, m live.Message) []byte {
+		return append(b, wire.EncodeResult((*wire.LiveMessage)(&m))...)
+	}),
 	"cursor": one(wire.DecodeCursor, func(c streamhub.Cursor) []byte { return wire.EncodeResult(wire.CursorResult(c)) }),
 }
 
@@ -170,12 +202,25 @@ func samples() map[string][][]byte {
 		"names":    {wire.AppendName(wire.AppendName(nil, "a"), "\x00ä")},
 		"statuses": {wire.AppendStatus(wire.AppendStatus(nil, &status), &streamhub.Status{Space: "x"})},
 		"workers":  {wire.AppendWorkers(nil, workers)},
-		"number":   {wire.EncodeResult(wire.Number(1 << 40))},
-		"append":   {wire.EncodeResult((*wire.AppendResult)(&result))},
-		"create":   {wire.EncodeResult(&wire.CreateResult{Created: true, Status: status})},
-		"status":   {wire.EncodeResult((*wire.StatusResult)(&status))},
-		"peek":     {wire.EncodeResult((*wire.PeekResult)(&entries[0]))},
-		"cursor":   {wire.EncodeResult(wire.CursorResult(position.Cursor()))},
+		"producer": {wire.EncodeResult(&wire.LiveProducerResult{Token: "1.x", Generation: 300, Silence: time.Minute})},
+		"verdict":  {wire.EncodeResult((*wire.LiveVerdictResult)(&verdict))},
+		"namelist": {wire.EncodeResult(wire.NamesResult{"a", "b"})},
+		"refs":     {wire.EncodeResult(&wire.LiveRef{ID: "id", Generation: 300})},
+		"chunks": {wire.EncodeResult(&wire.LiveChunk{
+			Generation: 300, Sequence: 7, Timestamp: time.UnixMilli(1700000000000), Replayed: 1, Position: position, Data: []byte("one"),
+		})},
+		"updates": {
+			wire.EncodeResult(&wire.LiveUpdate{ID: "id", Cursor: "c", Chunk: live.Chunk{Generation: 300, Sequence: 7, Replayed: 1, Position: position, Data: []byte("one")}}),
+			wire.EncodeResult(&wire.LiveUpdate{ID: "id", Cursor: "c", Chunk: live.Chunk{Generation: 300}, Verdict: &verdict}),
+			wire.EncodeResult(&wire.LiveUpdate{ID: "id", Chunk: live.Chunk{Generation: 300}, Err: failures[4]}),
+		},
+		"livemessages": {wire.EncodeResult(&wire.LiveMessage{Sequence: 7, Timestamp: time.UnixMilli(1700000000000), By: "anna", Once: "q", Stop: true, Data: []byte("x")})},
+		"number":       {wire.EncodeResult(wire.Number(1 << 40))},
+		"append":       {wire.EncodeResult((*wire.AppendResult)(&result))},
+		"create":       {wire.EncodeResult(&wire.CreateResult{Created: true, Status: status})},
+		"status":       {wire.EncodeResult((*wire.StatusResult)(&status))},
+		"peek":         {wire.EncodeResult((*wire.PeekResult)(&entries[0]))},
+		"cursor":       {wire.EncodeResult(wire.CursorResult(position.Cursor()))},
 	}
 	for _, r := range requests {
 		o := wire.Open{Store: store, Credit: 4096, Trace: map[string]string{"traceparent": "00-x"}, Request: r}
@@ -274,7 +319,7 @@ func TestCut(t *testing.T) {
 			}
 			_, err := codecs[name](append(bytes.Clone(b[:len(b):len(b)]), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))
 			switch name {
-			case "messages", "names", "entries", "statuses", "workers":
+			case "messages", "names", "entries", "statuses", "workers", "refs", "chunks", "updates", "livemessages":
 				require.Error(t, err, "%s has items up to its end", name)
 			default:
 				require.NoError(t, err, "%s may get fields at its end", name)

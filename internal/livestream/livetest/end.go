@@ -227,7 +227,7 @@ func managerCloses(f *fixture) {
 	p := f.register(a, "chat", &live.RegisterOptions{OnCancel: onCancel})
 	r := f.reader(f.get(b, "chat"))
 	require.NoError(f, p.Publish(f.ctx, []byte("1")))
-	require.NoError(f, a.manager.Close())
+	require.NoError(f, a.close())
 	require.ErrorIs(f, f.called(told), streamhub.ErrShutdown)
 	require.Equal(f, []string{"1"}, r.ends(streamhub.VerdictLost))
 	f.closed(p.Publish(f.ctx, []byte("late")), streamhub.VerdictLost)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,20 +27,70 @@ import (
 // Connect makes another client with these hooks, which ends with the test.
 type Connect func(t *testing.T, hooks ...redis.Hook) *redisx.Conn
 
+var groups = [][]namedCase{
+	registerCases, publishCases, subscribeCases, endCases, cancelCases, messageCases, remoteCases, severalCases, lostCases, viewerCases, listCases,
+}
+
 // Run runs the contract, each case as a subtest with a store of its own.
 func Run(t *testing.T, connect Connect) {
-	for _, group := range [][]namedCase{
-		registerCases, publishCases, subscribeCases, endCases, cancelCases, messageCases, remoteCases, severalCases, lostCases, viewerCases, listCases,
-	} {
+	for _, group := range groups {
 		for _, c := range group {
-			t.Run(c.name, func(t *testing.T) {
-				t.Parallel()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				t.Cleanup(cancel)
-				c.test(&fixture{T: t, ctx: ctx, connect: connect, store: uuid.New()})
-			})
+			t.Run(c.name, func(t *testing.T) { run(t, &fixture{connect: connect}, c) })
 		}
 	}
+}
+
+// An Outside is what a program has that reaches live streams from elsewhere.
+type Outside struct {
+	live.Streams
+	// Close ends what reaches them, and with it the producers that it keeps.
+	Close func() error
+}
+
+// RunOutside runs the cases that need nothing but the interfaces. open reaches the live streams of a space
+// in a hub of its own, which has these options and one Redis with all the others. skip names cases.
+func RunOutside(t *testing.T, skip []string, open func(t *testing.T, store uuid.UUID, space string, o *live.Options) Outside) {
+	for _, group := range groups {
+		for _, c := range group {
+			if !inside[c.name] && !slices.Contains(skip, c.name) {
+				t.Run(c.name, func(t *testing.T) { run(t, &fixture{outside: open}, c) })
+			}
+		}
+	}
+}
+
+// inside are the cases that let an instance die, look behind the interface, or set how an instance sends.
+var inside = map[string]bool{
+	"Await":                    true,
+	"CancelWhileDead":          true,
+	"Denied":                   true,
+	"EndOverOutage":            true,
+	"EndUnderWay":              true,
+	"EndedTTL":                 true,
+	"LateReader":               true,
+	"Lost":                     true,
+	"LostBeforeBegun":          true,
+	"Outage":                   true,
+	"Publish":                  true,
+	"PublishConcurrently":      true,
+	"PublishFull":              true,
+	"PublishLimits":            true,
+	"PublishOverOutage":        true,
+	"PublishTogether":          true,
+	"PublishWaits":             true,
+	"RefusedOptions":           true,
+	"RemoteRepeats":            true,
+	"SpacesAndStoresDoNotMeet": true,
+	"Sweep":                    true,
+	"ViewersOfTheDead":         true,
+}
+
+func run(t *testing.T, f *fixture, c namedCase) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	f.T, f.ctx, f.store = t, ctx, uuid.New()
+	c.test(f)
 }
 
 type namedCase struct {
@@ -55,13 +106,15 @@ type fixture struct {
 	*testing.T
 	ctx     context.Context // ends when the case takes too long
 	connect Connect
+	outside func(t *testing.T, store uuid.UUID, space string, o *live.Options) Outside
 	store   uuid.UUID
 }
 
 // An instance is one process, as far as Redis can tell.
 type instance struct {
 	live.Streams
-	manager *livestream.Manager
+	close   func() error
+	manager *livestream.Manager // nil outside, as are those that follow
 	log     *hotlog.Log
 	store   *hotlog.Store
 	fate    *fate
@@ -72,6 +125,10 @@ const space = "space"
 // open starts an instance; nil stands for the default options.
 func (f *fixture) open(o *live.Options) *instance {
 	f.Helper()
+	if f.outside != nil {
+		reached := f.outside(f.T, f.store, space, o)
+		return &instance{Streams: reached.Streams, close: reached.Close}
+	}
 	i := &instance{fate: &fate{}}
 	conn := f.connect(f.T, i.fate)
 	var err error
@@ -82,10 +139,11 @@ func (f *fixture) open(o *live.Options) *instance {
 	i.manager, err = livestream.Open(f.ctx, conn, i.log, watcher, o)
 	require.NoError(f, err)
 	f.Cleanup(func() {
-		require.NoError(f, i.manager.Close())
+		require.NoError(f, i.close())
 		require.NoError(f, watcher.Close())
 		require.NoError(f, i.log.Close())
 	})
+	i.close = i.manager.Close
 	i.store = i.log.Store(f.store)
 	i.Streams = i.manager.Streams(f.store, space)
 	return i

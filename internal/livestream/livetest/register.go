@@ -357,7 +357,7 @@ func await(f *fixture) {
 
 	gone = wait(f.ctx, "never")
 	f.eventually("it waits", func() bool { return b.manager.Waiting() == 1 })
-	require.NoError(f, b.manager.Close())
+	require.NoError(f, b.close())
 	require.ErrorIs(f, (<-gone).err, streamhub.ErrShutdown)
 	_, err = b.Await(f.ctx, "never")
 	require.ErrorIs(f, err, streamhub.ErrShutdown)

@@ -21,6 +21,8 @@ var remoteCases = []namedCase{
 	{"RemoteSilent", remoteSilent},
 	{"RemoteStop", remoteStop},
 	{"RemoteOnce", remoteOnce},
+	{"RemoteLateRepeat", remoteLateRepeat},
+	{"RemoteKeys", remoteKeys},
 	{"HandOver", handOver},
 }
 
@@ -58,7 +60,7 @@ func remoteAnywhere(f *fixture) {
 	require.NoError(f, err)
 	require.EqualValues(f, 3, next)
 	r.gets("one", "two")
-	require.NoError(f, a.manager.Close()) // ends no remote producer
+	require.NoError(f, a.close()) // ends no remote producer
 	q := f.resume(b, "chat", p.Token())
 	require.Equal(f, p.Generation(), q.Generation())
 	next, err = q.Beat(f.ctx)
@@ -249,7 +251,7 @@ func handOver(f *fixture) {
 	require.NoError(f, err)
 	require.EqualValues(f, 101, next)
 	require.ErrorIs(f, p.Publish(f.ctx, []byte("late")), streamhub.ErrFenced)
-	require.NoError(f, a.manager.Close()) // and it does not end the generation
+	require.NoError(f, a.close()) // and it does not end the generation
 	require.Empty(f, stopped)
 	r := f.resume(b, "chat", token)
 	require.Equal(f, 6*fast.Heartbeat, r.Silence())
@@ -261,4 +263,43 @@ func handOver(f *fixture) {
 	require.Len(f, texts, 101)
 	require.Equal(f, "101", texts[100])
 	require.Equal(f, streamhub.VerdictDone, v.Kind)
+}
+
+// remoteLateRepeat answers a producer that has ended, and hears of it after another one has begun.
+func remoteLateRepeat(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	p := f.start(a, "chat", nil)
+	_, err := p.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
+	require.NoError(f, err)
+	next := f.start(b, "chat", nil)
+	_, err = a.Resume(f.ctx, "chat", p.Token())
+	f.closed(err, streamhub.VerdictDone)
+	v, err := p.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
+	require.NoError(f, err)
+	require.Equal(f, streamhub.VerdictDone, v.Kind)
+	_, err = next.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
+	require.NoError(f, err)
+}
+
+// remoteKeys registers and sends again under the same keys: once is enough.
+func remoteKeys(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	const key = "0123456789abcdefABCDEF"
+	p := f.start(a, "chat", &live.RegisterOptions{Key: key})
+	q := f.start(b, "chat", &live.RegisterOptions{Key: key})
+	require.Equal(f, p.Token(), q.Token())
+	s := f.get(b, "chat")
+	for _, key := range []string{"a123456789abcdef", "b123456789abcdef", "a123456789abcdef"} {
+		sequence, err := s.Send(f.ctx, []byte("same text"), &live.SendOptions{Key: key})
+		require.NoError(f, err)
+		require.EqualValues(f, map[byte]int{'a': 1, 'b': 2}[key[0]], sequence)
+	}
+	_, err := s.Send(f.ctx, []byte("other text"), &live.SendOptions{Key: "a123456789abcdef"})
+	require.ErrorIs(f, err, streamhub.ErrConflict)
+	for _, o := range []live.SendOptions{{Key: "short"}, {Key: "with a blank in it"}, {Key: key, Once: "q"}} {
+		_, err = s.Send(f.ctx, []byte("x"), &o)
+		require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	}
+	_, err = p.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
+	require.NoError(f, err)
 }

@@ -49,7 +49,7 @@ func viewers(f *fixture) {
 	f.watched(b, "other", 1)
 	cancel()
 	f.watched(a, "chat", 3)
-	require.NoError(f, b.manager.Close())
+	require.NoError(f, b.close())
 	f.watched(a, "chat", 0)
 	require.NoError(f, p.Done(f.ctx, nil))
 	status, err := f.get(a, "chat").Status(f.ctx)

@@ -1,0 +1,582 @@
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+const (
+	// liveDelay and liveChunks say how chunks travel together; see [live.Options].
+	liveDelay  = 20 * time.Millisecond
+	liveChunks = 64
+	// liveBuffer is how much may wait for a gateway, and liveBatch what is sent at once.
+	liveBuffer, liveBatch = 1 << 20, 1 << 20
+	liveOverhead          = 64
+	// liveIdle is the default of [live.RegisterOptions.IdleTTL].
+	liveIdle = 10 * time.Minute
+	// livePatience is how often a producer that was asked to stop says that it is there: the gateway
+	// answers with the verdict when the time is over that it has for that.
+	livePatience = time.Second
+	// beatsPerSilence is how often a producer says that it is there in the time after which it is lost.
+	beatsPerSilence = 3
+)
+
+// A liveProducer is a producer whose chunks wait in this process until a gateway has stored them.
+type liveProducer struct {
+	*liveStream
+	remote  *liveRemote
+	opt     live.RegisterOptions
+	ctx     context.Context // ends when the producer has to stop
+	cancel  context.CancelCauseFunc
+	life    context.Context // ends when the producer is over
+	leave   context.CancelFunc
+	release func()
+	told    sync.Once // OnCancel
+	hurry   chan struct{}
+
+	mu      sync.Mutex
+	changed chan struct{} // closed when anything below changes
+	err     error         // why it cannot publish any more
+	ending  bool          // a verdict is under way
+	asked   *live.CancelError
+	last    time.Time // of the last chunk
+	watched time.Time // when it was last seen to have readers
+	pending [][]byte  // not known to be stored
+	first   uint64    // the number of the first of them
+	bytes   int       // of them
+	trouble error     // why they could not be sent
+}
+
+var _ live.Producer = (*liveProducer)(nil)
+
+func newLiveProducer(remote *liveRemote, o live.RegisterOptions) *liveProducer {
+	if o.IdleTTL <= 0 {
+		o.IdleTTL = liveIdle
+	}
+	now := time.Now()
+	return &liveProducer{
+		liveStream: remote.liveStream, remote: remote, opt: o, hurry: make(chan struct{}, 1), changed: make(chan struct{}),
+		last: now, watched: now, first: 1,
+	}
+}
+
+// begin starts what sends and listens.
+func (p *liveProducer) begin() error {
+	var lasts context.Context
+	// It outlives the context of the registration.
+	lasts, p.release = p.c.last(p.remote.remote.p.ctx)
+	p.life, p.leave = context.WithCancel(lasts)
+	p.ctx, p.cancel = context.WithCancelCause(lasts)
+	err := p.c.start(func() {
+		var listening sync.WaitGroup
+		listening.Go(p.listen)
+		p.run()
+		listening.Wait()
+	})
+	if err != nil {
+		p.leave()
+		p.release()
+	}
+	return err
+}
+
+// abandon ends a generation that has no producer.
+func (p *liveProducer) abandon(ctx context.Context) {
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	defer cancel()
+	_, _ = p.remote.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "it was not begun"})
+}
+
+// Context is that of [live.Producer].
+func (p *liveProducer) Context() context.Context { return p.ctx }
+
+// notify wakes all that wait for a change. The lock is held.
+func (p *liveProducer) notify() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *liveProducer) rush() {
+	select {
+	case p.hurry <- struct{}{}:
+	default:
+	}
+}
+
+// Publish is that of [live.Producer].
+func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
+	if len(data) > streamhub.MaxRecordBytes {
+		err := fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), streamhub.MaxRecordBytes)
+		return p.fail("publish", p.id, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := cmp.Or(p.admit(ctx, liveBuffer), ctx.Err()); err != nil {
+		return p.fail("publish", p.id, err)
+	}
+	p.last = time.Now()
+	p.pending = append(p.pending, bytes.Clone(data))
+	p.bytes += len(data) + liveOverhead
+	if n := len(p.pending); n == 1 || n == liveChunks {
+		p.notify()
+	}
+	return nil
+}
+
+// admit waits while a verdict is under way, or more than so many bytes are to be sent. The lock is
+// held before and after.
+func (p *liveProducer) admit(ctx context.Context, limit int) error {
+	for p.err == nil && (p.ending || p.bytes > limit) {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+	}
+	return p.err
+}
+
+// await waits for a change. The lock is held before and after.
+func (p *liveProducer) await(ctx context.Context) error {
+	changed, trouble := p.changed, p.trouble
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), trouble)
+	}
+}
+
+// Flush is that of [live.Producer].
+func (p *liveProducer) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fail("flush", p.id, p.drain(ctx))
+}
+
+// drain waits until nothing is to be sent. The lock is held before and after.
+func (p *liveProducer) drain(ctx context.Context) error {
+	for p.err == nil && len(p.pending) > 0 {
+		p.rush()
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+	}
+	return p.err
+}
+
+// run sends chunks, and says that the producer is there while there are none, until it is over.
+func (p *liveProducer) run() {
+	defer p.release()
+	failed := pause.Backoff{First: 20 * time.Millisecond, Longest: 2 * time.Second}
+	heard := time.Now()
+	for {
+		due := heard.Add(p.interval())
+		batch, first := p.gather(due)
+		if p.life.Err() != nil {
+			p.over()
+			return
+		}
+		if len(batch) == 0 && time.Now().Before(due) {
+			continue
+		}
+		err := p.send(batch, first)
+		if err == nil && len(batch) == 0 {
+			err = p.look()
+		}
+		switch {
+		case err == nil:
+			failed.Reset()
+			heard = time.Now()
+		case p.life.Err() != nil:
+		case streamhub.Retryable(err):
+			p.mu.Lock()
+			p.trouble = err
+			p.mu.Unlock()
+			failed.Wait(p.life)
+		default:
+			if !p.stopped(err) {
+				failed.Wait(p.life)
+			}
+		}
+	}
+}
+
+// interval is how often the producer says that it is there.
+func (p *liveProducer) interval() time.Duration {
+	d := min(p.remote.silence/beatsPerSilence, max(p.opt.IdleTTL/2, 10*time.Millisecond))
+	if p.opt.CancelUnwatched > 0 {
+		d = min(d, max(p.opt.CancelUnwatched/2, 10*time.Millisecond))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked != nil {
+		d = min(d, livePatience)
+	}
+	return d
+}
+
+// gather waits for chunks until due, and for those that travel with the first one.
+func (p *liveProducer) gather(due time.Time) (batch [][]byte, first uint64) {
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	gathering := false
+	for {
+		p.mu.Lock()
+		n, changed := len(p.pending), p.changed
+		if n > 0 && !gathering {
+			gathering = true
+			timer.Reset(liveDelay)
+		}
+		p.mu.Unlock()
+		if n >= liveChunks {
+			break
+		}
+		stop := false
+		select {
+		case <-changed:
+		case <-timer.C:
+			stop = true
+		case <-p.hurry:
+			stop = true
+		case <-p.life.Done():
+			return nil, 0
+		}
+		if stop {
+			break
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	size, n := 0, 0
+	for n < len(p.pending) && n < streamhub.MaxFrameRecords && (n == 0 || size+len(p.pending[n]) <= liveBatch) {
+		size += len(p.pending[n])
+		n++
+	}
+	return p.pending[:n:n], p.first
+}
+
+// send stores a batch, or says that the producer is there.
+func (p *liveProducer) send(batch [][]byte, first uint64) error {
+	request, err := p.remote.publishing(first, batch)
+	if err != nil {
+		return err
+	}
+	next, err := p.remote.next(p.once(p.life, request))
+	var gap *streamhub.SequenceError
+	if errors.As(err, &gap) || err == nil && next < first+uint64(len(batch)) {
+		return &streamhub.HistoryLostError{FirstLost: next} // what was acknowledged is not there
+	}
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, chunk := range batch {
+		p.bytes -= len(chunk) + liveOverhead
+	}
+	p.pending, p.first, p.trouble = p.pending[len(batch):], next, nil
+	p.notify()
+	return nil
+}
+
+// look ends what has no readers, or nothing to say, for too long.
+func (p *liveProducer) look() error {
+	p.mu.Lock()
+	idle := time.Since(p.last) > p.opt.IdleTTL && len(p.pending) == 0
+	asked := p.asked != nil
+	p.mu.Unlock()
+	if idle {
+		v := streamhub.Verdict{Kind: streamhub.VerdictExpired, Reason: "nothing was published for " + p.opt.IdleTTL.String()}
+		v, err := p.remote.End(p.life, v)
+		if err == nil {
+			err = &streamhub.ClosedError{Verdict: v}
+		}
+		return err
+	}
+	if p.opt.CancelUnwatched <= 0 || asked {
+		return nil
+	}
+	status, err := p.Status(p.life)
+	if err != nil {
+		return err
+	}
+	if status.Viewers > 0 {
+		p.watched = time.Now()
+	}
+	if time.Since(p.watched) > p.opt.CancelUnwatched {
+		_, err = p.Cancel(p.life, &live.CancelOptions{Reason: "nobody was watching", NoWait: true})
+	}
+	return err
+}
+
+// over says goodbye for a producer whose client is closed.
+func (p *liveProducer) over() {
+	p.mu.Lock()
+	ended, batch, first := p.err != nil, p.pending, p.first
+	p.mu.Unlock()
+	if ended {
+		return
+	}
+	p.tell(streamhub.ErrShutdown)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(p.life), goodbye)
+	defer cancel()
+	if len(batch) > 0 {
+		_, _ = p.remote.Publish(bye, first, batch)
+	}
+	v, err := p.remote.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer's process is shutting down"})
+	if err == nil {
+		err = &streamhub.ClosedError{Verdict: v}
+	} else if streamhub.Retryable(err) {
+		err = streamhub.ErrShutdown
+	}
+	p.stop(err)
+}
+
+// listen hears requests to stop.
+func (p *liveProducer) listen() {
+	for m, err := range p.remote.Messages(p.life, 0) {
+		switch {
+		case err == nil && m.Stop:
+			p.requested(&live.CancelError{By: m.By, Reason: string(m.Data)})
+		case err != nil && p.life.Err() == nil:
+			p.stopped(err)
+		}
+	}
+}
+
+// requested has the producer stop by itself.
+func (p *liveProducer) requested(by *live.CancelError) {
+	p.mu.Lock()
+	if p.err != nil || p.asked != nil {
+		p.mu.Unlock()
+		return
+	}
+	p.asked = by
+	p.notify()
+	p.mu.Unlock()
+	p.rush()
+	p.tell(by)
+}
+
+// stopped ends the producer because of reason, unless it is about to end by itself and hears that.
+func (p *liveProducer) stopped(reason error) bool {
+	p.mu.Lock()
+	ending := p.ending
+	p.mu.Unlock()
+	if !ending {
+		p.stop(reason)
+	}
+	return !ending
+}
+
+// stop ends the producer because of reason.
+func (p *liveProducer) stop(reason error) {
+	var named *streamhub.Error
+	if errors.As(reason, &named) {
+		reason = named.Err
+	}
+	p.mu.Lock()
+	if p.err != nil {
+		p.mu.Unlock()
+		return
+	}
+	p.err = reason
+	p.pending, p.bytes = nil, 0
+	p.notify()
+	p.mu.Unlock()
+	p.leave()
+	p.tell(reason)
+	p.cancel(reason)
+}
+
+// tell calls OnCancel, unless that was done.
+func (p *liveProducer) tell(reason error) {
+	p.told.Do(func() {
+		p.cancel(reason)
+		if p.opt.OnCancel != nil && p.c.start(func() { p.opt.OnCancel(reason) }) != nil {
+			p.opt.OnCancel(reason) // the client is closing, and waits for this
+		}
+	})
+}
+
+// SetMetadata is that of [live.Producer].
+func (p *liveProducer) SetMetadata(ctx context.Context, v any) error {
+	p.mu.Lock()
+	err := p.err
+	p.mu.Unlock()
+	var metadata []byte
+	if err == nil {
+		metadata, err = encodeMetadata(v)
+	}
+	if err == nil && metadata == nil {
+		metadata = []byte("null")
+	}
+	if err != nil {
+		return p.fail("set metadata", p.id, err)
+	}
+	return p.remote.SetMetadata(ctx, metadata)
+}
+
+// Messages is that of [live.Producer].
+func (p *liveProducer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
+	return func(yield func(live.Message, error) bool) {
+		for m, err := range p.remote.Messages(ctx, after) {
+			if !m.Stop && !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+// Done is that of [live.Producer].
+func (p *liveProducer) Done(ctx context.Context, output any) error {
+	v := streamhub.Verdict{Kind: streamhub.VerdictDone}
+	if output != nil {
+		b, err := json.Marshal(output)
+		if err != nil {
+			return p.fail("end", p.id, fmt.Errorf("%w: output: %w", streamhub.ErrInvalidArgument, err))
+		}
+		v.Output = b
+	}
+	return p.End(ctx, v)
+}
+
+// Fail is that of [live.Producer].
+func (p *liveProducer) Fail(ctx context.Context, reason error) error {
+	if reason == nil {
+		return p.fail("end", p.id, fmt.Errorf("%w: a failure without a reason", streamhub.ErrInvalidArgument))
+	}
+	if by := p.cancelled(); by != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
+		return p.End(ctx, by.Verdict())
+	}
+	return p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()})
+}
+
+// Close is that of [live.Producer].
+func (p *liveProducer) Close(ctx context.Context) error {
+	v := streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "closed without a result"}
+	if by := p.cancelled(); by != nil {
+		v = by.Verdict()
+	}
+	err := p.End(ctx, v)
+	if errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+func (p *liveProducer) cancelled() *live.CancelError {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// End is that of [live.Producer].
+func (p *liveProducer) End(ctx context.Context, v streamhub.Verdict) error {
+	return p.fail("end", p.id, p.end(ctx, v))
+}
+
+func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
+	if !v.Kind.Known() {
+		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	if err := p.settle(ctx); err != nil {
+		return err
+	}
+	got, err := p.finish(ctx, v)
+	switch {
+	case err != nil && streamhub.CodeOf(err) != streamhub.CodeOf(streamhub.ErrInvalidArgument) && !p.passing(ctx, err):
+		p.stop(err)
+		return p.reason()
+	case err != nil:
+		p.unsettle()
+		return err
+	}
+	closed := &streamhub.ClosedError{Verdict: got}
+	if got.Kind != v.Kind || got.Reason != v.Reason || !bytes.Equal(got.Output, v.Output) {
+		p.stop(closed)
+		return p.reason()
+	}
+	p.mu.Lock()
+	if p.err == nil {
+		p.err = closed
+	}
+	p.notify()
+	p.mu.Unlock()
+	p.told.Do(func() {}) // it has stopped by itself
+	p.leave()
+	p.cancel(closed)
+	return nil
+}
+
+// settle waits until everything that was published is stored, and holds back what comes.
+func (p *liveProducer) settle(ctx context.Context) error {
+	p.mu.Lock()
+	if err := p.admit(ctx, math.MaxInt); err != nil {
+		p.mu.Unlock()
+		return err
+	}
+	p.ending = true
+	err := p.drain(ctx)
+	p.mu.Unlock()
+	if err != nil {
+		p.unsettle()
+	}
+	return err
+}
+
+func (p *liveProducer) unsettle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ending = false
+	p.notify()
+}
+
+func (p *liveProducer) reason() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// passing reports whether the same call may succeed later.
+func (p *liveProducer) passing(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || streamhub.Retryable(err) || p.life.Err() != nil
+}
+
+// finish writes a verdict, which may take several attempts, and returns the one that there is.
+func (p *liveProducer) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
+	for pauses := (pause.Backoff{First: 20 * time.Millisecond, Longest: time.Second}); ; {
+		got, err := p.remote.End(ctx, v)
+		if err == nil || !streamhub.Retryable(err) || !pauses.Wait(ctx) {
+			return got, err
+		}
+	}
+}
+
+// HandOver is that of [live.Producer].
+func (p *liveProducer) HandOver(ctx context.Context) (token string, next uint64, err error) {
+	if err := p.settle(ctx); err != nil {
+		return "", 0, p.fail("hand over", p.id, err)
+	}
+	next, err = p.remote.Beat(ctx)
+	if err != nil {
+		p.unsettle()
+		return "", 0, err
+	}
+	p.told.Do(func() {}) // that is no reason to stop
+	p.stop(fmt.Errorf("%w: the generation was handed over", streamhub.ErrFenced))
+	return p.remote.token, next, nil
+}

@@ -1,0 +1,431 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// The operations on live streams. Every request may be made again: it is recognised, or changes nothing
+// the second time.
+const (
+	OpLiveStart     Op = 24
+	OpLiveResume    Op = 25
+	OpLivePublish   Op = 26
+	OpLiveEnd       Op = 27
+	OpLiveMetadata  Op = 28
+	OpLiveMessages  Op = 29
+	OpLiveFind      Op = 30
+	OpLiveStatus    Op = 31
+	OpLiveSubscribe Op = 32
+	OpLiveFollow    Op = 33
+	OpLiveWait      Op = 34
+	OpLiveCancel    Op = 35
+	OpLiveSend      Op = 36
+	OpLiveActive    Op = 37
+	OpLiveRemove    Op = 38
+	OpLiveList      Op = 39
+)
+
+// LiveStart begins a generation: the result is a [LiveProducerResult].
+type LiveStart struct {
+	Space, ID      string
+	Takeover, Once bool
+	Metadata       []byte // JSON, or nothing
+	By, Key        string
+	ContentType    string
+	EndedTTL       time.Duration
+}
+
+// LiveResume: the result is a [LiveProducerResult].
+type LiveResume struct{ Space, ID, Token string }
+
+// LivePublish stores chunks, or without any says that the producer is there. The result is a [Number],
+// that of the next chunk.
+type LivePublish struct {
+	Space, ID, Token string
+	First            uint64
+	Chunks           [][]byte
+}
+
+// LiveEnd: the result is a [LiveVerdictResult].
+type LiveEnd struct {
+	Space, ID, Token string
+	Verdict          streamhub.Verdict
+}
+
+// LiveMetadata replaces the metadata, JSON. It has no result.
+type LiveMetadata struct {
+	Space, ID, Token string
+	Metadata         []byte
+}
+
+// LiveMessages has messages as items.
+type LiveMessages struct {
+	Space, ID, Token string
+	After            uint64
+}
+
+// LiveFind has one item, a [Number]: the current generation. With Wait it waits for one.
+type LiveFind struct {
+	Space, ID string
+	Wait      bool
+}
+
+// LiveStatus: the result is a [LiveStatusResult].
+type LiveStatus struct {
+	Space, ID  string
+	Generation uint64
+}
+
+// LiveSubscribe has chunks as items.
+type LiveSubscribe struct {
+	Space, ID  string
+	Generation uint64
+	Cursor     live.Cursor
+	Batch      bool
+}
+
+// LiveFollow has updates as items.
+type LiveFollow struct {
+	Space       string
+	IDs         []string
+	Cursor      streamhub.Cursor
+	Generations bool
+}
+
+// LiveWait has one item, a [LiveVerdictResult].
+type LiveWait struct {
+	Space, ID  string
+	Generation uint64
+}
+
+// LiveCancel has one item, a [LiveVerdictResult].
+type LiveCancel struct {
+	Space, ID  string
+	Generation uint64
+	By, Reason string
+	NoWait     bool
+}
+
+// LiveSend stores a message: the result is a [Number], its sequence.
+type LiveSend struct {
+	Space, ID     string
+	Generation    uint64
+	Data          []byte
+	By, Once, Key string
+}
+
+// LiveActive: the result is a [NamesResult], the ids that are produced.
+type LiveActive struct {
+	Space string
+	IDs   []string
+}
+
+// LiveRemove removes a stream if this is its current generation. It has no result.
+type LiveRemove struct {
+	Space, ID  string
+	Generation uint64
+}
+
+// LiveList has [LiveRef]s as items.
+type LiveList struct {
+	Space, AfterID  string
+	AfterGeneration uint64
+}
+
+func (*LiveStart) Op() Op     { return OpLiveStart }
+func (*LiveResume) Op() Op    { return OpLiveResume }
+func (*LivePublish) Op() Op   { return OpLivePublish }
+func (*LiveEnd) Op() Op       { return OpLiveEnd }
+func (*LiveMetadata) Op() Op  { return OpLiveMetadata }
+func (*LiveMessages) Op() Op  { return OpLiveMessages }
+func (*LiveFind) Op() Op      { return OpLiveFind }
+func (*LiveStatus) Op() Op    { return OpLiveStatus }
+func (*LiveSubscribe) Op() Op { return OpLiveSubscribe }
+func (*LiveFollow) Op() Op    { return OpLiveFollow }
+func (*LiveWait) Op() Op      { return OpLiveWait }
+func (*LiveCancel) Op() Op    { return OpLiveCancel }
+func (*LiveSend) Op() Op      { return OpLiveSend }
+func (*LiveActive) Op() Op    { return OpLiveActive }
+func (*LiveRemove) Op() Op    { return OpLiveRemove }
+func (*LiveList) Op() Op      { return OpLiveList }
+
+// liveRequests decode the requests above.
+var liveRequests = map[Op]func(*decoder) Request{
+	OpLiveStart: func(d *decoder) Request {
+		return &LiveStart{
+			Space: d.string(), ID: d.string(), Takeover: d.bool(), Once: d.bool(), Metadata: d.bytes(),
+			By: d.string(), Key: d.string(), ContentType: d.string(), EndedTTL: time.Duration(d.int()),
+		}
+	},
+	OpLiveResume: func(d *decoder) Request { return &LiveResume{d.string(), d.string(), d.string()} },
+	OpLivePublish: func(d *decoder) Request {
+		return &LivePublish{d.string(), d.string(), d.string(), d.uint(), decodeChunks(d)}
+	},
+	OpLiveEnd: func(d *decoder) Request { return &LiveEnd{d.string(), d.string(), d.string(), decodeVerdict(d)} },
+	OpLiveMetadata: func(d *decoder) Request {
+		return &LiveMetadata{d.string(), d.string(), d.string(), d.bytes()}
+	},
+	OpLiveMessages: func(d *decoder) Request {
+		return &LiveMessages{d.string(), d.string(), d.string(), d.uint()}
+	},
+	OpLiveFind:   func(d *decoder) Request { return &LiveFind{d.string(), d.string(), d.bool()} },
+	OpLiveStatus: func(d *decoder) Request { return &LiveStatus{d.string(), d.string(), d.uint()} },
+	OpLiveSubscribe: func(d *decoder) Request {
+		return &LiveSubscribe{d.string(), d.string(), d.uint(), live.Cursor(d.string()), d.bool()}
+	},
+	OpLiveFollow: func(d *decoder) Request {
+		return &LiveFollow{d.string(), decodeNames(d), streamhub.Cursor(d.string()), d.bool()}
+	},
+	OpLiveWait: func(d *decoder) Request { return &LiveWait{d.string(), d.string(), d.uint()} },
+	OpLiveCancel: func(d *decoder) Request {
+		return &LiveCancel{d.string(), d.string(), d.uint(), d.string(), d.string(), d.bool()}
+	},
+	OpLiveSend: func(d *decoder) Request {
+		return &LiveSend{d.string(), d.string(), d.uint(), d.bytes(), d.string(), d.string(), d.string()}
+	},
+	OpLiveActive: func(d *decoder) Request { return &LiveActive{d.string(), decodeNames(d)} },
+	OpLiveRemove: func(d *decoder) Request { return &LiveRemove{d.string(), d.string(), d.uint()} },
+	OpLiveList:   func(d *decoder) Request { return &LiveList{d.string(), d.string(), d.uint()} },
+}
+
+func (r *LiveStart) append(b []byte) []byte {
+	b = appendBool(appendBool(appendNames(b, r.Space, r.ID), r.Takeover), r.Once)
+	b = appendNames(appendBytes(b, r.Metadata), r.By, r.Key, r.ContentType)
+	return appendInt(b, int64(r.EndedTTL))
+}
+func (r *LiveResume) append(b []byte) []byte { return appendNames(b, r.Space, r.ID, r.Token) }
+func (r *LivePublish) append(b []byte) []byte {
+	b = appendUint(appendUint(appendNames(b, r.Space, r.ID, r.Token), r.First), uint64(len(r.Chunks)))
+	for _, chunk := range r.Chunks {
+		b = appendBytes(b, chunk)
+	}
+	return b
+}
+func (r *LiveEnd) append(b []byte) []byte {
+	return appendVerdict(appendNames(b, r.Space, r.ID, r.Token), &r.Verdict)
+}
+func (r *LiveMetadata) append(b []byte) []byte {
+	return appendBytes(appendNames(b, r.Space, r.ID, r.Token), r.Metadata)
+}
+func (r *LiveMessages) append(b []byte) []byte {
+	return appendUint(appendNames(b, r.Space, r.ID, r.Token), r.After)
+}
+func (r *LiveFind) append(b []byte) []byte { return appendBool(appendNames(b, r.Space, r.ID), r.Wait) }
+func (r *LiveStatus) append(b []byte) []byte {
+	return appendUint(appendNames(b, r.Space, r.ID), r.Generation)
+}
+func (r *LiveSubscribe) append(b []byte) []byte {
+	b = appendUint(appendNames(b, r.Space, r.ID), r.Generation)
+	return appendBool(appendBytes(b, string(r.Cursor)), r.Batch)
+}
+func (r *LiveFollow) append(b []byte) []byte {
+	b = appendNameList(appendNames(b, r.Space), r.IDs)
+	return appendBool(appendBytes(b, string(r.Cursor)), r.Generations)
+}
+func (r *LiveWait) append(b []byte) []byte {
+	return appendUint(appendNames(b, r.Space, r.ID), r.Generation)
+}
+func (r *LiveCancel) append(b []byte) []byte {
+	b = appendUint(appendNames(b, r.Space, r.ID), r.Generation)
+	return appendBool(appendNames(b, r.By, r.Reason), r.NoWait)
+}
+func (r *LiveSend) append(b []byte) []byte {
+	b = appendUint(appendNames(b, r.Space, r.ID), r.Generation)
+	return appendNames(appendBytes(b, r.Data), r.By, r.Once, r.Key)
+}
+func (r *LiveActive) append(b []byte) []byte { return appendNameList(appendNames(b, r.Space), r.IDs) }
+func (r *LiveRemove) append(b []byte) []byte {
+	return appendUint(appendNames(b, r.Space, r.ID), r.Generation)
+}
+func (r *LiveList) append(b []byte) []byte {
+	return appendUint(appendNames(b, r.Space, r.AfterID), r.AfterGeneration)
+}
+
+func appendNameList(b []byte, names []string) []byte {
+	return appendNames(appendUint(b, uint64(len(names))), names...)
+}
+
+func decodeNames(d *decoder) []string {
+	n := d.count(1)
+	if n == 0 {
+		return nil
+	}
+	names := make([]string, 0, min(n, firstElements))
+	for i := 0; i < n && d.element(); i++ {
+		names = append(names, d.string())
+	}
+	return names
+}
+
+func decodeChunks(d *decoder) [][]byte {
+	n := d.count(1)
+	if n > streamhub.MaxFrameRecords {
+		d.fail("more chunks than a frame takes")
+	}
+	if n == 0 || d.err != nil {
+		return nil
+	}
+	chunks := make([][]byte, 0, min(n, firstElements))
+	for i := 0; i < n && d.element(); i++ {
+		chunks = append(chunks, d.bytes())
+	}
+	return chunks
+}
+
+// A LiveProducerResult says who produces: the caller, who then has a token, or another one.
+type LiveProducerResult struct {
+	Token      string // empty if it is another one
+	Generation uint64
+	Silence    time.Duration
+}
+
+func (r *LiveProducerResult) append(b []byte) []byte {
+	return appendInt(appendUint(appendBytes(b, r.Token), r.Generation), int64(r.Silence))
+}
+
+// DecodeLiveProducer reads a [LiveProducerResult].
+func DecodeLiveProducer(result []byte) (LiveProducerResult, error) {
+	d := newDecoder(result)
+	r := LiveProducerResult{d.string(), d.uint(), time.Duration(d.int())}
+	return r, d.err
+}
+
+// A LiveVerdictResult is a verdict; one without a kind is none.
+type LiveVerdictResult streamhub.Verdict
+
+func (r *LiveVerdictResult) append(b []byte) []byte {
+	return appendVerdict(b, (*streamhub.Verdict)(r))
+}
+
+// DecodeLiveVerdict reads a [LiveVerdictResult].
+func DecodeLiveVerdict(result []byte) (streamhub.Verdict, error) {
+	d := newDecoder(result)
+	return decodeVerdict(&d), d.err
+}
+
+// A LiveStatusResult is a status as JSON.
+type LiveStatusResult []byte
+
+func (r LiveStatusResult) append(b []byte) []byte { return append(b, r...) }
+
+// A NamesResult is a list of names.
+type NamesResult []string
+
+func (r NamesResult) append(b []byte) []byte { return appendNameList(b, r) }
+
+// DecodeNamesResult reads a [NamesResult].
+func DecodeNamesResult(result []byte) ([]string, error) {
+	d := newDecoder(result)
+	return decodeNames(&d), d.err
+}
+
+// A LiveRef is an item: a generation of a stream.
+type LiveRef struct {
+	ID         string
+	Generation uint64
+}
+
+func (r *LiveRef) append(b []byte) []byte {
+	return frame(appendUint(appendBytes(b, r.ID), r.Generation), len(b))
+}
+
+// DecodeLiveRefs reads items.
+func DecodeLiveRefs(body []byte) ([]LiveRef, error) {
+	return decodeItems(body, func(d *decoder) LiveRef { return LiveRef{d.string(), d.uint()} })
+}
+
+// A LiveChunk is an item.
+type LiveChunk live.Chunk
+
+func (c *LiveChunk) append(b []byte) []byte {
+	return frame(appendChunk(b, (*live.Chunk)(c)), len(b))
+}
+
+func appendChunk(b []byte, c *live.Chunk) []byte {
+	b = appendTime(appendUint(appendUint(b, c.Generation), c.Sequence), c.Timestamp)
+	b = appendPosition(appendUint(b, c.Replayed), &c.Position)
+	return appendBytes(b, c.Data)
+}
+
+// DecodeLiveChunks reads items.
+func DecodeLiveChunks(body []byte) ([]live.Chunk, error) { return decodeItems(body, decodeChunk) }
+
+func decodeChunk(d *decoder) live.Chunk {
+	return live.Chunk{
+		Generation: d.uint(), Sequence: d.uint(), Timestamp: d.time(), Replayed: d.uint(), Position: decodePosition(d), Data: d.bytes(),
+	}
+}
+
+// A LiveUpdate is an item.
+type LiveUpdate live.Update
+
+const (
+	updateVerdict = 1 << iota
+	updateError
+)
+
+func (u *LiveUpdate) append(b []byte) []byte {
+	start, flags := len(b), byte(0)
+	if u.Verdict != nil {
+		flags |= updateVerdict
+	}
+	if u.Err != nil {
+		flags |= updateError
+	}
+	b = appendChunk(appendNames(append(b, flags), u.ID, string(u.Cursor)), &u.Chunk)
+	if u.Verdict != nil {
+		b = appendVerdict(b, u.Verdict)
+	}
+	if u.Err != nil {
+		b = appendError(b, u.Err)
+	}
+	return frame(b, start)
+}
+
+// DecodeLiveUpdates reads items.
+func DecodeLiveUpdates(body []byte) ([]live.Update, error) {
+	return decodeItems(body, func(d *decoder) live.Update {
+		flags := d.byte()
+		u := live.Update{ID: d.string(), Cursor: streamhub.Cursor(d.string()), Chunk: decodeChunk(d)}
+		if flags&updateVerdict != 0 {
+			v := decodeVerdict(d)
+			u.Verdict = &v
+		}
+		if flags&updateError != 0 {
+			u.Err = decodeError(d)
+		}
+		return u
+	})
+}
+
+// A LiveMessage is an item.
+type LiveMessage live.Message
+
+func (m *LiveMessage) append(b []byte) []byte {
+	start := len(b)
+	b = appendNames(appendTime(appendUint(b, m.Sequence), m.Timestamp), m.By, m.Once)
+	return frame(appendBytes(appendBool(b, m.Stop), m.Data), start)
+}
+
+// DecodeLiveMessages reads items.
+func DecodeLiveMessages(body []byte) ([]live.Message, error) {
+	return decodeItems(body, func(d *decoder) live.Message {
+		return live.Message{Sequence: d.uint(), Timestamp: d.time(), By: d.string(), Once: d.string(), Stop: d.bool(), Data: d.bytes()}
+	})
+}
+
+// decodeItems reads items that each stand in bytes, so that they may get fields at their ends.
+func decodeItems[T any](body []byte, decode func(*decoder) T) (items []T, err error) {
+	d := newDecoder(body)
+	for len(d.b) > 0 {
+		item := newDecoder(d.bytes())
+		items = append(items, decode(&item))
+		if item.err != nil {
+			return nil, item.err
+		}
+	}
+	return items, d.err
+}
