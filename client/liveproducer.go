@@ -284,6 +284,9 @@ func (p *liveProducer) send(batch [][]byte, first uint64) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.err != nil {
+		return nil // it was stopped meanwhile
+	}
 	for _, chunk := range batch {
 		p.bytes -= len(chunk) + liveOverhead
 	}

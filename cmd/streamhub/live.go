@@ -1,26 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/tmaxmax/go-sse"
-
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/live"
-	"github.com/seed-147127fe/streamhub/live/livehttp"
 )
 
 // liveCmd is about live streams.
@@ -39,177 +32,20 @@ type livePlace struct {
 	ID    string `arg:"" help:"Live stream."`
 }
 
-// A liveCall asks a gateway about one live stream; without one it has a gateway in this process.
-type liveCall struct {
-	*http.Client
-	session *session
-	place   *livePlace
-	base    string
-	close   func()
-}
-
-func (p *livePlace) open(s *session) (*liveCall, error) {
-	c := &liveCall{Client: &http.Client{}, session: s, place: p, close: func() {}}
-	if p.Redis == "" {
-		if s.given("archive") {
-			return nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
-		}
-		server := p.gateways()[0]
-		u, err := url.Parse(server)
-		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
-			return nil, usagef("--server %q: want ws://HOST:PORT, wss://HOST:PORT, or the same with http", server)
-		}
-		u.Scheme = "http" + strings.TrimPrefix(u.Scheme, "ws")
-		c.base = strings.TrimSuffix(u.String(), "/")
-		return c, nil
-	}
-	redis, err := p.redisFlags.client(s, p.Redis)
+// open reaches the live streams of the place. The function it returns closes what does.
+func (p *livePlace) open(s *session) (live.Streams, func(), error) {
+	store, done, err := p.target.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	h, err := hub.Open(s.ctx, redis, &hub.Options{SweepEvery: -1})
-	if err != nil {
-		_ = redis.Close()
-		if cause := context.Cause(s.ctx); cause != nil {
-			return nil, cause
-		}
-		return nil, failedf("%w", err)
-	}
-	// Only this process can reach it.
-	handler := livehttp.New(s.ctx, livehttp.Options{Streams: func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) }})
-	pipes := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = server.Serve(pipes)
-	}()
-	transport := &http.Transport{DialContext: pipes.dial}
-	c.Transport, c.base = transport, "http://hub"
-	c.close = func() {
-		bye, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), drainTime)
-		defer cancel()
-		_ = handler.Shutdown(bye)
-		transport.CloseIdleConnections()
-		_ = server.Close()
-		<-served
-		_ = h.Close()
-		_ = redis.Close()
-	}
-	return c, nil
+	return store.Live(p.Space), done, nil
 }
 
-// A pipeListener is a listener that only this process can reach.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-}
-
-func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case l.conns <- there:
-		return here, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// ended writes a verdict as one line, and is the end of a command whose live stream has it.
+func ended(w io.Writer, v streamhub.Verdict) error {
+	if err := json.NewEncoder(w).Encode(&v); err != nil {
+		return err
 	}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	select {
-	case <-l.closed:
-	default:
-		close(l.closed)
-	}
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "hub", Net: "pipe"} }
-
-// do makes a request; an answer that is an error becomes one.
-func (c *liveCall) do(method, action string, query url.Values, body io.Reader, header ...string) (*http.Response, error) {
-	if query == nil {
-		query = url.Values{}
-	}
-	query.Set("space", c.place.Space)
-	at := fmt.Sprintf("%s/stores/%s/v1/live/%s%s?%s", c.base, c.place.Store, url.PathEscape(c.place.ID), action, query.Encode())
-	r, err := http.NewRequestWithContext(c.session.ctx, method, at, body)
-	if err != nil {
-		return nil, err
-	}
-	if token := c.place.Token; token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	response, err := c.Do(r)
-	if err != nil {
-		if cause := context.Cause(c.session.ctx); cause != nil {
-			return nil, cause
-		}
-		return nil, &statusError{exitFailed, &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}}
-	}
-	if response.StatusCode < 300 {
-		return response, nil
-	}
-	defer response.Body.Close()
-	var failure struct{ Code, Message string }
-	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
-	if json.Unmarshal(text, &failure) != nil || failure.Message == "" {
-		failure.Message = fmt.Sprintf("the gateway answered %s", response.Status)
-	}
-	code := exitFailed
-	switch streamhub.Code(failure.Code) {
-	case streamhub.CodeOf(streamhub.ErrFenced):
-		code = exitConflict
-	case streamhub.CodeOf(streamhub.ErrHistoryLost), streamhub.CodeOf(streamhub.ErrTrimmed):
-		code = exitHistory
-	}
-	condition := streamhub.Code(failure.Code).Err()
-	if response.StatusCode >= 500 {
-		condition = streamhub.ErrUnavailable // the gateway, or what stands before it, is about to stop or to start
-	}
-	return nil, &statusError{code, &answeredError{failure.Message, condition}}
-}
-
-// An answeredError is what a gateway has answered, and the condition that it stands for.
-type answeredError struct {
-	message   string
-	condition error
-}
-
-func (e *answeredError) Error() string { return e.message }
-func (e *answeredError) Unwrap() error { return e.condition }
-
-// body copies a JSON answer to w, as one line.
-func (c *liveCall) body(r *http.Response, w io.Writer) (streamhub.Verdict, error) {
-	defer r.Body.Close()
-	var verdict streamhub.Verdict
-	text, err := io.ReadAll(r.Body)
-	if err == nil {
-		err = json.Unmarshal(text, &verdict)
-	}
-	if err != nil {
-		return verdict, failedf("the answer was cut off: %w", err)
-	}
-	_, err = w.Write(append(bytes.TrimSpace(text), '\n'))
-	return verdict, err
-}
-
-// ended is the end of a command whose live stream has this verdict.
-func ended(v streamhub.Verdict) error {
 	if v.Kind != streamhub.VerdictDone {
 		return &statusError{code: exitFailed}
 	}
@@ -223,25 +59,94 @@ type livePublishCmd struct {
 
 // Run ends with the verdict on standard error.
 func (c *livePublishCmd) Run(s *session) error {
-	call, err := c.open(s)
+	streams, done, err := c.open(s)
 	if err != nil {
 		return err
 	}
-	defer call.close()
-	query := url.Values{}
-	if c.Takeover {
-		query.Set("takeover", "1")
+	defer done()
+	p, current, err := streams.Register(s.ctx, c.ID, &live.RegisterOptions{Takeover: c.Takeover})
+	if err != nil {
+		return interrupted(s.ctx, err)
 	}
-	// What stands still on standard input must not keep the command from ending.
-	r, err := call.do(http.MethodPost, "", query, io.NopCloser(s.stdin), "Content-Type", "text/plain")
+	if p == nil {
+		return failedf("%w: generation %d is being produced", streamhub.ErrConflict, current.Generation())
+	}
+	err = publishLines(s.ctx, p, s.stdin)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), drainTime)
+	defer cancel()
+	switch {
+	case err == nil:
+		err = p.Done(bye, nil)
+		if err != nil && !errors.Is(err, streamhub.ErrClosed) && !errors.Is(err, streamhub.ErrFenced) {
+			return err
+		}
+	case s.ctx.Err() != nil:
+		_ = p.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was interrupted"})
+		return context.Cause(s.ctx)
+	case errors.As(err, new(*live.CancelError)):
+		err = p.Close(bye)
+		if err != nil {
+			return err
+		}
+	case errors.Is(err, streamhub.ErrClosed), errors.Is(err, streamhub.ErrFenced): // the verdict says why
+	default:
+		return errors.Join(err, p.Fail(bye, err))
+	}
+	verdict, err := p.Wait(bye)
+	if errors.Is(err, streamhub.ErrNotFound) { // it was there
+		err = &streamhub.HistoryLostError{FirstLost: 1}
+	}
 	if err != nil {
 		return err
 	}
-	verdict, err := call.body(r, s.stderr)
-	if err != nil {
-		return err
+	return ended(s.stderr, verdict)
+}
+
+// publishLines publishes each line of input without its end, \n or \r\n. It ends with the input, or with
+// the reason for which the producer has to stop.
+func publishLines(ctx context.Context, p live.Producer, input io.Reader) error {
+	lines, failed := make(chan []byte), make(chan error, 1)
+	// A read of standard input that stands still must not keep the command from ending: the goroutine
+	// then ends with the program.
+	go func() {
+		defer close(lines)
+		r := bufio.NewReaderSize(input, 64<<10)
+		for {
+			line, err := r.ReadBytes('\n')
+			if trimmed, whole := bytes.CutSuffix(line, []byte("\n")); whole {
+				line = bytes.TrimSuffix(trimmed, []byte("\r"))
+			}
+			if err == nil || errors.Is(err, io.EOF) && len(line) > 0 {
+				select {
+				case lines <- line:
+				case <-p.Context().Done():
+					return
+				}
+			}
+			if err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case line, more := <-lines:
+			if !more {
+				if err := <-failed; !errors.Is(err, io.EOF) {
+					return err
+				}
+				return p.Flush(ctx)
+			}
+			if err := p.Publish(ctx, line); err != nil {
+				return err
+			}
+		case <-p.Context().Done():
+			return context.Cause(p.Context())
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	return ended(verdict)
 }
 
 type liveReadCmd struct {
@@ -250,69 +155,58 @@ type liveReadCmd struct {
 	Wait time.Duration `placeholder:"D" help:"How long to wait for a live stream that has not begun, 5m at most."`
 }
 
-// readAgain is how long to wait before the gateway is asked again.
-const readAgain = time.Second
+// maxLiveWait bounds --wait.
+const maxLiveWait = 5 * time.Minute
 
 // Run writes chunks until the live stream ends, through any number of connections.
 func (c *liveReadCmd) Run(s *session) error {
-	call, err := c.open(s)
+	cursor := live.Cursor(c.From)
+	if _, err := cursor.Generation(); err != nil {
+		return err
+	}
+	if c.Wait < 0 || c.Wait > maxLiveWait {
+		return usagef("--wait %v: want a time up to %v", c.Wait, maxLiveWait)
+	}
+	streams, done, err := c.open(s)
 	if err != nil {
 		return err
 	}
-	defer call.close()
-	cursor := c.From
-	for tries := 0; ; tries++ {
-		verdict, err := c.connection(s, call, &cursor)
+	defer done()
+	stream, err := c.find(s, streams)
+	if err != nil {
+		return interrupted(s.ctx, err)
+	}
+	for chunk, err := range stream.Subscribe(s.ctx, &live.SubscribeOptions{Cursor: cursor}) {
+		var closed *streamhub.ClosedError
 		switch {
-		case err == nil && verdict != nil:
-			return ended(*verdict)
+		case errors.As(err, &closed):
+			return ended(s.stderr, closed.Verdict)
 		case s.ctx.Err() != nil:
 			s.note("cursor: %s", cursor)
 			return context.Cause(s.ctx)
-		case err != nil && (tries == 0 || !streamhub.Retryable(err)):
+		case err != nil:
 			return err
 		}
-		pause.For(s.ctx, readAgain)
+		if _, err := s.stdout.Write(append(chunk.Data[:len(chunk.Data):len(chunk.Data)], '\n')); err != nil {
+			return err
+		}
+		cursor = chunk.Cursor()
 	}
+	return nil
 }
 
-// connection reads until the connection ends; verdict is nil if the live stream goes on.
-func (c *liveReadCmd) connection(s *session, call *liveCall, cursor *string) (verdict *streamhub.Verdict, err error) {
-	query := url.Values{}
-	if c.Wait != 0 && *cursor == "" {
-		query.Set("wait", c.Wait.String())
+// find waits for a stream that has not begun, if that is wanted.
+func (c *liveReadCmd) find(s *session, streams live.Streams) (live.Stream, error) {
+	if c.From != "" || c.Wait == 0 {
+		return streams.Get(s.ctx, c.ID)
 	}
-	r, err := call.do(http.MethodGet, "", query, nil, "Last-Event-ID", *cursor)
-	if err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeout(s.ctx, c.Wait)
+	defer cancel()
+	stream, err := streams.Await(ctx, c.ID)
+	if err != nil && s.ctx.Err() == nil && ctx.Err() != nil {
+		return streams.Get(s.ctx, c.ID) // which says whether it is missing
 	}
-	defer r.Body.Close()
-	for e, err := range sse.Read(r.Body, &sse.ReadConfig{MaxEventSize: 4 * streamhub.MaxRecordBytes}) {
-		if err != nil {
-			return nil, nil // the connection is cut
-		}
-		data := []byte(e.Data)
-		switch e.Type {
-		case "end":
-			verdict = &streamhub.Verdict{}
-			if err := json.Unmarshal(data, verdict); err != nil {
-				return nil, failedf("a verdict that cannot be read: %w", err)
-			}
-			fmt.Fprintf(s.stderr, "%s\n", data)
-			return verdict, nil
-		case "error":
-			return nil, failedf("%s", data)
-		case "binary":
-			if data, err = base64.StdEncoding.DecodeString(e.Data); err != nil {
-				return nil, failedf("a chunk that cannot be read: %w", err)
-			}
-		}
-		if _, err := s.stdout.Write(append(data, '\n')); err != nil {
-			return nil, err
-		}
-		*cursor = e.LastEventID
-	}
-	return nil, nil
+	return stream, err
 }
 
 type liveCancelCmd struct {
@@ -323,25 +217,24 @@ type liveCancelCmd struct {
 
 // Run writes the verdict.
 func (c *liveCancelCmd) Run(s *session) error {
-	call, err := c.open(s)
+	streams, done, err := c.open(s)
 	if err != nil {
 		return err
 	}
-	defer call.close()
-	query := url.Values{}
-	if c.NoWait {
-		query.Set("wait", "0")
-	}
-	body, err := json.Marshal(map[string]string{"reason": c.Reason})
+	defer done()
+	stream, err := streams.Get(s.ctx, c.ID)
 	if err != nil {
+		return interrupted(s.ctx, err)
+	}
+	verdict, err := stream.Cancel(s.ctx, &live.CancelOptions{Reason: c.Reason, NoWait: c.NoWait})
+	if err != nil {
+		return interrupted(s.ctx, err)
+	}
+	if verdict.Kind == "" {
+		_, err := fmt.Fprintln(s.stdout, "{}")
 		return err
 	}
-	r, err := call.do(http.MethodPost, "/cancel", query, bytes.NewReader(body), "Content-Type", "application/json")
-	if err != nil {
-		return err
-	}
-	_, err = call.body(r, s.stdout)
-	return err
+	return json.NewEncoder(s.stdout).Encode(&verdict)
 }
 
 type liveStatusCmd struct {
@@ -350,15 +243,18 @@ type liveStatusCmd struct {
 
 // Run writes it as one line of JSON.
 func (c *liveStatusCmd) Run(s *session) error {
-	call, err := c.open(s)
+	streams, done, err := c.open(s)
 	if err != nil {
 		return err
 	}
-	defer call.close()
-	r, err := call.do(http.MethodGet, "/status", nil, nil)
+	defer done()
+	stream, err := streams.Get(s.ctx, c.ID)
 	if err != nil {
-		return err
+		return interrupted(s.ctx, err)
 	}
-	_, err = call.body(r, s.stdout)
-	return err
+	status, err := stream.Status(s.ctx)
+	if err != nil {
+		return interrupted(s.ctx, err)
+	}
+	return json.NewEncoder(s.stdout).Encode(&status)
 }

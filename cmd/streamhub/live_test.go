@@ -1,13 +1,18 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/live"
 )
 
 // TestLive produces, reads and asks through a gateway and on the Redis itself.
@@ -93,4 +98,84 @@ func TestLiveOrigin(t *testing.T) {
 		}
 	}
 	s.end(syscall.SIGTERM)
+}
+
+// TestLiveGoesOn kills and drains gateways in turn under a producer and a reader. There is one generation,
+// and each chunk comes once. STREAMHUB_LIVE_ROUNDS says how often; of seven rounds two are drains.
+func TestLiveGoesOn(t *testing.T) {
+	rounds := 4
+	if text := os.Getenv("STREAMHUB_LIVE_ROUNDS"); text != "" {
+		var err error
+		if rounds, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := testredis.Start(t, nil)
+	gateways := []*served{serve(t, "--redis", server.URL()), serve(t, "--redis", server.URL())}
+	both := gateways[0].ws() + "," + gateways[1].ws()
+	producer := start(t, nil, "live", "publish", "job", "--server", both)
+	reader := start(t, nil, "live", "read", "job", "--wait", "30s", "--server", both)
+	n := 0
+	send := func(lines int) {
+		for range lines {
+			n++
+			if _, err := fmt.Fprintln(producer.in, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// next reads to the last line that was sent, so that the round before is over for both.
+	got := 0
+	next := func() {
+		for got < n {
+			line, err := reader.out.ReadString('\n')
+			if err != nil {
+				t.Fatalf("after line %d: %v\n%s", got, err, reader.err)
+			}
+			if got++; line != fmt.Sprintln(got) {
+				t.Fatalf("line %d is %q", got, line)
+			}
+		}
+	}
+	send(10)
+	next()
+	generation := status(t, both).Generation
+	kills, drains := 0, 0
+	for round := range rounds {
+		g := gateways[round%2]
+		send(20)
+		if round%7 == 1 || round%7 == 4 {
+			drains++
+			g.signal(syscall.SIGTERM)
+		} else {
+			kills++
+			g.signal(syscall.SIGKILL)
+		}
+		send(20)
+		g.wait()
+		gateways[round%2] = serve(t, "--redis", server.URL(), "--listen", strings.TrimPrefix(g.front, "http://"))
+		send(10)
+		next()
+	}
+	if err := producer.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := producer.wait(); code != 0 || strings.TrimSpace(producer.err.String()) != `{"kind":"done"}` {
+		t.Errorf("the producer ended with %d, %s", code, producer.err)
+	}
+	if code := reader.wait(); code != 0 {
+		t.Errorf("the reader ended with %d, %s", code, reader.err)
+	}
+	if s := status(t, both); s.Generation != generation || s.Chunks != uint64(n) {
+		t.Errorf("%+v, want generation %d with %d chunks", s, generation, n)
+	}
+	t.Logf("%d kills, %d drains, %d chunks", kills, drains, n)
+}
+
+func status(t *testing.T, server string) (s live.Status) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(good(t, nil, "live", "status", "job", "--server", server).out), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

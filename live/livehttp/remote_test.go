@@ -3,8 +3,10 @@ package livehttp_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -264,4 +266,28 @@ func TestRemoteLargeBody(t *testing.T) {
 	require.JSONEq(t, `{"next":16001}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=1", strings.Repeat(line, 16000), key...))
 	g.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, key...)
 	require.Len(t, g.texts("s"), 16000)
+}
+
+// TestStopIsPrompt asks producers to stop at another gateway than the one that they listen at.
+func TestStopIsPrompt(t *testing.T) {
+	a := start(t, "", nil)
+	b := start(t, a.hub.RedisURL(), nil)
+	var took []time.Duration
+	for n := range 50 {
+		id := fmt.Sprint("s", n)
+		key := []string{"Streamhub-Producer", a.put(id, "").Producer}
+		events := a.ask("GET", "/v1/live/"+id+"/messages", "", key...)
+		lines := bufio.NewScanner(events.Body)
+		require.True(t, lines.Scan(), "the stream has begun")
+		begin := time.Now()
+		b.must(http.StatusAccepted, "POST", "/v1/live/"+id+"/cancel?wait=0", "")
+		for lines.Scan() && lines.Text() != "event: stop" {
+			continue
+		}
+		took = append(took, time.Since(begin))
+		a.must(http.StatusOK, "POST", "/v1/live/"+id+"/end", `{"kind":"cancelled"}`, key...)
+	}
+	slices.Sort(took)
+	t.Logf("median %v, worst %v", took[len(took)/2], took[len(took)-1])
+	require.Less(t, took[len(took)/2], 100*time.Millisecond)
 }
