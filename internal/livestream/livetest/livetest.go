@@ -68,6 +68,7 @@ var inside = map[string]bool{
 	"EndUnderWay":              true,
 	"EndedTTL":                 true,
 	"LateReader":               true,
+	"ListStatus":               true,
 	"Lost":                     true,
 	"LostBeforeBegun":          true,
 	"Outage":                   true,
