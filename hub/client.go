@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/seed-147127fe/streamhub"
 )
@@ -45,10 +46,20 @@ type ClientOptions struct {
 	// TLS changes the configuration of a connection with TLS, whose minimum version and server name are
 	// set: it adds authorities, or a certificate of the client. An address without TLS is then an error.
 	TLS func(*tls.Config)
+	// MeterProvider records how long commands take; the default is none.
+	MeterProvider metric.MeterProvider
 }
 
 // NewClient is the function of that name with c.
 func (c *ClientOptions) NewClient(address string) (redis.UniversalClient, error) {
+	client, err := c.newClient(address)
+	if err != nil {
+		return nil, err
+	}
+	return measureClient(client, c.MeterProvider)
+}
+
+func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the Redis URL cannot be parsed", streamhub.ErrInvalidArgument) // it may hold a password

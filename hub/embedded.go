@@ -9,6 +9,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/metric"
 )
 
 // embeddedTick is how often the clock of the embedded Redis moves on for keys with a time to live,
@@ -24,7 +25,7 @@ type embedded struct {
 	ticker sync.WaitGroup
 }
 
-func startEmbedded() (*embedded, error) {
+func startEmbedded(provider metric.MeterProvider) (*embedded, error) {
 	e := &embedded{server: miniredis.NewMiniRedis(), stop: make(chan struct{})}
 	password := rand.Text()
 	e.server.RequireAuth(password)
@@ -33,7 +34,7 @@ func startEmbedded() (*embedded, error) {
 	}
 	u := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: e.server.Addr()}
 	e.url = u.String()
-	client, err := NewClient(e.url)
+	client, err := (&ClientOptions{MeterProvider: provider}).NewClient(e.url)
 	if err != nil {
 		e.server.Close()
 		return nil, err

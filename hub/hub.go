@@ -111,7 +111,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 		return h, err
 	}
 	if client == nil {
-		if h.embedded, err = startEmbedded(); err != nil {
+		if h.embedded, err = startEmbedded(h.opt.MeterProvider); err != nil {
 			return h, err
 		}
 		client = h.embedded.client
@@ -138,6 +138,10 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	h.watcher, err = follow.Open(ctx, h.conn, h.log, &follow.Options{Recheck: h.opt.Recheck, Logger: h.opt.Logger})
 	if err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
+	}
+	h.watcher.TellDelivered(h.observer.reached)
+	if err := h.observeRedis(client); err != nil {
+		return h, err
 	}
 	if err := h.openLive(ctx); err != nil {
 		return h, &streamhub.Error{Op: "open", Err: err}
@@ -213,6 +217,9 @@ func (h *Hub) Close() error {
 	h.closed.Do(func() {
 		if h.cancel != nil {
 			h.cancel()
+		}
+		if h.observer != nil && h.observer.observing != nil {
+			err = h.observer.observing.Unregister()
 		}
 		h.tasks.Wait()
 		if h.live != nil {

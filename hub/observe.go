@@ -26,6 +26,9 @@ type observer struct {
 	appended  counter
 	delivered counter
 	followers counter
+	delay     metric.Float64Histogram
+	clock     redisClock
+	observing metric.Registration // nil before the hub is open
 }
 
 // A counter also counts for the report of the instance.
@@ -68,6 +71,8 @@ func newObserver(opt *Options) (*observer, error) {
 	o.delivered.to, e = m.Int64Counter("streamhub.entries.delivered", metric.WithDescription("Entries handed to readers and followers"))
 	keep(e)
 	o.followers.to, e = m.Int64UpDownCounter("streamhub.followers", metric.WithDescription("Followers and subscriptions that are open"))
+	keep(e)
+	o.delay, e = m.Float64Histogram("streamhub.delivery.delay", metric.WithUnit("s"), metric.WithDescription("Time from an append, by the clock of Redis, until the followers of this process have the entry"))
 	keep(e)
 	return o, err
 }

@@ -68,8 +68,8 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 
 // The two dialects.
 var (
-	ours      = front.Dialect{Transport: "websocket", Later: true, Refusals: []string{"protocol"}}
-	streamkit = front.Dialect{Transport: "streamkit", AnyLocalhost: true, Refusals: []string{"protocol"}}
+	ours      = front.Dialect{Transport: "websocket", Later: true, Op: "append", Refusals: []string{"protocol"}}
+	streamkit = front.Dialect{Transport: "streamkit", AnyLocalhost: true, Op: "produce", Refusals: []string{"protocol"}}
 )
 
 // ServeHTTP makes a connection and returns: the connection has a goroutine of the gateway, whose

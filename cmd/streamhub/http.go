@@ -3,14 +3,20 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"go.opentelemetry.io/otel/attribute"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
 )
 
 const (
@@ -39,11 +45,57 @@ func newMetrics() (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &metrics{registry, sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter))}, nil
+	name := resource.NewSchemaless(attribute.String("service.name", "streamhub"))
+	if named, err := resource.Merge(name, resource.Environment()); err == nil {
+		name = named // OTEL_SERVICE_NAME may say otherwise
+	}
+	return &metrics{registry, sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(name))}, nil
 }
 
 func (m *metrics) close() { _ = m.provider.Shutdown(context.Background()) }
 
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(prometheus.GathererFunc(m.gather), promhttp.HandlerOpts{})
+}
+
+// present are the metrics that have no series before something happens, and are shown as zero until then: an
+// alert can tell nothing from a metric that is not there.
+var present = map[string]dto.MetricType{
+	"streamhub_archive_lag_seconds":            dto.MetricType_GAUGE,
+	"streamhub_call_duration_seconds":          dto.MetricType_HISTOGRAM,
+	"streamhub_call_errors_total":              dto.MetricType_COUNTER,
+	"streamhub_delivery_delay_seconds":         dto.MetricType_HISTOGRAM,
+	"streamhub_entries_delivered_total":        dto.MetricType_COUNTER,
+	"streamhub_followers":                      dto.MetricType_GAUGE,
+	"streamhub_gateway_bytes_total":            dto.MetricType_COUNTER,
+	"streamhub_gateway_calls":                  dto.MetricType_GAUGE,
+	"streamhub_gateway_closes_total":           dto.MetricType_COUNTER,
+	"streamhub_gateway_connections":            dto.MetricType_GAUGE,
+	"streamhub_gateway_messages_total":         dto.MetricType_COUNTER,
+	"streamhub_records_appended_total":         dto.MetricType_COUNTER,
+	"streamhub_redis_command_duration_seconds": dto.MetricType_HISTOGRAM,
+	"streamhub_request_duration_seconds":       dto.MetricType_HISTOGRAM,
+}
+
+// gather reads all metrics, and adds those that are present without a series.
+func (m *metrics) gather() ([]*dto.MetricFamily, error) {
+	families, err := m.registry.Gather()
+	missing := maps.Clone(present)
+	for _, family := range families {
+		delete(missing, family.GetName())
+	}
+	for name, kind := range missing {
+		one := &dto.Metric{}
+		switch kind {
+		case dto.MetricType_GAUGE:
+			one.Gauge = &dto.Gauge{Value: new(float64)}
+		case dto.MetricType_COUNTER:
+			one.Counter = &dto.Counter{Value: new(float64)}
+		default:
+			one.Histogram = &dto.Histogram{SampleCount: new(uint64), SampleSum: new(float64)}
+		}
+		families = append(families, &dto.MetricFamily{Name: &name, Help: new(string), Type: &kind, Metric: []*dto.Metric{one}})
+	}
+	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return families, err
 }

@@ -26,7 +26,7 @@ type redisFlags struct {
 
 // client makes a client for address.
 func (f *redisFlags) client(s *session, address string) (redis.UniversalClient, error) {
-	o := &hub.ClientOptions{Password: s.getenv(passwordVariable)}
+	o := &hub.ClientOptions{Password: s.getenv(passwordVariable), MeterProvider: s.meters}
 	if f.RedisPasswordFile != "" {
 		text, err := os.ReadFile(f.RedisPasswordFile)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/instance"
@@ -68,7 +69,8 @@ type session struct {
 	stdout output
 	stderr io.Writer
 	env    []string
-	call   *kong.Context // the command line, once it is read
+	call   *kong.Context        // the command line, once it is read
+	meters metric.MeterProvider // records the commands to Redis; nil for none
 }
 
 // given reports whether a flag is among the arguments themselves.

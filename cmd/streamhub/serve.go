@@ -106,6 +106,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return err
 	}
 	defer metrics.close()
+	s.meters = metrics.provider
 	tracing, err := newTracing(starting, c.OTLP)
 	if err != nil {
 		return usagef("--otlp-endpoint: %w", err)

@@ -56,7 +56,17 @@ func newMeters(provider metric.MeterProvider) (*meters, error) {
 	}
 	gauge(&errs[2], "streamhub.archive.hot_bytes", "By", "Bytes in Redis of the spaces that this instance archives", func(f figures, sum int64) int64 { return sum + f.hot })
 	gauge(&errs[3], "streamhub.archive.archived_bytes", "By", "Bytes in the archive of the spaces that this instance archives", func(f figures, sum int64) int64 { return sum + f.archived })
-	gauge(&errs[4], "streamhub.archive.lag", "s", "How long the entry that waits longest has been due", func(f figures, sum int64) int64 { return max(sum, f.lag/1000) })
+	_, errs[4] = meter.Float64ObservableGauge("streamhub.archive.lag", metric.WithUnit("s"), metric.WithDescription("How long the entry that waits longest has been due"),
+		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			longest := int64(0)
+			for _, f := range m.spaces {
+				longest = max(longest, f.lag)
+			}
+			o.Observe(float64(longest) / 1000)
+			return nil
+		}))
 	gauge(&errs[5], "streamhub.archive.failing", "", "Spaces whose last turn failed", func(f figures, sum int64) int64 { return sum + one(f.failed) })
 	gauge(&errs[6], "streamhub.archive.full", "", "Spaces that take no entries because their limit is reached", func(f figures, sum int64) int64 { return sum + one(f.full) })
 	for _, err := range errs {

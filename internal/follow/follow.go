@@ -87,7 +87,8 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	// The subscription is asked for before the first read. What is appended after the read is then
 	// announced, and what is appended between the two is found by the topic's own first read.
 	f.t = w.acquire(k)
-	defer f.t.release()
+	f.t.admit(f)
+	defer f.t.release(f)
 	err := f.run(ctx)
 	if ctx.Err() != nil && err != nil {
 		return w.ended(outer)
@@ -106,6 +107,7 @@ type follower struct {
 	yield func(*Page, error) bool
 
 	at     streamhub.Position // after the last entry that was passed on
+	seen   streamhub.Position // at, as it was at the last look; guarded by topic.mu
 	epoch  int                // of the topic, when at was last known to be in order
 	cursor bool               // at came from the caller
 	first  uint64             // sequence to begin with, 0 for no such wish
@@ -146,7 +148,7 @@ func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
 func (f *follower) run(ctx context.Context) error {
 	stuck := false // what was read last brought nothing
 	for {
-		v := f.t.look(f.at, f.epoch)
+		v := f.t.look(f)
 		switch v.kind {
 		case ended:
 			return v.end

@@ -429,7 +429,7 @@ func TestFollowAhead(t *testing.T) {
 	p.ask()
 	idle(t, by, w.key("a", "b"), 1)
 	topic := by.acquire(w.key("a", "b"))
-	defer topic.release()
+	defer topic.release(nil)
 	f := &follower{w: by, t: topic, at: last.Position, epoch: 1, opened: true}
 	f.at.Sequence++
 	ctx, cancel := context.WithTimeout(t.Context(), soon)

@@ -37,6 +37,7 @@ type link struct {
 
 	changed         chan struct{} // there is something in todo
 	heard, messages atomic.Uint64
+	serving         atomic.Bool // there is a connection
 
 	mu        sync.Mutex
 	channels  map[string]*channel
@@ -189,6 +190,8 @@ func (l *link) serve(ctx context.Context) error {
 	if err := l.flush(ctx, ps); err != nil {
 		return err
 	}
+	l.serving.Store(true)
+	defer l.serving.Store(false)
 	receiver.Go(func() { broken <- l.receive(ctx, ps) })
 
 	tick := time.NewTicker(l.interval)

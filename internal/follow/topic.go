@@ -34,6 +34,7 @@ type topic struct {
 	signal chan struct{}
 	// waiting is how many followers have seen everything and wait for signal.
 	waiting, followers int
+	followed           map[*follower]struct{}
 
 	open          bool // the subscription was confirmed: reads may begin
 	running       bool // a goroutine reads
@@ -48,7 +49,7 @@ func (w *Watcher) acquire(k key) *topic {
 	t := w.topics[k]
 	isNew := t == nil
 	if isNew {
-		t = &topic{w: w, key: k, signal: make(chan struct{})}
+		t = &topic{w: w, key: k, signal: make(chan struct{}), followed: map[*follower]struct{}{}}
 		if s := w.log.Store(k.store); k.segment != "" {
 			t.source = &segmentSource{s, k}
 		} else {
@@ -71,7 +72,7 @@ func (w *Watcher) acquire(k key) *topic {
 
 // release gives up a reference. The last one ends the topic: its reads are cancelled, its channel is
 // left, and its share of the bytes that all windows may hold is given back.
-func (t *topic) release() {
+func (t *topic) release(f *follower) {
 	t.w.mu.Lock()
 	t.refs--
 	last := t.refs == 0
@@ -82,6 +83,7 @@ func (t *topic) release() {
 	t.w.mu.Unlock()
 	t.mu.Lock()
 	t.followers--
+	delete(t.followed, f)
 	t.relax()
 	t.mu.Unlock()
 	if last {
@@ -301,6 +303,9 @@ func (t *topic) push(entries []streamhub.Entry, live streamhub.Position) {
 		(t.window.bytes > t.w.opt.BufferBytes || total > int64(t.w.opt.TotalBufferBytes)); {
 		total = t.w.buffered.Add(-int64(t.window.drop()))
 	}
+	if t.w.delivered != nil && !t.live.IsZero() {
+		t.w.delivered(t.ctx, entries[0].Timestamp)
+	}
 	t.live = live
 	t.moved = true
 	t.advance()
@@ -342,9 +347,11 @@ const (
 
 // look says what a follower does next that is at p and proved its position in an epoch. It never
 // reads and never blocks, because every follower asks it after each append.
-func (t *topic) look(p streamhub.Position, epoch int) view {
+func (t *topic) look(f *follower) view {
+	p, epoch := f.at, f.epoch
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	f.seen = p
 	v := view{signal: t.signal, epoch: t.epoch}
 	switch {
 	case t.epoch == 0:

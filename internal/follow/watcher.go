@@ -43,6 +43,9 @@ type Watcher struct {
 	opt  Options
 	link *link
 
+	// delivered is told the time of the first entry of each batch that is new; nil for none.
+	delivered func(ctx context.Context, appended time.Time)
+
 	topicReads, ownReads chan struct{}
 	buffered             atomic.Int64 // bytes in all windows
 

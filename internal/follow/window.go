@@ -76,6 +76,15 @@ func (w *window) behind(p streamhub.Position) *Page {
 	return w.chunks[i].part(skip, len(entries))
 }
 
+// after counts the entries after p.
+func (w *window) after(p streamhub.Position) (n uint64) {
+	for i := len(w.chunks) - 1; i >= 0; i-- {
+		entries := w.chunks[i].Entries
+		n += uint64(len(entries) - sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) > 0 }))
+	}
+	return n
+}
+
 // holds reports whether all that lies after p is in the window, as far as it is known. A p inside the
 // window must be one of its entries, with the same proof: a follower of another history may stand at
 // the same sequence, and must read to find out.

@@ -19,6 +19,8 @@ type Dialect struct {
 	Later bool
 	// AnyLocalhost has its clients let in whose Origin is http://localhost: they always send that.
 	AnyLocalhost bool
+	// Op is one of its operations, whose series of metrics are there from the start.
+	Op string
 	// Refusals are what is refused besides what the gate does.
 	Refusals []string
 }
@@ -165,4 +167,7 @@ func (g *Guest) Called(op string, err error, begun time.Time) {
 }
 
 // Serves has the series of a dialect there before anything happens.
-func (g *Gate) Serves(d *Dialect) { g.metrics.begin(d.Transport, d.Refusals...) }
+func (g *Gate) Serves(d *Dialect) {
+	g.metrics.begin(d.Transport, d.Refusals...)
+	g.metrics.requests.Add(g.metrics.ctx, 0, g.metrics.attributes(callKey{d.Transport, d.Op, "ok"}))
+}

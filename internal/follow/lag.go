@@ -1,0 +1,55 @@
+package follow
+
+import (
+	"context"
+	"time"
+)
+
+// TellDelivered has f called with the time of the first entry of each batch that reaches the followers of a
+// segment or a space when it is new. It must not block. It is set before the first follower begins.
+func (w *Watcher) TellDelivered(f func(ctx context.Context, appended time.Time)) { w.delivered = f }
+
+// Lag returns how many entries the slowest follower has not been given yet, as far as this process knows
+// them. Along a space it counts only entries that are in memory.
+func (w *Watcher) Lag() uint64 {
+	w.mu.Lock()
+	topics := make([]*topic, 0, len(w.topics))
+	for _, t := range w.topics {
+		topics = append(topics, t)
+	}
+	w.mu.Unlock()
+	slowest := uint64(0)
+	for _, t := range topics {
+		slowest = max(slowest, t.lag())
+	}
+	return slowest
+}
+
+// admit counts a follower among those whose lag is known.
+func (t *topic) admit(f *follower) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.seen = f.at
+	t.followed[f] = struct{}{}
+}
+
+func (t *topic) lag() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	slowest := uint64(0)
+	for f := range t.followed {
+		at := f.seen
+		switch {
+		case t.epoch == 0:
+		case t.key.segment == "":
+			slowest = max(slowest, t.window.after(at))
+		case at.IsZero(), at.Incarnation == t.live.Incarnation && at.Sequence < t.live.Sequence:
+			slowest = max(slowest, t.live.Sequence-at.Sequence)
+		}
+	}
+	return slowest
+}
+
+// Connected reports whether the Pub/Sub connection is there. Without a follower none is needed, and it
+// counts as there.
+func (w *Watcher) Connected() bool { return !w.link.wanted() || w.link.serving.Load() }
