@@ -82,11 +82,11 @@ func (c Cursor) Position() (Position, error) {
 		return p, nil
 	}
 	if c[0] != cursorPrefix[0] || len(c) > 128 {
-		return p, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
+		return p, fmt.Errorf("%w: %.40q is not a text that an entry, a status or a result gave", ErrInvalidCursor, string(c))
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(string(c[1:]))
 	if err != nil || len(b) < 1+3*8+1 || b[0] < segmentCursor || b[0] > trimmedCursor {
-		return p, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
+		return p, fmt.Errorf("%w: %.40q is not a text that an entry, a status or a result gave", ErrInvalidCursor, string(c))
 	}
 	kind := b[0]
 	p.Incarnation = binary.BigEndian.Uint64(b[1:])
@@ -115,7 +115,7 @@ func (c Cursor) Position() (Position, error) {
 	}
 	// The text must be the one that Cursor writes: one position has one text.
 	if !ok || len(b) != 0 || p.Cursor() != c {
-		return Position{}, fmt.Errorf("%w: %.40q", ErrInvalidCursor, string(c))
+		return Position{}, fmt.Errorf("%w: %.40q is not a text that an entry, a status or a result gave", ErrInvalidCursor, string(c))
 	}
 	return p, nil
 }

@@ -13,7 +13,7 @@ import (
 // else is known and are found with errors.As.
 var (
 	ErrSequenceMismatch = errors.New("the segment is at another sequence")
-	ErrFenced           = errors.New("a higher generation has been seen")
+	ErrFenced           = errors.New("fenced by a higher generation")
 	ErrClosed           = errors.New("the segment is closed")
 	ErrProducerGap      = errors.New("the producer skipped a sequence")
 	ErrProducerFenced   = errors.New("the producer's epoch is over")
@@ -72,7 +72,7 @@ type SequenceError struct {
 }
 
 func (e *SequenceError) Error() string {
-	return fmt.Sprintf("sequence mismatch: expected %d, got %d", e.Expected, e.Got)
+	return fmt.Sprintf("expected sequence %d, but the next one is %d: see what is stored, then go on from there", e.Got, e.Expected)
 }
 func (e *SequenceError) Unwrap() error { return ErrSequenceMismatch }
 
@@ -80,7 +80,10 @@ func (e *SequenceError) Unwrap() error { return ErrSequenceMismatch }
 type FencedError struct{ Current, Got uint64 }
 
 func (e *FencedError) Error() string {
-	return fmt.Sprintf("fenced: generation %d is lower than %d", e.Got, e.Current)
+	if e.Got == 0 {
+		return fmt.Sprintf("fenced: generation %d is in force, and this call names none: acquire the lease and pass its token", e.Current)
+	}
+	return fmt.Sprintf("fenced: generation %d is in force, and this call names %d: stop, or acquire the lease again", e.Current, e.Got)
 }
 func (e *FencedError) Unwrap() error { return ErrFenced }
 
@@ -91,7 +94,16 @@ type ClosedError struct {
 	LastSequence uint64
 }
 
-func (e *ClosedError) Error() string { return "closed: " + string(e.Verdict.Kind) }
+func (e *ClosedError) Error() string {
+	text := fmt.Sprintf("closed as %s", e.Verdict.Kind)
+	if e.LastSequence > 0 {
+		text += fmt.Sprintf(" after sequence %d", e.LastSequence)
+	}
+	if e.Verdict.Reason != "" {
+		text += ": " + e.Verdict.Reason
+	}
+	return text
+}
 func (e *ClosedError) Unwrap() error { return ErrClosed }
 
 // A DeletedError is an [ErrNotFound]: there was a segment, and it was deleted or has expired.
@@ -101,7 +113,16 @@ type DeletedError struct {
 	Held bool
 }
 
-func (e *DeletedError) Error() string { return ErrNotFound.Error() + ": " + string(e.Verdict.Kind) }
+func (e *DeletedError) Error() string {
+	text := fmt.Sprintf("not found: the segment was removed (%s)", e.Verdict.Kind)
+	if e.Verdict.Reason != "" {
+		text += ": " + e.Verdict.Reason
+	}
+	if e.Held {
+		text += "; its forks still read it, and the name is free when the last of them is deleted"
+	}
+	return text
+}
 func (e *DeletedError) Unwrap() error { return ErrNotFound }
 
 // A ProducerError is an [ErrProducerGap], [ErrProducerFenced], [ErrBatchMismatch], or
@@ -113,7 +134,16 @@ type ProducerError struct {
 }
 
 func (e *ProducerError) Error() string {
-	return fmt.Sprintf("%v (epoch %d, next seq %d)", e.Kind, e.Epoch, e.ExpectedSeq)
+	cure := "send that one"
+	switch {
+	case errors.Is(e.Kind, ErrProducerFenced):
+		cure = "another process has taken over: stop, or raise the epoch and begin with seq 0"
+	case errors.Is(e.Kind, ErrBatchMismatch):
+		cure = "a repeat must have the same records; give another append another id or seq"
+	case errors.Is(e.Kind, ErrUnknownOutcome):
+		cure = "the repeat is older than what is remembered: read the segment to see whether it was stored"
+	}
+	return fmt.Sprintf("%v: epoch %d is in force and its next seq is %d: %s", e.Kind, e.Epoch, e.ExpectedSeq, cure)
 }
 func (e *ProducerError) Unwrap() error { return e.Kind }
 
@@ -131,9 +161,9 @@ type TrimmedError struct {
 
 func (e *TrimmedError) Error() string {
 	if e.FirstKept == 0 {
-		return "trimmed: entries after the cursor were removed"
+		return "trimmed: entries after the cursor were removed; the cursor of this error goes on with what is left"
 	}
-	return fmt.Sprintf("trimmed: the first entry kept is %d", e.FirstKept)
+	return fmt.Sprintf("trimmed: entries that were asked for were removed; read on from sequence %d", e.FirstKept)
 }
 func (e *TrimmedError) Unwrap() error { return ErrTrimmed }
 
@@ -146,9 +176,9 @@ type HistoryLostError struct {
 
 func (e *HistoryLostError) Error() string {
 	if e.FirstLost == 0 {
-		return "history lost"
+		return "history was lost: entries before the cursor are not what they were; read the space again from the start"
 	}
-	return fmt.Sprintf("history lost from sequence %d", e.FirstLost)
+	return fmt.Sprintf("history was lost: the entries from sequence %d on are not what they were; read again from there", e.FirstLost)
 }
 func (e *HistoryLostError) Unwrap() error { return ErrHistoryLost }
 
@@ -165,7 +195,7 @@ type LeaseHeldError struct {
 func (e *LeaseHeldError) Since() time.Time { return time.UnixMicro(int64(e.Token)) }
 
 func (e *LeaseHeldError) Error() string {
-	return fmt.Sprintf("the lease is held by %q since %s, for another %v", e.Holder, e.Since().UTC().Format(time.RFC3339), e.Left)
+	return fmt.Sprintf("the lease is held by %q since %s, for another %v: try again then", e.Holder, e.Since().UTC().Format(time.RFC3339), e.Left)
 }
 func (e *LeaseHeldError) Unwrap() error { return ErrLeaseNotAcquired }
 
@@ -192,11 +222,33 @@ type UnavailableError struct {
 	Err    error
 }
 
+// cures say what to do about each reason.
+var cures = map[UnavailableReason]string{
+	ReasonDown:     "check that it runs and can be reached from here",
+	ReasonLoading:  "retry when it has read its data",
+	ReasonReadOnly: "a replica answered: connect to the primary, or wait for the failover",
+	ReasonFull:     "give it memory or disk, or remove data",
+	ReasonReplicas: "check its replicas, or lower min-replicas-to-write",
+	ReasonBusy:     "retry when it is less busy",
+	ReasonDenied:   "check the user, its password and its ACL",
+	ReasonTLS:      "check the certificate, and whether the port speaks TLS",
+	ReasonPool:     "all connections of this process are in use: raise PoolSize, or call less at once",
+	ReasonGateway:  "check its address, and that it runs",
+}
+
 func (e *UnavailableError) Error() string {
-	if e.Reason == ReasonGateway {
-		return fmt.Sprintf("gateway unavailable: %v", e.Err)
+	//nolint:errorlint // only a bare one, which says all that this one would
+	if inner, ok := e.Err.(*UnavailableError); ok {
+		return inner.Error()
 	}
-	return fmt.Sprintf("redis unavailable (%s): %v", e.Reason, e.Err)
+	text := fmt.Sprintf("redis unavailable (%s): %v", e.Reason, e.Err)
+	if e.Reason == ReasonGateway {
+		text = fmt.Sprintf("gateway unavailable: %v", e.Err)
+	}
+	if cure := cures[e.Reason]; cure != "" {
+		text += "; " + cure
+	}
+	return text
 }
 func (e *UnavailableError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 
@@ -207,7 +259,12 @@ type UnknownOutcomeError struct {
 	Err error
 }
 
-func (e *UnknownOutcomeError) Error() string { return fmt.Sprintf("outcome unknown: %v", e.Err) }
+func (e *UnknownOutcomeError) Error() string {
+	if e.TRX == uuid.Nil {
+		return fmt.Sprintf("outcome unknown: %v", e.Err)
+	}
+	return fmt.Sprintf("outcome unknown: %v; repeat the call with the TRX id %s to learn it", e.Err, e.TRX)
+}
 func (e *UnknownOutcomeError) Unwrap() []error {
 	return []error{ErrUnknownOutcome, e.Err}
 }

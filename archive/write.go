@@ -42,7 +42,7 @@ const (
 // Claim makes owner the one that writes a space. It removes what former owners left unfinished.
 func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Writer, error) {
 	if owner.Token > streamhub.MaxInteger {
-		return nil, fmt.Errorf("%w: a token of 2^53 or more", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: token %d has to be below 2^53", streamhub.ErrInvalidArgument, owner.Token)
 	}
 	w := &Writer{archive: a, space: space, attempts: rand.Uint64()} // another one may have had the same token
 	var err error

@@ -94,7 +94,7 @@ func (s *remoteStore) check(request *wire.Append) error {
 func checkSize(records []streamhub.Record) error {
 	const header, pairs = 41, 1 << 10 // of a frame; of one record
 	if len(records) > streamhub.MaxFrameRecords {
-		return fmt.Errorf("%w: %d records, the limit is %d", streamhub.ErrTooLarge, len(records), streamhub.MaxFrameRecords)
+		return fmt.Errorf("%w: an append of %d records, the limit is %d: make several", streamhub.ErrTooLarge, len(records), streamhub.MaxFrameRecords)
 	}
 	total := header
 	var scratch [binary.MaxVarintLen64]byte
@@ -115,7 +115,7 @@ func checkSize(records []streamhub.Record) error {
 		}
 	}
 	if total > streamhub.MaxFrameBytes {
-		return fmt.Errorf("%w: an append of %d bytes, the limit is %d", streamhub.ErrTooLarge, total, streamhub.MaxFrameBytes)
+		return fmt.Errorf("%w: an append of %d bytes, the limit is %d: make several", streamhub.ErrTooLarge, total, streamhub.MaxFrameBytes)
 	}
 	return nil
 }

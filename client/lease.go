@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
@@ -40,7 +41,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 	go func() {
 		defer close(renewed)
 		if err := s.renew(held, key, holder, ttl, sent, stop); err != nil {
-			lose(&streamhub.Error{Op: "renew lease", Store: s.ID(), Lease: key, Err: err})
+			lose(fault.At(streamhub.Error{Op: "renew lease", Store: s.ID(), Lease: key}, err))
 		}
 	}()
 	defer func() {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
@@ -23,10 +24,7 @@ func (s *remoteStore) ID() uuid.UUID { return s.id }
 
 // fail names the call, as the hub does.
 func (s *remoteStore) fail(op, space, segment string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment, Err: err}
+	return fault.At(streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment}, err)
 }
 
 // do makes a call that has one answer. The error of a connection that was lost is
@@ -219,7 +217,7 @@ func (s *remoteStore) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker,
 func (s *remoteStore) lease(ctx context.Context, op, key string, request wire.Request) (uint64, error) {
 	n, err := s.number(ctx, request)
 	if err != nil {
-		return 0, &streamhub.Error{Op: op, Store: s.id, Lease: key, Err: err}
+		return 0, fault.At(streamhub.Error{Op: op, Store: s.id, Lease: key}, err)
 	}
 	return n, nil
 }

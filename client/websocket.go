@@ -103,7 +103,7 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 		p.urls = append(p.urls, u.String())
 	}
 	if len(p.urls) == 0 {
-		return nil, fmt.Errorf("%w: no gateway is named", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: no gateway is named: want an address such as wss://hub.example", streamhub.ErrInvalidArgument)
 	}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return p, nil

@@ -75,7 +75,7 @@ func (w *Writer) Write(r streamhub.Record) error {
 		return fmt.Errorf("%w: the writer is closed", streamhub.ErrShutdown)
 	}
 	if r.Sequence != 0 {
-		return fmt.Errorf("%w: a record for a writer names a sequence", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: the record names sequence %d: a writer appends at the end, leave it out", streamhub.ErrInvalidArgument, r.Sequence)
 	}
 	size := sizeOf(&r)
 	if len(w.batch) == w.opt.Records || len(w.batch) > 0 && w.bytes+size > w.opt.Bytes {

@@ -155,7 +155,7 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 func (p *post) expect(ctx context.Context) (sequence, incarnation uint64, err error) {
 	want, err := parseOffset(strings.Trim(p.match, `"`))
 	if err != nil {
-		return 0, 0, badRequest("If-Match is an offset")
+		return 0, 0, badRequest("If-Match has to be an offset that this stream gave, such as that of " + headerNextOffset)
 	}
 	status, err := p.stream.store.Status(ctx, p.stream.space, p.stream.segment)
 	if err != nil {
@@ -212,25 +212,25 @@ func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) er
 			return err
 		}
 		h.Set(headerClosed, "true")
-		return conflict("the stream is closed")
+		return conflict("the stream is closed and takes nothing more")
 	case errors.As(err, &sequence):
 		if err := p.tail(ctx, h); err != nil {
 			return err
 		}
-		return &statusError{http.StatusPreconditionFailed, "the stream does not end at that offset"}
+		return &statusError{http.StatusPreconditionFailed, "the stream does not end at the offset of If-Match: read on from there, and append again"}
 	case errors.Is(err, streamhub.ErrConflict) && !errors.As(err, &producer):
 		return p.conflict(ctx, err)
 	case !errors.As(err, &producer):
 		return err
 	case errors.Is(producer, streamhub.ErrProducerFenced):
 		setNumber(h, headerEpoch, producer.Epoch)
-		return &statusError{http.StatusForbidden, "the producer has a newer epoch"}
+		return &statusError{http.StatusForbidden, "the producer has a newer epoch: another one has taken over; stop, or raise " + headerEpoch}
 	case producer.Epoch < p.options.Producer.Epoch:
-		return badRequest("an epoch begins with sequence 0")
+		return badRequest("a new epoch begins with " + headerProducerSeq + ": 0")
 	}
 	setNumber(h, headerExpectedSeq, producer.ExpectedSeq)
 	setNumber(h, headerReceivedSeq, p.options.Producer.Seq)
-	return conflict("the producer skipped a sequence")
+	return conflict("the producer skipped a sequence: send those that are missing first")
 }
 
 // conflict says which condition of an append was not met.

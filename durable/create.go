@@ -96,7 +96,7 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 	if len(ttl) > 0 {
 		seconds, err := wholeNumber(ttl[0])
 		if err != nil || seconds > uint64(1<<63-1)/uint64(time.Second) {
-			return nil, badRequest("%s %.64q", headerTTL, ttl[0])
+			return nil, badRequest("%s: %.64q is no whole number of seconds", headerTTL, ttl[0])
 		}
 		// Nothing lasts no time at all; one millisecond is as good.
 		o.TTL = max(time.Duration(seconds)*time.Second, time.Millisecond)
@@ -104,7 +104,7 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 	if len(expires) > 0 {
 		at, err := time.Parse(time.RFC3339, expires[0])
 		if err != nil || millis.Of(at) <= 0 {
-			return nil, badRequest("%s %.64q", headerExpiresAt, expires[0])
+			return nil, badRequest("%s: %.64q is no time such as 2030-01-02T15:04:05Z", headerExpiresAt, expires[0])
 		}
 		o.ExpiresAt = at
 	}
@@ -178,7 +178,7 @@ func sameConfiguration(status *streamhub.Status, o *streamhub.CreateOptions) boo
 		(status.State == streamhub.StateClosed) == (o.Closed != nil)
 }
 
-var errTooLarge = &statusError{http.StatusRequestEntityTooLarge, "the body is larger than an append may be"}
+var errTooLarge = &statusError{http.StatusRequestEntityTooLarge, "the body is larger than an append may be: send it in parts"}
 
 // tooLarge gives errors of reading a body their status.
 func tooLarge(err error) error {
@@ -188,5 +188,5 @@ func tooLarge(err error) error {
 	if streamhub.CodeOf(err) != streamhub.CodeInternal {
 		return err // of the gate: a limit, or a token that has expired
 	}
-	return badRequest("the body cannot be read")
+	return badRequest("the body cannot be read to its end")
 }

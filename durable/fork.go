@@ -37,7 +37,7 @@ func forkOf(h http.Header, o *root) (*fork, error) {
 	}
 	if len(sub) > 0 {
 		if f.sub, err = wholeNumber(sub[0]); err != nil {
-			return nil, badRequest("%s %.64q", headerForkSub, sub[0])
+			return nil, badRequest("%s: %.64q is no whole number", headerForkSub, sub[0])
 		}
 	}
 	return f, nil
@@ -91,7 +91,7 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		o.ContentType = contentType(&source)
 	}
 	if mediaType(o.ContentType) != mediaType(contentType(&source)) {
-		return status, false, conflict("a fork has the content type of its source")
+		return status, false, conflict("a fork has the content type of its source: leave Content-Type out, or send that one")
 	}
 	o.ContentType = contentType(&source)
 	switch {
@@ -119,7 +119,7 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		case provenErr != nil:
 			return status, false, provenErr
 		case err != nil || !proven:
-			return status, false, badRequest("%s is not in the source", headerForkOffset)
+			return status, false, badRequest("%s: the source has no such offset", headerForkOffset)
 		case place.start():
 			place = offsetOf(at.life, &source.Kept)
 		}
@@ -153,11 +153,11 @@ func (f *fork) confirm(ctx context.Context, s *stream, o *streamhub.CreateOption
 	case err == nil && f.same(&status) && (whole && sameConfiguration(&status, o) || !whole && f.compatible(&status, o)):
 		return status, false, nil
 	case err == nil:
-		return status, false, conflict("the stream exists with another configuration")
+		return status, false, conflict("the stream exists with another configuration: use another path, or delete it first")
 	}
 	deleted := (*streamhub.DeletedError)(nil)
 	if errors.As(failed, &deleted) && deleted.Held {
-		return status, false, conflict("the source was deleted")
+		return status, false, conflict("the source was deleted, and cannot be forked any more")
 	}
 	if failed == nil {
 		failed = err

@@ -57,14 +57,14 @@ func parseOffset(text string) (o offset, err error) {
 	life, rest, _ := strings.Cut(text, "_")
 	sequence, proof, proven := strings.Cut(rest, "_")
 	if len(life) != digits || len(sequence) != digits || strings.Trim(life+sequence, "0123456789") != "" || proven && len(proof) != digits {
-		return o, badRequest("offset %.64q", text)
+		return o, badRequest("offset=%.64q is not an offset that a stream gave", text)
 	}
 	o.life, _ = strconv.ParseUint(life, 10, 64)
 	o.sequence, _ = strconv.ParseUint(sequence, 10, 64)
 	ours := o.sequence > 0
 	for _, c := range []byte(proof) {
 		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return o, badRequest("offset %.64q", text)
+			return o, badRequest("offset=%.64q is not an offset that a stream gave", text)
 		}
 		v := strings.IndexByte(proofLetters, c)
 		ours = ours && v >= 0
@@ -100,7 +100,7 @@ func offsetOf(life uint64, p *streamhub.Position) offset {
 }
 
 var (
-	errOtherLife = &statusError{http.StatusGone, "the offset is of another stream, or of a former one at this place"}
+	errOtherLife = &statusError{http.StatusGone, "the offset is of another stream, or of a former one at this path: read the stream from its beginning"}
 	errLost      = &statusError{http.StatusGone, "the offset is of a history that was lost: read the stream again from its beginning"}
 )
 

@@ -20,10 +20,10 @@ func producerOf(h http.Header) (*streamhub.Producer, error) {
 	p := &streamhub.Producer{ID: id[0]}
 	var ok bool
 	if p.Epoch, ok = safeInteger(epoch[0]); !ok {
-		return nil, badRequest("%s %.64q", headerEpoch, epoch[0])
+		return nil, badRequest("%s: %.64q is no whole number below 2^53", headerEpoch, epoch[0])
 	}
 	if p.Seq, ok = safeInteger(seq[0]); !ok {
-		return nil, badRequest("%s %.64q", headerProducerSeq, seq[0])
+		return nil, badRequest("%s: %.64q is no whole number below 2^53", headerProducerSeq, seq[0])
 	}
 	return p, nil
 }

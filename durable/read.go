@@ -39,13 +39,13 @@ func (d *Handler) read(w http.ResponseWriter, r *http.Request, s *stream) error 
 	case live == "":
 		return q.catchUp(w, r)
 	case len(offsets) == 0:
-		return badRequest("a live read needs an offset")
+		return badRequest("a live read needs offset=, where it begins")
 	case live == "long-poll":
 		return q.longPoll(w, r)
 	case live == "sse":
 		return q.events(w, r)
 	}
-	return badRequest("live=%.64q", live)
+	return badRequest("live=%.64q: want long-poll or sse", live)
 }
 
 // A reading is what a GET asks for.

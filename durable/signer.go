@@ -58,7 +58,7 @@ func (d *Handler) signer(ctx context.Context) (*signer, error) {
 			return nil, err
 		}
 		if len(e.Payload) != ed25519.SeedSize {
-			return nil, fmt.Errorf("%w: a key of %d bytes", streamhub.ErrCorrupt, len(e.Payload))
+			return nil, fmt.Errorf("%w: a key that signs webhooks has %d bytes", streamhub.ErrCorrupt, len(e.Payload))
 		}
 		c.one = newSigner(e.Payload)
 	}

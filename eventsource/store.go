@@ -113,7 +113,7 @@ func (s *Store[E]) Save(ctx context.Context, entity string, events []E, expected
 		return expected, nil
 	}
 	if expected > streamhub.MaxInteger-uint64(len(events)) {
-		return expected, fmt.Errorf("%w: version %d", streamhub.ErrInvalidArgument, expected)
+		return expected, fmt.Errorf("%w: version %d of %q is beyond what an entity can have", streamhub.ErrInvalidArgument, expected, entity)
 	}
 	records := make([]streamhub.Record, len(events))
 	for i, event := range events {

@@ -2,12 +2,13 @@ package hub
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/archiver"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
 func (h *Hub) openTier() (*archiver.Tier, error) {
@@ -21,13 +22,13 @@ func (h *Hub) openTier() (*archiver.Tier, error) {
 	return archiver.New(h.opt.Archive, &o)
 }
 
-var errNoArchive = errors.New("the hub was opened without an archive")
+var errNoArchive = fmt.Errorf("%w: the hub was opened without an archive: set Options.Archive", streamhub.ErrInvalidArgument)
 
 // ArchiveNow does at once what the policies of [Options.Archiving] name, in every space that no
 // other instance archives.
 func (h *Hub) ArchiveNow(ctx context.Context) error {
 	if h.tier == nil {
-		return &streamhub.Error{Op: "archive", Err: errors.Join(streamhub.ErrInvalidArgument, errNoArchive)}
+		return fault.At(streamhub.Error{Op: "archive"}, errNoArchive)
 	}
 	return h.archiver.Turn(ctx)
 }
@@ -37,7 +38,7 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 // No program may append to the space meanwhile; a restore that failed may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
 	if h.tier == nil {
-		return tier.Restored{}, &streamhub.Error{Op: "restore", Err: errors.Join(streamhub.ErrInvalidArgument, errNoArchive)}
+		return tier.Restored{}, fault.At(streamhub.Error{Op: "restore"}, errNoArchive)
 	}
 	return h.tier.Restore(ctx, h.log, space, func(ctx context.Context, segments []string) error {
 		return h.live.Restored(ctx, space.Store, space.Space, segments)

@@ -46,7 +46,7 @@ func Example() {
 	// 1 accepted
 	// 2 packed
 	// 3 shipped
-	// follow "orders"/"order-17": closed: done
+	// follow "orders"/"order-17": closed as done after sequence 3
 }
 
 // openStore opens a hub on an embedded Redis and returns one store of it.

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/archiver"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/instance"
@@ -118,7 +119,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	h.conn, err = redisx.Open(ctx, client, &redisx.Options{Wait: h.opt.WaitForRedis, Check: h.check, Logger: h.opt.Logger})
 	if err != nil {
-		return h, &streamhub.Error{Op: "open", Err: err}
+		return h, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	own := &hotlog.Options{
 		Node: h.opt.Node, MaxRecordBytes: h.opt.MaxRecordBytes, Durability: h.opt.Durability,
@@ -132,19 +133,19 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	h.log, err = hotlog.Open(ctx, h.conn, own)
 	if err != nil {
-		return h, &streamhub.Error{Op: "open", Err: err}
+		return h, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	h.leases = lease.New(h.conn, &lease.Options{Name: instance.Name()})
 	h.watcher, err = follow.Open(ctx, h.conn, h.log, &follow.Options{Recheck: h.opt.Recheck, Logger: h.opt.Logger})
 	if err != nil {
-		return h, &streamhub.Error{Op: "open", Err: err}
+		return h, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	h.watcher.TellDelivered(h.observer.reached)
 	if err := h.observeRedis(client); err != nil {
 		return h, err
 	}
 	if err := h.openLive(ctx); err != nil {
-		return h, &streamhub.Error{Op: "open", Err: err}
+		return h, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
@@ -179,7 +180,7 @@ func (h *Hub) Unfit() <-chan error { return h.unfit }
 
 func (h *Hub) lost(err error) {
 	select {
-	case h.unfit <- &streamhub.Error{Op: "open", Err: err}:
+	case h.unfit <- fault.At(streamhub.Error{Op: "open"}, err):
 	default: // one is enough
 	}
 }
@@ -188,7 +189,7 @@ func (h *Hub) lost(err error) {
 // [streamhub.UnavailableError] whose reason says why not.
 func (h *Hub) Ready(ctx context.Context) error {
 	if err := h.conn.Probe(ctx); err != nil {
-		return &streamhub.Error{Op: "ready", Err: err}
+		return fault.At(streamhub.Error{Op: "ready"}, err)
 	}
 	return nil
 }
@@ -196,7 +197,7 @@ func (h *Hub) Ready(ctx context.Context) error {
 // Ping reports whether Redis answers.
 func (h *Hub) Ping(ctx context.Context) error {
 	if err := h.conn.Ping(ctx).Err(); err != nil {
-		return &streamhub.Error{Op: "ping", Err: redisx.ReadOutcome(err)}
+		return fault.At(streamhub.Error{Op: "ping"}, redisx.ReadOutcome(err))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -86,10 +87,7 @@ func (n name) counter() string { return n.tag() + "f" }
 
 // fail makes the error of a call on n; it is nil if err is.
 func (n name) fail(op string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &streamhub.Error{Op: op, Store: n.store, Lease: n.key, Err: err}
+	return fault.At(streamhub.Error{Op: op, Store: n.store, Lease: n.key}, err)
 }
 
 func check(n name, holder string) error {

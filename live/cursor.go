@@ -24,7 +24,7 @@ func (c Cursor) Split() (uint64, streamhub.Cursor, error) {
 	generation, err := strconv.ParseUint(head, 36, 63)
 	at := streamhub.Cursor(rest)
 	if !ok || err != nil || at == "" {
-		return 0, "", fmt.Errorf("%w: %.200q", streamhub.ErrInvalidCursor, string(c))
+		return 0, "", fmt.Errorf("%w: %.200q is not a text that a chunk or a status gave", streamhub.ErrInvalidCursor, string(c))
 	}
 	_, err = at.Position()
 	return generation, at, err

@@ -156,7 +156,7 @@ func (k *redisKeys) read(ctx context.Context) (keys []ticketKey, last uint64, er
 		}
 		made, failed := strconv.ParseInt(e.Metadata[ticketKeyMade], 10, 64)
 		if failed != nil || len(e.Payload) != ticketKeySize {
-			return nil, 0, fmt.Errorf("%w: a key of tickets with %d bytes", streamhub.ErrCorrupt, len(e.Payload))
+			return nil, 0, fmt.Errorf("%w: a key of tickets has %d bytes, want %d", streamhub.ErrCorrupt, len(e.Payload), ticketKeySize)
 		}
 		keys, last = append(keys, newTicketKey(e.Payload, time.UnixMilli(made))), e.Sequence
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
@@ -39,7 +40,7 @@ type Log struct{ log *hotlog.Log }
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Log, error) {
 	conn, err := redisx.Connect(ctx, client)
 	if err != nil {
-		return nil, &streamhub.Error{Op: "open", Err: err}
+		return nil, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	o := hotlog.Options{}
 	if options != nil {
@@ -50,7 +51,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	log, err := hotlog.Open(ctx, conn, &o)
 	if err != nil {
-		return nil, &streamhub.Error{Op: "open", Err: err}
+		return nil, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	return &Log{log}, nil
 }

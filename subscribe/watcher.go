@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -50,15 +51,15 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	conn, err := redisx.Connect(ctx, client)
 	if err != nil {
-		return nil, &streamhub.Error{Op: "open", Err: err}
+		return nil, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	w := &Watcher{}
 	if w.log, err = hotlog.Open(ctx, conn, &hotlog.Options{Logger: options.Logger}); err != nil {
-		return nil, &streamhub.Error{Op: "open", Err: err}
+		return nil, fault.At(streamhub.Error{Op: "open"}, err)
 	}
 	o := follow.Options(*options)
 	if w.watcher, err = follow.Open(ctx, conn, w.log, &o); err != nil {
-		return nil, errors.Join(&streamhub.Error{Op: "open", Err: err}, w.log.Close())
+		return nil, errors.Join(fault.At(streamhub.Error{Op: "open"}, err), w.log.Close())
 	}
 	return w, nil
 }

@@ -246,7 +246,7 @@ func (c *conn) open(m wire.Message) error {
 	case c.draining:
 		err = streamhub.ErrShutdown
 	case ch.reader && c.readers >= c.g.opt.MaxReaders:
-		err = fmt.Errorf("%w: %d readers on one connection", streamhub.ErrLimitExceeded, c.readers)
+		err = fmt.Errorf("%w: %d readers on one connection: open another one", streamhub.ErrLimitExceeded, c.readers)
 	}
 	if err != nil {
 		c.mu.Unlock()

@@ -60,7 +60,7 @@ const (
 	messageCost   = 64
 )
 
-var errUnproven = errors.New("too much was sent before a token")
+var errUnproven = errors.New("more than 16 KiB were sent before a token")
 
 // read returns the next message. After an error nothing more comes.
 func (l *link) read() (websocket.MessageType, []byte, error) {

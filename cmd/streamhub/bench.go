@@ -203,7 +203,7 @@ func (l *load) run(ctx context.Context) (time.Duration, error) {
 		return took, err
 	}
 	if due := l.stored * uint64(l.Followers); uint64(len(l.delivered)) != due {
-		return took, failedf("%d entries were delivered of %d", len(l.delivered), due)
+		return took, failedf("followers got %d entries of %d: raise --duration, or ask less of the hub", len(l.delivered), due)
 	}
 	for segment, sum := range l.sums {
 		if l.Followers > 0 && sum != 0 {

@@ -22,7 +22,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 	r := tier.Restored{Space: id}
 	s := log.Store(id.Store)
 	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
-		return r, errors.Join(err, fmt.Errorf("%w: %q is not empty", streamhub.ErrConflict, id.Space))
+		return r, errors.Join(err, fmt.Errorf("%w: the space %q is not empty: only a space that Redis has lost can be restored", streamhub.ErrConflict, id.Space))
 	}
 	lives := map[string]*life{}
 	var first *archive.Change

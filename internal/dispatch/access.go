@@ -37,9 +37,9 @@ func denied(right streamhub.Right) error {
 	}
 	switch {
 	case right.Space == "":
-		return fmt.Errorf("%w: to %s store %v", streamhub.ErrPermissionDenied, verb, right.Store)
+		return fmt.Errorf("%w: the token does not allow to %s the store %v as a whole", streamhub.ErrPermissionDenied, verb, right.Store)
 	case right.Segment == "":
-		return fmt.Errorf("%w: to %s space %q", streamhub.ErrPermissionDenied, verb, right.Space)
+		return fmt.Errorf("%w: the token does not allow to %s the space %q as a whole", streamhub.ErrPermissionDenied, verb, right.Space)
 	}
-	return fmt.Errorf("%w: to %s segment %q of space %q", streamhub.ErrPermissionDenied, verb, right.Segment, right.Space)
+	return fmt.Errorf("%w: the token does not allow to %s the segment %q of the space %q", streamhub.ErrPermissionDenied, verb, right.Segment, right.Space)
 }

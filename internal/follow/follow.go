@@ -124,16 +124,16 @@ func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
 		return nil
 	}
 	if o.Cursor != "" && (o.FromSequence != 0 || o.Live) || o.FromSequence != 0 && o.Live {
-		return fmt.Errorf("%w: a cursor, a first sequence and live exclude each other", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: Cursor, FromSequence and Live exclude each other", streamhub.ErrInvalidArgument)
 	}
 	if o.FromSequence != 0 && !segment {
-		return fmt.Errorf("%w: a first sequence without a segment", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: FromSequence is for a segment, a space is resumed with a cursor", streamhub.ErrInvalidArgument)
 	}
 	if f.at, err = o.Cursor.Position(); err != nil {
 		return err
 	}
 	if f.cursor = !f.at.IsZero(); f.cursor && f.at.Timeline.IsZero() != segment {
-		return fmt.Errorf("%w: the cursor of a segment cannot resume a space, nor the other way round", streamhub.ErrInvalidCursor)
+		return fmt.Errorf("%w: a segment is resumed with a cursor of a segment, and a space with a cursor of a space", streamhub.ErrInvalidCursor)
 	}
 	f.first, f.live = o.FromSequence, o.Live
 	f.limit, f.limits = o.Limit, o.Limit != 0

@@ -111,7 +111,7 @@ func (m *Membership) leave(ctx context.Context) error {
 func (m *Membership) renew(ctx context.Context, mode string) error {
 	v, err := m.w.send(ctx, joinScript, m.key.store, m.id, m.holder, m.ttl.Milliseconds(), m.metadata, mode)
 	if err == nil && v == "LOST" {
-		return fmt.Errorf("%w: the worker joined again elsewhere", streamhub.ErrLeaseLost)
+		return fmt.Errorf("%w: the worker joined again elsewhere, under the same id", streamhub.ErrLeaseLost)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
@@ -35,15 +36,7 @@ func (k key) check(segment bool) error {
 
 // fail makes the error of a call about k. The end of a context is passed on as it is.
 func (k key) fail(op string, err error) error {
-	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
-	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
-		return err
-	}
-	var inner *streamhub.Error
-	if errors.As(err, &inner) {
-		err = inner.Err
-	}
-	return &streamhub.Error{Op: op, Store: k.store, Space: k.space, Segment: k.segment, Err: err}
+	return fault.Outer(streamhub.Error{Op: op, Store: k.store, Space: k.space, Segment: k.segment}, err)
 }
 
 // passing reports whether asking again can help. A read that several share may have failed by the context

@@ -92,7 +92,7 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 		return
 	case "HELD":
 		if err = goneError(rest, true); f.opt.CreateOnly {
-			err = fmt.Errorf("%w: it was deleted and its forks still read it", streamhub.ErrConflict)
+			err = fmt.Errorf("%w: it was deleted and its forks still read it: delete them first, or use another name", streamhub.ErrConflict)
 		}
 		a.forget(f, err)
 		return
@@ -101,13 +101,13 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	case "ABSENT", "PARENT":
 		err, final = streamhub.ErrNotFound, false
 	case "DISAGREE":
-		err, final = fmt.Errorf("%w: meta and log disagree, or a key has another type", streamhub.ErrCorrupt), false
+		err, final = fmt.Errorf("%w: meta and log of the segment disagree, or one of its keys in Redis has another type: something else writes them, or a restore was partial", streamhub.ErrCorrupt), false
 	case "CLOSED":
 		err = closedError(rest)
 	case "CONTENT":
-		err = fmt.Errorf("%w: content type %q", streamhub.ErrConflict, rest)
+		err = fmt.Errorf("%w: its content type is %q, and the append names another", streamhub.ErrConflict, rest)
 	case "STREAMSEQ":
-		err = fmt.Errorf("%w: stream sequence is not greater than the last", streamhub.ErrConflict)
+		err = fmt.Errorf("%w: StreamSeq is not greater than that of the last append", streamhub.ErrConflict)
 	case "FENCED":
 		e := &streamhub.FencedError{Got: f.requests[0].generation}
 		if err = parseNumbers(rest, &e.Current); err == nil {

@@ -112,13 +112,13 @@ func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) erro
 	have := m.status(at.space, at.name)
 	switch {
 	case normalType(have.ContentType) != normalType(options.ContentType):
-		return fmt.Errorf("%w: content type %q", streamhub.ErrConflict, have.ContentType)
+		return fmt.Errorf("%w: its content type is %q, not %q", streamhub.ErrConflict, have.ContentType, options.ContentType)
 	case m.ttl != options.TTL.Milliseconds(), m.ttl == 0 && m.deadline != millis.Of(options.ExpiresAt):
-		return fmt.Errorf("%w: time to live", streamhub.ErrConflict)
+		return fmt.Errorf("%w: its time to live is %v and its deadline %v, not %v and %v", streamhub.ErrConflict, have.TTL, have.ExpiresAt, options.TTL, options.ExpiresAt)
 	case (m.state == stateClosed) != (options.Closed != nil):
-		return fmt.Errorf("%w: state %s", streamhub.ErrConflict, have.State)
+		return fmt.Errorf("%w: it is %s", streamhub.ErrConflict, have.State)
 	case have.Parent != options.ForkOf, options.ForkAt != nil && have.ForkedAt != *options.ForkAt:
-		return fmt.Errorf("%w: fork", streamhub.ErrConflict)
+		return fmt.Errorf("%w: it is a fork of %q at %d, where \"\" is none, and not of %q", streamhub.ErrConflict, have.Parent, have.ForkedAt, options.ForkOf)
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	}
 	req := &request{place: at, expect: o.ExpectedSequence, generation: o.Generation, incarnation: o.Incarnation, durability: s.log.opt.Durability, done: make(chan struct{})}
 	if len(records) == 0 && o.Close == nil {
-		return nil, fmt.Errorf("%w: no records", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: no records: an append without any has to close the segment", streamhub.ErrInvalidArgument)
 	}
 	if len(records) > 0 {
 		if err := s.log.room(at.spaceKeys); err != nil {
@@ -184,7 +184,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 		return nil, err
 	}
 	if max(req.expect, o.Generation) > streamhub.MaxInteger {
-		return nil, fmt.Errorf("%w: an integer of 2^53 or more", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: expected sequence %d and generation %d have to be below 2^53", streamhub.ErrInvalidArgument, req.expect, o.Generation)
 	}
 	if o.Durability != nil {
 		if err := checkDurability(*o.Durability); err != nil {
@@ -198,7 +198,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 			return nil, err
 		}
 		if max(p.Epoch, p.Seq) > streamhub.MaxInteger {
-			return nil, fmt.Errorf("%w: a producer's integer of 2^53 or more", streamhub.ErrInvalidArgument)
+			return nil, fmt.Errorf("%w: epoch %d and seq %d of the producer have to be below 2^53", streamhub.ErrInvalidArgument, p.Epoch, p.Seq)
 		}
 		req.producer = &streamhub.Producer{ID: p.ID, Epoch: p.Epoch, Seq: p.Seq}
 		req.opt.Digest = fmt.Sprintf("%08x", crc32.Checksum(req.body, castagnoli))
@@ -232,7 +232,7 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 
 func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 	if len(records) > l.opt.MaxFrameRecords {
-		return fmt.Errorf("%w: %d records, the limit is %d", streamhub.ErrTooLarge, len(records), l.opt.MaxFrameRecords)
+		return fmt.Errorf("%w: an append of %d records, the limit is %d: make several", streamhub.ErrTooLarge, len(records), l.opt.MaxFrameRecords)
 	}
 	size, payload, most := 0, 0, min(l.opt.MaxFrameBytes, streamhub.MaxFrameBytes)
 	for i := range records {
@@ -252,7 +252,7 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 			}
 			req.expect = r.Sequence
 		case i > 0 && records[0].Sequence == 0 && r.Sequence != 0, i > 0 && records[0].Sequence != 0 && r.Sequence != records[i-1].Sequence+1:
-			return fmt.Errorf("%w: record %d names sequence %d after %d", streamhub.ErrInvalidArgument, i, r.Sequence, records[i-1].Sequence)
+			return fmt.Errorf("%w: record %d names sequence %d after %d: records name sequences that follow on each other, or none", streamhub.ErrInvalidArgument, i, r.Sequence, records[i-1].Sequence)
 		}
 	}
 	req.body = make([]byte, 0, size)
@@ -278,7 +278,7 @@ func checkTexts(contentType, streamSeq string) error {
 }
 
 func tooLong(size, limit int) error {
-	return fmt.Errorf("%w: an append of %d bytes, the limit is %d", streamhub.ErrTooLarge, size, limit)
+	return fmt.Errorf("%w: an append of %d bytes, the limit is %d: make several", streamhub.ErrTooLarge, size, limit)
 }
 
 // recordSize is what counts against the limit of a record.
@@ -296,10 +296,10 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 		return nil, err
 	}
 	if o.Generation > streamhub.MaxInteger {
-		return nil, fmt.Errorf("%w: an integer of 2^53 or more", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: generation %d has to be below 2^53", streamhub.ErrInvalidArgument, o.Generation)
 	}
 	if o.TTL < 0 || o.TTL > 0 && (o.TTL.Milliseconds() == 0 || !o.ExpiresAt.IsZero()) {
-		return nil, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, o.TTL)
+		return nil, fmt.Errorf("%w: a time to live of %v: want a millisecond or more, and no ExpiresAt beside it", streamhub.ErrInvalidArgument, o.TTL)
 	}
 	if err := checkTexts(o.ContentType, ""); err != nil {
 		return nil, err
@@ -312,7 +312,7 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	if !o.ExpiresAt.IsZero() {
 		ms := millis.Of(o.ExpiresAt)
 		if ms <= 0 || ms > streamhub.MaxInteger {
-			return nil, fmt.Errorf("%w: expires at %v", streamhub.ErrInvalidArgument, o.ExpiresAt)
+			return nil, fmt.Errorf("%w: ExpiresAt is %v: want a time after 1970 whose milliseconds are below 2^53", streamhub.ErrInvalidArgument, o.ExpiresAt)
 		}
 		req.opt.Deadline = strconv.FormatInt(ms, 10)
 	}
@@ -333,18 +333,18 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 			return nil, err
 		}
 	} else if o.ForkAt != nil || o.ForkIncarnation != 0 {
-		return nil, fmt.Errorf("%w: a fork of nothing", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: ForkAt and ForkIncarnation need ForkOf", streamhub.ErrInvalidArgument)
 	}
 	return req, nil
 }
 
 func encodeVerdict(v streamhub.Verdict) (string, error) {
 	if !v.Kind.Known() {
-		return "", fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+		return "", fmt.Errorf("%w: %q is no kind of verdict: use one of the Verdict constants", streamhub.ErrInvalidArgument, v.Kind)
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		return "", fmt.Errorf("%w: verdict: %w", streamhub.ErrInvalidArgument, err)
+		return "", fmt.Errorf("%w: the output of the verdict is not JSON: %w", streamhub.ErrInvalidArgument, err)
 	}
 	if len(b) > streamhub.MaxRecordBytes {
 		return "", fmt.Errorf("%w: a verdict of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(b), streamhub.MaxRecordBytes)

@@ -58,7 +58,7 @@ type ColdPart struct {
 }
 
 // errNoArchive is for a process that was not told where the archive is.
-var errNoArchive = fmt.Errorf("%w: it is archived, and this program was opened without the archive", streamhub.ErrUnavailable)
+var errNoArchive = fmt.Errorf("%w: the entries are archived, and this program was opened without the archive: name it in the options", streamhub.ErrUnavailable)
 
 func (p *place) cold(incarnation uint64) ColdSegment {
 	return ColdSegment{p.store, p.space, p.name, incarnation}

@@ -19,7 +19,7 @@ const waitGrace = 2 * time.Second
 // checkDurability refuses a level that no server has. What this one can give is left to the sending, which looks.
 func checkDurability(d streamhub.Durability) error {
 	if d.Replicas < 0 || d.Timeout < 0 {
-		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: Durability: Replicas and Timeout have to be 0 or more", streamhub.ErrInvalidArgument)
 	}
 	return nil
 }

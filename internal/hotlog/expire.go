@@ -25,7 +25,7 @@ func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Dura
 		return deadline, err
 	}
 	if ttl < 0 || ttl != 0 && ttl < time.Millisecond {
-		return deadline, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
+		return deadline, fmt.Errorf("%w: a time to live of %v: want 0 or a millisecond or more", streamhub.ErrInvalidArgument, ttl)
 	}
 	return s.deadline(ctx, at, expireScript, ttl.Milliseconds())
 }

@@ -14,7 +14,7 @@ import (
 // room. The archiver writes that down in field x of the space; each process that was opened with the
 // archive looks there for the spaces that it appends to, so the script of an append need not.
 
-var errSpaceFull = errors.New("the space has reached its limit of bytes in Redis")
+var errSpaceFull = errors.New("the space has reached its limit of bytes in Redis: raise the limit, or let the archive catch up")
 
 // SetFull says whether a space has reached its limit.
 func (s *Store) SetFull(ctx context.Context, space string, full bool) error {

@@ -50,7 +50,7 @@ func (s *Store) consumeSegment(ctx context.Context, space, segment string, optio
 		return err
 	}
 	if !start.IsZero() && o.FromSequence != 0 {
-		return fmt.Errorf("%w: a cursor excludes a first sequence", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: Cursor and FromSequence exclude each other", streamhub.ErrInvalidArgument)
 	}
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
@@ -100,7 +100,7 @@ func bounds(o *streamhub.ReadOptions) (after, until int64) {
 // ofSegment refuses the cursor of a space.
 func ofSegment(start streamhub.Position) error {
 	if !start.Timeline.IsZero() {
-		return fmt.Errorf("%w: the cursor of a space cannot resume a segment", streamhub.ErrInvalidCursor)
+		return fmt.Errorf("%w: this is the cursor of a space, and a segment is resumed with a cursor of its own", streamhub.ErrInvalidCursor)
 	}
 	return nil
 }

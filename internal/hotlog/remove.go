@@ -99,7 +99,7 @@ func (s *Store) newFork(ctx context.Context, at place, o *streamhub.CreateOption
 		return nil, err
 	}
 	if parent.segment == at.segment {
-		return nil, fmt.Errorf("%w: a fork of itself", streamhub.ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: ForkOf names the segment itself", streamhub.ErrInvalidArgument)
 	}
 	m, err := s.readMeta(ctx, parent)
 	if err != nil {
@@ -121,7 +121,7 @@ func (s *Store) newFork(ctx context.Context, at place, o *streamhub.CreateOption
 		metaKey: parent.meta(parent.segment), forksKey: parent.forks(parent.segment, m.incarnation),
 	}
 	if limit > m.last {
-		return nil, fmt.Errorf("%w: a fork at %d of a segment that ends at %d", streamhub.ErrInvalidArgument, limit, m.last)
+		return nil, fmt.Errorf("%w: ForkAt is %d, and %q ends at %d", streamhub.ErrInvalidArgument, limit, o.ForkOf, m.last)
 	}
 	if limit == m.last {
 		return order, nil

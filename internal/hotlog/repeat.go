@@ -101,7 +101,7 @@ func (a *appender) repeat(g *tail, r *request) (_ *request, queue bool) {
 }
 
 func mismatch(id uuid.UUID) error {
-	return fmt.Errorf("%w: TRX %s", streamhub.ErrBatchMismatch, id)
+	return fmt.Errorf("%w: TRX %s: a repeat has the same records, another append needs another id", streamhub.ErrBatchMismatch, id)
 }
 
 // A doubt is a frame that may have been stored.

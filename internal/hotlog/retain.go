@@ -28,7 +28,7 @@ func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Dura
 		return deadline, err
 	}
 	if ttl.Milliseconds() <= 0 {
-		return deadline, fmt.Errorf("%w: time to live %v", streamhub.ErrInvalidArgument, ttl)
+		return deadline, fmt.Errorf("%w: a time to live of %v: want a millisecond or more", streamhub.ErrInvalidArgument, ttl)
 	}
 	m, err := s.readMeta(ctx, at)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Dura
 	case err != nil:
 		return deadline, err
 	case answer == "OPEN":
-		return deadline, fmt.Errorf("%w: it is not closed", streamhub.ErrConflict)
+		return deadline, fmt.Errorf("%w: it is open: only a closed segment can be retained for a time", streamhub.ErrConflict)
 	case answer[0] != '+':
 		err, _ = scriptError(answer)
 		return deadline, err

@@ -2,7 +2,6 @@ package hotlog
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -141,12 +141,5 @@ func (s *Store) place(space, segment string) (place, error) {
 
 // fail makes the error of a method.
 func (s *Store) fail(op, space, segment string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var done *streamhub.Error
-	if errors.As(err, &done) {
-		return err
-	}
-	return &streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment, Err: err}
+	return fault.At(streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment}, err)
 }

@@ -42,7 +42,7 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 		o = *options
 	}
 	if o.FromSequence != 0 || o.ToSequence != 0 {
-		return fmt.Errorf("%w: sequences without a segment", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: FromSequence and ToSequence are for a segment, a space is bounded by After and Until", streamhub.ErrInvalidArgument)
 	}
 	start, err := o.Cursor.Position()
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 			}
 		}()
 		if o.Cursor != "" {
-			yield(streamhub.Entry{}, s.fail("consume", "", "", fmt.Errorf("%w: a cursor for several spaces", streamhub.ErrInvalidArgument)))
+			yield(streamhub.Entry{}, s.fail("consume", "", "", fmt.Errorf("%w: options for several spaces have no Cursor: pass one for each space", streamhub.ErrInvalidArgument)))
 			return
 		}
 		for space, cursor := range cursors {
@@ -179,7 +179,7 @@ func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceRe
 		return nil, err
 	}
 	if !start.IsZero() && start.Timeline.IsZero() {
-		return nil, fmt.Errorf("%w: the cursor of a segment cannot resume a space", streamhub.ErrInvalidCursor)
+		return nil, fmt.Errorf("%w: this is the cursor of a segment, and a space is resumed with a cursor of its own", streamhub.ErrInvalidCursor)
 	}
 	return &spaceReader{
 		store: s, spaceKeys: keysOf(s.id, space), start: start, at: start,

@@ -170,7 +170,7 @@ func (s *Store) runTrim(ctx context.Context, at place, m *meta, first uint64, ts
 	case code == "AGAIN":
 		return 0, errAgain
 	case code == "CAP":
-		return 0, fmt.Errorf("%w: a fork reads the entries up to %s", streamhub.ErrConflict, rest)
+		return 0, fmt.Errorf("%w: a fork reads the entries up to %s: delete the fork first, or trim after them", streamhub.ErrConflict, rest)
 	}
 	err, _ = scriptError(answer)
 	return 0, err

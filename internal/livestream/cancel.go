@@ -105,7 +105,7 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	}
 	result, err := s.toProducer(ctx, r, key)
 	if errors.Is(err, streamhub.ErrBatchMismatch) {
-		err = fmt.Errorf("%w: another message was first", streamhub.ErrConflict)
+		err = fmt.Errorf("%w: another message was stored first under this name", streamhub.ErrConflict)
 	}
 	return result.First, ending(err)
 }

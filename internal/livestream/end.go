@@ -23,7 +23,7 @@ func (p *Producer) Done(ctx context.Context, output any) error {
 	if output != nil {
 		b, err := json.Marshal(output)
 		if err != nil {
-			return p.fail("end", p.id, fmt.Errorf("%w: output: %w", streamhub.ErrInvalidArgument, err))
+			return p.fail("end", p.id, fmt.Errorf("%w: the output cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err))
 		}
 		v.Output = b
 	}
@@ -33,7 +33,7 @@ func (p *Producer) Done(ctx context.Context, output any) error {
 // Fail is that of [live.Producer].
 func (p *Producer) Fail(ctx context.Context, reason error) error {
 	if reason == nil {
-		return p.fail("end", p.id, fmt.Errorf("%w: a failure without a reason", streamhub.ErrInvalidArgument))
+		return p.fail("end", p.id, fmt.Errorf("%w: Fail needs an error, which becomes the reason", streamhub.ErrInvalidArgument))
 	}
 	if by := p.cancelled(); by != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
 		return p.End(ctx, by.Verdict())
@@ -67,7 +67,7 @@ func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
 
 func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	if !v.Kind.Known() {
-		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+		return fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
 	}
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {
@@ -184,7 +184,7 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 		}
 		return v, s.settle(ctx, v, keep)
 	}
-	return v, fmt.Errorf("%w: it is created and deleted all the time", streamhub.ErrConflict)
+	return v, fmt.Errorf("%w: its segment is created and deleted all the time by another program", streamhub.ErrConflict)
 }
 
 // settle does what is left to do for a generation that has its verdict. Whatever of it is missing

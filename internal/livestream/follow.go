@@ -129,7 +129,7 @@ func (f *following) check(ids []string) error {
 	}
 	at, err := f.o.Cursor.Position()
 	if err == nil && !at.IsZero() && at.Timeline.IsZero() {
-		err = fmt.Errorf("%w: the cursor of one stream cannot resume several", streamhub.ErrInvalidCursor)
+		err = fmt.Errorf("%w: this is the cursor of one stream, and several are resumed with the cursor of an update", streamhub.ErrInvalidCursor)
 	}
 	return err
 }

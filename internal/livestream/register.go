@@ -162,7 +162,7 @@ func encodeMetadata(v any) (string, error) {
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		return "", fmt.Errorf("%w: metadata: %w", streamhub.ErrInvalidArgument, err)
+		return "", fmt.Errorf("%w: the metadata cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err)
 	}
 	if len(b) > maxMetadata {
 		return "", fmt.Errorf("%w: metadata of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(b), maxMetadata)

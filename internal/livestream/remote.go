@@ -119,7 +119,7 @@ func (r *remote) Publish(ctx context.Context, first uint64, chunks [][]byte) (ui
 
 func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (uint64, error) {
 	if first == 0 {
-		return 0, fmt.Errorf("%w: chunks are numbered from 1", streamhub.ErrInvalidArgument)
+		return 0, fmt.Errorf("%w: first is 0, and chunks are numbered from 1", streamhub.ErrInvalidArgument)
 	}
 	records := make([]streamhub.Record, len(chunks))
 	for i, chunk := range chunks {
@@ -195,7 +195,7 @@ func (r *remote) overdue(ctx context.Context) error {
 
 func (r *remote) SetMetadata(ctx context.Context, metadata json.RawMessage) error {
 	if !json.Valid(metadata) {
-		return r.fail("set metadata", r.id, fmt.Errorf("%w: metadata that is not JSON", streamhub.ErrInvalidArgument))
+		return r.fail("set metadata", r.id, fmt.Errorf("%w: the metadata is not JSON", streamhub.ErrInvalidArgument))
 	}
 	return r.fail("set metadata", r.id, r.setMetadata(ctx, metadata))
 }
@@ -211,7 +211,7 @@ func (r *remote) End(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 
 func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
 	if !v.Kind.Known() {
-		return v, fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+		return v, fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
 	}
 	// One that has vanished is not made anew, only to be closed.
 	if _, err := r.log.Status(ctx, r.space, r.segment()); err != nil {
@@ -265,4 +265,4 @@ func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 	return r.Token(), status.LastSequence + 1, nil
 }
 
-var errHandedOver = fmt.Errorf("%w: the generation was handed over", streamhub.ErrFenced)
+var errHandedOver = fmt.Errorf("%w: the generation was handed over: its new producer goes on", streamhub.ErrFenced)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -144,13 +145,5 @@ func parseAnswer(text string) (code string, numbers [2]uint64, ok bool) {
 
 // fail makes the error of a call about a stream. The end of a context is passed on as it is.
 func (s *Streams) fail(op, id string, err error) error {
-	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
-	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
-		return err
-	}
-	var inner *streamhub.Error
-	if errors.As(err, &inner) {
-		err = inner.Err
-	}
-	return &streamhub.Error{Op: op, Store: s.store, Space: s.space, Segment: id, Err: err}
+	return fault.Outer(streamhub.Error{Op: op, Store: s.store, Space: s.space, Segment: id}, err)
 }

@@ -26,7 +26,7 @@ func (s *Server) CheckLevel(d streamhub.Durability) error {
 		return fmt.Errorf("%w: durability with %s: %s", streamhub.ErrInvalidArgument, level, why)
 	}
 	if d.Replicas < 0 || d.Timeout < 0 {
-		return fmt.Errorf("%w: a negative durability", streamhub.ErrInvalidArgument)
+		return fmt.Errorf("%w: Durability: Replicas and Timeout have to be 0 or more", streamhub.ErrInvalidArgument)
 	}
 	grant := "run ACL SETUSER " + s.user + " +"
 	if d.Replicas > 0 && !d.Fsync {

@@ -72,7 +72,7 @@ func TestRemoteProducer(t *testing.T) {
 	require.JSONEq(t, `{"next":6}`, send(b, "?first=3", "text/plain", "three\n\nfive"))
 	require.JSONEq(t, `{"next":7}`, send(a, "?first=6", "application/octet-stream", "\xff\n\x00"))
 	require.JSONEq(t, `{"next":7}`, send(b, "", "text/plain", ""), "a heartbeat")
-	require.JSONEq(t, `{"code":"gap","message":"publish \"live\"/\"s\": sequence mismatch: expected 7, got 9","next":7}`,
+	require.JSONEq(t, `{"code":"gap","message":"publish \"live\"/\"s\": expected sequence 9, but the next one is 7: see what is stored, then go on from there","next":7}`,
 		a.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=9", "x", key...))
 	b.must(http.StatusNoContent, "PATCH", "/v1/live/s", `{"metadata":{"model":"large"}}`, key...)
 	var status live.Status

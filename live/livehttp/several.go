@@ -84,7 +84,7 @@ func checkSeveral(ids []string, cursor streamhub.Cursor) error {
 	}
 	at, err := cursor.Position()
 	if err == nil && cursor != "" && at.Timeline.IsZero() {
-		err = fmt.Errorf("%w: the cursor of one stream cannot resume several", streamhub.ErrInvalidCursor)
+		err = fmt.Errorf("%w: this is the cursor of one stream, and several are resumed with the cursor of an update", streamhub.ErrInvalidCursor)
 	}
 	return err
 }
