@@ -1,7 +1,10 @@
 import assert from "node:assert/strict"
+import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { onTestFinished, test } from "vitest"
 import { LiveError, produceLive, readLive } from "../dist/index.js"
-import { gateway, proxy } from "./world.mjs"
+import { gateway, proxy, streamhub } from "./world.mjs"
 
 async function texts(reader) {
   const found = []
@@ -100,4 +103,52 @@ test("a producer goes on in another process, hears readers and is fenced", async
   }, (e) => e.code === "fenced" && e.details.generation > 0)
   await third.fail("no luck")
   await assert.rejects(produceLive(url, { once: true }), (e) => e.code === "already_produced")
+})
+
+test("tokens and tickets are asked for each connection, and a refusal is final", async ({ signal }) => {
+  const dir = await mkdtemp(join(tmpdir(), "streamhub-js-"))
+  onTestFinished(() => rm(dir, { recursive: true, force: true }))
+  const secret = join(dir, "secret")
+  await writeFile(secret, "a secret of a test that is long enough for HS256")
+  const hub = await gateway(onTestFinished, "--auth", "jwt", "--jwt-hmac-secret-file", secret)
+  const bad = await proxy(onTestFinished, hub, (n) => (n % 3 === 1 ? { after: 400 } : n % 3 === 2 ? 503 : ""))
+  const token = (await streamhub("token", "mint", "--jwt-hmac-secret-file", secret, "--scope", "streamhub::*::*::read", "--scope", "streamhub::*::*::write")).trim()
+  let asked = 0
+  const ticket = async () => {
+    asked++
+    const body = JSON.stringify({ read: ["live/answer"], ttl: "60s" })
+    const answer = await fetch(`${hub}/v1/tickets`, { method: "POST", headers: { Authorization: `Bearer ${token}` }, body })
+    if (!answer.ok) throw new Error(await answer.text())
+    return (await answer.json()).ticket
+  }
+  const reader = readLive(`${bad}/v1/live/answer`, { ticket, maxPause: 100, signal })
+  const reading = texts(reader)
+  const producer = await produceLive(`${bad}/v1/live/answer`, { token: () => token, maxPause: 100, signal })
+  const words = Array.from({ length: 50 }, (_, n) => `word ${n}`)
+  for (const word of words) await producer.publish(word)
+  await producer.done()
+  assert.deepEqual(await reading, words)
+  assert.ok(reader.resumes > 0 && asked > reader.resumes, `${asked} tickets, ${reader.resumes} resumes`)
+  const refused = (code) => (e) => e instanceof LiveError && e.code === code
+  await assert.rejects(texts(readLive(`${hub}/v1/live/answer`)), refused("unauthenticated"))
+  await assert.rejects(texts(readLive(`${hub}/v1/live/other`, { ticket })), refused("permission_denied"))
+  await assert.rejects(produceLive(`${hub}/v1/live/answer`, { ticket }), refused("permission_denied"))
+})
+
+test("a request to stop reaches the producer soon", async ({ signal }) => {
+  const url = `${await gateway(onTestFinished)}/v1/live`
+  const times = []
+  for (let n = 0; n < 5; n++) {
+    let asked
+    const stop = new Promise((resolve) => (asked = resolve))
+    const producer = await produceLive(`${url}/answer-${n}`, { signal, onStop: asked })
+    await producer.publish("word")
+    await producer.flush()
+    const start = performance.now()
+    await fetch(`${url}/answer-${n}/cancel?wait=0`, { method: "POST" })
+    await stop
+    times.push(Math.round(performance.now() - start))
+    await producer.cancelled()
+  }
+  console.log(`stop reached the producer after ${times} ms`)
 })

@@ -1,5 +1,5 @@
 // Gateways, with an embedded Redis or one that can be restarted, proxies that fail, and Chromium.
-import { spawn } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import http from "node:http"
 import { once } from "node:events"
 import { createReadStream, existsSync } from "node:fs"
@@ -7,6 +7,7 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 import readline from "node:readline"
+import { promisify } from "node:util"
 import { chromium as playwright } from "playwright-core"
 
 const program = process.env.STREAMHUB ?? new URL("../../bin/streamhub", import.meta.url).pathname
@@ -27,6 +28,11 @@ async function serve(...flags) {
     if (found) return { url: found[1], child }
   }
   throw new Error(`${program} serve did not start`)
+}
+
+/** Runs a command, and returns what it writes. */
+export async function streamhub(...args) {
+  return (await promisify(execFile)(program, args)).stdout
 }
 
 /** Collects what ends a world that several tests share; it is for beforeAll. */
