@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -21,21 +21,21 @@ var registerStore = auth.Internal
 // A register holds the subscriptions of one store. Each is a segment, and each entry of it one step;
 // a step names the sequence that it wants to be, so of two that were made at once one is refused.
 type register struct {
-	log   *hub.Store
-	space string
+	log    *hub.Store
+	space  string
+	limits *stepLimits
 }
 
 func (d *Handler) register(store uuid.UUID) register { return registerOf(d.hub, store) }
 
 func registerOf(h *hub.Hub, store uuid.UUID) register {
-	return register{h.Store(registerStore), store.String()}
+	return register{h.Store(registerStore), store.String(), &defaultStepLimits}
 }
 
 // A step is what an entry holds.
 type step struct {
 	core
-	// Whole says that what lies before does not count. A whole step may be of several entries:
-	// the first says so.
+	// Whole says that nothing before this entry counts.
 	Whole bool             `json:"whole,omitempty"`
 	Links map[string]*link `json:"links,omitempty"` // null removes one
 }
@@ -80,88 +80,168 @@ func (r register) fold(ctx context.Context, id string, s *subscription) error {
 		if err := json.Unmarshal(e.Payload, &next); err != nil {
 			return fmt.Errorf("%w: subscription %q: %w", streamhub.ErrCorrupt, id, err)
 		}
-		if next.Whole {
-			clear(s.links)
-			s.since = e.Sequence
-		}
-		s.core, s.sequence = next.core, e.Sequence
-		for path, l := range next.Links {
-			if l == nil {
-				delete(s.links, path)
-			} else {
-				s.links[path] = l
-			}
-		}
+		s.apply(e.Sequence, &next)
 	}
 	return nil
 }
 
-const (
-	// wholeEvery is after how many steps one has everything, so that what lies before can go.
-	wholeEvery = 128
-	// stepLinks is how many links an entry holds at most.
-	stepLinks = 2000
-)
+// A written is an entry that Redis may still hold, and the links that it sets. A link counts as the last entry sets it
+// that names it.
+type written struct {
+	sequence uint64
+	paths    []string
+}
 
-// save makes a step: the core of s as it is now and the links that changed. s is then what Redis
-// holds; after an error it has to be loaded again.
-func (r register) save(ctx context.Context, id string, s *subscription, changed map[string]*link) error {
-	for path, l := range changed {
+// apply takes the step that an entry holds.
+func (s *subscription) apply(sequence uint64, next *step) {
+	if next.Whole {
+		s.links, s.size, s.entries = map[string]*link{}, 0, nil
+	}
+	s.core, s.saved, s.sequence = next.core, next.core, sequence
+	at := written{sequence: sequence}
+	for path, l := range next.Links {
+		if s.links[path] != nil {
+			s.size -= linkBytes(path)
+		}
 		if l == nil {
 			delete(s.links, path)
-		} else {
-			s.links[path] = l
+			continue
+		}
+		l.at = sequence
+		s.links[path] = l
+		s.size += linkBytes(path)
+		at.paths = append(at.paths, path)
+	}
+	s.entries = append(s.entries, at)
+}
+
+// linkBytes is about what a link takes in a step.
+func linkBytes(path string) int { return len(path) + 128 }
+
+// stepLimits bound what a subscription takes in Redis and how much travels at once. Every step carries the core, and the
+// links that changed. So that the first entries can go, a step also carries anew what the first ones hold that still counts.
+type stepLimits struct {
+	entryBytes  int // of links in an entry
+	appendBytes int // of links in an append
+	entries     int // that are kept besides twice those that the links fill
+}
+
+var defaultStepLimits = stepLimits{entryBytes: 64 << 10, appendBytes: 4 << 20, entries: 128}
+
+// front returns the links that the first entries hold and that still count, unless they are among changed, and the last
+// of these entries. They are as many as fit into one entry; there are none while few entries hold what does not count.
+func (r register) front(s *subscription, changed map[string]*link) (links map[string]*link, last uint64) {
+	over := len(s.entries) - r.limits.entries - 2*(s.size/r.limits.entryBytes+1)
+	links = map[string]*link{}
+	size := 0
+	for _, e := range s.entries[:max(over, 0)] {
+		for _, path := range e.paths {
+			l := s.links[path]
+			if _, ok := changed[path]; ok || l == nil || l.at != e.sequence {
+				continue
+			}
+			links[path] = &link{Acked: l.Acked, Lineage: l.Lineage, Explicit: l.Explicit}
+			size += linkBytes(path)
+		}
+		last = e.sequence
+		if size >= r.limits.entryBytes/2 {
+			break
 		}
 	}
-	whole := s.sequence == 0 || s.sequence-s.since >= wholeEvery || s.Deleted
+	return links, last
+}
+
+// save makes a step: the core of s as it is now and the links that changed, or, where the subscription begins, all that it
+// has. s is then what Redis holds; after an error it has to be loaded again. A subscription that begins with more links than fit into one
+// append counts as deleted until the last append is there.
+func (r register) save(ctx context.Context, id string, s *subscription, changed map[string]*link) error {
+	whole := s.sequence == 0 || s.Deleted || s.begins
+	kept, trim := map[string]*link{}, s.sequence
+	if !whole {
+		kept, trim = r.front(s, changed)
+		for path, l := range kept {
+			if s.gone != nil && !l.Explicit && s.gone(path) {
+				kept[path] = nil
+			}
+		}
+	}
 	if s.Deleted {
-		clear(s.links)
+		changed = nil
 	}
-	if whole {
-		changed = s.links
+	first := uint64(0)
+	parts := r.parts(changed, kept)
+	for len(parts) > 0 {
+		n, size := 0, 0
+		for n < len(parts) && (n == 0 || size+parts[n].size <= r.limits.appendBytes) {
+			size += parts[n].size
+			n++
+		}
+		c := s.core
+		if n < len(parts) {
+			if !whole {
+				c = s.saved // what changes is visible once all of it is there
+			} else {
+				c = core{Deleted: true, Generation: s.Generation}
+			}
+		}
+		steps := make([]step, n)
+		records := make([]streamhub.Record, n)
+		for i := range steps {
+			steps[i] = step{core: c, Whole: whole && first == 0 && i == 0, Links: parts[i].links}
+			payload, err := json.Marshal(&steps[i])
+			if err != nil {
+				return err
+			}
+			records[i].Payload = payload
+		}
+		result, err := r.log.Append(ctx, r.space, id, records, &streamhub.AppendOptions{ExpectedSequence: s.sequence + 1})
+		if errors.Is(err, streamhub.ErrSequenceMismatch) {
+			return errMoved
+		}
+		if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
+			return err
+		}
+		final := s.core
+		for i := range steps {
+			s.apply(result.First+uint64(i), &steps[i])
+		}
+		s.saved, s.core = s.core, final
+		if first == 0 {
+			first = result.First
+		}
+		parts = parts[n:]
 	}
-	records, err := steps(&s.core, whole, changed)
-	if err != nil {
-		return err
-	}
-	result, err := r.log.Append(ctx, r.space, id, records, &streamhub.AppendOptions{ExpectedSequence: s.sequence + 1})
-	if errors.Is(err, streamhub.ErrSequenceMismatch) {
-		return errMoved
-	}
-	if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
-		return err
-	}
-	s.sequence = result.Last
-	if whole {
-		s.since = result.First
-		// What stays is read over; it goes with the next one.
-		_, _ = r.log.Trim(ctx, r.space, id, result.First-1)
+	s.begins = false
+	if trim > 0 {
+		// What stays is read over, and the next step removes it.
+		if _, err := r.log.Trim(ctx, r.space, id, trim); err == nil {
+			s.entries = slices.DeleteFunc(s.entries, func(e written) bool { return e.sequence <= trim })
+		}
 	}
 	return nil
 }
 
-func steps(c *core, whole bool, links map[string]*link) ([]streamhub.Record, error) {
-	var records []streamhub.Record
-	add := func(part map[string]*link) error {
-		payload, err := json.Marshal(step{core: *c, Whole: whole && len(records) == 0, Links: part})
-		records = append(records, streamhub.Record{Payload: payload})
-		return err
-	}
-	part := make(map[string]*link, min(len(links), stepLinks))
-	for path, l := range maps.All(links) {
-		if part[path] = l; len(part) == stepLinks {
-			if err := add(part); err != nil {
-				return nil, err
+// A stepPart is what one entry holds of the links, and about how many bytes that takes.
+type stepPart struct {
+	links map[string]*link
+	size  int
+}
+
+// parts divides links into what an entry holds; there is always one part.
+func (r register) parts(all ...map[string]*link) []stepPart {
+	parts := []stepPart{{links: map[string]*link{}}}
+	for _, links := range all {
+		for path, l := range links {
+			at := &parts[len(parts)-1]
+			if at.size += linkBytes(path); at.size > r.limits.entryBytes && len(at.links) > 0 {
+				at.size -= linkBytes(path)
+				parts = append(parts, stepPart{links: map[string]*link{}, size: linkBytes(path)})
+				at = &parts[len(parts)-1]
 			}
-			part = map[string]*link{}
+			at.links[path] = l
 		}
 	}
-	if len(part) > 0 || len(records) == 0 {
-		if err := add(part); err != nil {
-			return nil, err
-		}
-	}
-	return records, nil
+	return parts
 }
 
 // change loads a subscription and saves what edit makes of it, again until no other step came

@@ -157,6 +157,8 @@ type link struct {
 	// have been lost since.
 	Lineage  uint64 `json:"lineage,omitempty"`
 	Explicit bool   `json:"explicit,omitempty"`
+
+	at uint64 // the entry that sets it
 }
 
 func (l *link) kind() string {
@@ -206,8 +208,17 @@ func (o *offset) UnmarshalText(text []byte) (err error) {
 type subscription struct {
 	core
 	links map[string]*link // by path
-	// sequence is that of the last step, since that of the last one that has everything.
-	sequence, since uint64
+	size  int              // about what links take in steps
+	// sequence is that of the last step, saved the core that it holds.
+	sequence uint64
+	saved    core
+	// entries are those that Redis may hold, in order.
+	entries []written
+	// begins says that the next step is the first one of a new incarnation.
+	begins bool
+	// gone, unless nil, reports whether a stream is deleted. Links to such streams are dropped when they would be written
+	// anew.
+	gone func(path string) bool
 }
 
 type core struct {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -333,4 +334,47 @@ func TestListSubscriptions(t *testing.T) {
 	require.ErrorIs(t, err, streamhub.ErrNotFound)
 	_, err = durable.FindSubscription(t.Context(), g.hub, uuid.New(), "hook")
 	require.ErrorIs(t, err, streamhub.ErrNotFound)
+}
+
+// TestUnlinkDeleted: streams that are deleted leave the subscriptions whose pattern took them in. Those that were named stay.
+func TestUnlinkDeleted(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, loopback)
+	url, wakes := receiver(t, func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"done":true}`) })
+	a.put(t, "jobs/old", text, "x")
+	a.subscribe(t, "hook", fmt.Sprintf(`{"type":"webhook","pattern":"jobs/*","streams":["named"],"webhook":{"url":%q}}`, url))
+	a.put(t, "jobs/new", text, "x")
+	require.Equal(t, "jobs/new", next(t, wakes).Streams[0].Path)
+	a.put(t, "named", text, "x")
+	require.Equal(t, "named", next(t, wakes).Streams[0].Path)
+	linked := func(want ...string) {
+		t.Helper()
+		eventually(t, func(context.Context) error {
+			var got struct {
+				Streams []struct{ Path string } `json:"streams"`
+			}
+			if err := json.Unmarshal([]byte(b.get(t, "__ds/subscriptions/hook").body), &got); err != nil {
+				return err
+			}
+			var paths []string
+			for _, s := range got.Streams {
+				paths = append(paths, s.Path)
+			}
+			if !slices.Equal(want, paths) {
+				return fmt.Errorf("linked: %v", paths)
+			}
+			return nil
+		})
+	}
+	linked("jobs/new", "jobs/old", "named")
+	for _, path := range []string{"jobs/old", "jobs/new", "named"} {
+		b.must(t, http.StatusNoContent, http.MethodDelete, path, "")
+	}
+	linked("named")
+	// One that comes again is all to be handled.
+	a.put(t, "jobs/old", text, "y")
+	w := next(t, wakes)
+	require.Equal(t, "jobs/old", w.Streams[0].Path)
+	require.Equal(t, "-1", w.Streams[0].Acked)
+	linked("jobs/old", "named")
 }

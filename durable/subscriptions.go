@@ -170,6 +170,7 @@ func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 			return nil, errSame
 		}
 		status = http.StatusCreated
+		s.begins = true
 		s.core = core{Config: config, Root: c.root.base + c.root.path, Created: time.Now().UnixMilli(), Generation: s.Generation}
 		return c.initial(r.Context(), &config)
 	})

@@ -128,6 +128,7 @@ type watch struct {
 	id string
 	*subscription
 	pending map[string]struct{} // paths
+	dropped map[string]uint64   // paths of streams that were deleted, with the life that ended: their links go with the next step
 	seen    uint64              // the step that due was counted from
 	due     time.Time           // when something is to be done though nothing comes; zero for never
 	stale   bool                // to be loaded anew
@@ -166,6 +167,9 @@ func (w *waker) run(ctx context.Context) {
 			w.expire(at)
 		case <-tick.C:
 			w.watchSpaces()
+			for _, s := range w.subscriptions {
+				w.drop(s, 1)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -212,6 +216,7 @@ func (w *waker) changed(id string) {
 		return
 	}
 	s.stale = false
+	s.gone = w.gone
 	if s.sequence == 0 || s.Deleted {
 		delete(w.subscriptions, id)
 		return
@@ -272,6 +277,15 @@ func (w *waker) grown(status *streamhub.Status) {
 		if s.stale || !s.linked(path) {
 			continue
 		}
+		if l := s.links[path]; l != nil && !l.Explicit && status.State == streamhub.StateDeleted {
+			if s.dropped == nil {
+				s.dropped = map[string]uint64{}
+			}
+			s.dropped[path] = l.Acked.life
+			delete(s.pending, path)
+			w.drop(s, wakeStreams)
+			continue
+		}
 		if s.links[path].pending(tail) {
 			s.pending[path] = struct{}{}
 			w.act(s)
@@ -279,6 +293,25 @@ func (w *waker) grown(status *streamhub.Status) {
 			delete(s.pending, path)
 		}
 	}
+}
+
+// drop removes the links of deleted streams if there are at least so many of them.
+func (w *waker) drop(s *watch, least int) {
+	if !s.stale && len(s.dropped) >= least {
+		w.save(s, nil)
+	}
+}
+
+// gone reports whether a stream is deleted.
+func (w *waker) gone(path string) bool {
+	if _, there := w.tails[path]; there {
+		return false
+	}
+	stream, err := (&root{}).stream(path)
+	if err == nil {
+		_, err = w.store.Status(w.ctx, stream.space, stream.segment)
+	}
+	return errors.Is(err, streamhub.ErrNotFound)
 }
 
 // act does what the state of a subscription asks for.
@@ -330,8 +363,20 @@ func (w *waker) deliver(s *watch) {
 
 // save makes a step. Where another one came first, the subscription is loaded anew.
 func (w *waker) save(s *watch, links map[string]*link) bool {
-	err := w.register.save(w.ctx, s.id, s.subscription, links)
+	changed := maps.Clone(links)
+	for path, life := range s.dropped {
+		l := s.links[path]
+		if _, ok := changed[path]; ok || l == nil || l.Explicit || l.Acked.life != life {
+			continue // there is another stream by now
+		}
+		if changed == nil {
+			changed = map[string]*link{}
+		}
+		changed[path] = nil
+	}
+	err := w.register.save(w.ctx, s.id, s.subscription, changed)
 	if err == nil {
+		s.dropped = nil
 		s.seen = s.sequence
 		return true
 	}
@@ -423,7 +468,12 @@ func (w *waker) call(s *watch, links map[string]*link) {
 	}
 	s.due, s.calling = time.Time{}, true
 	wake := *s.subscription
-	wake.links = maps.Clone(s.links)
+	wake.links = map[string]*link{}
+	for _, path := range s.Streams {
+		if l := s.links[path]; l != nil {
+			wake.links[path] = l
+		}
+	}
 	id := s.id
 	w.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(w.ctx, min(webhookTime, wake.Config.lease()))
