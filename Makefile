@@ -184,8 +184,12 @@ fmt-check: ## Fail if a Go file is not formatted
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "make fmt would change:"; echo "$$files"; exit 1; fi
 
 .PHONY: lint
-lint: lint-tool ## Run golangci-lint
+lint: lint-tool links ## Run golangci-lint, and follow the links of the documents
 	$(golangci-lint) run ./...
+
+.PHONY: links
+links: ## Follow every relative link of the documents, to its file and its heading
+	$(GO) test -count=1 -run 'Links' .
 
 .PHONY: prose
 prose: ## Check the English of comments, messages and documents: long sentences, and words that the house style replaces

@@ -88,20 +88,7 @@ var (
 
 // TestSeries scrapes a real serve and finds every series of the dashboard and of the alerts, with every label.
 func TestSeries(t *testing.T) {
-	s := serve(t, "--archive", "pebble://"+t.TempDir())
-	to := "ws" + strings.TrimPrefix(s.front, "http")
-	good(t, strings.NewReader("1\n2\n"), "append", "a/b", "--server", to)
-	good(t, nil, "read", "a/b", "--server", to)
-	if r := call(t, strings.NewReader("3\n"), "append", "a/b", "--expect", "9", "--server", to); r.code != exitConflict {
-		t.Fatalf("%+v", r)
-	}
-	follower := start(t, nil, "read", "a/b", "--follow", "--server", to)
-	follower.line()
-	defer func() {
-		follower.signal(syscall.SIGTERM)
-		follower.wait()
-	}()
-
+	s := busyServe(t)
 	// What follows and what is archived shows up by and by.
 	labels := map[string]map[string]bool{}
 	all := expressions(t)
@@ -244,4 +231,22 @@ func TestAlerts(t *testing.T) {
 			}
 		}
 	}
+}
+
+// busyServe starts a gateway that has appended, read, refused, followed and archived.
+func busyServe(t *testing.T) *served {
+	t.Helper()
+	s := serve(t, "--archive", "pebble://"+t.TempDir())
+	good(t, strings.NewReader("1\n2\n"), "append", "a/b", "--server", s.ws())
+	good(t, nil, "read", "a/b", "--server", s.ws())
+	if r := call(t, strings.NewReader("3\n"), "append", "a/b", "--expect", "9", "--server", s.ws()); r.code != exitConflict {
+		t.Fatalf("%+v", r)
+	}
+	follower := start(t, nil, "read", "a/b", "--follow", "--server", s.ws())
+	follower.line()
+	t.Cleanup(func() {
+		follower.signal(syscall.SIGTERM)
+		follower.wait()
+	})
+	return s
 }
