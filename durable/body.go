@@ -81,16 +81,29 @@ func messages(body []byte, creates bool) ([]streamhub.Record, error) {
 		}
 		return []streamhub.Record{{Payload: body}}, nil
 	}
-	var elements []json.RawMessage
-	if err := json.Unmarshal(body, &elements); err != nil {
+	var records []streamhub.Record
+	elements := json.NewDecoder(bytes.NewReader(body))
+	if _, err := elements.Token(); err != nil {
 		return nil, badRequest("the body is not valid JSON")
 	}
-	if len(elements) == 0 && !creates {
-		return nil, badRequest("the array is empty")
+	for elements.More() {
+		if len(records) == streamhub.MaxFrameRecords { // what follows is not decoded: it could be millions
+			return nil, fmt.Errorf("%w: more than %d messages", streamhub.ErrTooLarge, streamhub.MaxFrameRecords)
+		}
+		var e json.RawMessage
+		if err := elements.Decode(&e); err != nil {
+			return nil, badRequest("the body is not valid JSON")
+		}
+		records = append(records, streamhub.Record{Payload: e})
 	}
-	records := make([]streamhub.Record, len(elements))
-	for i, e := range elements {
-		records[i].Payload = e
+	if _, err := elements.Token(); err != nil {
+		return nil, badRequest("the body is not valid JSON")
+	}
+	if _, err := elements.Token(); err != io.EOF {
+		return nil, badRequest("the body is not valid JSON")
+	}
+	if len(records) == 0 && !creates {
+		return nil, badRequest("the array is empty")
 	}
 	return records, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -21,6 +22,10 @@ import (
 type Options struct {
 	// Prefix stands before /v1/stream/ and /stores/ in every path; the default is none.
 	Prefix string
+	// PublicURL is where clients reach the gateway, as scheme://host[:port]. It begins what others are told:
+	// the addresses of wakes, keys and new streams. The default is what each request says of itself, which
+	// is wrong after a proxy with TLS.
+	PublicURL string
 	// Store is the one that /v1/stream/ means; the default is the nil UUID.
 	Store uuid.UUID
 	// Authorize says whether the sender of a request has a right. An error that is none of package
@@ -77,6 +82,9 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	if p := d.opt.Prefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/")) {
 		return nil, fmt.Errorf("prefix %q: want one that begins with a slash and does not end with one", p)
 	}
+	if err := checkPublicURL(d.opt.PublicURL); err != nil {
+		return nil, err
+	}
 	if d.opt.Authorize == nil && d.opt.CheckOrigin == nil {
 		d.opt.CheckOrigin = auth.OwnOrigin
 	}
@@ -91,6 +99,18 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	d.readers = drain.New(ctx)
 	d.wakes = newWakes(d)
 	return d, nil
+}
+
+// checkPublicURL refuses what is not scheme://host[:port].
+func checkPublicURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("the public URL %q: want scheme://host or scheme://host:port", text)
+	}
+	return nil
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -63,11 +63,14 @@ func (d *Handler) route(r *http.Request) (*root, string, error) {
 	if path, ok = strings.CutPrefix(path, streams); !ok || path == "" {
 		return nil, "", errNoStream
 	}
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
+	base := d.opt.PublicURL
+	if base == "" {
+		base = "http://" + r.Host
+		if r.TLS != nil {
+			base = "https://" + r.Host
+		}
 	}
-	return &root{d.hub.Store(id), at, scheme + "://" + r.Host}, path, nil
+	return &root{d.hub.Store(id), at, base}, path, nil
 }
 
 var errNoStream = fmt.Errorf("%w: there are no streams at this path", streamhub.ErrNotFound)

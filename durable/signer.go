@@ -36,8 +36,29 @@ const (
 	keySegment = "webhooks"
 )
 
-// get returns the signer; the first gateway that needs one makes its key.
+// signer returns the signer; the first gateway that needs one makes its key.
 func (d *Handler) signer(ctx context.Context) (*signer, error) {
+	g, err := d.knownSigner(ctx)
+	if g != nil || err != nil {
+		return g, err
+	}
+	seed := make([]byte, ed25519.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, err
+	}
+	_, err = d.hub.Store(registerStore).Append(ctx, keySpace, keySegment, []streamhub.Record{{Payload: seed}}, &streamhub.AppendOptions{ExpectedSequence: 1})
+	if err != nil && !errors.Is(err, streamhub.ErrSequenceMismatch) && !errors.Is(err, streamhub.ErrNotConfirmed) {
+		return nil, err
+	}
+	if g, err = d.knownSigner(ctx); g == nil && err == nil {
+		err = fmt.Errorf("%w: the key of the webhooks", streamhub.ErrHistoryLost)
+	}
+	return g, err
+}
+
+// knownSigner returns the signer if its key was made before, and nil otherwise. It is for requests without a
+// token, which write nothing.
+func (d *Handler) knownSigner(ctx context.Context) (*signer, error) {
 	c := &d.wakes.signers
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,15 +66,10 @@ func (d *Handler) signer(ctx context.Context) (*signer, error) {
 		return c.one, nil
 	}
 	store := d.hub.Store(registerStore)
-	seed := make([]byte, ed25519.SeedSize)
-	if _, err := rand.Read(seed); err != nil {
-		return nil, err
-	}
-	_, err := store.Append(ctx, keySpace, keySegment, []streamhub.Record{{Payload: seed}}, &streamhub.AppendOptions{ExpectedSequence: 1})
-	if err != nil && !errors.Is(err, streamhub.ErrSequenceMismatch) && !errors.Is(err, streamhub.ErrNotConfirmed) {
-		return nil, err
-	}
 	for e, err := range store.ConsumeSegment(ctx, keySpace, keySegment, &streamhub.ReadOptions{Limit: 1}) {
+		if errors.Is(err, streamhub.ErrNotFound) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -61,9 +77,6 @@ func (d *Handler) signer(ctx context.Context) (*signer, error) {
 			return nil, fmt.Errorf("%w: a key that signs webhooks has %d bytes", streamhub.ErrCorrupt, len(e.Payload))
 		}
 		c.one = newSigner(e.Payload)
-	}
-	if c.one == nil {
-		return nil, fmt.Errorf("%w: the key of the webhooks", streamhub.ErrHistoryLost)
 	}
 	return c.one, nil
 }

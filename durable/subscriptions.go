@@ -90,11 +90,15 @@ func reply(w http.ResponseWriter, status int, body any) {
 
 func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path string) (answer any, status int, err error) {
 	if path == "/jwks.json" && r.Method == http.MethodGet {
-		g, err := d.signer(r.Context())
+		g, err := d.knownSigner(r.Context())
 		if err != nil {
 			return nil, 0, err
 		}
 		w.Header().Set("Content-Type", "application/jwk-set+json")
+		if g == nil { // no webhook was signed yet
+			w.Header().Set("Cache-Control", cacheNothing)
+			return keySet{[]jwk{}}, http.StatusOK, nil
+		}
 		w.Header().Set("Cache-Control", "public, max-age=300")
 		return g.keySet(), http.StatusOK, nil
 	}
@@ -498,9 +502,12 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 			Offset string `json:"offset"`
 		} `json:"acks"`
 	}
-	g, err := c.signer(ctx)
+	g, err := c.knownSigner(ctx)
 	if err != nil {
 		return nil, 0, err
+	}
+	if g == nil {
+		return nil, 0, errToken // no wake was ever made
 	}
 	generation, wake, ok := g.checks(auth.Bearer(r), c.register, c.id)
 	if !ok {

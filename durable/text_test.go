@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
@@ -171,7 +172,13 @@ func TestNoPage(t *testing.T) {
 func TestInternalStore(t *testing.T) {
 	t.Parallel()
 	g := start(t, "", nil)
-	g.get(t, "__ds/jwks.json") // the key is there
+	require.JSONEq(t, `{"keys":[]}`, g.get(t, "__ds/jwks.json").body, "a request without a token makes no key")
+	for _, err := range g.hub.Store(auth.Internal).Segments(t.Context(), "keys") {
+		require.ErrorIs(t, err, streamhub.ErrNotFound)
+	}
+	require.Equal(t, 401, g.do(t, http.MethodPost, "__ds/subscriptions/x/callback", "{}", "Authorization", "Bearer x.1.y").status)
+	g.must(t, 201, http.MethodPut, "__ds/subscriptions/hook", `{"type":"webhook","pattern":"a/*","webhook":{"url":"https://hooks.example.com/x"}}`, "Content-Type", "application/json")
+	require.Contains(t, g.get(t, "__ds/jwks.json").body, `"kid"`)
 	s, err := g.hub.Store(auth.Internal).Status(t.Context(), "keys", "webhooks")
 	require.NoError(t, err)
 	require.EqualValues(t, 1, s.LastSequence)
@@ -182,4 +189,32 @@ func TestInternalStore(t *testing.T) {
 		}
 	}
 	g.must(t, 404, http.MethodGet, strings.Replace(at, auth.Internal.String(), strings.ToUpper(auth.Internal.String()), 1)+"keys/webhooks", "")
+}
+
+// TestManyMessages refuses an array beyond the limit before it has decoded what follows.
+func TestManyMessages(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	array := func(n int) string { return "[" + strings.Repeat("1,", n-1) + "1]" }
+	g.put(t, "a", "application/json", array(10_000))
+	require.Equal(t, 413, g.do(t, http.MethodPost, "a", array(10_001), "Content-Type", "application/json").status)
+	require.Equal(t, 413, g.do(t, http.MethodPost, "a", array(10_001)[:20_002]+",this is no JSON", "Content-Type", "application/json").status)
+	for _, bad := range []string{"[1", "[1,]", "[1]]", "[1] 2", "[", "[1 2]", "[,1]", "[1}"} {
+		require.Equal(t, 400, g.do(t, http.MethodPost, "a", bad, "Content-Type", "application/json").status, bad)
+	}
+	require.Equal(t, 204, g.do(t, http.MethodPost, "a", " [ 1 , {\"a\":[]} ] ", "Content-Type", "application/json").status)
+}
+
+// TestPublicURL has others told the address that clients use, whatever a proxy says.
+func TestPublicURL(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", &durable.Options{PublicURL: "https://hub.example.com"})
+	r := g.must(t, 201, http.MethodPut, "a", "", "Content-Type", text)
+	require.Equal(t, "https://hub.example.com/v1/stream/a", r.header.Get("Location"))
+	r = g.must(t, 201, http.MethodPut, "__ds/subscriptions/hook", `{"type":"webhook","pattern":"a/*","webhook":{"url":"https://hooks.example.com/x"}}`, "Content-Type", "application/json")
+	require.Contains(t, r.body, `"jwks_url":"https://hub.example.com/v1/stream/__ds/jwks.json"`)
+	for _, bad := range []string{"hub.example.com", "https://", "https://hub.example.com/x", "ftp://hub", "https://a@hub", "https://hub?x"} {
+		_, err := durable.New(t.Context(), g.hub, &durable.Options{PublicURL: bad})
+		require.Error(t, err, bad)
+	}
 }

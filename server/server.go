@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,6 +63,9 @@ type Options struct {
 	// Connections bound WebSocket connections, Requests those of HTTP; nil stands for the defaults.
 	Connections *wsgateway.Limits
 	Requests    *Limits
+	// PublicURL is where clients reach the server, as scheme://host[:port]: what others are told begins with
+	// it, and its host is one of Hosts. The default is what each request says of itself.
+	PublicURL string
 	// LongPollTimeout is how long a long-poll of a Durable Stream waits; the default is 20 s.
 	LongPollTimeout time.Duration
 	// LoopbackWebhooks lets subscriptions call addresses of this machine.
@@ -117,6 +122,9 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 
 func (s *Server) assemble(ctx context.Context) error {
 	o := &s.opt
+	if o.PublicURL != "" { // an origin and a name of its own; what is wrong with it is told below
+		o.Origins = append(slices.Clip(o.Origins), strings.TrimSuffix(o.PublicURL, "/"))
+	}
 	tickets, err := s.ticketKeys()
 	if err != nil {
 		return err
@@ -139,7 +147,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.transports = append(s.transports, s.gateway)
 	streamOptions := &durable.Options{
-		LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
+		PublicURL: strings.TrimSuffix(o.PublicURL, "/"), LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
 	}
 	if o.Auth != nil { // otherwise everybody may read, and shared caches may keep what is read
 		streamOptions.Authorize = func(r *http.Request, right streamhub.Right) error {

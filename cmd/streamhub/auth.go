@@ -24,10 +24,11 @@ type keyFlags struct {
 
 // authFlags say who may use a gateway.
 type authFlags struct {
-	Auth   string   `enum:"none,jwt" default:"none" help:"none: every client that can connect may do everything. jwt: a JSON Web Token says what its bearer may do."`
-	Origin []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
-	Host   []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
-	Cookie string   `placeholder:"NAME" help:"Cookie that may hold the token of a page of the gateway's own origin."`
+	Auth      string   `enum:"none,jwt" default:"none" help:"none: every client that can connect may do everything. jwt: a JSON Web Token says what its bearer may do."`
+	Origin    []string `placeholder:"URL" help:"Web origin that browsers may connect from, besides the gateway's own; can be repeated."`
+	Host      []string `placeholder:"NAME" help:"Name under which the gateway is reached, besides the loopback's and the hosts of --origin; without --auth other names are refused. Can be repeated."`
+	PublicURL string   `name:"public-url" placeholder:"URL" help:"Where clients reach the gateway, such as https://hub.example.com: the beginning of what others are told, the addresses of wakes and keys say. Its host is one of --host, its origin one of --origin."`
+	Cookie    string   `placeholder:"NAME" help:"Cookie that may hold the token of a page of the gateway's own origin."`
 	keyFlags
 
 	StreamkitTokenExpiry string `enum:"handshake,close" default:"handshake" help:"handshake: the token of a streamkit client counts when it connects. close: its connection ends with the token."`

@@ -137,13 +137,13 @@ func (c *serveCmd) Run(s *session) (err error) {
 
 	o := &server.Options{
 		AdminWrite: c.AdminWrite,
-		Auth:       verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		Auth:       verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, PublicURL: c.PublicURL, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
 	c.apply(o, listener.Addr())
 	hubServer, err := server.New(b.hub, o)
 	if err != nil {
-		return usagef("%w; see --origin and --host", err)
+		return usagef("%w; see --origin, --host and --public-url", err)
 	}
 	front, admin := newServer(hubServer, log), newServer(hubServer.Admin(), log)
 	ended := make(chan error, 2)

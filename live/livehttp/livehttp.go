@@ -117,7 +117,7 @@ func parse(r *http.Request) (c call, err error) {
 	path := r.URL.EscapedPath()
 	if rest, ok := strings.CutPrefix(path, stores); ok {
 		name, rest, _ := strings.Cut(rest, "/")
-		if c.store, err = uuid.Parse(name); err != nil || len(name) != 36 {
+		if c.store, err = uuid.Parse(name); err != nil || len(name) != 36 || auth.Reserved(c.store) {
 			return c, errNone
 		}
 		path = "/" + rest
@@ -142,6 +142,7 @@ func parse(r *http.Request) (c call, err error) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'") // nothing of it is a page
 	header.Set("Cache-Control", "no-store")
 	header.Set("Access-Control-Allow-Origin", "*")
 	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+producerHeader)

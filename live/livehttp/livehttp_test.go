@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
@@ -453,4 +454,15 @@ func TestShutdown(t *testing.T) {
 	_, ok = r.next()
 	require.False(t, ok, "an end without a word: the browser goes on elsewhere")
 	g.must(503, http.MethodGet, "/v1/live/s", "")
+}
+
+// TestReserved serves nothing of the store of the gateways, with or without tokens, and no page.
+func TestReserved(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	g.must(404, http.MethodGet, "/stores/"+auth.Internal.String()+"/v1/live/x/status", "")
+	g.must(404, http.MethodPost, "/stores/"+auth.Internal.String()+"/v1/live/x", "x")
+	w := httptest.NewRecorder()
+	livehttp.New(t.Context(), livehttp.Options{}).ServeHTTP(w, httptest.NewRequest(http.MethodOptions, "/v1/live/x", nil))
+	require.Regexp(t, "^sandbox;.*default-src 'none'", w.Header().Get("Content-Security-Policy"))
 }
