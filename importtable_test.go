@@ -88,6 +88,11 @@ var importTable = []row{
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "it works over the client alone",
 	},
+	{
+		pkg: "eventsource/streamkit", imports: []string{"eventsource"},
+		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
+		why:    "an envelope around events",
+	},
 
 	{pkg: "internal/prose/...", imports: []string{"internal/prose"}, avoids: []string{redis, miniredis}, why: "a check of the text, run by make lint"},
 	{pkg: "internal/fault", avoids: []string{redis, miniredis}, why: "clients link it"},
