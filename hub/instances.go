@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/instance"
@@ -167,4 +170,29 @@ func (r *reporter) send(ctx context.Context, ttl time.Duration) {
 	if err != nil && ctx.Err() == nil {
 		r.hub.opt.Logger.DebugContext(ctx, "the instance was not reported", "err", err)
 	}
+}
+
+// Stores returns the ids of the stores that were ever appended to, in no order.
+func (h *Hub) Stores(ctx context.Context) ([]uuid.UUID, error) {
+	ids, err := h.log.Stores(ctx)
+	if err != nil {
+		return nil, &streamhub.Error{Op: "stores", Err: err}
+	}
+	return ids, nil
+}
+
+// RedisInfo returns what one server says of itself, one command: the answer of INFO by field. On a
+// cluster it is any of the primaries.
+func (h *Hub) RedisInfo(ctx context.Context) (map[string]string, error) {
+	text, err := h.conn.Info(ctx).Result()
+	if err != nil {
+		return nil, &streamhub.Error{Op: "info", Err: redisx.ReadOutcome(err)}
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields, nil
 }

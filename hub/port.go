@@ -51,6 +51,14 @@ func (r portStore) ReadAfter(ctx context.Context, space, segment string, sequenc
 	return page, err
 }
 
+func (r portStore) SpacesAfter(ctx context.Context, after string, limit int) ([]string, error) {
+	return r.log.Spaces(ctx, after, limit)
+}
+
+func (r portStore) StatusesAfter(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error) {
+	return r.log.Statuses(ctx, space, after, limit)
+}
+
 // count counts a follower. It has no span: it may live for days.
 func (r portStore) count(ctx context.Context, read iter.Seq2[*port.Page, error]) iter.Seq2[*port.Page, error] {
 	return func(yield func(*port.Page, error) bool) {

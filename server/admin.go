@@ -7,12 +7,14 @@ import (
 	"net/http/pprof"
 
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/console"
 	"github.com/seed-147127fe/streamhub/internal/operate"
 )
 
-// Admin returns the handler for operators: /metrics, if there is one, /debug/pprof/, and what the commands
-// of the binary ask for, of all stores. Serve it on a listener of its own: profiles show what a program
-// holds.
+// Admin returns the handler for operators: the console at /, /metrics, if there is one, /debug/pprof/, and
+// what the commands of the binary ask for, of all stores. Serve it on a listener of its own: profiles show
+// what a program holds. With an admin token the console asks for it once, and everything else wants it as
+// bearer token, or from the console the cookie of its session.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	if s.opt.Metrics != nil {
@@ -24,17 +26,24 @@ func (s *Server) Admin() http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	// A caller that is let in may see everything.
-	operations := operate.NewHandler(operate.New(s.hub), &operate.HandlerOptions{ReadOnly: !s.opt.AdminWrite, Logger: s.opt.Logger})
+	operations := operate.NewHandler(operate.New(s.hub), &operate.HandlerOptions{
+		View: operate.NewView(s.viewing, s.hub), ReadOnly: !s.opt.AdminWrite, Logger: s.opt.Logger,
+	})
+	page := console.New(s.opt.AdminToken, s.opt.AdminWrite)
 	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if operations.Owns(r.URL.Path) { // names may hold anything, so no mux cleans its paths
+		if operate.Owns(r.URL.Path) { // names may hold anything, so no mux cleans its paths
 			operations.ServeHTTP(w, r)
+			return
+		}
+		if page.Owns(r.URL.Path) {
+			page.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 	switch {
 	case s.opt.AdminToken != "":
-		handler = withToken(s.opt.AdminToken, handler)
+		handler = withToken(s.opt.AdminToken, page, handler)
 	case !s.opt.OpenAdmin:
 		handler = s.hosts.Wrap(handler)
 	}
@@ -44,10 +53,15 @@ func (s *Server) Admin() http.Handler {
 	})
 }
 
-// withToken asks for a bearer token. Digests are compared, so that the time tells nothing of it.
-func withToken(token string, next http.Handler) http.Handler {
+// withToken asks for a bearer token, or a session of the page; for the page itself it asks for nothing.
+// Digests are compared, so that the time tells nothing of the token.
+func withToken(token string, page *console.Console, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if page.Owns(r.URL.Path) || operate.Owns(r.URL.Path) && page.Allows(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		got := sha256.Sum256([]byte(auth.Bearer(r)))
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")

@@ -97,6 +97,8 @@ type Server struct {
 	transports []transport
 	handler    http.Handler
 	observing  metric.Registration
+	viewing    context.Context // of the console's pages
+	endViews   context.CancelFunc
 }
 
 // A transport is one way to reach the hub.
@@ -121,6 +123,7 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 }
 
 func (s *Server) assemble(ctx context.Context) error {
+	s.viewing, s.endViews = context.WithCancel(ctx)
 	o := &s.opt
 	if o.PublicURL != "" { // an origin and a name of its own; what is wrong with it is told below
 		o.Origins = append(slices.Clip(o.Origins), strings.TrimSuffix(o.PublicURL, "/"))
@@ -198,7 +201,7 @@ func (s *Server) assemble(ctx context.Context) error {
 			durables.ServeHTTP(w, r)
 		case lives.Owns(r.URL.Path):
 			livings.ServeHTTP(w, r)
-		case operations.Owns(r.URL.Path):
+		case operate.Owns(r.URL.Path):
 			operating.ServeHTTP(w, r)
 		default:
 			mux.ServeHTTP(w, r)
@@ -229,6 +232,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 func (s *Server) Shutdown(ctx context.Context) error { return s.stop(ctx) }
 
 func (s *Server) stop(ctx context.Context) error {
+	s.endViews()
 	failed := make([]error, len(s.transports), len(s.transports)+1)
 	var ending sync.WaitGroup
 	for i, t := range s.transports {

@@ -71,6 +71,8 @@ var exits = map[string]struct {
 	"archive restore": {bad: situation{"archive restore", outcome{exitUsage, "--redis"}}},
 	"config check":    {bad: situation{"config check --config /no/such/file", outcome{exitUsage, "/no/such/file"}}},
 	"config show":     {bad: situation{"config show nothing", outcome{exitUsage, "nothing"}}},
+	"token mint":      {bad: situation{"token mint --scope streamkit::*", outcome{exitUsage, "--jwt-"}}},
+	"token check":     {bad: situation{"token check --store nothing x", outcome{exitUsage, "--store"}}},
 	"version":         {bad: situation{"version x", outcome{exitUsage, "x"}}},
 	"help":            {bad: situation{"help --frobnicate", outcome{exitUsage, "frobnicate"}}},
 	"completion":      {bad: situation{"completion csh", outcome{exitUsage, "shell"}}},

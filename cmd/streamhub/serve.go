@@ -32,7 +32,7 @@ const defaultListen = "127.0.0.1:8080"
 
 type serveCmd struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
-	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where /metrics and /debug/pprof/ are."`
+	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where the console, /metrics and /debug/pprof/ are."`
 	AdminWrite  bool   `help:"Let the admin listener change things: without it, it only shows."`
 	Redis       string `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
 	Data        string `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
@@ -151,6 +151,9 @@ func (c *serveCmd) Run(s *session) (err error) {
 	go func() { ended <- admin.Serve(adminListener) }()
 	if _, err = fmt.Fprintf(s.stdout, "listening %s admin http://%s\n", c.address(listener.Addr()), adminListener.Addr()); err == nil {
 		c.hint(s, b, listener.Addr().String())
+		if c.LogFormat != "json" {
+			fmt.Fprintf(s.stderr, "\nThe console: http://%s/\n", reachable(adminListener.Addr().String()))
+		}
 		select {
 		case <-s.ctx.Done():
 			log.Info("stopping", "cause", context.Cause(s.ctx))

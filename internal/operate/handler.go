@@ -29,6 +29,8 @@ type HandlerOptions struct {
 	// CheckOrigin returns an error for a request of a web page that may not ask. The default lets pages
 	// of the handler's own origin ask.
 	CheckOrigin func(r *http.Request) error
+	// View, unless it is nil, answers what the console asks, of every store, without asking for a right.
+	View *View
 	// ReadOnly refuses what changes something.
 	ReadOnly bool
 	// Logger gets what no client is told. The default discards it.
@@ -76,8 +78,8 @@ func route(path string) (store uuid.UUID, operation string, ok bool) {
 	return store, operation, ok
 }
 
-// Owns reports whether a path is one of the handler's.
-func (h *Handler) Owns(path string) bool {
+// Owns reports whether a path is one of a [Handler]'s.
+func Owns(path string) bool {
 	_, _, ok := route(path)
 	return ok
 }
@@ -107,6 +109,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if r.Method == http.MethodDelete && h.opt.ReadOnly {
 		return errReadOnly
+	}
+	if h.opt.View != nil {
+		if handled, err := h.opt.View.serve(w, r, store, operation); handled {
+			return err
+		}
 	}
 	switch r.Method + " " + operation {
 	case "GET leases":

@@ -1,0 +1,377 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/port"
+)
+
+const (
+	// pageSize is how many names or entries one answer has.
+	pageSize = 50
+	// overviewEvery is how long an overview serves every page that is open.
+	overviewEvery = 2 * time.Second
+	// tails bounds the pages that follow a segment or a space at the same time.
+	tails = 16
+	// tailEvery is how often a tail sends what came, tailEntries how much of it at most.
+	tailEvery   = 250 * time.Millisecond
+	tailEntries = 25
+	// maxShown bounds the payload of an entry that is shown.
+	maxShown = 64 << 10
+)
+
+// A View is what the console shows, of every store. Each answer is bounded and says how many commands
+// it cost Redis at most.
+type View struct {
+	hub *hub.Hub
+	ctx context.Context // ends the tails
+
+	places chan struct{}
+
+	mu       sync.Mutex
+	overview Overview
+	at       time.Time
+}
+
+// NewView returns the view of a hub, which stays the caller's. The end of ctx ends those that follow.
+func NewView(ctx context.Context, h *hub.Hub) *View {
+	return &View{hub: h, ctx: ctx, places: make(chan struct{}, tails)}
+}
+
+// An Overview is how Redis and the instances are.
+type Overview struct {
+	At        int64             `json:"at"` // Unix milliseconds
+	Redis     map[string]string `json:"redis"`
+	Findings  []string          `json:"findings"`
+	Instances []hub.Instance    `json:"instances"`
+	Stores    int               `json:"stores"`
+	Commands  int               `json:"commands"`
+}
+
+// shownFields are what the console shows of the answer of INFO.
+var shownFields = []string{
+	"redis_version", "valkey_version", "uptime_in_seconds", "role", "connected_slaves", "connected_clients", "blocked_clients", "used_memory",
+	"maxmemory", "maxmemory_policy", "mem_fragmentation_ratio", "instantaneous_ops_per_sec", "total_commands_processed",
+	"used_cpu_user", "used_cpu_sys", "aof_enabled", "aof_last_write_status", "rdb_last_bgsave_status", "loading", "evicted_keys", "expired_keys",
+	"rejected_connections", "cluster_enabled", "master_link_status",
+}
+
+// look makes an overview, or returns one that is fresh.
+func (v *View) look(ctx context.Context) (Overview, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock() // others wait for it, and get the same
+	if time.Since(v.at) < overviewEvery {
+		return v.overview, nil
+	}
+	info, err := v.hub.RedisInfo(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	o := Overview{At: time.Now().UnixMilli(), Redis: map[string]string{}, Findings: findings(info), Commands: 3}
+	for _, name := range shownFields {
+		if value, ok := info[name]; ok {
+			o.Redis[name] = value
+		}
+	}
+	if o.Instances, err = v.hub.Instances(ctx); err != nil {
+		return Overview{}, err
+	}
+	stores, err := v.hub.Stores(ctx)
+	if err != nil {
+		return Overview{}, err
+	}
+	for _, id := range stores {
+		if !auth.Reserved(id) {
+			o.Stores++
+		}
+	}
+	v.overview, v.at = o, time.Now()
+	return o, nil
+}
+
+// findings name what is wrong with a Redis, by what it says of itself.
+func findings(info map[string]string) []string {
+	found := []string{}
+	number := func(name string) float64 { n, _ := strconv.ParseFloat(info[name], 64); return n }
+	add := func(wrong bool, text string) {
+		if wrong {
+			found = append(found, text)
+		}
+	}
+	add(info["role"] == "slave", "This server is a replica: appends need the primary.")
+	add(info["loading"] == "1", "Redis is still reading its data.")
+	add(info["aof_enabled"] == "0", "Redis has no append-only file: a restart loses everything since the last snapshot. Set appendonly yes.")
+	add(info["aof_last_write_status"] != "" && info["aof_last_write_status"] != "ok", "The last write to the append-only file failed: look at the disk.")
+	add(info["rdb_last_bgsave_status"] != "" && info["rdb_last_bgsave_status"] != "ok", "The last snapshot failed: look at the disk and the memory.")
+	policy := info["maxmemory_policy"]
+	add(policy != "" && policy != "noeviction", "maxmemory-policy is "+policy+": Redis may remove history. Set noeviction.")
+	add(number("evicted_keys") > 0, "Redis has evicted keys: history may be lost.")
+	limit := number("maxmemory")
+	add(limit > 0 && number("used_memory") > 0.9*limit, "Redis uses more than 90 % of its maxmemory: trim, delete, archive, or raise it.")
+	add(number("rejected_connections") > 0, "Redis has refused connections: raise maxclients.")
+	add(info["master_link_status"] == "down", "The link to the primary is down.")
+	return found
+}
+
+// A SegmentRow is a segment in a table.
+type SegmentRow struct {
+	streamhub.Status
+	Entries uint64
+}
+
+// MarshalJSON adds the number of entries that are kept.
+func (r SegmentRow) MarshalJSON() ([]byte, error) {
+	status, err := json.Marshal(r.Status)
+	if err != nil {
+		return nil, err
+	}
+	return append(status[:len(status)-1], []byte(`,"entries":`+strconv.FormatUint(r.Entries, 10)+"}")...), nil
+}
+
+// A Shown is an entry as the console shows it.
+type Shown struct {
+	Space     string            `json:"space"`
+	Segment   string            `json:"segment"`
+	Sequence  uint64            `json:"sequence"`
+	Timestamp int64             `json:"timestamp"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Bytes     int               `json:"bytes"`
+	// Text is the payload where that is UTF-8, Binary where it is not. Cut says that it was too long.
+	Text   *string          `json:"text,omitempty"`
+	Binary []byte           `json:"payload,omitempty"`
+	Cut    bool             `json:"cut,omitempty"`
+	TRX    string           `json:"trx"`
+	Cursor streamhub.Cursor `json:"cursor"`
+}
+
+func shown(e *streamhub.Entry) Shown {
+	s := Shown{
+		Space: e.Space, Segment: e.Segment, Sequence: e.Sequence, Timestamp: e.Timestamp.UnixMilli(), Metadata: e.Metadata,
+		Bytes: len(e.Payload), TRX: e.TRX.ID.String(), Cursor: e.Cursor(),
+	}
+	payload := e.Payload
+	if len(payload) > maxShown {
+		payload, s.Cut = payload[:maxShown], true
+		for range utf8.UTFMax - 1 { // do not cut a code point
+			if r, n := utf8.DecodeLastRune(payload); r == utf8.RuneError && n == 1 {
+				payload = payload[:len(payload)-1]
+			}
+		}
+	}
+	if utf8.Valid(payload) {
+		text := string(payload)
+		s.Text = &text
+	} else {
+		s.Binary = payload
+	}
+	return s
+}
+
+// A page is one page of a list, and from where the next one goes on.
+type page[T any] struct {
+	Items    []T    `json:"items"`
+	Next     string `json:"next,omitempty"`
+	Commands int    `json:"commands"`
+}
+
+// serve answers what only the console asks; handled is false for anything else.
+func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, operation string) (handled bool, err error) {
+	if r.Method != http.MethodGet {
+		return false, nil
+	}
+	ctx, query := r.Context(), r.URL.Query()
+	space, segment, after := query.Get("space"), query.Get("segment"), query.Get("after")
+	of := port.Of(v.hub.Store(store))
+	switch operation {
+	case "overview":
+		o, err := v.look(ctx)
+		return true, one(w, o, err)
+	case "stores":
+		ids, err := v.hub.Stores(ctx)
+		p := page[uuid.UUID]{Items: []uuid.UUID{}, Commands: 1}
+		for _, id := range ids {
+			if !auth.Reserved(id) {
+				p.Items = append(p.Items, id)
+			}
+		}
+		return true, one(w, p, err)
+	case "spaces":
+		names, err := of.SpacesAfter(ctx, after, pageSize)
+		p := page[string]{Items: names, Commands: 1}
+		if len(names) == pageSize {
+			p.Next = names[len(names)-1]
+		}
+		return true, one(w, p, err)
+	case "segments":
+		statuses, err := of.StatusesAfter(ctx, space, after, pageSize)
+		p := page[SegmentRow]{Items: []SegmentRow{}, Commands: 1 + pageSize}
+		for i := range statuses {
+			row := SegmentRow{Status: statuses[i]}
+			if row.LastSequence > 0 {
+				row.Entries = row.LastSequence + 1 - row.FirstSequence
+			}
+			p.Items = append(p.Items, row)
+			p.Next = row.Segment
+		}
+		if len(statuses) < pageSize {
+			// Some may have gone meanwhile; the next page tells whether there are more.
+			names, nextErr := of.StatusesAfter(ctx, space, p.Next, 1)
+			if err == nil {
+				err = nextErr
+			}
+			if len(names) == 0 {
+				p.Next = ""
+			}
+			p.Commands += 2
+		}
+		return true, one(w, p, err)
+	case "entries":
+		p, err := v.entries(ctx, store, space, segment, query.Get("from"))
+		return true, one(w, p, err)
+	case "workers":
+		for workers, err := range v.hub.Store(store).Workers(ctx) {
+			return true, one(w, page[streamhub.Worker]{Items: workers, Commands: 1}, err)
+		}
+		return true, ctx.Err()
+	case "tail":
+		return true, v.tail(w, r, store, space, segment, query.Get("from"))
+	}
+	return false, nil
+}
+
+// entries reads a page of a segment from a sequence or a cursor on, or of a space from a cursor on.
+func (v *View) entries(ctx context.Context, store uuid.UUID, space, segment, from string) (p page[Shown], err error) {
+	p = page[Shown]{Items: []Shown{}, Commands: 2}
+	o := &streamhub.ReadOptions{Limit: pageSize}
+	if sequence, failed := strconv.ParseUint(from, 10, 53); failed == nil && segment != "" {
+		o.FromSequence = max(sequence, 1)
+	} else if from != "" {
+		o.Cursor = streamhub.Cursor(from)
+	}
+	read := v.hub.Store(store).ConsumeSegment(ctx, space, segment, o)
+	if segment == "" {
+		read = v.hub.Store(store).ConsumeSpace(ctx, space, o)
+	}
+	for e, err := range read {
+		if err != nil {
+			return p, err
+		}
+		p.Items = append(p.Items, shown(&e))
+		p.Next = string(e.Cursor())
+	}
+	if len(p.Items) < pageSize {
+		p.Next = ""
+	}
+	return p, nil
+}
+
+// errTails is for one tail too many.
+var errTails = &streamhub.Error{Op: "tail", Err: streamhub.ErrLimitExceeded}
+
+// tail follows a segment, or a space, as an event stream: four times a second up to tailEntries of what
+// came, and how many more there were. A reader that is slow gets fewer.
+func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, space, segment, from string) error {
+	select {
+	case v.places <- struct{}{}:
+		defer func() { <-v.places }()
+	default:
+		return errTails
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(v.ctx, cancel)()
+	o := &streamhub.FollowOptions{}
+	if from == "" {
+		o.Live = true
+	} else {
+		o.Cursor = streamhub.Cursor(from)
+	}
+	read := v.hub.Store(store).FollowSegment(ctx, space, segment, o)
+	if segment == "" {
+		read = v.hub.Store(store).FollowSpace(ctx, space, o)
+	}
+	var (
+		mu      sync.Mutex
+		waiting []Shown
+		skipped int
+		ended   error
+	)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for e, err := range read {
+			mu.Lock()
+			switch {
+			case err != nil:
+				ended = err
+			case len(waiting) < tailEntries:
+				waiting = append(waiting, shown(&e))
+			default:
+				skipped++
+			}
+			mu.Unlock()
+		}
+	}()
+	defer func() { <-done }()
+	defer cancel()
+	w.Header().Set("Content-Type", "text/event-stream")
+	control := http.NewResponseController(w)
+	send := func(event string, value any) error {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		_ = control.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		if _, err := w.Write([]byte("event: " + event + "\ndata: " + string(text) + "\n\n")); err != nil {
+			return err
+		}
+		return control.Flush()
+	}
+	if send("open", struct{}{}) != nil {
+		return nil
+	}
+	tick := time.NewTicker(tailEvery)
+	defer tick.Stop()
+	quiet := 0
+	for {
+		over := false
+		select {
+		case <-done:
+			over = true
+		case <-tick.C:
+		}
+		mu.Lock()
+		batch, more, failed := waiting, skipped, ended
+		waiting, skipped = nil, 0
+		mu.Unlock()
+		if quiet++; len(batch) > 0 || quiet > 40 { // ten seconds
+			quiet = 0
+			if send("entries", map[string]any{"items": batch, "skipped": more}) != nil {
+				return nil
+			}
+		}
+		if !over {
+			continue
+		}
+		var closed *streamhub.ClosedError
+		switch {
+		case errors.As(failed, &closed):
+			_ = send("end", closed.Verdict)
+		case failed != nil && ctx.Err() == nil:
+			_ = send("failed", failureOf(failed))
+		}
+		return nil
+	}
+}
