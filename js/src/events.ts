@@ -1,3 +1,5 @@
+import { Silence, type RequestOptions } from "./request.js"
+
 /** One event of an event stream. */
 export interface StreamEvent {
   name: string
@@ -7,16 +9,26 @@ export interface StreamEvent {
 
 /**
  * Reads an event stream as https://html.spec.whatwg.org/multipage/server-sent-events.html describes it.
- * onRetry hears the pause that the server asks for, in milliseconds. An event that was cut is none.
+ * onRetry hears the pause that the server asks for, in milliseconds. An event that was cut is none. The
+ * connection ends where it is silent for longer than o says.
  */
-export async function* readEvents(body: ReadableStream<Uint8Array>, onRetry: (ms: number) => void): AsyncGenerator<StreamEvent> {
+export async function* readEvents(body: ReadableStream<Uint8Array>, o: RequestOptions, onRetry: (ms: number) => void): AsyncGenerator<StreamEvent> {
   const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader()
+  const silent = new Silence(o)
+  let late: unknown
+  silent.signal.addEventListener("abort", () => {
+    late = silent.signal.reason
+    void reader.cancel(late).catch(() => {})
+  })
   try {
     let rest = ""
     let event: StreamEvent = { name: "", id: "", data: "" }
     let data: string[] = []
     for (;;) {
+      silent.heard()
       const { done, value } = await reader.read()
+      silent.end() // the caller may be slow
+      if (late) throw late
       if (done) return
       rest += value
       // A CR at the end may be half of a CRLF.
@@ -41,6 +53,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array>, onRetry: (ms
       }
     }
   } finally {
+    silent.end()
     await reader.cancel().catch(() => {})
   }
 }

@@ -141,7 +141,7 @@ class Space {
         const response = await request(address, options, init)
         for (const { hears } of members) hears.state("waiting")
         if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
-        for await (const e of readEvents(response.body, (ms) => (least = ms))) {
+        for await (const e of readEvents(response.body, options, (ms) => (least = ms))) {
           backoff.reset()
           const update = JSON.parse(e.data) as Update
           if (e.name === "complete") throw new LiveError("not_found", "the stream did not begin")

@@ -83,7 +83,7 @@ class Producer implements LiveProducer {
   ) {
     this.#next = begun.next
     this.#signal = options.signal ? AbortSignal.any([options.signal, this.#ended.signal]) : this.#ended.signal
-    options.signal?.addEventListener("abort", () => this.#stop(options.signal?.reason), { once: true })
+    options.signal?.addEventListener("abort", () => this.#stop(options.signal?.reason), { signal: this.#ended.signal })
     void this.#beat()
     if (options.onStop || options.onMessage) void this.#listen()
   }

@@ -140,7 +140,7 @@ export async function* connect(url: string, options: ReadOptions, cursor: string
       })
       if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
       hears.state("waiting")
-      for await (const e of readEvents(response.body, (ms) => (least = ms))) {
+      for await (const e of readEvents(response.body, options, (ms) => (least = ms))) {
         backoff.reset()
         if (e.name === "end") return JSON.parse(e.data) as Verdict
         if (e.name === "error") {

@@ -152,3 +152,18 @@ test("a request to stop reaches the producer soon", async ({ signal }) => {
   }
   console.log(`stop reached the producer after ${times} ms`)
 })
+
+test("connections that break without an error are made again", async ({ signal }) => {
+  const hub = await gateway(onTestFinished)
+  const kinds = ["", "hold", { after: 300, hold: true }, "hold"]
+  const bad = await proxy(onTestFinished, hub, (n) => kinds[n % kinds.length])
+  const options = { silence: 300, maxPause: 100, signal }
+  const words = Array.from({ length: 30 }, (_, n) => `word ${n}`)
+  const producer = await produceLive(`${bad}/v1/live/answer`, options)
+  for (const word of words) await producer.publish(word)
+  const [one, two] = [{}, { group: true }].map((more) => readLive(`${bad}/v1/live/answer`, { ...options, ...more }))
+  const reading = Promise.all([texts(one), texts(two)])
+  assert.deepEqual(await producer.done(), { kind: "done" })
+  assert.deepEqual(await reading, [words, words])
+  assert.ok(one.resumes > 0 && two.resumes > 0, `${one.resumes} and ${two.resumes} resumes`)
+})

@@ -177,7 +177,8 @@ async function end(child, signal = "SIGKILL") {
 /**
  * Starts a proxy to a gateway. fault(n) says what becomes of the n-th request: "" passes it, a number
  * answers with that status and no body, "drop" cuts it after the gateway took it, before the answer,
- * and {after: bytes} cuts the answer in its middle.
+ * {after: bytes} cuts the answer in its middle, and {after: bytes, hold: true} leaves it open, in silence;
+ * "hold" answers nothing.
  */
 export async function proxy(after, target, fault) {
   let n = 0
@@ -197,12 +198,14 @@ export async function proxy(after, target, fault) {
         signal: abort.signal,
       })
       if (what === "drop") return void outgoing.destroy()
+      if (what === "hold") return
       const { "content-encoding": _, "transfer-encoding": __, ...rest } = Object.fromEntries(answer.headers)
       outgoing.writeHead(answer.status, rest)
       let left = what?.after ?? Infinity
       for await (const part of answer.body ?? []) {
         if (part.length >= left) {
           outgoing.write(part.subarray(0, left))
+          if (what.hold) return
           return void setImmediate(() => outgoing.destroy())
         }
         left -= part.length
