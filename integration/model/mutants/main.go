@@ -3,7 +3,8 @@
 // go test then takes for the real ones: nothing in the tree changes. A patch that no longer applies is
 // an error.
 //
-// Lines before the diff may name the way on which the programs run: "way: one gateway".
+// Lines before the diff may name the way on which the programs run, "way: one gateway", or tests that have
+// to notice where programs do not reach, "test: ./durable ^TestLoss".
 package main
 
 import (
@@ -62,7 +63,9 @@ func run(seeds int, only string) error {
 var (
 	target = regexp.MustCompile(`(?m)^--- a/(\S+)`)
 	onWay  = regexp.MustCompile(`(?m)^way: (.+)$`)
+	byTest = regexp.MustCompile(`(?m)^test: (\S+) (\S+)$`)
 	caught = regexp.MustCompile(`caught by seed .*`)
+	failed = regexp.MustCompile(`--- FAIL: .*`)
 )
 
 // try runs the programs on the code with a patch, and returns what caught it.
@@ -84,14 +87,21 @@ func try(patch string, seeds int) (said string, err error) {
 	if found := onWay.FindSubmatch(text); found != nil {
 		way = string(found[1])
 	}
-	cmd := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-timeout=10m", "-run=^TestSimulate$", "./integration/model")
+	notices, pkg, tests := caught, "./integration/model", "^TestSimulate$"
+	if found := byTest.FindSubmatch(text); found != nil {
+		notices, pkg, tests = failed, string(found[1]), string(found[2])
+	}
+	cmd := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-timeout=10m", "-run="+tests, pkg)
 	cmd.Env = append(os.Environ(), fmt.Sprint("SEEDS=", seeds), "SEED=1", "KEEP_GOING=first", "WAY="+way)
-	out, failed := cmd.CombinedOutput()
-	if found := caught.Find(out); found != nil {
+	out, err := cmd.CombinedOutput()
+	if found := notices.Find(out); found != nil {
 		return string(found), nil
 	}
-	if failed != nil {
-		return "", fmt.Errorf("%w: %.2000s", failed, out)
+	if err != nil {
+		return "", fmt.Errorf("%w: %.2000s", err, out)
+	}
+	if notices == failed {
+		return "", fmt.Errorf("%s found nothing", tests)
 	}
 	return "", fmt.Errorf("%d seeds found nothing", seeds)
 }
