@@ -4,6 +4,7 @@ GO             ?= go
 TESTFLAGS      ?=
 FUZZTIME       ?= 60s
 CHAOSTIME      ?= 4h
+SOAKTIME       ?= 2h
 BENCH          ?= .
 
 TOOLS           := $(CURDIR)/.bin
@@ -43,8 +44,24 @@ test: ## Test with the race detector; installs redis-server if it may, and start
 	scripts/need-redis
 	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(TESTFLAGS) ./...
 
+.PHONY: test-short
+test-short: ## Test without the race detector, without Clusters, Sentinels and the long tests; within two minutes
+	scripts/need-redis
+	STREAMHUB_REQUIRE_REDIS=1 $(GO) test -short -timeout 5m $(TESTFLAGS) ./...
+
+.PHONY: test-simulate
+test-simulate: ## Random programs against the model, more than a test run has
+	$(MAKE) --no-print-directory simulate SEEDS=300
+
+# What test-all consists of; .ci/run asks for it, to time each part.
+TEST_ALL := test test-simulate test-modules test-alerts test-fuzz test-faults test-node
+
+.PHONY: test-all-parts
+test-all-parts:
+	@echo $(TEST_ALL)
+
 .PHONY: test-all
-test-all: test test-modules test-alerts test-fuzz test-faults test-node ## test, the modules of their own, the alerts, a short run of every fault and fuzz target, conformance, Azurite, browser
+test-all: $(TEST_ALL) ## test, the modules of their own, the alerts, a short run of every fault and fuzz target, conformance, Azurite, browser
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
@@ -133,6 +150,11 @@ slots: ## Move a slot of a cluster SLOTS=50 times under load
 	scripts/need-redis
 	STREAMHUB_SLOTS=$(or $(SLOTS),50) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 2h -run TestSlotMoves -v $(TESTFLAGS) ./integration
 
+.PHONY: soak
+soak: ## A mixed load with restarts for SOAKTIME=2h; heap, goroutines, keys and timelines have to stay flat
+	scripts/need-redis
+	SOAKTIME=$(SOAKTIME) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -tags=soak -count=1 -timeout 24h -run '^TestSoak$$' -v $(TESTFLAGS) ./integration
+
 comma := ,
 define integration
 	@if [ -d integration ]; then set -x; \
@@ -176,6 +198,7 @@ fuzz: ## Run every fuzz target for FUZZTIME=60s
 vet: ## go vet, with the build tags of the long tests too, and for Windows and macOS
 	$(GO) vet ./...
 	$(GO) vet -tags=faults,chaos,conformance,azurite ./...
+	$(GO) vet -tags=soak ./integration
 	GOOS=windows $(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 

@@ -32,10 +32,19 @@ type Cluster struct {
 	tb testing.TB
 }
 
+// short skips a test that needs several servers, in a run with -short.
+func short(tb testing.TB) {
+	tb.Helper()
+	if testing.Testing() && testing.Short() {
+		tb.Skip("testredis: a single server is all there is in a short run")
+	}
+}
+
 // StartCluster starts a Cluster that ends with the test. It returns when every node sees all slots served and every
 // replica in step with its master. Nil options mean the defaults.
 func StartCluster(tb testing.TB, masters, replicasPerMaster int, opts *ClusterOptions) *Cluster {
 	tb.Helper()
+	short(tb)
 	nodes, err := startCluster(findBinary(tb), tb.TempDir(), masters, replicasPerMaster, opts)
 	if err != nil {
 		tb.Fatalf("testredis: %v", err)

@@ -49,6 +49,7 @@ type Sentinel struct {
 // in step and every Sentinel knows all others and could start a failover. Nil options mean the defaults.
 func StartSentinel(tb testing.TB, opts *SentinelOptions) *Sentinel {
 	tb.Helper()
+	short(tb)
 	var o SentinelOptions
 	if opts != nil {
 		o = *opts

@@ -66,6 +66,7 @@ func Shared(tb testing.TB) *Server {
 // keys and leave it running as it is.
 func SharedCluster(tb testing.TB) *Cluster {
 	tb.Helper()
+	short(tb)
 	return &Cluster{tb: tb, Nodes: share(tb, &common.cluster, func(path string) ([]*node, error) {
 		return startCluster(path, common.base, 3, 0, &ClusterOptions{NodeTimeout: 15 * time.Second})
 	})}
