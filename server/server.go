@@ -82,6 +82,9 @@ type Options struct {
 	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
 	// logged.
 	Logger *slog.Logger
+	// AccessLog has Logger get a line for each request and each connection that has ended, without query,
+	// headers and body. The default is false.
+	AccessLog bool
 	// MeterProvider defaults to the global one of OpenTelemetry, and so does Propagator.
 	MeterProvider metric.MeterProvider
 	Propagator    propagation.TextMapPropagator
@@ -135,6 +138,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	gateOptions := &front.Options{
 		Auth: o.Auth, Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Tickets: tickets, Limits: (*front.Limits)(o.Requests), Connections: (*auth.Limits)(o.Connections),
 		Logger: o.Logger, MeterProvider: o.MeterProvider,
+	}
+	if o.AccessLog {
+		gateOptions.AccessLog = o.Logger
 	}
 	if s.gate, err = front.New(ctx, gateOptions); err != nil {
 		return err

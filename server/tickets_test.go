@@ -219,3 +219,28 @@ func TestTicketsWithoutAuth(t *testing.T) {
 	require.Equal(t, 201, send(t, "PUT", listener.URL+"/v1/stream/a/b?ticket="+ticket, "", nil).StatusCode)
 	require.Equal(t, 403, send(t, "POST", listener.URL+"/v1/tickets", "", strings.NewReader("{}"), "Origin", "https://evil.example").StatusCode)
 }
+
+// TestAccessLog: a line for each request, and for each connection when it has ended or was refused, and no
+// secret in any.
+func TestAccessLog(t *testing.T) {
+	log := &synced{}
+	_, _, url := start(t, &server.Options{AccessLog: true, Logger: slog.New(slog.NewJSONHandler(log, nil))})
+	token := sign(t, "anna", time.Hour, "streamkit::*")
+	ticket, _ := ticketFor(t, url, token, `{"read":["a/b"]}`)
+	require.Equal(t, 404, send(t, "GET", url+"/v1/stream/a/b?ticket="+ticket, "", nil).StatusCode)
+	require.Equal(t, 401, send(t, "GET", url+"/v1/stream/a/b?ticket=forged", "", nil).StatusCode)
+	require.NotEmpty(t, overOursWith(t, url, "?ticket="+ticket, &wire.Status{Space: "a", Segment: "b"}))
+	_, answer, err := websocket.Dial(t.Context(), url+"/streamz?ticket=forged", &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}})
+	require.Error(t, err)
+	require.Equal(t, 401, answer.StatusCode)
+	for _, line := range []string{
+		`"msg":"request","transport":"tickets","remote":"127`, `"subject":"anna","method":"POST","path":"/v1/tickets","status":201`,
+		`"subject":"anna","method":"GET","path":"/v1/stream/a/b","status":404`, `"method":"GET","path":"/v1/stream/a/b","status":401`,
+		`"msg":"connection","transport":"websocket","remote":"127`, `"subject":"anna","status":101`, `"status":401`,
+	} {
+		require.Eventually(t, func() bool { return strings.Contains(log.String(), line) }, patience, 5*time.Millisecond, "%s\n%s", line, log.String())
+	}
+	for _, secret := range []string{ticket, token, "forged"} {
+		require.NotContains(t, log.String(), secret)
+	}
+}

@@ -41,6 +41,7 @@ type serveCmd struct {
 	RedisServer  string     `placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
 	WaitForRedis bool       `default:"true" negatable:"" help:"Serve while Redis is away, loading, full, read-only or short of replicas: requests get 503 until it is not."`
 	OTLP         string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
+	AccessLog    bool       `help:"Log a line for each request and connection that has ended, without query, headers and body."`
 	logFlags
 	authFlags
 	tlsFlags
@@ -137,7 +138,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 
 	o := &server.Options{
 		AdminWrite: c.AdminWrite,
-		Auth:       verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, PublicURL: c.PublicURL, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
+		Auth:       verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, PublicURL: c.PublicURL, AccessLog: c.AccessLog, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
 		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
 	}
 	c.apply(o, listener.Addr())

@@ -58,9 +58,17 @@ type errRefused struct {
 
 func (e *errRefused) Error() string { return e.text }
 
+// statusOf is the status of a handshake that is refused. Only Redis can keep the gate from deciding.
+func statusOf(err error) int {
+	if refused := (*errRefused)(nil); errors.As(err, &refused) {
+		return refused.status
+	}
+	return http.StatusServiceUnavailable
+}
+
 // Refuse answers a handshake that [Gate.Connect] did not let in.
 func Refuse(w http.ResponseWriter, err error) {
-	refused := &errRefused{http.StatusServiceUnavailable, "Service Unavailable"}
+	refused := &errRefused{statusOf(err), "Service Unavailable"}
 	errors.As(err, &refused)
 	switch refused.status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -74,10 +82,12 @@ func Refuse(w http.ResponseWriter, err error) {
 // Connect decides over the handshake of a connection. The caller lets the guest leave when the connection has ended. The address
 // is counted before anything else: to verify a token costs more than to count.
 func (g *Gate) Connect(r *http.Request, d *Dialect) (_ *Guest, err error) {
+	begun := time.Now()
 	guest := &Guest{gate: g, dialect: d, request: r}
 	defer func() {
 		if err != nil {
 			guest.Leave()
+			guest.logConnection(statusOf(err), time.Since(begun))
 		}
 	}()
 	place, err := g.connections.Acquire(r, nil)
@@ -143,6 +153,7 @@ func (g *Guest) Replace(ctx context.Context, p *auth.Principal, token string) (*
 		}
 		g.releases = append(g.releases, leave)
 	}
+	g.Principal = next
 	return next, nil
 }
 
@@ -153,7 +164,11 @@ func (g *Gate) Refused(ctx context.Context, d *Dialect, reason string) {
 
 // Opened counts a connection that is open, until what it returns is called.
 func (g *Guest) Opened() (closed func()) {
-	return g.gate.metrics.opened(g.gate.metrics.ctx, g.dialect.Transport)
+	begun, counted := time.Now(), g.gate.metrics.opened(g.gate.metrics.ctx, g.dialect.Transport)
+	return func() {
+		counted()
+		g.logConnection(http.StatusSwitchingProtocols, time.Since(begun))
+	}
 }
 
 // Called counts a call over the connection that has ended. Op is "" for one that was not read. Begun is

@@ -30,6 +30,9 @@ type Options struct {
 	Connections *auth.Limits
 	// Logger gets why tokens are refused; the default discards it. Tokens are never logged.
 	Logger *slog.Logger
+	// AccessLog gets a line for each request and each connection that has ended; nil for none. A line holds
+	// no query, header or body.
+	AccessLog *slog.Logger
 	// MeterProvider defaults to the global one of OpenTelemetry.
 	MeterProvider metric.MeterProvider
 }
@@ -47,6 +50,7 @@ type Gate struct {
 	bodies      *budget
 	metrics     *metrics
 	log         *slog.Logger
+	access      *slog.Logger  // nil for none
 	lines       *rate.Limiter // of log about refused tokens
 }
 
@@ -56,7 +60,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	g := &Gate{verifier: o.Auth, cookie: o.Cookie, tickets: o.Tickets, connections: auth.NewLimiter(o.Connections), limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
+	g := &Gate{verifier: o.Auth, cookie: o.Cookie, tickets: o.Tickets, connections: auth.NewLimiter(o.Connections), access: o.AccessLog, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

@@ -106,12 +106,8 @@ func (m *metrics) ended(ctx context.Context, transport, method string, w *writer
 	if slices.Contains(ops, method) {
 		op = lower[method]
 	}
-	status := w.status
-	if status == 0 {
-		status = http.StatusOK
-	}
 	at, operation := attribute.String("transport", transport), attribute.String("op", op)
-	m.requests.Add(ctx, 1, metric.WithAttributes(at, operation, attribute.String("code", strconv.Itoa(status))))
+	m.requests.Add(ctx, 1, metric.WithAttributes(at, operation, attribute.String("code", strconv.Itoa(w.code()))))
 	m.bytes.Add(ctx, w.bytes, metric.WithAttributes(at))
 	if w.Header().Get("Content-Type") != "text/event-stream" {
 		m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(at, operation))

@@ -185,6 +185,14 @@ func (w *writer) Write(data []byte) (int, error) {
 	return n, err
 }
 
+// code is the status that was answered.
+func (w *writer) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
 // Unwrap is for http.ResponseController.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
@@ -202,7 +210,11 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 		defer cancel(nil)
 		p := &pass{gate: g, transport: transport, control: http.NewResponseController(rw), cancel: cancel}
 		r = r.WithContext(context.WithValue(ctx, passKey{}, p))
-		defer func() { g.metrics.ended(ctx, transport, r.Method, w, time.Since(start)) }()
+		defer func() {
+			took := time.Since(start)
+			g.metrics.ended(ctx, transport, r.Method, w, took)
+			g.logRequest(p, r, w, took)
+		}()
 		release, err := g.waiting.Acquire(r, nil)
 		if err != nil {
 			g.refused(r, "limit")
