@@ -54,6 +54,7 @@ var exits = map[string]struct {
 	"live cancel":  {"live cancel id", situation{"live cancel", outcome{exitUsage, "id"}}, situation{"live cancel never", outcome{exitFailed, "not found"}}},
 	"live status":  {"live status id", situation{"live status", outcome{exitUsage, "id"}}, situation{"live status never", outcome{exitFailed, "not found"}}},
 	"live ls":      {"live ls", situation{"live ls x", outcome{exitUsage, "x"}}, situation{"live ls --space never", outcome{0, "nothing is produced"}}},
+	"top":          {"top", situation{"top --every 1ms", outcome{exitUsage, "--every"}}, situation{}},
 	"instances":    {"instances", situation{"instances x", outcome{exitUsage, "x"}}, situation{}},
 
 	"subscriptions ls":   {"subscriptions ls", situation{"subscriptions ls x", outcome{exitUsage, "x"}}, situation{"subscriptions ls", outcome{0, "no subscriptions"}}},
@@ -147,7 +148,7 @@ func TestExits(t *testing.T) {
 	}
 	for _, args := range []string{
 		"read s/g", "read s --json", "ls", "ls -l", "ls s --json", "peek s/g", "status s/g", "create s/new", "expire s/new 1h", "fork s/g s/copy",
-		"watch s", "trim s/g --to 1 --yes", "close s/copy", "delete s/new --yes", "live publish job", "live status job", "live read job", "live ls --all", "instances",
+		"watch s", "trim s/g --to 1 --yes", "close s/copy", "delete s/new --yes", "live publish job", "live status job", "live read job", "live ls --all", "instances", "top",
 	} {
 		situation{args, outcome{0, ""}}.try(t, "closed pipe", within(t), closedPipe{}, "--server", open.ws())
 	}

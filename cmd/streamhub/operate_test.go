@@ -167,6 +167,17 @@ func TestInstancesOfAll(t *testing.T) {
 	g := serve(t, "--redis", server.URL(), "--auth", "jwt", "--jwt-hmac-secret-file", secret, "--admin-token-file", admin)
 	told(t, g.front, "instances", "--server", g.admin, "--token", "open sesame, please")
 	told(t, "APPENDS/S", "instances", "--redis", server.URL())
+	for _, at := range [][]string{{"--server", g.admin, "--token", "open sesame, please"}, {"--redis", server.URL()}, {"--server", g.front, "--token", token(t, key, "streamhub::*::*::read")}} {
+		if r := good(t, nil, append([]string{"top", "--count", "1"}, at...)...); !strings.Contains(r.out, "Redis 7") && !strings.Contains(r.out, "commands/s") || !strings.Contains(r.out, g.front) {
+			t.Errorf("%v: %+v", at, r)
+		}
+		if r := good(t, nil, append([]string{"top", "--count", "1", "--json"}, at...)...); !strings.HasPrefix(r.out, `{"at":`) || strings.Count(r.out, "\n") != 1 {
+			t.Errorf("%v: %+v", at, r)
+		}
+	}
+	if r := call(t, nil, "top", "--server", g.front, "--token", token(t, key, "streamhub::"+uuid.Nil.String()+"::*::*")); r.code != exitFailed || !strings.Contains(r.err, "streamhub::*::*::*") {
+		t.Errorf("%+v", r)
+	}
 	good(t, nil, "instances", "--json", "--server", g.front, "--token", token(t, key, "streamhub::*::*::read"))
 	for _, scope := range []string{"streamhub::" + uuid.Nil.String() + "::*::*", "streamhub::*::*::write", "streamhub::*::s::*"} {
 		r := call(t, nil, "instances", "--server", g.front, "--token", token(t, key, scope))

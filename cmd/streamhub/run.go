@@ -46,6 +46,7 @@ type commands struct {
 	Token   tokenCmd   `cmd:"" help:"Make and check the tokens of a gateway, for development and to find out why one is refused."`
 
 	Subscriptions subscriptionsCmd `cmd:"" help:"Look at the subscriptions of Durable Streams, and end them."`
+	Top           topCmd           `cmd:"" help:"Show Redis, what is wrong with it, and the instances, again and again. It wants the same rights as instances."`
 	Instances     instancesCmd     `cmd:"" help:"List the processes that serve the same Redis. A gateway wants a token for streamhub::*::*::read, or, at its admin address, the admin token."`
 
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`

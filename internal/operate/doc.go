@@ -16,7 +16,8 @@
 //	DELETE subscriptions?id=ID           ends one
 //	DELETE store                         ends all leases and subscriptions of the store
 //	GET    instances                     processes with a hub, of all stores
+//	GET    overview                      Redis, what is wrong with it, and the instances
 //
 // Leases, subscriptions and the store want a right on the store as a whole, live streams one on their
-// space, and instances one on everything: streamhub::*::*::read.
+// space, instances and overview one on everything: streamhub::*::*::read.
 package operate

@@ -159,6 +159,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		all, err := h.ops.Instances(ctx)
 		return one(w, all, err)
+	case "GET overview":
+		if err := h.opt.AuthorizeAll(r, false); err != nil {
+			return err
+		}
+		o, err := h.ops.Overview(ctx)
+		return one(w, o, err)
 	}
 	return errNoOperation
 }

@@ -29,6 +29,8 @@ type Operations interface {
 	Purge(ctx context.Context, store uuid.UUID) (Purged, error)
 	// Instances returns the processes that have a hub on the same Redis.
 	Instances(ctx context.Context) ([]hub.Instance, error)
+	// Overview returns how Redis and the instances are. What it returns may be two seconds old.
+	Overview(ctx context.Context) (Overview, error)
 }
 
 // A Lease is one that is held.
@@ -51,10 +53,13 @@ type Purged struct {
 	Subscriptions int `json:"subscriptions"`
 }
 
-type local struct{ hub *hub.Hub }
+type local struct {
+	hub *hub.Hub
+	*lookout
+}
 
 // New returns the operations of a hub, which stays the caller's. They may do everything.
-func New(h *hub.Hub) Operations { return local{h} }
+func New(h *hub.Hub) Operations { return local{h, &lookout{hub: h}} }
 
 func (l local) Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error] {
 	return func(yield func(Lease, error) bool) {
@@ -96,3 +101,5 @@ func (l local) Purge(ctx context.Context, store uuid.UUID) (p Purged, err error)
 }
 
 func (l local) Instances(ctx context.Context) ([]hub.Instance, error) { return l.hub.Instances(ctx) }
+
+func (l local) Overview(ctx context.Context) (Overview, error) { return l.look(ctx) }

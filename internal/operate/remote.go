@@ -189,3 +189,8 @@ func (c remote) Instances(ctx context.Context) (all []hub.Instance, err error) {
 	err = c.value(ctx, http.MethodGet, uuid.Nil, "instances", nil, &all)
 	return all, err
 }
+
+func (c remote) Overview(ctx context.Context) (o Overview, err error) {
+	err = c.value(ctx, http.MethodGet, uuid.Nil, "overview", nil, &o)
+	return o, err
+}

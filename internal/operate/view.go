@@ -38,16 +38,22 @@ type View struct {
 	hub *hub.Hub
 	ctx context.Context // ends the tails
 
+	*lookout
 	places chan struct{}
-
-	mu       sync.Mutex
-	overview Overview
-	at       time.Time
 }
 
 // NewView returns the view of a hub, which stays the caller's. The end of ctx ends those that follow.
 func NewView(ctx context.Context, h *hub.Hub) *View {
-	return &View{hub: h, ctx: ctx, places: make(chan struct{}, tails)}
+	return &View{hub: h, ctx: ctx, lookout: &lookout{hub: h}, places: make(chan struct{}, tails)}
+}
+
+// A lookout makes one overview for all that look within a moment.
+type lookout struct {
+	hub *hub.Hub
+
+	mu       sync.Mutex // guards what follows, and is held while Redis is asked
+	overview Overview
+	at       time.Time
 }
 
 // An Overview is how Redis and the instances are.
@@ -69,9 +75,9 @@ var shownFields = []string{
 }
 
 // look makes an overview, or returns one that is fresh.
-func (v *View) look(ctx context.Context) (Overview, error) {
+func (v *lookout) look(ctx context.Context) (Overview, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock() // others wait for it, and get the same
+	defer v.mu.Unlock()
 	if time.Since(v.at) < overviewEvery {
 		return v.overview, nil
 	}
@@ -195,9 +201,6 @@ func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, op
 	space, segment, after := query.Get("space"), query.Get("segment"), query.Get("after")
 	of := port.Of(v.hub.Store(store))
 	switch operation {
-	case "overview":
-		o, err := v.look(ctx)
-		return true, one(w, o, err)
 	case "stores":
 		ids, err := v.hub.Stores(ctx)
 		p := page[uuid.UUID]{Items: []uuid.UUID{}, Commands: 1}
