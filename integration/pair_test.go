@@ -101,14 +101,8 @@ func (p *pair) client(t *testing.T, hooks ...redis.Hook) redis.UniversalClient {
 	t.Helper()
 	c := client(t, p.master.URL())
 	c.AddHook(p)
-	if len(hooks) == 0 {
-		return c
-	}
 	for _, h := range hooks {
 		c.AddHook(h)
 	}
-	// The driver's WithTimeout, with which the hub waits for a level, makes a client without the hooks. The hub has no
-	// need of it where reads have no time limit.
-	c.(*redis.Client).Options().ReadTimeout = 0
 	return c
 }

@@ -71,9 +71,15 @@ func (l *Log) waitOf(d streamhub.Durability) time.Duration {
 	return waitTime
 }
 
-// waiting returns a client on the connections of node. Its deadline for an answer begins where the wait for d ends:
-// cut off earlier, an append would be sent again although it is stored and its level is still being waited for.
-func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) redis.UniversalClient {
+// A pipeliner makes pipelines: a client does, and a connection.
+type pipeliner interface {
+	Pipeline() redis.Pipeliner
+}
+
+// waiting returns what makes pipelines on the connections of node, with the hooks of node. Its deadline for an answer begins
+// where the wait for d ends: cut off earlier, an append would be sent again although it is stored and its level is still
+// being waited for.
+func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) pipeliner {
 	c, ok := node.(*redis.Client)
 	if !ok || !waits(d) {
 		return node
@@ -82,7 +88,29 @@ func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) redis.
 	if limit <= 0 {
 		return node // it waits for ever
 	}
-	return c.WithTimeout(l.waitOf(d) + max(limit, waitGrace))
+	// The driver's client with another timeout has no hooks, and one connection of a client has a copy of its hooks. So the
+	// latter is what the appends go through, and the former what the last hook sends them with.
+	hooks := c.Conn()
+	hooks.AddHook(sender{c.WithTimeout(l.waitOf(d) + max(limit, waitGrace))})
+	return hooks
+}
+
+// A sender is a hook that sends what comes to it with another client.
+type sender struct{ client *redis.Client }
+
+func (sender) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s sender) ProcessHook(redis.ProcessHook) redis.ProcessHook { return s.client.Process }
+
+func (s sender) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		pipe := s.client.Pipeline()
+		for _, cmd := range cmds {
+			_ = pipe.Process(ctx, cmd) // queued; the error comes with Exec
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	}
 }
 
 // addWait asks, on the connection that carries the appends, for what d promises. The server waits for what this

@@ -1,6 +1,7 @@
 package hotlog_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -210,4 +211,74 @@ func TestFsync(t *testing.T) {
 			}, 20*time.Second, 20*time.Millisecond, "%v", err)
 		})
 	}
+}
+
+// A seen is a hook that counts commands by name.
+type seen struct {
+	mu    sync.Mutex
+	names map[string]int
+}
+
+func (h *seen) count(cmd redis.Cmder) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.names[cmd.Name()]++
+}
+
+func (h *seen) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *seen) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.count(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (h *seen) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			h.count(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestDurableHooks: appends whose level is waited for go through the hooks of the client, as every other command, and so
+// does the wait. The read timeout of the client does not end the wait.
+func TestDurableHooks(t *testing.T) {
+	t.Parallel()
+	primary, replica := testredis.Start(t, nil), testredis.Start(t, nil)
+	replicate(t, replica, primary)
+	h := &seen{names: map[string]int{}}
+	conn := connect(t, redis.NewClient(&redis.Options{
+		Addr: primary.Addr(), ContextTimeoutEnabled: true, ReadTimeout: 100 * time.Millisecond,
+	}), []redis.Hook{h})
+	log, err := hotlog.Open(t.Context(), conn, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	s := log.Store(uuid.New())
+	level := func(timeout time.Duration) *streamhub.AppendOptions {
+		return &streamhub.AppendOptions{TRX: uuid.New(), Durability: &streamhub.Durability{Replicas: 1, Timeout: timeout}}
+	}
+	records := []streamhub.Record{{Payload: []byte("x")}}
+	_, err = s.Append(t.Context(), "space", "seg", records, level(10*time.Second))
+	require.NoError(t, err)
+	h.mu.Lock()
+	h.names = map[string]int{}
+	h.mu.Unlock()
+	_, err = s.Append(t.Context(), "space", "seg", records, level(10*time.Second))
+	require.NoError(t, err)
+	h.mu.Lock()
+	require.Equal(t, map[string]int{"evalsha": 1, "wait": 1}, h.names)
+	h.mu.Unlock()
+
+	replica.Pause()
+	begin := time.Now()
+	r, err := s.Append(t.Context(), "space", "seg", records, level(700*time.Millisecond))
+	require.ErrorIs(t, err, streamhub.ErrNotConfirmed)
+	require.EqualValues(t, 3, r.First)
+	require.GreaterOrEqual(t, time.Since(begin), 700*time.Millisecond, "the wait is not cut off")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	require.Equal(t, map[string]int{"evalsha": 2, "wait": 2}, h.names, "it was sent once")
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
@@ -197,7 +195,7 @@ func (a *appender) send(l *lane, batch []*flight) {
 		a.unsent(batch, err)
 		return
 	}
-	var client redis.UniversalClient = a.log.conn
+	var client pipeliner = a.log.conn
 	if l.key.durability != (streamhub.Durability{}) {
 		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
 		if err != nil {
