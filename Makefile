@@ -54,14 +54,14 @@ test-simulate: ## Random programs against the model, more than a test run has
 	$(MAKE) --no-print-directory simulate SEEDS=300
 
 # What test-all consists of; .ci/run asks for it, to time each part.
-TEST_ALL := test test-simulate test-modules test-alerts test-fuzz test-faults test-node
+TEST_ALL := test test-simulate test-modules test-alerts test-fuzz test-faults test-proxies test-node
 
 .PHONY: test-all-parts
 test-all-parts:
 	@echo $(TEST_ALL)
 
 .PHONY: test-all
-test-all: $(TEST_ALL) ## test, the modules of their own, the alerts, a short run of every fault and fuzz target, conformance, Azurite, browser
+test-all: $(TEST_ALL) ## test, the modules of their own, the alerts, a short run of every fault and fuzz target, proxies, conformance, Azurite, browser
 
 .PHONY: test-fuzz
 test-fuzz: ## Run every fuzz target for 5 s
@@ -83,6 +83,12 @@ test-faults: ## Integration tests with a short run of every fault
 test-servers: ## The suites that talk to Redis, on the newest Redis and Valkey of Debian too; prints a table
 	scripts/need-redis
 	scripts/test-servers $(CURDIR)/.bin/servers $(SUITES)
+
+# A machine without the proxies must not keep a change from being tested, either.
+.PHONY: test-proxies
+test-proxies: ## The recipes of docs/proxies.md with nginx, HAProxy and Caddy
+	@if scripts/need-proxies; then set -x; PATH="$$PATH:/usr/sbin" $(GO) test -count=1 -tags=proxies -timeout 5m -run TestProxies $(TESTFLAGS) ./server; \
+	else echo "test-proxies: not run"; fi
 
 # A machine without Node.js must not keep a change from being tested; what it misses is said.
 .PHONY: test-node
