@@ -33,9 +33,8 @@ const (
 	azure     = "github.com/Azure/azure-sdk-for-go/..."
 )
 
-// shared is what every package may import: the vocabulary, and the leaves that turn times into milliseconds and name the call
-// in an error.
-var shared = []string{".", "internal/fault", "internal/millis"}
+// shared is what every package may import: the vocabulary, and leaves for what each would otherwise do again.
+var shared = []string{".", "internal/fault", "internal/lru", "internal/millis", "internal/option"}
 
 // importTable is who may import whom. Of two rows that fit a package the first one counts; a package without a row
 // fails the test, so that it is given one.
@@ -96,6 +95,8 @@ var importTable = []row{
 
 	{pkg: "internal/prose/...", imports: []string{"internal/prose"}, avoids: []string{redis, miniredis}, why: "a check of the text, run by make lint"},
 	{pkg: "internal/fault", avoids: []string{redis, miniredis}, why: "clients link it"},
+	{pkg: "internal/lru", avoids: []string{redis, miniredis}, why: "it keeps anything"},
+	{pkg: "internal/option", avoids: []string{redis, miniredis}, why: "clients link it"},
 	{pkg: "internal/millis", avoids: []string{redis, miniredis}, why: "the vocabulary imports it"},
 	{pkg: "internal/instance", avoids: []string{redis, miniredis}, why: "it names the process"},
 	{pkg: "internal/pause", avoids: []string{redis, miniredis}, why: "it waits"},

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/lru"
 )
 
 // Options configure an [Archive]; nil stands for the defaults.
@@ -18,7 +19,7 @@ type Options struct {
 // An Archive reads and writes what lies in a backend.
 type Archive struct {
 	backend Backend
-	cache   *cache
+	cache   *lru.Cache[cacheKey, any] // of *Chunk and *Window
 
 	// mu guards commits and rewinds.
 	mu sync.Mutex
@@ -35,6 +36,12 @@ type commitID struct {
 	rewinds, window uint64
 }
 
+// A cacheKey names an object of a space.
+type cacheKey struct {
+	space SpaceID
+	key   string
+}
+
 // maxCommits bounds what is remembered of windows.
 const maxCommits = 1 << 16
 
@@ -44,7 +51,7 @@ func New(backend Backend, options *Options) *Archive {
 	if options != nil && options.CacheBytes > 0 {
 		size = options.CacheBytes
 	}
-	return &Archive{backend: backend, cache: newCache(size), commits: map[commitID]Commit{}, rewinds: map[SpaceID]uint64{}}
+	return &Archive{backend: backend, cache: lru.New[cacheKey, any](size), commits: map[commitID]Commit{}, rewinds: map[SpaceID]uint64{}}
 }
 
 // Manifest says how far a space is archived; [streamhub.ErrNotFound] if it was never begun.
@@ -205,7 +212,7 @@ func (a *Archive) find(ctx context.Context, space SpaceID, segment string, incar
 
 func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Chunk, error) {
 	key := name.key()
-	if v, ok := a.cache.get(space, key); ok {
+	if v, ok := a.cache.Get(cacheKey{space, key}); ok {
 		return v.(*Chunk), nil
 	}
 	data, err := a.backend.Get(ctx, space, key)
@@ -223,7 +230,7 @@ func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Ch
 	for i := range c.Frames {
 		size += len(c.Frames[i].Data) + 64
 	}
-	a.cache.put(space, key, c, size)
+	a.cache.Put(cacheKey{space, key}, c, size)
 	return c, nil
 }
 
@@ -279,7 +286,7 @@ func (a *Archive) search(ctx context.Context, space SpaceID, m *Manifest, from I
 
 func (a *Archive) window(ctx context.Context, space SpaceID, c Commit) (*Window, error) {
 	key := windowKey(c.Window, c.Attempt)
-	if v, ok := a.cache.get(space, key); ok {
+	if v, ok := a.cache.Get(cacheKey{space, key}); ok {
 		return v.(*Window), nil
 	}
 	data, err := a.backend.Get(ctx, space, key)
@@ -300,7 +307,7 @@ func (a *Archive) window(ctx context.Context, space SpaceID, c Commit) (*Window,
 	for i := range w.Parts {
 		size += len(w.Parts[i].Meta) + 128
 	}
-	a.cache.put(space, key, w, size)
+	a.cache.Put(cacheKey{space, key}, w, size)
 	return w, nil
 }
 

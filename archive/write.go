@@ -146,7 +146,7 @@ func (w *Writer) remove(ctx context.Context, key string) error {
 
 func (w *Writer) delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
-		w.archive.cache.drop(w.space, key)
+		w.archive.cache.Drop(cacheKey{w.space, key})
 	}
 	return w.archive.backend.Delete(ctx, w.space, keys...)
 }

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // Defaults of a Client.
@@ -80,9 +81,7 @@ func New(provider streamhub.Provider, o *Options) *Client {
 	if o.TracerProvider != nil {
 		c.opt.tracer = o.TracerProvider.Tracer("github.com/seed-147127fe/streamhub/client")
 	}
-	if c.opt.logger == nil {
-		c.opt.logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&c.opt.logger)
 	handlers := o.ConcurrentHandlers
 	if handlers <= 0 {
 		handlers = DefaultConcurrentHandlers

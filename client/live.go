@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -46,15 +47,11 @@ func (s *liveStreams) fail(op, id string, err error) error {
 	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
 		return err
 	}
-	var named *streamhub.Error
-	if errors.As(err, &named) {
-		return err
-	}
-	e := &streamhub.Error{Op: op, Space: s.space, Segment: id, Err: err}
+	where := streamhub.Error{Op: op, Space: s.space, Segment: id}
 	if s.remote != nil {
-		e.Store = s.remote.id
+		where.Store = s.remote.id
 	}
-	return e
+	return fault.At(where, err)
 }
 
 // once makes a call that has one answer.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 	"github.com/seed-147127fe/streamhub/session"
 )
@@ -91,9 +92,7 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 	if p.opt.PingInterval == 0 {
 		p.opt.PingInterval = defaultPing
 	}
-	if p.opt.Logger == nil {
-		p.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&p.opt.Logger)
 	for _, gateway := range gateways {
 		u, err := url.Parse(gateway)
 		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
+	"github.com/seed-147127fe/streamhub/internal/lru"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // Options configure a [Handler]; nil stands for the defaults.
@@ -65,7 +68,7 @@ const (
 type Handler struct {
 	hub    *hub.Hub
 	opt    Options
-	pages  pageCache
+	pages  *lru.Cache[pageKey, *page]
 	lives  lives
 	renews renewals
 	wakes  *wakes
@@ -88,14 +91,12 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	if d.opt.Authorize == nil && d.opt.CheckOrigin == nil {
 		d.opt.CheckOrigin = auth.OwnOrigin
 	}
-	setDefault(&d.opt.LongPollTimeout, defaultLongPoll)
-	setDefault(&d.opt.EventStreamTime, defaultEventStream)
-	setDefault(&d.opt.WriteTimeout, defaultWriteTimeout)
-	setDefault(&d.opt.CacheBytes, defaultCache)
-	if d.opt.Logger == nil {
-		d.opt.Logger = slog.New(slog.DiscardHandler)
-	}
-	d.pages.limit = d.opt.CacheBytes
+	d.opt.LongPollTimeout = cmp.Or(d.opt.LongPollTimeout, defaultLongPoll)
+	d.opt.EventStreamTime = cmp.Or(d.opt.EventStreamTime, defaultEventStream)
+	d.opt.WriteTimeout = cmp.Or(d.opt.WriteTimeout, defaultWriteTimeout)
+	d.opt.CacheBytes = cmp.Or(d.opt.CacheBytes, defaultCache)
+	option.Logger(&d.opt.Logger)
+	d.pages = lru.New[pageKey, *page](d.opt.CacheBytes)
 	d.readers = drain.New(ctx)
 	d.wakes = newWakes(d)
 	return d, nil
@@ -111,13 +112,6 @@ func checkPublicURL(text string) error {
 		return fmt.Errorf("the public URL %q: want scheme://host or scheme://host:port", text)
 	}
 	return nil
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Shutdown lets no reader wait any more, ends those that do within two seconds, and waits for them

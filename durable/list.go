@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
 // A Subscription describes one subscription to operators. Unlike what clients get, it says what went
@@ -65,7 +66,7 @@ func Subscriptions(ctx context.Context, h *hub.Hub, store uuid.UUID) iter.Seq2[S
 func FindSubscription(ctx context.Context, h *hub.Hub, store uuid.UUID, id string) (Subscription, error) {
 	s, err := registerOf(h, store).load(ctx, id)
 	if err == nil && (s.sequence == 0 || s.Deleted) {
-		err = &streamhub.Error{Op: "subscription " + id, Store: store, Err: streamhub.ErrNotFound}
+		err = fault.At(streamhub.Error{Op: "subscription " + id, Store: store}, streamhub.ErrNotFound)
 	}
 	if err != nil {
 		return Subscription{}, err
@@ -93,7 +94,7 @@ func RemoveSubscription(ctx context.Context, h *hub.Hub, store uuid.UUID, id str
 		return nil, nil
 	})
 	if errors.Is(err, errNone) {
-		err = &streamhub.Error{Op: "remove subscription " + id, Store: store, Err: streamhub.ErrNotFound}
+		err = fault.At(streamhub.Error{Op: "remove subscription " + id, Store: store}, streamhub.ErrNotFound)
 	}
 	return err
 }

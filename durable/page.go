@@ -1,10 +1,8 @@
 package durable
 
 import (
-	"container/list"
 	"context"
 	"errors"
-	"sync"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/port"
@@ -64,7 +62,7 @@ func encode(entries []streamhub.Entry, json bool) []byte {
 // fetch returns what lies after a place of a stream, and the stream as it was at that moment.
 func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, streamhub.Status, error) {
 	key := pageKey{s.key(), from}
-	if p := d.pages.get(key); p != nil {
+	if p, ok := d.pages.Get(key); ok {
 		status, err := s.store.Status(ctx, s.space, s.segment)
 		if err != nil {
 			return nil, status, err
@@ -107,7 +105,7 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 	if n := len(snapshot.Entries); n > 0 {
 		p.end = offsetOf(end.life, &snapshot.Entries[n-1].Position)
 		p.body = encode(snapshot.Entries, isJSON(status.ContentType))
-		d.pages.put(key, p)
+		d.keep(key, p)
 	}
 	return p, status, nil
 }
@@ -142,58 +140,13 @@ type pageKey struct {
 	from offset
 }
 
-// A pageCache keeps the pages that were read last, so that many readers of one stream cost one
-// read. Whether a page still holds is for the status of the stream to say, see [page.holds].
-type pageCache struct {
-	limit int
-
-	mu    sync.Mutex
-	bytes int
-	pages map[pageKey]*list.Element
-	order list.List // of *cached, the one used last first
-}
-
-type cached struct {
-	key  pageKey
-	page *page
-}
-
 // pageCost is what a page costs besides its body.
 const pageCost = 512
 
-func (c *pageCache) get(key pageKey) *page {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.pages[key]
-	if e == nil {
-		return nil
+// keep keeps a page, so that many readers of one stream cost one read. Whether it still holds is for the status of the stream
+// to say, see [page.holds]. A page that would displace most others is not worth it.
+func (d *Handler) keep(key pageKey, p *page) {
+	if size := len(p.body) + pageCost; size <= d.opt.CacheBytes/4 {
+		d.pages.Put(key, p, size)
 	}
-	c.order.MoveToFront(e)
-	return e.Value.(*cached).page
-}
-
-func (c *pageCache) put(key pageKey, p *page) {
-	size := len(p.body) + pageCost
-	if size > c.limit/4 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.pages == nil {
-		c.pages = make(map[pageKey]*list.Element)
-	}
-	if e := c.pages[key]; e != nil {
-		c.drop(e)
-	}
-	c.pages[key] = c.order.PushFront(&cached{key, p})
-	for c.bytes += size; c.bytes > c.limit; {
-		c.drop(c.order.Back())
-	}
-}
-
-// drop is called with the lock held.
-func (c *pageCache) drop(e *list.Element) {
-	old := c.order.Remove(e).(*cached)
-	delete(c.pages, old.key)
-	c.bytes -= len(old.page.body) + pageCost
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/internal/livestream"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/lease"
 	"github.com/seed-147127fe/streamhub/live"
@@ -97,9 +98,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	if options != nil {
 		h.opt = *options
 	}
-	if h.opt.Logger == nil {
-		h.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&h.opt.Logger)
 	if h.opt.SweepEvery == 0 {
 		h.opt.SweepEvery = time.Minute
 	}

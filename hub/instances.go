@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
@@ -83,14 +84,14 @@ type Instance struct {
 func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
 	v, err := h.conn.Run(ctx, instancesScript, 2, instancesDeadlines, instancesReports)
 	if err != nil {
-		return nil, &streamhub.Error{Op: "instances", Err: redisx.ReadOutcome(redisx.Outcome(err))}
+		return nil, fault.At(streamhub.Error{Op: "instances"}, redisx.ReadOutcome(redisx.Outcome(err)))
 	}
 	reports, _ := v.([]any)
 	all := make([]Instance, len(reports))
 	for i, report := range reports {
 		text, _ := report.(string)
 		if err := json.Unmarshal([]byte(text), &all[i]); err != nil {
-			return nil, &streamhub.Error{Op: "instances", Err: fmt.Errorf("%w: an instance is %.100q", streamhub.ErrCorrupt, text)}
+			return nil, fault.At(streamhub.Error{Op: "instances"}, fmt.Errorf("%w: an instance is %.100q", streamhub.ErrCorrupt, text))
 		}
 	}
 	slices.SortFunc(all, func(a, b Instance) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })

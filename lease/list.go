@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -84,7 +85,7 @@ func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, error] {
 	return func(yield func(Listed, error) bool) {
 		fail := func(err error) {
-			yield(Listed{}, &streamhub.Error{Op: "list leases", Store: store, Err: redisx.ReadOutcome(err)})
+			yield(Listed{}, fault.At(streamhub.Error{Op: "list leases", Store: store}, redisx.ReadOutcome(err)))
 		}
 		conn, err := m.connect(ctx)
 		if err != nil {
@@ -177,7 +178,7 @@ func look(ctx context.Context, conn *redisx.Conn, names []name) ([]Listed, error
 func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err error) {
 	conn, err := m.connect(ctx)
 	if err != nil {
-		return 0, &streamhub.Error{Op: "end leases", Store: store, Err: err}
+		return 0, fault.At(streamhub.Error{Op: "end leases", Store: store}, err)
 	}
 	for l, err := range m.List(ctx, store) {
 		if err != nil {
@@ -185,12 +186,12 @@ func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err er
 		}
 		n, err := conn.Del(ctx, name{store, l.Key}.lease()).Result()
 		if err != nil {
-			return ended, &streamhub.Error{Op: "end leases", Store: store, Lease: l.Key, Err: redisx.ReadOutcome(err)}
+			return ended, fault.At(streamhub.Error{Op: "end leases", Store: store, Lease: l.Key}, redisx.ReadOutcome(err))
 		}
 		ended += int(n)
 	}
 	if err := conn.Del(ctx, index(store)).Err(); err != nil {
-		return ended, &streamhub.Error{Op: "end leases", Store: store, Err: redisx.ReadOutcome(err)}
+		return ended, fault.At(streamhub.Error{Op: "end leases", Store: store}, redisx.ReadOutcome(err))
 	}
 	return ended, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/internal/operate"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/webclient"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
@@ -115,9 +116,7 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 	if o != nil {
 		s.opt = *o
 	}
-	if s.opt.Logger == nil {
-		s.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&s.opt.Logger)
 	// What it starts ends with Shutdown, and not with the request that made it.
 	if err := s.assemble(context.Background()); err != nil {
 		return nil, errors.Join(err, s.stop(context.Background()))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/coder/websocket"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // A Logger gets what no caller is told, each connection that is made, and the start and the end of a
@@ -52,21 +53,15 @@ type ConnConfig struct {
 }
 
 func (c *ConnConfig) fill() {
-	fallback(&c.DialTimeout, 10*time.Second)
-	fallback(&c.WriteWait, 10*time.Second)
-	fallback(&c.MaxMessageSize, 16<<20)
-	fallback(&c.MaxRetries, 3)
-	fallback(&c.RetryBackoffBase, time.Second)
-	fallback(&c.RetryBackoffMax, 30*time.Second)
-	fallback(&c.CloseGracePeriod, 5*time.Second)
+	option.Default(&c.DialTimeout, 10*time.Second)
+	option.Default(&c.WriteWait, 10*time.Second)
+	option.Default(&c.MaxMessageSize, 16<<20)
+	option.Default(&c.MaxRetries, 3)
+	option.Default(&c.RetryBackoffBase, time.Second)
+	option.Default(&c.RetryBackoffMax, 30*time.Second)
+	option.Default(&c.CloseGracePeriod, 5*time.Second)
 	if c.Logger == nil {
 		c.Logger = silent{}
-	}
-}
-
-func fallback[T ~int | ~int64](field *T, value T) {
-	if *field <= 0 {
-		*field = value
 	}
 }
 

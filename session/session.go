@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/coder/websocket"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // SessionConfig says what a [Session] of chunks T does.
@@ -54,7 +55,7 @@ func NewSession[T any](ctx context.Context, cfg SessionConfig[T]) (*Session[T], 
 	case cfg.OnMessage == nil:
 		return nil, errors.New("OnMessage is required")
 	}
-	fallback(&cfg.ResponseChannelSize, 10)
+	option.Default(&cfg.ResponseChannelSize, 10)
 	if cfg.Logger == nil {
 		cfg.Logger = silent{}
 	}

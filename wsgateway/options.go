@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // Options configure a Gateway; nil stands for the defaults.
@@ -61,20 +63,11 @@ func (o *Options) withDefaults() Options {
 	if o != nil {
 		opt = *o
 	}
-	setDefault(&opt.MaxReaders, defaultReaders)
-	setDefault(&opt.MaxMessageBytes, streamhub.MaxFrameBytes+messageOverhead)
-	setDefault(&opt.PingInterval, defaultPing)
-	setDefault(&opt.PongTimeout, defaultPong)
-	setDefault(&opt.WriteTimeout, defaultWriteTimeout)
-	if opt.Logger == nil {
-		opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	opt.MaxReaders = cmp.Or(opt.MaxReaders, defaultReaders)
+	opt.MaxMessageBytes = cmp.Or(opt.MaxMessageBytes, streamhub.MaxFrameBytes+messageOverhead)
+	opt.PingInterval = cmp.Or(opt.PingInterval, defaultPing)
+	opt.PongTimeout = cmp.Or(opt.PongTimeout, defaultPong)
+	opt.WriteTimeout = cmp.Or(opt.WriteTimeout, defaultWriteTimeout)
+	option.Logger(&opt.Logger)
 	return opt
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

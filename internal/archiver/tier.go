@@ -2,7 +2,6 @@ package archiver
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // A Tier is an archive for a log in Redis.
@@ -40,9 +40,7 @@ func New(backend archive.Backend, options *tier.Options) (*Tier, error) {
 	if t.opt.ChunkBytes <= 0 {
 		t.opt.ChunkBytes = 1 << 20
 	}
-	if t.opt.Logger == nil {
-		t.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&t.opt.Logger)
 	t.archive = archive.New(backend, &archive.Options{CacheBytes: t.opt.CacheBytes})
 	var err error
 	t.meters, err = newMeters(t.opt.MeterProvider)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -78,13 +79,11 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 	if options != nil {
 		w.opt = *options
 	}
-	fallback(&w.opt.Recheck, 5*time.Second)
-	fallback(&w.opt.PingInterval, 2*time.Second)
-	fallback(&w.opt.BufferBytes, 4<<20)
-	fallback(&w.opt.TotalBufferBytes, 64<<20)
-	if w.opt.Logger == nil {
-		w.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Default(&w.opt.Recheck, 5*time.Second)
+	option.Default(&w.opt.PingInterval, 2*time.Second)
+	option.Default(&w.opt.BufferBytes, 4<<20)
+	option.Default(&w.opt.TotalBufferBytes, 64<<20)
+	option.Logger(&w.opt.Logger)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -93,13 +92,6 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 	w.link = newLink(conn, w.opt.PingInterval, w.opt.Logger, w.recheckAll)
 	w.start(func() { w.link.run(w.ctx) })
 	return w, nil
-}
-
-// fallback replaces an option that was not given, or that makes no sense.
-func fallback[T ~int | ~int64](value *T, standard T) {
-	if *value <= 0 {
-		*value = standard
-	}
 }
 
 // Close ends every follower and subscription with [streamhub.ErrShutdown], takes the workers that

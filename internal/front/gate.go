@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
 // Options configure a [Gate]; nil stands for the defaults.
@@ -61,9 +62,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 		o = &Options{}
 	}
 	g := &Gate{verifier: o.Auth, cookie: o.Cookie, tickets: o.Tickets, connections: auth.NewLimiter(o.Connections), access: o.AccessLog, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
-	if g.log == nil {
-		g.log = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&g.log)
 	var err error
 	if g.origins, err = auth.NewOrigins(o.Origins); err != nil {
 		return nil, err

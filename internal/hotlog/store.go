@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/fault"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -77,9 +78,7 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	if l.opt.RetryFor <= 0 {
 		l.opt.RetryFor = 5 * time.Second
 	}
-	if l.opt.Logger == nil {
-		l.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&l.opt.Logger)
 	if err := l.checkLevel(l.opt.Durability); err != nil {
 		return nil, err
 	}

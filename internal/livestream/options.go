@@ -1,10 +1,10 @@
 package livestream
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -21,27 +21,19 @@ const (
 
 // fill sets what was left out to its default.
 func fill(o *live.Options) {
-	fallback(&o.Heartbeat, 5*time.Second)
+	option.Default(&o.Heartbeat, 5*time.Second)
 	o.Heartbeat = max(o.Heartbeat, minHeartbeat)
 	if o.MaxDelay == 0 {
 		o.MaxDelay = 20 * time.Millisecond
 	}
-	fallback(&o.MaxChunks, 64)
+	option.Default(&o.MaxChunks, 64)
 	o.MaxChunks = min(o.MaxChunks, streamhub.MaxFrameRecords)
-	fallback(&o.MaxChunkBytes, streamhub.MaxRecordBytes)
-	fallback(&o.BufferBytes, 1<<20)
-	fallback(&o.IdleTTL, 10*time.Minute)
-	fallback(&o.EndedTTL, 5*time.Minute)
-	fallback(&o.CancelGrace, 5*time.Second)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-}
-
-func fallback[T ~int | ~int64](value *T, standard T) {
-	if *value <= 0 {
-		*value = standard
-	}
+	option.Default(&o.MaxChunkBytes, streamhub.MaxRecordBytes)
+	option.Default(&o.BufferBytes, 1<<20)
+	option.Default(&o.IdleTTL, 10*time.Minute)
+	option.Default(&o.EndedTTL, 5*time.Minute)
+	option.Default(&o.CancelGrace, 5*time.Second)
+	option.Logger(&o.Logger)
 }
 
 // silence is how long a producer may say nothing.

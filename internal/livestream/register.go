@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -67,8 +68,8 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	if s.m.isClosing() {
 		return nil, nil, streamhub.ErrShutdown // before anything is left that no caller could end
 	}
-	fallback(&o.IdleTTL, s.m.opt.IdleTTL)
-	fallback(&o.EndedTTL, s.m.opt.EndedTTL)
+	option.Default(&o.IdleTTL, s.m.opt.IdleTTL)
+	option.Default(&o.EndedTTL, s.m.opt.EndedTTL)
 	o.EndedTTL = max(o.EndedTTL, minTTL)
 	if err := errors.Join(checkID(id), streamhub.CheckName("space", s.space)); err != nil {
 		return nil, nil, err

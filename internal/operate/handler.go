@@ -12,6 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -58,9 +59,7 @@ func NewHandler(ops Operations, o *HandlerOptions) *Handler {
 	if h.opt.CheckOrigin == nil {
 		h.opt.CheckOrigin = auth.OwnOrigin
 	}
-	if h.opt.Logger == nil {
-		h.opt.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&h.opt.Logger)
 	return h
 }
 

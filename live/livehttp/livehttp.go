@@ -21,6 +21,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -72,9 +73,7 @@ func New(ctx context.Context, o Options) *Handler {
 	if o.Authorize == nil && o.CheckOrigin == nil {
 		o.CheckOrigin = auth.OwnOrigin
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	option.Logger(&o.Logger)
 	return &Handler{opt: o, clients: drain.New(ctx)}
 }
 
