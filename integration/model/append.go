@@ -401,6 +401,12 @@ func (m *Model) store(t *tail, space, segment string, l *life, created bool, rec
 		}
 		t.answer[o.TRX] = was
 	}
+	if !m.remote && b.fate == told && o.Producer == nil {
+		for id, was := range t.answer { // the row of the process has told what came of those in doubt
+			was.at = nil
+			t.answer[id] = was
+		}
+	}
 	if tip := l.tip(); tip != nil && b.fate == told {
 		delete(t.maybe, "")
 		t.at[""] = past{life: l.id, sequence: tip.sequence, reign: l.reign, at: tip}
@@ -446,10 +452,18 @@ func normal(contentType string) string {
 	return media
 }
 
-// unsure reports whether the process may have forgotten an append to a life that is over: the answer
-// to another one, which would have told it so, was lost.
+// unsure reports whether the process may have forgotten an append to a life that is over or has lost
+// entries: the answer to another one, which would have told it so, was lost.
 func (m *Model) unsure(p int, space, segment string, trx uuid.UUID) bool {
 	t, l := m.process(p).tail(space, segment), m.find(space, segment)
 	_, ok := t.answer[trx]
-	return ok && t.vague && (l == nil || l.id != t.life || l.ended != nil)
+	if !ok || !t.vague {
+		return false
+	}
+	if l == nil || l.id != t.life || l.ended != nil {
+		return true
+	}
+	at, ok := t.at[""]
+	first, _ := m.lost(at, l)
+	return ok && first != 0
 }

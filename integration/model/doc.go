@@ -55,6 +55,7 @@
 //	524  in process    what a sweep had removed within the time asked for was missing without an error
 //	413  in process    an append that named another incarnation made its process forget one in doubt
 //	490  two gateways  a segment that was lost unheard of was created with the same incarnation
+//	2180 in process    a repeat by a named producer hid that a later entry of its process was lost
 //	543  one gateway   a client was told of the deletion of a life before the one that it had lost
 //
 // # Where ways differ

@@ -184,8 +184,11 @@ func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 	for i, r := range f.requests {
 		a.finish(f.tail, r, answers[i].result, unconfirmed)
 	}
-	if !f.remote() {
-		f.position, f.mixed = answers[len(answers)-1].result.Position, !f.own
+	at := answers[len(answers)-1].result.Position
+	// A repeat may be of something older than what was acknowledged last, whose loss would then go unnoticed.
+	older := s.repeated && at.Incarnation == f.position.Incarnation && at.Sequence < f.position.Sequence
+	if !f.remote() && !older {
+		f.position, f.mixed = at, !f.own
 	}
 	a.land(f)
 	if s.created {

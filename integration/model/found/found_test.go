@@ -213,3 +213,15 @@ func TestDeletionOfAnother(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "a", N: 1},
 	}, model.OneGateway)
 }
+
+// Seed 2180: a repeat by a named producer hid that a later entry of its process was lost.
+func TestLossAfterRepeat(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "d", N: 3, Producer: "p", Turn: 1, Lose: 1000},
+		{Op: "save", Space: "s"},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 3, Producer: "p", Turn: 4},
+		{Op: "rewind", Space: "t"},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1},
+	})
+}

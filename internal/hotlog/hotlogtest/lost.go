@@ -23,6 +23,7 @@ var lostCases = []namedCase{
 	{"LostTail", lostTail},
 	{"LostTailAndOn", lostTailAndOn},
 	{"LostTailBehindProducer", lostTailBehindProducer},
+	{"LostAfterRepeat", lostAfterRepeat},
 	{"LostBeforeTrimmed", lostBeforeTrimmed},
 	{"LostToRemote", lostToRemote},
 }
@@ -274,4 +275,21 @@ func lostToRemote(f *fixture) {
 	f.Submit([]*hotlog.Submission{sub})
 	_, err := sub.Wait(f.ctx)
 	f.lost(err, 1)
+}
+
+// lostAfterRepeat has a named producer repeat what it appended before the entry that is lost.
+func lostAfterRepeat(f *fixture) {
+	p := by("p", 0, 0)
+	_, err := f.another().Append(f.ctx, space, "seg", records("1"), &p)
+	require.NoError(f, err)
+	f.cut(func() {
+		f.append("seg", "2")
+		r, err := f.with(by("p", 0, 0), "seg", "1")
+		require.NoError(f, err)
+		require.True(f, r.Repeated)
+	})
+	_, err = f.with(streamhub.AppendOptions{}, "seg", "x")
+	f.lost(err, 2)
+	f.append("seg", "new")
+	f.holds("seg", "1", "new")
 }
