@@ -20,6 +20,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/front"
+	"github.com/seed-147127fe/streamhub/internal/openapi"
 	"github.com/seed-147127fe/streamhub/internal/operate"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/webclient"
@@ -190,6 +191,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)
+	mux.HandleFunc("GET "+openapi.Path, openapi.Serve)
 	durables := s.gate.Wrap("durable", streams, nil)
 	livings := s.gate.Wrap("live", lives, lives.Endless)
 	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), nil)
