@@ -173,6 +173,10 @@ func TestDemoStrangers(t *testing.T) {
 	if s := d.state(); !s.Gateways[0].Up {
 		t.Errorf("%+v", s)
 	}
+	d.signal(os.Interrupt) // it leaves nothing behind
+	if _, code := d.rest(); code != 0 {
+		t.Error(code, d.err)
+	}
 	if r := call(t, nil, "demo", "--listen", "0.0.0.0:0"); r.code != exitUsage {
 		t.Errorf("%+v", r)
 	}
