@@ -235,7 +235,7 @@ vuln: ## Look for known vulnerabilities; a finding fails, a database out of reac
 	case $$status in \
 	0) ;; \
 	3) exit 1 ;; \
-	*) echo "vuln: not checked, govulncheck ended with $$status" ;; \
+	*) echo "vuln: NOT CHECKED: govulncheck ended with $$status, its database (https://vuln.go.dev) could not be reached" ;; \
 	esac
 
 .PHONY: test-alerts
