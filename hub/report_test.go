@@ -22,8 +22,8 @@ func TestReport(t *testing.T) {
 	records := make([]streamhub.Record, 60)
 	_, err = h.Store(uuid.Nil).Append(t.Context(), "space", "segment", records, nil)
 	require.NoError(t, err)
-	for range h.Store(uuid.Nil).ConsumeSegment(t.Context(), "space", "segment", nil) {
-		continue
+	for _, err := range h.Store(uuid.Nil).ConsumeSegment(t.Context(), "space", "segment", nil) {
+		require.NoError(t, err)
 	}
 	_, err = h.Store(uuid.Nil).Status(t.Context(), "space", "none")
 	require.ErrorIs(t, err, streamhub.ErrNotFound)

@@ -137,7 +137,7 @@ func (c *linkConn) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if len(b) > 2<<10 { // a pipeline: nothing buffers it, and the server answers before it has read all
-		go c.Conn.Write(bytes.Clone(b))
+		go func() { _, _ = c.Conn.Write(bytes.Clone(b)) }()
 		return len(b), nil
 	}
 	if c.link.loses(b) {

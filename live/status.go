@@ -85,7 +85,7 @@ type listedJSON struct {
 
 // MarshalJSON writes the fields, with all times in Unix milliseconds.
 func (l Listed) MarshalJSON() ([]byte, error) {
-	return json.Marshal(listedJSON{l.Status.json(), millis.Of(l.SilentAt)})
+	return json.Marshal(listedJSON{l.json(), millis.Of(l.SilentAt)})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.

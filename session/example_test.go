@@ -20,7 +20,7 @@ func startEcho() *httptest.Server {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			kind, text, err := c.Read(r.Context())
 			if err != nil || c.Write(r.Context(), kind, text) != nil {

@@ -20,11 +20,7 @@ func TestMetricsPage(t *testing.T) {
 	require.NoError(t, err)
 	documented := map[string][]string{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(streamhub_[a-z_]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
-		labels := []string{}
-		for _, label := range regexp.MustCompile("[a-z_]+").FindAllString(row[2], -1) {
-			labels = append(labels, label)
-		}
-		documented[row[1]] = labels
+		documented[row[1]] = append([]string{}, regexp.MustCompile("[a-z_]+").FindAllString(row[2], -1)...)
 	}
 	require.Greater(t, len(documented), 20)
 

@@ -32,7 +32,7 @@ func TestLag(t *testing.T) {
 			if segment == "" {
 				pages = by.FollowSpacePages(ctx, w.store, "a", nil)
 			}
-			for range pages {
+			for range pages { //nolint:errcheck // it ends with the context
 				if first {
 					close(began)
 					<-goOn

@@ -136,7 +136,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, owner string, o *live.RegisterOptions) (_ *beginning, err error) {
 	defer func() {
 		// A caller that has named its key may come again, and is lost by its silence otherwise.
-		if err != nil && !(o.Key != "" && (ctx.Err() != nil || streamhub.Retryable(err))) {
+		if err != nil && (o.Key == "" || ctx.Err() == nil && !streamhub.Retryable(err)) {
 			stream.abandon(ctx)
 		}
 	}()

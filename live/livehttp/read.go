@@ -316,7 +316,7 @@ func passes(code streamhub.Code) bool {
 // base64. A carriage return ends a line of an event stream, so a reader gets a line feed in its place;
 // exact has such a chunk sent as bytes.
 func chunkEvent(c *live.Chunk, exact bool) []byte {
-	if utf8.Valid(c.Data) && !(exact && bytes.IndexByte(c.Data, '\r') >= 0) {
+	if utf8.Valid(c.Data) && (!exact || bytes.IndexByte(c.Data, '\r') < 0) {
 		return event("", string(c.Cursor()), c.Data)
 	}
 	return event("binary", string(c.Cursor()), base64.StdEncoding.AppendEncode(nil, c.Data))

@@ -330,7 +330,7 @@ func sweepWithinTime(f *fixture) {
 	from := f.readSpace(nil)[0].Cursor()
 	until := f.append("goes", "1").Timestamp
 	last := f.append("goes", "2")
-	for last.Timestamp == until {
+	for last.Timestamp.Equal(until) {
 		last = f.append("goes", "more")
 	}
 	f.trim("goes", last.Last)

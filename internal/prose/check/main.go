@@ -24,7 +24,7 @@ func main() {
 			os.Exit(2)
 		}
 		for _, f := range found {
-			fmt.Println(f)
+			fmt.Fprintln(os.Stdout, f)
 		}
 		n += len(found)
 	}

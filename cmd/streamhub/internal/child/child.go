@@ -15,11 +15,11 @@ import (
 
 // A Process is a program that was started.
 type Process struct {
-	cmd   *exec.Cmd
-	group bool
-	done  chan struct{}
-	err   error // of Wait; set when done is closed
-	platform
+	cmd      *exec.Cmd
+	group    bool
+	done     chan struct{}
+	err      error // of Wait; set when done is closed
+	platform       //nolint:unused // Windows keeps the job of the program there
 }
 
 // Start starts cmd. With group it leads a process group of its own: signals reach everything that

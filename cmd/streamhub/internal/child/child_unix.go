@@ -12,7 +12,7 @@ import (
 var Forwarded = []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2}
 
 // platform is empty: the process group is all that Unix needs.
-type platform struct{}
+type platform struct{} //nolint:unused // as its field
 
 func (p *Process) prepare() {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: p.group}
