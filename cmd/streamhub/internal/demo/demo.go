@@ -119,7 +119,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	go func() { ended <- server.Serve(o.Listener) }()
 	defer func() {
 		_ = server.Close()
-		_ = <-ended // that it was closed
+		<-ended //nolint:errcheck // it says that the server was closed
 	}()
 	if _, err := fmt.Fprintf(o.Out, "open http://%s/\n", o.Listener.Addr()); err != nil {
 		return err
