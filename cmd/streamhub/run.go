@@ -143,8 +143,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err != nil:
 		var parse *kong.ParseError
 		command := ""
-		if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
-			command = " " + parse.Context.Selected().Name
+		if errors.As(err, &parse) && parse.Context != nil {
+			for n := parse.Context.Selected(); n != nil && n.Type == kong.CommandNode; n = n.Parent {
+				command = " " + n.Name + command
+			}
 		}
 		return s.end(usagef("%v; see streamhub%s --help", err, command))
 	}

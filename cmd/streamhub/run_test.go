@@ -14,6 +14,7 @@ func TestUsage(t *testing.T) {
 		{"nothing", nil, "serve"},
 		{"unknown command", []string{"frobnicate"}, "frobnicate"},
 		{"unknown flag", []string{"append", "a/b", "--frobnicate"}, "--frobnicate"},
+		{"unknown flag of a command of a command", []string{"archive", "verify", "--frobnicate"}, "see streamhub archive verify --help"},
 		{"server and redis", []string{"ls", "--server", "ws://127.0.0.1:1", "--redis", "redis://127.0.0.1:1"}, "--server"},
 		{"bad server", []string{"ls", "--server", "ftp://127.0.0.1"}, "ws://"},
 		{"doctor of a gateway", []string{"doctor", "--server", "ws://127.0.0.1:1"}, "--redis"},
