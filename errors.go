@@ -245,7 +245,12 @@ func (e *UnavailableError) Error() string {
 	if e.Reason == ReasonGateway {
 		text = fmt.Sprintf("gateway unavailable: %v", e.Err)
 	}
-	if cure := cures[e.Reason]; cure != "" {
+	cure := cures[e.Reason]
+	var knows interface{ Cure() string }
+	if errors.As(e.Err, &knows) { // a line to paste, say, which is the last thing of the text
+		cure = knows.Cure()
+	}
+	if cure != "" {
 		text += "; " + cure
 	}
 	return text

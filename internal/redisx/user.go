@@ -21,7 +21,7 @@ const UserRule = "resetkeys resetchannels " + keyRule + " " + channelRule + " -@
 	"+eval +evalsha +script|load " +
 	"+xadd +xrange +xrevrange +xtrim +xdel " +
 	"+hget +hset +hsetnx +hmget +hgetall +hdel +get +set +del +unlink +exists +pexpire +pttl " +
-	"+zadd +zrem +zscore +zrangebylex +zrangebyscore +sadd +srem +scard +smembers +sscan " +
+	"+zadd +zrem +zscore +zrangebylex +zrangebyscore +zremrangebyscore +sadd +srem +scard +smembers +sscan " +
 	"+publish +subscribe +unsubscribe +ping +hello +info +wait +time +select +client|setname"
 
 // UserRuleFsync is what Durability with Fsync needs besides [UserRule], on Redis 7.2 and later and on
@@ -41,7 +41,7 @@ var needs = func() (all []need) {
 		"evalsha": "x 1 " + key, "xadd": key + " * f v", "xrange": key + " - +", "xrevrange": key + " + -", "xtrim": key + " MAXLEN 1", "xdel": key + " 1-1",
 		"hget": key + " f", "hset": key + " f v", "hsetnx": key + " f v", "hmget": key + " f", "hgetall": key, "hdel": key + " f",
 		"get": key, "set": key + " v", "del": key, "unlink": key, "exists": key, "pexpire": key + " 1", "pttl": key,
-		"zadd": key + " 1 m", "zrem": key + " m", "zscore": key + " m", "zrangebylex": key + " - +", "zrangebyscore": key + " 0 1",
+		"zadd": key + " 1 m", "zrem": key + " m", "zscore": key + " m", "zrangebylex": key + " - +", "zrangebyscore": key + " 0 1", "zremrangebyscore": key + " 0 1",
 		"sadd": key + " m", "srem": key + " m", "scard": key, "smembers": key, "sscan": key + " 0",
 		"publish": channel + " m", "subscribe": channel, "unsubscribe": channel, "ping": "", "info": "", "time": "",
 	} {
@@ -110,9 +110,23 @@ func (s *Server) judge(answer []string) error {
 
 // lacking is the error for a user without rights.
 func lacking(user string, commands []string, cure string) error {
-	return &streamhub.UnavailableError{Reason: streamhub.ReasonDenied, Err: fmt.Errorf(
-		"the user %q may not run %s on keys and channels sh:*; run %s", user, strings.Join(commands, ", "), cure)}
+	return &streamhub.UnavailableError{Reason: streamhub.ReasonDenied, Err: &rightsError{user, commands, cure}}
 }
+
+// A rightsError names what a user of Redis lacks. Its cure replaces the general one of an
+// [streamhub.UnavailableError], so that the command to run is the end of the text and can be pasted.
+type rightsError struct {
+	user     string
+	commands []string
+	cure     string
+}
+
+func (e *rightsError) Error() string {
+	return fmt.Sprintf("the user %q may not run %s on keys and channels sh:*", e.user, strings.Join(e.commands, ", "))
+}
+
+// Cure is the command that gives the user what it lacks.
+func (e *rightsError) Cure() string { return "run " + e.cure }
 
 // userOf returns the name of the user of a client.
 func userOf(client redis.UniversalClient) string {
