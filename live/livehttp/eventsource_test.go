@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
+	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
 )
 
@@ -114,7 +115,7 @@ func TestEventSourceFinal(t *testing.T) {
 	g.fails("not_found", "/v1/live/s?wait=30s&cursor="+e.id)
 	g.fails("invalid_cursor", "/v1/live/s?cursor=nonsense")
 	g.fails("invalid_argument", "/v1/live/s?wait=soon")
-	g.fails("invalid_name", "/v1/live/"+strings.Repeat("x", 200))
+	g.fails("invalid_name", "/v1/live/"+strings.Repeat("x", live.MaxIDLength+1))
 	// What stands between judges by the status of these.
 	g.must(http.StatusForbidden, http.MethodGet, "/v1/live/s?space=secret", "", "Accept", "text/event-stream")
 	g.must(http.StatusUnauthorized, http.MethodGet, "/v1/live/s?space=anonymous", "", "Accept", "text/event-stream")

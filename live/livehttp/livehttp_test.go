@@ -405,7 +405,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{404, "GET", "/v1/live/none"}, {404, "GET", "/v1/live/"}, {404, "GET", "/v1/live/s/none"}, {404, "GET", "/stores/x/v1/live/s"},
 		{404, "GET", "/stores/" + uuid.NewString() + "/v1/live/s"}, {405, "DELETE", "/v1/live/s"}, {409, "POST", "/v1/live/s"}, {405, "GET", "/v1/live/s/cancel"},
-		{400, "GET", "/v1/live/s?cursor=nonsense"}, {400, "GET", "/v1/live/" + strings.Repeat("x", 200)}, {400, "GET", "/v1/live/s?space=" + strings.Repeat("x", 200)},
+		{400, "GET", "/v1/live/s?cursor=nonsense"}, {400, "GET", "/v1/live/" + strings.Repeat("x", live.MaxIDLength+1)}, {400, "GET", "/v1/live/s?space=" + strings.Repeat("x", streamhub.MaxNameLength+1)},
 		{404, "POST", "/v1/live/none/cancel"}, {404, "POST", "/v1/live/none/messages"}, {404, "GET", "/v1/live/none/status"},
 		{401, "GET", "/v1/live/s?space=anonymous"}, {403, "GET", "/v1/live/s?space=secret"}, {403, "POST", "/v1/live/s/cancel?space=readonly"},
 		{404, "GET", "/v1/live/s/status?space=readonly"}, {204, "OPTIONS", "/v1/live/s/cancel"},
