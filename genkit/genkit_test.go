@@ -185,7 +185,7 @@ func TestErrors(t *testing.T) {
 		chunks, last := drain(t, b, "closed", 0)
 		require.Len(t, chunks, 1)
 		status(t, last.Err, core.INTERNAL)
-		_, err := a.Open(t.Context(), string(make([]byte, 500)))
+		_, err := a.Open(t.Context(), string(make([]byte, live.MaxIDLength+1)))
 		status(t, err, core.INVALID_ARGUMENT)
 	})
 }
