@@ -62,7 +62,7 @@ var importTable = []row{
 
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
 	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
-	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause"}, why: "a live stream is a segment with a lease and followers"},
+	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause", "internal/verdict"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub/hubtest", imports: []string{"hub", "client", "wsgateway", "internal/memredis", "internal/faultproxy", "internal/hotlog", "internal/redisx"}, why: "it lets a hub, a gateway and a client fail for tests of programs over them"},
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},
@@ -72,7 +72,7 @@ var importTable = []row{
 	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{
-		pkg: "client", imports: []string{"session", "live", "internal/wire", "internal/pause", "internal/instance"},
+		pkg: "client", imports: []string{"session", "live", "internal/wire", "internal/pause", "internal/instance", "internal/verdict"},
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "a program that only speaks to a gateway does not link the server",
 	},
@@ -93,6 +93,7 @@ var importTable = []row{
 		why:    "an envelope around events",
 	},
 
+	{pkg: "internal/verdict", imports: []string{"live"}, avoids: []string{redis, miniredis}, why: "producers in a process and over a gateway end alike"},
 	{pkg: "internal/prose/...", imports: []string{"internal/prose"}, avoids: []string{redis, miniredis}, why: "a check of the text, run by make lint"},
 	{pkg: "internal/fault", avoids: []string{redis, miniredis}, why: "clients link it"},
 	{pkg: "internal/lru", avoids: []string{redis, miniredis}, why: "it keeps anything"},

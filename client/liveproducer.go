@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -446,39 +446,25 @@ func (p *liveProducer) Messages(ctx context.Context, after uint64) iter.Seq2[liv
 
 // Done is that of [live.Producer].
 func (p *liveProducer) Done(ctx context.Context, output any) error {
-	v := streamhub.Verdict{Kind: streamhub.VerdictDone}
-	if output != nil {
-		b, err := json.Marshal(output)
-		if err != nil {
-			return p.fail("end", p.id, fmt.Errorf("%w: output: %w", streamhub.ErrInvalidArgument, err))
-		}
-		v.Output = b
+	v, err := verdict.Done(output)
+	if err != nil {
+		return p.fail("end", p.id, err)
 	}
 	return p.End(ctx, v)
 }
 
 // Fail is that of [live.Producer].
 func (p *liveProducer) Fail(ctx context.Context, reason error) error {
-	if reason == nil {
-		return p.fail("end", p.id, fmt.Errorf("%w: a failure without a reason", streamhub.ErrInvalidArgument))
+	v, err := verdict.Failed(reason, p.cancelled())
+	if err != nil {
+		return p.fail("end", p.id, err)
 	}
-	if by := p.cancelled(); by != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
-		return p.End(ctx, by.Verdict())
-	}
-	return p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()})
+	return p.End(ctx, v)
 }
 
 // Close is that of [live.Producer].
 func (p *liveProducer) Close(ctx context.Context) error {
-	v := streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "closed without a result"}
-	if by := p.cancelled(); by != nil {
-		v = by.Verdict()
-	}
-	err := p.End(ctx, v)
-	if errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) {
-		return nil
-	}
-	return err
+	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
 
 func (p *liveProducer) cancelled() *live.CancelError {

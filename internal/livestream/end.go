@@ -14,44 +14,31 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
 // Done is that of [live.Producer].
 func (p *Producer) Done(ctx context.Context, output any) error {
-	v := streamhub.Verdict{Kind: streamhub.VerdictDone}
-	if output != nil {
-		b, err := json.Marshal(output)
-		if err != nil {
-			return p.fail("end", p.id, fmt.Errorf("%w: the output cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err))
-		}
-		v.Output = b
+	v, err := verdict.Done(output)
+	if err != nil {
+		return p.fail("end", p.id, err)
 	}
 	return p.End(ctx, v)
 }
 
 // Fail is that of [live.Producer].
 func (p *Producer) Fail(ctx context.Context, reason error) error {
-	if reason == nil {
-		return p.fail("end", p.id, fmt.Errorf("%w: Fail needs an error, which becomes the reason", streamhub.ErrInvalidArgument))
+	v, err := verdict.Failed(reason, p.cancelled())
+	if err != nil {
+		return p.fail("end", p.id, err)
 	}
-	if by := p.cancelled(); by != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
-		return p.End(ctx, by.Verdict())
-	}
-	return p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()})
+	return p.End(ctx, v)
 }
 
 // Close is that of [live.Producer].
 func (p *Producer) Close(ctx context.Context) error {
-	v := streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "closed without a result"}
-	if by := p.cancelled(); by != nil {
-		v = by.Verdict()
-	}
-	err := p.End(ctx, v)
-	if errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) {
-		return nil
-	}
-	return err
+	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
 
 func (p *Producer) cancelled() *live.CancelError {

@@ -1,0 +1,54 @@
+// Package verdict decides with which verdict a producer of a live stream ends its generation. The producer
+// in a hub's process and the one of a client behind a gateway both ask it.
+package verdict
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// Done is the verdict of a job with an output, nil for none.
+func Done(output any) (v streamhub.Verdict, err error) {
+	v.Kind = streamhub.VerdictDone
+	if output == nil {
+		return v, nil
+	}
+	if v.Output, err = json.Marshal(output); err != nil {
+		return v, fmt.Errorf("%w: the output cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err)
+	}
+	return v, nil
+}
+
+// Failed is the verdict of a job that failed for a reason: cancelled if asked, the request to stop, is not
+// nil and the reason is its consequence.
+func Failed(reason error, asked *live.CancelError) (streamhub.Verdict, error) {
+	if reason == nil {
+		return streamhub.Verdict{}, fmt.Errorf("%w: Fail needs an error, which becomes the reason", streamhub.ErrInvalidArgument)
+	}
+	if asked != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
+		return asked.Verdict(), nil
+	}
+	return streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()}, nil
+}
+
+// Closed is the verdict of a producer that is closed without one.
+func Closed(asked *live.CancelError) streamhub.Verdict {
+	if asked != nil {
+		return asked.Verdict()
+	}
+	return streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "closed without a result"}
+}
+
+// Ended is what Close returns for the error of End: a generation that has a verdict already, or another
+// producer, is closed as well.
+func Ended(err error) error {
+	if errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) {
+		return nil
+	}
+	return err
+}
