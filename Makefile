@@ -181,6 +181,11 @@ bench-all: ## Measure streamhub beside raw Redis and its rivals, for docs/benchm
 	scripts/need-redis
 	cd bench && $(GO) run ./suite $(BENCHFLAGS) -json ../docs/benchmarks/result.json -plots ../docs/benchmarks
 
+.PHONY: bench-instructions
+bench-instructions: ## Count the instructions of redis-server for an append, by callgrind; half a minute
+	scripts/need-redis
+	cd bench && $(GO) run ./instructions $(BENCHFLAGS)
+
 .PHONY: bench-check
 bench-check: ## Compare the micro-benchmarks of the work tree with those of BASE=HEAD~1
 	scripts/need-redis
