@@ -30,6 +30,9 @@ type Position struct {
 	Proof uint64
 	// Timeline is set for a position along a space.
 	Timeline TimelineID
+	// Mark is set for a position along a space: a number made from the store and the name of the space.
+	// Timelines of two spaces have the same ids.
+	Mark uint32
 	// Trimmed is set for a position along a space whose reader was told that entries after it were
 	// trimmed: up to this place they are left out. Its Index is 0.
 	Trimmed TimelineID
@@ -50,7 +53,7 @@ func (p Position) Cursor() Cursor {
 	if p.IsZero() {
 		return ""
 	}
-	var buf [1 + 3*8 + 6*binary.MaxVarintLen64]byte
+	var buf [1 + 3*8 + 6*binary.MaxVarintLen64 + 4]byte
 	b := append(buf[:0], segmentCursor)
 	switch {
 	case p.Timeline.IsZero():
@@ -67,6 +70,7 @@ func (p Position) Cursor() Cursor {
 		b = binary.AppendUvarint(b, p.Timeline.MS)
 		b = binary.AppendUvarint(b, p.Timeline.N)
 		b = binary.AppendUvarint(b, uint64(p.Timeline.Index))
+		b = binary.BigEndian.AppendUint32(b, p.Mark)
 	}
 	if b[0] == trimmedCursor {
 		b = binary.AppendUvarint(b, p.Trimmed.MS)
@@ -108,7 +112,9 @@ func (c Cursor) Position() (Position, error) {
 		p.Timeline = TimelineID{MS: next(), N: next()}
 		index := next()
 		p.Timeline.Index = uint32(index)
-		ok = ok && index <= 1<<31 && !p.Timeline.IsZero()
+		if ok = ok && index <= 1<<31 && !p.Timeline.IsZero() && len(b) >= 4; ok {
+			p.Mark, b = binary.BigEndian.Uint32(b), b[4:]
+		}
 	}
 	if kind == trimmedCursor {
 		p.Trimmed = TimelineID{MS: next(), N: next()}

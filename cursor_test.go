@@ -18,7 +18,7 @@ var positions = []streamhub.Position{
 	{Incarnation: 1},
 	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4},
 	{Incarnation: math.MaxUint64, Lineage: math.MaxUint64, Sequence: math.MaxUint64, Proof: math.MaxUint64},
-	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6, Index: 7}},
+	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6, Index: 7}, Mark: 8},
 	{Timeline: streamhub.TimelineID{N: 1}},
 	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6, Index: 7}, Trimmed: streamhub.TimelineID{MS: 8, N: 9}},
 	{Timeline: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64, Index: 1 << 31}, Trimmed: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}},

@@ -45,6 +45,7 @@ const (
 	RuleCursorProof    Rule = "a cursor proves its entry"
 	RuleCursorExact    Rule = "a cursor resumes after its entry"
 	RuleSpaceProof     Rule = "a cursor along a space proves its place"
+	RuleSpaceOwn       Rule = "a cursor is of one space"
 	RuleSpaceOrder     Rule = "a space is read in the order of its appends"
 	RuleSpaceDeleted   Rule = "a space is read without what was deleted"
 	RuleAfter          Rule = "after is exclusive"
@@ -71,7 +72,7 @@ var Rules = []Rule{
 	RuleCheckOnly, RuleLife, RuleTold, RuleToldLost, RuleBatchOrder, RuleBatchRest, RuleVerdictKind, RuleTrimFrame,
 	RuleTrimFork, RuleTrimShared, RuleTrimmed, RuleTrimmedSpace, RuleSweepHarmless, RuleForkShares, RuleForkInside,
 	RuleForkHeld, RuleForkLife, RuleDeleteHides, RuleDeleteOnce, RuleRecreate, RuleCursorLife,
-	RuleCursorProof, RuleCursorExact, RuleSpaceProof, RuleSpaceOrder, RuleSpaceDeleted, RuleAfter, RuleUntil, RuleLimit,
+	RuleCursorProof, RuleCursorExact, RuleSpaceProof, RuleSpaceOwn, RuleSpaceOrder, RuleSpaceDeleted, RuleAfter, RuleUntil, RuleLimit,
 	RuleTo, RuleExpires, RuleRenews, RuleTouch, RuleCreateOnce, RuleCreateConflict, RuleNumber, RuleMetadata,
 	RuleLineage, RulePeek, RuleLists, RuleTimestamp,
 }

@@ -9,21 +9,21 @@ import (
 )
 
 // SpaceEnd is the cursor after what a space holds.
-func (m *Model) SpaceEnd(space string) streamhub.Cursor {
-	sp := m.space(space)
+func (m *Model) SpaceEnd(name string) streamhub.Cursor {
+	sp := m.space(name)
 	if len(sp.line) == 0 {
 		return ""
 	}
 	c := sp.line[len(sp.line)-1]
-	return m.along(c, c.last, m.server.reign).Cursor()
+	return m.along(name, c, c.last, m.server.reign).Cursor()
 }
 
 // along is a position along a space, in change c after sequence.
-func (m *Model) along(c *change, sequence, reign uint64) streamhub.Position {
+func (m *Model) along(space string, c *change, sequence, reign uint64) streamhub.Position {
 	p := streamhub.Position{
 		Incarnation: c.life, Lineage: reign, Sequence: sequence, Timeline: streamhub.TimelineID{MS: uint64(c.timestamp), N: c.id},
 	}
-	m.past[p.Cursor()] = past{life: c.life, sequence: sequence, reign: reign, change: c.id}
+	m.past[p.Cursor()] = past{life: c.life, sequence: sequence, reign: reign, change: c.id, space: space}
 	return p
 }
 
@@ -37,7 +37,7 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 	switch {
 	case o.FromSequence != 0 || o.ToSequence != 0:
 		return nil, streamhub.ErrInvalidArgument
-	case o.Cursor != "" && (!known || p.change == 0):
+	case o.Cursor != "" && (!known || p.change == 0 || p.space != space && m.keeps(RuleSpaceOwn)):
 		return nil, streamhub.ErrInvalidCursor
 	}
 	sp := m.space(space)
@@ -57,7 +57,7 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 		line = slices.Clone(line)
 		line[0], line[len(line)-1] = line[len(line)-1], line[0]
 	}
-	behind := past{life: p.life, sequence: p.sequence, reign: p.reign, at: p.at, change: p.change}
+	behind := past{life: p.life, sequence: p.sequence, reign: p.reign, at: p.at, change: p.change, space: space}
 	all := []past{behind}
 	trimmed := func() error {
 		if m.saw != nil {
@@ -100,9 +100,9 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 			}
 			e := m.entry(space, c.segment, l, l.at(s))
 			proof := e.Position.Proof
-			e.Position = m.along(c, s, e.Position.Lineage)
+			e.Position = m.along(space, c, s, e.Position.Lineage)
 			e.Position.Proof = proof
-			behind = past{life: c.life, sequence: s, reign: e.Position.Lineage, at: l.at(s), change: c.id}
+			behind = past{life: c.life, sequence: s, reign: e.Position.Lineage, at: l.at(s), change: c.id, space: space}
 			if c.id < p.trimmed {
 				behind.trimmed = p.trimmed
 				e.Position.Trimmed = streamhub.TimelineID{MS: 1, N: p.trimmed}

@@ -150,6 +150,7 @@ type past struct {
 	reign    uint64
 	at       *entry
 	change   uint64
+	space    string // of the change
 	trimmed  uint64 // the reader was told of what was trimmed up to this change
 }
 

@@ -3,6 +3,7 @@ package hotlog
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"hash/fnv"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -22,6 +23,14 @@ type spaceKeys struct {
 
 func keysOf(store uuid.UUID, space string) spaceKeys {
 	return spaceKeys{store, space, "sh:{" + store.String() + "." + redisx.Escape(space) + "}:"}
+}
+
+// mark is what positions along the space name it by.
+func (k spaceKeys) mark() uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write(k.store[:])
+	_, _ = h.Write([]byte(k.space))
+	return h.Sum32()
 }
 
 func (k spaceKeys) timeline() string  { return k.prefix + "t" }

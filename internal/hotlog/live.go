@@ -190,7 +190,7 @@ func (r *spaceReader) after(p *spacePage) streamhub.Position {
 	if r.at.Timeline == last {
 		return r.at
 	}
-	return streamhub.Position{Timeline: last, Trimmed: r.told(c.id), Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
+	return streamhub.Position{Timeline: last, Mark: r.mark, Trimmed: r.told(c.id), Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
 }
 
 // A Change says what happened to one segment at one place of the timeline.

@@ -160,6 +160,7 @@ func (m *merge) advance() (ok bool) {
 type spaceReader struct {
 	store *Store
 	spaceKeys
+	mark  uint32             // of the space
 	from  timelineID         // the first entry of the timeline to read
 	end   timelineID         // and the last
 	start streamhub.Position // what lies at from was read up to here, if not zero
@@ -181,8 +182,13 @@ func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceRe
 	if !start.IsZero() && start.Timeline.IsZero() {
 		return nil, fmt.Errorf("%w: this is the cursor of a segment, and a space is resumed with a cursor of its own", streamhub.ErrInvalidCursor)
 	}
+	k := keysOf(s.id, space)
+	mark := k.mark()
+	if !start.IsZero() && start.Mark != mark {
+		return nil, fmt.Errorf("%w: this is the cursor of another space", streamhub.ErrInvalidCursor)
+	}
 	return &spaceReader{
-		store: s, spaceKeys: keysOf(s.id, space), start: start, at: start,
+		store: s, spaceKeys: k, mark: mark, start: start, at: start,
 		from:  timelineID{start.Timeline.MS, start.Timeline.N},
 		end:   timelineID{math.MaxUint64, math.MaxUint64},
 		count: firstChanges,
@@ -413,7 +419,7 @@ func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (
 		base := streamhub.Entry{Space: r.space, Segment: name}
 		base.Position = streamhub.Position{
 			Incarnation: p.metas[i].incarnation, Lineage: p.metas[i].lineageAt(c.last),
-			Timeline: streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}, Trimmed: r.told(c.id),
+			Timeline: streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}, Mark: r.mark, Trimmed: r.told(c.id),
 		}
 		from := uint64(0)
 		if at := r.start.Timeline; !at.IsZero() && c.id == (timelineID{at.MS, at.N}) {

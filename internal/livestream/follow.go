@@ -259,7 +259,7 @@ func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
 	k.given = max(k.given, e.Sequence)
 	f.cursor = e.Cursor()
 	chunk := live.Chunk{Generation: number, Sequence: e.Sequence, Timestamp: e.Timestamp, Data: e.Payload, Replayed: 1, Position: e.Position}
-	chunk.Position.Timeline, chunk.Position.Trimmed = streamhub.TimelineID{}, streamhub.TimelineID{}
+	chunk.Position.Timeline, chunk.Position.Trimmed, chunk.Position.Mark = streamhub.TimelineID{}, streamhub.TimelineID{}, 0
 	if !f.yield(live.Update{ID: id, Chunk: chunk, Cursor: f.cursor}, nil) {
 		return errEnough
 	}

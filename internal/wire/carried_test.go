@@ -20,7 +20,7 @@ func TestCarried(t *testing.T) {
 		fill(t, request.Elem())
 		switch r := request.Interface().(type) {
 		case *wire.Append:
-			r.Known.Trimmed = streamhub.TimelineID{} // readers of a space alone have it
+			r.Known.Trimmed, r.Known.Mark = streamhub.TimelineID{}, 0 // readers of a space alone have them
 		case *wire.Create:
 			r.Options.Records[0].Sequence = 0 // the first content begins at 1
 		case *wire.JoinWorkers:

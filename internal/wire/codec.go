@@ -146,6 +146,16 @@ func (d *decoder) uint64() uint64 {
 	return v
 }
 
+func (d *decoder) uint32() uint32 {
+	if len(d.b) < 4 {
+		d.fail("end of bytes")
+		return 0
+	}
+	v := binary.BigEndian.Uint32(d.b)
+	d.b = d.b[4:]
+	return v
+}
+
 func (d *decoder) uuid() (id uuid.UUID) {
 	if len(d.b) < len(id) {
 		d.fail("end of bytes")

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"encoding/binary"
+
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
@@ -15,6 +17,7 @@ const (
 	hasNode
 	hasMetadata
 	hasTrimmed // with hasTimeline
+	hasMark    // with hasTimeline, unless the entry before has the same one
 )
 
 // AppendEntries writes the items of a message. It may be called again after what it wrote: each
@@ -43,6 +46,7 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	}
 	set(hasTimeline, !e.Position.Timeline.IsZero())
 	set(hasTrimmed, !e.Position.Timeline.IsZero() && !e.Position.Trimmed.IsZero())
+	set(hasMark, !e.Position.Timeline.IsZero() && (last == nil || e.Position.Mark != last.Position.Mark))
 	set(hasNode, e.TRX.Node != uuid.Nil)
 	set(hasMetadata, len(e.Metadata) > 0)
 	b = append(b, flags)
@@ -62,6 +66,9 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	if flags&hasTimeline != 0 {
 		t := e.Position.Timeline
 		b = appendUint(appendUint(appendUint(b, t.MS), t.N), uint64(t.Index))
+	}
+	if flags&hasMark != 0 {
+		b = binary.BigEndian.AppendUint32(b, e.Position.Mark)
 	}
 	if flags&hasTrimmed != 0 {
 		b = appendUint(appendUint(b, e.Position.Trimmed.MS), e.Position.Trimmed.N)
@@ -115,6 +122,12 @@ func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
 	}
 	if flags&hasTimeline != 0 {
 		e.Position.Timeline = streamhub.TimelineID{MS: d.uint(), N: d.uint(), Index: uint32(d.uint())}
+	}
+	if flags&hasTimeline != 0 {
+		e.Position.Mark = last.Position.Mark
+	}
+	if flags&hasMark != 0 {
+		e.Position.Mark = d.uint32()
 	}
 	if flags&hasTrimmed != 0 {
 		e.Position.Trimmed = streamhub.TimelineID{MS: d.uint(), N: d.uint()}

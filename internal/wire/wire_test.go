@@ -30,15 +30,16 @@ var (
 	store    = uuid.MustParse("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee")
 	position = streamhub.Position{Incarnation: 1, Lineage: 2, Sequence: 7, Proof: 0x8899aabbccddeeff}
 	along    = streamhub.Position{Incarnation: 1, Lineage: 2, Sequence: 7, Proof: 3, Timeline: streamhub.TimelineID{MS: 1700000000000, N: 4, Index: 5}}
+	marked   = func() streamhub.Position { p := along; p.Mark = 9; return p }()
 	verdict  = streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: "why", Output: []byte(`{"n":1}`)}
 	forkAt   = uint64(9)
 	records  = []streamhub.Record{{Payload: []byte("a"), Metadata: map[string]string{"k": "v", "b": ""}}, {Payload: []byte("bb")}}
 	entries  = []streamhub.Entry{
 		{Space: "sp", Segment: "sg", Sequence: 7, Timestamp: millis.Time(1700000000000), TRX: streamhub.TRX{ID: trx, Number: 3}, Metadata: map[string]string{"k": "v"}, Payload: []byte("one"), Position: position},
 		{Space: "sp", Segment: "sg", Sequence: 8, Timestamp: millis.Time(1700000000000), TRX: streamhub.TRX{ID: trx, Number: 3}, Payload: []byte{}, Position: func() streamhub.Position { p := position; p.Sequence = 8; return p }()},
-		{Space: "sp", Segment: "other", Sequence: 7, Timestamp: millis.Time(1700000000001), TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("three"), Position: along},
+		{Space: "sp", Segment: "other", Sequence: 7, Timestamp: millis.Time(1700000000001), TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("three"), Position: marked},
 		{Space: "sp", Segment: "other", Sequence: 8, Timestamp: millis.Time(1700000000001), TRX: streamhub.TRX{ID: node, Node: node, Number: 1}, Payload: []byte("four"), Position: func() streamhub.Position {
-			p := along
+			p := marked
 			p.Sequence, p.Trimmed = 8, streamhub.TimelineID{MS: 1700000000009, N: 3}
 			return p
 		}()},

@@ -225,3 +225,27 @@ func TestLossAfterRepeat(t *testing.T) {
 		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1},
 	})
 }
+
+// Seed 4000: a cursor of another space, whose place has the same id, was taken where what had to be
+// compared was deleted.
+func TestCursorOfAnotherSpace(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "t", Seg: "a", N: 1},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "delete", Space: "s", Seg: "b"},
+		{Op: "read space", Space: "t"},
+		{Op: "read space", Space: "s", Cursor: 1, Any: true},
+	})
+}
+
+// Seed 1853: a cursor of another space was told of a trim of this one.
+func TestTrimForAnotherSpace(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "t", Seg: "a", N: 1},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "trim", Space: "s", Seg: "b", UpTo: 1},
+		{Op: "read space", Space: "t"},
+		{Op: "read space", Space: "s", Cursor: 1, Any: true},
+	})
+}

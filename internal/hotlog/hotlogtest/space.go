@@ -21,6 +21,7 @@ var spaceCases = []namedCase{
 	{"SpaceSkipsDeleted", spaceSkipsDeleted},
 	{"SpaceTrimmedBehindCursor", spaceTrimmedBehindCursor},
 	{"SpaceForgedCursor", spaceForgedCursor},
+	{"CursorOfAnotherSpace", cursorOfAnotherSpace},
 	{"SpaceBoundsAndCursor", spaceBoundsAndCursor},
 	{"Consume", consume},
 	{"ConsumeErrors", consumeErrors},
@@ -195,6 +196,40 @@ func spaceForgedCursor(f *fixture) {
 			f.lost(err, 0)
 		}
 	}
+}
+
+// cursorOfAnotherSpace gives a space the cursors of another one, and of another store. Places of two
+// timelines have the same ids, and a sweep may have removed what could be compared.
+func cursorOfAnotherSpace(f *fixture) {
+	f.history(5)
+	f.append("gone", "x")
+	f.delete("gone")
+	f.sweep()
+	end, err := f.SpaceEnd(f.ctx, space)
+	require.NoError(f, err)
+	for _, at := range append(f.readSpace(nil), streamhub.Entry{Position: end}) {
+		own := f.tryReadSpaceEnd(&streamhub.ReadOptions{Cursor: at.Position.Cursor()})
+		require.NoError(f, own)
+		for _, mark := range []uint32{at.Position.Mark + 1, 0} {
+			p := at.Position
+			p.Mark = mark
+			require.ErrorIs(f, f.tryReadSpaceEnd(&streamhub.ReadOptions{Cursor: p.Cursor()}), streamhub.ErrInvalidCursor)
+			_, _, _, err := f.ReadSpacePage(f.ctx, space, p)
+			require.ErrorIs(f, err, streamhub.ErrInvalidCursor)
+		}
+	}
+	there := "another"
+	_, err = f.Append(f.ctx, there, "segment", records("a"), nil)
+	require.NoError(f, err)
+	end, err = f.SpaceEnd(f.ctx, there)
+	require.NoError(f, err)
+	require.ErrorIs(f, f.tryReadSpaceEnd(&streamhub.ReadOptions{Cursor: end.Cursor()}), streamhub.ErrInvalidCursor)
+}
+
+// tryReadSpaceEnd reads the space and returns the error alone.
+func (f *fixture) tryReadSpaceEnd(options *streamhub.ReadOptions) error {
+	_, err := f.tryReadSpace(options)
+	return err
 }
 
 // spaceBoundsAndCursor reads after a cursor that lies outside of the time that is asked for.
