@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -184,6 +185,9 @@ var errTooLarge = &statusError{http.StatusRequestEntityTooLarge, "the body is la
 func tooLarge(err error) error {
 	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
 		return errTooLarge
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &statusError{http.StatusRequestTimeout, "the body comes too slowly"}
 	}
 	if streamhub.CodeOf(err) != streamhub.CodeInternal {
 		return err // of the gate: a limit, or a token that has expired

@@ -8,6 +8,10 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
+// statusGivenUp is for a request that its client gave up. One that has closed only its own direction
+// of the connection still reads it.
+const statusGivenUp = 499
+
 // refuse answers with an error.
 func refuse(w http.ResponseWriter, status int, message string) {
 	h := w.Header()
@@ -20,10 +24,13 @@ func refuse(w http.ResponseWriter, status int, message string) {
 
 // fail answers with err. s is nil where the request did not get as far as a stream.
 func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err error) {
-	if r.Context().Err() != nil {
-		return // the client has gone
-	}
 	status, message := statusOf(err)
+	if r.Context().Err() != nil && status == http.StatusInternalServerError {
+		// An answer that is not written would be 200.
+		if status, message = statusOf(context.Cause(r.Context())); status == http.StatusInternalServerError {
+			status, message = statusGivenUp, "the client gave up before the answer"
+		}
+	}
 	h := w.Header()
 	gone := (*goneError)(nil)
 	switch {

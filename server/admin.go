@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/console"
+	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/internal/operate"
 )
 
@@ -50,6 +51,7 @@ func (s *Server) Admin() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		handler.ServeHTTP(w, r)
+		front.LeaveBody(w, r)
 	})
 }
 

@@ -231,7 +231,10 @@ func (s *Server) ticketKeys() (auth.TicketKeys, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handler.ServeHTTP(w, r)
+	front.LeaveBody(w, r)
+}
 
 // Shutdown accepts no connection any more: /readyz says so, readers end with the place to go on from, what is
 // being stored is waited for, and connections are closed. What is left when ctx ends is cut off. The

@@ -122,8 +122,15 @@ type body struct {
 	open bool
 }
 
-// errSlow is for a body that does not come.
-var errSlow = fmt.Errorf("%w: the body comes too slowly", streamhub.ErrInvalidArgument)
+const (
+	// statusGivenUp is for a request that its client gave up before it was answered.
+	statusGivenUp = 499
+	// codeTimeout is of a body that did not come in time.
+	codeTimeout = streamhub.Code("timeout")
+)
+
+// errSlow is for a body that does not come. Transports answer 408.
+var errSlow = fmt.Errorf("%w: the body comes too slowly", os.ErrDeadlineExceeded)
 
 func (b *body) Read(data []byte) (int, error) {
 	p := b.pass
@@ -136,6 +143,9 @@ func (b *body) Read(data []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(data)
 	b.read += n
+	if err == io.EOF && !b.open {
+		_ = p.control.SetReadDeadline(time.Time{}) // it ends what the body may take, not the answer
+	}
 	if err != nil && p.hasExpired() {
 		return n, errExpired
 	}
@@ -149,6 +159,18 @@ func (b *body) Read(data []byte) (int, error) {
 		err = errSlow
 	}
 	return n, err
+}
+
+// leavePatience is how long the rest of a body that its handler left unread may take to come.
+const leavePatience = time.Second
+
+// LeaveBody is called when the handler of a request has returned. Package net/http reads a short rest of
+// the body before it sends the answer. Without a deadline a client that sends no rest would get no
+// answer, and keep its connection beyond every limit.
+func LeaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leavePatience))
+	}
 }
 
 // hold takes room for what came of the body.
@@ -230,17 +252,25 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 		}
 		finished := false
 		defer func() {
-			// A transport whose context has ended takes its client for gone and answers nothing.
-			if status := p.over(); finished && status != 0 && w.status == 0 {
+			// A transport whose context has ended takes its client for gone and may answer nothing. That
+			// would be 200 for a client that has closed only its own direction of the connection.
+			status := p.over()
+			if status == 0 && ctx.Err() != nil {
+				status = statusGivenUp
+			}
+			if finished && status != 0 && w.status == 0 {
 				if status == http.StatusUnauthorized {
 					w.Header().Set("WWW-Authenticate", "Bearer")
 				}
 				w.Header().Set("Connection", "close")
-				code := streamhub.Code("timeout")
-				if status == http.StatusUnauthorized {
+				code, message := codeTimeout, strings.ToLower(http.StatusText(status))
+				switch status {
+				case http.StatusUnauthorized:
 					code = streamhub.CodeOf(streamhub.ErrUnauthenticated)
+				case statusGivenUp:
+					code, message = streamhub.CodeOf(context.Canceled), "the client gave up before the answer"
 				}
-				answer(w, status, code, strings.ToLower(http.StatusText(status)))
+				answer(w, status, code, message)
 			}
 		}()
 		next.ServeHTTP(w, r)

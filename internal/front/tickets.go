@@ -86,9 +86,11 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	status, known := ticketStatuses[code]
 	body := problem{string(code), err.Error()}
 	switch {
+	case errors.Is(err, errSlow):
+		status, body.Code = http.StatusRequestTimeout, string(codeTimeout)
 	case !known:
 		if r.Context().Err() != nil {
-			return
+			return // the gate answers
 		}
 		status, body.Message = http.StatusInternalServerError, "internal error"
 		g.log.Error("a ticket could not be made", "error", err)
@@ -145,7 +147,7 @@ func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
 		if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
 			return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, maxTicketRequest)
 		}
-		if streamhub.CodeOf(err) != streamhub.CodeInternal {
+		if errors.Is(err, errSlow) || streamhub.CodeOf(err) != streamhub.CodeInternal {
 			return nil, err // of the gate
 		}
 		return nil, fmt.Errorf("%w: the body cannot be read", streamhub.ErrInvalidArgument)

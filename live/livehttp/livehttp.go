@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -306,12 +307,22 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
+// errSlow is for a body that does not come in time.
+var errSlow = errors.New("the body comes too slowly")
+
+// statusGivenUp is for a request that its client gave up. One that has closed only its own direction
+// of the connection still reads it.
+const statusGivenUp = 499
+
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
 func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, most)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, errSlow
 	}
 	if err != nil && streamhub.CodeOf(err) != streamhub.CodeInternal {
 		return nil, err // of the gate: a limit, or a token that has expired
@@ -368,8 +379,15 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, errMedia) {
 		status, known, body.Code = http.StatusUnsupportedMediaType, true, "unsupported_media_type"
 	}
-	if !known && r.Context().Err() != nil {
-		return // the client is gone, and the error is that
+	switch {
+	case errors.Is(err, errSlow):
+		status, known, body.Code = http.StatusRequestTimeout, true, "timeout"
+	case !known && r.Context().Err() != nil:
+		// The error is that the client gave up. An answer that is not written would be 200.
+		status, known, body = statusGivenUp, true, failure{Code: string(streamhub.CodeOf(context.Canceled)), Message: "the client gave up before the answer"}
+		if cause := context.Cause(r.Context()); errors.Is(cause, streamhub.ErrUnauthenticated) {
+			status, body.Code = http.StatusUnauthorized, string(streamhub.CodeOf(cause))
+		}
 	}
 	if r.ContentLength < 0 && r.ProtoMajor == 1 {
 		// A producer is told at once. Otherwise the answer would wait for the end of its body.
