@@ -61,7 +61,28 @@ func TestBrokenLinks(t *testing.T) {
 }
 
 // brokenLinks returns the links of all Markdown that lead nowhere, and counts the documents.
-func brokenLinks(t *testing.T, tree fs.FS) (broken []string, documents int) {
+func brokenLinks(t *testing.T, tree fs.FS) (broken []string, count int) {
+	t.Helper()
+	names := documents(t, tree)
+	for _, name := range names {
+		for _, l := range markdown(t, tree, name).links {
+			if !leads(t, tree, name, l.to) {
+				broken = append(broken, fmt.Sprintf("%s:%d: %s", name, l.line, l.to))
+			}
+		}
+	}
+	slices.Sort(broken)
+	return broken, len(names)
+}
+
+// documents returns the names of all Markdown of the project.
+func documents(t *testing.T, tree fs.FS) []string {
+	t.Helper()
+	return files(t, tree, func(name string) bool { return path.Ext(name) == ".md" })
+}
+
+// files returns the names of the project's own files that match, sorted.
+func files(t *testing.T, tree fs.FS, match func(name string) bool) (found []string) {
 	t.Helper()
 	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
@@ -69,22 +90,15 @@ func brokenLinks(t *testing.T, tree fs.FS) (broken []string, documents int) {
 			return err
 		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == "testdata" || entry.Name() == "dist" || entry.Name() != "." && strings.HasPrefix(entry.Name(), ".")):
 			return fs.SkipDir
-		case entry.IsDir() || path.Ext(name) != ".md":
-			return nil
-		}
-		documents++
-		for _, l := range markdown(t, tree, name).links {
-			if !leads(t, tree, name, l.to) {
-				broken = append(broken, fmt.Sprintf("%s:%d: %s", name, l.line, l.to))
-			}
+		case !entry.IsDir() && match(name):
+			found = append(found, name)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(broken)
-	return broken, documents
+	return found
 }
 
 // leads reports whether a link from a document leads somewhere. Those to other hosts are not followed.

@@ -59,6 +59,47 @@ func Example() {
 	// 2 packed
 }
 
+// Any number of gateways, and no token.
+func ExampleNewWebSocketProvider() {
+	ctx := context.Background()
+	records := []streamhub.Record{{Payload: []byte("accepted")}}
+
+	gateways, err := client.NewWebSocketProvider(ctx, []string{"ws://a:8080", "ws://b:8080"}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer gateways.Close()
+	c := client.New(gateways, nil)
+	defer c.Close()
+	s := c.Store(uuid.Nil)
+	_, err = s.Append(ctx, "orders", "order-17", records, nil) // the same calls
+	fmt.Println(err)
+}
+
+// A gateway that wants to know who calls gets a token, which is asked for at every dial.
+func ExampleWebSocketOptions() {
+	ctx, tenant := context.Background(), uuid.New()
+	issuer := tokens{}
+
+	gateways, err := client.NewWebSocketProvider(ctx, []string{"ws://a:8080", "ws://b:8080"}, &client.WebSocketOptions{
+		Token: func(ctx context.Context) (string, error) { return issuer.Token(ctx) }, // for every dial
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer gateways.Close()
+	c := client.New(gateways, nil)
+	defer c.Close()
+	s := c.Store(tenant) // a uuid.UUID
+	_, err = s.Append(ctx, "orders", "order-17", []streamhub.Record{{Payload: []byte("packed")}}, nil)
+	fmt.Println(err)
+}
+
+// tokens stands for what a program asks for its token.
+type tokens struct{}
+
+func (tokens) Token(context.Context) (string, error) { return "", nil }
+
 // openStore gives one store over a client of a hub in the same process: what a unit test uses in place of
 // gateways.
 func openStore(ctx context.Context, options *client.Options) (*client.Store, func()) {

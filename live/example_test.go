@@ -22,6 +22,73 @@ func open(ctx context.Context) (live.Streams, func()) {
 	return h.Store(uuid.Nil).Live("chats"), func() { _ = h.Close() }
 }
 
+// produce is a producer as a program has it: it stops when a reader asks for that.
+func produce(ctx context.Context, store *hub.Store, tokens <-chan []byte, usage any, stopModel func()) error {
+	streams := store.Live("chat")
+
+	p, reader, err := streams.Register(ctx, "answer-17", &live.RegisterOptions{
+		OnCancel: func(reason error) { stopModel() },
+	})
+	if err != nil {
+		return err
+	}
+	if reader != nil {
+		return nil // another process produces it: reader.Subscribe
+	}
+	defer p.Close(ctx)          // failed, unless it has ended
+	for token := range tokens { // of type []byte
+		if err := p.Publish(ctx, token); err != nil {
+			return err // its verdict, or that another one took over
+		}
+	}
+	return p.Done(ctx, usage)
+}
+
+// read shows the rest of an answer after the cursor last.
+func read(ctx context.Context, streams live.Streams, last live.Cursor, show func([]byte)) error {
+	s, err := streams.Get(ctx, "answer-17") // anywhere; Await waits until it has begun
+	if err != nil {
+		return err
+	}
+	for chunk, err := range s.Subscribe(ctx, &live.SubscribeOptions{Cursor: last}) {
+		var closed *streamhub.ClosedError
+		if errors.As(err, &closed) {
+			fmt.Println(closed.Verdict.Kind)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		show(chunk.Data)
+		last = chunk.Cursor() // of type live.Cursor
+	}
+	return ctx.Err()
+}
+
+// A producer and a reader, as programs have them.
+func Example() {
+	ctx := context.Background()
+	h, err := hub.Open(ctx, nil, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer h.Close()
+	tokens := make(chan []byte, 2)
+	tokens <- []byte("forty")
+	tokens <- []byte("two")
+	close(tokens)
+	if err := produce(ctx, h.Store(uuid.Nil), tokens, map[string]int{"tokens": 2}, func() {}); err != nil {
+		log.Fatal(err)
+	}
+	err = read(ctx, h.Store(uuid.Nil).Live("chat"), live.Cursor(""), func(data []byte) { fmt.Println(string(data)) })
+	fmt.Println(err)
+	// Output:
+	// forty
+	// two
+	// done
+	// <nil>
+}
+
 // One process produces, any other reads: what was missed, what comes, and the verdict.
 func ExampleStreams_Register() {
 	ctx := context.Background()

@@ -2,12 +2,15 @@ package wsgateway_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log"
 	"net/http/httptest"
 	"strings"
+	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
@@ -105,4 +108,55 @@ func ExampleNewJWT() {
 	fmt.Println(err != nil)
 	// Output:
 	// true
+}
+
+// acquire takes a lease with nothing but a WebSocket: one open on channel 1, and its end.
+func acquire(ctx context.Context, c *websocket.Conn, key, holder string, ttl time.Duration) (token uint64, err error) {
+	text := func(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	open := []byte{19}                                          // acquire lease
+	open = append(open, make([]byte, 16)...)                    // the store, of UUID 0
+	open = append(open, 0, 0)                                   // no credit, no trace
+	open = text(text(open, key), holder)                        // the request begins here
+	open = binary.AppendVarint(open, int64(ttl))                // in ns
+	message := append([]byte{1, 1}, text(nil, string(open))...) // type, channel, length, body
+	if err := c.Write(ctx, websocket.MessageBinary, message); err != nil {
+		return 0, err
+	}
+	_, answer, err := c.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(answer) < 4 || answer[0] != 17 || answer[1] != 1 {
+		return 0, fmt.Errorf("a message of type %d", answer[0])
+	}
+	result, n := answer[4:], int(answer[3]) // after the length of the body and that of the result
+	if failed := result[n]; failed == 1 {
+		return 0, fmt.Errorf("refused: %q", result[n+1:])
+	}
+	token, _ = binary.Uvarint(result[:n])
+	return token, nil
+}
+
+// A client in any language speaks the protocol of docs/protocol.md.
+func Example_protocol() {
+	ctx := context.Background()
+	h := openHub(ctx)
+	defer h.Close()
+	gateway, err := wsgateway.New(ctx, h, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := httptest.NewServer(gateway)
+	defer server.Close()
+	defer func() { _ = gateway.Shutdown(ctx) }()
+
+	c, _, err := websocket.Dial(ctx, server.URL+"/streamz", &websocket.DialOptions{Subprotocols: []string{"streamhub.v1"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	token, err := acquire(ctx, c, "nightly", "me", time.Minute)
+	fmt.Println(token > 0, err)
+	// Output:
+	// true <nil>
 }

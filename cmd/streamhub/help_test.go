@@ -8,7 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// TestExamples has every command show two examples that the program takes, and the defaults of its flags.
+// TestExamples has every command show two examples that the program takes, and the defaults of its flags. They are the
+// examples of docs/commands.md.
 func TestExamples(t *testing.T) {
 	t.Chdir(filepath.Dir(configFile(t, "")))
 	parser, err := kong.New(&commands{}, kong.Name("streamhub"), kong.ValueFormatter(withDefault))

@@ -97,7 +97,7 @@ how variables and a file set flags: ` + "`--a-b` is `STREAMHUB_A_B`, `--redis` i
 			table(own)
 		}
 		if _, lines, ok := strings.Cut(leaf.Detail, "Examples:\n\n"); ok {
-			b.WriteString("```\n" + strings.ReplaceAll(strings.TrimPrefix(lines, "    "), "\n    ", "\n") + "\n```\n\n")
+			b.WriteString("```sh cmd/streamhub/help_test.go\n" + strings.ReplaceAll(strings.TrimPrefix(lines, "    "), "\n    ", "\n") + "\n```\n\n")
 		}
 	}
 	return strings.TrimSuffix(b.String(), "\n")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,6 +28,24 @@ func configFile(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestDocumentedFile has the file of docs/operations.md taken, and every key of it count.
+func TestDocumentedFile(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml cmd/streamhub/settings_test.go\n(.*?)```").FindSubmatch(text)
+	if block == nil {
+		t.Fatal("docs/operations.md has no configuration file")
+	}
+	path := configFile(t, string(block[1]))
+	good(t, nil, "config", "check", "--config", path)
+	shown := good(t, nil, "config", "show", "serve", "--config", path).out
+	if n := strings.Count(shown, " # file\n"); n != 5 {
+		t.Errorf("%d keys come from the file, want its 5:\n%s", n, shown)
+	}
 }
 
 // TestSettings has flags win over variables, and variables over the file.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/strvals"
 	"sigs.k8s.io/kubectl-validate/pkg/openapiclient"
 	"sigs.k8s.io/kubectl-validate/pkg/utils"
 	"sigs.k8s.io/kubectl-validate/pkg/validator"
@@ -298,6 +300,88 @@ func TestDocumented(t *testing.T) {
 	for _, name := range variants(t) {
 		if !strings.Contains(string(text), "variants/"+name+".yaml") {
 			t.Errorf("docs/kubernetes.md does not name variants/%s.yaml", name)
+		}
+	}
+}
+
+// TestDocumentedCommands has what docs/kubernetes.md prints fit the chart: the keys of the Secret, the values of the
+// installation, the manifest that is applied, the ingress, and the series that pods are scaled by.
+func TestDocumentedCommands(t *testing.T) {
+	text, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```(?:sh|yaml) deploy/chartcheck/chart_test.go\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 5 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	secret, install, apply, rules, ingress := blocks[0][1], blocks[1][1], blocks[2][1], blocks[3][1], blocks[4][1]
+	plain, err := os.ReadFile(filepath.Join(plainDir, "streamhub.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made, wanted []string
+	for _, m := range regexp.MustCompile(`--from-literal=([a-z-]+)=`).FindAllStringSubmatch(secret, -1) {
+		made = append(made, m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ *(?:- )?key: ([a-z-]+)$`).FindAllSubmatch(plain, -1) {
+		wanted = append(wanted, string(m[1]))
+	}
+	if slices.Sort(made); !slices.Equal(made, slices.Sorted(slices.Values(wanted))) {
+		t.Errorf("the Secret has %q, the pods want %q", made, wanted)
+	}
+
+	v := newValidator(t)
+	values := map[string]any{}
+	for _, m := range regexp.MustCompile(`--set (\S+)`).FindAllStringSubmatch(install, -1) {
+		if err := strvals.ParseInto(m[1], values); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(values) != 2 || !strings.Contains(install, " deploy/helm/streamhub ") {
+		t.Errorf("%v in %s", values, install)
+	}
+	wants(t, v, values, "Deployment")
+	more := variant(t, "default")
+	if err := yaml.UnmarshalStrict([]byte(ingress), &more); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, v, more, "Ingress")
+
+	_, file, _ := strings.Cut(strings.TrimSpace(apply), "--filename ")
+	if _, err := os.Stat(filepath.Join("../..", file)); err != nil {
+		t.Error(err)
+	}
+	var adapter struct {
+		Rules struct {
+			Custom []struct{ SeriesQuery string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(rules), &adapter); err != nil || len(adapter.Rules.Custom) != 1 {
+		t.Fatalf("%+v, %v", adapter, err)
+	}
+	autoscaling, err := os.ReadFile(filepath.Join(plainDir, "autoscaling.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if series, _, _ := strings.Cut(adapter.Rules.Custom[0].SeriesQuery, "{"); !strings.Contains(string(autoscaling), "name: "+series+"\n") {
+		t.Errorf("pods are not scaled by %s", series)
+	}
+}
+
+// wants demands that the chart renders with some values, and gives an object of a kind that is valid.
+func wants(t *testing.T, v *validator.Validator, values map[string]any, kind string) {
+	t.Helper()
+	list, err := render(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(list, func(m manifest) bool { return m.head(t).Kind == kind }) {
+		t.Errorf("%v gives no %s", values, kind)
+	}
+	for _, m := range list {
+		if err := check(v, m); err != nil {
+			t.Errorf("%s: %v", m.template, err)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func (c *cutter) cut() {
 func TestTicket(t *testing.T) {
 	document, err := os.ReadFile("../../docs/live.md")
 	require.NoError(t, err)
-	code := regexp.MustCompile("(?s)```js ticket\n(.*?)```").FindSubmatch(document)
+	code := regexp.MustCompile("(?s)```js examples/browser/tickets_test.go\n(.*?)```").FindSubmatch(document)
 	require.NotNil(t, code, "docs/live.md has no code for tickets")
 	const request = `JSON.stringify({ read: ["live/" + id] })`
 	require.Contains(t, string(code[1]), request)
