@@ -107,6 +107,9 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 		if err != nil || millis.Of(at) <= 0 {
 			return nil, badRequest("%s: %.64q is no time such as 2030-01-02T15:04:05Z", headerExpiresAt, expires[0])
 		}
+		if !at.After(time.Now()) {
+			return nil, badRequest("%s: %.64q has passed", headerExpiresAt, expires[0])
+		}
 		o.ExpiresAt = at
 	}
 	if closes(h) {

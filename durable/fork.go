@@ -108,7 +108,7 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 	if f.from != "" {
 		place, err := parseOffset(f.from)
 		if err != nil {
-			return status, false, err
+			return status, false, badRequest("%s: %.64q is not an offset that a stream gave", headerForkOffset, f.from)
 		}
 		_, err = place.at(&source)
 		if errors.Is(err, streamhub.ErrTrimmed) {

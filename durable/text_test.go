@@ -104,6 +104,9 @@ func TestUntyped(t *testing.T) {
 	b.post(t, "typed", js, "1", "Stream-Seq", "b")
 	require.Contains(t, b.must(t, 409, http.MethodPost, "typed", "1", "Content-Type", js, "Stream-Seq", "a").body, "Stream-Seq")
 	require.Contains(t, b.must(t, 409, http.MethodPut, "typed", "", "Content-Type", js, "Stream-TTL", "5").body, "Stream-TTL")
+	require.Contains(t, b.must(t, 400, http.MethodPut, "past", "", "Stream-Expires-At", "2020-01-02T15:04:05Z").body, "has passed")
+	fork := []string{"Stream-Forked-From", "/v1/stream/typed", "Stream-Fork-Offset", "now"}
+	require.Contains(t, b.must(t, 400, http.MethodPut, "fork", "", fork...).body, "Stream-Fork-Offset")
 }
 
 // TestLimits accepts what the limits allow, and says which one was passed.

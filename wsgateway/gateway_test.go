@@ -326,6 +326,11 @@ func TestExpiry(t *testing.T) {
 	end, _ := renewed.end(1)
 	require.NoError(t, end.Err)
 
+	silent := dial(t, address, nil)
+	_, _, err := silent.ws.Read(within(t))
+	require.ErrorContains(t, err, "no token came in time")
+	require.EqualValues(t, 4401, websocket.CloseStatus(err))
+
 	// A client may say who it is in its first message.
 	late := dial(t, address, nil)
 	late.open(1, 0, uuid.New(), &wire.Spaces{})

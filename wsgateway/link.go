@@ -194,13 +194,16 @@ func (l *link) renew(token string) error {
 // tick is called about once a second.
 func (l *link) tick(now time.Time) {
 	l.mu.Lock()
-	expired := !l.expires.IsZero() && now.After(l.expires)
+	expired, why := !l.expires.IsZero() && now.After(l.expires), "the token has expired"
+	if l.principal == auth.Anonymous {
+		why = "no token came in time"
+	}
 	l.mu.Unlock()
 	opt := &l.g.opt
 	stuck, writing := l.out.stuck(now)
 	switch {
 	case expired:
-		l.fail(closeUnauthorized, "the token has expired")
+		l.fail(closeUnauthorized, why)
 	case stuck > opt.WriteTimeout:
 		l.g.metrics.closed(l.ctx, int(websocket.StatusPolicyViolation))
 		l.cut() // a close frame would wait in the same queue

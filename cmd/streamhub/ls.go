@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -259,9 +260,10 @@ func shortDuration(d time.Duration) string {
 	return strconv.Itoa(int(d/day)) + "d" + strconv.Itoa(int(d%day/time.Hour)) + "h"
 }
 
-// oneLine returns name, quoted as in Go if it holds what is not for a terminal or for a line.
+// oneLine returns name, quoted as in Go if it holds what is not for a terminal or for a line: control
+// characters, bytes that some terminals take for such, and what turns the direction of a line.
 func oneLine(name string) string {
-	if strings.ContainsFunc(name, unicode.IsControl) {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Bidi_Control) }) {
 		return strconv.Quote(name)
 	}
 	return name

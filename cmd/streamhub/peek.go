@@ -22,11 +22,13 @@ func (c *peekCmd) Run(s *session) error {
 	}
 	defer done()
 	entry, err := store.Peek(s.ctx, c.Segment.space, c.Segment.segment)
-	switch {
-	case errors.Is(err, streamhub.ErrNotFound):
-		return emptySegment(c.Segment)
-	case err != nil:
-		return interrupted(s.ctx, err)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		if _, err = store.Status(s.ctx, c.Segment.space, c.Segment.segment); err == nil {
+			return failedf("the segment %q of the space %q keeps no entry", c.Segment.segment, c.Segment.space)
+		}
+	}
+	if err != nil {
+		return missing(s, c.Segment, err)
 	}
 	line, err := appendJSONL(nil, &entry)
 	if err != nil {
@@ -36,6 +38,14 @@ func (c *peekCmd) Run(s *session) error {
 	return err
 }
 
-func emptySegment(n segmentName) error {
-	return failedf("the segment %q of the space %q keeps no entry", n.segment, n.space)
+// missing is the error of a command about one segment, which says whether it was there at all.
+func missing(s *session, n segmentName, err error) error {
+	var deleted *streamhub.DeletedError
+	switch {
+	case errors.As(err, &deleted):
+		return failedf("the segment %q of the space %q was removed (%s)", n.segment, n.space, deleted.Verdict.Kind)
+	case errors.Is(err, streamhub.ErrNotFound):
+		return failedf("there is no segment %q in the space %q; streamhub ls %s lists what there is", n.segment, n.space, shellQuote(n.space))
+	}
+	return interrupted(s.ctx, err)
 }

@@ -27,6 +27,18 @@ func (st step) run(t *testing.T, to ...string) {
 	}
 }
 
+// TestOneLine quotes what a terminal would take for a command.
+func TestOneLine(t *testing.T) {
+	for name, want := range map[string]string{
+		"plain": "plain", "é😀": "é😀", "👩\u200d💻": "👩\u200d💻", "a\nb": `"a\nb"`, "\x1b[31m": `"\x1b[31m"`,
+		"\x9b31m": `"\x9b31m"`, "\u009b31m": `"\u009b31m"`, "\xff": `"\xff"`, "a\u202eb": `"a\u202eb"`,
+	} {
+		if got := oneLine(name); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // TestSegmentCommands makes, forks, trims, closes and deletes through a gateway and on the Redis itself.
 func TestSegmentCommands(t *testing.T) {
 	server := testredis.Start(t, nil)
@@ -37,11 +49,26 @@ func TestSegmentCommands(t *testing.T) {
 			{args: "create a/made --content-type text/plain --ttl 1h", out: `"content_type":"text/plain","expires_at":`},
 			{args: "create a/made --content-type text/plain --ttl 1h", out: `"ttl":3600000`, err: "there already"},
 			{args: "create a/made --ttl 2h", code: exitFailed, out: "-"},
+			{args: "create e/empty", out: `"state":"open"`},
+			{args: "status e/empty", out: `"last_sequence":0`},
+			{args: "peek e/empty", code: exitFailed, out: "-", err: "keeps no entry"},
+			{args: "close e/empty --verdict failed --reason why", out: `"kind":"failed"`},
+			{args: "status e/empty", out: `"reason":"why"`},
+			{args: "append e/trimmed", in: "1\n", out: `"last":1`},
+			{args: "trim e/trimmed --to 1 --yes", out: `"first_kept":2`},
+			{args: "status e/trimmed", out: `"last_sequence":1`},
+			{args: "peek e/trimmed", code: exitFailed, out: "-", err: "keeps no entry"},
+			{args: "delete e/trimmed --yes", out: `"segments":1`},
+			{args: "status e/trimmed", code: exitFailed, out: "-", err: "was removed (deleted)"},
+			{args: "peek e/trimmed", code: exitFailed, out: "-", err: "was removed (deleted)"},
+			{args: "status e/never", code: exitFailed, out: "-", err: "there is no segment"},
+			{args: "peek e/never", code: exitFailed, out: "-", err: "there is no segment"},
+			{args: "delete e --yes", out: `"segments":1`},
 			{args: "append a/log --batch 1", in: "1\n2\n3\n4\n", out: `"last":4`},
 			{args: "fork a/log a/copy --at 2", out: `"last_sequence":2`},
 			{args: "fork a/log a/all", out: `"last_sequence":4`},
 			{args: "fork a/log b/copy", code: exitUsage, out: "-", err: "a/copy"},
-			{args: "fork a/never a/copy2", code: exitFailed, out: "-", err: "not found"},
+			{args: "fork a/never a/copy2", code: exitFailed, out: "-", err: `the segment "never" that it is to fork: not found`},
 			{args: "trim a/log --to 2", code: exitUsage, out: "-", err: "--yes"},
 			{args: "trim a/log --to 2 --yes", code: exitFailed, out: "-", err: "a fork reads the entries"},
 			{args: "append b/log --batch 1", in: "1\n2\n3\n4\n", out: `"last":4`},

@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 
-	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 )
@@ -23,11 +21,8 @@ func (c *statusCmd) Run(s *session) error {
 	}
 	defer done()
 	status, err := store.Status(s.ctx, c.Segment.space, c.Segment.segment)
-	switch {
-	case errors.Is(err, streamhub.ErrNotFound), err == nil && status.Empty():
-		return emptySegment(c.Segment)
-	case err != nil:
-		return interrupted(s.ctx, err)
+	if err != nil {
+		return missing(s, c.Segment, err)
 	}
 	return json.NewEncoder(s.stdout).Encode(status)
 }

@@ -76,6 +76,8 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		// The parent of a fork is gone. The fork itself may be there.
 		if m, metaErr := s.readMeta(ctx, at); metaErr == nil && !m.gone() {
 			err = errExists
+		} else if metaErr == nil {
+			err = fmt.Errorf("the segment %q that it is to fork: %w", options.ForkOf, err)
 		}
 	}
 	if err == nil {
@@ -92,7 +94,11 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		return status, false, err
 	}
 	if m.gone() {
-		return status, false, streamhub.ErrNotFound
+		err = streamhub.ErrNotFound
+		if created && !options.ExpiresAt.IsZero() {
+			err = fmt.Errorf("%w: it has expired already, at %v", err, options.ExpiresAt.UTC())
+		}
+		return status, false, err
 	}
 	if !created {
 		if err := sameConfiguration(&m, at, options); err != nil {
