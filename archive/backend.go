@@ -44,6 +44,9 @@ type Backend interface {
 	// version. If it has another one the error is [streamhub.ErrFenced]. No two manifests of a space
 	// ever have the same version.
 	SetManifest(ctx context.Context, space SpaceID, version string, data []byte) (string, error)
+	// RemoveManifest removes the manifest that has this version. If it has another one the error is
+	// [streamhub.ErrFenced]; if there is none, that is no error.
+	RemoveManifest(ctx context.Context, space SpaceID, version string) error
 	// Spaces lists up to limit spaces that have a manifest, in an order of its own, beyond after;
 	// the zero SpaceID is the start.
 	Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error)

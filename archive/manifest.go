@@ -39,8 +39,9 @@ type Commit struct {
 type Manifest struct {
 	Owner  Owner  `json:"owner"`
 	Commit Commit `json:"commit"`
-	// Rewinds is how often former windows became the last ones again, because Redis had another
-	// history. What is known of windows holds for one value of it.
+	// Rewinds grows whenever former windows become the last ones again, because Redis had another
+	// history. It begins with the token of the first owner. What is known of windows holds for one
+	// value of it.
 	Rewinds uint64 `json:"rewinds,omitempty"`
 }
 

@@ -125,6 +125,21 @@ func (m *Memory) SetManifest(ctx context.Context, id SpaceID, version string, da
 	return s.version, nil
 }
 
+// RemoveManifest is that of [Backend].
+func (m *Memory) RemoveManifest(ctx context.Context, id SpaceID, version string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.space(id)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.version != "" && s.version != version {
+		return fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, id.Space)
+	}
+	s.manifest, s.version = nil, ""
+	return nil
+}
+
 // Spaces is that of [Backend].
 func (m *Memory) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error) {
 	m.mu.Lock()

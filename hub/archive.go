@@ -44,3 +44,75 @@ func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Res
 		return h.live.Restored(ctx, space.Store, space.Space, segments)
 	})
 }
+
+// A Purged is how much [Store.Purge] removed.
+type Purged struct {
+	// Spaces are those of Redis and of the archive, each counted once.
+	Spaces int
+	// Leases are those that were held.
+	Leases int
+}
+
+const purgePage = 256
+
+// Purge removes what a store has left whose segments were deleted: its spaces, what the archive holds of them,
+// and its leases. What tells a deleted segment from a lost one stays for a day, and what makes tokens of leases
+// grow for seven. A space that has segments is [streamhub.ErrConflict]. A hub without an archive refuses a space
+// that has archived entries. A call that failed may be repeated; no program may create segments meanwhile.
+func (s *Store) Purge(ctx context.Context) (p Purged, err error) {
+	ctx, call := s.hub.observer.begin(ctx, "purge", s, "", "")
+	defer func() { call.end(err) }()
+	for after := ""; ; {
+		names, err := s.log.Spaces(ctx, after, purgePage)
+		if err != nil {
+			return p, err
+		}
+		if len(names) == 0 {
+			break
+		}
+		after = names[len(names)-1]
+		for _, name := range names {
+			if err := s.dropSpace(ctx, name); err != nil {
+				return p, err
+			}
+			p.Spaces++
+		}
+	}
+	if s.hub.tier != nil { // spaces that Redis knows nothing of
+		for after := (archive.SpaceID{}); ; {
+			ids, err := s.hub.tier.Archive().Spaces(ctx, after, purgePage)
+			if err != nil {
+				return p, fault.At(streamhub.Error{Op: "purge", Store: s.ID()}, err)
+			}
+			if len(ids) == 0 {
+				break
+			}
+			after = ids[len(ids)-1]
+			for _, id := range ids {
+				if id.Store != s.ID() {
+					continue
+				}
+				if err := s.dropSpace(ctx, id.Space); err != nil {
+					return p, err
+				}
+				p.Spaces++
+			}
+		}
+	}
+	if p.Leases, err = s.hub.leases.Purge(ctx, s.ID()); err != nil {
+		return p, err
+	}
+	return p, s.log.Unlist(ctx)
+}
+
+func (s *Store) dropSpace(ctx context.Context, name string) (err error) {
+	if s.hub.archiver != nil {
+		err = s.hub.archiver.Erase(ctx, s.log, name)
+	} else {
+		err = s.log.DropSpace(ctx, name, nil)
+	}
+	if err == nil {
+		err = s.hub.live.Forget(ctx, s.ID(), name)
+	}
+	return fault.At(streamhub.Error{Op: "purge", Store: s.ID(), Space: name}, err)
+}

@@ -242,12 +242,6 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
 	return s.hub.leases.List(ctx, s.ID())
 }
 
-// EndLeases ends the leases of the store, held or not by a living process, and returns how many there were; see
-// [lease.Manager.Purge].
-func (s *Store) EndLeases(ctx context.Context) (ended int, err error) {
-	return s.hub.leases.Purge(ctx, s.ID())
-}
-
 // WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
 // releases it. The token is the generation to pass to appends. The context of fn ends before the lease
 // does, with [streamhub.ErrLeaseLost] as cause.

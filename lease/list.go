@@ -184,14 +184,32 @@ func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err er
 		if err != nil {
 			return ended, err
 		}
-		n, err := conn.Del(ctx, name{store, l.Key}.lease()).Result()
+		was, err := m.End(ctx, store, l.Key)
 		if err != nil {
-			return ended, fault.At(streamhub.Error{Op: "end leases", Store: store, Lease: l.Key}, redisx.ReadOutcome(err))
+			return ended, err
 		}
-		ended += int(n)
+		if was {
+			ended++
+		}
 	}
 	if err := conn.Del(ctx, index(store)).Err(); err != nil {
 		return ended, fault.At(streamhub.Error{Op: "end leases", Store: store}, redisx.ReadOutcome(err))
 	}
 	return ended, nil
+}
+
+// End ends the lease on key, whether its holder lives or not, and reports whether it was held. The holder
+// learns it at the next renewal.
+func (m *Manager) End(ctx context.Context, store uuid.UUID, key string) (held bool, err error) {
+	n := name{store, key}
+	defer func() { err = n.fail("end lease", err) }()
+	if err := streamhub.CheckName("lease key", key); err != nil {
+		return false, err
+	}
+	conn, err := m.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	ended, err := conn.Del(ctx, n.lease()).Result()
+	return ended > 0, redisx.ReadOutcome(err)
 }

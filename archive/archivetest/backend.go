@@ -182,7 +182,34 @@ func longKeys(f *fixture) {
 
 var manifestCases = []namedCase{
 	{"ManifestVersions", manifestVersions},
+	{"ManifestRemoved", manifestRemoved},
 	{"ManifestRace", manifestRace},
+}
+
+func manifestRemoved(f *fixture) {
+	require.NoError(f, f.RemoveManifest(f.ctx, f.space, "of none"), "there is none")
+	first, err := f.SetManifest(f.ctx, f.space, "", []byte("one"))
+	require.NoError(f, err)
+	second, err := f.SetManifest(f.ctx, f.space, first, []byte("two"))
+	require.NoError(f, err)
+	for _, version := range []string{"", first, "no such version"} {
+		require.ErrorIs(f, f.RemoveManifest(f.ctx, f.space, version), streamhub.ErrFenced)
+	}
+	data, _, err := f.Manifest(f.ctx, f.space)
+	require.NoError(f, err)
+	require.Equal(f, "two", string(data))
+	f.put("k", []byte("stays"))
+	require.NoError(f, f.RemoveManifest(f.ctx, f.space, second))
+	require.NoError(f, f.RemoveManifest(f.ctx, f.space, second), "a repeat")
+	_, _, err = f.Manifest(f.ctx, f.space)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	require.Equal(f, []string{"k"}, f.keys("", 10))
+	_, err = f.SetManifest(f.ctx, f.space, second, []byte("three"))
+	require.ErrorIs(f, err, streamhub.ErrFenced)
+	again, err := f.SetManifest(f.ctx, f.space, "", []byte("two"))
+	require.NoError(f, err)
+	require.NotContains(f, []string{first, second}, again, "no version comes back")
+	require.ErrorIs(f, f.RemoveManifest(f.ctx, f.space, second), streamhub.ErrFenced)
 }
 
 func manifestVersions(f *fixture) {

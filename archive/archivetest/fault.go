@@ -17,6 +17,7 @@ import (
 
 var faultCases = []namedCase{
 	{"DieAnywhere", dieAnywhere},
+	{"EraseAnywhere", eraseAnywhere},
 	{"LostReplies", lostReplies},
 	{"BitFlips", bitFlips},
 }
@@ -69,6 +70,11 @@ func (b *Faulty) SetManifest(ctx context.Context, space archive.SpaceID, version
 		return err
 	})
 	return next, err
+}
+
+// RemoveManifest is that of [archive.Backend].
+func (b *Faulty) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
+	return b.do("remove manifest", func() error { return b.Backend.RemoveManifest(ctx, space, version) })
 }
 
 var errDead = errors.New("this process is dead")
@@ -128,6 +134,39 @@ func dieAnywhere(f *fixture) {
 		}
 	}
 	require.Greater(f, steps, 8, "a claim and a write are so many steps")
+}
+
+// eraseAnywhere lets a process die before and after each write of an erasure; the next one ends it.
+func eraseAnywhere(f *fixture) {
+	for step, died := 1, true; died; step++ {
+		for _, after := range []bool{false, true} {
+			f.space.Space = fmt.Sprint("erase ", step, after)
+			w, h := f.claim(1), newHistory(11)
+			f.write(w, h, 10)
+			f.write(w, h, 10)
+			count := 0
+			died = false
+			die := func(string) error {
+				if count++; count >= step {
+					died = true
+					return errDead
+				}
+				return nil
+			}
+			faulty := &Faulty{Backend: f.Backend, Before: die}
+			if after {
+				faulty.Before, faulty.After = nil, die
+			}
+			err := archive.New(faulty, nil).Erase(f.ctx, f.space, owner(2), nil)
+			if died {
+				require.ErrorIs(f, err, errDead)
+			} else {
+				require.NoError(f, err)
+			}
+			require.NoError(f, f.archive().Erase(f.ctx, f.space, owner(3), nil))
+			f.nothing()
+		}
+	}
 }
 
 // lostReplies lets one call in five fail, half of them after they were carried out.

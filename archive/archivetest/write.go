@@ -1,6 +1,7 @@
 package archivetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,6 +21,7 @@ var writeCases = []namedCase{
 	{"Rewind", rewind},
 	{"RewindOfReaders", rewindOfReaders},
 	{"Prune", prune},
+	{"Erase", erase},
 }
 
 func isFenced(err error) bool { return errors.Is(err, streamhub.ErrFenced) }
@@ -263,4 +265,65 @@ func prune(f *fixture) {
 	_, err = f.archive().Chunk(f.ctx, f.space, "segment 2", incarnation, 1)
 	require.NoError(f, err)
 	require.NoError(f, w.Prune(f.ctx, name, incarnation, 1<<50))
+}
+
+// nothing requires that the archive holds nothing of the space.
+func (f *fixture) nothing() {
+	f.Helper()
+	require.Empty(f, f.keys("", 1000))
+	_, _, err := f.Manifest(f.ctx, f.space)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	for after := (archive.SpaceID{}); ; {
+		page, err := f.Spaces(f.ctx, after, 100)
+		require.NoError(f, err)
+		require.NotContains(f, page, f.space)
+		if len(page) == 0 {
+			return
+		}
+		after = page[len(page)-1]
+	}
+}
+
+// erase removes a space, under a reader that knew it and a writer that was late, and begins it anew.
+func erase(f *fixture) {
+	h := newHistory(12)
+	w := f.claim(5)
+	for range 4 {
+		f.write(w, h, 20)
+	}
+	reader := f.archive()
+	f.shows(reader, h)
+	other := f.space
+	f.space.Space += " and another"
+	kept := newHistory(13)
+	f.write(f.claim(1), kept, 10)
+	f.space = other
+
+	require.ErrorIs(f, f.archive().Erase(f.ctx, f.space, owner(4), nil), streamhub.ErrFenced)
+	f.holds(h)
+	trusted := errors.New("no longer")
+	require.ErrorIs(f, f.archive().Erase(f.ctx, f.space, owner(6), func(context.Context) error { return trusted }), trusted)
+	require.NoError(f, f.archive().Erase(f.ctx, f.space, owner(7), nil))
+	f.nothing()
+	require.NoError(f, f.archive().Erase(f.ctx, f.space, owner(7), nil), "there is nothing")
+	f.nothing()
+
+	late, chunks := newHistory(14).window(w.Commit().Position, 10)
+	late.To.MS += 1 << 40
+	require.ErrorIs(f, w.Write(f.ctx, late, chunks), streamhub.ErrFenced)
+	f.nothing()
+	_, err := reader.Window(f.ctx, f.space, archive.ID{})
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+
+	again := newHistory(15)
+	next := f.claim(8)
+	for _, size := range []int{3, 25, 7, 30} {
+		f.write(next, again, size)
+	}
+	f.holds(again)
+	f.shows(reader, again)
+	require.ErrorIs(f, w.Write(f.ctx, late, chunks), streamhub.ErrFenced)
+	f.holds(again)
+	f.space.Space += " and another"
+	f.holds(kept)
 }

@@ -100,6 +100,22 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	return string(set.ETag), outcome(err)
 }
 
+// RemoveManifest is that of [archive.Backend].
+func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
+	etag := azcore.ETag(version)
+	if !strings.HasPrefix(version, `W/"`) { // the service refuses what is no etag
+		etag = `W/"none"`
+	}
+	_, err := b.table.DeleteEntity(ctx, manifests, partition(space), &aztables.DeleteEntityOptions{IfMatch: &etag})
+	switch err = outcome(err); {
+	case missing(err):
+		return nil
+	case status(err) == 412:
+		return fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, space.Space)
+	}
+	return err
+}
+
 // Spaces is that of [archive.Backend].
 func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) ([]archive.SpaceID, error) {
 	filter := "PartitionKey eq '" + manifests + "'"

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -302,11 +303,28 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	if current != version {
 		return "", fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, space.Space)
 	}
-	n := uint64(0)
+	// A first manifest begins anywhere, so that it does not repeat the version of one that was removed.
+	n := rand.Uint64N(1 << 62)
 	_, _ = fmt.Sscan(current, &n) // "" is none
 	n++
 	v := append(binary.BigEndian.AppendUint64(nil, n), data...)
 	return fmt.Sprint(n), b.write(len(v), func() error { return b.db.Set(prefixOf(space, kindManifest), v, pebble.Sync) })
+}
+
+// RemoveManifest is that of [archive.Backend].
+func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, current, err := b.Manifest(ctx, space)
+	switch {
+	case errors.Is(err, streamhub.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case current != version:
+		return fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, space.Space)
+	}
+	return b.write(0, func() error { return b.db.Delete(prefixOf(space, kindManifest), pebble.Sync) })
 }
 
 // Spaces is that of [archive.Backend].

@@ -87,6 +87,59 @@ func TestServeArchive(t *testing.T) {
 	good(t, nil, "archive", "ls", "--archive", "pebble://"+dir)
 }
 
+// TestDeleteStoreArchived removes a store whose history lies in the archive, through a gateway and without one, and
+// leaves the other store alone.
+func TestDeleteStoreArchived(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cold")
+	cold := []string{"--archive", "pebble://" + dir}
+	server := testredis.Start(t, nil)
+	const store, kept = "11111111-2222-4333-8444-555555555555", "11111111-2222-4333-8444-666666666666"
+	fill := func(to ...string) {
+		for _, id := range []string{store, kept} {
+			good(t, strings.NewReader("a\nb\n"), append([]string{"append", "s/x", "--store", id}, to...)...)
+		}
+	}
+	verify := func(code int, id string) {
+		t.Helper()
+		if r := call(t, nil, append([]string{"archive", "verify", "--store", id}, cold...)...); r.code != code || code == 0 && !strings.Contains(r.out, `"entries":2`) {
+			t.Errorf("%+v", r)
+		}
+	}
+	on := []string{"--redis", server.URL()}
+	move := func() {
+		good(t, nil, append(append([]string{"archive", "run", "--once", "--archive-age", "1ms", "--archive-keep", "0"}, on...), cold...)...)
+	}
+	fill(on...)
+	move()
+	verify(0, store)
+	if r := call(t, nil, append([]string{"delete", "--yes", "--store", store}, on...)...); r.code != exitFailed || !strings.Contains(r.err, "archive") {
+		t.Errorf("without the archive: %+v", r)
+	}
+	if r := call(t, nil, append([]string{"delete", "--yes", "--store", store, "--archive", "pebble://" + dir + "x"}, on...)...); r.code != exitFailed || !strings.Contains(r.err, "there is no archive in") {
+		t.Errorf("another archive: %+v", r)
+	}
+	if r := good(t, nil, append(append([]string{"delete", "--yes", "--store", store}, on...), cold...)...); !strings.Contains(r.out, `"spaces":1`) {
+		t.Errorf("%+v", r)
+	}
+	verify(exitFailed, store)
+	verify(0, kept)
+
+	fill(on...)
+	move()
+	s := serve(t, append(append(on, cold...), "--archive-age", "1ms", "--archive-keep", "0")...)
+	if r := good(t, nil, "delete", "--yes", "--store", store, "--server", s.ws()); !strings.Contains(r.out, `"segments":1,"spaces":1`) {
+		t.Errorf("%+v", r)
+	}
+	s.end(syscall.SIGTERM)
+	verify(exitFailed, store)
+	if r := good(t, nil, append([]string{"archive", "ls"}, cold...)...); strings.Contains(r.out, store) || !strings.Contains(r.out, kept) {
+		t.Errorf("%+v", r)
+	}
+	if r := good(t, nil, append([]string{"ls", "--store", store}, on...)...); r.out != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestArchiveMistyped names a directory that holds no archive.
 func TestArchiveMistyped(t *testing.T) {
 	empty := t.TempDir()

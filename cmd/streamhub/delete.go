@@ -21,23 +21,23 @@ type deleteCmd struct {
 	target
 	alwaysJSON
 	yesFlag
-	Place  *placeName `arg:"" optional:"" name:"space[/segment]" help:"Segment to delete, or space to delete all segments of; without it, --store names a store to delete all segments of, and to end all leases and subscriptions of."`
+	Place  *placeName `arg:"" optional:"" name:"space[/segment]" help:"Segment to delete, or space to delete all segments of; without it, --store names a store to remove with all that it has, in the archive too."`
 	Reason string     `help:"Reason, for people that read the segment."`
 }
 
 // A deletion is what a run of the command has removed, its last line on standard output.
 type deletion struct {
-	Store           string `json:"store,omitempty"`
-	Space           string `json:"space,omitempty"`
-	Segment         string `json:"segment,omitempty"`
-	Spaces          int    `json:"spaces,omitempty"`
-	Segments        int    `json:"segments"`
-	*operate.Purged        // of a store
+	Store    string `json:"store,omitempty"`
+	Space    string `json:"space,omitempty"`
+	Segment  string `json:"segment,omitempty"`
+	Segments int    `json:"segments"`
+
+	*operate.Purged // of a store
 }
 
 // Run deletes and says how much that was, also when it does not get to the end.
 func (c *deleteCmd) Run(s *session) error {
-	what := fmt.Sprintf("delete everything in the store %v, and end its leases and subscriptions", c.Store)
+	what := fmt.Sprintf("delete everything of the store %v: what Redis and the archive hold, leases and subscriptions", c.Store)
 	switch {
 	case c.Place == nil && !s.given("store"):
 		return usagef("name a space, a segment, or a store with --store")
@@ -53,12 +53,19 @@ func (c *deleteCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	defer done()
+	closed := false
+	defer func() {
+		if !closed {
+			done()
+		}
+	}()
 	gone := deletion{}
 	switch {
 	case c.Place == nil:
 		gone.Store = c.Store.String()
 		if err = c.deleteStore(s, store, &gone); err == nil {
+			done() // it may have an archive that one program at a time can open
+			closed = true
 			gone.Purged, err = c.purge(s)
 		}
 	case c.Place.segment == "":
@@ -99,20 +106,16 @@ func (c *deleteCmd) deleteStore(s *session, store *client.Store, gone *deletion)
 		if err != nil {
 			return err
 		}
-		before := gone.Segments
 		if err := c.deleteSpace(s, store, space, gone); err != nil {
 			return err
-		}
-		if gone.Segments > before {
-			gone.Spaces++
 		}
 	}
 	return nil
 }
 
-// purge ends what a store has besides its segments.
+// purge removes what a store has besides its segments.
 func (c *deleteCmd) purge(s *session) (*operate.Purged, error) {
-	ops, done, err := c.operations(s)
+	ops, done, err := c.operationsWith(s, true)
 	if err != nil {
 		return nil, err
 	}

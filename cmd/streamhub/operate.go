@@ -14,6 +14,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/operate"
@@ -23,6 +24,11 @@ import (
 // operations returns what operators ask, through the gateway or of the Redis itself. The function that
 // it returns closes it again.
 func (t *target) operations(s *session) (operate.Operations, func(), error) {
+	return t.operationsWith(s, false)
+}
+
+// operationsWith is operations for a command that may need the archive too.
+func (t *target) operationsWith(s *session, archived bool) (operate.Operations, func(), error) {
 	if t.Redis == "" {
 		base, err := t.httpBase()
 		if err != nil {
@@ -35,9 +41,23 @@ func (t *target) operations(s *session) (operate.Operations, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := hub.Open(s.ctx, redis, &hub.Options{SweepEvery: -1})
+	options := &hub.Options{SweepEvery: -1}
+	release := func() { _ = redis.Close() }
+	if archived && t.Archive != "" {
+		cold, err := t.backend(s.ctx, s, true)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		options.Archive, options.Archiving = cold, tier.Options{Every: -1}
+		release = func() {
+			_ = redis.Close()
+			_ = cold.Close()
+		}
+	}
+	h, err := hub.Open(s.ctx, redis, options)
 	if err != nil {
-		_ = redis.Close()
+		release()
 		if cause := context.Cause(s.ctx); cause != nil {
 			return nil, nil, cause
 		}
@@ -45,7 +65,7 @@ func (t *target) operations(s *session) (operate.Operations, func(), error) {
 	}
 	return operate.New(h), func() {
 		_ = h.Close()
-		_ = redis.Close()
+		release()
 	}, nil
 }
 

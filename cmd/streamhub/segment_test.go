@@ -110,7 +110,8 @@ func TestSegmentCommands(t *testing.T) {
 		}
 		step{args: "append keep/1", in: "x\n", out: "cursor"}.run(t, to...)
 		step{args: "delete", code: exitUsage, out: "-", err: "--yes"}.run(t, append(to, "--store", store)...)
-		step{args: "delete --yes", out: `{"store":"` + store + `","spaces":2,"segments":3,"leases":0,"subscriptions":0}`}.run(t, append(to, "--store", store)...)
+		step{args: "delete --yes", out: `{"store":"` + store + `","segments":3,"spaces":2,"leases":0,"subscriptions":0}`}.run(t, append(to, "--store", store)...)
+		step{args: "ls", out: "-"}.run(t, append(to, "--store", store)...)
 		step{args: "ls b", out: "-"}.run(t, append(to, "--store", store)...)
 		step{args: "ls keep", out: "1\n"}.run(t, to...)
 	}

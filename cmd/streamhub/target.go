@@ -76,7 +76,7 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 	if err != nil {
 		return nil, nil, err
 	}
-	cold, err := t.backend(s.ctx, s, false)
+	cold, err := t.backend(s.ctx, s, true)
 	if err != nil {
 		_ = redis.Close()
 		return nil, nil, err

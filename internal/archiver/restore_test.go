@@ -92,7 +92,7 @@ func TestRestoreForks(t *testing.T) {
 	}
 	now, err := w.Now(w.ctx)
 	require.NoError(t, err)
-	_, err = w.ClaimArchive(w.ctx, space, hotlog.ArchiveOwner{Token: 1, Holder: "test"})
+	_, err = w.ClaimArchive(w.ctx, space, hotlog.ArchiveOwner{Token: 1, Holder: "test"}, true)
 	require.NoError(t, err)
 	// The window ends before what comes now, but is described after it.
 	id := archive.SpaceID{Store: w.ID(), Space: space}

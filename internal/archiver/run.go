@@ -152,6 +152,10 @@ func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error 
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	err = sp.turn(ctx, policy)
+	if errors.Is(err, errAbsent) {
+		r.drop(ctx, sp)
+		return nil
+	}
 	if err != nil && ctx.Err() == nil {
 		r.tier.opt.Logger.Error("archiving is paused", "store", id.Store, "space", id.Space, "err", err)
 	}

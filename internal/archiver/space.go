@@ -318,12 +318,14 @@ func (s *space) measure(ctx context.Context, sizes bool, visit func(*hotlog.HotS
 // claim makes this instance the one that archives the space, and brings Redis and the archive to the
 // same place.
 func (s *space) claim(ctx context.Context) error {
-	state, err := s.store.ClaimArchive(ctx, s.id.Space, s.owner())
+	state, err := s.store.ClaimArchive(ctx, s.id.Space, s.owner(), false)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return s.absent(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	owner := archive.Owner{Token: s.lease.Token(), Lineage: state.Lineage, Holder: s.lease.Holder()}
-	if s.writer, err = s.tier.archive.Claim(ctx, s.id, owner); err != nil {
+	if s.writer, err = s.tier.archive.Claim(ctx, s.id, s.archiveOwner(&state)); err != nil {
 		return err
 	}
 	if err := s.reconcile(ctx, &state); err != nil {
@@ -331,6 +333,26 @@ func (s *space) claim(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// archiveOwner is who owns the archive of the space while the lease lasts.
+func (s *space) archiveOwner(state *hotlog.ArchiveState) archive.Owner {
+	return archive.Owner{Token: s.lease.Token(), Lineage: state.Lineage, Holder: s.lease.Holder()}
+}
+
+// errAbsent says that there is nothing to archive.
+var errAbsent = errors.New("Redis has nothing of the space")
+
+// absent is the error for a space that Redis has nothing of.
+func (s *space) absent(ctx context.Context) error {
+	m, err := s.tier.archive.Manifest(ctx, s.id)
+	switch {
+	case errors.Is(err, streamhub.ErrNotFound), err == nil && m.Commit.Window == 0:
+		return errAbsent
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: the archive reaches %s and Redis has nothing of the space: restore it", streamhub.ErrConflict, m.Commit.Position)
 }
 
 // reconcile tells Redis of windows that it does not know of, or drops them where Redis has another

@@ -39,14 +39,15 @@ type ArchiveState struct {
 }
 
 // ClaimArchive makes owner the one that archives a space. [streamhub.ErrFenced] means that a later
-// one has, or another one with the same token.
-func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwner) (state ArchiveState, err error) {
+// one has, or another one with the same token. A space that Redis has nothing of is
+// [streamhub.ErrNotFound], unless the claim is to erase what is archived of it.
+func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwner, erase bool) (state ArchiveState, err error) {
 	defer func() { err = s.fail("claim archive", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
 		return state, err
 	}
 	k := keysOf(s.id, space)
-	answer, err := s.log.run(ctx, s.log.claim, 1, k.state(), owner.Token, owner.Holder)
+	answer, err := s.log.run(ctx, s.log.claim, 1, k.state(), owner.Token, owner.Holder, erase)
 	if err != nil {
 		return state, err
 	}

@@ -39,6 +39,8 @@ var (
 	restoreLua string
 	//go:embed lua/resume.lua
 	resumeLua string
+	//go:embed lua/drop.lua
+	dropLua string
 	//go:embed lua/confirm.lua
 	confirmLua string
 )
@@ -60,6 +62,7 @@ func (l *Log) loadScripts() {
 	l.prune = redisx.NewScript(pruneLua).AllowOOM()
 	l.sweep = redisx.NewScript(sweepLua).AllowOOM()
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
+	l.drop = redisx.NewScript(dropLua).AllowOOM()
 	// Archiving makes room.
 	l.claim = redisx.NewScript(claimLua).AllowOOM()
 	l.commit = redisx.NewScript(frameLua + archivedLua + commitLua).AllowOOM()

@@ -43,7 +43,7 @@ type Log struct {
 	conn *redisx.Conn
 	opt  Options
 	append,
-	remove, trim, touch, prune, sweep, trimTimeline,
+	remove, trim, touch, prune, sweep, trimTimeline, drop,
 	claim, commit, move, restore, resume,
 	touchHead *redisx.Script
 	appender *appender

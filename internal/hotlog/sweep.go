@@ -47,6 +47,14 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
+	if err := s.sweepDue(ctx, k); err != nil {
+		return err
+	}
+	return s.shorten(ctx, k)
+}
+
+// sweepDue does what the deadlines of a space ask for.
+func (s *Store) sweepDue(ctx context.Context, k spaceKeys) error {
 	now, err := s.log.conn.Time(ctx).Result()
 	if err != nil {
 		return redisx.ReadOutcome(err)
@@ -63,7 +71,7 @@ func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 			errs = append(errs, s.sweepMember(ctx, k, member))
 		}
 		if err := errors.Join(errs...); err != nil || len(due) < sweepPage {
-			return errors.Join(err, s.shorten(ctx, k))
+			return err
 		}
 	}
 }

@@ -14,7 +14,7 @@
 //	GET    live?space=S[&ended=1]        live streams of a space
 //	GET    subscriptions[?id=ID]         subscriptions of Durable Streams, or one with its streams
 //	DELETE subscriptions?id=ID           ends one
-//	DELETE store                         ends all leases and subscriptions of the store
+//	DELETE store                         removes what the store has besides its segments: spaces, their archive, leases, subscriptions
 //	GET    instances                     processes with a hub, of all stores
 //	GET    overview                      Redis, what is wrong with it, and the instances
 //

@@ -25,7 +25,8 @@ type Operations interface {
 	Subscription(ctx context.Context, store uuid.UUID, id string) (durable.Subscription, error)
 	// RemoveSubscription ends one, or returns [streamhub.ErrNotFound].
 	RemoveSubscription(ctx context.Context, store uuid.UUID, id string) error
-	// Purge ends the leases and removes the subscriptions of a store.
+	// Purge removes all that a store has besides its segments, which were deleted before: spaces, what is
+	// archived of them, leases and subscriptions. See [hub.Store.Purge].
 	Purge(ctx context.Context, store uuid.UUID) (Purged, error)
 	// Instances returns the processes that have a hub on the same Redis.
 	Instances(ctx context.Context) ([]hub.Instance, error)
@@ -49,6 +50,7 @@ type Lease struct {
 
 // Purged is how much [Operations].Purge removed.
 type Purged struct {
+	Spaces        int `json:"spaces"`
 	Leases        int `json:"leases"`
 	Subscriptions int `json:"subscriptions"`
 }
@@ -96,7 +98,8 @@ func (l local) Purge(ctx context.Context, store uuid.UUID) (p Purged, err error)
 	if p.Subscriptions, err = durable.RemoveSubscriptions(ctx, l.hub, store); err != nil {
 		return p, err
 	}
-	p.Leases, err = l.hub.Store(store).EndLeases(ctx)
+	gone, err := l.hub.Store(store).Purge(ctx)
+	p.Leases, p.Spaces = gone.Leases, gone.Spaces
 	return p, err
 }
 

@@ -1,12 +1,17 @@
 package hotlogtest
 
 import (
+	"slices"
+	"time"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
 var removeCases = []namedCase{
+	{"DropSpace", dropSpace},
 	{"Delete", remove},
 	{"DeleteTwice", deleteTwice},
 	{"DeleteAndGoOn", deleteAndGoOn},
@@ -120,4 +125,66 @@ func deleteKeepsNeighbours(f *fixture) {
 	require.NoError(f, errs[0])
 	require.ErrorIs(f, errs[1], streamhub.ErrNotFound)
 	require.NoError(f, errs[2])
+}
+
+// dropSpace removes what a space has left, and begins it anew under a process that knew it.
+func dropSpace(f *fixture) {
+	drop := func(owner *hotlog.ArchiveOwner) error { return f.DropSpace(f.ctx, space, owner) }
+	require.NoError(f, drop(nil), "there is none")
+	f.append("a", "1")
+	f.append("b", "1")
+	_, _, err := f.Create(f.ctx, space, "fork", &streamhub.CreateOptions{ForkOf: "b"})
+	require.NoError(f, err)
+	cursor := f.readSpace(nil)[1].Cursor()
+	require.ErrorIs(f, drop(nil), streamhub.ErrConflict)
+	f.delete("b")
+	f.delete("a")
+	require.ErrorIs(f, drop(nil), streamhub.ErrConflict, "a fork is there")
+	f.delete("fork")
+	names, err := f.Spaces(f.ctx, "", 10)
+	require.NoError(f, err)
+	require.Equal(f, []string{space}, names)
+	require.NoError(f, drop(nil))
+	require.NoError(f, drop(nil), "a repeat")
+	names, err = f.Spaces(f.ctx, "", 10)
+	require.NoError(f, err)
+	require.Empty(f, names)
+	require.Zero(f, f.timelineLength())
+	require.NoError(f, f.Unlist(f.ctx))
+	stores, err := f.conn.SMembers(f.ctx, "sh:stores").Result()
+	require.NoError(f, err)
+	require.NotContains(f, stores, f.id.String())
+	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: cursor})
+	f.lost(err, 0)
+	require.Empty(f, f.readSpace(nil))
+
+	_, err = f.with(streamhub.AppendOptions{}, "a", "2") // this process knows its first life
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	f.append("a", "2")
+	f.append("new", "1")
+	require.Eventually(f, func() bool {
+		names, err := f.Spaces(f.ctx, "", 10)
+		stores, failed := f.conn.SMembers(f.ctx, "sh:stores").Result()
+		return err == nil && failed == nil && slices.Contains(names, space) && slices.Contains(stores, f.id.String())
+	}, 10*time.Second, time.Millisecond, "the space is listed again")
+	require.NoError(f, f.Unlist(f.ctx), "it has a space")
+	require.Len(f, f.readSpace(nil), 2)
+
+	// One that is archived belongs to its archiver.
+	first, second := hotlog.ArchiveOwner{Token: 1, Holder: "one"}, hotlog.ArchiveOwner{Token: 2, Holder: "two"}
+	_, err = f.ClaimArchive(f.ctx, "never", first, false)
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+	state, err := f.ClaimArchive(f.ctx, space, first, false)
+	require.NoError(f, err)
+	require.NoError(f, f.CommitArchive(f.ctx, space, first, state.First, nil))
+	f.delete("a")
+	f.delete("new")
+	require.ErrorIs(f, drop(nil), streamhub.ErrUnavailable)
+	_, err = f.ClaimArchive(f.ctx, space, second, false)
+	require.NoError(f, err)
+	require.ErrorIs(f, drop(&first), streamhub.ErrFenced)
+	require.NoError(f, drop(&second))
+	require.NoError(f, drop(&second), "a repeat")
+	require.ErrorIs(f, f.CommitArchive(f.ctx, space, second, state.First, nil), streamhub.ErrFenced)
+	require.ErrorIs(f, f.DropSpace(f.ctx, "", nil), streamhub.ErrInvalidName)
 }

@@ -267,7 +267,7 @@ func sweepShrinks(f *fixture) {
 	w, err := f.ReadWindow(f.ctx, space, streamhub.TimelineID{}, time.Now().Add(time.Hour).UnixMilli(), 1<<20)
 	require.NoError(f, err)
 	require.Len(f, w.Changes, 3)
-	_, err = f.ClaimArchive(f.ctx, space, hotlog.ArchiveOwner{Token: 1, Holder: "archiver"})
+	_, err = f.ClaimArchive(f.ctx, space, hotlog.ArchiveOwner{Token: 1, Holder: "archiver"}, false)
 	require.NoError(f, err)
 	f.delete("middle")
 	f.sweep()

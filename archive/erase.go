@@ -1,0 +1,56 @@
+package archive
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// Erase removes everything that is archived of a space, and its manifest last. Owner has to be later than
+// the one that writes the space now, which is fenced off. Trust, unless it is nil, is called before each
+// page of objects; its error ends the erasure. An erasure that failed may be repeated, by a later owner
+// too: until the end the space is one without windows.
+func (a *Archive) Erase(ctx context.Context, space SpaceID, owner Owner, trust func(context.Context) error) error {
+	w := &Writer{archive: a, space: space}
+	var err error
+	if w.manifest, w.version, err = loadManifest(ctx, a.backend, space); err != nil {
+		// Without a manifest nothing leads to an object, but one can be left all the same.
+		if !errors.Is(err, streamhub.ErrNotFound) && !errors.Is(err, streamhub.ErrCorrupt) {
+			return err
+		}
+		if errors.Is(err, streamhub.ErrCorrupt) {
+			if _, w.version, err = a.backend.Manifest(ctx, space); err != nil {
+				return err
+			}
+		}
+	}
+	if err := owner.mayFollow(&w.manifest.Owner); err != nil {
+		return err
+	}
+	if err := w.swap(ctx, Manifest{Owner: owner, Rewinds: w.manifest.Rewinds + 1}); err != nil {
+		return err
+	}
+	a.forget(space, 0)
+	for {
+		if trust != nil {
+			if err := trust(ctx); err != nil {
+				return err
+			}
+		}
+		items, err := a.backend.List(ctx, space, "", "", listPage)
+		if err != nil {
+			return err
+		}
+		if len(items) == 0 {
+			return a.backend.RemoveManifest(ctx, space, w.version)
+		}
+		keys := make([]string, len(items))
+		for i, item := range items {
+			keys[i] = item.Key
+		}
+		if err := w.delete(ctx, keys...); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package livestream
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// Forget removes what a space keeps of live streams whose segments were deleted. What is kept of those that
+// had ended goes when its time is over. It may be repeated.
+func (m *Manager) Forget(ctx context.Context, store uuid.UUID, space string) error {
+	k := spaceKey{store, space}
+	for {
+		names, err := m.conn.ZRangeByScore(ctx, k.active(), &redis.ZRangeBy{Min: "-inf", Max: "+inf", Count: listPage}).Result()
+		if err != nil {
+			return redisx.ReadOutcome(err)
+		}
+		_, err = m.conn.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, name := range names {
+				id := name[:max(strings.LastIndexByte(name, '~'), 0)]
+				p.Unlink(ctx, hotlog.Key(store, space, "ls:"+id))
+				p.Unlink(ctx, hotlog.Key(store, space, "lw:"+name))
+				p.ZRem(ctx, k.active(), name)
+			}
+			if len(names) < listPage {
+				p.Unlink(ctx, k.beats())
+				p.Unlink(ctx, k.instances())
+			}
+			return nil
+		})
+		if err != nil || len(names) < listPage {
+			return redisx.ReadOutcome(err)
+		}
+	}
+}
