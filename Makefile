@@ -10,7 +10,9 @@ BENCH          ?= .
 TOOLS           := $(CURDIR)/.bin
 GOLANGCI        := v2.15.0
 GOVULNCHECK     := v1.8.0
+APIDIFF         := v0.0.0-20261113113407-e3970619a1a4
 golangci-lint   := $(TOOLS)/golangci-lint-$(GOLANGCI)
+apidiff         := $(TOOLS)/apidiff-$(APIDIFF)
 govulncheck     := $(TOOLS)/govulncheck-$(GOVULNCHECK)
 
 # Modules of their own below this one: what they link stays out of the library's go.mod. They are tested without the
@@ -229,6 +231,11 @@ links: ## Follow every relative link of the documents, to its file and its headi
 prose: ## Check the English of comments, messages and documents: long sentences, and words that the house style replaces
 	$(GO) run ./internal/prose/check
 
+.PHONY: api-check
+api-check: $(apidiff) ## Compare the exported API with that of the last release: what breaks programs has a line in CHANGELOG.md
+	APIDIFF=$(apidiff) $(GO) test -count=1 -run TestAPICheck .
+	APIDIFF=$(apidiff) scripts/api-check
+
 .PHONY: lint-tool
 lint-tool: $(golangci-lint)
 
@@ -267,6 +274,9 @@ tidy: ## go mod tidy in every module
 
 $(golangci-lint):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI))
+
+$(apidiff):
+	$(call install,golang.org/x/exp/cmd/apidiff,$(APIDIFF))
 
 $(govulncheck):
 	$(call install,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK))
