@@ -33,6 +33,7 @@ func describe(err error) string {
 		producer *streamhub.ProducerError
 		trimmed  *streamhub.TrimmedError
 		lost     *streamhub.HistoryLostError
+		held     *streamhub.LeaseHeldError
 	)
 	code := string(streamhub.CodeOf(err))
 	switch {
@@ -50,6 +51,8 @@ func describe(err error) string {
 		return fmt.Sprintf("%s: epoch %d expected %d", code, producer.Epoch, producer.ExpectedSeq)
 	case errors.As(err, &trimmed):
 		return fmt.Sprintf("%s: first kept %d, with a cursor %v, space %q", code, trimmed.FirstKept, trimmed.Cursor != "", trimmed.Space)
+	case errors.As(err, &held):
+		return fmt.Sprintf("%s: %+v", code, *held)
 	case errors.As(err, &lost):
 		return fmt.Sprintf("%s: first lost %d", code, lost.FirstLost)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,22 +14,52 @@ import (
 )
 
 // copied is a model that plays the store.
-type copied struct{ m *Model }
+type copied struct {
+	m *Model
 
-func (w *copied) Store(by int) streamhub.Store { return &copiedStore{m: w.m, by: by} }
-func (w *copied) Process(by int) int           { return by }
-func (w *copied) Remote() bool                 { return false }
-func (w *copied) Sweep(context.Context) error  { w.m.Sweep(); return nil }
-func (w *copied) Advance(d time.Duration)      { w.m.Now += d.Milliseconds() }
-func (w *copied) Save() any                    { return w.m.Save() }
-func (w *copied) Rewind(saved any)             { w.m.Rewind(saved) }
-func (w *copied) Promote()                     { w.m.Promote() }
-func (w *copied) Lose(int, bool)               {}
-func (w *copied) Close() error                 { return nil }
+	mu      sync.Mutex    // guards m: followers ask it too
+	changed chan struct{} // guarded by mu: closed after the next call
+}
+
+// lock guards the model during a call, after which followers look again.
+func (w *copied) lock() func() {
+	w.mu.Lock()
+	return func() {
+		if w.changed != nil {
+			close(w.changed)
+			w.changed = nil
+		}
+		w.m.saw = nil
+		w.mu.Unlock()
+	}
+}
+
+// wait is closed after the next call. The caller holds the lock.
+func (w *copied) wait() <-chan struct{} {
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.changed
+}
+
+func (w *copied) Store(by int) streamhub.Store  { return &copiedStore{w: w, m: w.m, by: by} }
+func (w *copied) Reader(by int) streamhub.Store { return w.Store(by) }
+func (w *copied) Process(by int) int            { return by }
+func (w *copied) Remote() bool                  { return false }
+func (w *copied) Sweep(context.Context) error   { defer w.lock()(); w.m.Sweep(); return nil }
+func (w *copied) Advance(d time.Duration)       { defer w.lock()(); w.m.Now += d.Milliseconds() }
+func (w *copied) Save() any                     { defer w.lock()(); return w.m.Save() }
+func (w *copied) Rewind(saved any)              { defer w.lock()(); w.m.Rewind(saved) }
+func (w *copied) Promote()                      { defer w.lock()(); w.m.Promote() }
+func (w *copied) Lose(int, bool)                {}
+func (w *copied) Cut(context.Context) error     { return nil }
+func (w *copied) Deafen(bool)                   {}
+func (w *copied) Close() error                  { return nil }
 
 // copiedStore has the calls that programs make; others panic.
 type copiedStore struct {
 	streamhub.Store
+	w  *copied
 	m  *Model
 	by int
 }
@@ -46,11 +77,13 @@ func wrap(space, segment string, err error) error {
 }
 
 func (s *copiedStore) Append(_ context.Context, space, segment string, records []streamhub.Record, o *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	defer s.w.lock()()
 	r, err := s.m.Append(s.by, space, segment, records, o)
 	return r, wrap(space, segment, err)
 }
 
 func (s *copiedStore) AppendAll(_ context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
+	defer s.w.lock()()
 	results, errs := s.m.AppendAll(s.by, appends)
 	for i, err := range errs {
 		errs[i] = wrap(appends[i].Space, appends[i].Segment, err)
@@ -59,59 +92,136 @@ func (s *copiedStore) AppendAll(_ context.Context, appends []streamhub.Append) (
 }
 
 func (s *copiedStore) CloseSegment(_ context.Context, space, segment string, v streamhub.Verdict, o *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	defer s.w.lock()()
 	r, err := s.m.CloseSegment(s.by, space, segment, v, o)
 	return r, wrap(space, segment, err)
 }
 
 func (s *copiedStore) Create(_ context.Context, space, segment string, o *streamhub.CreateOptions) (streamhub.Status, bool, error) {
+	defer s.w.lock()()
 	status, created, err := s.m.Create(s.by, space, segment, o)
 	return status, created, wrap(space, segment, err)
 }
 
 func (s *copiedStore) Delete(_ context.Context, space, segment, reason string) error {
+	defer s.w.lock()()
 	return wrap(space, segment, s.m.Delete(space, segment, reason))
 }
 
 func (s *copiedStore) Trim(_ context.Context, space, segment string, upTo uint64) (uint64, error) {
+	defer s.w.lock()()
 	first, err := s.m.Trim(space, segment, upTo)
 	return first, wrap(space, segment, err)
 }
 
 func (s *copiedStore) Touch(_ context.Context, space, segment string) (time.Time, error) {
+	defer s.w.lock()()
 	deadline, err := s.m.Touch(space, segment)
 	return deadline, wrap(space, segment, err)
 }
 
 func (s *copiedStore) Status(_ context.Context, space, segment string) (streamhub.Status, error) {
+	defer s.w.lock()()
 	status, err := s.m.Status(space, segment)
 	return status, wrap(space, segment, err)
 }
 
 func (s *copiedStore) Peek(_ context.Context, space, segment string) (streamhub.Entry, error) {
+	defer s.w.lock()()
 	e, err := s.m.Peek(space, segment)
 	return e, wrap(space, segment, err)
 }
 
 func (s *copiedStore) SpaceEnd(_ context.Context, space string) (streamhub.Cursor, error) {
+	defer s.w.lock()()
 	return s.m.SpaceEnd(space), nil
 }
 
 func (s *copiedStore) Segments(_ context.Context, space string) iter.Seq2[string, error] {
+	defer s.w.lock()()
 	names, _ := s.m.Segments(space)
 	return items(names, nil)
 }
 
 func (s *copiedStore) ConsumeSegment(_ context.Context, space, segment string, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	defer s.w.lock()()
 	entries, err := s.m.ConsumeSegment(space, segment, o)
 	return items(entries, wrap(space, segment, err))
 }
 
 func (s *copiedStore) ConsumeSpace(_ context.Context, space string, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
+	defer s.w.lock()()
 	entries, err := s.m.ConsumeSpace(space, o)
 	if o != nil && o.Limit > 0 && uint64(len(entries)) >= o.Limit && err != nil {
 		entries, err = entries[:o.Limit], nil
 	}
 	return items(entries, wrap(space, "", err))
+}
+
+func (s *copiedStore) AcquireLeaseAs(_ context.Context, key, holder string, ttl time.Duration) (uint64, error) {
+	defer s.w.lock()()
+	return s.m.AcquireLease(key, holder, ttl)
+}
+
+func (s *copiedStore) RenewLeaseAs(_ context.Context, key, holder string, ttl time.Duration) (uint64, error) {
+	defer s.w.lock()()
+	return s.m.RenewLease(key, holder, ttl)
+}
+
+func (s *copiedStore) ReleaseLeaseAs(_ context.Context, key, holder string) (bool, error) {
+	defer s.w.lock()()
+	return s.m.ReleaseLease(key, holder), nil
+}
+
+func (s *copiedStore) FollowSegment(ctx context.Context, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.follow(ctx, space, segment, o)
+}
+
+func (s *copiedStore) FollowSpace(ctx context.Context, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	return s.follow(ctx, space, "", o)
+}
+
+// follow begins at once, so that a follower of what comes misses nothing.
+func (s *copiedStore) follow(ctx context.Context, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
+	s.w.mu.Lock()
+	cursor, left := o.Cursor, o.Limit
+	if o.Live {
+		r := &run{model: s.m}
+		cursor = r.end(Step{Space: space, Seg: segment})
+	}
+	s.w.mu.Unlock()
+	return func(yield func(streamhub.Entry, error) bool) {
+		for {
+			s.w.mu.Lock()
+			saw := s.m.saw
+			s.m.saw = nil
+			entries, err := s.m.Due(space, segment, o.FromSequence, cursor)
+			s.m.saw = saw
+			changed := s.w.wait()
+			s.w.mu.Unlock()
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
+				if left--; left == 0 {
+					return
+				}
+				cursor = e.Position.Cursor()
+			}
+			if err != nil {
+				yield(streamhub.Entry{}, wrap(space, segment, err))
+				return
+			}
+			if len(entries) > 0 {
+				continue
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 func items[T any](list []T, err error) iter.Seq2[T, error] {
@@ -135,7 +245,7 @@ func caught(t *testing.T, seeds int, off ...Rule) (int, error) {
 	for seed := 1; seed <= seeds; seed++ {
 		m := New(off...)
 		m.Now = Start
-		if err := Run(t.Context(), &copied{m}, programs.Example(seed), nil); err != nil {
+		if err := Run(t.Context(), &copied{m: m}, programs.Example(seed), nil); err != nil {
 			return seed, err
 		}
 	}

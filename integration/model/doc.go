@@ -15,6 +15,12 @@
 // A [Way] is a real store as a program reaches it: a hub in the same process, a client of one gateway,
 // a client of two gateways in turn. The same program has the same answers on each.
 //
+// # Followers
+//
+// A program has up to four followers. A fast one is compared after every step: it has seen what the model
+// says, in order, once, or has ended with the error that the model gives. A slow one holds one entry until
+// a step drains it, so it may give what it had read before that was removed.
+//
 // # Names that only the store knows
 //
 // Incarnations, lineages, TRX ids and the proofs made from them are chosen by the store. The model
@@ -28,8 +34,8 @@
 //
 // # What it found
 //
-// Seeds of the generator as it is, and the way on which they fail on commit 3f99ada, which is before
-// the fixes. Of several failures of one kind the first is named; shorter programs are in package found.
+// Seeds of the generator as it was before programs had followers, and the way on which they fail on
+// commit 3f99ada, which is before the fixes. Of several failures of one kind the first is named; shorter programs are in package found.
 //
 //	280  in process    a sweep removed the place of a cursor, and its reader was told of a trim
 //	4    one gateway   AppendAll stored the appends to one segment in another order

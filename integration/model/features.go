@@ -30,10 +30,10 @@ func (f *Features) Begin() {
 func (s Step) features(outcome string) (list []string) {
 	list = append(list, string(s.Op))
 	for name, used := range map[string]bool{
-		"producer": s.Producer != "", "generation": s.Gen > 0, "expected": s.Expect > 0, "incarnation": s.Life > 0,
+		"producer": s.Producer != "" && !s.lease(), "generation": s.Gen > 0, "expected": s.Expect > 0, "incarnation": s.Life > 0,
 		"check only": s.Check, "must exist": s.Must, "content type": s.Type != "", "stream seq": s.Order != "" && s.Op == Append,
-		"close with": s.Close != "" && s.Op != Close, "deadline": s.TTL > 0, "metadata": s.Meta, "cursor": s.Cursor > 0,
-		"time bound": s.After+s.Until > 0, "limit": s.Limit > 0, "from": s.From+s.To > 0,
+		"close with": s.Close != "" && s.Op != Close, "deadline": s.TTL > 0 && !s.lease(), "metadata": s.Meta, "cursor": s.Cursor > 0,
+		"time bound": s.After+s.Until > 0, "limit": s.Limit > 0, "from": s.From+s.To > 0, "live": s.Live, "slow": s.Slow, "a space": s.Op == Follow && s.Seg == "",
 		"reply lost": s.Lose > 0, "request lost": s.Drop > 0,
 	} {
 		if used {
@@ -100,3 +100,6 @@ func (f *Features) Table() string {
 	}
 	return b.String()
 }
+
+// lease says that the step is about a lease.
+func (s Step) lease() bool { return s.Op == Acquire || s.Op == Renew || s.Op == Release }

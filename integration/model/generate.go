@@ -21,6 +21,8 @@ var weighted = func() (ops []Op) {
 	}{
 		{AppendAll, 5}, {Repeat, 2}, {Create, 3}, {Fork, 4}, {Close, 2}, {Delete, 3}, {Trim, 4}, {Touch, 3}, {Read, 7},
 		{ReadSpace, 7}, {Status, 3}, {Peek, 2}, {List, 2}, {Sweep, 3}, {Wait, 5}, {Save, 2}, {Rewind, 2}, {Promote, 1},
+		{Follow, 6}, {Drain, 3}, {Resume, 2}, {Cut, 1}, {Deaf, 1},
+		{Acquire, 3}, {Renew, 1}, {Release, 1},
 	} {
 		for range more.n {
 			ops = append(ops, more.op)
@@ -107,11 +109,28 @@ func drawStep(t *rapid.T) Step {
 		}
 	case ReadSpace:
 		s.bounds(&step)
+	case Follow:
+		step.At, step.Slow = s.int(slots-1), s.rarely(3)
+		if !s.rarely(3) {
+			step.Seg = s.segment()
+		}
+		step.Cursor = s.back(3)
+		step.Live = s.rarely(5)
+		if s.rarely(6) {
+			step.From = 1 + s.int(5)
+		}
+		if s.rarely(8) {
+			step.Limit = 1 + s.int(4)
+		}
+	case Acquire, Renew, Release:
+		step.Seg, step.Producer, step.TTL = s.of("k", "l"), s.of("p", "q"), s.one(1000, 1500, 60_000)
+	case Drain, Resume:
+		step.At, step.Slow = s.int(slots-1), s.rarely(3)
 	case Wait:
 		step.For = []int{7, 1000, 1, 40, 90_000_000}[s.int(4)]
 	}
 	switch step.Op {
-	case Append, Close, Delete, Trim, Create, Fork:
+	case Append, Close, Delete, Trim, Create, Fork, Acquire, Renew, Release:
 		if !step.Check && s.rarely(14) {
 			step.Lose = s.one(1, 1, 2, many)
 			if step.Lose == many && s.rarely(2) {

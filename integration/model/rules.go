@@ -60,6 +60,13 @@ const (
 	RuleNumber         Rule = "appends are numbered"
 	RuleMetadata       Rule = "metadata is kept"
 	RuleLineage        Rule = "an entry keeps its lineage"
+	RuleFollowAll      Rule = "a follower sees every entry"
+	RuleFollowEnd      Rule = "a follower of a closed segment ends after its last entry"
+	RuleFollowDeleted  Rule = "a follower of a deleted segment is told"
+	RuleFollowLost     Rule = "a follower of lost history is told"
+	RuleLeaseHeld      Rule = "a lease has one holder"
+	RuleLeaseEnds      Rule = "a lease ends with its time"
+	RuleLeaseGrows     Rule = "the tokens of a lease grow"
 	RulePeek           Rule = "peek is the last entry"
 	RuleLists          Rule = "lists name what is there"
 	RuleTimestamp      Rule = "an entry has the time of its append"
@@ -74,7 +81,7 @@ var Rules = []Rule{
 	RuleForkHeld, RuleForkLife, RuleDeleteHides, RuleDeleteOnce, RuleRecreate, RuleCursorLife,
 	RuleCursorProof, RuleCursorExact, RuleSpaceProof, RuleSpaceOwn, RuleSpaceOrder, RuleSpaceDeleted, RuleAfter, RuleUntil, RuleLimit,
 	RuleTo, RuleExpires, RuleRenews, RuleTouch, RuleCreateOnce, RuleCreateConflict, RuleNumber, RuleMetadata,
-	RuleLineage, RulePeek, RuleLists, RuleTimestamp,
+	RuleLineage, RuleFollowAll, RuleFollowEnd, RuleFollowDeleted, RuleFollowLost, RuleLeaseHeld, RuleLeaseEnds, RuleLeaseGrows, RulePeek, RuleLists, RuleTimestamp,
 }
 
 // keeps reports whether the model keeps a rule.

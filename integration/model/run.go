@@ -19,14 +19,21 @@ const Start = 1_800_000_000_000
 // Run runs a program on a way and returns the first answer that the model does not give, nil if there
 // is none. Features, unless nil, counts what met.
 func Run(ctx context.Context, w Way, program []Step, features *Features) error {
-	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}}
+	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}}
 	r.model.Now, r.model.remote = Start, w.Remote()
+	defer r.endFollowers()
 	for i, s := range program {
 		r.index = i
-		if err := r.step(s); err != nil {
+		r.remember(s)
+		err := r.step(s)
+		outcome := r.outcome
+		if err == nil {
+			err = r.watched(i == len(program)-1)
+		}
+		if err != nil {
 			return fmt.Errorf("step %d, %s: %w", i, Go(s), err)
 		}
-		features.note(s, r.outcome)
+		features.note(s, outcome)
 	}
 	return nil
 }
@@ -46,6 +53,10 @@ type run struct {
 	own     []repeatable
 	turns   map[turn]streamhub.Producer // acknowledged last
 	outcome string
+
+	followers map[int]*follower // by slot
+	deaf      bool
+	cuts      int
 }
 
 // A pair is the same thing as the model and the store name it.
@@ -130,6 +141,20 @@ func (r *run) step(s Step) error {
 			r.way.Rewind(r.saved.store)
 			r.model.Rewind(r.saved.model)
 		}
+	case Follow:
+		return r.follow(s)
+	case Drain:
+		return r.drain(s)
+	case Resume:
+		return r.resume(s)
+	case Acquire, Renew, Release:
+		return r.lease(s)
+	case Cut:
+		r.cuts++
+		return r.way.Cut(r.ctx)
+	case Deaf:
+		r.deaf = !r.deaf
+		r.way.Deafen(r.deaf)
 	case Promote:
 		r.way.Promote()
 		r.model.Promote()

@@ -58,6 +58,9 @@ var simplifications = []func(Step) Step{
 	func(s Step) Step { s.TTL, s.Fixed = 0, false; return s },
 	func(s Step) Step { s.After, s.Until = 0, 0; return s },
 	func(s Step) Step { s.Limit = 0; return s },
+	func(s Step) Step { s.Slow = false; return s },
+	func(s Step) Step { s.Live = false; return s },
+	func(s Step) Step { s.From, s.To = 0, 0; return s },
 	func(s Step) Step { s.Cursor = min(s.Cursor, 1); return s },
 	func(s Step) Step { s.Lose, s.Drop = 0, 0; return s },
 }

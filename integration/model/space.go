@@ -78,7 +78,7 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 			}
 			continue
 		}
-		told := o.Cursor == "" || c.id <= p.trimmed || !m.keeps(RuleTrimmedSpace)
+		told := m.informed || o.Cursor == "" || c.id <= p.trimmed || !m.keeps(RuleTrimmedSpace)
 		l := m.look(space, c.segment)
 		if l == nil || l.id != c.life || l.ended != nil && m.keeps(RuleSpaceDeleted) {
 			// Of what was trimmed before it was deleted a reader may be told.

@@ -32,6 +32,10 @@ type Model struct {
 	delivered int
 	// fates says what came of appends whose outcome is unknown, by their place in the call.
 	fates map[int]fate
+	// informed says that the reader along a space was told of every trim.
+	informed bool
+	// onlooker says that deadlines are noticed and end nothing, patient that they are not noticed.
+	onlooker, patient bool
 	// kept is the first sequence that the real store kept after a trim.
 	kept uint64
 }
@@ -42,6 +46,7 @@ type server struct {
 	reigns uint64 // how many there were, in any history
 	spaces map[string]*space
 	trims  map[uint64]uint64 // what was kept first, by life
+	rights rights
 }
 
 type space struct {
@@ -160,12 +165,13 @@ func New(off ...Rule) *Model {
 	for _, rule := range off {
 		m.off[rule] = true
 	}
-	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}, trims: map[uint64]uint64{}}
+	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}, trims: map[uint64]uint64{}, rights: rights{map[string]right{}, map[string]uint64{}}}
 	return m
 }
 
 func (s *server) clone() *server {
 	c := &server{reign: s.reign, reigns: s.reigns, spaces: map[string]*space{}, trims: maps.Clone(s.trims)}
+	c.rights = rights{maps.Clone(s.rights.held), maps.Clone(s.rights.token)}
 	for name, sp := range s.spaces {
 		own := &space{segments: map[string]*life{}, line: slices.Clone(sp.line)}
 		for segment, l := range sp.segments {
@@ -257,13 +263,18 @@ func (m *Model) find(spaceName, segment string) *life {
 func (m *Model) look(spaceName, segment string) *life {
 	l := m.find(spaceName, segment)
 	if l != nil && m.due(l) {
+		if m.onlooker {
+			over := *l
+			over.ended = &streamhub.Verdict{Kind: streamhub.VerdictExpired}
+			return &over
+		}
 		m.end(spaceName, segment, l, streamhub.Verdict{Kind: streamhub.VerdictExpired})
 	}
 	return l
 }
 
 func (m *Model) due(l *life) bool {
-	return l.ended == nil && l.deadline > 0 && m.Now >= l.deadline && m.keeps(RuleExpires)
+	return !m.patient && l.ended == nil && l.deadline > 0 && m.Now >= l.deadline && m.keeps(RuleExpires)
 }
 
 func (l *life) last() uint64 { return uint64(len(l.entries)) }

@@ -24,6 +24,14 @@ const (
 	Save      Op = "save"
 	Rewind    Op = "rewind" // Redis comes back as it was saved
 	Promote   Op = "promote"
+	Follow    Op = "follow"        // a segment, or without one a space
+	Drain     Op = "drain"         // a slow follower
+	Resume    Op = "resume"        // a follower ends, and another one goes on after it
+	Acquire   Op = "acquire lease" // for a holder that Producer names
+	Renew     Op = "renew lease"
+	Release   Op = "release lease"
+	Cut       Op = "cut"  // connections to gateways
+	Deaf      Op = "deaf" // notifications are lost, until the next such step
 )
 
 // A Step is one call of a program, or something that happens to it. Only the fields that its Op uses
@@ -48,7 +56,7 @@ type Step struct {
 	Must, Check bool
 	Life        int // names the incarnation of the position that was seen so many places ago
 	Of          string
-	At          int // where to fork: 0 at the end, else this many entries before it, less one
+	At          int // the slot of a follower; where to fork: 0 at the end, else this many entries before it, less one
 	TTL, For    int // milliseconds
 	Fixed       bool
 	UpTo        int
@@ -58,5 +66,6 @@ type Step struct {
 	From, To     int
 	After, Until int // count back over the timestamps that were seen
 	Limit        int
-	Lose, Drop   int // how many scripts in a row lose their replies, or are lost themselves
+	Live, Slow   bool // a follower begins at the end; it is drained by steps alone
+	Lose, Drop   int  // how many scripts in a row lose their replies, or are lost themselves
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,6 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/faultproxy"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/memredis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -23,6 +23,8 @@ import (
 type Way interface {
 	// Store is the store as a writer, 0 or 1, sees it.
 	Store(by int) streamhub.Store
+	// Reader is the store for followers of a writer. Those of writer 1 go on by themselves after a cut.
+	Reader(by int) streamhub.Store
 	// Remote says that there is a network between.
 	Remote() bool
 	// Process says which process remembers what the next call of the writer does.
@@ -38,6 +40,10 @@ type Way interface {
 	// Lose loses the replies to the next n batches with scripts, or what is sent if drop is set. With
 	// 0 it loses nothing any more.
 	Lose(n int, drop bool)
+	// Cut cuts the connections of programs to their gateways, and returns when they have others.
+	Cut(ctx context.Context) error
+	// Deafen loses notifications from now on, or no more.
+	Deafen(deaf bool)
 	// Close ends it.
 	Close() error
 }
@@ -73,7 +79,9 @@ type memory struct {
 	id      uuid.UUID
 	link    *memredis.Link
 	stores  []streamhub.Store
+	readers []streamhub.Store
 	sweeper *hotlog.Store
+	proxies []*faultproxy.Proxy
 	closers []func() error
 }
 
@@ -113,6 +121,10 @@ func (w *memory) open() error {
 	for _, p := range providers {
 		w.stores = append(w.stores, p.Store(w.id))
 	}
+	w.readers = append(w.readers, w.stores[0], w.stores[1])
+	if w.Remote() {
+		w.readers[1] = client.New(providers[1], nil).Store(w.id)
+	}
 	return nil
 }
 
@@ -151,7 +163,13 @@ func (w *memory) dial(h *hub.Hub) (streamhub.Provider, error) {
 		defer s.Close()
 		return g.Shutdown(ctx)
 	})
-	p, err := client.NewWebSocketProvider(w.ctx, []string{"ws" + strings.TrimPrefix(s.URL, "http")}, nil)
+	proxy, err := faultproxy.New(s.Listener.Addr().String(), 1, faultproxy.Faults{})
+	if err != nil {
+		return nil, err
+	}
+	w.later(proxy.Close)
+	w.proxies = append(w.proxies, proxy)
+	p, err := client.NewWebSocketProvider(w.ctx, []string{"ws://" + proxy.Addr()}, nil)
 	if err == nil {
 		w.later(p.Close)
 	}
@@ -159,6 +177,8 @@ func (w *memory) dial(h *hub.Hub) (streamhub.Provider, error) {
 }
 
 func (w *memory) Store(by int) streamhub.Store { return w.stores[by] }
+
+func (w *memory) Reader(by int) streamhub.Store { return w.readers[by] }
 
 func (w *memory) Remote() bool { return w.kind != InProcess }
 
@@ -180,6 +200,26 @@ func (w *memory) Rewind(saved any) { w.redis.Rewind(saved) }
 func (w *memory) Promote() { w.redis.Promote() }
 
 func (w *memory) Lose(n int, drop bool) { w.link.Lose(n, drop) }
+
+func (w *memory) Deafen(deaf bool) { w.redis.Deafen(deaf) }
+
+func (w *memory) Cut(ctx context.Context) error {
+	for _, p := range w.proxies {
+		p.CutAll()
+	}
+	for _, s := range w.stores {
+		for {
+			_, err := s.SpaceEnd(ctx, "s")
+			if err == nil {
+				break
+			}
+			if !streamhub.Retryable(err) || ctx.Err() != nil {
+				return fmt.Errorf("after a cut: %w", err)
+			}
+		}
+	}
+	return nil
+}
 
 func (w *memory) Close() (err error) {
 	for i := len(w.closers) - 1; i >= 0; i-- {

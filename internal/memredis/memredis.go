@@ -32,6 +32,7 @@ type Server struct {
 	now     time.Time         // guarded by mu
 	replid  string            // guarded by mu
 	reigns  int               // guarded by mu
+	deaf    bool              // guarded by mu
 	scripts map[string]string // guarded by mu: what miniredis calls a script
 }
 
@@ -96,6 +97,13 @@ func (s *Server) Promote() {
 	s.replid = shaOf(fmt.Sprint(s.id, s.reigns))
 }
 
+// Deafen loses what is published from now on, or no more.
+func (s *Server) Deafen(deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = deaf
+}
+
 // play lets miniredis look like a Redis that has a replication id, so that a hub that lives on notices
 // another lineage: it answers INFO, and takes the first line of scripts, which miniredis cannot read.
 func (s *Server) play(c *mock.Peer, cmd string, args ...string) bool {
@@ -104,6 +112,9 @@ func (s *Server) play(c *mock.Peer, cmd string, args ...string) bool {
 	switch {
 	case cmd == "INFO":
 		c.WriteBulk("# Server\r\nredis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nmaster_replid:" + s.replid + "\r\n")
+		return true
+	case cmd == "PUBLISH" && s.deaf:
+		c.WriteInt(0)
 		return true
 	case cmd == "EVAL" && len(args) > 0:
 		args[0] = plain(args[0])
