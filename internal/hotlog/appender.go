@@ -96,20 +96,21 @@ type appender struct {
 	calls atomic.Int64 // of the append script, with those that were repeated
 	row   string       // "p:~<id>": the row of this process's own producer in every segment
 
-	mu     sync.Mutex
-	tails  map[string]*tail // by meta key
-	limit  int              // of tails, at which idle ones are forgotten
-	lanes  map[laneKey]*lane
-	open   map[openKey]*request // not answered, and a caller may send them again
-	listed map[string]struct{}  // spaces that this process has registered
-	epochs uint64
+	mu        sync.Mutex
+	tails     map[string]*tail // by meta key
+	limit     int              // of tails, at which idle ones are forgotten
+	lanes     map[laneKey]*lane
+	laneLimit int                  // of lanes, at which idle ones are forgotten
+	open      map[openKey]*request // not answered, and a caller may send them again
+	listed    map[string]struct{}  // spaces that this process has registered
+	epochs    uint64
 }
 
 func newAppender(l *Log) *appender {
 	id := newID()
 	return &appender{
 		log: l, row: "p:~" + hex16(proofOf(id)),
-		tails: map[string]*tail{}, limit: maxTails, lanes: map[laneKey]*lane{}, open: map[openKey]*request{}, listed: map[string]struct{}{},
+		tails: map[string]*tail{}, limit: maxTails, lanes: map[laneKey]*lane{}, laneLimit: maxLanes, open: map[openKey]*request{}, listed: map[string]struct{}{},
 	}
 }
 
@@ -120,15 +121,26 @@ func (a *appender) do(ctx context.Context, req *request) (streamhub.AppendResult
 		return streamhub.AppendResult{}, err
 	}
 	one := [1]*request{req}
-	a.submit(one[:])
+	a.mu.Lock()
+	a.queue(one[:])
+	if !a.lead(ctx, one[0]) {
+		a.wakeFor(one[:])
+	}
+	a.mu.Unlock()
 	return a.wait(ctx, one[0])
 }
 
-// submit queues requests, nil ones aside. It replaces a request that repeats one that is under way
-// by that one.
+// submit queues requests and has them sent; see queue.
 func (a *appender) submit(requests []*request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.queue(requests)
+	a.wakeFor(requests)
+}
+
+// queue takes requests, nil ones aside. It replaces a request that repeats one that is under way by
+// that one. It runs under appender.mu.
+func (a *appender) queue(requests []*request) {
 	for i, req := range requests {
 		if req == nil {
 			continue
@@ -147,6 +159,10 @@ func (a *appender) submit(requests []*request) {
 		g.queue = append(g.queue, req)
 		a.list(g)
 	}
+}
+
+// wakeFor wakes the lanes of requests. It runs under appender.mu.
+func (a *appender) wakeFor(requests []*request) {
 	for _, req := range requests {
 		if req == nil {
 			continue

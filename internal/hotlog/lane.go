@@ -24,8 +24,21 @@ type lane struct {
 	again   []*flight // to be sent once more
 	runners int       // goroutines of the lane
 	parked  int       // of them, those that wait for work
+	led     int       // batches that their callers carry; see lead.go
+	prompt  bool      // the last batch came back soon
 	more    chan struct{}
 }
+
+// flights is how many batches of the lane are under way.
+func (l *lane) flights() int { return l.runners - l.parked + l.led }
+
+// idle reports whether the lane has no goroutine and nothing to carry.
+func (l *lane) idle() bool {
+	return l.runners == 0 && l.led == 0 && len(l.ready)+len(l.again) == 0
+}
+
+// maxLanes is how many lanes are remembered while idle. On a cluster each space has one.
+const maxLanes = 4096
 
 // laneRest is how long a goroutine of a lane waits for more. Starting one for each append costs
 // more than everything else that this process does for it: its stack has to grow each time.
@@ -43,6 +56,14 @@ func (a *appender) lane(at place, d streamhub.Durability) *lane {
 	key := a.laneKey(at, d)
 	l := a.lanes[key]
 	if l == nil {
+		if len(a.lanes) >= a.laneLimit {
+			for key, l := range a.lanes {
+				if l.idle() {
+					delete(a.lanes, key)
+				}
+			}
+			a.laneLimit = max(maxLanes, 2*len(a.lanes)) // busy ones stay, and are not looked through for each new one
+		}
 		l = &lane{key: key, more: make(chan struct{}, laneFlights)}
 		a.lanes[key] = l
 	}
@@ -71,11 +92,11 @@ func (a *appender) enqueue(f *flight) {
 // wake has another batch of the lane sent if there is work for one.
 func (a *appender) wake(l *lane) {
 	switch {
-	case l == nil || len(l.ready)+len(l.again) == 0:
+	case l == nil || len(l.ready)+len(l.again) == 0, l.flights() >= laneFlights:
 	case l.parked > 0:
 		l.parked--
 		l.more <- struct{}{}
-	case l.runners < laneFlights:
+	default:
 		l.runners++
 		if !a.log.start(func() { a.run(l) }) {
 			l.runners--
@@ -92,7 +113,8 @@ func (a *appender) run(l *lane) {
 		a.mu.Lock()
 		if batch := a.take(l); len(batch) > 0 {
 			a.mu.Unlock()
-			a.send(l, batch)
+			a.send(a.log.ctx, l, batch)
+			a.mu.Unlock()
 			continue
 		}
 		l.parked++
@@ -123,9 +145,6 @@ func (a *appender) leave(l *lane) bool {
 	}
 	l.parked--
 	l.runners--
-	if l.runners == 0 && a.lanes[l.key] == l {
-		delete(a.lanes, l.key)
-	}
 	return true
 }
 
@@ -181,17 +200,16 @@ func (a *appender) drop(l *lane) {
 	l.ready, l.again = nil, nil
 }
 
-// send carries a batch to Redis and deals with the answers.
-func (a *appender) send(l *lane, batch []*flight) {
+// send carries a batch to Redis and deals with the answers. It locks appender.mu when they are there and
+// leaves it locked: callers that append again at once meet in the next batch.
+func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 	type trip struct {
 		call    redisx.Call
 		flights []*flight
 	}
 	var trips []trip
-	ctx := a.log.ctx
 	if err := a.log.ready(ctx, l.key.durability); err != nil {
 		a.mu.Lock()
-		defer a.mu.Unlock()
 		a.unsent(batch, err)
 		return
 	}
@@ -200,7 +218,6 @@ func (a *appender) send(l *lane, batch []*flight) {
 		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
 		if err != nil {
 			a.mu.Lock()
-			defer a.mu.Unlock()
 			a.failed(batch, redisx.ReadOutcome(err))
 			return
 		}
@@ -215,20 +232,23 @@ func (a *appender) send(l *lane, batch []*flight) {
 	}
 	confirm := a.log.addWait(ctx, pipe, l.key.durability)
 	a.calls.Add(int64(len(trips)))
+	left := time.Now()
 	_, _ = pipe.Exec(ctx) // each command has its own error
+	took := time.Since(left)
 	unconfirmed := confirm()
 
-	// The lock is held over the whole batch: callers that append again at once meet in the next.
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	l.prompt = took < leadTrip
 	for _, t := range trips {
 		answers, err := t.call.StringSlice()
 		switch {
 		case redisx.IsNoScript(err):
 			a.load(t.flights)
 		case err != nil:
-			a.log.conn.Observe(err)
-			a.failed(t.flights, redisx.Outcome(err))
+			if ctx.Err() == nil { // a caller that leads has less patience than its Redis deserves
+				a.log.conn.Observe(err)
+			}
+			a.failed(t.flights, t.call.Outcome(err))
 		case len(answers) != len(t.flights)+len(sizes(t.flights)):
 			a.failed(t.flights, errAnswers)
 		default:

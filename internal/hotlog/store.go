@@ -88,8 +88,8 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	return l, nil
 }
 
-// Close ends the appends that are under way, with their outcome unknown where they have been sent,
-// and waits for the goroutines of the log.
+// Close ends the appends that are under way, with their outcome unknown where they have been sent. It waits
+// for the goroutines of the log, and for callers that carry an append themselves.
 func (l *Log) Close() error {
 	l.closing.Lock()
 	l.cancel()
@@ -100,12 +100,24 @@ func (l *Log) Close() error {
 
 // start runs task in a goroutine that Close waits for, unless the log is closing.
 func (l *Log) start(task func()) bool {
+	if !l.enter() {
+		return false
+	}
+	go func() {
+		defer l.tasks.Done()
+		task()
+	}()
+	return true
+}
+
+// enter makes Close wait until the caller has called tasks.Done, unless the log is closing.
+func (l *Log) enter() bool {
 	l.closing.Lock()
 	defer l.closing.Unlock()
 	if l.ctx.Err() != nil {
 		return false
 	}
-	l.tasks.Go(task)
+	l.tasks.Add(1)
 	return true
 }
 

@@ -20,6 +20,8 @@ import (
 	mock "github.com/alicebob/miniredis/v2/server"
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 // A Server is an in-memory Redis. It is safe for concurrent use, but only one goroutine may move its
@@ -259,10 +261,10 @@ func (l *Link) pass(cmds []redis.Cmder, send func() error) error {
 	if !lose {
 		return send()
 	}
-	if !drop {
-		if err := send(); redis.HasErrorPrefix(err, "NOSCRIPT") {
-			return err
-		}
+	if drop {
+		redisx.Sent(cmds)
+	} else if err := send(); redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return err
 	}
 	l.mu.Lock()
 	l.left--

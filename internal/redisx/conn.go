@@ -37,6 +37,7 @@ type Conn struct {
 
 	opt     Options
 	user    string
+	heeds   bool // the client heeds the deadline of a context
 	server  atomic.Pointer[Server]
 	stale   atomic.Bool   // what was learned may be out of date
 	trouble chan struct{} // wakes Attend; holds one
@@ -60,7 +61,7 @@ func Connect(ctx context.Context, client redis.UniversalClient) (*Conn, error) {
 // [streamhub.UnavailableError], and with Wait only one that waiting does not cure, see [Final]; or
 // it says what the server lacks.
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Conn, error) {
-	c := &Conn{UniversalClient: client, user: userOf(client), trouble: make(chan struct{}, 1), learning: make(chan struct{}, 1)}
+	c := &Conn{UniversalClient: client, user: userOf(client), heeds: heedsDeadlines(client), trouble: make(chan struct{}, 1), learning: make(chan struct{}, 1)}
 	c.Cluster, _ = client.(*redis.ClusterClient)
 	if options != nil {
 		c.opt = *options
@@ -78,10 +79,27 @@ func (c *Conn) Server() *Server { return c.server.Load() }
 // it is in. What was learned before a connection was lost does until [Conn.Attend] or [Conn.Fresh] has
 // looked anew; a server that was unfit is looked at again, at most every 100 ms.
 func (c *Conn) Ready(ctx context.Context) error {
-	if c.server.Load() != nil && c.final.Load() == nil {
+	if c.Known() {
 		return nil
 	}
 	return c.Fresh(ctx)
+}
+
+// Known reports whether [Conn.Ready] would return nil at once.
+func (c *Conn) Known() bool { return c.server.Load() != nil && c.final.Load() == nil }
+
+// HeedsDeadlines reports whether the client ends a command when the deadline of its context is over
+// (ContextTimeoutEnabled). False may mean that nothing is known of the client.
+func (c *Conn) HeedsDeadlines() bool { return c.heeds }
+
+func heedsDeadlines(client redis.UniversalClient) bool {
+	switch c := client.(type) {
+	case *redis.Client:
+		return c.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		return c.Options().ContextTimeoutEnabled
+	}
+	return false
 }
 
 // Fresh is Ready for those who rely on what the server can do: after a connection was lost it looks at

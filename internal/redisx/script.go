@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
 )
 
 // A Script is one Lua script.
@@ -63,6 +67,50 @@ func (c *Conn) sha(s *Script) string {
 // A Call is a script on its way. It is a [redis.Cmder] that the driver never re-sends.
 type Call struct {
 	*redis.Cmd
+	keys *count
+}
+
+// A count is how many keys a script has. The driver asks it for its bytes when it writes the command: one that was
+// not asked shows that nothing was sent.
+type count struct {
+	keys    int
+	written atomic.Bool
+}
+
+// MarshalBinary implements [encoding.BinaryMarshaler].
+func (c *count) MarshalBinary() ([]byte, error) {
+	c.written.Store(true)
+	return strconv.AppendInt(nil, int64(c.keys), 10), nil
+}
+
+// String is for hooks, and for the driver where it looks for the keys.
+func (c *count) String() string { return strconv.Itoa(c.keys) }
+
+// Sent is for a hook that loses cmds on their way: their outcome is as unknown as if the driver had written them.
+func Sent(cmds []redis.Cmder) {
+	for _, cmd := range cmds {
+		if call, ok := cmd.(Call); ok {
+			call.keys.written.Store(true)
+		}
+	}
+}
+
+func newCall(ctx context.Context, name, script string, keys int, args []any) Call {
+	n := &count{keys: keys}
+	all := make([]any, 0, 3+len(args))
+	all = append(all, name, script, n)
+	return Call{redis.NewCmd(ctx, append(all, args...)...), n}
+}
+
+// Outcome is [Outcome] of err, which the call ended with, and knows whether the call was sent: the context of one that
+// waits for a connection may end.
+func (c Call) Outcome(err error) error {
+	err = Outcome(err)
+	var unknown *streamhub.UnknownOutcomeError
+	if !c.keys.written.Load() && errors.As(err, &unknown) {
+		return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: unknown.Err}
+	}
+	return err
 }
 
 // NoRetry stops the driver from sending a script again whose reply was lost.
@@ -70,17 +118,13 @@ func (Call) NoRetry() bool { return true }
 
 // Call makes the command that runs s; put it into a pipeline with Process. keys come first in args.
 func (c *Conn) Call(ctx context.Context, s *Script, keys int, args ...any) Call {
-	all := make([]any, 0, 3+len(args))
-	all = append(all, "evalsha", c.sha(s), keys)
-	return Call{redis.NewCmd(ctx, append(all, args...)...)}
+	return newCall(ctx, "evalsha", c.sha(s), keys, args)
 }
 
 // CallText is Call for a server that does not have s though it was loaded: while a slot moves, the server that has the
 // keys already is not the one that has the slot.
 func (c *Conn) CallText(ctx context.Context, s *Script, keys int, args ...any) Call {
-	all := make([]any, 0, 3+len(args))
-	all = append(all, "eval", s.text(c.server.Load()), keys)
-	return Call{redis.NewCmd(ctx, append(all, args...)...)}
+	return newCall(ctx, "eval", s.text(c.server.Load()), keys, args)
 }
 
 // Load puts s where the next [Conn.Call] finds it: on the server that has key, or everywhere.

@@ -4,9 +4,13 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 // A Link is a hook of a client that fails on command. The zero Link only counts.
@@ -47,7 +51,9 @@ func (l *Link) Lost() bool {
 	return l.lose == 0
 }
 
-// Around calls before before each batch with scripts, and after after it; either may be nil.
+// Around calls before before each batch with scripts, and after after it; either may be nil. Like the
+// driver, the batch waits for them until the deadline of its context and does not see that the
+// context was cancelled. What is held before the server then never gets there.
 func (l *Link) Around(before, after func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,18 +68,51 @@ func (l *Link) DialHook(next redis.DialHook) redis.DialHook {
 // ProcessHook implements redis.Hook.
 func (l *Link) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		return l.pass([]redis.Cmder{cmd}, func() error { return next(ctx, cmd) })
+		return l.pass(ctx, []redis.Cmder{cmd}, func() error { return next(ctx, cmd) })
 	}
 }
 
 // ProcessPipelineHook implements redis.Hook.
 func (l *Link) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return l.pass(cmds, func() error { return next(ctx, cmds) })
+		return l.pass(ctx, cmds, func() error { return next(ctx, cmds) })
 	}
 }
 
-func (l *Link) pass(cmds []redis.Cmder, send func() error) error {
+// within waits for do until the deadline of ctx and reports whether do is over.
+func within(ctx context.Context, do func()) bool {
+	if do == nil {
+		return true
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		do()
+		return true
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// fail makes err the error of cmds.
+func fail(cmds []redis.Cmder, err error) error {
+	for _, cmd := range cmds {
+		cmd.SetErr(err)
+	}
+	return err
+}
+
+func (l *Link) pass(ctx context.Context, cmds []redis.Cmder, send func() error) error {
 	script := false
 	for _, cmd := range cmds {
 		script = script || cmd.Name() == "evalsha"
@@ -85,15 +124,18 @@ func (l *Link) pass(cmds []redis.Cmder, send func() error) error {
 	l.scripts++
 	before, after, drop := l.before, l.after, l.drop && l.lose > 0
 	l.mu.Unlock()
-	if before != nil {
-		before()
+	if !within(ctx, before) {
+		redisx.Sent(cmds)
+		return fail(cmds, os.ErrDeadlineExceeded)
 	}
 	var err error
-	if !drop {
+	if drop {
+		redisx.Sent(cmds)
+	} else {
 		err = send()
 	}
-	if after != nil {
-		after()
+	if !within(ctx, after) {
+		return fail(cmds, os.ErrDeadlineExceeded)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,8 +143,5 @@ func (l *Link) pass(cmds []redis.Cmder, send func() error) error {
 		return err
 	}
 	l.lose--
-	for _, cmd := range cmds {
-		cmd.SetErr(io.EOF)
-	}
-	return io.EOF
+	return fail(cmds, io.EOF)
 }
