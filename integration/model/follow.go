@@ -230,7 +230,7 @@ func (r *run) due(f *follower) ([]streamhub.Entry, error) {
 // settle takes what is due to a follower and compares it.
 func (r *run) settle(f *follower) error {
 	fail := func(err error) error {
-		return fmt.Errorf("follower of slot %d, %s, with cursor %v: %w", f.step.At%slots, Go(f.step), f.cursor.store != "", err)
+		return fmt.Errorf("follower of slot %d, %s, after %d: %w", f.step.At%slots, Go(f.step), r.model.past[f.cursor.model].sequence, err)
 	}
 	for !f.over {
 		r.model.saw = nil

@@ -340,7 +340,18 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 	p := r.fetch(ctx, at, r.count)
 	for {
 		var err error
-		if p, err = r.settle(ctx, p, at, r.count); err != nil {
+		p, err = r.settle(ctx, p, at, r.count)
+		if errors.Is(err, streamhub.ErrTrimmed) && !r.check.IsZero() {
+			if err = r.trimmedCheck(err); err == nil {
+				if r.next > r.to {
+					return nil
+				}
+				at = r.next
+				p = r.fetch(ctx, at, r.count)
+				continue
+			}
+		}
+		if err != nil {
 			return err
 		}
 		r.count = r.grow(&p)
@@ -370,6 +381,20 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 			ahead = nil
 		}
 	}
+}
+
+// trimmedCheck proves the position that the read started from where its entry was trimmed after the meta
+// was read. Where that is the last one that was trimmed, nothing is missing.
+func (r *reader) trimmedCheck(err error) error {
+	first, _, proof := firstOf(r.sources)
+	switch {
+	case first != r.next:
+		return err
+	case proof != 0 && proof != r.check.Proof:
+		return &streamhub.HistoryLostError{FirstLost: r.check.Sequence}
+	}
+	r.check = streamhub.Position{}
+	return nil
 }
 
 // visit proves the position that the read started from, where it lies in f, and passes f on.

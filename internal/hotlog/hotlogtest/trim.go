@@ -1,8 +1,12 @@
 package hotlogtest
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"sync"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -13,6 +17,7 @@ var trimCases = []namedCase{
 	{"TrimErrors", trimErrors},
 	{"TrimEverything", trimEverything},
 	{"TrimProof", trimProof},
+	{"TrimWhileResuming", trimWhileResuming},
 	{"TrimClosed", trimClosed},
 	{"TrimMany", trimMany},
 	{"TrimAndSpace", trimAndSpace},
@@ -185,4 +190,60 @@ func trimAndSweep(f *fixture) {
 	require.Equal(f, []string{"a4"}, names(f.readSpace(nil)))
 	require.NoError(f, f.Sweep(f.ctx))
 	require.Equal(f, []string{"a4"}, names(f.readSpace(nil)))
+}
+
+// beforeRange is a hook of a client that calls do before the first read of a log.
+type beforeRange struct{ do func() }
+
+func (beforeRange) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (b beforeRange) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "xrange" {
+			b.do()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (beforeRange) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// trimWhileResuming trims the entry of a cursor after the reader has read the meta. Nothing that it has not
+// read is missing.
+func trimWhileResuming(f *fixture) {
+	for _, more := range []int{0, 1} { // entries that are left
+		seg := fmt.Sprint("seg", more)
+		f.append(seg, "1")
+		last := f.append(seg, "2")
+		for range more {
+			f.append(seg, "3")
+		}
+		resume := func(cursor streamhub.Cursor, upTo uint64) (entries []streamhub.Entry, err error) {
+			var once sync.Once
+			s := f.open(f.env.Connect(f.T, beforeRange{func() { once.Do(func() { f.trim(seg, upTo) }) }}))
+			for e, err := range s.ConsumeSegment(f.ctx, space, seg, &streamhub.ReadOptions{Cursor: cursor}) {
+				if err != nil {
+					return entries, err
+				}
+				entries = append(entries, e)
+			}
+			return entries, nil
+		}
+		entries, err := resume(last.Cursor(), 2)
+		require.NoError(f, err)
+		require.Len(f, entries, more)
+
+		forged := f.append(seg, "4").Position
+		forged.Proof ^= 1
+		_, err = resume(forged.Cursor(), 9)
+		f.lost(err, forged.Sequence)
+		early := f.append(seg, "5").Position
+		f.append(seg, "6")
+		_, err = resume(early.Cursor(), 9)
+		f.trimmed(err, early.Sequence+2)
+	}
 }
