@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
@@ -78,4 +79,8 @@ func (r portStore) count(ctx context.Context, read iter.Seq2[*port.Page, error])
 
 func (r portStore) RemoveLive(ctx context.Context, space, id string, generation uint64) error {
 	return r.hub.live.Streams(r.ID(), space).RemoveGeneration(ctx, id, generation)
+}
+
+func (r portStore) Import(ctx context.Context, space string) (*hotlog.Importer, error) {
+	return r.log.Import(ctx, space)
 }

@@ -91,6 +91,13 @@ func (archiveLsCmd) Help() string {
 func (archiveVerifyCmd) Help() string {
 	return examples("archive verify --archive pebble:///var/lib/cold", "archive verify logs --archive azure://account/prefix")
 }
+func (importCmd) Help() string {
+	return "The command reads a store of a running streamkit server over its own protocol and writes it to Redis, with timestamps, sequences, " +
+		"TRX and metadata. A stored offset of ConsumeSpace then names the same entry. What the hub has already is compared first, so a run that was killed is " +
+		"started again, and a space that holds something else is refused. After the last entry all is compared once more.\n\n" +
+		examples("import ws://streamkit.example:8080 --redis redis://127.0.0.1:6379 --store 6f3c1d5e-8a52-4a57-9b0a-0d6d5a7f2c11", "import wss://streamkit.example orders --redis redis://127.0.0.1:6379 --until 2026-01-02T15:04:05Z")
+}
+
 func (archiveRestoreCmd) Help() string {
 	return examples("archive restore --archive pebble:///var/lib/cold --redis redis://127.0.0.1:6379",
 		"archive restore logs --archive azure://account/prefix --redis redis://127.0.0.1:6379")

@@ -49,6 +49,7 @@ type commands struct {
 	Top           topCmd           `cmd:"" help:"Show Redis, what is wrong with it, and the instances, again and again. It wants the same rights as instances."`
 	Instances     instancesCmd     `cmd:"" help:"List the processes that serve the same Redis. A gateway wants a token for streamhub::*::*::read, or, at its admin address, the admin token."`
 
+	Import  importCmd  `cmd:"" help:"Bring the data of a running streamkit server into a hub, entry by entry; a run that was killed is started again."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`

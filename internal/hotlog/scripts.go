@@ -41,6 +41,8 @@ var (
 	resumeLua string
 	//go:embed lua/drop.lua
 	dropLua string
+	//go:embed lua/import.lua
+	importLua string
 	//go:embed lua/confirm.lua
 	confirmLua string
 )
@@ -69,6 +71,7 @@ func (l *Log) loadScripts() {
 	l.move = redisx.NewScript(archivedLua + moveLua).AllowOOM()
 	l.restore = redisx.NewScript(restoreLua)
 	l.resume = redisx.NewScript(resumeLua)
+	l.imported = redisx.NewScript(frameLua + reignLua + importLua)
 	l.touchHead = redisx.NewScript(confirmLua)
 }
 

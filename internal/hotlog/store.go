@@ -44,7 +44,7 @@ type Log struct {
 	opt  Options
 	append,
 	remove, trim, touch, prune, sweep, trimTimeline, drop,
-	claim, commit, move, restore, resume,
+	claim, commit, move, restore, resume, imported,
 	touchHead *redisx.Script
 	appender *appender
 	full     sync.Map        // prefixes of spaces without room

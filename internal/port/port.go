@@ -43,6 +43,9 @@ type Store interface {
 	ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (Snapshot, error)
 	// RemoveLive is [live.Streams.Remove] for one generation: a later one stays.
 	RemoveLive(ctx context.Context, space, id string, generation uint64) error
+	// Import stores entries of another system as they are there, for streamhub import; see
+	// [hotlog.Importer].
+	Import(ctx context.Context, space string) (*hotlog.Importer, error)
 	// SpacesAfter lists up to limit spaces after a name, in byte order, with one command. StatusesAfter
 	// lists segments likewise, with their statuses: one command, and one for each of them in one pipeline.
 	SpacesAfter(ctx context.Context, after string, limit int) ([]string, error)

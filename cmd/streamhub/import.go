@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/importer"
+	"github.com/seed-147127fe/streamhub/internal/streamz"
+)
+
+// importCmd writes to Redis itself, like archive restore: a gateway gives entries its own times.
+type importCmd struct {
+	archiveRedis
+	Source      string    `arg:"" name:"url" help:"Address of the streamkit server as its clients are given it: ws://host:port or wss://host."`
+	Space       string    `arg:"" optional:"" help:"Space to bring; all of the store if not given."`
+	Store       uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Store to bring; it keeps its id."`
+	SourceToken string    `placeholder:"JWT" help:"Token for the streamkit server."`
+	Until       time.Time `placeholder:"TIME" help:"Leave out what is later, as 2026-01-02T15:04:05Z: for a first run while programs still write to the source."`
+	Progress    bool      `default:"true" negatable:"" help:"Show on standard error how many entries were read, where that is a terminal."`
+}
+
+// Run writes a line for each entry that is left out and one for each space. The last line of standard error sums up.
+func (c *importCmd) Run(s *session) (err error) {
+	if u, err := url.Parse(c.Source); err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
+		return usagef("%q is no address of a streamkit server: write ws://host:port or wss://host", c.Source)
+	}
+	if c.Redis == "" {
+		return usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
+	}
+	src := importer.Source{Store: c.Store}
+	for _, conn := range []**streamz.Conn{&src.Scan, &src.Look} {
+		if *conn, err = streamz.Dial(s.ctx, c.Source, c.SourceToken); err != nil {
+			return interrupted(s.ctx, err)
+		}
+		defer (*conn).Close()
+	}
+	client, err := c.client(s, c.Redis)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	h, err := hub.Open(s.ctx, client, &hub.Options{SweepEvery: -1})
+	if err != nil {
+		return failedf("%w", err)
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	spaces := []string{c.Space}
+	if c.Space == "" {
+		if spaces, err = src.Look.Spaces(s.ctx, c.Store); err != nil {
+			return interrupted(s.ctx, err)
+		}
+	}
+	var total importer.Result
+	left, begun := 0, time.Now()
+	for _, space := range spaces {
+		r, err := c.bring(s, src, h.Store(c.Store), space)
+		if err != nil {
+			switch {
+			case s.ctx.Err() != nil:
+				s.note("not everything came: start it again, it goes on after what is stored")
+				return &statusError{code: exitInterrupted} // by whatever signal: a part is no success
+			case errors.Is(err, streamhub.ErrConflict):
+				return &statusError{exitConflict, err}
+			case streamhub.Retryable(err):
+				s.note("not everything came: start it again, it goes on after what is stored")
+			}
+			return err
+		}
+		total.Segments += r.Segments
+		total.Entries += r.Entries
+		total.Imported += r.Imported
+		total.Later += r.Later
+		left += len(r.Left)
+	}
+	s.note("%d spaces with %d segments and %d entries are equal, entry by entry; %d of them came now, in %s; %d were left out, the source has %d later ones",
+		len(spaces), total.Segments, total.Entries, total.Imported, time.Since(begun).Round(time.Millisecond), left, total.Later)
+	return nil
+}
+
+// bring brings a space and writes its lines.
+func (c *importCmd) bring(s *session, src importer.Source, store streamhub.Store, space string) (importer.Result, error) {
+	var bar *progress
+	defer func() { bar.finish() }()
+	r, err := importer.Space(s.ctx, src, store, space, &importer.Options{
+		Until: c.Until,
+		Phase: func(name string) {
+			bar.finish()
+			bar = s.progress(c.Progress, name+" "+oneLine(space), -1)
+		},
+		Progress: func(n int64) { bar.add(n) },
+	})
+	if err != nil {
+		return r, err
+	}
+	out := json.NewEncoder(s.stdout)
+	for _, l := range r.Left {
+		if err := out.Encode(map[string]any{
+			"store": c.Store, "space": space, "segment": l.Segment, "sequence": l.Sequence, "timestamp": l.Timestamp, "trx": l.TRX,
+			"left_out": "the segment has another entry with this sequence",
+		}); err != nil {
+			return r, err
+		}
+	}
+	return r, out.Encode(map[string]any{
+		"store": c.Store, "space": space, "segments": r.Segments, "entries": r.Entries, "imported": r.Imported, "left_out": len(r.Left), "later": r.Later,
+	})
+}
