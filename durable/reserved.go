@@ -1,0 +1,138 @@
+package durable
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/seed-147127fe/streamhub"
+)
+
+// A subscriptionError is an answer with one of the codes of the protocol.
+type subscriptionError struct {
+	status  int
+	code    string
+	message string
+	holder  string
+}
+
+func (e *subscriptionError) Error() string { return e.message }
+
+func invalidRequest(message string) error {
+	return &subscriptionError{status: http.StatusBadRequest, code: "INVALID_REQUEST", message: message}
+}
+
+func rejected(message string) error {
+	return &subscriptionError{status: http.StatusBadRequest, code: "WEBHOOK_URL_REJECTED", message: message}
+}
+
+var (
+	errExists  = &subscriptionError{status: http.StatusConflict, code: "SUBSCRIPTION_ALREADY_EXISTS", message: "the subscription exists with another configuration"}
+	errToken   = &subscriptionError{status: http.StatusUnauthorized, code: "TOKEN_INVALID", message: "the token is not that of the wake"}
+	errFenced  = &subscriptionError{status: http.StatusConflict, code: "FENCED", message: "the wake is over"}
+	errNoWork  = &subscriptionError{status: http.StatusConflict, code: "NO_PENDING_WORK", message: "there is nothing to do"}
+	errInvalid = &subscriptionError{status: http.StatusConflict, code: "INVALID_OFFSET", message: "an offset goes back, or beyond the end of its stream"}
+)
+
+// maxRequest bounds the body of a request about a subscription, in bytes.
+const maxRequest = 1 << 20
+
+// serveReserved answers for what lies under __ds and is no stream.
+func (d *Handler) serveReserved(w http.ResponseWriter, r *http.Request, o *root, path string) {
+	answer, status, err := d.reserved(w, r, o, path)
+	var known *subscriptionError
+	switch {
+	case errors.As(err, &known):
+		type body struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+			Holder  string `json:"current_holder,omitempty"`
+		}
+		reply(w, known.status, map[string]body{"error": {known.code, known.message, known.holder}})
+	case err != nil:
+		d.fail(w, r, nil, err)
+	case answer == nil:
+		w.WriteHeader(status)
+	default:
+		reply(w, status, answer)
+	}
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	h := w.Header()
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", contentsJSON)
+		h.Set("Cache-Control", cacheNothing)
+	}
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path string) (answer any, status int, err error) {
+	if path == "/jwks.json" && r.Method == http.MethodGet {
+		g, err := d.knownSigner(r.Context())
+		if err != nil {
+			return nil, 0, err
+		}
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		if g == nil { // no webhook was signed yet
+			w.Header().Set("Cache-Control", cacheNothing)
+			return keySet{[]jwk{}}, http.StatusOK, nil
+		}
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		return g.keySet(), http.StatusOK, nil
+	}
+	path, ok := strings.CutPrefix(path, "/subscriptions/")
+	id, action, _ := strings.Cut(path, "/")
+	if !ok || streamhub.CheckName("subscription", id) != nil {
+		return nil, 0, errNoStream
+	}
+	c := &subscriptionCall{d, o, d.register(o.store.ID()), id}
+	action, path, _ = strings.Cut(action, "/")
+	switch route := r.Method + " " + action; route {
+	case "POST callback", "POST ack", "POST release": // with the token of the wake
+		return c.settle(r, action)
+	case "PUT ", "GET ", "DELETE ", "POST streams", "DELETE streams", "POST claim":
+		if err := d.authorize(r, streamhub.Right{Store: o.store.ID(), Write: r.Method != http.MethodGet}); err != nil {
+			return nil, 0, err
+		}
+		switch route {
+		case "PUT ":
+			return c.put(r)
+		case "GET ":
+			return c.get(r.Context())
+		case "DELETE ":
+			return c.delete(r.Context())
+		case "POST streams":
+			return c.link(r)
+		case "DELETE streams":
+			return c.unlink(r.Context(), trimPath(path))
+		}
+		return c.claim(r)
+	}
+	if slices.Contains([]string{"", "streams", "claim", "ack", "release", "callback"}, action) {
+		return nil, 0, &statusError{http.StatusMethodNotAllowed, "method not allowed"}
+	}
+	return nil, 0, errNoStream
+}
+
+// input reads a request of JSON.
+func input(r *http.Request, into any) error {
+	if err := plainBody(r); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxRequest))
+	if err != nil {
+		return tooLarge(err)
+	}
+	if len(text) == 0 {
+		text = []byte("{}")
+	}
+	if json.Unmarshal(text, into) != nil {
+		return invalidRequest("the body is not what it should be")
+	}
+	return nil
+}

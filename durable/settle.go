@@ -1,0 +1,112 @@
+package durable
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/seed-147127fe/streamhub/internal/auth"
+)
+
+// settle takes what a worker says of its wake.
+func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, error) {
+	ctx := r.Context()
+	var body struct {
+		Wake       string `json:"wake_id"`
+		Generation uint64 `json:"generation"`
+		Done       bool   `json:"done"`
+		Acks       []struct {
+			Stream string `json:"stream"`
+			Path   string `json:"path"`
+			Offset string `json:"offset"`
+		} `json:"acks"`
+	}
+	g, err := c.knownSigner(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if g == nil {
+		return nil, 0, errToken // no wake was ever made
+	}
+	generation, wake, ok := g.checks(auth.Bearer(r), c.register, c.id)
+	if !ok {
+		return nil, 0, errToken // before the body is read
+	}
+	if err := input(r, &body); err != nil {
+		return nil, 0, err
+	}
+	if body.Generation != generation || body.Wake != wake {
+		return nil, 0, errToken
+	}
+	next := false
+	err = c.edit(ctx, func(s *subscription) (map[string]*link, error) {
+		if !s.Held || s.Generation != body.Generation || s.Wake != body.Wake {
+			return nil, errFenced
+		}
+		if action == "release" {
+			s.idle()
+			return nil, nil
+		}
+		acked := map[string]*link{}
+		for _, a := range body.Acks {
+			path, err := c.ack(ctx, s, a.Stream+a.Path, a.Offset, acked)
+			if err != nil {
+				return nil, err
+			}
+			s.links[path] = acked[path]
+		}
+		if !body.Done {
+			return acked, nil // and the lease begins anew
+		}
+		left, err := c.root.look(ctx, s, s.Streams)
+		if err != nil {
+			return nil, err
+		}
+		next = slices.ContainsFunc(left, func(item wakeStream) bool { return item.Pending })
+		s.idle()
+		return acked, nil
+	})
+	if err != nil || action == "release" {
+		return nil, http.StatusNoContent, err
+	}
+	return map[string]bool{"ok": true, "next_wake": next}, http.StatusOK, nil
+}
+
+// ack moves a stream forward.
+func (c *subscriptionCall) ack(ctx context.Context, s *subscription, path, text string, acked map[string]*link) (string, error) {
+	stream, err := c.root.stream(trimPath(path))
+	if err != nil {
+		return "", invalidRequest("an ack names no stream")
+	}
+	path = pathOf(stream.space, stream.segment)
+	if !s.linked(path) {
+		return "", invalidRequest("an ack is for a stream that is not one of the subscription's")
+	}
+	at, err := parseOffset(text)
+	if err != nil {
+		return "", errInvalid
+	}
+	status, err := c.root.store.Status(ctx, stream.space, stream.segment)
+	if err != nil {
+		return "", err
+	}
+	had := s.links[path]
+	if at.start() {
+		at.life = lifeOf(&status)
+	}
+	proven, err := stream.proven(ctx, at, &status)
+	if err != nil {
+		return "", err
+	}
+	back := had != nil && had.Acked.life == at.life && at.sequence < had.Acked.sequence
+	if back { // unless that was lost
+		if back, err = stream.holds(ctx, had, &status); err != nil {
+			return "", err
+		}
+	}
+	if !proven || back {
+		return "", errInvalid
+	}
+	acked[path] = &link{Acked: at, Lineage: status.Position.Lineage, Explicit: had != nil && had.Explicit}
+	return path, nil
+}
