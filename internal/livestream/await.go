@@ -57,7 +57,7 @@ type arrival struct {
 	callers int
 }
 
-// queue adds a caller, who leaves afterwards in any case.
+// queue adds a caller, which leaves afterwards in any case. Any number of callers that wait for one id cost one look-up.
 func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave func(), ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -105,7 +105,10 @@ func (l *lobby) run() {
 	}
 }
 
-// look lets those in whose stream has been registered. A Redis that does not answer is asked again.
+// look lets those in whose stream has been registered. Only the field of the generation is asked for, which is what
+// the registration writes first: a caller that is let in may still have to wait for the segment.
+//
+// A Redis that does not answer is asked again.
 func (l *lobby) look(ids []string) {
 	pipe := l.m.conn.Pipeline()
 	begun := make([]func() bool, len(ids))

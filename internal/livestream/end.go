@@ -52,6 +52,8 @@ func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
 	return p.fail("end", p.id, p.end(ctx, v))
 }
 
+// end writes the verdict after every chunk that was published. Chunks that come meanwhile wait for what comes of it: if
+// the verdict cannot be written the producer goes on, and they follow in their order.
 func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	if !v.Kind.Known() {
 		return fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
@@ -98,7 +100,9 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	return nil
 }
 
-// write makes v the verdict of the generation, which may take several attempts.
+// write makes v the verdict of the generation, which may take several attempts. The id of an attempt whose outcome is
+// unknown is kept, also for the next call of End with the same verdict: it is recognised as a repeat, and not told
+// that the generation has ended already.
 func (p *Producer) write(ctx context.Context, v streamhub.Verdict) error {
 	p.mu.Lock()
 	if !p.tried.of(v) {
@@ -142,6 +146,9 @@ func over(err error) bool {
 
 // finish ends a generation from outside: v is its verdict unless it has one. It returns the verdict
 // that the generation has, and may be repeated.
+//
+// A generation whose producer died between session and segment has no segment. It is created closed: readers that wait
+// for it get a verdict as well, and the producer, if it is only late, is refused when it creates the segment.
 func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
 	for range registerTries {
 		_, err := s.log.CloseSegment(ctx, s.space, s.segment(), v, &streamhub.AppendOptions{Generation: s.generation})
@@ -175,7 +182,8 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 }
 
 // settle does what is left to do for a generation that has its verdict. Whatever of it is missing
-// is done by the instance that notices, so it may be repeated.
+// is done by the instance that notices, so it may be repeated. The session goes last: it is what an instance finds
+// the rest by.
 func (s *Stream) settle(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
 	_, err := s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
 	if err != nil && !over(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
@@ -200,6 +208,7 @@ func (s *Streams) RemoveGeneration(ctx context.Context, id string, generation ui
 	return s.fail("remove", id, s.remove(ctx, id, generation))
 }
 
+// remove ends the generation before it deletes it, so that readers get the verdict deleted, and no gap.
 func (s *Streams) remove(ctx context.Context, id string, generation uint64) error {
 	d, err := s.describe(ctx, id)
 	if errors.Is(err, streamhub.ErrNotFound) || err == nil && generation != 0 && d.generation != generation {

@@ -38,6 +38,10 @@ func (s *Streams) Follow(ctx context.Context, ids []string, o *live.FollowOption
 var errEnough = errors.New("the caller has enough")
 
 // A following is one call of Follow. It belongs to the goroutine of its caller; others bring it news.
+//
+// Chunks come along the timeline of the space, in one read for all streams, and its cursor is what resumes them all. A
+// verdict is no entry of the timeline that a reader sees: it is brought by a goroutine for each generation, and given
+// once the last chunk before it was given.
 type following struct {
 	*Streams
 	o     *live.FollowOptions
@@ -160,7 +164,8 @@ func (f *following) begin(ctx context.Context, ids []string) (from time.Time, er
 			return from, err
 		}
 	}
-	// All of what is stored of them by now is read before anything that comes.
+	// All of what is stored of them by now is read before anything that comes. After a cursor that counts chunks which
+	// were not given yet; replay gives them before any end is looked at.
 	for g, k := range f.known {
 		status, err := f.log.Status(ctx, f.space, k.segment())
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
@@ -328,7 +333,8 @@ func (f *following) finish(ctx context.Context, end *conclusion) error {
 	return f.settle(ctx, k)
 }
 
-// settle gives the end of a generation once every chunk was given.
+// settle gives the end of a generation once every chunk was given. That of a later generation waits for those of the
+// earlier ones. A verdict that names a successor opens that, so a reader goes on without a hole between the two.
 func (f *following) settle(ctx context.Context, k *followed) error {
 	if k.end == nil || k.over || k.end.err == nil && k.given < k.end.last || f.precedes(k) {
 		return nil

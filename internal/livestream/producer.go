@@ -28,6 +28,8 @@ type Producer struct {
 
 	watched atomic.Int64 // when it was last seen to have readers, Unix nanoseconds
 
+	// A chunk goes from pending to flying to stored. There is one flight at a time: with two, a retry of the first
+	// could land after the second, and chunks would change places.
 	mu      sync.Mutex
 	changed chan struct{}     // closed when anything below changes
 	err     error             // why it can not publish any more
@@ -54,7 +56,8 @@ func newProducer(s *Stream, owner string, o live.RegisterOptions) *Producer {
 // Context is that of [live.Producer].
 func (p *Producer) Context() context.Context { return p.ctx }
 
-// attach lets the manager serve p: its heartbeat, and its way back.
+// attach lets the manager serve p: its heartbeat, and its way back. It is false when the manager is closing, and Close
+// does not know of p then: the caller ends the generation.
 func (m *Manager) attach(p *Producer, back streamhub.Position) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,7 +85,8 @@ func (m *Manager) detach(p *Producer) {
 	}
 }
 
-// listen follows what readers send, for what is meant for the hub.
+// listen follows what readers send, for what is meant for the hub. The back lane ends together with the generation, so
+// an error is how a producer learns that another process has ended it, long before a chunk would be refused.
 func (p *Producer) listen(from streamhub.Position) {
 	for entry, err := range p.m.watcher.FollowSegment(p.life, p.log, p.space, p.backLane(), &streamhub.FollowOptions{Cursor: from.Cursor()}) {
 		switch {
@@ -117,7 +121,8 @@ func (p *Producer) stop(reason error) {
 	p.cancel(reason)
 }
 
-// tell calls OnCancel, unless that was done.
+// tell calls OnCancel, unless that was done. The callback runs in a goroutine of its own, which Close waits for: it may
+// call the producer.
 func (p *Producer) tell(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)

@@ -27,6 +27,7 @@ func (p *Producer) Publish(ctx context.Context, data []byte) error {
 	return p.fail("publish", p.id, p.publish(ctx, data))
 }
 
+// publish puts a chunk into the buffer. It is stored later: an error of Redis reaches the next call, or Flush and End.
 func (p *Producer) publish(ctx context.Context, data []byte) error {
 	if len(data) > p.m.opt.MaxChunkBytes {
 		return fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), p.m.opt.MaxChunkBytes)
@@ -43,6 +44,7 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 	p.pending = append(p.pending, streamhub.Record{Payload: bytes.Clone(data)})
 	p.bytes += len(data) + chunkOverhead
 	full := len(p.pending) >= p.m.opt.MaxChunks || p.m.opt.MaxDelay < 0
+	// While something is on its way, landed notes the rest when that has arrived.
 	idle, since := p.flying == nil, p.since
 	p.mu.Unlock()
 	if idle {
@@ -125,7 +127,8 @@ func (m *Manager) hurry() {
 	}
 }
 
-// publish sends what is ready, of all streams together, so that it travels together.
+// publish sends what is ready, of all streams together, so that it travels together: the number of calls
+// to Redis follows the delay, and not the number of streams or chunks.
 func (m *Manager) publish() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -187,7 +190,7 @@ func (p *Producer) flight() flight {
 	}}
 }
 
-// send carries flights of one space to Redis.
+// send carries flights of one space to Redis. Each is a frame of its own, so one that is refused stops no other.
 func (m *Manager) send(flights []flight) {
 	appends := make([]streamhub.Append, len(flights))
 	for i := range flights {
@@ -199,7 +202,9 @@ func (m *Manager) send(flights []flight) {
 	}
 }
 
-// landed deals with what came of a flight.
+// landed deals with what came of a flight. What may succeed later is sent again, the same records under the same id, so
+// chunks keep their order and are stored once. Publish meanwhile fills the buffer and then blocks. What is final stops
+// the producer.
 func (p *Producer) landed(err error) {
 	p.mu.Lock()
 	if p.err != nil || p.flying == nil {

@@ -33,6 +33,7 @@ func (s *Streams) Register(ctx context.Context, id string, options *live.Registe
 	if options != nil {
 		o = *options
 	}
+	// The heartbeat of this process renews the deadline, so a silence of a few heartbeats means that it has died.
 	begun, current, err := s.register(ctx, id, &o, s.m.silence())
 	switch {
 	case err != nil:
@@ -64,6 +65,10 @@ func (s *Stream) abandon(ctx context.Context) {
 
 // register begins a generation whose producer may say nothing for so long, or returns the generation
 // that stands in its way. It fills o.
+//
+// The session is written first, by a script, and decides between several that register at once. The segments come
+// after it. Whatever fails or dies in between leaves a session without segments, whose producer is silent: any
+// instance ends that with the verdict lost, as it does for one that had begun.
 func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptions, silence time.Duration) (*beginning, *Stream, error) {
 	if s.m.isClosing() {
 		return nil, nil, streamhub.ErrShutdown // before anything is left that no caller could end
@@ -114,6 +119,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 			}
 			return b, nil, err
 		}
+		// Another generation is in force. Its segment says whether it has ended: the session may not know yet.
 		current := s.at(id, n[0])
 		status, err := s.log.Status(ctx, s.space, current.segment())
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
@@ -132,7 +138,9 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	return nil, nil, fmt.Errorf("%w: the stream ended %d times while it was registered", streamhub.ErrConflict, registerTries)
 }
 
-// produce makes what a new generation consists of, and ends the one that it takes over from.
+// produce makes what a new generation consists of, and ends the one that it takes over from. The old one ends first:
+// a reader that goes on from its verdict, superseded, waits for the segment of the new one. Each step may be made
+// again by a repeat of the registration under the same key.
 func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, owner string, o *live.RegisterOptions) (_ *beginning, err error) {
 	defer func() {
 		// A caller that has named its key may come again, and is lost by its silence otherwise.

@@ -33,7 +33,7 @@ var (
 	//go:embed lua/metadata.lua
 	metadataLua string
 
-	// A full Redis takes no new streams, but those it has are looked after and end.
+	// A full Redis takes no new streams, but those that it has go on and end.
 	registerScript = redisx.NewScript(sessionLua + registerLua)
 	metadataScript = redisx.NewScript(sessionLua + metadataLua)
 	holdScript     = redisx.NewScript(sessionLua + holdLua).AllowOOM()
@@ -58,6 +58,10 @@ func checkID(id string) error {
 	}
 	return nil
 }
+
+// The keys of live streams in a space: a sorted set of the generations that are produced, by the time at which each
+// counts as silent; when an instance was last heard, which tells an outage from silence; the instances that count
+// readers; and a session, a small hash, for each stream.
 
 func (k spaceKey) active() string    { return hotlog.Key(k.store, k.space, "la") }
 func (k spaceKey) beats() string     { return hotlog.Key(k.store, k.space, "lr") }
@@ -92,6 +96,8 @@ func (s *Streams) run(ctx context.Context, script *redisx.Script, id, more strin
 }
 
 // patiently calls do until it succeeds, or repeating it does not help. The errors of do are those of package streamhub.
+// Once an outcome was unknown, a later error that says "nothing happened" is true of the later attempt alone. The
+// caller is told that the outcome is unknown then.
 func (m *Manager) patiently(ctx context.Context, do func() (any, error)) (any, error) {
 	end := time.Now().Add(retryFor)
 	var unknown error

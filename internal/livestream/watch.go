@@ -42,7 +42,7 @@ type generation struct {
 // settling lets a space wait for changes that come together.
 const settling = 50 * time.Millisecond
 
-// spaceLocked returns the space of s, and has it looked after. Manager.mu is held.
+// spaceLocked returns the space of s, and starts its heartbeat. Manager.mu is held.
 func (m *Manager) spaceLocked(s *Streams) *space {
 	w := m.spaces[s.spaceKey]
 	if w == nil {
@@ -68,15 +68,16 @@ func (w *space) poke() {
 	}
 }
 
-// touch has the space of s looked after for a while.
+// touch keeps the heartbeat of the space of s for a while.
 func (m *Manager) touch(s *Streams) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.spaceLocked(s)
 }
 
-// use has the space looked after until the function that it returns is called; reads says that the
-// caller counts as a reader.
+// use keeps the heartbeat of the space until the function that it returns is called; reads says that the
+// caller counts as a reader. A space with readers alone beats as well: where all producers died with their process, the
+// instance of a reader is the one that finds out.
 func (m *Manager) use(s *Stream, reads bool) func() {
 	add := func(n int) {
 		m.mu.Lock()
@@ -96,7 +97,8 @@ func (m *Manager) use(s *Stream, reads bool) func() {
 	return func() { add(-1) }
 }
 
-// run beats until the space is no longer needed.
+// run beats until the space is no longer needed. After an error it beats again soon, because silence is counted by the
+// deadline in Redis: a beat that is late can cost a healthy producer its generation.
 func (w *space) run() {
 	ctx := w.m.ctx
 	delay := firstPause
@@ -148,7 +150,8 @@ func (w *space) goodbye(ctx context.Context) {
 	w.m.conn.ZRem(ctx, w.instances(), w.m.instance)
 }
 
-// beat says who is here and hears who is not. It returns when to do so again.
+// beat says who is here and hears who is not. It returns when to do so again: with the next heartbeat, or when the first
+// producer counts as silent. One script does both for a whole space, so 200 streams cost what one does.
 func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m := w.m
 	m.mu.Lock()
@@ -180,6 +183,7 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	}
 	v, err := m.conn.Run(ctx, beatScript, len(keys), append(keys, args...)...)
 	if err != nil {
+		// The counts are sent again. What changed meanwhile is among them with its newest number.
 		m.mu.Lock()
 		maps.Copy(w.changed, changed)
 		m.mu.Unlock()
@@ -215,7 +219,8 @@ func texts(v any) ([]string, bool) {
 	return lines, ok
 }
 
-// heard deals with what the heartbeat said of one producer.
+// heard deals with what the heartbeat said of one producer. FENCED is told at once, everything else by the segment of the
+// generation, which alone has the verdict.
 func (p *Producer) heard(line string) {
 	code, n, _ := parseAnswer(line)
 	switch code {
@@ -262,7 +267,8 @@ func (p *Producer) learn() {
 	// Otherwise it is about to get its verdict: the next heartbeat asks again.
 }
 
-// reap ends those of the silent generations that are to end. One goroutine does it for the space.
+// reap ends those of the silent generations that are to end. One goroutine does it for the space. Several instances
+// may reap the same one: the script decides whether it is over, and the verdict of the first is the one that counts.
 func (w *space) reap(due []string) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -327,7 +333,7 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 	return nil
 }
 
-// Sweep has every space of a store looked after in which a producer is silent, so that streams end
+// Sweep starts the heartbeat of every space of a store in which a producer is silent, so that streams end
 // where they have no reader either. Any number of instances may sweep at once.
 func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 	const page = 256
