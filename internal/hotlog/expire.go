@@ -13,7 +13,7 @@ import (
 //go:embed lua/expire.lua
 var expireLua string
 
-var expireScript = redisx.NewScript(expireLua).AllowOOM()
+var expireScript = redisx.NewScript(spell(headLua, expireLua)).AllowOOM()
 
 // Expire lets a segment, open or closed, expire when ttl has passed, whatever it was created with, and
 // returns the deadline. Appends and touches do not renew it. With a ttl of 0 the segment never expires,

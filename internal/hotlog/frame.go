@@ -34,7 +34,8 @@ const (
 	flagNode       = 1 << 4
 	frameHeader    = 25
 	checksumOffset = 5
-	proofOffset    = 17      // the second half of the id; PROOF in the scripts
+	idOffset       = 9
+	proofOffset    = 17      // the second half of the id
 	maxMetadata    = 1 << 10 // pairs of one record
 )
 
@@ -109,7 +110,7 @@ func appendFrame(b []byte, node uuid.UUID, parts ...part) []byte {
 
 func frameSum(f []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, f[:checksumOffset])
-	return crc32.Update(sum, castagnoli, f[checksumOffset+4:])
+	return crc32.Update(sum, castagnoli, f[idOffset:])
 }
 
 func proofOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
@@ -154,7 +155,7 @@ func parseFrame(last, number uint64, timestamp int64, data []byte) (frame, error
 // and metadata may be kept.
 func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*streamhub.Entry) bool) (bool, error) {
 	d := decoder{b: f.data[frameHeader:]}
-	lastID := uuid.UUID(f.data[checksumOffset+4 : frameHeader])
+	lastID := uuid.UUID(f.data[idOffset:frameHeader])
 	e := *base
 	e.Timestamp = millis.Time(f.timestamp)
 	if f.data[0]&flagNode != 0 {

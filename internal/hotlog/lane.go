@@ -297,10 +297,14 @@ func (a *appender) landed(flights []*flight, answers []string, unconfirmed error
 	}
 }
 
-// load puts the script where the server did not have it and sends the flights again.
+// load puts the scripts where the server did not have them and sends the flights again.
 func (a *appender) load(flights []*flight) {
 	started := a.log.start(func() {
+		// Both at once: a frame goes the long way first, and the next one the short way.
 		err := a.log.conn.Load(a.log.ctx, a.log.append, flights[0].timeline())
+		if err == nil {
+			err = a.log.conn.Load(a.log.ctx, a.log.short, flights[0].timeline())
+		}
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if err != nil {
@@ -337,10 +341,10 @@ func sizes(flights []*flight) (sizes []byte) {
 func (a *appender) command(ctx context.Context, flights []*flight, keys int, args []any) redisx.Call {
 	for _, f := range flights {
 		if f.loads > 1 {
-			return a.log.conn.CallText(ctx, a.log.append, keys, args...)
+			return a.log.conn.CallText(ctx, a.script(flights), keys, args...)
 		}
 	}
-	return a.log.conn.Call(ctx, a.log.append, keys, args...)
+	return a.log.conn.Call(ctx, a.script(flights), keys, args...)
 }
 
 // call makes the command that carries flights.
@@ -350,7 +354,7 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 		return a.shortCall(ctx, flights)
 	}
 	keys := 4 + 2*len(flights)
-	args := make([]any, 0, keys+3+2*len(flights))
+	args := make([]any, 0, keys+2+2*len(flights))
 	args = append(args, first.timeline(), first.state(), first.inventory(), first.deadlines())
 	for _, f := range flights {
 		args = append(args, f.metaArg, f.logArg())
@@ -359,7 +363,6 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 		keys += 2
 		args = append(args, parent.metaKey, parent.forksKey)
 	}
-	args = append(args, "")
 	for _, f := range flights {
 		args = append(args, f.frame, f.order)
 	}

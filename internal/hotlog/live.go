@@ -311,21 +311,21 @@ func ParseSegmentNotice(payload string) (n SegmentNotice, err error) {
 	}
 	n.PreviousProof = binary.BigEndian.Uint64([]byte(payload[:8]))
 	previous, rest, ok := strings.Cut(payload[8:], " ")
-	if err := parseNumbers(previous, &n.Previous); err != nil || !ok || len(rest) < headFixed {
+	if err := parseNumbers(previous, &n.Previous); err != nil || !ok || len(rest) < numbersAt {
 		return n, corrupt
 	}
 	// The proof inside the head may hold a line feed, so it is looked for after the fixed part.
-	end := strings.IndexByte(rest[headFixed:], '\n')
+	end := strings.IndexByte(rest[numbersAt:], '\n')
 	if end < 0 {
 		return n, corrupt
 	}
-	if n.head, err = parseHead(rest[:headFixed+end]); err != nil {
+	if n.head, err = parseHead(rest[:numbersAt+end]); err != nil {
 		return n, err
 	}
 	n.Position = (&meta{head: n.head}).position()
 	n.Timestamp = n.head.timestamp
 	n.Open = n.head.state == stateOpen || n.head.state == stateEmpty
-	n.frame = []byte(rest[headFixed+end+1:])
+	n.frame = []byte(rest[numbersAt+end+1:])
 	return n, nil
 }
 

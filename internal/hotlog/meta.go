@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// The states of a segment; see lua/append.lua.
+// The states of a segment; see lua/head.lua.
 const (
 	stateEmpty     = 'e'
 	stateOpen      = 'o'
@@ -36,20 +36,40 @@ type head struct {
 	timestamp   int64
 }
 
-const headLayout, headFixed = '1', 43
+// headLayout is the version of the layout.
+const headLayout = '1'
+
+// Where the parts of a head begin; each ends where the next one begins. The scripts have the same names for them: see
+// numbers.
+const (
+	layoutAt      = 0
+	incarnationAt = 1  // 16 hex digits
+	proofAt       = 17 // 8 bytes
+	lineageAt     = 25 // 16 hex digits
+	stateAt       = 41
+	timedAt       = 42 // t or -
+	numbersAt     = 43 // "<last> <number> <generation> <timestamp>"
+)
+
+// The row of a producer is the id of its last append, the digest of its records, and
+// "<epoch> <seq> <first> <last> <number> <timestamp>".
+const (
+	rowDigestAt  = 16
+	rowNumbersAt = 24
+)
 
 func parseHead(s string) (h head, err error) {
-	if len(s) < headFixed {
+	if len(s) < numbersAt {
 		return h, fmt.Errorf("%w: a head of %d bytes", streamhub.ErrCorrupt, len(s))
 	}
-	if s[0] != headLayout {
-		return h, fmt.Errorf("%w: layout version %q, this program knows 1", streamhub.ErrCorrupt, s[0])
+	if s[layoutAt] != headLayout {
+		return h, fmt.Errorf("%w: layout version %q, this program knows %c", streamhub.ErrCorrupt, s[layoutAt], headLayout)
 	}
-	h.proof = binary.BigEndian.Uint64([]byte(s[17:25]))
-	h.state, h.timed = s[41], s[42] == 't'
-	if h.incarnation, err = parseHex16(s[1:17]); err == nil {
-		if h.lineage, err = parseHex16(s[25:41]); err == nil {
-			err = parseNumbers(s[headFixed:], &h.last, &h.number, &h.generation, &h.timestamp)
+	h.proof = binary.BigEndian.Uint64([]byte(s[proofAt:lineageAt]))
+	h.state, h.timed = s[stateAt], s[timedAt] == 't'
+	if h.incarnation, err = parseHex16(s[incarnationAt:proofAt]); err == nil {
+		if h.lineage, err = parseHex16(s[lineageAt:stateAt]); err == nil {
+			err = parseNumbers(s[numbersAt:], &h.last, &h.number, &h.generation, &h.timestamp)
 		}
 	}
 	if err != nil {

@@ -31,7 +31,7 @@ func (s *Store) describe(ctx context.Context, k spaceKeys, segments []WindowSegm
 		for i := range part {
 			fields := cmds[i].Val()
 			h := fields["h"]
-			if len(h) < headFixed || h[1:17] != hex16(part[i].Incarnation) || h[headFixed-2] == stateTombstone {
+			if len(h) < numbersAt || h[incarnationAt:proofAt] != hex16(part[i].Incarnation) || h[stateAt] == stateTombstone {
 				continue
 			}
 			part[i].Meta = encodeMeta(fields)
@@ -70,7 +70,7 @@ func decodeMeta(b []byte) (map[string]string, error) {
 		name := strings.Clone(d.text())
 		fields[name] = strings.Clone(d.text())
 	}
-	if !d.ok() || len(d.b) != 0 || len(fields["h"]) < headFixed {
+	if !d.ok() || len(d.b) != 0 || len(fields["h"]) < numbersAt {
 		return nil, fmt.Errorf("%w: an archived meta of %d bytes", streamhub.ErrCorrupt, len(b))
 	}
 	return fields, nil
@@ -96,7 +96,7 @@ type RestoredSegment struct {
 // MetaHeld reports whether the segment with this meta was deleted and its forks read it.
 func MetaHeld(meta []byte) bool {
 	fields, err := decodeMeta(meta)
-	return err == nil && fields["h"][headFixed-2] == stateDeleted
+	return err == nil && fields["h"][stateAt] == stateDeleted
 }
 
 // MetaBirth returns the place of the first change of the segment with this meta.
@@ -188,7 +188,7 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	}
 	head := h.appendTo(nil)
 	if h.timed {
-		head[headFixed-1] = 't'
+		head[timedAt] = 't'
 	}
 	fields["h"] = string(strconv.AppendInt(head, h.timestamp, 10))
 	if first == 0 || first > g.Last {

@@ -16,7 +16,7 @@ import (
 //go:embed lua/retain.lua
 var retainLua string
 
-var retainScript = redisx.NewScript(retainLua).AllowOOM()
+var retainScript = redisx.NewScript(spell(headLua, retainLua)).AllowOOM()
 
 // Retain lets a closed segment expire when so much time has passed, and returns when that is.
 // A segment that is to expire already keeps its time, so the call may be

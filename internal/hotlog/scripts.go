@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/seed-147127fe/streamhub"
@@ -11,8 +13,16 @@ import (
 )
 
 var (
+	//go:embed lua/head.lua
+	headLua string
+	//go:embed lua/tell.lua
+	tellLua string
+	//go:embed lua/frames.lua
+	framesLua string
 	//go:embed lua/append.lua
 	appendLua string
+	//go:embed lua/short.lua
+	shortLua string
 	//go:embed lua/delete.lua
 	deleteLua string
 	//go:embed lua/trim.lua
@@ -51,28 +61,60 @@ var (
 // node gets every notification, none does.
 const noticeBytes = 4096
 
+// numbers are the names by which the scripts know the parts of heads, rows and frames, as meta.go and frame.go have
+// them. Lua counts from 1, and an end is inclusive.
+var numbers = func() map[string]string {
+	names := map[string]string{"HEAD_VERSION": fmt.Sprintf("'%c'", headLayout)}
+	for _, p := range []struct {
+		name     string
+		from, to int
+	}{
+		{"LAYOUT", layoutAt, incarnationAt}, {"INCARNATION", incarnationAt, proofAt}, {"PROOF", proofAt, lineageAt},
+		{"LINEAGE", lineageAt, stateAt}, {"STATE", stateAt, timedAt}, {"TIMED", timedAt, numbersAt}, {"NUMBERS", numbersAt, 0},
+		{"ROW_ID", 0, rowDigestAt}, {"ROW_DIGEST", rowDigestAt, rowNumbersAt}, {"ROW_NUMBERS", rowNumbersAt, 0},
+		{"FRAME_SUM", checksumOffset, idOffset}, {"FRAME_ID", idOffset, frameHeader}, {"FRAME_PROOF", proofOffset, frameHeader},
+	} {
+		names[p.name+"_AT"], names[p.name+"_END"] = strconv.Itoa(p.from+1), strconv.Itoa(p.to)
+	}
+	return names
+}()
+
+var capitals = regexp.MustCompile(`\b[A-Z]+_[A-Z_]+\b`)
+
+// spell joins the texts of a script and puts numbers in the place of names: a local variable that holds one would be
+// made anew in every call, and once more for each function that uses it.
+func spell(texts ...string) string {
+	return capitals.ReplaceAllStringFunc(strings.Join(texts, ""), func(name string) string {
+		if number, ok := numbers[name]; ok {
+			return number
+		}
+		panic("hotlog: a script names " + name + ", which nothing defines")
+	})
+}
+
 func (l *Log) loadScripts() {
 	carried := noticeBytes
 	if l.conn.Cluster != nil {
 		carried = 0
 	}
-	frameLua := fmt.Sprintf("local PROOF, PROOF_END = %d, %d\n", proofOffset+1, proofOffset+8)
-	l.append = redisx.NewScript(fmt.Sprintf("local NOTICE = %d\n", carried) + frameLua + reignLua + appendLua)
-	l.remove = redisx.NewScript(reignLua + deleteLua).AllowOOM()
-	l.trim = redisx.NewScript(reignLua + trimLua).AllowOOM()
-	l.touch = redisx.NewScript(touchLua)
+	notice := fmt.Sprintf("local carried = %d\n", carried)
+	l.append = redisx.NewScript(spell(notice, headLua, reignLua, tellLua, framesLua, appendLua))
+	l.short = redisx.NewScript(spell(notice, tellLua, shortLua))
+	l.remove = redisx.NewScript(spell(headLua, reignLua, deleteLua)).AllowOOM()
+	l.trim = redisx.NewScript(spell(headLua, reignLua, trimLua)).AllowOOM()
+	l.touch = redisx.NewScript(spell(headLua, touchLua))
 	l.prune = redisx.NewScript(pruneLua).AllowOOM()
 	l.sweep = redisx.NewScript(sweepLua).AllowOOM()
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
 	l.drop = redisx.NewScript(dropLua).AllowOOM()
 	// Archiving makes room.
 	l.claim = redisx.NewScript(claimLua).AllowOOM()
-	l.commit = redisx.NewScript(frameLua + archivedLua + commitLua).AllowOOM()
-	l.move = redisx.NewScript(archivedLua + moveLua).AllowOOM()
-	l.restore = redisx.NewScript(restoreLua)
+	l.commit = redisx.NewScript(spell(headLua, archivedLua, commitLua)).AllowOOM()
+	l.move = redisx.NewScript(spell(headLua, archivedLua, moveLua)).AllowOOM()
+	l.restore = redisx.NewScript(spell(headLua, restoreLua))
 	l.resume = redisx.NewScript(resumeLua)
-	l.imported = redisx.NewScript(frameLua + reignLua + importLua)
-	l.touchHead = redisx.NewScript(confirmLua)
+	l.imported = redisx.NewScript(spell(headLua, reignLua, importLua))
+	l.touchHead = redisx.NewScript(spell(headLua, confirmLua))
 }
 
 // An answer of a script is "CODE rest". scriptError makes an error of those that more than one

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"strconv"
 	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// The short way through the append script: a frame that comes with the head that this process saw
+// The short way is a script of its own, short.lua: a frame that comes with the head that this process saw
 // last is stored without any check if that is still the head of the segment. So this process makes
 // the checks itself, and writes what the script would have written. A frame that finds another head
 // is sent again, the long way.
@@ -99,6 +101,14 @@ func (f *flight) goShort() {
 		f.pieces[i] = text[start:end]
 		start = end
 	}
+}
+
+// script is the one that carries flights.
+func (a *appender) script(flights []*flight) *redisx.Script {
+	if flights[0].isShort() {
+		return a.log.short
+	}
+	return a.log.append
 }
 
 // isShort reports whether f goes the short way.

@@ -42,7 +42,7 @@ type Options struct {
 type Log struct {
 	conn *redisx.Conn
 	opt  Options
-	append,
+	append, short,
 	remove, trim, touch, prune, sweep, trimTimeline, drop,
 	claim, commit, move, restore, resume, imported,
 	touchHead *redisx.Script

@@ -6,8 +6,8 @@
 //
 // A [Script] is loaded from a file beside the code that calls it. On a real Redis it starts with
 // "#!lua", so a full, read-only or loading server refuses it before its first line; miniredis
-// knows no such line, and gets none. Every script can call reign(), which returns a text that
-// holds "master_replid:" and the lineage of the server.
+// knows no such line, and gets none. Every script can call reign(), which returns the lineage
+// of the server.
 //
 // # Repeats
 //

@@ -90,7 +90,7 @@ func TestOpenInAnyState(t *testing.T) {
 			require.Eventually(t, func() bool { return conn.Probe(t.Context()) == nil }, 10*time.Second, 10*time.Millisecond)
 			answer, err := conn.Run(t.Context(), writes, 1, "sh:k")
 			require.NoError(t, err)
-			require.Contains(t, answer, "master_replid:")
+			require.Len(t, answer, 16)
 		})
 	}
 }

@@ -27,9 +27,16 @@ func NewScript(body string) *Script { return &Script{body: body} }
 // AllowOOM lets the script run while Redis is out of memory: for those that free some.
 func (s *Script) AllowOOM() *Script { s.allowOOM = true; return s }
 
+// The function reign, which every script can call, returns the lineage of the server: another one after every restart
+// and promotion. A promoted server also names the one that it came from, which does not count.
 const (
-	realReign = "local function reign() return redis.call('INFO', 'replication') end\n"
-	mockReign = "local function reign() return 'master_replid:%' end\n"
+	realReign = `local function reign()
+  local info = redis.call('INFO', 'replication')
+  local _, at = string.find(info, 'master_replid:', 1, true)
+  return string.sub(info, at + 1, at + 16)
+end
+`
+	mockReign = "local function reign() return '%' end\n"
 )
 
 // text is the script as the server gets it. Before anything was learned it is that for a real one.

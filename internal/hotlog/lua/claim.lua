@@ -8,8 +8,6 @@
 -- Returns  +<position> <first timeline id kept, or 0-0> <lineage>
 --          ABSENT: it was never begun
 --          FENCED <token>: a higher one was seen, or the same of another holder
-local info = reign()
-local _, at = string.find(info, 'master_replid:', 1, true)
 local facts = redis.call('HMGET', KEYS[1], 'a', 'f', 's')
 if not facts[1] and not facts[3] and ARGV[3] ~= '1' then return 'ABSENT' end
 local position, token, holder = string.match(facts[1] or '', '^(%S+) (%d+) (.*)$')
@@ -17,4 +15,4 @@ if token and (tonumber(token) > tonumber(ARGV[1]) or (token == ARGV[1] and holde
   return 'FENCED ' .. token
 end
 redis.call('HSET', KEYS[1], 'a', (position or '0-0') .. ' ' .. ARGV[1] .. ' ' .. ARGV[2])
-return '+' .. (position or '0-0') .. ' ' .. (facts[2] or facts[3] or '0-0') .. ' ' .. string.sub(info, at + 1, at + 16)
+return '+' .. (position or '0-0') .. ' ' .. (facts[2] or facts[3] or '0-0') .. ' ' .. reign()

@@ -17,7 +17,7 @@
 --
 -- Returns  + · FENCED <token>
 --          FORK <key of a meta>: the log holds something else there, or ends before it
-local call, sub, match = redis.call, string.sub, string.match
+local call, match = redis.call, string.match
 local position, owner = match(call('HGET', KEYS[1], 'a') or '', '^(%S+) (.*)$')
 if owner ~= ARGV[1] then return 'FENCED ' .. (owner and match(owner, '^%d+') or '0') end
 local moved = {}
@@ -26,16 +26,15 @@ for n = 1, (#KEYS - 1) / 2 do
   local facts = call('HMGET', meta, 'h', 'f', 'z')
   local head, archived = facts[1], archivedTo(facts[3], position)
   -- One that was deleted meanwhile, or has another incarnation, is left alone.
-  if head and sub(head, 2, 17) == sub(log, -16) and sub(head, 42, 42) ~= 'x'
-    and tonumber(last) > tonumber(archived) then
-    local tail = match(head, '^%d+', 44)
+  if head and incarnationOf(head) == incarnationIn(log) and stateOf(head) ~= 'x' and tonumber(last) > tonumber(archived) then
+    local tail = lastOf(head)
     local kept = facts[2] and match(facts[2], '^%d+') or '1'
     if tonumber(last) > tonumber(tail) then return 'FORK ' .. meta end
     if tonumber(last) >= tonumber(kept) then
-      local have = sub(head, 18, 25)
+      local have = proofOf(head)
       if last ~= tail then
         local found = call('XRANGE', log, last, last, 'COUNT', 1)
-        have = found[1] and sub(found[1][2][2], PROOF, PROOF_END)
+        have = found[1] and string.sub(found[1][2][2], FRAME_PROOF_AT, FRAME_PROOF_END)
       end
       if have ~= proof then return 'FORK ' .. meta end
     end

@@ -7,6 +7,6 @@
 -- Returns  + · ABSENT · OTHER <incarnation>
 local head = redis.call('HGET', KEYS[1], 'h')
 if not head then return 'ABSENT' end
-if string.sub(head, 2, 17) ~= ARGV[1] then return 'OTHER ' .. string.sub(head, 2, 17) end
+if incarnationOf(head) ~= ARGV[1] then return 'OTHER ' .. incarnationOf(head) end
 redis.call('HSET', KEYS[1], 'h', head)
 return '+'

@@ -18,36 +18,37 @@
 --          SOFT           deleted, its forks keep the entries
 --          GONE <verdict> it was deleted before
 --          ABSENT · OTHER <incarnation> · EARLY (nothing to expire, nothing to release)
-local call, sub, fmt = redis.call, string.sub, string.format
+local call, sub = redis.call, string.sub
 local prefix = sub(KEYS[1], 1, -2)
 local segment = sub(KEYS[5], #prefix + 3)
 local facts = redis.call('HMGET', KEYS[5], 'h', 'd', 's', 'y')
 local head = facts[1]
 if not head then return 'ABSENT' end
-if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-if sub(head, 2, 17) ~= sub(KEYS[6], -16) then return 'OTHER ' .. sub(head, 2, 17) end
-local state = sub(head, 42, 42)
+local unknown = unknownLayout(head)
+if unknown then return unknown end
+if incarnationOf(head) ~= incarnationIn(KEYS[6]) then return 'OTHER ' .. incarnationOf(head) end
+local state = stateOf(head)
 if state == 'x' or (state == 'd' and ARGV[2] ~= 'release') then return 'GONE ' .. (facts[3] or '') end
 if ARGV[2] == 'expire' then
-  if sub(head, 43, 43) ~= 't' then return 'EARLY' end
+  if not isTimed(head) then return 'EARLY' end
   local t = call('TIME')
   if tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000) < tonumber(facts[2]) then return 'EARLY' end
 end
 local forks = call('SCARD', KEYS[7])
 if ARGV[2] == 'release' and (state ~= 'd' or forks > 0) then return 'EARLY' end
 
-local last = string.match(head, '^%d+', 44)
+local last = lastOf(head)
 -- A release is a change too: the archiver learns from it that nobody reads the segment any more.
 local reigns = newReigns(KEYS[1], KEYS[2], reign())
 local id = call('XADD', KEYS[1], '*', segment, 'd' .. last)
 if reigns then call('HSET', KEYS[2], 'g', reigns) end
 if forks > 0 then
-  call('HSET', KEYS[5], 'h', sub(head, 1, 41) .. 'd-' .. sub(head, 44), 's', ARGV[1])
+  call('HSET', KEYS[5], 'h', withState(head, 'd', '-'), 's', ARGV[1])
 else
   local verdict = state == 'd' and facts[3] or ARGV[1]
   call('UNLINK', KEYS[6])
   call('DEL', KEYS[5])
-  call('HSET', KEYS[5], 'h', sub(head, 1, 41) .. 'x-' .. sub(head, 44), 's', verdict)
+  call('HSET', KEYS[5], 'h', withState(head, 'x', '-'), 's', verdict)
   if facts[4] then call('HSET', KEYS[5], 'y', facts[4]) end
   call('PEXPIRE', KEYS[5], 86400000)
   if KEYS[8] then
@@ -59,7 +60,7 @@ local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(ton
 call('ZREM', KEYS[3], name)
 call('ZREM', KEYS[4], 't' .. segment, 'p' .. segment, 'r' .. segment)
 if state ~= 'd' then
-  call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. last .. ' ' .. sub(head, 1, 41) .. 'x-' .. sub(head, 44) .. '\n')
+  call('PUBLISH', prefix .. 'n:' .. segment, proofOf(head) .. last .. ' ' .. withState(head, 'x', '-') .. '\n')
   call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' d' .. last)
 end
 return forks > 0 and 'SOFT' or '+'

@@ -22,9 +22,7 @@
 --          LAYOUT <version>        unknown layout
 --          DISAGREE                a key is not what it should be, or they contradict each other
 local call, pcall, sub, match, fmt = redis.call, redis.pcall, string.sub, string.match, string.format
-local info = reign()
-local _, at = string.find(info, 'master_replid:', 1, true)
-local lineage = sub(info, at + 1, at + 16)
+local lineage = reign()
 local skip = #KEYS[1] + 2
 local frames = (#KEYS - 3) / 2
 
@@ -35,8 +33,8 @@ if last == ARGV[6 * frames - 4] then
   -- The timeline ends with what this call brings: it ran before, unless another program took the same place.
   local have = pcall('HGET', KEYS[2 * frames + 2], 'h')
   local frame = ARGV[6 * frames + 1]
-  if type(have) == 'string' and sub(have, 18, 25) == sub(frame, PROOF, PROOF_END)
-    and match(have, '^%d+', 44) == ARGV[6 * frames - 2] then
+  if type(have) == 'string' and proofOf(have) == sub(frame, FRAME_PROOF_AT, FRAME_PROOF_END)
+    and lastOf(have) == ARGV[6 * frames - 2] then
     return '+'
   end
 end
@@ -47,17 +45,18 @@ for n = 1, frames do
   local meta, log = KEYS[2 * n + 2], KEYS[2 * n + 3]
   local s = segments[meta]
   if not s then
-    s = {inc = sub(log, -16), last = 0, gen = '0', state = 'e', timed = '-'}
+    s = {inc = incarnationIn(log), last = 0, gen = '0', state = 'e', timed = '-'}
     local head = pcall('HGET', meta, 'h')
     if type(head) == 'table' then return 'DISAGREE' end
     local entries = pcall('XREVRANGE', log, '+', '-', 'COUNT', 1)
     if entries.err then return 'DISAGREE' end
     if head then
-      if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-      s.state, s.timed, s.lineage = sub(head, 42, 42), sub(head, 43, 43), sub(head, 26, 41)
+      local unknown = unknownLayout(head)
+      if unknown then return unknown end
+      s.state, s.timed, s.lineage = stateOf(head), sub(head, TIMED_AT, TIMED_AT), sub(head, LINEAGE_AT, LINEAGE_END)
       if s.state ~= 'e' and s.state ~= 'o' then return 'STATE ' .. n .. ' ' .. s.state end
-      if sub(head, 2, 17) ~= s.inc then return 'OTHER ' .. n end
-      local l, g = match(head, '^(%d+) %d+ (%d+) %d', 44)
+      if incarnationOf(head) ~= s.inc then return 'OTHER ' .. n end
+      local l, g = match(head, '^(%d+) %d+ (%d+) %d', NUMBERS_AT)
       if not l then return 'DISAGREE' end
       s.last, s.gen = tonumber(l), g
     else
@@ -70,7 +69,7 @@ for n = 1, frames do
   s.last = tonumber(ARGV[6 * n - 2])
 end
 
-local reigns = newReigns(KEYS[1], KEYS[2], info)
+local reigns = newReigns(KEYS[1], KEYS[2], lineage)
 for n = 1, frames do
   local meta, log = KEYS[2 * n + 2], KEYS[2 * n + 3]
   local id, first, to, number, reference, frame = unpack(ARGV, 6 * n - 4, 6 * n + 1)
@@ -100,7 +99,7 @@ for n = 1, frames do
     fields[#fields + 1] = 'l'
     fields[#fields + 1] = sub(lineage .. ':' .. first .. ' ' .. list, 1, 2048)
   end
-  local head = '1' .. s.inc .. sub(frame, PROOF, PROOF_END) .. lineage .. 'o' .. s.timed
+  local head = HEAD_VERSION .. s.inc .. sub(frame, FRAME_PROOF_AT, FRAME_PROOF_END) .. lineage .. 'o' .. s.timed
     .. to .. ' ' .. number .. ' ' .. s.gen .. ' ' .. ts
   call('HSET', meta, 'h', head, unpack(fields))
   s.new, s.state, s.lineage = false, 'o', lineage

@@ -12,15 +12,16 @@
 -- Returns  +<first kept>  · ABSENT · OTHER <incarnation> · FENCED <token>
 --          AHEAD <sequence>: no more than this is archived
 --          AGAIN: an entry to keep came meanwhile
-local call, sub, match = redis.call, string.sub, string.match
+local call, match = redis.call, string.match
 local position, owner = match(call('HGET', KEYS[1], 'a') or '', '^(%S+) (.*)$')
 if owner ~= ARGV[1] then return 'FENCED ' .. (owner and match(owner, '^%d+') or '0') end
 local facts = call('HMGET', KEYS[2], 'h', 'f', 'z')
 local head = facts[1]
-if not head or sub(head, 42, 42) == 'x' then return 'ABSENT' end
-if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-if sub(head, 2, 17) ~= sub(KEYS[3], -16) then return 'OTHER ' .. sub(head, 2, 17) end
-local first, last = tonumber(ARGV[2]), tonumber(match(head, '^%d+', 44))
+if not head or stateOf(head) == 'x' then return 'ABSENT' end
+local unknown = unknownLayout(head)
+if unknown then return unknown end
+if incarnationOf(head) ~= incarnationIn(KEYS[3]) then return 'OTHER ' .. incarnationOf(head) end
+local first, last = tonumber(ARGV[2]), tonumber(lastOf(head))
 local archived = archivedTo(facts[3], position)
 if first - 1 > tonumber(archived) then return 'AHEAD ' .. archived end
 local kept = facts[2] and match(facts[2], '^%d+')
@@ -31,5 +32,5 @@ call('HSETNX', KEYS[2], 'a', facts[2])
 call('XTRIM', KEYS[3], 'MINID', '=', ARGV[2] .. '-0')
 call('HSET', KEYS[2], 'f', ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4])
 -- miniredis forgets an empty stream
-if first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[2], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
+if first > last and stateOf(head) == 'o' then call('HSET', KEYS[2], 'h', withState(head, 'e')) end
 return '+' .. ARGV[2]

@@ -1,9 +1,7 @@
 -- newReigns returns the list of lineages of a space as it must be before the next change is written to the
 -- timeline, nil where it need not change. The list is the field g of the space: "<lineage>:<last timeline id
 -- before it>", newest first. A place behind that id that an older lineage wrote was lost.
-local function newReigns(timeline, space, info)
-  local _, at = string.find(info, 'master_replid:', 1, true)
-  local lineage = string.sub(info, at + 1, at + 16)
+local function newReigns(timeline, space, lineage)
   local list = redis.pcall('HGET', space, 'g') or ''
   local last = redis.pcall('XREVRANGE', timeline, '+', '-', 'COUNT', 1)
   if type(list) ~= 'string' or last.err or string.sub(list, 1, 16) == lineage then return nil end

@@ -14,7 +14,7 @@
 local prefix = string.sub(KEYS[1], 1, -2)
 local segment = string.sub(KEYS[3], #prefix + 3)
 local head = redis.call('HGET', KEYS[3], 'h')
-if head and string.sub(head, 2, 17) ~= ARGV[1] then return 'EXISTS' end
+if head and incarnationOf(head) ~= ARGV[1] then return 'EXISTS' end
 local complete = head
 -- One field a call: there is no bound on how many a segment has, but one on what unpack returns.
 for i = 4, head and 0 or #ARGV, 2 do
@@ -23,7 +23,7 @@ for i = 4, head and 0 or #ARGV, 2 do
 end
 if not complete then return '+' end
 local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(tonumber(x, 16)) end)
-if string.sub(complete, 42, 42) ~= 'd' then redis.call('ZADD', KEYS[1], 0, name) end
+if stateOf(complete) ~= 'd' then redis.call('ZADD', KEYS[1], 0, name) end
 if ARGV[2] ~= '' then redis.call('ZADD', KEYS[2], string.match(ARGV[2], '^(%S+) (.*)$')) end
 if ARGV[3] ~= '' then redis.call('SADD', KEYS[4], ARGV[3]) end
 return '+'

@@ -9,13 +9,14 @@ local sub = string.sub
 local facts = redis.call('HMGET', KEYS[2], 'h', 'd', 'w')
 local head = facts[1]
 if not head then return 'ABSENT' end
-if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-if sub(head, 42, 42) == 'x' or sub(head, 42, 42) == 'd' then return 'ABSENT' end
-if sub(head, 2, 17) ~= ARGV[1] then return 'OTHER ' .. sub(head, 2, 17) end
-if sub(head, 43, 43) ~= 't' then return '+0' end
+local unknown = unknownLayout(head)
+if unknown then return unknown end
+if isGone(head) then return 'ABSENT' end
+if incarnationOf(head) ~= ARGV[1] then return 'OTHER ' .. incarnationOf(head) end
+if not isTimed(head) then return '+0' end
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-if now >= tonumber(facts[2]) then return 'EXPIRED ' .. sub(head, 2, 17) end
+if now >= tonumber(facts[2]) then return 'EXPIRED ' .. incarnationOf(head) end
 if not facts[3] then return '+' .. facts[2] end
 local ttl = tonumber(facts[3])
 if tonumber(facts[2]) - now > ttl * 0.9 then return '+' .. facts[2] end

@@ -21,11 +21,12 @@ local segment = sub(KEYS[3], #prefix + 3)
 local facts = redis.call('HMGET', KEYS[3], 'h', 'f', 'a')
 local head = facts[1]
 if not head then return 'ABSENT' end
-if sub(head, 1, 1) ~= '1' then return 'LAYOUT ' .. sub(head, 1, 1) end
-if sub(head, 2, 17) ~= sub(KEYS[4], -16) then return 'OTHER ' .. sub(head, 2, 17) end
+local unknown = unknownLayout(head)
+if unknown then return unknown end
+if incarnationOf(head) ~= incarnationIn(KEYS[4]) then return 'OTHER ' .. incarnationOf(head) end
 local first = tonumber(ARGV[1])
-local last = tonumber(match(head, '^%d+', 44))
-if first > last + 1 then return 'BEYOND ' .. match(head, '^%d+', 44) end
+local last = tonumber(lastOf(head))
+if first > last + 1 then return 'BEYOND ' .. lastOf(head) end
 local hot = facts[2] and match(facts[2], '^%d+')
 local kept = facts[3] and match(facts[3], '^%d+') or hot
 if not kept or first <= tonumber(kept) then return '+' .. (kept or '1') end
@@ -49,7 +50,7 @@ if inside then
   call('HSET', KEYS[3], 'f', ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
 end
 -- miniredis forgets an empty stream
-if inside and first > last and sub(head, 42, 42) == 'o' then call('HSET', KEYS[3], 'h', sub(head, 1, 41) .. 'e' .. sub(head, 43)) end
-call('PUBLISH', prefix .. 'n:' .. segment, sub(head, 18, 25) .. match(head, '^%d+', 44) .. ' ' .. head .. '\n')
+if inside and first > last and stateOf(head) == 'o' then call('HSET', KEYS[3], 'h', withState(head, 'e')) end
+call('PUBLISH', prefix .. 'n:' .. segment, proofOf(head) .. lastOf(head) .. ' ' .. head .. '\n')
 call('PUBLISH', prefix .. 'n', id .. ' ' .. segment .. ' t' .. ARGV[1])
 return '+' .. ARGV[1]

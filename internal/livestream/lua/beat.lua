@@ -18,7 +18,7 @@
 --          + <readers> · FENCED <generation> · ENDED · GONE (there is no session)
 --          DUE <id> <generation>
 local had = call('HMGET', KEYS[2], 'l', 'b', 's')
-local reigning, since = lineage(), had[3]
+local reigning, since = reign(), had[3]
 if had[1] ~= reigning or now - tonumber(had[2]) > tonumber(ARGV[1]) then since = text(now) end
 call('HSET', KEYS[2], 'l', reigning, 'b', text(now), 's', since)
 call('PEXPIRE', KEYS[2], 86400000)

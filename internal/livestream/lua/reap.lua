@@ -17,7 +17,7 @@ if s[1] and not s[2] then
   if now < tonumber(deadline) then return 'EARLY' end
   -- A server that was away, or that nobody could reach, has heard nobody.
   local r = call('HMGET', KEYS[3], 'l', 's')
-  if r[1] ~= lineage() or now - tonumber(r[2]) < tonumber(s[3]) then return 'EARLY' end
+  if r[1] ~= reign() or now - tonumber(r[2]) < tonumber(s[3]) then return 'EARLY' end
   call('HSET', KEYS[2], 'e', 'lost')
 end
 return 'LOST'

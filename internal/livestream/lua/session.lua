@@ -14,10 +14,3 @@ local clock = call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local function text(n) return fmt('%.0f', n) end
-
--- lineage is that of the server: another one after every restart and promotion.
-local function lineage()
-  local info = reign()
-  local _, at = string.find(info, 'master_replid:', 1, true)
-  return string.sub(info, at + 1, at + 16)
-end
