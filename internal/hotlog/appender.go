@@ -92,9 +92,10 @@ type tail struct {
 }
 
 type appender struct {
-	log   *Log
-	calls atomic.Int64 // of the append script, with those that were repeated
-	row   string       // "p:~<id>": the row of this process's own producer in every segment
+	log      *Log
+	calls    atomic.Int64 // of the append script, with those that were repeated
+	vouchers vouchers
+	row      string // "p:~<id>": the row of this process's own producer in every segment
 
 	mu        sync.Mutex
 	tails     map[string]*tail // by meta key
@@ -110,7 +111,8 @@ func newAppender(l *Log) *appender {
 	id := newID()
 	return &appender{
 		log: l, row: "p:~" + hex16(proofOf(id)),
-		tails: map[string]*tail{}, limit: maxTails, lanes: map[laneKey]*lane{}, laneLimit: maxLanes, open: map[openKey]*request{}, listed: map[string]struct{}{},
+		vouchers: vouchers{of: map[uint64]*voucher{}},
+		tails:    map[string]*tail{}, limit: maxTails, lanes: map[laneKey]*lane{}, laneLimit: maxLanes, open: map[openKey]*request{}, listed: map[string]struct{}{},
 	}
 }
 

@@ -69,7 +69,8 @@ func TestContractCluster(t *testing.T) {
 			Advance: func(t *testing.T, d time.Duration) { advance(t, admin, d) },
 			Reign: func(t *testing.T) {
 				require.NoError(t, admin.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
-					return node.Do(ctx, "debug", "change-repl-id").Err()
+					reign(t, ctx, node)
+					return nil
 				}))
 			},
 		}
@@ -98,7 +99,9 @@ func advance(t *testing.T, client redis.UniversalClient, d time.Duration) {
 	}, d+10*time.Second, time.Millisecond)
 }
 
+// reign makes a server a promoted one: it has another lineage and knows no script.
 func reign(t *testing.T, ctx context.Context, client *redis.Client) {
 	t.Helper()
 	require.NoError(t, client.Do(ctx, "debug", "change-repl-id").Err())
+	require.NoError(t, client.ScriptFlush(ctx).Err())
 }

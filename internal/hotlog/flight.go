@@ -27,9 +27,11 @@ type flight struct {
 	loads    int  // how often the script was loaded for it
 	short    head // what the short way makes of the head; zero if the flight goes the long way
 	pieces   [5]string
-	proved   bool // what the caller was told of is there
-	adopted  bool // this process had not seen the incarnation before this flight
-	unknown  bool // an attempt may have been executed
+	vouched  bool      // the text of the script names the lineage of short
+	chosen   time.Time // when that was decided
+	proved   bool      // what the caller was told of is there
+	adopted  bool      // this process had not seen the incarnation before this flight
+	unknown  bool      // an attempt may have been executed
 	cause    error
 }
 

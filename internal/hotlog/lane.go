@@ -288,6 +288,7 @@ func (a *appender) landed(flights []*flight, answers []string, unconfirmed error
 		}
 		return
 	}
+	a.vouch(flights, answers)
 	times := answers[len(flights):]
 	for i, f := range flights {
 		if i > 0 && f.prefix != flights[i-1].prefix {
@@ -299,6 +300,10 @@ func (a *appender) landed(flights []*flight, answers []string, unconfirmed error
 
 // load puts the scripts where the server did not have them and sends the flights again.
 func (a *appender) load(flights []*flight) {
+	if flights[0].isShort() && flights[0].vouched {
+		a.disown(flights)
+		return
+	}
 	started := a.log.start(func() {
 		// Both at once: a frame goes the long way first, and the next one the short way.
 		err := a.log.conn.Load(a.log.ctx, a.log.append, flights[0].timeline())
@@ -370,6 +375,7 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 }
 
 func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call {
+	a.choose(flights)
 	sizes := sizes(flights)
 	keys := len(sizes) + 2*len(flights)
 	args := make([]any, 0, keys+4+6*len(flights))

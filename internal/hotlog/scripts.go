@@ -98,8 +98,9 @@ func (l *Log) loadScripts() {
 		carried = 0
 	}
 	notice := fmt.Sprintf("local carried = %d\n", carried)
+	l.shortText = func(first, script string) string { return spell(first, notice, tellLua, script) }
 	l.append = redisx.NewScript(spell(notice, headLua, reignLua, tellLua, framesLua, appendLua))
-	l.short = redisx.NewScript(spell(notice, tellLua, shortLua))
+	l.short = redisx.NewScript(l.shortText("", shortLua))
 	l.remove = redisx.NewScript(spell(headLua, reignLua, deleteLua)).AllowOOM()
 	l.trim = redisx.NewScript(spell(headLua, reignLua, trimLua)).AllowOOM()
 	l.touch = redisx.NewScript(spell(headLua, touchLua))

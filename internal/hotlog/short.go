@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"strconv"
 	"time"
-
-	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 // The short way is a script of its own, short.lua: a frame that comes with the head that this process saw
@@ -101,14 +99,6 @@ func (f *flight) goShort() {
 		f.pieces[i] = text[start:end]
 		start = end
 	}
-}
-
-// script is the one that carries flights.
-func (a *appender) script(flights []*flight) *redisx.Script {
-	if flights[0].isShort() {
-		return a.log.short
-	}
-	return a.log.append
 }
 
 // isShort reports whether f goes the short way.

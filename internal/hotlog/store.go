@@ -46,12 +46,13 @@ type Log struct {
 	remove, trim, touch, prune, sweep, trimTimeline, drop,
 	claim, commit, move, restore, resume, imported,
 	touchHead *redisx.Script
-	appender *appender
-	full     sync.Map        // prefixes of spaces without room
-	ctx      context.Context // ends when Close begins
-	cancel   context.CancelFunc
-	tasks    sync.WaitGroup
-	closing  sync.Mutex // orders the start of tasks before Close waits for them
+	shortText func(first, script string) string // the text of a short script with this first line
+	appender  *appender
+	full      sync.Map        // prefixes of spaces without room
+	ctx       context.Context // ends when Close begins
+	cancel    context.CancelFunc
+	tasks     sync.WaitGroup
+	closing   sync.Mutex // orders the start of tasks before Close waits for them
 }
 
 // Open starts a log on conn, which stays the caller's. ctx bounds the opening only. A durability

@@ -91,12 +91,13 @@ func (s *Server) Advance(d time.Duration) {
 	s.mini.FastForward(d)
 }
 
-// Promote begins another lineage and loses nothing.
+// Promote begins another lineage and loses nothing but the scripts, which servers do not pass on.
 func (s *Server) Promote() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reigns++
 	s.replid = shaOf(fmt.Sprint(s.id, s.reigns))
+	clear(s.scripts)
 }
 
 // Deafen loses what is published from now on, or no more.

@@ -44,11 +44,15 @@ func (s *Script) text(server *Server) string {
 	if server != nil && server.Embedded {
 		return strings.Replace(mockReign, "%", server.lineage, 1) + s.body
 	}
+	reign := ""
+	if strings.Contains(s.body, "reign()") {
+		reign = realReign
+	}
 	header := "#!lua\n"
 	if s.allowOOM {
 		header = "#!lua flags=allow-oom\n"
 	}
-	return header + realReign + s.body
+	return header + reign + s.body
 }
 
 // A named is a script with the name under which a server has it.
@@ -141,6 +145,36 @@ func (c *Conn) Load(ctx context.Context, s *Script, key string) error {
 		return err
 	}
 	return node.ScriptLoad(ctx, s.text(c.server.Load())).Err()
+}
+
+// Lineages reports whether servers name their lineage by INFO, and have another one after each promotion and restart.
+func (c *Conn) Lineages() bool {
+	server := c.server.Load()
+	return server != nil && !server.Embedded
+}
+
+// LoadFor puts s on the server that has key if that is a primary with this lineage, and reports whether it is. Both are
+// done over one connection, which leads to one server.
+func (c *Conn) LoadFor(ctx context.Context, s *Script, key, lineage string) (bool, error) {
+	node, err := c.NodeFor(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	client, ok := node.(interface{ Conn() *redis.Conn })
+	if !ok {
+		return false, nil
+	}
+	conn := client.Conn()
+	defer conn.Close()
+	text, err := conn.Info(ctx, "replication").Result()
+	if err != nil {
+		return false, err
+	}
+	info := ParseInfo(text)
+	if info["role"] != "master" || !strings.HasPrefix(info["master_replid"], lineage) {
+		return false, nil
+	}
+	return true, conn.ScriptLoad(ctx, s.text(c.server.Load())).Err()
 }
 
 // Run runs s, loading it where the server does not have it. The first of args are its keys. While their slot moves to

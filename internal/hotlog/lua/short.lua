@@ -3,7 +3,7 @@
 -- one are neighbours, and no two are for one segment.
 --
 -- KEYS[1 .. g]    timelines of the spaces, in their order; then for each frame the meta and the log of its segment
--- ARGV[1]         the lineage of all these heads
+-- ARGV[1]         the lineage of all these heads; see vouch.go
 -- ARGV[2]         the row of the sender
 -- ARGV[3]         for each frame 'L' if its notice is to say more than that there is something, else any other byte
 -- ARGV[4]         for each space the number of its frames, as a byte

@@ -1,0 +1,126 @@
+package hotlog
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// A short call has to find the lineage that its heads name: the server that has another one may have lost their last
+// entries. INFO says which it is, and costs as much as storing the frame. A script whose text names the lineage is as
+// good: it is loaded only on a primary that says to have that lineage, servers do not pass scripts on, and a restart
+// loses them. So a promoted server does not know the text and answers NOSCRIPT, and then INFO is asked.
+//
+// What is left is a primary that was demoted and promoted again without a restart: it still knows the text of its former
+// reign. So the text counts for vouchAge after INFO was asked, and nothing takes a primary down and up again in that time.
+
+// vouchAge is for how long after INFO the text of a script may stand for it.
+const vouchAge = time.Second
+
+// maxVouchers bounds how many lineages are remembered: one for each primary, and those that have ended.
+const maxVouchers = 256
+
+// asking is how short.lua asks for the lineage.
+const asking = "reign() == ARGV[1]"
+
+// A voucher is the short script of one lineage.
+type voucher struct {
+	script *redisx.Script
+	// asked is when the last call was made up in which INFO named the lineage.
+	asked   time.Time
+	loaded  bool
+	loading bool
+}
+
+// vouchers are what a process has for the lineages that it has seen. They are safe for concurrent use.
+type vouchers struct {
+	mu sync.Mutex
+	of map[uint64]*voucher
+}
+
+// choose decides which script carries flights, all of which go the short way: they are vouched for, or it asks.
+func (a *appender) choose(flights []*flight) {
+	now := time.Now()
+	v := &a.vouchers
+	v.mu.Lock()
+	one := v.of[flights[0].short.lineage]
+	vouched := one != nil && one.loaded && now.Sub(one.asked) < vouchAge
+	v.mu.Unlock()
+	for _, f := range flights {
+		f.vouched, f.chosen = vouched, now
+	}
+}
+
+// script is the one that carries flights.
+func (a *appender) script(flights []*flight) *redisx.Script {
+	first := flights[0]
+	switch {
+	case !first.isShort():
+		return a.log.append
+	case !first.vouched:
+		return a.log.short
+	}
+	return a.voucher(first.short.lineage).script
+}
+
+// voucher returns that of a lineage.
+func (a *appender) voucher(lineage uint64) *voucher {
+	v := &a.vouchers
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.get(a.log, lineage)
+}
+
+func (v *vouchers) get(l *Log, lineage uint64) *voucher {
+	one := v.of[lineage]
+	if one == nil {
+		for old := range v.of {
+			if len(v.of) < maxVouchers {
+				break
+			}
+			delete(v.of, old)
+		}
+		one = &voucher{script: redisx.NewScript(l.shortText("-- of lineage "+hex16(lineage)+"\n", strings.Replace(shortLua, asking, "true", 1)))}
+		v.of[lineage] = one
+	}
+	return one
+}
+
+// vouch notes that a script that asks for the lineage has found it, and loads the one that does not ask.
+func (a *appender) vouch(flights []*flight, answers []string) {
+	first := flights[0]
+	found := false
+	for i := range flights {
+		found = found || answers[i] == "F" || answers[i] == "L"
+	}
+	if first.vouched || !found || !a.log.conn.Lineages() {
+		return
+	}
+	lineage, v := first.short.lineage, &a.vouchers
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	one := v.get(a.log, lineage)
+	one.asked = first.chosen
+	if one.loaded || one.loading {
+		return
+	}
+	one.loading = a.log.start(func() {
+		loaded, err := a.log.conn.LoadFor(a.log.ctx, one.script, first.timeline(), hex16(lineage))
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		one.loaded, one.loading = loaded && err == nil, false
+	})
+}
+
+// disown sends flights again whose script the server does not know. It runs under appender.mu.
+func (a *appender) disown(flights []*flight) {
+	one := a.voucher(flights[0].short.lineage)
+	a.vouchers.mu.Lock()
+	one.loaded = false
+	a.vouchers.mu.Unlock()
+	for _, f := range flights {
+		a.enqueue(f)
+	}
+}
