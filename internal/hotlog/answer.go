@@ -42,6 +42,16 @@ func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirme
 
 // answered deals with what the script said of one frame.
 func (a *appender) answered(f *flight, answer string, unconfirmed error) {
+	if len(answer) > 17 && answer[0] == '~' {
+		// The script went on with the incarnation that it found.
+		id, err := parseHex16(answer[1:17])
+		if err != nil {
+			a.refuse(f, fmt.Errorf("%w: answer %q", streamhub.ErrCorrupt, answer), false)
+			return
+		}
+		f.incarnation, f.pinned, f.adopted = id, true, true
+		answer = answer[17:]
+	}
 	code, rest, _ := strings.Cut(answer, " ")
 	if code == "" {
 		code = "?"
@@ -286,7 +296,8 @@ func (a *appender) flush(g *tail, err error) {
 	g.queue = nil
 }
 
-// adopt goes on with the incarnation that the script found, once its meta and log were compared.
+// adopt goes on with the incarnation that the script found, once its meta and log were compared. The script does both by
+// itself where it may: see mode '~' of lua/append.lua.
 func (a *appender) adopt(f *flight, incarnation string) {
 	if meant := f.requests[0].incarnation; meant != 0 && hex16(meant) != incarnation {
 		// That says nothing of what this process remembers.

@@ -110,11 +110,13 @@ func (f *flight) address(a *appender) {
 		f.goShort()
 		return
 	}
-	mode := byte('+')
-	if f.pinned {
+	first, mode := f.requests[0], byte('+')
+	switch {
+	case f.pinned:
 		mode = '='
+	case first.incarnation == 0 && f.attempt == 0 && !f.unknown && a.log.conn.Cluster == nil:
+		mode = '~'
 	}
-	first := f.requests[0]
 	row, epoch, seq := a.row, f.epoch, f.seq
 	if p := first.producer; p != nil {
 		row, epoch, seq = "p:"+redisx.Escape(p.ID), p.Epoch, p.Seq

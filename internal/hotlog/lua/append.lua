@@ -10,7 +10,9 @@
 -- KEYS[2n+4]    its log; the key ends with the incarnation
 -- ARGV[2n-1]    frame n, see frame.go
 -- ARGV[2n]      "<mode><row> <epoch> <seq> <expect> <generation>" and then nothing or the options as JSON.
---               mode '=': the segment must have this incarnation; '+': it may be created with it
+--               mode '=': the segment must have this incarnation; '+': it may be created with it; '~': as '+',
+--               or it has another one, and the frame is for that. The log of that one is not among KEYS, so
+--               on a cluster there is no such mode
 --   options     a "<inc> <lineage> <seq>" of the last entry that the caller was told of
 --               m must exist · k check only · d digest of the records · v verdict, closes
 --               c, n content type as given and normalised · q stream seq in hex
@@ -18,7 +20,7 @@
 --               p fork of: segment, inc, cap, number, proof; there is then one frame, and
 --                 KEYS[7] is the meta of the parent, KEYS[8] the set of its forks
 --
--- Returns for each frame one of
+-- Returns for each frame one of these; before it stands ~<incarnation> if mode '~' has found another one
 --   +<created><closed> <first> <last> <number> <ts> <generation> <lineage><proof>   stored; the proof of the
 --                                                   last entry, 8 raw bytes, follows if there was no record
 --   R<closed> <first> <last> <number> <ts> <generation> <lineage><proof><id>   stored before; the proof is that
@@ -46,7 +48,7 @@ local parent, forks
 if #KEYS > 4 + #ARGV then parent, forks = KEYS[7], KEYS[8] end
 for n = 1, #ARGV / 2 do
   local answer, plan = check(ARGV[2 * n - 1], ARGV[2 * n], KEYS[2 * n + 3], KEYS[2 * n + 4], parent)
-  out[n] = answer
+  out[n] = answer and adopted .. answer
   if plan then
     plans[#plans + 1] = plan
     plan.n = n

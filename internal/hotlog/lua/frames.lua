@@ -40,9 +40,20 @@ local function doubted(meta, inc, last, told)
   return true
 end
 
+-- agrees reports whether a log ends where the head of its segment says.
+local function agrees(head, log)
+  if stateOf(head) ~= 'o' then return true end
+  local tail = pcall('XREVRANGE', log, '+', '-', 'COUNT', 1)
+  return tail[1] and sub(tail[1][1], 1, find(tail[1][1], '-', 1, true) - 1) == lastOf(head)
+end
+
+-- adopted stands before the answer to a frame that was checked last, see append.lua.
+local adopted
+
 -- check returns an answer, or nil and the plan by which write stores the frame. It writes nothing, but for the row of a
 -- repeat. order is what the caller demands, see append.lua; parent is the meta of the parent of a fork.
 local function check(frame, order, meta, log, parent)
+  adopted = ''
   local inc = incarnationIn(log)
   local mode, row, epoch, seq, expect, gen, rest = match(order, '^(.)(%S+) (%d+) (%d+) (%d+) (%d+)(.*)$')
   local opt = rest ~= '' and cjson.decode(rest)
@@ -56,22 +67,32 @@ local function check(frame, order, meta, log, parent)
     if unknown then return unknown end
     if incarnationOf(head) ~= inc then
       if mode == '=' then return 'LOST' end
-      if state ~= 'x' then return 'OTHER ' .. incarnationOf(head) end
-      ended = incarnationOf(head)
-      if opt and opt.a and sub(opt.a, 1, 16) == ended then return 'GONE ' .. (call('HGET', meta, 's') or '') end
-      ended = sub(ended .. ' ' .. (call('HGET', meta, 'y') or ''), 1, 271)
-      head, mine = nil, nil -- write clears the tombstone
-    elseif isGone(head) then
+      if state == 'x' then
+        ended = incarnationOf(head)
+        if opt and opt.a and sub(opt.a, 1, 16) == ended then return 'GONE ' .. (call('HGET', meta, 's') or '') end
+        ended = sub(ended .. ' ' .. (call('HGET', meta, 'y') or ''), 1, 271)
+        head, mine = nil, nil -- write clears the tombstone
+      elseif mode ~= '~' then
+        return 'OTHER ' .. incarnationOf(head)
+      else
+        inc = incarnationOf(head)
+        log = sub(log, 1, -17) .. inc
+        if not agrees(head, log) then return 'DISAGREE' end
+        adopted = '~' .. inc
+      end
+    end
+    if head and isGone(head) then
       return (state == 'x' and 'GONE ' or 'HELD ') .. (call('HGET', meta, 's') or '')
     end
   end
   local digest = opt and opt.d or sub(frame, FRAME_SUM_AT, FRAME_SUM_END) .. '----'
-  local last, number, current, proof, wrote, timed = 0, 0, 0, '\0\0\0\0\0\0\0\0', '', '-'
+  -- Decimals are carried along as they came: to write a number costs as much as a command.
+  local last, number, l, g, proof, wrote, timed = 0, 0, '0', '0', '\0\0\0\0\0\0\0\0', '', '-'
   local deadline, ttl
   if head then
-    local l, c, g = match(head, '^(%d+) (%d+) (%d+) %d', NUMBERS_AT)
+    l, number, g = match(head, '^(%d+) (%d+) (%d+) %d', NUMBERS_AT)
     if not l then return 'DISAGREE' end
-    last, number, current = tonumber(l), tonumber(c), tonumber(g)
+    last = tonumber(l)
     proof, wrote, timed = proofOf(head), sub(head, LINEAGE_AT, LINEAGE_END), sub(head, TIMED_AT, TIMED_AT)
     if mine then
       local re, rs, stored = match(mine, '^(%d+) (%d+) (.*)$', ROW_NUMBERS_AT)
@@ -103,7 +124,8 @@ local function check(frame, order, meta, log, parent)
       if not from or incarnationOf(from) ~= opt.p.inc or isGone(from) or tonumber(lastOf(from)) < tonumber(opt.p.cap) then
         return 'PARENT'
       end
-      last, number = tonumber(opt.p.cap), tonumber(opt.p.number)
+      l, number = opt.p.cap, opt.p.number
+      last = tonumber(l)
       proof = string.gsub(opt.p.proof, '..', function(x) return string.char(tonumber(x, 16)) end)
     end
   end
@@ -113,10 +135,9 @@ local function check(frame, order, meta, log, parent)
       if have[1] ~= opt.n then return 'CONTENT ' .. (have[2] or '') end
     end
   end
-  if tonumber(gen) > current then
-    current = tonumber(gen)
-  elseif tonumber(gen) < current then
-    return 'FENCED ' .. fmt('%.0f', current)
+  if gen ~= g then
+    if tonumber(gen) < tonumber(g) then return 'FENCED ' .. g end
+    g = gen
   end
   local want, had = 0, epoch
   if mine then
@@ -142,7 +163,9 @@ local function check(frame, order, meta, log, parent)
   if opt and opt.k then
     return 'K' .. (head and '0 ' or '1 ') .. fmt('%.0f %.0f', last + 1, last + count)
   end
-  local ref = fmt('%.0f', last + count)
+  local first = fmt('%.0f', last + 1)
+  local ending = count == 1 and first or count == 0 and l or fmt('%.0f', last + count)
+  local ref = ending
   if opt and opt.v then
     ref = 'c' .. ref .. ':' .. count
   elseif count == 0 then
@@ -153,9 +176,9 @@ local function check(frame, order, meta, log, parent)
   return nil, {
     meta = meta, log = log, inc = inc, frame = frame, segment = sub(meta, skip), ref = ref,
     new = not head, state = state, timed = timed, deadline = deadline, ttl = ttl, opt = opt,
-    prev = last, count = count, last = fmt('%.0f', last + count), number = fmt('%.0f', number + alo + 256 * ahi),
-    gen = fmt('%.0f', current), proof = proof, lineage = wrote, ended = ended,
-    row = row, fresh = not mine, mine = digest .. epoch .. ' ' .. seq .. ' ' .. fmt('%.0f', last + 1) .. ' ',
+    adopted = adopted, prev = l, first = first, count = count, last = ending, number = fmt('%.0f', number + alo + 256 * ahi),
+    gen = g, proof = proof, lineage = wrote, ended = ended,
+    row = row, fresh = not mine, mine = digest .. epoch .. ' ' .. seq .. ' ' .. first .. ' ',
   }
 end
 
@@ -221,7 +244,7 @@ local function write(plans, keys)
       end
       if p.lineage ~= lineage then
         local list = p.new and '' or call('HGET', p.meta, 'l') or ''
-        fields = {'l', sub(lineage .. ':' .. fmt('%.0f', p.prev + 1) .. ' ' .. list, 1, 2048)}
+        fields = {'l', sub(lineage .. ':' .. p.first .. ' ' .. list, 1, 2048)}
       end
       if p.ended then
         fields = fields or {}
@@ -237,7 +260,7 @@ local function write(plans, keys)
           fields[#fields + 1] = value
         end
         if p.new then set('b', id) end
-        if p.state == 'e' and p.count > 0 then set('f', fmt('%.0f', p.prev + 1) .. ' ' .. ts .. ' ' .. p.proof) end
+        if p.state == 'e' and p.count > 0 then set('f', p.first .. ' ' .. ts .. ' ' .. p.proof) end
         if p.ttl or (p.new and p.deadline) then set('d', p.deadline) end
         if opt then
           if opt.v then
@@ -263,10 +286,10 @@ local function write(plans, keys)
       else
         call('HSET', p.meta, 'h', head, p.row, mine)
       end
-      local notice = p.proof .. fmt('%.0f', p.prev) .. ' ' .. head .. '\n'
+      local notice = p.proof .. p.prev .. ' ' .. head .. '\n'
       if p.count > 0 and #p.frame <= carried then notice = notice .. p.frame end
       call('PUBLISH', channel .. p.segment, notice)
-      p.answer = '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. fmt('%.0f', p.prev + 1) .. ' ' ..
+      p.answer = p.adopted .. '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. p.first .. ' ' ..
         p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
     end
   end
