@@ -28,7 +28,7 @@ const asking = "reign() == ARGV[1]"
 // A voucher is the short script of one lineage.
 type voucher struct {
 	script *redisx.Script
-	// asked is when the last call was made up in which INFO named the lineage.
+	// asked is when the last call that asked for INFO, and was answered with the lineage, was made up.
 	asked   time.Time
 	loaded  bool
 	loading bool
@@ -40,7 +40,7 @@ type vouchers struct {
 	of map[uint64]*voucher
 }
 
-// choose decides which script carries flights, all of which go the short way: they are vouched for, or it asks.
+// choose decides which script carries flights, which all go the short way: one that vouches for them, or one that asks.
 func (a *appender) choose(flights []*flight) {
 	now := time.Now()
 	v := &a.vouchers
