@@ -37,6 +37,7 @@ var codes = []struct {
 	{"unauthenticated", ErrUnauthenticated},
 	{"permission_denied", ErrPermissionDenied},
 	{"limit_exceeded", ErrLimitExceeded},
+	{"quota", ErrQuota},
 	{"unavailable", ErrUnavailable},
 	{"canceled", context.Canceled},
 	{"deadline_exceeded", context.DeadlineExceeded},

@@ -36,6 +36,7 @@ var (
 	ErrUnauthenticated  = errors.New("unauthenticated")
 	ErrPermissionDenied = errors.New("permission denied")
 	ErrLimitExceeded    = errors.New("limit exceeded")
+	ErrQuota            = errors.New("over the quota of the store")
 )
 
 // An Error says which call on what failed. Err is, or wraps, one of the sentinels or a context's
@@ -146,6 +147,17 @@ func (e *ProducerError) Error() string {
 	return fmt.Sprintf("%v: epoch %d is in force and its next seq is %d: %s", e.Kind, e.Epoch, e.ExpectedSeq, cure)
 }
 func (e *ProducerError) Unwrap() error { return e.Kind }
+
+// A QuotaError is an [ErrQuota]: nothing was stored.
+type QuotaError struct {
+	// Used is what the store is taken to keep in Redis, in bytes; Quota is what it may keep.
+	Used, Quota int64
+}
+
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("over the quota of the store: it keeps about %d bytes and may keep %d: delete or trim segments, or have the quota raised", e.Used, e.Quota)
+}
+func (e *QuotaError) Unwrap() error { return ErrQuota }
 
 // A TrimmedError is an [ErrTrimmed]: entries that were wanted were removed on purpose. A read that
 // begins at Cursor gives everything that is left after what was read before, once.

@@ -23,7 +23,7 @@ func TestRetryable(t *testing.T) {
 		"batch_mismatch": false, "conflict": false, "not_found": false, "history_lost": false, "trimmed": false,
 		"lease_not_acquired": false, "lease_lost": false, "invalid_name": false, "invalid_cursor": false,
 		"invalid_argument": false, "too_large": false, "not_confirmed": false, "corrupt": false, "shutdown": false,
-		"unauthenticated": false, "permission_denied": false, "limit_exceeded": false, "canceled": false,
+		"unauthenticated": false, "permission_denied": false, "limit_exceeded": false, "quota": false, "canceled": false,
 		"deadline_exceeded": false, "internal": false,
 		"unknown_outcome": true, "unavailable": true,
 	}

@@ -79,6 +79,8 @@ func statusOf(err error) (status int, message string) {
 		return http.StatusUnauthorized, "unauthorized"
 	case is(streamhub.ErrLimitExceeded):
 		return http.StatusTooManyRequests, "too many requests"
+	case is(streamhub.ErrQuota):
+		return http.StatusInsufficientStorage, err.Error()
 	case is(errStopping), is(streamhub.ErrShutdown):
 		return http.StatusServiceUnavailable, "the gateway is stopping"
 	case is(streamhub.ErrNotConfirmed):

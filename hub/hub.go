@@ -36,6 +36,10 @@ type Options struct {
 	// Durability is the level of appends that name none; the default is that the primary has the
 	// append in memory. A level that the server cannot give is refused by Open.
 	Durability streamhub.Durability
+	// StoreQuota is how many bytes a store may keep in Redis; the default, 0, is any number. An append
+	// over it is [streamhub.ErrQuota]; deletes, trims and closes go on. What a store keeps is an
+	// estimate, which is up to 10 s late. All instances are given the same one.
+	StoreQuota int64
 	// RetryFor is how long an append is tried again while Redis cannot serve; the default is 5 s.
 	RetryFor time.Duration
 	// WaitForRedis lets Open succeed although Redis is away or reading its data; calls get
@@ -122,7 +126,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	}
 	own := &hotlog.Options{
 		Node: h.opt.Node, MaxRecordBytes: h.opt.MaxRecordBytes, Durability: h.opt.Durability,
-		RetryFor: h.opt.RetryFor, Logger: h.opt.Logger, MaxFrameBytes: streamhub.MaxFrameBytes + hotlog.FrameOverhead,
+		RetryFor: h.opt.RetryFor, Quota: h.opt.StoreQuota, Logger: h.opt.Logger, MaxFrameBytes: streamhub.MaxFrameBytes + hotlog.FrameOverhead,
 	}
 	if h.opt.Archive != nil {
 		if h.tier, err = h.openTier(); err != nil {
@@ -164,6 +168,11 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 func (h *Hub) check(server *redisx.Server) error {
 	if !h.opt.AllowEviction {
 		if err := server.CheckEviction(); err != nil {
+			return err
+		}
+	}
+	if h.opt.StoreQuota > 0 {
+		if err := server.CheckQuota(); err != nil {
 			return err
 		}
 	}

@@ -165,6 +165,31 @@ func TestEverythingAsUser(t *testing.T) {
 	}
 }
 
+// A quota needs one right more, which Open asks for.
+func TestQuotaAsUser(t *testing.T) {
+	server := testredis.Start(t, nil)
+	rule := append([]any{"acl", "setuser", "hub", "on", ">secret"}, fields(redisx.UserRule)...)
+	require.NoError(t, server.Client().Do(t.Context(), rule...).Err())
+	client, err := hub.NewClient("redis://hub:secret@" + server.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	_, err = hub.Open(t.Context(), client, &hub.Options{StoreQuota: 1 << 20})
+	require.ErrorContains(t, err, "run ACL SETUSER hub "+redisx.UserRuleQuota)
+	require.NoError(t, server.Client().Do(t.Context(), append([]any{"acl", "setuser", "hub"}, fields(redisx.UserRuleQuota)...)...).Err())
+	h := open(t, client, &hub.Options{StoreQuota: 1 << 20})
+	big := []streamhub.Record{{Payload: make([]byte, 256<<10)}}
+	for err = nil; err == nil; {
+		_, err = h.Store(uuid.Nil).Append(t.Context(), "space", "big", big, nil)
+	}
+	require.ErrorIs(t, err, streamhub.ErrQuota)
+	require.NoError(t, h.Store(uuid.Nil).Delete(t.Context(), "space", "big", "to make room"))
+	require.Eventually(t, func() bool {
+		_, err := h.Store(uuid.Nil).Append(t.Context(), "space", "after", big, nil)
+		return err == nil
+	}, 30*time.Second, 50*time.Millisecond)
+	require.Empty(t, server.Client().Do(t.Context(), "acl", "log").Val())
+}
+
 func TestUserRuleIsDocumented(t *testing.T) {
 	page, err := os.ReadFile("../docs/operations.md")
 	require.NoError(t, err)

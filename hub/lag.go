@@ -50,6 +50,10 @@ func (h *Hub) observeRedis(client redis.UniversalClient) (err error) {
 	}
 	lag := gauge("streamhub.reader.lag.entries", "", "Entries that the slowest follower of this process has not been given yet")
 	listening := gauge("streamhub.redis.pubsub.connected", "", "Whether the Pub/Sub connection is there, or none is needed")
+	quota, failed := m.Float64ObservableGauge("streamhub.store.quota.used.ratio", metric.WithDescription("Part of its quota that the fullest store uses, of those that this process appends to; 0 without a quota"))
+	if err == nil {
+		err = failed
+	}
 	memory := gauge("streamhub.redis.memory", "By", "Memory that Redis uses; of one node of a cluster")
 	pool := gauge("streamhub.redis.pool.connections", "", "Connections to Redis, by state")
 	if err != nil {
@@ -66,6 +70,7 @@ func (h *Hub) observeRedis(client redis.UniversalClient) (err error) {
 			connected = 1
 		}
 		o.ObserveInt64(listening, connected)
+		o.ObserveFloat64(quota, h.log.QuotaUsed())
 		bytes := int64(0)
 		if text, err := h.conn.Info(ctx, "memory").Result(); err == nil {
 			bytes, _ = strconv.ParseInt(strings.TrimSpace(redisx.ParseInfo(text)["used_memory"]), 10, 64)
@@ -75,6 +80,6 @@ func (h *Hub) observeRedis(client redis.UniversalClient) (err error) {
 		o.ObserveInt64(pool, int64(stats.IdleConns), idle)
 		o.ObserveInt64(pool, int64(stats.TotalConns)-int64(stats.IdleConns), used)
 		return nil
-	}, lag, listening, memory, pool)
+	}, lag, listening, quota, memory, pool)
 	return err
 }

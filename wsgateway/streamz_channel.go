@@ -291,6 +291,8 @@ func (ch *muxChannel) text(err error) string {
 		return "invalid argument: " + err.Error()
 	case errors.Is(err, streamhub.ErrTooLarge):
 		return "payload too large: " + err.Error()
+	case errors.Is(err, streamhub.ErrQuota):
+		return "quota exceeded: " + err.Error()
 	case errors.Is(err, streamhub.ErrUnavailable):
 		return "store unavailable"
 	case errors.Is(err, streamhub.ErrUnknownOutcome):

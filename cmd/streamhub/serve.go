@@ -38,6 +38,7 @@ type serveCmd struct {
 	Data        string `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
 	redisFlags
 	Durability   durability `placeholder:"LEVEL" help:"When an append that names no level counts as done: replicas=N, fsync, timeout=D, separated by commas. The default is when the primary has it in memory."`
+	StoreQuota   byteSize   `placeholder:"SIZE" help:"What a store may keep in Redis, 1GiB say, by an estimate that is up to 10 s late: appends over it are refused, deletes and trims go on. The same for every gateway of a Redis; no limit if not given."`
 	RedisServer  string     `placeholder:"PROGRAM" help:"Server program for --data, a path or a name on PATH; redis-server, or else valkey-server, if not given."`
 	WaitForRedis bool       `default:"true" negatable:"" help:"Serve while Redis is away, loading, full, read-only or short of replicas: requests get 503 until it is not."`
 	OTLP         string     `name:"otlp-endpoint" placeholder:"URL" help:"Where traces go over OTLP/HTTP, http://HOST:4318 say; without it none are made."`
@@ -72,6 +73,9 @@ func (c *serveCmd) Run(s *session) (err error) {
 	ticketKey, err := c.ticketKey()
 	if err != nil {
 		return err
+	}
+	if c.StoreQuota < 0 {
+		return usagef("--store-quota is 0 or more")
 	}
 	if err := c.validate(); err != nil {
 		return err
@@ -115,7 +119,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer tracing.close()
 	options := &hub.Options{
 		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
-		WaitForRedis: c.WaitForRedis, Durability: c.Durability.value(),
+		WaitForRedis: c.WaitForRedis, Durability: c.Durability.value(), StoreQuota: int64(c.StoreQuota),
 		Archiving: tier.Options{Policy: policy},
 		Instance:  &hub.InstanceOptions{Version: versionText(), Address: c.address(listener.Addr())},
 	}

@@ -177,6 +177,9 @@ func (g *Guest) Called(op string, err error, begun time.Time) {
 	code := "ok"
 	if err != nil {
 		code = string(streamhub.CodeOf(err))
+		if errors.Is(err, streamhub.ErrQuota) {
+			g.gate.metrics.refused(g.gate.metrics.ctx, g.dialect.Transport, "quota")
+		}
 	}
 	g.gate.metrics.called(g.dialect.Transport, op, code, begun)
 }

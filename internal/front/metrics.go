@@ -40,7 +40,7 @@ func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, e
 }
 
 // reasons are those of refusals.
-var reasons = []string{"host", "limit", "origin", "permission", "token"}
+var reasons = []string{"host", "limit", "origin", "permission", "quota", "token"}
 
 // begin has the series of a transport there before anything happens.
 func (m *metrics) begin(transport string, more ...string) {
@@ -105,6 +105,9 @@ func (m *metrics) ended(ctx context.Context, transport, method string, w *writer
 	op := "other"
 	if slices.Contains(ops, method) {
 		op = lower[method]
+	}
+	if w.code() == http.StatusInsufficientStorage {
+		m.refused(ctx, transport, "quota")
 	}
 	at, operation := attribute.String("transport", transport), attribute.String("op", op)
 	m.requests.Add(ctx, 1, metric.WithAttributes(at, operation, attribute.String("code", strconv.Itoa(w.code()))))

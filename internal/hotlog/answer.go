@@ -77,6 +77,10 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 			a.refuse(f, err, false)
 			return
 		}
+		if over := f.requests[0].over; over != nil {
+			a.refuse(f, over, true)
+			return
+		}
 		a.finish(f.tail, f.requests[0], r, nil)
 		a.land(f)
 		return
@@ -191,6 +195,7 @@ func parseStored(code, rest string) (s storedFrame, err error) {
 // stored gives each request of the frame its part of the answer.
 func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 	answers := f.answers(s)
+	a.log.quotas.count(f, s)
 	for i, r := range f.requests {
 		a.finish(f.tail, r, answers[i].result, unconfirmed)
 	}

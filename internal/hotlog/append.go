@@ -86,6 +86,11 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	switch {
 	case err == nil:
 		created = true
+	case errors.Is(err, streamhub.ErrQuota):
+		// What is there already takes no room.
+		if m, metaErr := s.readMeta(ctx, at); metaErr != nil || m.gone() {
+			return status, false, err
+		}
 	case !errors.Is(err, errExists):
 		return status, false, err
 	}
@@ -232,6 +237,14 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	}
 	req.opt.StreamSeq = hex.EncodeToString([]byte(o.StreamSeq))
 	req.opt.MustExist, req.opt.CheckOnly = o.MustExist, o.CheckOnly
+	if req.records > 0 && !s.exempt {
+		if req.over = s.log.quotas.over(s.id); req.over != nil {
+			if req.producer == nil && !req.named {
+				return nil, req.over
+			}
+			req.opt.CheckOnly = true // it may be a repeat, whose answer does not depend on the quota
+		}
+	}
 	req.plain = req.opt == orderOptions{} && req.producer == nil && req.expect == 0 && req.records > 0
 	return req, nil
 }
@@ -309,6 +322,11 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	}
 	if err := checkTexts(o.ContentType, ""); err != nil {
 		return nil, err
+	}
+	if !s.exempt {
+		if over := s.log.quotas.over(s.id); over != nil {
+			return nil, over
+		}
 	}
 	req.opt.CreateOnly = true
 	req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)

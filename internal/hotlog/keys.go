@@ -57,6 +57,8 @@ const storesKey = "sh:stores"
 
 func spacesKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:spaces" }
 
+func usageKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:q" }
+
 func hex16(v uint64) string { return string(appendHex16(nil, v)) }
 
 func appendHex16(b []byte, v uint64) []byte {

@@ -55,6 +55,8 @@ var (
 	importLua string
 	//go:embed lua/confirm.lua
 	confirmLua string
+	//go:embed lua/usage.lua
+	usageLua string
 )
 
 // noticeBytes is the largest frame that travels inside its notification. On a cluster, where every
@@ -116,6 +118,7 @@ func (l *Log) loadScripts() {
 	l.resume = redisx.NewScript(resumeLua)
 	l.imported = redisx.NewScript(spell(headLua, reignLua, importLua))
 	l.touchHead = redisx.NewScript(spell(headLua, confirmLua))
+	l.usage = redisx.NewScript(usageLua).AllowOOM()
 }
 
 // An answer of a script is "CODE rest". scriptError makes an error of those that more than one

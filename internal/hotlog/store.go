@@ -32,6 +32,11 @@ type Options struct {
 	// RetryFor is how long an append is tried again while Redis does not answer or cannot serve;
 	// the default is 5 s. A context that ends earlier ends it earlier.
 	RetryFor time.Duration
+	// Quota is how many bytes a store may keep in Redis, by an estimate; 0 for any number. Every process
+	// of the same Redis is given the same one. An append over it is [streamhub.ErrQuota].
+	Quota int64
+	// QuotaEvery is how often the estimate is looked at; the default is 2 s.
+	QuotaEvery time.Duration
 	// Cold is where history goes that leaves Redis. Without it what was archived cannot be read.
 	Cold Cold
 	// Logger gets what no caller is told; the default discards it.
@@ -45,10 +50,11 @@ type Log struct {
 	append, short,
 	remove, trim, touch, prune, sweep, trimTimeline, drop,
 	claim, commit, move, restore, resume, imported,
-	touchHead *redisx.Script
+	touchHead, usage *redisx.Script
 	shortText func(first, script string) string // the text of a short script with this first line
 	appender  *appender
 	full      sync.Map        // prefixes of spaces without room
+	quotas    *quotas         // nil without a quota
 	ctx       context.Context // ends when Close begins
 	cancel    context.CancelFunc
 	tasks     sync.WaitGroup
@@ -86,6 +92,10 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	l.loadScripts()
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.appender = newAppender(l)
+	if l.opt.Quota > 0 {
+		l.quotas = newQuotas(&l.opt)
+		l.start(l.watchQuotas)
+	}
 	return l, nil
 }
 
@@ -127,9 +137,14 @@ func (l *Log) Store(id uuid.UUID) *Store { return &Store{log: l, id: id} }
 
 // A Store is one tenant's part of a [Log].
 type Store struct {
-	log *Log
-	id  uuid.UUID
+	log    *Log
+	id     uuid.UUID
+	exempt bool // from the quota
 }
+
+// Exempt returns the same store for what has to be written although it is over its quota: what ends
+// something, so that it takes no more.
+func (s *Store) Exempt() *Store { return &Store{log: s.log, id: s.id, exempt: true} }
 
 // ID returns the id of the store.
 func (s *Store) ID() uuid.UUID { return s.id }

@@ -33,6 +33,9 @@ func (s *Store) Submit(submissions []*Submission) {
 	for i, sub := range submissions {
 		sub.s = s
 		requests[i], sub.err = s.newRequest(sub.Space, sub.Segment, sub.Records, sub.Options)
+		if before := sub.After; before != nil && errors.Is(before.err, streamhub.ErrQuota) {
+			requests[i], sub.err = nil, before.err // it must not be overtaken when there is room again
+		}
 		sub.req = requests[i]
 		if sub.req != nil && sub.Remote {
 			sub.req.remote, sub.req.known = true, sub.Known
@@ -87,7 +90,7 @@ func (r *request) mayPass() bool {
 		return false
 	}
 	return errors.Is(r.err, streamhub.ErrUnavailable) || errors.Is(r.err, streamhub.ErrUnknownOutcome) ||
-		errors.Is(r.err, streamhub.ErrShutdown)
+		errors.Is(r.err, streamhub.ErrShutdown) || errors.Is(r.err, streamhub.ErrQuota)
 }
 
 // stopped is the error of an append after one that was not made.
@@ -97,6 +100,9 @@ func (r *request) stopped() error {
 	}
 	if errors.Is(r.err, streamhub.ErrShutdown) {
 		return streamhub.ErrShutdown
+	}
+	if errors.Is(r.err, streamhub.ErrQuota) {
+		return r.err
 	}
 	reason := streamhub.ReasonBusy
 	var unavailable *streamhub.UnavailableError

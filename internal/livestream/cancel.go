@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -38,7 +39,7 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 			metadata[k] = v
 		}
 	}
-	_, err := s.toProducer(ctx, streamhub.Record{Metadata: metadata}, controlCancel)
+	_, err := s.toProducer(ctx, s.log.Exempt(), streamhub.Record{Metadata: metadata}, controlCancel)
 	var closed *streamhub.ClosedError
 	switch {
 	case errors.As(ending(err), &closed):
@@ -58,13 +59,13 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 }
 
 // toProducer appends to the back lane. Of several records with the same key the first one counts.
-func (s *Stream) toProducer(ctx context.Context, r streamhub.Record, key string) (streamhub.AppendResult, error) {
+func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.Record, key string) (streamhub.AppendResult, error) {
 	o := streamhub.AppendOptions{MustExist: true, Generation: s.generation}
 	if key != "" {
 		o.Producer = &streamhub.Producer{ID: key}
 	}
 	for delay := firstPause; ; delay *= 2 {
-		result, err := s.log.Append(ctx, s.space, s.backLane(), []streamhub.Record{r}, &o)
+		result, err := log.Append(ctx, s.space, s.backLane(), []streamhub.Record{r}, &o)
 		if !errors.Is(err, streamhub.ErrNotFound) {
 			return result, err
 		}
@@ -103,7 +104,7 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 		r.Metadata[onceKey] = o.Once
 		key = "once " + o.Once
 	}
-	result, err := s.toProducer(ctx, r, key)
+	result, err := s.toProducer(ctx, s.log, r, key)
 	if errors.Is(err, streamhub.ErrBatchMismatch) {
 		err = fmt.Errorf("%w: another message was stored first under this name", streamhub.ErrConflict)
 	}

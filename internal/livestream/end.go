@@ -159,7 +159,7 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 			}
 			if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) {
 				var created bool
-				_, created, err = s.log.Create(ctx, s.space, s.segment(), &streamhub.CreateOptions{Closed: &v, Generation: s.generation})
+				_, created, err = s.log.Exempt().Create(ctx, s.space, s.segment(), &streamhub.CreateOptions{Closed: &v, Generation: s.generation})
 				if err == nil && !created || errors.Is(err, streamhub.ErrConflict) {
 					continue
 				}

@@ -252,6 +252,7 @@ var statuses = map[streamhub.Code]int{
 	streamhub.CodeOf(streamhub.ErrUnauthenticated):  http.StatusUnauthorized,
 	streamhub.CodeOf(streamhub.ErrPermissionDenied): http.StatusForbidden,
 	streamhub.CodeOf(streamhub.ErrLimitExceeded):    http.StatusTooManyRequests,
+	streamhub.CodeOf(streamhub.ErrQuota):            http.StatusInsufficientStorage,
 	streamhub.CodeOf(streamhub.ErrUnavailable):      http.StatusServiceUnavailable,
 	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   http.StatusServiceUnavailable,
 	streamhub.CodeOf(streamhub.ErrShutdown):         http.StatusServiceUnavailable,

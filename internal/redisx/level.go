@@ -69,6 +69,14 @@ func (s *Server) CheckFsync(policy string) error {
 		streamhub.ErrInvalidArgument, policy)
 }
 
+// CheckQuota refuses a server that cannot tell what a store keeps.
+func (s *Server) CheckQuota() error {
+	if s.has("memory|usage") {
+		return nil
+	}
+	return lacking(s.user, []string{"memory|usage"}, "ACL SETUSER "+s.user+" "+UserRuleQuota)
+}
+
 // CanWait refuses a client on which a command cannot be made to wait on the connection that wrote.
 func (c *Conn) CanWait() error {
 	switch c.UniversalClient.(type) {

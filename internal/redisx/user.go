@@ -28,11 +28,14 @@ const UserRule = "resetkeys resetchannels " + keyRule + " " + channelRule + " -@
 // Valkey. Redis 7.0 does not know WAITAOF and would refuse the whole line.
 const UserRuleFsync = "+waitaof +config|get"
 
+// UserRuleQuota is what a quota of stores needs besides [UserRule].
+const UserRuleQuota = "+memory|usage"
+
 // A need is a call that the user of a hub must be allowed to make.
 type need struct {
 	command  string // as ACL SETUSER names it
 	call     string // the command with arguments, separated by spaces
-	optional bool   // only a level of durability needs it
+	optional bool   // only a level of durability or a quota needs it
 }
 
 var needs = func() (all []need) {
@@ -49,7 +52,8 @@ var needs = func() (all []need) {
 	}
 	slices.SortFunc(all, func(a, b need) int { return strings.Compare(a.command, b.command) })
 	return append(all, need{"script|load", "script load x", false},
-		need{"wait", "wait 1 1", true}, need{"waitaof", "waitaof 1 0 1", true}, need{"config|get", "config get appendfsync", true})
+		need{"wait", "wait 1 1", true}, need{"waitaof", "waitaof 1 0 1", true}, need{"config|get", "config get appendfsync", true},
+		need{"memory|usage", "memory usage " + key, true})
 }()
 
 // lookLua answers with the version of the Lua of miniredis, empty on a real server. For each call of ARGV that the user

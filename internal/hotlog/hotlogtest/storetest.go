@@ -35,7 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 		appendCases, nameCases, limitCases, sequenceCases, generationCases, repeatCases, producerCases,
 		closeCases, createCases, conditionCases, expiryCases, removeCases, forkCases, trimCases,
 		readCases, spaceCases, listCases, togetherCases, liveCases, noticeCases, lostCases, refusalCases,
-		lineageCases, lifeCases, contextCases, sweepCases, importCases,
+		lineageCases, lifeCases, contextCases, sweepCases, importCases, quotaCases,
 	} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
