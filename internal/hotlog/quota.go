@@ -42,7 +42,7 @@ type quotas struct {
 	mu        sync.Mutex
 	stores    map[uuid.UUID]*storeUsage
 	queue     []claim // stores that this process is to measure, one after the other
-	measuring bool    // somebody works at the queue
+	measuring bool    // a goroutine works at the queue
 }
 
 // A claim is a store that this process has said to measure. Begun is how much had been counted then, now
