@@ -317,6 +317,19 @@ func (m *Model) forgotten(t *tail, l *life, p *streamhub.Producer) error {
 	if first, _ := m.lost(at, l); first != 0 {
 		return &lostFrom{first, false}
 	}
+	if m.saw == nil || !errors.Is(*m.saw, streamhub.ErrHistoryLost) {
+		return nil
+	}
+	// The process may have learned of one whose caller does not know that it was stored.
+	first := uint64(0)
+	for _, was := range t.answer {
+		if was.at != nil && l.at(was.at.sequence) != was.at && (first == 0 || was.at.sequence < first) {
+			first = was.at.sequence
+		}
+	}
+	if first != 0 {
+		return &lostFrom{first, false}
+	}
 	return nil
 }
 

@@ -62,6 +62,8 @@
 //	413  in process    an append that named another incarnation made its process forget one in doubt
 //	490  two gateways  a segment that was lost unheard of was created with the same incarnation
 //	2180 in process    a repeat by a named producer hid that a later entry of its process was lost
+//	366  in process    a doubt that was resolved hid that a later entry of its process was lost (with followers)
+//	277  two gateways  a follower that had seen all was told of a trim (with followers)
 //	4000 in process    a cursor of another space was taken where a place of this one has the same id
 //	543  one gateway   a client was told of the deletion of a life before the one that it had lost
 //

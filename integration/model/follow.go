@@ -127,6 +127,9 @@ func (r *run) again(f *follower) error {
 	if o.Cursor != "" {
 		o.FromSequence = 0
 	}
+	if f.beginning {
+		f.cursor.model = r.end(Step{Space: f.space, Seg: f.segment})
+	}
 	r.start(f.step, f, &o)
 	return nil
 }
@@ -190,6 +193,10 @@ func (r *run) remember(s Step) {
 		}
 		if !f.step.Slow || f.over {
 			continue
+		}
+		for i, list := range f.could { // with what came since
+			more, _ := r.model.Due(f.space, f.segment, f.from, list[len(list)-1].Position.Cursor())
+			f.could[i] = append(slices.Clip(list), more...)
 		}
 		want, err := r.due(f)
 		if err != nil {
@@ -260,8 +267,9 @@ func (r *run) settle(f *follower) error {
 			}
 		case <-timer.C:
 			switch {
-			case wait < patience && f.beginning && len(want) > 0:
-				f.cursor.model = want[len(want)-1].Position.Cursor() // it began later
+			case f.beginning:
+				f.cursor.model = r.end(Step{Space: f.space, Seg: f.segment}) // it began later
+				return nil
 			case wait < patience:
 				return nil
 			default:

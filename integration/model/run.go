@@ -53,6 +53,7 @@ type run struct {
 	own     []repeatable
 	turns   map[turn]streamhub.Producer // acknowledged last
 	outcome string
+	began   time.Time // the step
 
 	followers map[int]*follower // by slot
 	deaf      bool
@@ -90,6 +91,7 @@ type both struct {
 
 func (r *run) step(s Step) error {
 	r.model.saw, r.model.sawAll, r.model.kept, r.outcome = nil, nil, 0, ""
+	r.began = time.Now()
 	if s.Lose+s.Drop > 0 {
 		r.way.Lose(s.Lose+s.Drop, s.Drop > 0)
 		defer r.way.Lose(0, false)
@@ -325,15 +327,15 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 	r.way.Lose(0, false)
 	r.model.fates = map[int]fate{}
 	for i, err := range errs {
-		if len(r.model.fates) > 0 && errors.Is(err, streamhub.ErrUnavailable) {
-			r.model.fates[i] = nowhere // it came after one whose outcome is unknown
+		if (len(r.model.fates) > 0 || r.slow()) && errors.Is(err, streamhub.ErrUnavailable) {
+			r.model.fates[i] = nowhere // it came after one whose outcome is unknown, or the machine is busy
 			continue
 		}
 		var unknown *streamhub.UnknownOutcomeError
 		if !errors.As(err, &unknown) {
 			continue
 		}
-		if s.Lose+s.Drop == 0 && (s.Op != Repeat || !r.way.Remote()) {
+		if s.Lose+s.Drop == 0 && !r.slow() && (s.Op != Repeat || !r.way.Remote()) {
 			return true, fmt.Errorf("the outcome is unknown, and nothing was lost: %w", err)
 		}
 		if own := reals[i].Options.TRX; own != uuid.Nil && own != unknown.TRX {
@@ -355,6 +357,7 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 			a.Options = &o
 		}
 		if o := reals[i].Options; o.Producer == nil && !o.CheckOnly {
+			r.own = slices.DeleteFunc(r.own, func(a repeatable) bool { return a.store.Options.TRX == o.TRX })
 			r.own = append(r.own, repeatable{pair[streamhub.Append]{models[i], reals[i]}, s.By, true, r.model.Now})
 		}
 	}
@@ -399,14 +402,14 @@ func (r *run) made(a streamhub.Append, trx uuid.UUID) (bool, error) {
 
 // answered compares the answer to an append.
 func (r *run) answered(s Step, o *streamhub.AppendOptions, got streamhub.AppendResult, err error, want streamhub.AppendResult, wantErr error) error {
-	if s.Lose+s.Drop > 0 && o.CheckOnly && errors.Is(err, streamhub.ErrUnavailable) {
+	if (s.Lose+s.Drop > 0 || r.slow()) && o.CheckOnly && errors.Is(err, streamhub.ErrUnavailable) {
 		return nil // on a busy machine a few lost replies can take longer than it is retried
 	}
 	if err := r.failed(err, wantErr, s); err != nil {
 		return err
 	}
-	if s.Lose > 0 && got.Repeated {
-		want.Repeated = true // the reply to the first attempt was lost
+	if (s.Lose > 0 || r.slow()) && got.Repeated {
+		want.Repeated = true // the reply to the first attempt was lost, or came late
 	}
 	if err := r.names.result(got, want); err != nil {
 		return err
@@ -621,10 +624,13 @@ func (r *run) delete(s Step) error {
 	return r.way.Sweep(r.ctx)
 }
 
+// slow reports whether the step takes so long that the store may have sent something again.
+func (r *run) slow() bool { return time.Since(r.began) > retryFor/2 }
+
 // lost reports whether err is the unknown outcome of a step that loses something, and ends the loss.
 func (r *run) lost(s Step, err error) bool {
 	r.way.Lose(0, false)
-	if s.Lose+s.Drop == 0 || !errors.Is(err, streamhub.ErrUnknownOutcome) {
+	if s.Lose+s.Drop == 0 && !r.slow() || !errors.Is(err, streamhub.ErrUnknownOutcome) {
 		return false
 	}
 	r.outcome = "unknown_outcome"

@@ -139,7 +139,10 @@ func (a *appender) resolve(f *flight, rest string) bool {
 	f.pinned = true
 	answers := doubt.answers(&s)
 	f.keep(answers...)
-	f.position = answers[len(answers)-1].result.Position
+	// Another producer of this process may have been told of a later entry meanwhile.
+	if last := answers[len(answers)-1].result.Position; last.Incarnation != f.position.Incarnation || last.Sequence > f.position.Sequence {
+		f.position = last
+	}
 	known := make(map[uuid.UUID]answer, len(answers))
 	for _, k := range answers {
 		known[k.id] = k
