@@ -78,6 +78,11 @@ var importTable = []row{
 	},
 	{pkg: "client/streamkit/inprockit", imports: []string{"client/streamkit/api", "hub"}, why: "it reaches a hub in the same process, so it links the server"},
 	{
+		pkg: "client/streamkit/eskit", imports: []string{"client/streamkit/client", "eventsource/streamkit"},
+		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
+		why:    "it keeps events over that client, in the envelope that eventsource reads",
+	},
+	{
 		pkg: "client/streamkit/...", imports: []string{"client", "client/streamkit/...", "internal/pause"},
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "it is the client under other names, and does not link the server either",

@@ -51,6 +51,9 @@ type Options struct {
 	Logger *slog.Logger
 	// OnSubscriptionFailed is called when a subscription ends for good although the program did not end it.
 	OnSubscriptionFailed func(SubscriptionStatus, error)
+	// OnHandlerFailed is called after a handler panicked, or took longer than HandlerTimeout: then the error is
+	// [context.DeadlineExceeded]. It is called on the goroutine of the subscription or of the handler.
+	OnHandlerFailed func(SubscriptionStatus, error)
 }
 
 // options are the ones in force.
@@ -61,6 +64,7 @@ type options struct {
 	tracer             trace.Tracer
 	logger             *slog.Logger
 	subscriptionFailed func(SubscriptionStatus, error)
+	handlerFailed      func(SubscriptionStatus, error)
 }
 
 // New returns a client on a provider, which stays the caller's.
@@ -72,7 +76,7 @@ func New(provider streamhub.Provider, o *Options) *Client {
 		provider: provider, lasting: map[*context.CancelCauseFunc]struct{}{}, subscriptions: map[uuid.UUID]*Subscription{},
 		opt: options{
 			retry: DefaultRetryPolicy(), handlerTimeout: cmp.Or(o.HandlerTimeout, DefaultHandlerTimeout), metrics: o.Metrics,
-			logger: o.Logger, subscriptionFailed: o.OnSubscriptionFailed,
+			logger: o.Logger, subscriptionFailed: o.OnSubscriptionFailed, handlerFailed: o.OnHandlerFailed,
 		},
 	}
 	if o.Retry != nil {

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -190,7 +191,16 @@ func TestLeaseNetworkLost(t *testing.T) {
 func TestSubscription(t *testing.T) {
 	h := embedded(t)
 	p, a := proxied(t, serve(t, h, nil), 4)
-	c := connect(t, dial(t, nil, a), &client.Options{Retry: &patient, HandlerTimeout: 50 * time.Millisecond})
+	failed := make(chan error, 100)
+	c := connect(t, dial(t, nil, a), &client.Options{
+		Retry: &patient, HandlerTimeout: 50 * time.Millisecond,
+		OnHandlerFailed: func(status client.SubscriptionStatus, err error) {
+			if status.LastError == nil || status.ID == uuid.Nil {
+				err = errors.New("the status is one of before")
+			}
+			failed <- err
+		},
+	})
 	id := uuid.New()
 	s := c.Store(id)
 	got := make(chan streamhub.Status, 100)
@@ -227,6 +237,14 @@ func TestSubscription(t *testing.T) {
 	require.Equal(t, client.SubscriptionActive, status.Status)
 	require.Equal(t, 1, status.HandlerPanics)
 	require.GreaterOrEqual(t, status.HandlerTimeouts, 1)
+	panics := 0
+	for range status.FailureCount {
+		if err := <-failed; !errors.Is(err, context.DeadlineExceeded) {
+			require.ErrorContains(t, err, "panic: on purpose")
+			panics++
+		}
+	}
+	require.Equal(t, 1, panics)
 	sub.Unsubscribe()
 	require.Nil(t, c.GetSubscriptionStatus(sub.ID()))
 	_, err = h.Store(id).Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("late")}}, nil)

@@ -190,12 +190,20 @@ func (s *Subscription) handle(ctx context.Context, handler func(ctx context.Cont
 	case <-done:
 	case <-ctx.Done():
 	case <-timer.C:
-		s.c.countHandler(ctx, "timeout")
-		s.note(func(status *SubscriptionStatus) {
-			status.HandlerTimeouts++
-			status.FailureCount++
-			status.LastError = context.DeadlineExceeded
-		})
+		s.handlerFailed(ctx, "timeout", context.DeadlineExceeded, func(status *SubscriptionStatus) { status.HandlerTimeouts++ })
+	}
+}
+
+// handlerFailed counts a handler that failed, and says so.
+func (s *Subscription) handlerFailed(ctx context.Context, how string, err error, count func(*SubscriptionStatus)) {
+	s.c.countHandler(ctx, how)
+	s.note(func(status *SubscriptionStatus) {
+		count(status)
+		status.FailureCount++
+		status.LastError = err
+	})
+	if f := s.c.opt.handlerFailed; f != nil {
+		f(s.Status(), err)
 	}
 }
 
@@ -203,13 +211,8 @@ func (s *Subscription) handle(ctx context.Context, handler func(ctx context.Cont
 func (s *Subscription) guarded(ctx context.Context, handler func(ctx context.Context)) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.c.countHandler(ctx, "panic")
 			s.c.opt.logger.Error("a handler panicked", "subscription", s.id, "panic", p, "stack", string(debug.Stack()))
-			s.note(func(status *SubscriptionStatus) {
-				status.HandlerPanics++
-				status.FailureCount++
-				status.LastError = fmt.Errorf("panic: %v", p)
-			})
+			s.handlerFailed(ctx, "panic", fmt.Errorf("panic: %v", p), func(status *SubscriptionStatus) { status.HandlerPanics++ })
 		}
 	}()
 	handler(ctx)

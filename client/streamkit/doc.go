@@ -4,7 +4,7 @@
 //	github.com/fgrzl/streamkit/pkg/client   →  …/client/streamkit/client
 //	github.com/fgrzl/streamkit/pkg/api      →  …/client/streamkit/api
 //
-// Package wskit reaches a hub through a gateway, inprockit one in the same process. Names of what
+// Package wskit reaches a hub through a gateway, inprockit one in the same process, and eskit keeps aggregates. Names of what
 // streamkit called a node manager stand for a hub here.
 //
 // docs/migrating.md says what each name maps to and what differs. New programs use package client.

@@ -33,13 +33,13 @@ var (
 	_ error                  = (*api.StreamsError)(nil)
 )
 
-type counter struct{ produced, consumed atomic.Int32 }
+type counter struct{ produced, consumed, timeouts, panics atomic.Int32 }
 
 func (c *counter) RecordProduceLatency(string, string, time.Duration)   { c.produced.Add(1) }
 func (c *counter) RecordConsumeLatency(string, string, time.Duration)   { c.consumed.Add(1) }
 func (c *counter) RecordSubscriptionReplay(string, bool, time.Duration) {}
-func (c *counter) RecordHandlerTimeout(string)                          {}
-func (c *counter) RecordHandlerPanic(string)                            {}
+func (c *counter) RecordHandlerTimeout(string)                          { c.timeouts.Add(1) }
+func (c *counter) RecordHandlerPanic(string)                            { c.panics.Add(1) }
 
 func all[T any](t *testing.T, e client.Enumerator[T]) []T {
 	t.Helper()
@@ -184,4 +184,22 @@ func TestConstructors(t *testing.T) {
 	require.Equal(t, 5, client.DefaultRetryPolicy().MaxAttempts)
 	require.Equal(t, 1, api.NewTransientError("x").Code)
 	require.Equal(t, 2, api.NewPermanentError("x").Code)
+}
+
+// TestMetricsOfHandlers has one handler panic and another one take too long.
+func TestMetricsOfHandlers(t *testing.T) {
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	metrics, store := &counter{}, uuid.New()
+	c := client.NewClientWithMetrics(inprockit.NewInProcBidiStreamProvider(t.Context(), h), 10*time.Millisecond, metrics)
+	require.NoError(t, c.Publish(t.Context(), store, "sp", "a", nil, nil))
+	release := make(chan struct{})
+	_, err = c.SubscribeToSegment(t.Context(), store, "sp", "a", func(*client.SegmentStatus) { panic("on purpose") })
+	require.NoError(t, err)
+	_, err = c.SubscribeToSegment(t.Context(), store, "sp", "a", func(*client.SegmentStatus) { <-release })
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return metrics.panics.Load() == 1 && metrics.timeouts.Load() == 1 }, 30*time.Second, time.Millisecond)
+	close(release)
+	require.NoError(t, c.Close())
 }

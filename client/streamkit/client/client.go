@@ -115,6 +115,15 @@ func New(provider api.BidiStreamProvider, o *Options) Client {
 		return c
 	}
 	options := hubclient.Options{HandlerTimeout: o.HandlerTimeout}
+	if m := o.Metrics; m != nil {
+		options.OnHandlerFailed = func(status hubclient.SubscriptionStatus, err error) {
+			if errors.Is(err, context.DeadlineExceeded) {
+				m.RecordHandlerTimeout(status.ID.String())
+			} else {
+				m.RecordHandlerPanic(status.ID.String())
+			}
+		}
+	}
 	if o.RetryPolicy != nil {
 		policy := o.RetryPolicy.policy()
 		options.Retry = &policy

@@ -10,8 +10,8 @@ import (
 )
 
 // ClientMetrics are told of calls. A client calls them from several goroutines.
-// RecordSubscriptionReplay, RecordHandlerTimeout and RecordHandlerPanic are not called: the
-// subscription's status has these counts.
+// RecordSubscriptionReplay is not called: a subscription re-establishes itself below this API, and goes on with the
+// newest status.
 type ClientMetrics interface {
 	RecordProduceLatency(space, segment string, d time.Duration)
 	RecordConsumeLatency(space, segment string, d time.Duration)

@@ -14,6 +14,7 @@ import (
 	_ "github.com/seed-147127fe/streamhub/client/streamkit" // what the names map to
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 	"github.com/seed-147127fe/streamhub/client/streamkit/client"
+	"github.com/seed-147127fe/streamhub/client/streamkit/eskit"
 	"github.com/seed-147127fe/streamhub/client/streamkit/inprockit"
 	"github.com/seed-147127fe/streamhub/client/streamkit/wskit"
 	"github.com/seed-147127fe/streamhub/hub"
@@ -66,5 +67,28 @@ func run(ctx context.Context) (err error) {
 	if n != 1 {
 		return fmt.Errorf("read %d entries: %w", n, entries.Err())
 	}
-	return entries.Err()
+	if err := entries.Err(); err != nil {
+		return err
+	}
+	return events(ctx, writer)
+}
+
+// An accepted is an event of an order.
+type accepted struct{ Sequence uint64 }
+
+func (*accepted) GetDiscriminator() string { return "order_accepted" }
+func (e *accepted) GetSequence() uint64    { return e.Sequence }
+
+// events saves and loads an aggregate.
+func events(ctx context.Context, c client.Client) error {
+	store := eskit.NewStreamStore(c, func() eskit.DomainEvent { return &accepted{} })
+	order := eskit.Entity{ID: uuid.New(), Area: "aggregates", TenantID: uuid.New()}
+	if err := store.SaveEvents(ctx, order, []eskit.DomainEvent{&accepted{1}}, 0); err != nil {
+		return err
+	}
+	events, err := store.LoadEvents(ctx, order, 1)
+	if err == nil && len(events) != 1 {
+		err = fmt.Errorf("loaded %d events", len(events))
+	}
+	return err
 }
