@@ -18,6 +18,9 @@ import (
 // pageBytes is about how much one read asks Redis for. A frame that is larger is a page by itself.
 const pageBytes = 1 << 20
 
+// replyOverhead is about what a reply holds for each frame besides the frame: its id, its TRX number and their lengths.
+const replyOverhead = 64
+
 // maxPageFrames bounds a page of tiny frames.
 const maxPageFrames = 4096
 
@@ -122,6 +125,8 @@ type reader struct {
 	// check is the position that the frame with its sequence must prove, if not zero.
 	check streamhub.Position
 	count int // frames to ask for
+	// weight is what a frame of the last page weighed in its reply, 0 before the first one.
+	weight int
 	// patient readers fetch a page when they have visited the one before it.
 	patient bool
 }
@@ -269,8 +274,8 @@ type page struct {
 	err    error
 }
 
-// fetch reads the frames from sequence on.
-func (r *reader) fetch(ctx context.Context, sequence uint64, count int) page {
+// fetch reads the frames from sequence on. weight is that of r when the fetch was asked for.
+func (r *reader) fetch(ctx context.Context, sequence uint64, count, weight int) page {
 	src := r.source(sequence)
 	if sequence < src.meta.hot {
 		p := page{source: src}
@@ -278,7 +283,15 @@ func (r *reader) fetch(ctx context.Context, sequence uint64, count int) page {
 		p.base = r.base()
 		return p
 	}
-	cmd := rangeCmd(ctx, src.log(src.segment, src.meta.incarnation), strconv.FormatUint(sequence, 10), "+", count)
+	size := 0
+	if weight > 0 {
+		left := count
+		if to := min(r.to, src.limit); to >= sequence && to-sequence < uint64(count) {
+			left = int(to-sequence) + 1
+		}
+		size = left*(weight+weight/16) + 64 // some frames are a little longer
+	}
+	cmd := newRange(ctx, src.log(src.segment, src.meta.incarnation), strconv.FormatUint(sequence, 10), "+", count, size)
 	p := page{source: src}
 	if err := r.store.log.conn.Process(ctx, cmd); err != nil {
 		p.err = redisx.ReadOutcome(err)
@@ -311,7 +324,7 @@ func (r *reader) settle(ctx context.Context, p page, sequence uint64, count int)
 		if err := r.missing(ctx, &p, sequence); err != nil {
 			return p, err
 		}
-		p = r.fetch(ctx, sequence, count)
+		p = r.fetch(ctx, sequence, count, 0)
 	}
 }
 
@@ -337,7 +350,7 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 	if !r.check.IsZero() {
 		at = r.check.Sequence // it is visited for its proof only
 	}
-	p := r.fetch(ctx, at, r.count)
+	p := r.fetch(ctx, at, r.count, r.weight)
 	for {
 		var err error
 		p, err = r.settle(ctx, p, at, r.count)
@@ -347,7 +360,7 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 					return nil
 				}
 				at = r.next
-				p = r.fetch(ctx, at, r.count)
+				p = r.fetch(ctx, at, r.count, r.weight)
 				continue
 			}
 		}
@@ -360,7 +373,7 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 		at = end + 1
 		if more && !r.patient {
 			ahead = make(chan page, 1)
-			go func(at uint64, count int, into chan<- page) { into <- r.fetch(ctx, at, count) }(at, r.count, ahead)
+			go func(at uint64, count, weight int, into chan<- page) { into <- r.fetch(ctx, at, count, weight) }(at, r.count, r.weight, ahead)
 		}
 		for i := range p.frames {
 			f := &p.frames[i]
@@ -375,7 +388,7 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 		case !more:
 			return nil
 		case r.patient:
-			p = r.fetch(ctx, at, r.count)
+			p = r.fetch(ctx, at, r.count, r.weight)
 		default:
 			p = <-ahead
 			ahead = nil
@@ -426,9 +439,10 @@ func (r *reader) grow(p *page) int {
 	for i := range p.frames {
 		size += len(p.frames[i].data)
 	}
+	r.weight = size/len(p.frames) + replyOverhead
 	budget := pageBytes
 	if !r.patient {
-		budget /= 4
+		budget /= 2
 	}
 	fit := budget / (size/len(p.frames) + 32)
 	return max(1, min(fit, 16*r.count, maxPageFrames))
@@ -480,7 +494,7 @@ func (r *reader) seekTime(ctx context.Context, after int64) error {
 				continue
 			}
 		}
-		p, err := r.settle(ctx, r.fetch(ctx, mid, 1), mid, 1)
+		p, err := r.settle(ctx, r.fetch(ctx, mid, 1, 0), mid, 1)
 		if err != nil {
 			return err
 		}

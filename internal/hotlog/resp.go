@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -17,18 +19,80 @@ import (
 // Frames are read as the bytes that Redis sent and decoded where they lie: the driver's own form
 // of a stream entry is a map, and costs more than everything else in a replay.
 
-// rangeCmd makes the command that reads count frames of a log.
-func rangeCmd(ctx context.Context, log string, from, to string, count int) *redis.RawCmd {
-	return redis.NewRawCmd(ctx, "xrange", log, from, to, "count", count)
+// A rangeCmd is an XRANGE whose reply is read as it comes into one buffer. The driver sends it again as any other
+// command that reads, which it would not do with a [redis.RawWriteToCmd]: it cannot know that the writer starts over.
+type rangeCmd struct {
+	*redis.RawWriteToCmd
+	buf *replyBuffer
 }
+
+// NoRetry lets the driver send the command again after a lost connection.
+func (rangeCmd) NoRetry() bool { return false }
+
+// newRange makes the command that reads count entries of a stream. size is about what the reply weighs, 0 if nothing is
+// known of it.
+func newRange(ctx context.Context, stream, from, to string, count, size int) rangeCmd {
+	buf := &replyBuffer{count: count, size: size}
+	return rangeCmd{redis.NewRawWriteToCmd(ctx, buf, "xrange", stream, from, to, "count", buf), buf}
+}
+
+// A replyBuffer holds a reply. It is also the last argument of its command, COUNT: the driver asks for its bytes each time
+// it writes the command, so that a reply that was cut off is forgotten when the next one begins.
+type replyBuffer struct {
+	b     []byte
+	count int
+	size  int
+}
+
+// MarshalBinary implements [encoding.BinaryMarshaler].
+func (r *replyBuffer) MarshalBinary() ([]byte, error) {
+	r.b = r.b[:0]
+	return strconv.AppendInt(nil, int64(r.count), 10), nil
+}
+
+// String is for hooks.
+func (r *replyBuffer) String() string { return strconv.Itoa(r.count) }
+
+// grow makes room for n more bytes.
+func (r *replyBuffer) grow(n int) {
+	if r.b == nil {
+		r.b = make([]byte, 0, max(r.size, n+64))
+	}
+	r.b = slices.Grow(r.b, n)
+}
+
+// Write implements [io.Writer].
+func (r *replyBuffer) Write(p []byte) (int, error) {
+	r.grow(len(p))
+	r.b = append(r.b, p...)
+	return len(p), nil
+}
+
+// ReadFrom implements [io.ReaderFrom]: the driver's copy of a string reads into the buffer itself.
+func (r *replyBuffer) ReadFrom(from io.Reader) (int64, error) {
+	limited, ok := from.(*io.LimitedReader)
+	if !ok || limited.N > maxBulk {
+		return 0, fmt.Errorf("%w: a reply with a string of unknown length", streamhub.ErrCorrupt)
+	}
+	r.grow(int(limited.N))
+	n, err := io.ReadFull(from, r.b[len(r.b):len(r.b)+int(limited.N)])
+	r.b = r.b[:len(r.b)+n]
+	return int64(n), err
+}
+
+// maxBulk is the longest string that Redis has unless it was told otherwise, with the line end.
+const maxBulk = 512<<20 + 2
 
 // reply returns what a raw command that reads was answered. To the driver an error reply to such a command is a reply like
 // any other, even one that says where a slot has moved. So the command is then sent once more as one that the driver
 // understands.
-func (l *Log) reply(ctx context.Context, cmd *redis.RawCmd) ([]byte, error) {
-	raw, err := cmd.Result()
-	if err != nil {
+func (l *Log) reply(ctx context.Context, cmd rangeCmd) ([]byte, error) {
+	if err := cmd.Err(); err != nil {
 		return nil, redisx.ReadOutcome(err)
+	}
+	raw := cmd.buf.b
+	if cap(raw) > 2*len(raw) {
+		raw = bytes.Clone(raw) // entries hold it for as long as they live
 	}
 	if len(raw) == 0 || raw[0] != '-' {
 		return raw, nil
@@ -58,8 +122,8 @@ func appendReply(b []byte, v any) (_ []byte, err error) {
 	return nil, fmt.Errorf("%w: a reply that holds a %T", streamhub.ErrCorrupt, v)
 }
 
-// frames decodes the reply to a rangeCmd.
-func (l *Log) frames(ctx context.Context, cmd *redis.RawCmd) ([]frame, error) {
+// frames decodes the reply to a rangeCmd of a log.
+func (l *Log) frames(ctx context.Context, cmd rangeCmd) ([]frame, error) {
 	raw, err := l.reply(ctx, cmd)
 	if err != nil {
 		return nil, err

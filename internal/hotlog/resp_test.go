@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -25,8 +24,8 @@ func reply(entries ...[3]string) string {
 }
 
 func parseReply(raw string) ([]frame, error) {
-	cmd := redis.NewRawCmd(context.Background(), "xrange")
-	cmd.SetVal([]byte(raw))
+	cmd := newRange(context.Background(), "log", "-", "+", 1, 0)
+	_, _ = cmd.buf.Write([]byte(raw))
 	return (&Log{}).frames(context.Background(), cmd)
 }
 

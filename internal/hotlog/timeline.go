@@ -562,7 +562,7 @@ func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last
 
 // changes reads up to about count entries of a timeline. next is where to go on if there are more.
 func (l *Log) changes(ctx context.Context, k spaceKeys, from, to timelineID, count int) (changes []change, next timelineID, more bool, err error) {
-	cmd := redis.NewRawCmd(ctx, "xrange", k.timeline(), from.String(), to.String(), "count", count)
+	cmd := newRange(ctx, k.timeline(), from.String(), to.String(), count, 0)
 	if err := l.conn.Process(ctx, cmd); err != nil {
 		return nil, next, false, redisx.ReadOutcome(err)
 	}
@@ -697,7 +697,7 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 		from, to uint64
 		of       []int // changes
 		m        *meta
-		cmd      *redis.RawCmd
+		cmd      rangeCmd
 	}
 	spans := map[string]*span{}
 	var order []*span
@@ -735,7 +735,7 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 		pipe := r.store.log.conn.Pipeline()
 		for _, sp := range part {
 			log := r.log(p.changes[sp.of[0]].segment, sp.m.incarnation)
-			sp.cmd = rangeCmd(ctx, log, strconv.FormatUint(sp.from, 10), strconv.FormatUint(sp.to, 10), len(sp.of))
+			sp.cmd = newRange(ctx, log, strconv.FormatUint(sp.from, 10), strconv.FormatUint(sp.to, 10), len(sp.of), 0)
 			_ = pipe.Process(ctx, sp.cmd)
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
