@@ -33,9 +33,6 @@ type Gateway struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
-	// steady is for writes: to watch a context that can end costs more than the rest of a write.
-	// Closing the connection ends it too, and every end of a link does.
-	steady context.Context
 
 	mu       sync.Mutex
 	links    map[*link]struct{}
@@ -60,8 +57,7 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	if g.metrics, err = newMetrics(context.WithoutCancel(ctx), g.opt.MeterProvider); err != nil {
 		return nil, err
 	}
-	g.steady = context.WithoutCancel(ctx)
-	g.ctx, g.cancel = context.WithCancel(g.steady)
+	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	g.tasks.Go(g.watch)
 	return g, nil
 }
@@ -123,6 +119,30 @@ func (g *Gateway) until(d *front.Dialect, guest *front.Guest) time.Time {
 // accept makes a connection of a guest. If it reports true the connection's own goroutine has taken the
 // guest over, and lets it leave.
 func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) bool {
+	l, err := g.upgrade(w, r, d, guest)
+	if err != nil {
+		g.gate.Of(r).Refused(r.Context(), d, "protocol")
+		return false // it has answered
+	}
+	// Whole before others see it.
+	var served dialect
+	if d == &ours {
+		l.ws.SetReadLimit(g.opt.MaxMessageBytes)
+		served = newConn(l)
+	} else {
+		served = newMuxer(l)
+	}
+	if !g.add(l) {
+		l.end()
+		_ = l.ws.CloseNow()
+		return false
+	}
+	go g.serve(l, served)
+	return true
+}
+
+// upgrade makes the link of a guest.
+func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) (*link, error) {
 	// The origin was checked where the token is known.
 	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
 	if d == &ours {
@@ -131,38 +151,29 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialec
 	socket := &hijacked{ResponseWriter: w}
 	ws, err := websocket.Accept(socket, r, accept)
 	if err != nil {
-		g.gate.Of(r).Refused(r.Context(), d, "protocol")
-		return false // it has answered
+		return nil, err
 	}
 	l := newLink(g, ws, socket.conn, guest, g.until(d, guest))
-	// Whole before others see it.
-	var served dialect
-	if d == &ours {
-		ws.SetReadLimit(g.opt.MaxMessageBytes)
-		served = newConn(l)
-	} else {
-		served = newMuxer(l)
-	}
-	if !g.add(l) {
-		l.end()
-		_ = ws.CloseNow()
-		return false
-	}
-	go g.serve(l, served)
-	return true
+	socket.control.Reset(&l.out)
+	return l, nil
 }
 
-// A hijacked keeps the connection of a handshake: a close handshake has no limit of its own while the
-// client is in the middle of a frame.
+// A hijacked keeps the connection of a handshake, which the outbox writes to. The library gets a way for
+// its control frames instead, with a buffer of that size in place of the 4 KiB of net/http. It sends
+// none before it is asked to read, ping or close.
 type hijacked struct {
 	http.ResponseWriter
-	conn net.Conn
+	conn    net.Conn
+	control *bufio.Writer // whole control frames
 }
 
 func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	h.conn = conn
-	return conn, rw, err
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn, h.control = conn, bufio.NewWriterSize(nil, controlBytes)
+	return conn, bufio.NewReadWriter(rw.Reader, h.control), nil
 }
 
 // A dialect serves a connection.

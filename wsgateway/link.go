@@ -23,7 +23,7 @@ type link struct {
 	g      *Gateway
 	guest  *front.Guest
 	ws     *websocket.Conn
-	socket net.Conn // under ws
+	socket net.Conn // under ws; out writes to it, ws reads and closes it
 	out    outbox
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc

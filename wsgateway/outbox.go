@@ -1,16 +1,24 @@
 package wsgateway
 
 import (
+	"net"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
-// outboxBytes is how much may wait to be written to one connection before those who write wait too.
-const outboxBytes = 256 << 10
+const (
+	// outboxBytes is how much may wait to be written to one connection before those who write wait too.
+	outboxBytes = 256 << 10
+	// maxRaw is how many bytes of control frames may wait before those who send them wait too.
+	maxRaw = 4 << 10
+	// copied is how many bytes of messages are put together before they are written.
+	copied = 16 << 10
+)
 
-// An outbox writes messages to a connection. It has no goroutine: who finds it idle writes, and
+// An outbox is the only writer of a connection: it makes the frames of messages, and takes the control
+// frames of the library, so each frame is whole. It has no goroutine: who finds it idle writes, and
 // takes along what others add meanwhile.
 type outbox struct {
 	l      *link
@@ -19,11 +27,12 @@ type outbox struct {
 
 	mu      sync.Mutex
 	room    sync.Cond
-	pending [][]byte
-	bytes   int
+	raw     []byte   // of frames, to be written as it is, before pending
+	pending [][]byte // messages
+	bytes   int      // of messages that wait or are being written
 	writing bool
 	since   time.Time // when the write under way began
-	err     error
+	err     error     // why no message is taken any more
 }
 
 func (o *outbox) init(l *link) {
@@ -49,75 +58,140 @@ func (o *outbox) put(parts ...[]byte) error {
 	}
 	o.pending = append(o.pending, parts...)
 	o.bytes += n
-	if o.writing {
-		return nil
+	if !o.writing {
+		o.writing = true
+		for o.writeSome() {
+		}
 	}
-	o.writing = true
-	for o.err == nil && len(o.pending) > 0 {
-		batch, bytes := o.pending, o.bytes
-		o.pending = nil
+	return o.err
+}
+
+// Write takes a control frame of the library, which flushes each one whole. It returns when a close
+// frame is written; any other one may have its place in the queue.
+func (o *outbox) Write(frame []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.raw) > maxRaw && o.writing {
+		o.room.Wait()
+	}
+	o.raw = append(o.raw, frame...)
+	if isClose(frame) {
+		o.refuse(net.ErrClosed) // it is the last frame
+	}
+	switch {
+	case !o.writing:
+		o.writing = true
+		for o.writeSome() && !o.handOver() { // the caller reads the connection: it does not stay for what others add
+		}
+	case isClose(frame): // the library closes the connection when it has sent it
+		for o.writing {
+			o.room.Wait()
+		}
+	}
+	return len(frame), nil // a connection that is broken is closed, which the library sees itself
+}
+
+// handOver has a goroutine of the connection write what waits, unless the connection is over. The lock
+// is held and writing is set.
+func (o *outbox) handOver() bool {
+	return o.l.start(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for o.writeSome() {
+		}
+	})
+}
+
+// writeSome writes what waits, and reports whether something was added meanwhile; if nothing was, the
+// outbox is idle. The lock is held and writing is set.
+func (o *outbox) writeSome() (more bool) {
+	var batch [][]byte
+	var bytes int
+	if o.err == nil {
+		batch, bytes = o.pending, o.bytes
+	}
+	raw := o.raw
+	o.raw, o.pending = nil, nil
+	if len(raw)+len(batch) > 0 {
 		o.since = time.Now()
 		o.mu.Unlock()
-		err := o.write(batch, bytes)
+		err := o.write(raw, batch, bytes)
 		o.mu.Lock()
 		o.bytes -= bytes
 		o.since = time.Time{}
-		if err != nil && o.err == nil {
-			o.err = err
+		if err != nil {
+			o.raw = nil
+			o.refuse(err)
+			o.l.cut() // a frame may be incomplete
 			o.l.cancel()
 		}
-		o.room.Broadcast()
 	}
-	o.writing = false
+	o.writing = len(o.raw) > 0 || o.err == nil && len(o.pending) > 0
 	o.room.Broadcast()
-	return o.err
+	return o.writing
 }
 
 // wait returns when all is written, or the connection is over.
 func (o *outbox) wait() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.err == nil && (o.writing || len(o.pending) > 0) {
+	for o.err == nil && o.writing {
 		o.room.Wait()
 	}
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// write writes parts, of so many bytes together.
-func (o *outbox) write(parts [][]byte, bytes int) error {
+// write writes raw bytes, and parts of so many bytes together. Short ones are copied and written at once;
+// a long one is written from where it is, since many connections may share it.
+func (o *outbox) write(raw []byte, parts [][]byte, bytes int) error {
+	buffer := buffers.Get().(*[]byte)
+	frames := append((*buffer)[:0], raw...)
 	messages := len(parts)
-	if o.joined && messages > 1 {
+	if o.joined && messages > 0 {
 		messages = 1
-		buffer := buffers.Get().(*[]byte)
-		joined := (*buffer)[:0]
-		for _, part := range parts {
-			joined = append(joined, part...)
+		frames = appendFrameHeader(frames, o.typ, bytes)
+	}
+	for _, part := range parts {
+		if !o.joined {
+			frames = appendFrameHeader(frames, o.typ, len(part))
 		}
-		if err := o.l.ws.Write(o.l.g.steady, o.typ, joined); err != nil {
-			return err
+		if len(frames)+len(part) <= copied {
+			frames = append(frames, part...)
+			continue
 		}
-		if *buffer = joined; cap(joined) <= 1<<20 {
-			buffers.Put(buffer)
-		}
-	} else {
-		for _, part := range parts {
-			if err := o.l.ws.Write(o.l.g.steady, o.typ, part); err != nil {
+		for _, p := range [][]byte{frames, part} {
+			if _, err := o.l.socket.Write(p); err != nil {
 				return err
 			}
 		}
+		frames = frames[:0]
 	}
-	o.l.g.metrics.sent(o.l.ctx, messages, bytes)
+	if len(frames) > 0 {
+		if _, err := o.l.socket.Write(frames); err != nil {
+			return err
+		}
+	}
+	*buffer = frames
+	buffers.Put(buffer)
+	if messages > 0 {
+		o.l.g.metrics.sent(o.l.ctx, messages, bytes)
+	}
 	return nil
 }
 
-// fail ends every write and wait, and refuses later ones.
-func (o *outbox) fail(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// refuse says why no message is taken any more, unless that is known. The lock is held.
+func (o *outbox) refuse(err error) {
 	if o.err == nil {
 		o.err = err
 	}
+}
+
+// fail ends every wait, and refuses messages from now on.
+func (o *outbox) fail(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refuse(err)
 	o.room.Broadcast()
 }
 

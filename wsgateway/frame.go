@@ -1,0 +1,30 @@
+package wsgateway
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/coder/websocket"
+)
+
+// maxFrameHeader is the length of the longest header that appendFrameHeader appends.
+const maxFrameHeader = 10
+
+// appendFrameHeader appends the header of an unmasked frame that is a whole message of n bytes; see RFC
+// 6455, section 5.2. No extension is negotiated, so the reserved bits are 0.
+func appendFrameHeader(b []byte, typ websocket.MessageType, n int) []byte {
+	b = append(b, 0x80|byte(typ))
+	switch {
+	case n < 126:
+		return append(b, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+}
+
+// controlBytes has room for the longest control frame of a server.
+const controlBytes = 2 + 125
+
+// isClose reports whether a frame is a close frame.
+func isClose(frame []byte) bool { return len(frame) > 0 && frame[0]&0x0f == 8 }
