@@ -69,7 +69,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 // follow writes what comes after the end of a stream until ctx ends or the stream does.
 func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
 	end := tailOf(status)
-	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}, nil) {
 		if err != nil {
 			if errors.Is(err, streamhub.ErrClosed) {
 				_ = out.write(out.form.event(out.held), end, true, true) // nothing will complete it

@@ -47,7 +47,7 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 	}
 	defer done()
 	p := pageAt(&status, tailOf(&status))
-	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}, nil) {
 		switch {
 		case err == nil:
 			p.body = body(news, isJSON(status.ContentType))

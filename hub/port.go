@@ -28,12 +28,12 @@ func (r portStore) Submit(ctx context.Context, submissions []*port.Submission) (
 	}
 }
 
-func (r portStore) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[*port.Page, error] {
-	return r.count(ctx, r.hub.watcher.FollowSegmentPages(ctx, r.log, space, segment, options))
+func (r portStore) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions, offer port.Offer) iter.Seq2[*port.Page, error] {
+	return r.count(ctx, r.hub.watcher.FollowSegmentPages(ctx, r.log, space, segment, options, r.offer(ctx, offer)))
 }
 
-func (r portStore) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[*port.Page, error] {
-	return r.count(ctx, r.hub.watcher.FollowSpacePages(ctx, r.log, space, options))
+func (r portStore) FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions, offer port.Offer) iter.Seq2[*port.Page, error] {
+	return r.count(ctx, r.hub.watcher.FollowSpacePages(ctx, r.log, space, options, r.offer(ctx, offer)))
 }
 
 func (r portStore) ReadFrom(ctx context.Context, space, segment string, from uint64) (page port.Snapshot, err error) {
@@ -74,6 +74,20 @@ func (r portStore) count(ctx context.Context, read iter.Seq2[*port.Page, error])
 				return
 			}
 		}
+	}
+}
+
+// offer counts what an offer takes.
+func (r portStore) offer(ctx context.Context, offer port.Offer) port.Offer {
+	if offer == nil {
+		return nil
+	}
+	return func(p *port.Page) bool {
+		taken := offer(p)
+		if taken {
+			r.hub.observer.delivered.Add(ctx, int64(len(p.Entries)))
+		}
+		return taken
 	}
 }
 

@@ -3,6 +3,8 @@ package wsgateway
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -18,6 +20,7 @@ import (
 // A pipe is a connection of a gateway that answers nothing, and the client at its other end.
 type pipe struct {
 	*link
+	t      testing.TB
 	client *websocket.Conn
 }
 
@@ -65,9 +68,26 @@ func piped(t testing.TB) func(t testing.TB, typ websocket.MessageType, joined bo
 		require.NoError(t, err)
 		client.SetReadLimit(-1)
 		t.Cleanup(func() { _ = client.CloseNow() })
-		p := &pipe{<-links, client}
+		p := &pipe{<-links, t, client}
 		p.out.joined, p.out.typ = joined, typ
 		return p
+	}
+}
+
+// until waits for a condition inside the outbox.
+func (p *pipe) until(ctx context.Context, what string, done func(o *outbox) bool) {
+	p.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for ok := false; !ok; {
+		select {
+		case <-tick.C:
+			p.out.mu.Lock()
+			ok = done(&p.out)
+			p.out.mu.Unlock()
+		case <-ctx.Done():
+			require.FailNow(p.t, "not in time", what)
+		}
 	}
 }
 
@@ -110,6 +130,9 @@ func exchange(t testing.TB, p *pipe, script []byte) {
 				tasks.Go(func() { _ = p.ws.Ping(ctx) })
 			}
 			half := len(message) / 2
+			if p.out.joined && script[2*i+1]&16 != 0 && p.out.offer(message[:half], message[half:]) {
+				continue
+			}
 			var err error
 			if p.out.joined {
 				err = p.out.put(message[:half], message[half:])
@@ -219,6 +242,66 @@ func TestControlFrames(t *testing.T) {
 	require.Error(t, p.out.put([]byte("late")))
 }
 
+// TestCloseIsLast closes a connection whose client has yet to answer: nothing is sent after the close frame.
+func TestCloseIsLast(t *testing.T) {
+	p := piped(t)(t, websocket.MessageBinary, true)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	require.NoError(t, p.out.put([]byte("before")))
+	p.fail(websocket.StatusServiceRestart, "stopping")
+	p.until(ctx, "a close frame", func(o *outbox) bool { return o.err != nil })
+	require.ErrorIs(t, p.out.put([]byte("after")), net.ErrClosed)
+	require.False(t, p.out.offer([]byte("after"), nil))
+	_, message, err := p.client.Read(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "before", string(message))
+	_, _, err = p.client.Read(ctx)
+	require.Equal(t, websocket.StatusServiceRestart, websocket.CloseStatus(err))
+}
+
+// TestOffer offers messages to a connection whose client does not read, until it takes no more. What it has
+// taken arrives whole, also the one that the socket took a part of, and then it takes messages again.
+func TestOffer(t *testing.T) {
+	p := piped(t)(t, websocket.MessageBinary, true)
+	if p.out.direct == nil {
+		t.Skip("there is no way to write without waiting on this system")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	for round := range 8 {
+		taken := 0
+		for ; p.out.offer([]byte{byte(taken)}, bytes.Repeat([]byte{byte(taken)}, 2000*round+999)); taken++ {
+			require.Less(t, taken, 1<<20)
+		}
+		require.Positive(t, taken)
+		last := bytes.Repeat([]byte("last"), 1<<20) // more than the socket has room for
+		waiting.Go(func() { _ = p.out.put(last) })
+		p.until(ctx, "a write that waits", func(o *outbox) bool { return o.bytes == len(last) && !o.since.IsZero() })
+		require.False(t, p.out.offer([]byte("a"), []byte("b")), "something is being written")
+		for i := range taken {
+			_, message, err := p.client.Read(ctx)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(bytes.Repeat([]byte{byte(i)}, 2000*round+1000), message), "message %d", i)
+		}
+		_, message, err := p.client.Read(ctx)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(last, message))
+		p.out.wait()
+	}
+	p.out.fail(context.Canceled)
+	require.False(t, p.out.offer([]byte("a"), []byte("b")))
+}
+
+// TestOfferTLS: a connection with TLS takes no offer, nor does one whose type may do more than write.
+func TestOfferTLS(t *testing.T) {
+	for _, conn := range []net.Conn{&tls.Conn{}, struct{ *net.TCPConn }{}} {
+		require.Nil(t, newDirect(conn), "%T", conn)
+	}
+}
+
 // TestPingsUnread pings a gateway whose messages are not read. The pings are answered when they are.
 func TestPingsUnread(t *testing.T) {
 	p := piped(t)(t, websocket.MessageBinary, true)
@@ -235,21 +318,7 @@ func TestPingsUnread(t *testing.T) {
 			}
 		}
 	})
-	until := func(what string, done func(o *outbox) bool) {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for ok := false; !ok; {
-			select {
-			case <-tick.C:
-				p.out.mu.Lock()
-				ok = done(&p.out)
-				p.out.mu.Unlock()
-			case <-ctx.Done():
-				require.FailNow(t, "not in time", what)
-			}
-		}
-	}
-	until("a write that waits", func(o *outbox) bool { return !o.since.IsZero() && time.Since(o.since) > 50*time.Millisecond })
+	p.until(ctx, "a write that waits", func(o *outbox) bool { return !o.since.IsZero() && time.Since(o.since) > 50*time.Millisecond })
 	const pings = 10
 	for range pings {
 		tasks.Go(func() {
@@ -258,7 +327,7 @@ func TestPingsUnread(t *testing.T) {
 			}
 		})
 	}
-	until("pongs that wait", func(o *outbox) bool { return len(o.raw) >= pings*3 })
+	p.until(ctx, "pongs that wait", func(o *outbox) bool { return len(o.raw) >= pings*3 })
 	for got := 0; got < messages*size; {
 		_, message, err := p.client.Read(ctx)
 		require.NoError(t, err)

@@ -41,6 +41,33 @@ func (ch *channel) Page(p *port.Page) error {
 	return ch.entries(encodeEntries(p.Entries[part:]))
 }
 
+// Offer takes a page without waiting, if the client has room for it and the connection is idle. Only one
+// goroutine at a time calls this or the others, so the credit is not used up in between.
+func (ch *channel) Offer(p *port.Page) bool {
+	bytes := 0
+	for i := range p.Entries {
+		bytes += len(p.Entries[i].Payload)
+	}
+	if bytes > copied {
+		return false
+	}
+	ch.c.mu.Lock()
+	room := ch.credit > 0
+	ch.c.mu.Unlock()
+	if !room {
+		return false
+	}
+	body := p.Encode(entriesKey{}, encodeEntries)
+	var header [16]byte
+	if !ch.c.out.offer(wire.AppendHeader(header[:0], wire.TypeItems, ch.id, len(body)), body) {
+		return false
+	}
+	ch.c.mu.Lock()
+	ch.credit -= int64(len(body))
+	ch.c.mu.Unlock()
+	return true
+}
+
 func (ch *channel) entries(body []byte) error {
 	if err := ch.wait(); err != nil {
 		return err

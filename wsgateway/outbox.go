@@ -25,6 +25,8 @@ type outbox struct {
 	typ    websocket.MessageType
 	joined bool // what waits is written as one WebSocket message
 
+	direct *direct // nil if the connection has none; used under mu
+
 	mu      sync.Mutex
 	room    sync.Cond
 	raw     []byte   // of frames, to be written as it is, before pending
@@ -64,6 +66,34 @@ func (o *outbox) put(parts ...[]byte) error {
 		}
 	}
 	return o.err
+}
+
+// offer sends a short message, in two parts, if that needs no wait: it takes all of it or nothing.
+func (o *outbox) offer(header, body []byte) (taken bool) {
+	size := len(header) + len(body)
+	if o.direct == nil || size > copied {
+		return false
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	frame := appendFrameHeader((*buffer)[:0], o.typ, size)
+	frame = append(append(frame, header...), body...)
+	*buffer = frame
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil || o.writing {
+		return false
+	}
+	n := o.direct.write(frame)
+	if n == 0 {
+		return false
+	}
+	o.l.g.metrics.sent(o.l.ctx, 1, size)
+	if n < len(frame) {
+		o.raw = append(o.raw, frame[n:]...)
+		o.writing = o.handOver()
+	}
+	return true
 }
 
 // Write takes a control frame of the library, which flushes each one whole. It returns when a close

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"large":      testLarge,
 		"follow":     testFollow,
 		"follow end": testFollowEnd,
+		"crowd":      testCrowd,
 		"trim":       testTrim,
 		"trim space": testTrimmedSpace,
 		"verdicts":   testVerdicts,
@@ -466,6 +469,72 @@ func testFollowEnd(t *testing.T, s streamhub.Store) {
 	require.NoError(t, s.Delete(ctx(t), "space", "gone", ""))
 	for _, err := range s.FollowSegment(ctx(t), "space", "gone", &streamhub.FollowOptions{Cursor: cursor}) {
 		require.ErrorIs(t, err, streamhub.ErrNotFound)
+	}
+}
+
+// testCrowd: many followers of one segment wait at its end. Each gets every entry once and in order, whatever
+// becomes of the others: one does not take what it gets, and some end.
+func testCrowd(t *testing.T, s streamhub.Store) {
+	const crowd, leaving, entries = 60, 20, 50
+	add(t, s, "space", "seg", "1")
+	type follower struct {
+		last  atomic.Uint64
+		err   error
+		done  chan struct{}
+		leave context.CancelFunc
+	}
+	held := make(chan struct{})
+	all := make([]*follower, crowd)
+	for i := range all {
+		f := &follower{done: make(chan struct{})}
+		all[i] = f
+		var following context.Context
+		following, f.leave = context.WithCancel(ctx(t))
+		t.Cleanup(f.leave)
+		go func() {
+			defer close(f.done)
+			for e, err := range s.FollowSegment(following, "space", "seg", nil) {
+				switch {
+				case err != nil:
+					f.err = err
+				case e.Sequence != f.last.Load()+1 || string(e.Payload) != fmt.Sprint(e.Sequence):
+					t.Errorf("follower %d: entry %d %q after %d", i, e.Sequence, e.Payload, f.last.Load())
+				default:
+					f.last.Add(1)
+					if i == 0 {
+						<-held
+					}
+				}
+			}
+		}()
+	}
+	reached := func(last uint64, followers []*follower) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			return !slices.ContainsFunc(followers, func(f *follower) bool { return f.last.Load() < last })
+		}, deadline, time.Millisecond)
+	}
+	reached(1, all)
+	for n := 2; n <= entries; n++ {
+		add(t, s, "space", "seg", fmt.Sprint(n))
+		if n > 10 && n <= 10+leaving {
+			all[crowd-n+10].leave()
+		}
+		if n%10 == 0 {
+			reached(uint64(n), all[1:crowd-leaving])
+		}
+	}
+	_, err := s.CloseSegment(ctx(t), "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
+	require.NoError(t, err)
+	close(held)
+	for i, f := range all {
+		<-f.done
+		if i >= crowd-leaving {
+			require.ErrorIs(t, f.err, context.Canceled)
+			continue
+		}
+		require.ErrorIs(t, f.err, streamhub.ErrClosed)
+		require.EqualValues(t, entries, f.last.Load())
 	}
 }
 

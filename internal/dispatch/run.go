@@ -100,20 +100,51 @@ func byReference[T any](take func(*T) error) func(T) error {
 	return func(v T) error { return take(&v) }
 }
 
-// readAll passes pages on. Its result is the cursor after the last entry that reply took.
-func readAll(pages iter.Seq2[*port.Page, error], reply Reply) (wire.Result, error) {
-	var last *streamhub.Entry
+// A Taker is a [Reply] to which a follower at the end can give a page from another goroutine; see
+// [port.Offer]. What it does not take comes to its Page.
+type Taker interface {
+	Offer(p *port.Page) (taken bool)
+}
+
+// A reading passes pages on to a reply.
+type reading struct {
+	reply Reply
+	taker Taker            // nil if reply is none
+	last  *streamhub.Entry // the last one that reply took
+}
+
+func newReading(reply Reply) *reading {
+	taker, _ := reply.(Taker)
+	return &reading{reply: reply, taker: taker}
+}
+
+// offer returns nil if the reply is no [Taker].
+func (r *reading) offer() port.Offer {
+	if r.taker == nil {
+		return nil
+	}
+	return func(p *port.Page) bool {
+		taken := r.taker.Offer(p)
+		if taken {
+			r.last = &p.Entries[len(p.Entries)-1]
+		}
+		return taken
+	}
+}
+
+// all passes pages on. Its result is the cursor after the last entry that reply took.
+func (r *reading) all(pages iter.Seq2[*port.Page, error]) (wire.Result, error) {
 	var failed error
 	for page, err := range pages {
 		if failed = err; failed == nil {
-			failed = reply.Page(page)
+			failed = r.reply.Page(page)
 		}
 		if failed != nil {
 			break
 		}
-		last = &page.Entries[len(page.Entries)-1]
+		r.last = &page.Entries[len(page.Entries)-1]
 	}
-	return behind(last), failed
+	return behind(r.last), failed
 }
 
 // behind is the result of a read whose last entry this is, nil for none. It stands apart, so that the

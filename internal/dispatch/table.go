@@ -108,13 +108,13 @@ var operations = []*Operation{
 		func(ctx context.Context, store *hub.Store, r *wire.ConsumeSpace) iter.Seq2[*port.Page, error] {
 			return paged(store.ConsumeSpace(ctx, r.Space, &r.Options))
 		}),
-	pages("follow", func(r *wire.Follow) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
-		func(ctx context.Context, store *hub.Store, r *wire.Follow) iter.Seq2[*port.Page, error] {
-			return port.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options)
+	followers("follow", func(r *wire.Follow) streamhub.Right { return streamhub.Right{Space: r.Space, Segment: r.Segment} },
+		func(ctx context.Context, store *hub.Store, r *wire.Follow, offer port.Offer) iter.Seq2[*port.Page, error] {
+			return port.Of(store).FollowSegment(ctx, r.Space, r.Segment, &r.Options, offer)
 		}),
-	pages("follow space", func(r *wire.FollowSpace) streamhub.Right { return streamhub.Right{Space: r.Space} },
-		func(ctx context.Context, store *hub.Store, r *wire.FollowSpace) iter.Seq2[*port.Page, error] {
-			return port.Of(store).FollowSpace(ctx, r.Space, &r.Options)
+	followers("follow space", func(r *wire.FollowSpace) streamhub.Right { return streamhub.Right{Space: r.Space} },
+		func(ctx context.Context, store *hub.Store, r *wire.FollowSpace, offer port.Offer) iter.Seq2[*port.Page, error] {
+			return port.Of(store).FollowSpace(ctx, r.Space, &r.Options, offer)
 		}),
 	{
 		Op: wire.OpConsume, Name: "consume", Items: true,
@@ -128,7 +128,7 @@ var operations = []*Operation{
 		},
 		run: func(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
 			r := request.(*wire.Consume)
-			_, err := readAll(paged(store.Consume(ctx, r.Cursors, &r.Options)), reply)
+			_, err := newReading(reply).all(paged(store.Consume(ctx, r.Cursors, &r.Options)))
 			return nil, err // each space has a cursor of its own
 		},
 	},
@@ -189,15 +189,26 @@ func one[T any, R interface {
 		})
 }
 
-// pages makes the row of an operation that reads entries. There are many followers, which stay for
-// days: what runs stands in a function of its own, so that their stacks stay small.
+// pages makes the row of an operation that reads entries to an end.
 func pages[T any, R interface {
 	*T
 	wire.Request
 }](name string, about func(R) streamhub.Right, open func(context.Context, *hub.Store, R) iter.Seq2[*port.Page, error]) *Operation {
+	return followers[T](name, about, func(ctx context.Context, store *hub.Store, r R, _ port.Offer) iter.Seq2[*port.Page, error] {
+		return open(ctx, store, r)
+	})
+}
+
+// followers makes the row of an operation that follows entries. There are many followers, which stay for
+// days: what runs stands in a function of its own, so that their stacks stay small.
+func followers[T any, R interface {
+	*T
+	wire.Request
+}](name string, about func(R) streamhub.Right, open func(context.Context, *hub.Store, R, port.Offer) iter.Seq2[*port.Page, error]) *Operation {
 	return row[T](name, read, true, about,
 		func(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
-			return readAll(open(ctx, store, request.(R)), reply)
+			r := newReading(reply)
+			return r.all(open(ctx, store, request.(R), r.offer()))
 		})
 }
 

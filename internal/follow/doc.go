@@ -28,6 +28,13 @@
 // follower costs one page (about a megabyte, or one frame) and delays no other. A window is empty
 // again as soon as all followers have seen it.
 //
+// # Walkers
+//
+// A follower that has an [Offer] is parked while it is at the end of the window. A few goroutines of
+// the watcher, the walkers, walk along the parked followers of a topic that has moved and offer each
+// the new page. A follower that refuses it, or has to read or to end, is woken and goes on in the
+// goroutine of its caller.
+//
 // # Ends
 //
 // A follower ends by itself, with one last error, when nothing can follow any more:

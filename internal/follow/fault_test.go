@@ -113,40 +113,46 @@ func TestLostFirstNotice(t *testing.T) {
 
 // TestLostBetween: one notice is lost and the next one comes.
 func TestLostBetween(t *testing.T) {
-	w := onRedis(t)
-	by := w.watch(&Options{Recheck: never, PingInterval: never})
-	p := w.follower(by, "a", "b", nil)
-	p.ask()
-	idle(t, by, w.key("a", "b"), 1)
-	for i := uint64(1); i < 100; i += 3 {
-		w.link.mute()
-		before := w.link.lost.Load()
-		w.append("a", "b", 2)
-		until(t, "notices are lost", func() bool { return w.link.lost.Load() > before })
-		w.link.unmute()
-		w.append("a", "b", 1)
-		require.Equal(t, i, p.take(soon).value.Sequence)
-		expect(p, i+1, i+2)
+	ways(t, func(t *testing.T, offers bool) {
+		w := onRedis(t)
+		w.offers = offers
+		by := w.watch(&Options{Recheck: never, PingInterval: never})
+		p := w.follower(by, "a", "b", nil)
 		p.ask()
 		idle(t, by, w.key("a", "b"), 1)
-	}
+		for i := uint64(1); i < 100; i += 3 {
+			w.link.mute()
+			before := w.link.lost.Load()
+			w.append("a", "b", 2)
+			until(t, "notices are lost", func() bool { return w.link.lost.Load() > before })
+			w.link.unmute()
+			w.append("a", "b", 1)
+			require.Equal(t, i, p.take(soon).value.Sequence)
+			expect(p, i+1, i+2)
+			p.ask()
+			idle(t, by, w.key("a", "b"), 1)
+		}
+	})
 }
 
 // TestReplaced: the segment is another one all of a sudden, and shorter. Only its notice tells.
 func TestReplaced(t *testing.T) {
-	server := testredis.Start(t, nil)
-	w := newWorld(t, server.Addr())
-	by := w.watch(&Options{Recheck: never, PingInterval: never})
-	w.append("a", "b", 10)
-	p := w.follower(by, "a", "b", nil)
-	expect(p, 1, 10)
-	p.ask()
-	idle(t, by, w.key("a", "b"), 1)
-	require.NoError(t, server.Client().FlushAll(t.Context()).Err())
-	fresh := newWorld(t, server.Addr())
-	fresh.store = fresh.log.Store(w.store.ID())
-	fresh.append("a", "b", 1)
-	require.ErrorIs(t, p.ended(soon), streamhub.ErrHistoryLost)
+	ways(t, func(t *testing.T, offers bool) {
+		server := testredis.Start(t, nil)
+		w := newWorld(t, server.Addr())
+		w.offers = offers
+		by := w.watch(&Options{Recheck: never, PingInterval: never})
+		w.append("a", "b", 10)
+		p := w.follower(by, "a", "b", nil)
+		expect(p, 1, 10)
+		p.ask()
+		idle(t, by, w.key("a", "b"), 1)
+		require.NoError(t, server.Client().FlushAll(t.Context()).Err())
+		fresh := newWorld(t, server.Addr())
+		fresh.store = fresh.log.Store(w.store.ID())
+		fresh.append("a", "b", 1)
+		require.ErrorIs(t, p.ended(soon), streamhub.ErrHistoryLost)
+	})
 }
 
 // TestReconnect: what is lost while the connection is away is read when it is back.
@@ -194,7 +200,7 @@ func TestProxy(t *testing.T) {
 			next := uint64(1)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			for e, err := range by.FollowSegment(ctx, w.store, "a", "b", nil) {
+			for e, err := range w.followSegment(ctx, by, "a", "b", nil) {
 				if err != nil {
 					t.Error(err)
 					return
@@ -284,94 +290,104 @@ func (s split) Subscribe(ctx context.Context, channels ...string) *redis.PubSub 
 
 // TestHistoryLost: followers that wait are told by a re-check.
 func TestHistoryLost(t *testing.T) {
-	server := testredis.Start(t, nil)
-	w := newWorld(t, server.Addr())
-	by := w.watch(&Options{Recheck: 100 * time.Millisecond})
-	w.append("a", "b", 10)
-	w.append("a", "c", 1)
-	w.append("z", "b", 1)
-	other := w.follower(by, "z", "b", nil)
-	expect(other, 1, 1)
-	var waiting []*puller[streamhub.Entry]
-	for range 5 {
-		p := w.follower(by, "a", "b", nil)
-		expect(p, 1, 10)
-		p.ask()
-		waiting = append(waiting, p)
-	}
-	behind := w.follower(by, "a", "b", nil)
-	behind.next(soon)
-	space := w.spaceFollower(by, "a", nil)
-	expect(space, 1, 10)
-	expect(space, 1, 1)
-	space.ask()
-	empty := w.follower(by, "a", "never was", nil)
-	empty.ask()
-	idle(t, by, w.key("a", "b"), 5)
-	idle(t, by, w.key("a", ""), 1)
-	idle(t, by, w.key("a", "never was"), 1)
-	require.NoError(t, server.Client().FlushAll(t.Context()).Err())
-	for _, p := range append(waiting, space) {
-		require.ErrorIs(t, p.ended(soon), streamhub.ErrHistoryLost)
-	}
-	// One that is slower goes on from memory, or finds out at its next read.
-	for {
-		behind.ask()
-		if v := behind.take(soon); v.err != nil {
-			require.ErrorIs(t, v.err, streamhub.ErrHistoryLost)
-			break
+	ways(t, func(t *testing.T, offers bool) {
+		server := testredis.Start(t, nil)
+		w := newWorld(t, server.Addr())
+		w.offers = offers
+		by := w.watch(&Options{Recheck: 100 * time.Millisecond})
+		w.append("a", "b", 10)
+		w.append("a", "c", 1)
+		w.append("z", "b", 1)
+		other := w.follower(by, "z", "b", nil)
+		expect(other, 1, 1)
+		var waiting []*puller[streamhub.Entry]
+		for range 5 {
+			p := w.follower(by, "a", "b", nil)
+			expect(p, 1, 10)
+			p.ask()
+			waiting = append(waiting, p)
 		}
-	}
-	require.ErrorIs(t, other.end(soon), streamhub.ErrHistoryLost)
-	empty.silent()
-	// The name has another life now.
-	again := w.follower(by, "a", "b", nil)
-	again.ask()
-	idle(t, by, w.key("a", "b"), 1)
-	fresh := newWorld(t, server.Addr())
-	fresh.store = fresh.log.Store(w.store.ID())
-	fresh.append("a", "b", 1)
-	fresh.append("a", "never was", 1)
-	require.EqualValues(t, 1, again.take(soon).value.Sequence)
-	require.EqualValues(t, 1, empty.take(soon).value.Sequence)
+		behind := w.follower(by, "a", "b", nil)
+		behind.next(soon)
+		space := w.spaceFollower(by, "a", nil)
+		expect(space, 1, 10)
+		expect(space, 1, 1)
+		space.ask()
+		empty := w.follower(by, "a", "never was", nil)
+		empty.ask()
+		waits := 5
+		if offers {
+			waits++ // behind has a tray, and so is at the end
+		}
+		idle(t, by, w.key("a", "b"), waits)
+		idle(t, by, w.key("a", ""), 1)
+		idle(t, by, w.key("a", "never was"), 1)
+		require.NoError(t, server.Client().FlushAll(t.Context()).Err())
+		for _, p := range append(waiting, space) {
+			require.ErrorIs(t, p.ended(soon), streamhub.ErrHistoryLost)
+		}
+		// One that is slower goes on from memory, or finds out at its next read.
+		for {
+			behind.ask()
+			if v := behind.take(soon); v.err != nil {
+				require.ErrorIs(t, v.err, streamhub.ErrHistoryLost)
+				break
+			}
+		}
+		require.ErrorIs(t, other.end(soon), streamhub.ErrHistoryLost)
+		empty.silent()
+		// The name has another life now.
+		again := w.follower(by, "a", "b", nil)
+		again.ask()
+		idle(t, by, w.key("a", "b"), 1)
+		fresh := newWorld(t, server.Addr())
+		fresh.store = fresh.log.Store(w.store.ID())
+		fresh.append("a", "b", 1)
+		fresh.append("a", "never was", 1)
+		require.EqualValues(t, 1, again.take(soon).value.Sequence)
+		require.EqualValues(t, 1, empty.take(soon).value.Sequence)
+	})
 }
 
 // TestTailLost: the end of the log vanishes together with its place in the timeline, so that no
 // timeline names what was lost, and nothing else happens. The connection stays.
 func TestTailLost(t *testing.T) {
-	server := testredis.Start(t, nil)
-	w := newWorld(t, server.Addr())
-	by := w.watch(&Options{Recheck: 300 * time.Millisecond})
-	w.append("a", "b", 10)
-	w.append("a", "c", 1)
-	p, other := w.follower(by, "a", "b", nil), w.follower(by, "a", "c", nil)
-	expect(p, 1, 10)
-	expect(other, 1, 1)
-	p.ask()
-	other.ask()
-	idle(t, by, w.key("a", "b"), 1)
-	idle(t, by, w.key("a", "c"), 1)
-	client := server.Client()
-	ctx := t.Context()
-	// The next append is undone key by key, as a failover to a replica that lags would do it.
-	saved := map[string]string{}
-	keys, err := client.Keys(ctx, "sh:*").Result()
-	require.NoError(t, err)
-	for _, k := range keys {
-		saved[k], err = client.Dump(ctx, k).Result()
+	ways(t, func(t *testing.T, offers bool) {
+		server := testredis.Start(t, nil)
+		w := newWorld(t, server.Addr())
+		w.offers = offers
+		by := w.watch(&Options{Recheck: 300 * time.Millisecond})
+		w.append("a", "b", 10)
+		w.append("a", "c", 1)
+		p, other := w.follower(by, "a", "b", nil), w.follower(by, "a", "c", nil)
+		expect(p, 1, 10)
+		expect(other, 1, 1)
+		p.ask()
+		other.ask()
+		idle(t, by, w.key("a", "b"), 1)
+		idle(t, by, w.key("a", "c"), 1)
+		client := server.Client()
+		ctx := t.Context()
+		// The next append is undone key by key, as a failover to a replica that lags would do it.
+		saved := map[string]string{}
+		keys, err := client.Keys(ctx, "sh:*").Result()
 		require.NoError(t, err)
-	}
-	w.append("a", "b", 1)
-	require.EqualValues(t, 11, p.take(soon).value.Sequence)
-	p.ask()
-	for k, v := range saved {
-		require.NoError(t, client.RestoreReplace(ctx, k, 0, v).Err())
-	}
-	err = p.ended(soon)
-	var lost *streamhub.HistoryLostError
-	require.ErrorAs(t, err, &lost)
-	require.EqualValues(t, 11, lost.FirstLost)
-	other.silent()
+		for _, k := range keys {
+			saved[k], err = client.Dump(ctx, k).Result()
+			require.NoError(t, err)
+		}
+		w.append("a", "b", 1)
+		require.EqualValues(t, 11, p.take(soon).value.Sequence)
+		p.ask()
+		for k, v := range saved {
+			require.NoError(t, client.RestoreReplace(ctx, k, 0, v).Err())
+		}
+		err = p.ended(soon)
+		var lost *streamhub.HistoryLostError
+		require.ErrorAs(t, err, &lost)
+		require.EqualValues(t, 11, lost.FirstLost)
+		other.silent()
+	})
 }
 
 // TestRestart: a server that comes back with its data disturbs nobody.
@@ -495,7 +511,7 @@ func TestSlowFollower(t *testing.T) {
 				next := uint64(1)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				for e, err := range by.FollowSegment(ctx, w.store, "a", "b", nil) {
+				for e, err := range w.followSegment(ctx, by, "a", "b", nil) {
 					if err != nil || e.Sequence != next {
 						t.Errorf("%d, want %d: %v", e.Sequence, next, err)
 						return

@@ -19,25 +19,25 @@ import (
 // buffered for it alone but the page that the entry came in. It can be ranged over again and then
 // begins where it began before.
 func (w *Watcher) FollowSegment(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-	return entries(ctx, w.FollowSegmentPages(ctx, s, space, segment, o))
+	return entries(ctx, w.FollowSegmentPages(ctx, s, space, segment, o, nil))
 }
 
 // FollowSegmentPages is FollowSegment by pages: each holds all that is due at the moment. Followers that are at
-// the same place get the same page.
-func (w *Watcher) FollowSegmentPages(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
-	return w.pages(ctx, key{s.ID(), space, segment}, true, o)
+// the same place get the same page. With an offer, which may be nil, some pages go there instead.
+func (w *Watcher) FollowSegmentPages(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error] {
+	return w.pages(ctx, key{s.ID(), space, segment}, true, o, offer)
 }
 
 // FollowSpace is FollowSegment over all segments of a space, in the order in which Redis took their
 // entries. Segments that are created later are among them, and those that are closed or deleted
 // just stop; so it ends only with its context, the watcher, or an error.
 func (w *Watcher) FollowSpace(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
-	return entries(ctx, w.FollowSpacePages(ctx, s, space, o))
+	return entries(ctx, w.FollowSpacePages(ctx, s, space, o, nil))
 }
 
 // FollowSpacePages is FollowSpace by pages.
-func (w *Watcher) FollowSpacePages(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
-	return w.pages(ctx, key{s.ID(), space, ""}, false, o)
+func (w *Watcher) FollowSpacePages(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error] {
+	return w.pages(ctx, key{s.ID(), space, ""}, false, o, offer)
 }
 
 // entries takes pages apart. What is left of a page when ctx ends is not passed on.
@@ -61,9 +61,9 @@ func entries(ctx context.Context, pages iter.Seq2[*Page, error]) iter.Seq2[strea
 }
 
 // pages names the operation and the segment in an error that ends the sequence.
-func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions) iter.Seq2[*Page, error] {
+func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error] {
 	return func(yield func(*Page, error) bool) {
-		if err := w.follow(ctx, k, segment, o, yield); err != nil {
+		if err := w.follow(ctx, k, segment, o, offer, yield); err != nil {
 			yield(nil, k.fail("follow", err))
 		}
 	}
@@ -71,8 +71,8 @@ func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.F
 
 // follow is one pass over the sequence. It holds a reference to the topic while it runs, so a topic
 // exists exactly as long as it has a follower.
-func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, yield func(*Page, error) bool) error {
-	f := &follower{w: w, yield: yield}
+func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, offer Offer, yield func(*Page, error) bool) error {
+	f := &follower{w: w, yield: yield, offer: offer}
 	if err := k.check(segment); err != nil {
 		return err
 	}
@@ -83,6 +83,10 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	defer done()
 	if ctx.Err() != nil {
 		return w.ended(outer)
+	}
+	if offer != nil {
+		w.walkers.begin(w)
+		f.ctx, f.wake = ctx, make(chan struct{}, 1)
 	}
 	// The subscription is asked for before the first read. What is appended after the read is then
 	// announced, and what is appended between the two is found by the topic's own first read.
@@ -96,7 +100,8 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	return err
 }
 
-// A follower is one caller's way along a topic. It belongs to one goroutine and has no lock.
+// A follower is one caller's way along a topic. It belongs to one goroutine and has no lock; one that is
+// parked belongs to a walker instead, see [topic.park].
 //
 // It trusts the window of the topic only for the epoch in which it has proved its own position. In
 // another epoch, or outside of the window, it reads the log itself, with a proof. So a topic that
@@ -116,6 +121,14 @@ type follower struct {
 	limits bool
 	opened bool // something was read
 	failed pause.Backoff
+
+	// Of a follower with an offer, which is nil otherwise; see walk.go.
+	offer   Offer
+	ctx     context.Context
+	wake    chan struct{} // its own goroutine has to go on
+	footing footing       // this and what follows is guarded by topic.mu
+	place   int           // in topic.parked
+	leaving bool          // ctx has ended
 }
 
 // begin checks the options and takes the start from them.
@@ -160,6 +173,11 @@ func (f *follower) run(ctx context.Context) error {
 		case atEnd:
 			stuck = false
 			if err := f.wait(ctx, v.signal); err != nil {
+				return err
+			}
+		case atRest:
+			stuck = false
+			if err := f.rest(); err != nil {
 				return err
 			}
 		case ahead, astray:

@@ -57,7 +57,7 @@ func TestFollowReplayToLive(t *testing.T) {
 					ends := 0
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
-					for e, err := range by.FollowSegment(ctx, w.store, "random", segment, o) {
+					for e, err := range w.followSegment(ctx, by, "random", segment, o) {
 						if ends > 0 {
 							t.Errorf("run %d: entry %d after the end", run, e.Sequence)
 						}
@@ -133,7 +133,7 @@ func TestFollowSpaceReplayToLive(t *testing.T) {
 				o := &streamhub.FollowOptions{Limit: segments * each}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				for e, err := range watchers[i%2].FollowSpace(ctx, w.store, "wide", o) {
+				for e, err := range w.followSpace(ctx, watchers[i%2], "wide", o) {
 					if err != nil {
 						t.Error(err)
 						return
@@ -149,7 +149,7 @@ func TestFollowSpaceReplayToLive(t *testing.T) {
 				if o.Cursor == "" {
 					return
 				}
-				for e, err := range watchers[(i+1)%2].FollowSpace(ctx, w.store, "wide", o) {
+				for e, err := range w.followSpace(ctx, watchers[(i+1)%2], "wide", o) {
 					if err != nil {
 						t.Error(err)
 						return
@@ -354,6 +354,7 @@ func TestFollowDeleted(t *testing.T) {
 
 func TestFollowTrimmed(t *testing.T) {
 	backends(t, func(t *testing.T, w *world) {
+		w.offers = false // what is taken beforehand is not missed
 		by := w.watch(&Options{Recheck: never, BufferBytes: 1})
 		w.append("a", "b", 10)
 		slow, at := w.follower(by, "a", "b", &streamhub.FollowOptions{FromSequence: 9}), w.follower(by, "a", "b", nil)
@@ -390,7 +391,7 @@ func TestFollowEnds(t *testing.T) {
 	w.append("a", "b", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	p := pull(t, t.Context(), func(context.Context) iter.Seq2[streamhub.Entry, error] {
-		return by.FollowSegment(ctx, w.store, "a", "b", nil)
+		return w.followSegment(ctx, by, "a", "b", nil)
 	})
 	expect(p, 1, 1)
 	p.ask()

@@ -28,9 +28,9 @@ func TestLag(t *testing.T) {
 		go func() {
 			defer close(ended)
 			first := true
-			pages := by.FollowSegmentPages(ctx, w.store, "a", "b", nil)
+			pages := by.FollowSegmentPages(ctx, w.store, "a", "b", nil, nil)
 			if segment == "" {
-				pages = by.FollowSpacePages(ctx, w.store, "a", nil)
+				pages = by.FollowSpacePages(ctx, w.store, "a", nil, nil)
 			}
 			for range pages { //nolint:errcheck // it ends with the context
 				if first {

@@ -35,6 +35,9 @@ type topic struct {
 	// waiting is how many followers have seen everything and wait for signal.
 	waiting, followers int
 	followed           map[*follower]struct{}
+	// parked are those of the waiting ones that a walker serves; crowd is how many they last were.
+	parked []*follower
+	crowd  int
 
 	open          bool // the subscription was confirmed: reads may begin
 	running       bool // a goroutine reads
@@ -316,6 +319,7 @@ func (t *topic) advance() {
 	close(t.signal)
 	t.signal = make(chan struct{})
 	t.waiting = 0
+	t.stir()
 }
 
 // relax empties the window once every follower has seen it. So a segment whose followers keep up costs
@@ -341,6 +345,7 @@ const (
 	atEnd  viewKind = iota // wait for signal; counted in topic.waiting
 	ahead                  // the follower knows more than the topic
 	inside                 // take entries
+	atRest                 // atEnd, and parked: a walker goes on
 	ended                  // after the last entry there will be
 	astray                 // read
 )
@@ -348,15 +353,18 @@ const (
 // look says what a follower does next that is at p and proved its position in an epoch. It never
 // reads and never blocks, because every follower asks it after each append.
 func (t *topic) look(f *follower) view {
-	p, epoch := f.at, f.epoch
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.lookLocked(f)
+}
+
+func (t *topic) lookLocked(f *follower) view {
+	p, epoch := f.at, f.epoch
 	f.seen = p
 	v := view{signal: t.signal, epoch: t.epoch}
 	switch {
 	case t.epoch == 0:
-		v.kind = atEnd
-		t.waiting++
+		v.kind = t.await(f)
 	case epoch != t.epoch || !t.window.holds(p):
 		v.kind = astray
 	default:
@@ -372,12 +380,20 @@ func (t *topic) look(f *follower) view {
 		case t.end != nil:
 			v.kind, v.end = ended, t.end
 		default:
-			v.kind = atEnd
-			t.waiting++
+			v.kind = t.await(f)
 			t.relax()
 		}
 	}
 	return v
+}
+
+// await counts a follower that has seen everything. The lock is held.
+func (t *topic) await(f *follower) viewKind {
+	t.waiting++
+	if t.park(f) {
+		return atRest
+	}
+	return atEnd
 }
 
 // unwait takes back that a follower waits for a signal.

@@ -47,6 +47,7 @@ type Watcher struct {
 	// delivered is told the time of the first entry of each batch that is new; nil for none.
 	delivered func(ctx context.Context, appended time.Time)
 
+	walkers              *walkers
 	topicReads, ownReads chan struct{}
 	buffered             atomic.Int64 // bytes in all windows
 
@@ -68,7 +69,7 @@ type Watcher struct {
 // long as the read timeout of the client. ctx bounds the opening only.
 func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Options) (*Watcher, error) {
 	w := &Watcher{
-		conn: conn, log: log,
+		conn: conn, log: log, walkers: newWalkers(),
 		topicReads: make(chan struct{}, maxReads),
 		ownReads:   make(chan struct{}, maxReads),
 		topics:     map[key]*topic{},

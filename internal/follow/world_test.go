@@ -30,13 +30,25 @@ type world struct {
 	store *hotlog.Store
 	// declared is a hook of every client, nil on a cluster.
 	declared redis.Hook
+	offers   bool // followers have an [Offer]
 }
 
 // backends runs test on every kind of server.
 func backends(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("miniredis", func(t *testing.T) { test(t, newWorld(t, miniredis.RunT(t).Addr())) })
 	t.Run("redis", func(t *testing.T) { test(t, newWorld(t, testredis.Shared(t).Addr())) })
+	t.Run("redis, with offers", func(t *testing.T) {
+		w := newWorld(t, testredis.Shared(t).Addr())
+		w.offers = true
+		test(t, w)
+	})
 	t.Run("cluster", func(t *testing.T) { test(t, newWorld(t, testredis.SharedCluster(t).Addrs()...)) })
+}
+
+// ways runs test with followers that have an [Offer], and without.
+func ways(t *testing.T, test func(t *testing.T, offers bool)) {
+	t.Run("sequence", func(t *testing.T) { test(t, false) })
+	t.Run("offers", func(t *testing.T) { test(t, true) })
 }
 
 func onRedis(t *testing.T) *world { return newWorld(t, testredis.Shared(t).Addr()) }
@@ -230,13 +242,13 @@ const soon = 10 * time.Second
 // follower pulls from a segment.
 func (w *world) follower(by *Watcher, space, segment string, o *streamhub.FollowOptions) *puller[streamhub.Entry] {
 	return pull(w.t, w.t.Context(), func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
-		return by.FollowSegment(ctx, w.store, space, segment, o)
+		return w.followSegment(ctx, by, space, segment, o)
 	})
 }
 
 func (w *world) spaceFollower(by *Watcher, space string, o *streamhub.FollowOptions) *puller[streamhub.Entry] {
 	return pull(w.t, w.t.Context(), func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
-		return by.FollowSpace(ctx, w.store, space, o)
+		return w.followSpace(ctx, by, space, o)
 	})
 }
 

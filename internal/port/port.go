@@ -17,6 +17,9 @@ import (
 // A Page is what followers at the same position get together; see [follow.Page].
 type Page = follow.Page
 
+// An Offer takes a page without waiting, or refuses it; see [follow.Offer].
+type Offer = follow.Offer
+
 // A Snapshot is a part of a segment together with the status that the segment had then.
 type Snapshot = hotlog.Page
 
@@ -31,8 +34,9 @@ type Store interface {
 	Submit(ctx context.Context, submissions []*Submission) (wait func() ([]streamhub.AppendResult, []error))
 	// FollowSegment and FollowSpace are those of the store, by pages: each page holds all that is due
 	// at the moment. Followers at the same position share it, and what [follow.Page.Encode] made of it.
-	FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[*Page, error]
-	FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions) iter.Seq2[*Page, error]
+	// With an offer, which may be nil, some pages go there instead.
+	FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error]
+	FollowSpace(ctx context.Context, space string, options *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error]
 	// ReadFrom reads about a megabyte from a sequence on, or from the first entry that is kept if from
 	// is 0. After the end it reads nothing. It takes the sequence on trust, where a cursor would prove
 	// the entry.

@@ -1,0 +1,54 @@
+//go:build unix
+
+package wsgateway
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// A direct writes to a socket what it takes at once. It is used by one goroutine at a time.
+type direct struct {
+	raw syscall.RawConn
+	try func(fd uintptr) (done bool)
+	p   []byte
+	n   int
+}
+
+// newDirect returns nil for a connection that cannot be written to without waiting, one with TLS for
+// instance. A type that embeds a socket may do more in its Write, so only the sockets themselves count.
+func newDirect(conn net.Conn) *direct {
+	var raw syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		raw, err = c.SyscallConn()
+	default:
+		return nil
+	}
+	if err != nil {
+		return nil
+	}
+	d := &direct{raw: raw}
+	d.try = func(fd uintptr) bool {
+		for {
+			n, err := syscall.Write(int(fd), d.p)
+			d.n = max(n, 0)
+			if !errors.Is(err, syscall.EINTR) {
+				return true // never wait until the socket takes more
+			}
+		}
+	}
+	return d
+}
+
+// write returns how many bytes the socket has taken. It reports no error: a write that waits gets it again.
+func (d *direct) write(p []byte) int {
+	d.p, d.n = p, 0
+	_ = d.raw.Write(d.try)
+	d.p = nil
+	return d.n
+}
