@@ -22,9 +22,12 @@ func TestDoctor(t *testing.T) {
 	}{
 		{"as we like it", testredis.Options{AOF: "everysec", MaxMemory: "100mb"}, 0,
 			[]string{"ok  connection  ", "ok  eviction  noeviction", "ok  persistence  ", "ok  replication  ", "ok  clock  ", "ok  memory  ",
+				"ok  streams  nodes of 4096 bytes, of which each segment has one at once; for many small segments CONFIG SET stream-node-max-bytes 2048",
 				"ok  commands  ", "ok  pub/sub  ", "ok  transport  ", "ok  cluster  none", "ok  latency ping  ", "ok  latency script  "}},
 		{"as it comes", testredis.Options{}, 0, []string{"warn  persistence  ", "warn  memory  ", "warn  acl  user default"}},
 		{"evicting", testredis.Options{Config: []string{"maxmemory-policy allkeys-lru"}}, 1, []string{"fail  eviction  allkeys-lru"}},
+		{"small nodes", testredis.Options{Config: []string{"stream-node-max-bytes 2048"}}, 0, []string{"ok  streams  nodes of 2048 bytes"}},
+		{"smaller nodes", testredis.Options{Config: []string{"stream-node-max-bytes 1024"}}, 0, []string{"ok  streams  nodes of 1024 bytes: small segments take little"}},
 		{"never synced", testredis.Options{AOF: "no"}, 0, []string{"warn  persistence  "}},
 		{"a node of a cluster", testredis.Options{Config: []string{"cluster-enabled yes"}}, 1, []string{"fail  cluster  "}},
 	} {

@@ -262,6 +262,9 @@ func TestServeData(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, "--data", dir)
 			url := s.redis()
+			if r := good(t, nil, "doctor", "--redis", url); !strings.Contains(r.out, "ok  streams  nodes of 2048 bytes") {
+				t.Errorf("%+v", r)
+			}
 			good(t, strings.NewReader("1\n2\n"), "append", "a/b", "--redis", url)
 			cursor := cursorOf(t, good(t, nil, "read", "a/b", "--limit", "1", "--redis", url))
 			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {

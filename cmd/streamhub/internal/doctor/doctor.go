@@ -84,7 +84,7 @@ func Examine(ctx context.Context, client redis.UniversalClient, address string) 
 		}
 		for _, n := range nodes {
 			for _, check := range []func(context.Context, *node) Check{
-				version, eviction, persistence, replication, clock, memory,
+				version, eviction, persistence, replication, clock, memory, streams,
 			} {
 				if !within(func(ctx context.Context) Check { return n.named(check(ctx, n)) }) {
 					return

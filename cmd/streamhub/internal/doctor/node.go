@@ -170,6 +170,23 @@ func memory(_ context.Context, n *node) Check {
 	return c
 }
 
+// streams tells what a segment takes at least: Redis gives each stream a node of that size at once.
+func streams(ctx context.Context, n *node) Check {
+	const name, setting = "streams", "stream-node-max-bytes"
+	values, err := n.client.ConfigGet(ctx, setting).Result()
+	bytes, parseErr := strconv.Atoi(values[setting])
+	switch {
+	case err != nil || parseErr != nil:
+		return Check{Level: OK, Name: name, Detail: "the server does not tell the size of their nodes (+config|get)"}
+	case bytes > 2048 || bytes == 0:
+		return Check{Level: OK, Name: name, Detail: fmt.Sprintf("nodes of %d bytes, of which each segment has one at once; "+
+			"for many small segments CONFIG SET stream-node-max-bytes 2048, and in redis.conf, saves 2 KB each", bytes)}
+	case bytes < 2048:
+		return Check{Level: OK, Name: name, Detail: fmt.Sprintf("nodes of %d bytes: small segments take little, and entries of long ones more than with 2048", bytes)}
+	}
+	return Check{Level: OK, Name: name, Detail: "nodes of 2048 bytes: right for segments of any size"}
+}
+
 func size(bytes float64) string {
 	for _, unit := range []string{"B", "KiB", "MiB"} {
 		if bytes < 1024 {

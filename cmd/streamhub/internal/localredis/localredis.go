@@ -113,6 +113,8 @@ func (s *Server) launch(program, socket string) error {
 		"appendfsync everysec",
 		`save ""`,
 		"maxmemory-policy noeviction",
+		// Redis preallocates a node for each segment, however little is in it; see docs/operations.md.
+		"stream-node-max-bytes 2048",
 		"",
 	}, "\n"))
 	// In a group of its own, so that Ctrl-C in a terminal ends us first and the server after us.
