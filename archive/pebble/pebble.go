@@ -93,6 +93,10 @@ func Open(dir string, options *Options) (*Backend, error) {
 		if info.Mode().Perm()&0o002 != 0 {
 			return nil, fmt.Errorf("%w: everybody may write to %s: chmod o-w it", streamhub.ErrInvalidArgument, dir)
 		}
+		if err := makePrivate(dir); err != nil {
+			return nil, fmt.Errorf("%w: %w", streamhub.ErrUnavailable, err)
+		}
+		o.FS = privateFS{vfs.Default}
 	}
 	// Objects are compressed already.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })

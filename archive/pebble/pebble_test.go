@@ -2,6 +2,7 @@ package pebble_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/uuid"
@@ -52,6 +53,31 @@ func TestReopen(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, version, found)
 	require.NoError(t, b.Close())
+
+	// What others could read before, they cannot any more.
+	require.NoError(t, os.Chmod(dir, 0o755))
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, f := range files {
+		require.NoError(t, os.Chmod(filepath.Join(dir, f.Name()), 0o644))
+	}
+	other := filepath.Join(dir, "README")
+	require.NoError(t, os.WriteFile(other, nil, 0o600))
+	require.NoError(t, os.Chmod(other, 0o644))
+	b = open(t, dir)
+	require.NoError(t, b.Put(t.Context(), space, archive.Object{Key: "k2", Data: []byte("v")}))
+	require.NoError(t, b.Close())
+	files, err = os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, f := range files {
+		info, err := f.Info()
+		require.NoError(t, err)
+		if f.Name() == "README" {
+			require.EqualValues(t, 0o644, info.Mode().Perm(), "it is not the archive's")
+		} else {
+			require.Zero(t, info.Mode().Perm()&0o077, "%s %v", f.Name(), info.Mode())
+		}
+	}
 
 	require.NoError(t, os.Chmod(dir, 0o777))
 	_, err = pebble.Open(dir, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -293,6 +294,35 @@ func TestServeData(t *testing.T) {
 			s.end(syscall.SIGINT)
 		})
 	}
+}
+
+// TestServeDataPrivate has a directory that others may read: what Redis writes there they may not.
+func TestServeDataPrivate(t *testing.T) {
+	testredis.Shared(t)
+	dir := t.TempDir()
+	files := filepath.Join(dir, "appendonlydir")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(files, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, "--data", dir)
+	good(t, strings.NewReader("1\n"), "append", "a/b", "--redis", s.redis())
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v", path, info.Mode())
+		}
+		if path == files {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	s.end(syscall.SIGTERM)
 }
 
 // TestServeDataUnsupported is refused with the way out where no Redis runs.

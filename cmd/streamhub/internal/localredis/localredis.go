@@ -25,6 +25,7 @@ import (
 const (
 	socketName = "redis.sock"
 	logName    = "redis.log"
+	filesName  = "appendonlydir" // Redis's own default
 	lockName   = "streamhub.lock"
 	// maxSocketPath is what fits into a socket address everywhere.
 	maxSocketPath = 100
@@ -56,6 +57,14 @@ func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	// The directory may have been there, with another mode. Redis makes its files readable for everybody.
+	files := filepath.Join(dir, filesName)
+	if err := os.MkdirAll(files, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(files, 0o700); err != nil && !errors.Is(err, os.ErrPermission) {
 		return nil, err
 	}
 	s := &Server{dir: dir}
@@ -110,6 +119,7 @@ func (s *Server) launch(program, socket string) error {
 		"daemonize no",
 		`logfile ""`,
 		"appendonly yes",
+		"appenddirname " + filesName,
 		"appendfsync everysec",
 		`save ""`,
 		"maxmemory-policy noeviction",

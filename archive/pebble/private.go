@@ -1,0 +1,52 @@
+package pebble
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// privateFS is the file system of the operating system. Only their owner may read the files that it
+// makes, whatever the mode of the directory, which may have been there before. A file system without
+// modes keeps its own.
+type privateFS struct{ vfs.FS }
+
+// Create implements vfs.FS.
+func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := p.FS.Create(name, category)
+	if err == nil {
+		_ = os.Chmod(name, 0o600)
+	}
+	return f, err
+}
+
+// OpenReadWrite implements vfs.FS.
+func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := p.FS.OpenReadWrite(name, category, opts...)
+	if err == nil {
+		_ = os.Chmod(name, 0o600)
+	}
+	return f, err
+}
+
+// Unwrap implements vfs.FS.
+func (p privateFS) Unwrap() vfs.FS { return p.FS }
+
+// ours are the names that Pebble gives its files.
+var ours = regexp.MustCompile(`^(CURRENT|LOCK|MANIFEST-\d+|OPTIONS-\d+|marker\..*|\d+(-\d+)?\.(sst|blob|log))$`)
+
+// makePrivate is for the files of an archive that was made with another mode.
+func makePrivate(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.Type().IsRegular() && ours.MatchString(f.Name()) {
+			_ = os.Chmod(filepath.Join(dir, f.Name()), 0o600)
+		}
+	}
+	return nil
+}
