@@ -36,10 +36,12 @@ type Limits struct {
 	// Requests are those of the process, of one subject and of one IP address; the defaults are
 	// 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
 	Requests, RequestsPerSubject, RequestsPerIP int
-	// BodyBytes is what the bodies of requests under way may hold together, of the process and of one
-	// subject; the defaults are 512 MiB and 128 MiB.
+	// BodyBytes is what bodies under way may hold together, of the process and of one subject; the
+	// defaults are 512 MiB and 128 MiB. A message of a connection counts too if it has more than
+	// 64 KiB, until its calls have ended.
 	BodyBytes, BodyBytesPerSubject int
-	// BodyPause is how long a body may take besides a second for each 32 KiB; the default is 30 s.
+	// BodyPause is how long a body, or such a message, may take besides a second for each 32 KiB; the
+	// default is 30 s.
 	BodyPause time.Duration
 }
 

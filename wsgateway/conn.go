@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
+	"github.com/seed-147127fe/streamhub/internal/front"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -57,6 +58,7 @@ type channel struct {
 	credit int64
 	more   chan struct{} // closed when a reader that waits gets credit
 	size   int           // of the request, for what is no reader
+	load   *front.Load   // what the message of the request holds
 	op     string        // name of the operation, "" for one that was refused before it was read
 	begun  time.Time     // zero for a reader
 	open   *wire.Open    // what it was opened for, but for appends, which are checked when they leave
@@ -87,6 +89,7 @@ func newConn(l *link) *conn {
 // serve reads until the connection ends.
 func (c *conn) serve() {
 	defer c.over()
+	defer c.handled()
 	for {
 		typ, data, err := c.read()
 		if err != nil {
@@ -269,6 +272,7 @@ func (c *conn) open(m wire.Message) error {
 	} else {
 		c.calls++
 		c.held += ch.size
+		ch.load = c.load.Share()
 	}
 	c.g.metrics.calls.Add(c.ctx, 1)
 	if a, ok := o.Request.(*wire.Append); ok {
@@ -300,6 +304,7 @@ func (c *conn) close(ch *channel) {
 	}
 	c.mu.Unlock()
 	ch.cancel(nil)
+	ch.load.Done()
 	c.g.metrics.calls.Add(c.ctx, -1)
 }
 

@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type link struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	unproven int // bytes that are left to a client that has yet to say who it is; the reader's own
+	load     *front.Load // of the message that is read or handled; the reader's own
+	unproven int         // bytes that are left to a client that has yet to say who it is; the reader's own
 
 	heard   atomic.Int64 // when something came last, in Unix nanoseconds
 	pinging atomic.Bool
@@ -63,8 +65,15 @@ const (
 
 var errUnproven = errors.New("more than 16 KiB were sent before a token")
 
+// handled gives back what the last message holds, but for what calls of it hold.
+func (l *link) handled() {
+	l.load.Done()
+	l.load = nil
+}
+
 // read returns the next message. After an error nothing more comes.
 func (l *link) read() (websocket.MessageType, []byte, error) {
+	l.handled()
 	if l.closing() {
 		return 0, nil, context.Canceled // the closing side reads what still comes
 	}
@@ -72,7 +81,7 @@ func (l *link) read() (websocket.MessageType, []byte, error) {
 	if nobody {
 		l.ws.SetReadLimit(int64(l.unproven))
 	}
-	typ, data, err := l.ws.Read(l.ctx)
+	typ, data, err := l.message()
 	if nobody && err == nil {
 		if l.unproven -= len(data) + messageCost; l.unproven < 0 {
 			l.fail(websocket.StatusMessageTooBig, errUnproven.Error())
@@ -85,6 +94,51 @@ func (l *link) read() (websocket.MessageType, []byte, error) {
 	}
 	return typ, data, err
 }
+
+// smallMessage is what a message may have without being counted.
+const smallMessage = 64 << 10
+
+// message reads a message. What a large one holds is counted, until the last holder of l.load is done, and
+// it has to come in time.
+func (l *link) message() (websocket.MessageType, []byte, error) {
+	typ, r, err := l.ws.Reader(l.ctx)
+	if err != nil {
+		return typ, nil, err
+	}
+	var late *time.Timer
+	begun, data := time.Now(), make([]byte, 0, 512)
+	for {
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			if late != nil && !late.Stop() {
+				return typ, nil, errLate
+			}
+			return typ, data, nil
+		case err != nil:
+			return typ, nil, err
+		}
+		if len(data) > smallMessage {
+			if l.load, err = l.guest.Hold(l.ctx, l.load, cap(data)); err != nil {
+				l.fail(websocket.StatusTryAgainLater, "too many bytes of messages are under way")
+				return typ, nil, err
+			}
+			patience := time.Until(begun.Add(l.guest.Patience(len(data))))
+			if late == nil {
+				late = time.AfterFunc(patience, func() { l.fail(websocket.StatusPolicyViolation, errLate.Error()) })
+				defer late.Stop()
+			} else {
+				late.Reset(patience)
+			}
+		}
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+	}
+}
+
+var errLate = errors.New("the message comes too slowly")
 
 // start runs f in a goroutine of the connection, unless that is over.
 func (l *link) start(f func()) bool {

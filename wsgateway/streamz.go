@@ -109,6 +109,7 @@ func newMuxer(l *link) *muxer {
 // serve reads until the connection ends.
 func (m *muxer) serve() {
 	defer m.over()
+	defer m.handled()
 	for {
 		_, data, err := m.read()
 		if err != nil {

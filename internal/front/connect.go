@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -160,6 +161,53 @@ func (g *Guest) Replace(ctx context.Context, p *auth.Principal, token string) (*
 // Refused counts a refusal of the dialect's own.
 func (g *Gate) Refused(ctx context.Context, d *Dialect, reason string) {
 	g.metrics.refused(ctx, d.Transport, reason)
+}
+
+// A Load is what a message of a connection holds of the room that bodies and messages have together. It
+// begins with one holder, the goroutine that reads the message. The nil Load holds nothing.
+type Load struct {
+	gate    *Gate
+	subject string
+	size    int
+	holders atomic.Int32
+}
+
+// holdPatience is how long a message waits for room.
+const holdPatience = 5 * time.Second
+
+// Hold makes l, nil at first, as large as size, and waits for room if there is none. It is called by the
+// goroutine that reads the message. The error is [streamhub.ErrLimitExceeded].
+func (g *Guest) Hold(ctx context.Context, l *Load, size int) (*Load, error) {
+	if l == nil {
+		l = &Load{gate: g.gate, subject: subjectKey(g.Principal)}
+		l.holders.Store(1)
+	}
+	if more := size - l.size; more > 0 {
+		if !g.gate.bodies.await(ctx, l.subject, more, holdPatience) {
+			g.gate.metrics.refused(ctx, g.dialect.Transport, "limit")
+			return l, fmt.Errorf("%w: bytes of messages under way", streamhub.ErrLimitExceeded)
+		}
+		l.size = size
+	}
+	return l, nil
+}
+
+// Patience is how long a message may take after n bytes of it have come.
+func (g *Guest) Patience(n int) time.Duration { return g.gate.limits.patience(n) }
+
+// Share adds a holder, which calls Done as well.
+func (l *Load) Share() *Load {
+	if l != nil {
+		l.holders.Add(1)
+	}
+	return l
+}
+
+// Done is called once by each holder. The last one gives the room back.
+func (l *Load) Done() {
+	if l != nil && l.holders.Add(-1) == 0 {
+		l.gate.bodies.give(l.subject, l.size)
+	}
 }
 
 // Opened counts a connection that is open, until what it returns is called.

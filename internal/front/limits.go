@@ -1,8 +1,11 @@
 package front
 
 import (
+	"context"
 	"sync"
 	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
 // Limits bound the requests over HTTP that are under way and what their bodies hold. 0 stands for the
@@ -12,15 +15,21 @@ type Limits struct {
 	// Requests are those of the process, of one subject and of one IP address; the defaults are
 	// 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
 	Requests, RequestsPerSubject, RequestsPerIP int
-	// BodyBytes is what the bodies of requests under way may hold together, of the process and of one
-	// subject; the defaults are 512 MiB and 128 MiB.
+	// BodyBytes is what the bodies of requests under way, and the messages of connections of more than
+	// 64 KiB, may hold together, of the process and of one subject; the defaults are 512 MiB and 128 MiB.
 	BodyBytes, BodyBytesPerSubject int
-	// BodyPause is how long a body may take besides a second for each 32 KiB; the default is 30 s.
+	// BodyPause is how long a body, or such a message, may take besides a second for each 32 KiB; the
+	// default is 30 s.
 	BodyPause time.Duration
 }
 
 // bodyRate is how many bytes a second a body has to bring after the pause.
 const bodyRate = 32 << 10
+
+// patience is how long a body may take after n bytes of it have come.
+func (l *Limits) patience(n int) time.Duration {
+	return l.BodyPause + time.Duration(n)*time.Second/bodyRate
+}
 
 func (l *Limits) withDefaults() Limits {
 	var limits Limits
@@ -44,6 +53,14 @@ func (l *Limits) withDefaults() Limits {
 	return limits
 }
 
+// subjectKey is under which a subject is counted, "" for none.
+func subjectKey(p *auth.Principal) string {
+	if p == nil || p.Subject == "" {
+		return ""
+	}
+	return p.Issuer + "\x00" + p.Subject
+}
+
 // A budget is of bytes that may be held at once, together and for each subject.
 type budget struct {
 	limit, perSubject int
@@ -51,6 +68,7 @@ type budget struct {
 	mu       sync.Mutex
 	total    int
 	subjects map[string]int
+	given    chan struct{} // closed when something is given back; nil while no caller waits
 }
 
 func newBudget(limit, perSubject int) *budget {
@@ -71,9 +89,38 @@ func (b *budget) take(subject string, n int) bool {
 	return true
 }
 
+// await is take for a caller that can wait for a while.
+func (b *budget) await(ctx context.Context, subject string, n int, patience time.Duration) bool {
+	if b.take(subject, n) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		if b.given == nil {
+			b.given = make(chan struct{})
+		}
+		given := b.given
+		b.mu.Unlock()
+		if b.take(subject, n) {
+			return true
+		}
+		select {
+		case <-given:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 func (b *budget) give(subject string, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.given != nil && n > 0 {
+		close(b.given)
+		b.given = nil
+	}
 	b.total -= n
 	if subject != "" {
 		if b.subjects[subject] -= n; b.subjects[subject] == 0 {

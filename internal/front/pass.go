@@ -65,9 +65,7 @@ func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
 		return nil, fmt.Errorf("%w: %w", streamhub.ErrLimitExceeded, err)
 	}
 	p.principal, p.release = principal, release
-	if principal.Subject != "" {
-		p.subject = principal.Issuer + "\x00" + principal.Subject
-	}
+	p.subject = subjectKey(principal)
 	if !principal.Expires.IsZero() {
 		p.timer = time.AfterFunc(time.Until(principal.Expires), p.expire)
 	}
@@ -135,8 +133,7 @@ var errSlow = fmt.Errorf("%w: the body comes too slowly", os.ErrDeadlineExceeded
 func (b *body) Read(data []byte) (int, error) {
 	p := b.pass
 	if !b.open {
-		patience := p.gate.limits.BodyPause + time.Duration(b.read)*time.Second/bodyRate
-		_ = p.control.SetReadDeadline(b.start.Add(patience))
+		_ = p.control.SetReadDeadline(b.start.Add(p.gate.limits.patience(b.read)))
 	}
 	if p.hasExpired() {
 		return 0, errExpired
