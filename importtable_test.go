@@ -68,7 +68,7 @@ var importTable = []row{
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "live", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
-	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
+	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/offset", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
 	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{
@@ -83,7 +83,7 @@ var importTable = []row{
 		why:    "it keeps events over that client, in the envelope that eventsource reads",
 	},
 	{
-		pkg: "client/streamkit/...", imports: []string{"client", "client/streamkit/...", "internal/pause"},
+		pkg: "client/streamkit/...", imports: []string{"client", "client/streamkit/...", "internal/pause", "internal/offset"},
 		avoids: []string{redis, miniredis, "hub", "store", "internal/hotlog/..."},
 		why:    "it is the client under other names, and does not link the server either",
 	},
@@ -112,6 +112,7 @@ var importTable = []row{
 	{pkg: "internal/testredis", imports: []string{"internal/redisbin"}, why: "it starts servers for tests of any package"},
 	{pkg: "internal/testazurite", avoids: []string{redis, miniredis, azure, pebble}, why: "it starts a program"},
 	{pkg: "internal/memredis", imports: []string{"internal/redisx"}, why: "it is a server, and knows nothing of what is kept in it; its link makes scripts that it loses count as sent"},
+	{pkg: "internal/offset", avoids: []string{redis, miniredis}, why: "a gateway and a client resolve alike"},
 	{pkg: "internal/streamz", avoids: []string{redis, miniredis}, why: "it speaks to a server of another system, and knows no hub"},
 	{pkg: "internal/teststreamkit", avoids: []string{redis, miniredis}, why: "it is a server of another system, for tests"},
 	{pkg: "internal/importer", imports: []string{"internal/port", "internal/streamz"}, why: "it reads one system and writes to the other"},

@@ -1,34 +1,31 @@
 package wsgateway
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/offset"
 	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
-
-// An offset of streamkit is the key of an entry. One that names an entry is turned into the place
-// of that entry in the timeline. Reading goes on after it, in the order in which Redis took the
-// entries. Any other one, a prefix or something foreign, is compared with the key of each entry; a
-// timestamp in it says where to begin.
 
 func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 	if r.Space == "" {
 		return nil
 	}
 	options := streamhub.ReadOptions{After: bound(r.After), Until: bound(r.Until), Limit: r.limit()}
-	cursor, filter, err := ch.resolve(r.Space, r.Offset)
+	place, err := offset.Resolve(lookup{ch}, r.Space, r.Offset)
 	if err != nil {
 		return err
 	}
-	options.Cursor = cursor
+	options.Cursor = place.Cursor
 	out := reply{ch: ch}
-	if filter != nil {
-		options.After = bound(max(r.After, filter.after))
-		out.pick = limited(filter.pick, options.Limit)
+	if place.Filters() {
+		if place.After.After(options.After) {
+			options.After = place.After
+		}
+		out.pick = limited(place.Passes, options.Limit)
 		options.Limit = 0
 	}
 	_, err = ch.run(&wire.ConsumeSpace{Space: r.Space, Options: options}, out)
@@ -40,25 +37,24 @@ func (ch *muxChannel) consume(r *muxConsume) error {
 		Cursors: map[string]streamhub.Cursor{},
 		Options: streamhub.ReadOptions{After: bound(r.After), Until: bound(r.Until), Limit: r.limit()},
 	}
-	filters := map[string]*offsetFilter{}
-	for space, offset := range r.Offsets {
+	places := map[string]offset.Place{}
+	filters := false
+	for space, key := range r.Offsets {
 		if space == "" {
 			continue
 		}
-		cursor, filter, err := ch.resolve(space, offset)
+		place, err := offset.Resolve(lookup{ch}, space, key)
 		if err != nil {
 			return err
 		}
-		request.Cursors[space] = cursor
-		if filter != nil {
-			filters[space] = filter
-		}
+		request.Cursors[space], places[space] = place.Cursor, place
+		filters = filters || place.Filters()
 	}
 	out := reply{ch: ch}
-	if len(filters) > 0 {
+	if filters {
 		out.pick = limited(func(e *streamhub.Entry) bool {
-			f := filters[e.Space]
-			return f == nil || f.pick(e)
+			place := places[e.Space]
+			return place.Passes(e)
 		}, request.Options.Limit)
 		request.Options.Limit = 0
 	}
@@ -89,69 +85,34 @@ func limited(pick func(*streamhub.Entry) bool, limit uint64) func(*streamhub.Ent
 	}
 }
 
-// An offsetFilter passes entries after an offset that names none.
-type offsetFilter struct {
-	offset streamhub.LexKey
-	after  int64 // no entry up to here is after the offset
+// A lookup reads what an offset is resolved with.
+type lookup struct{ ch *muxChannel }
+
+func (l lookup) Between(space string, after, until time.Time, visit func(*streamhub.Entry) bool) error {
+	_, err := l.ch.run(&wire.ConsumeSpace{Space: space, Options: streamhub.ReadOptions{After: after, Until: until}}, &finder{visit: visit})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
-func (f *offsetFilter) pick(e *streamhub.Entry) bool {
-	return bytes.Compare(e.GetSpaceOffset(), f.offset) > 0
+func (l lookup) Status(space, segment string) (streamhub.Status, error) {
+	result, err := l.ch.run(&wire.Status{Space: space, Segment: segment}, nil)
+	if err != nil {
+		return streamhub.Status{}, err
+	}
+	return streamhub.Status(*result.(*wire.StatusResult)), nil
 }
 
-// resolve returns where reading goes on after an offset: a cursor, or a filter.
-func (ch *muxChannel) resolve(space string, offset streamhub.LexKey) (streamhub.Cursor, *offsetFilter, error) {
-	at, filter, find := parseOffset(space, offset)
-	if find == nil {
-		return "", filter, nil
-	}
-	_, err := ch.run(&wire.ConsumeSpace{Space: space, Options: streamhub.ReadOptions{After: bound(filter.after), Until: bound(at)}}, find)
-	if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, streamhub.ErrNotFound) && !errors.Is(err, streamhub.ErrTrimmed) {
-		return "", nil, err
-	}
-	if find.cursor == "" {
-		return "", filter, nil
-	}
-	return find.cursor, nil, nil
-}
-
-// parseOffset returns the filter for an offset, nil for the empty one, and if it has the form of one
-// that names an entry, what finds that and its timestamp.
-func parseOffset(space string, offset streamhub.LexKey) (at int64, filter *offsetFilter, find *finder) {
-	if len(offset) == 0 {
-		return 0, nil, nil
-	}
-	rest, ok := bytes.CutPrefix(offset, append(streamhub.Encode("DAT", "SPACES", space), 0))
-	if !ok {
-		return 0, &offsetFilter{offset: offset}, nil
-	}
-	// A timestamp that is cut short is not greater than any that it is the beginning of.
-	var stamp [8]byte
-	copy(stamp[:], rest)
-	at = int64(binary.BigEndian.Uint64(stamp[:]) ^ 1<<63)
-	filter = &offsetFilter{offset: offset}
-	if at > 1 {
-		filter.after = at - 1
-	}
-	// <timestamp> 0 <segment> 0 <sequence>
-	if len(rest) < 8+1+1+1+8 || rest[8] != 0 || rest[len(rest)-9] != 0 || at <= 0 {
-		return at, filter, nil
-	}
-	return at, filter, &finder{segment: string(rest[9 : len(rest)-9]), sequence: binary.BigEndian.Uint64(rest[len(rest)-8:])}
-}
-
-// A finder looks for one entry.
+// A finder shows entries instead of sending them.
 type finder struct {
 	reply
-	segment  string
-	sequence uint64
-	cursor   streamhub.Cursor
+	visit func(*streamhub.Entry) bool
 }
 
 func (f *finder) Page(p *port.Page) error {
 	for i := range p.Entries {
-		if e := &p.Entries[i]; e.Sequence == f.sequence && e.Segment == f.segment {
-			f.cursor = e.Cursor()
+		if !f.visit(&p.Entries[i]) {
 			return errEnough
 		}
 	}

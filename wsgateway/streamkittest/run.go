@@ -593,7 +593,14 @@ func testOffsets(t *testing.T, g Gateway) {
 	require.Empty(t, c.Consume(store, "consume_space", map[string]any{"space": "sp", "offset": "ff"}))
 	gone := all[29]
 	gone.Sequence = 999
-	require.Empty(t, c.Consume(store, "consume_space", map[string]any{"space": "sp", "offset": offsetOf(gone)}))
+	// The time of an offset is its proof: an entry that is not there, or is another one, was lost.
+	another := all[20]
+	another.Timestamp++
+	for _, lost := range []Entry{gone, another} {
+		messages, problem := c.Open(store, "consume_space", map[string]any{"space": "sp", "offset": offsetOf(lost)}).Rest()
+		require.Empty(t, messages)
+		require.Contains(t, problem, "history was lost")
+	}
 	both := c.Consume(store, "consume", map[string]any{"offsets": map[string]string{"sp": offsetOf(all[27]), "none": ""}})
 	require.Equal(t, all[28:], both)
 	foreign := c.Consume(store, "consume", map[string]any{"offsets": map[string]string{"sp": "00"}, "limit": 4})

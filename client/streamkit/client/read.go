@@ -1,9 +1,7 @@
 package client
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"iter"
 	"math"
@@ -15,6 +13,7 @@ import (
 	hubclient "github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 	"github.com/seed-147127fe/streamhub/internal/millis"
+	"github.com/seed-147127fe/streamhub/internal/offset"
 )
 
 func limitOf(limit uint64) uint64 {
@@ -50,32 +49,29 @@ func (c *client) Consume(ctx context.Context, storeID uuid.UUID, args *Consume) 
 	return c.consume(ctx, storeID, "", args)
 }
 
-// consume reads spaces, each after its offset. An offset that names an entry becomes its cursor, which
-// notices lost history; what another offset excludes is left out.
+// consume reads spaces, each after its offset; see package offset.
 func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, args *Consume) Enumerator[*Entry] {
 	return read(c, func() iter.Seq2[*Entry, error] {
 		return c.timed(name, "", func(yield func(streamhub.Entry, error) bool) {
 			s := c.inner.Store(storeID)
-			cursors, filters := map[string]streamhub.Cursor{}, map[string]api.LexKey{}
-			for space, offset := range args.Offsets {
+			cursors, places := map[string]streamhub.Cursor{}, map[string]offset.Place{}
+			for space, key := range args.Offsets {
 				if space == "" {
 					continue
 				}
-				cursor, err := resolve(ctx, s, space, offset)
+				place, err := offset.Resolve(lookup{ctx, s}, space, key)
 				if err != nil {
 					yield(streamhub.Entry{}, err)
 					return
 				}
-				if cursors[space] = cursor; cursor == "" {
-					filters[space] = offset
-				}
+				cursors[space], places[space] = place.Cursor, place
 			}
 			if len(cursors) == 0 {
 				return
 			}
 			n := uint64(0)
 			for e, err := range s.Consume(ctx, cursors, &streamhub.ReadOptions{After: bound(args.MinTimestamp), Until: bound(args.MaxTimestamp)}) {
-				if err == nil && !isAfter(&e, filters[e.Space]) {
+				if place := places[e.Space]; err == nil && !place.Passes(&e) {
 					continue
 				}
 				if !yield(e, err) || err != nil {
@@ -111,33 +107,24 @@ func (c *client) timed(space, segment string, entries iter.Seq2[streamhub.Entry,
 	}
 }
 
-// resolve returns the cursor of the entry that an offset names, "" if it names none that is kept.
-func resolve(ctx context.Context, s *hubclient.Store, space string, offset api.LexKey) (streamhub.Cursor, error) {
-	rest, ok := bytes.CutPrefix(offset, append(streamhub.Encode("DAT", "SPACES", space), 0))
-	// <timestamp> 0 <segment> 0 <sequence>
-	if !ok || len(rest) < 8+1+1+1+8 || rest[8] != 0 || rest[len(rest)-9] != 0 {
-		return "", nil
-	}
-	at := int64(binary.BigEndian.Uint64(rest) ^ 1<<63)
-	segment, sequence := string(rest[9:len(rest)-9]), binary.BigEndian.Uint64(rest[len(rest)-8:])
-	if at <= 0 {
-		return "", nil
-	}
-	for e, err := range s.ConsumeSpace(ctx, space, &streamhub.ReadOptions{After: millis.Time(at - 1), Until: millis.Time(at)}) {
-		if errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrTrimmed) {
-			return "", nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if e.Segment == segment && e.Sequence == sequence {
-			return e.Cursor(), nil
-		}
-	}
-	return "", nil
+// A lookup reads what an offset is resolved with.
+type lookup struct {
+	ctx   context.Context
+	store *hubclient.Store
 }
 
-// isAfter reports whether an entry is after an offset that names none.
-func isAfter(e *streamhub.Entry, offset api.LexKey) bool {
-	return len(offset) == 0 || bytes.Compare(e.GetSpaceOffset(), offset) > 0
+func (l lookup) Between(space string, after, until time.Time, visit func(*streamhub.Entry) bool) error {
+	for e, err := range l.store.ConsumeSpace(l.ctx, space, &streamhub.ReadOptions{After: after, Until: until}) {
+		if err != nil {
+			return err
+		}
+		if !visit(&e) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (l lookup) Status(space, segment string) (streamhub.Status, error) {
+	return l.store.Status(l.ctx, space, segment)
 }
