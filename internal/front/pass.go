@@ -147,6 +147,7 @@ func (b *body) Read(data []byte) (int, error) {
 		return n, errExpired
 	}
 	if !b.open && n > 0 && !p.hold(n) {
+		p.gate.metrics.refused(p.gate.metrics.ctx, p.transport, "limit")
 		return 0, fmt.Errorf("%w: bytes of bodies under way", streamhub.ErrLimitExceeded)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && !b.open {

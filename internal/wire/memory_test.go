@@ -56,6 +56,11 @@ func TestCounts(t *testing.T) {
 		})
 		require.Less(t, bytes, uint64(64<<10), name)
 	}
+	const most = 512 << 10
+	for n, want := range map[int]error{most: nil, most + 1: streamhub.ErrTooLarge} {
+		_, err := wire.DecodeOpen(counts(open(wire.OpSpaces, 0), n, make([]byte, 2*n)))
+		require.ErrorIs(t, err, want, "%d pairs", n)
+	}
 	for name, f := range map[string]func(b []byte) error{
 		"entries": func(b []byte) error { _, err := wire.DecodeEntries(b); return err },
 		"workers": func(b []byte) error { _, err := wire.DecodeWorkers(b); return err },
