@@ -48,8 +48,8 @@ var importTable = []row{
 	{pkg: "client/providertest", avoids: []string{redis, miniredis}, why: "it is the contract of every provider"},
 	{pkg: "wsgateway/streamkittest", avoids: []string{redis, miniredis}, why: "it judges a gateway from outside, and knows nothing of it"},
 
-	{pkg: "internal/hotlog", imports: []string{"internal/redisx", "internal/pause"}, why: "the log knows nothing of what stands on it"},
-	{pkg: "internal/follow", imports: []string{"internal/hotlog", "internal/redisx", "internal/pause"}, why: "a follower reads the log and knows its notices; an interface between the two would have one implementation"},
+	{pkg: "internal/hotlog", imports: []string{"internal/redisx", "internal/pause", "internal/drain"}, why: "the log knows nothing of what stands on it"},
+	{pkg: "internal/follow", imports: []string{"internal/hotlog", "internal/redisx", "internal/pause", "internal/drain"}, why: "a follower reads the log and knows its notices; an interface between the two would have one implementation"},
 	{pkg: "store", imports: []string{"internal/hotlog", "internal/redisx"}, why: "it is the log for programs outside of this module"},
 	{pkg: "subscribe", imports: []string{"internal/hotlog", "internal/follow", "internal/redisx"}, why: "it is the followers for programs outside of this module"},
 	{pkg: "lease", imports: []string{"internal/redisx", "internal/pause"}, why: "the parts know nothing of each other: hub joins them"},
@@ -62,7 +62,7 @@ var importTable = []row{
 
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
 	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
-	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause", "internal/verdict"}, why: "a live stream is a segment with a lease and followers"},
+	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause", "internal/verdict", "internal/drain"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub/hubtest", imports: []string{"hub", "client", "wsgateway", "internal/memredis", "internal/faultproxy", "internal/hotlog", "internal/redisx"}, why: "it lets a hub, a gateway and a client fail for tests of programs over them"},
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},

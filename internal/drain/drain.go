@@ -1,5 +1,5 @@
-// Package drain lets what serves requests stop: nothing begins any more, what is under way hears of
-// it, and is waited for.
+// Package drain lets what has goroutines or serves requests stop: nothing begins any more, what is under way
+// hears of it, and is waited for.
 package drain
 
 import (
@@ -12,7 +12,7 @@ type Group struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // orders Begin before Stop waits
+	mu      sync.Mutex // orders Begin before the wait
 	running sync.WaitGroup
 }
 
@@ -40,12 +40,35 @@ func (g *Group) Begin() bool {
 // Done notes that what was begun has ended.
 func (g *Group) Done() { g.running.Done() }
 
+// Go runs task in a goroutine that Stop and Close wait for. Once the group is stopped it does nothing and returns false.
+func (g *Group) Go(task func()) bool {
+	if !g.Begin() {
+		return false
+	}
+	go func() {
+		defer g.Done()
+		task()
+	}()
+	return true
+}
+
+// Close ends the context of the group and waits for what is under way. It may be repeated.
+func (g *Group) Close() {
+	g.end()
+	g.running.Wait()
+}
+
+// end lets nothing begin any more. The lock keeps a Begin that is under way from adding to what is waited for already.
+func (g *Group) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cancel()
+}
+
 // Stop ends the context of the group and waits for what is under way, and then for also, if that is
 // not nil. When ctx ends first it returns its error. It may be repeated.
 func (g *Group) Stop(ctx context.Context, also func()) error {
-	g.mu.Lock()
-	g.cancel()
-	g.mu.Unlock()
+	g.end()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

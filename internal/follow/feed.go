@@ -167,7 +167,7 @@ func (f *feed) wake(all bool, names ...string) {
 	start := !f.running
 	f.running = true
 	f.mu.Unlock()
-	if start && !f.w.start(f.run) {
+	if start && !f.w.tasks.Go(f.run) {
 		f.mu.Lock()
 		f.running = false
 		f.mu.Unlock()

@@ -364,7 +364,7 @@ func (f *follower) apart(ctx context.Context, read func()) error {
 	}
 	defer func() { <-f.w.ownReads }()
 	done := make(chan struct{})
-	if !f.w.start(func() { defer close(done); read() }) {
+	if !f.w.tasks.Go(func() { defer close(done); read() }) {
 		return streamhub.ErrShutdown
 	}
 	<-done

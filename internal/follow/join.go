@@ -71,7 +71,7 @@ func (w *Watcher) Join(ctx context.Context, store uuid.UUID, worker streamhub.Wo
 	}
 	keeping, done := w.scope(ctx)
 	m.cancel = done
-	if !w.start(func() { m.keep(keeping) }) {
+	if !w.tasks.Go(func() { m.keep(keeping) }) {
 		done()
 		close(m.done)
 		_ = m.leave(ctx) // the ttl does it otherwise

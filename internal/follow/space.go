@@ -62,7 +62,7 @@ func (w *Watcher) joinLocked(k key, m member) *space {
 			now: make(chan struct{}, 1), members: map[member]struct{}{}, suspects: map[member]struct{}{},
 		}
 		w.spaces[k] = s
-		w.startLocked(func() { s.run(ctx) })
+		w.tasks.Go(func() { s.run(ctx) })
 	}
 	s.members[m] = struct{}{}
 	return s

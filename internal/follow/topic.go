@@ -178,7 +178,7 @@ func (t *topic) wake(prove bool) {
 	start := !t.running
 	t.running = true
 	t.mu.Unlock()
-	if start && !t.w.start(t.run) {
+	if start && !t.w.tasks.Go(t.run) {
 		t.mu.Lock()
 		t.running = false
 		t.mu.Unlock()

@@ -33,7 +33,7 @@ type walkers struct {
 func (q *walkers) begin(w *Watcher) {
 	q.once.Do(func() {
 		for range cap(q.ready) {
-			w.start(func() { q.walk(w.ctx) })
+			w.tasks.Go(func() { q.walk(w.ctx) })
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -51,12 +52,10 @@ type Watcher struct {
 	topicReads, ownReads chan struct{}
 	buffered             atomic.Int64 // bytes in all windows
 
-	ctx    context.Context // ends when Close begins
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
+	tasks *drain.Group
+	ctx   context.Context // of tasks: ends when Close begins
 
 	mu     sync.Mutex // before every other lock
-	closed bool
 	topics map[key]*topic
 	feeds  map[key]*feed
 	spaces map[key]*space
@@ -89,9 +88,10 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 		return nil, err
 	}
 	// The watcher outlives the context of its opening, and ends with Close.
-	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	w.tasks = drain.New(ctx)
+	w.ctx = w.tasks.Context()
 	w.link = newLink(conn, w.opt.PingInterval, w.opt.Logger, w.recheckAll)
-	w.start(func() { w.link.run(w.ctx) })
+	w.tasks.Go(func() { w.link.run(w.ctx) })
 	return w, nil
 }
 
@@ -99,28 +99,8 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 // joined here off the list, which may take a second, and waits for the goroutines of the watcher.
 // It does not wait for the callers of the followers. Calling it again does nothing.
 func (w *Watcher) Close() error {
-	// closed is set under the lock that start takes, so no task begins after the wait has begun.
-	w.mu.Lock()
-	w.closed = true
-	w.cancel()
-	w.mu.Unlock()
-	w.tasks.Wait()
+	w.tasks.Close()
 	return nil
-}
-
-// start runs task in a goroutine that Close waits for, unless the watcher is closed.
-func (w *Watcher) start(task func()) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.startLocked(task)
-}
-
-func (w *Watcher) startLocked(task func()) bool {
-	if w.closed {
-		return false
-	}
-	w.tasks.Go(task)
-	return true
 }
 
 // recheckAll looks at every followed space now.

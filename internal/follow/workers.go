@@ -80,7 +80,7 @@ func (w *Watcher) acquireCrew(store uuid.UUID) *crew {
 		var ctx context.Context
 		ctx, c.cancel = context.WithCancel(w.ctx)
 		w.crews[store] = c
-		w.startLocked(func() { c.run(ctx) })
+		w.tasks.Go(func() { c.run(ctx) })
 	}
 	c.refs++
 	w.mu.Unlock()

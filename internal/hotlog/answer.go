@@ -208,7 +208,7 @@ func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 	a.land(f)
 	if s.created {
 		k := f.spaceKeys
-		a.log.start(func() {
+		a.log.tasks.Go(func() {
 			if err := a.log.registerSpaces(a.log.ctx, []spaceKeys{k}); err != nil {
 				a.log.opt.Logger.Warn("space not listed", "store", k.store, "space", k.space, "err", err)
 			}
@@ -347,7 +347,7 @@ func (a *appender) inspect(f *flight, incarnation string, look func(context.Cont
 		a.refuse(f, fmt.Errorf("%w: incarnation %q", streamhub.ErrCorrupt, incarnation), false)
 		return
 	}
-	started := a.log.start(func() {
+	started := a.log.tasks.Go(func() {
 		err := look(a.log.ctx, id)
 		a.mu.Lock()
 		defer a.mu.Unlock()

@@ -173,7 +173,7 @@ func (a *appender) settleAfter(g *tail, r *request, done <-chan struct{}, known 
 		return
 	}
 	r.sent = true
-	started := a.log.start(func() {
+	started := a.log.tasks.Go(func() {
 		if done != nil {
 			<-done // a log that closes answers everything
 		}

@@ -37,7 +37,7 @@ func (a *appender) failed(flights []*flight, err error) {
 			f.attempt++
 		}
 		delay = pause.Jitter(delay)
-		if patient && time.Now().Add(delay).Before(f.until) && a.log.start(func() { a.later(f, delay) }) {
+		if patient && time.Now().Add(delay).Before(f.until) && a.log.tasks.Go(func() { a.later(f, delay) }) {
 			continue
 		}
 		switch {

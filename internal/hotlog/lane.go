@@ -98,7 +98,7 @@ func (a *appender) wake(l *lane) {
 		l.more <- struct{}{}
 	default:
 		l.runners++
-		if !a.log.start(func() { a.run(l) }) {
+		if !a.log.tasks.Go(func() { a.run(l) }) {
 			l.runners--
 			a.drop(l)
 		}
@@ -304,7 +304,7 @@ func (a *appender) load(flights []*flight) {
 		a.disown(flights)
 		return
 	}
-	started := a.log.start(func() {
+	started := a.log.tasks.Go(func() {
 		// Both at once: a frame goes the long way first, and the next one the short way.
 		err := a.log.conn.Load(a.log.ctx, a.log.append, flights[0].timeline())
 		if err == nil {

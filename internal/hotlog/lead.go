@@ -32,7 +32,7 @@ func (a *appender) lead(ctx context.Context, req *request) bool {
 		waits(req.durability) || ctx.Done() != nil && !a.log.conn.HeedsDeadlines() || !a.log.conn.Known() {
 		return false
 	}
-	if !a.log.enter() {
+	if !a.log.tasks.Begin() {
 		a.drop(l)
 		return true
 	}

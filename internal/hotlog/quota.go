@@ -231,7 +231,7 @@ func (l *Log) looked(id uuid.UUID, counted int64, answer any) error {
 	if numbers[2] == 1 {
 		q.queue = append(q.queue, claim{id, numbers[1], numbers[3], time.Now()})
 		if !q.measuring {
-			q.measuring = l.start(l.measureAll)
+			q.measuring = l.tasks.Go(l.measureAll)
 		}
 	}
 	return nil

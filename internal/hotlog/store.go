@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -55,10 +56,8 @@ type Log struct {
 	appender  *appender
 	full      sync.Map        // prefixes of spaces without room
 	quotas    *quotas         // nil without a quota
-	ctx       context.Context // ends when Close begins
-	cancel    context.CancelFunc
-	tasks     sync.WaitGroup
-	closing   sync.Mutex // orders the start of tasks before Close waits for them
+	tasks     *drain.Group    // goroutines, and callers that carry an append themselves
+	ctx       context.Context // of tasks: ends when Close begins
 }
 
 // Open starts a log on conn, which stays the caller's. ctx bounds the opening only. A durability
@@ -90,11 +89,12 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 		return nil, err
 	}
 	l.loadScripts()
-	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.tasks = drain.New(ctx)
+	l.ctx = l.tasks.Context()
 	l.appender = newAppender(l)
 	if l.opt.Quota > 0 {
 		l.quotas = newQuotas(&l.opt)
-		l.start(l.watchQuotas)
+		l.tasks.Go(l.watchQuotas)
 	}
 	return l, nil
 }
@@ -102,34 +102,8 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 // Close ends the appends that are under way, with their outcome unknown where they have been sent. It waits
 // for the goroutines of the log, and for callers that carry an append themselves.
 func (l *Log) Close() error {
-	l.closing.Lock()
-	l.cancel()
-	l.closing.Unlock()
-	l.tasks.Wait()
+	l.tasks.Close()
 	return nil
-}
-
-// start runs task in a goroutine that Close waits for, unless the log is closing.
-func (l *Log) start(task func()) bool {
-	if !l.enter() {
-		return false
-	}
-	go func() {
-		defer l.tasks.Done()
-		task()
-	}()
-	return true
-}
-
-// enter makes Close wait until the caller has called tasks.Done, unless the log is closing.
-func (l *Log) enter() bool {
-	l.closing.Lock()
-	defer l.closing.Unlock()
-	if l.ctx.Err() != nil {
-		return false
-	}
-	l.tasks.Add(1)
-	return true
 }
 
 // Store returns the log of one store, which is a tenant: nothing crosses it.

@@ -106,7 +106,7 @@ func (a *appender) vouch(flights []*flight, answers []string) {
 	if one.loaded || one.loading {
 		return
 	}
-	one.loading = a.log.start(func() {
+	one.loading = a.log.tasks.Go(func() {
 		loaded, err := a.log.conn.LoadFor(a.log.ctx, one.script, first.timeline(), hex16(lineage))
 		v.mu.Lock()
 		defer v.mu.Unlock()

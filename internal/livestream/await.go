@@ -64,7 +64,7 @@ func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave fun
 	l := m.lobbies[s.spaceKey]
 	if l == nil {
 		l = &lobby{Streams: s, waiting: map[string]*arrival{}}
-		if !m.startLocked(l.run) {
+		if !m.tasks.Go(l.run) {
 			return nil, nil, false
 		}
 		m.lobbies[s.spaceKey] = l

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -28,9 +29,8 @@ type Manager struct {
 	opt      live.Options
 	instance string
 
-	ctx    context.Context // ends when Close has said goodbye
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
+	tasks *drain.Group
+	ctx   context.Context // of tasks: ends when Close has said goodbye
 
 	chunks atomic.Int64
 
@@ -59,8 +59,9 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, watcher *foll
 		m.opt = *options
 	}
 	fill(&m.opt)
-	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	m.start(m.publish)
+	m.tasks = drain.New(ctx)
+	m.ctx = m.tasks.Context()
+	m.tasks.Go(m.publish)
 	return m, nil
 }
 
@@ -95,10 +96,7 @@ func (m *Manager) Close() error {
 		})
 	}
 	ending.Wait()
-	m.mu.Lock()
-	m.cancel()
-	m.mu.Unlock()
-	m.tasks.Wait()
+	m.tasks.Close()
 	return nil
 }
 
@@ -121,21 +119,6 @@ func (m *Manager) Waiting() (callers int) {
 		}
 	}
 	return callers
-}
-
-// start runs task in a goroutine that Close waits for, unless the manager is closed.
-func (m *Manager) start(task func()) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.startLocked(task)
-}
-
-func (m *Manager) startLocked(task func()) bool {
-	if m.ctx.Err() != nil {
-		return false
-	}
-	m.tasks.Go(task)
-	return true
 }
 
 // A spaceKey names a space of a store.

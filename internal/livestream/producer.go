@@ -127,7 +127,7 @@ func (p *Producer) tell(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)
 		if p.opt.OnCancel != nil {
-			p.m.start(func() { p.opt.OnCancel(reason) })
+			p.m.tasks.Go(func() { p.opt.OnCancel(reason) })
 		}
 	})
 }
@@ -142,7 +142,7 @@ func (p *Producer) requested(by *live.CancelError) {
 	p.asked = by
 	p.mu.Unlock()
 	p.tell(by)
-	p.m.start(func() {
+	p.m.tasks.Go(func() {
 		if !pause.For(p.life, p.m.opt.CancelGrace) {
 			return
 		}

@@ -155,7 +155,7 @@ func (m *Manager) publish() {
 			}
 		}
 		for _, flights := range bySpace {
-			m.start(func() { m.send(flights) })
+			m.tasks.Go(func() { m.send(flights) })
 		}
 	}
 }
@@ -233,7 +233,7 @@ func (p *Producer) landed(err error) {
 		}
 		f := p.flight()
 		p.mu.Unlock()
-		p.m.start(func() {
+		p.m.tasks.Go(func() {
 			if pause.For(p.m.ctx, retryPause) {
 				p.m.send([]flight{f})
 			}

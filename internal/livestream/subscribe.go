@@ -103,7 +103,7 @@ func (s *Stream) Channel(ctx context.Context, o *live.SubscribeOptions) <-chan l
 		o = &live.SubscribeOptions{}
 	}
 	events := make(chan live.Event, max(o.Buffer, 0))
-	started := s.m.start(func() {
+	started := s.m.tasks.Go(func() {
 		defer close(events)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()

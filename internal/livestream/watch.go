@@ -50,7 +50,7 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 			Streams: s, now: make(chan struct{}, 1),
 			producers: map[string]*Producer{}, readers: map[generation]int{}, changed: map[generation]struct{}{},
 		}
-		if m.startLocked(w.run) {
+		if m.tasks.Go(w.run) {
 			m.spaces[s.spaceKey] = w
 		}
 	}
@@ -232,17 +232,17 @@ func (p *Producer) heard(line string) {
 		idle := p.err == nil && len(p.pending)+len(p.flying) == 0 && time.Since(p.last) > p.opt.IdleTTL
 		p.mu.Unlock()
 		if idle {
-			p.m.start(func() {
+			p.m.tasks.Go(func() {
 				v := streamhub.Verdict{Kind: streamhub.VerdictExpired, Reason: "nothing was published for " + p.opt.IdleTTL.String()}
 				if _, err := p.finish(p.m.ctx, v); err == nil {
-					p.m.start(p.learn)
+					p.m.tasks.Go(p.learn)
 				}
 			})
 		}
 	case "FENCED":
 		p.stop(&streamhub.FencedError{Current: n[0], Got: p.generation})
 	default:
-		p.m.start(p.learn)
+		p.m.tasks.Go(p.learn)
 	}
 }
 
@@ -272,7 +272,7 @@ func (p *Producer) learn() {
 func (w *space) reap(due []string) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
-	if !w.reaping && w.m.startLocked(func() {
+	if !w.reaping && w.m.tasks.Go(func() {
 		for _, line := range due {
 			if err := w.reapOne(w.m.ctx, line); err != nil && w.m.ctx.Err() == nil {
 				w.m.opt.Logger.Warn("a silent live stream could not be ended", "space", w.space, "stream", line, "error", err)
