@@ -31,7 +31,7 @@ func TestIdleAppenders(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, log.Close()) })
 		logs = append(logs, log.Store(id))
 	}
-	meta := strings.TrimSuffix(hotlog.SpaceChannel(id, "space"), "n") + "m:seg"
+	meta := strings.TrimSuffix(hotlog.SpaceChannel(id, "space"), "t") + "m:seg"
 	rows := func() (own, ephemeral, named int) {
 		fields, err := m.HKeys(meta)
 		require.NoError(t, err)

@@ -37,7 +37,6 @@ func (k spaceKeys) timeline() string  { return k.prefix + "t" }
 func (k spaceKeys) inventory() string { return k.prefix + "i" }
 func (k spaceKeys) deadlines() string { return k.prefix + "d" }
 func (k spaceKeys) state() string     { return k.prefix + "v" }
-func (k spaceKeys) channel() string   { return k.prefix + "n" }
 
 // The segment is already escaped in what follows.
 
@@ -51,7 +50,11 @@ func (k spaceKeys) forks(segment string, incarnation uint64) string {
 	return k.prefix + "k:" + segment + ":" + hex16(incarnation)
 }
 
-func (k spaceKeys) segmentChannel(segment string) string { return k.prefix + "n:" + segment }
+// Channels have the names of keys, which scripts have at hand: that of the timeline for a space, that of its meta for a segment.
+
+func (k spaceKeys) channel() string { return k.timeline() }
+
+func (k spaceKeys) segmentChannel(segment string) string { return k.meta(segment) }
 
 const storesKey = "sh:stores"
 

@@ -305,10 +305,12 @@ func (a *appender) load(flights []*flight) {
 		return
 	}
 	started := a.log.tasks.Go(func() {
-		// Both at once: a frame goes the long way first, and the next one the short way.
-		err := a.log.conn.Load(a.log.ctx, a.log.append, flights[0].timeline())
-		if err == nil {
-			err = a.log.conn.Load(a.log.ctx, a.log.short, flights[0].timeline())
+		// All at once: a frame goes the long way first, and the next one the short way.
+		var err error
+		for _, script := range []*redisx.Script{a.log.append, a.log.short.lone, a.log.short.many} {
+			if err == nil {
+				err = a.log.conn.Load(a.log.ctx, script, flights[0].timeline())
+			}
 		}
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -378,25 +380,26 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 	a.choose(flights)
 	sizes := sizes(flights)
 	keys := len(sizes) + 2*len(flights)
-	args := make([]any, 0, keys+4+6*len(flights))
+	args := make([]any, 0, keys+3+6*len(flights))
 	first := 0
 	for _, n := range sizes {
 		args = append(args, flights[first].timeline())
 		first += int(n)
 	}
-	listened := make([]byte, len(flights))
-	for i, f := range flights {
+	flags := sizes
+	for _, f := range flights {
 		args = append(args, f.metaArg, f.logArg())
-		if listened[i] = 'L'; f.unheard {
-			listened[i] = 'F'
-		}
+		flags = append(flags, f.flags())
 	}
-	args = append(args, hex16(flights[0].short.lineage), a.row, listened, sizes)
+	args = append(args, a.row, flags)
 	for _, f := range flights {
 		args = append(args, f.frame)
 		for i := range f.pieces {
 			args = append(args, &f.pieces[i])
 		}
+	}
+	if !flights[0].vouched {
+		args = append(args, hex16(flights[0].short.lineage))
 	}
 	return a.command(ctx, flights, keys, args)
 }

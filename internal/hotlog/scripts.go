@@ -23,6 +23,8 @@ var (
 	appendLua string
 	//go:embed lua/short.lua
 	shortLua string
+	//go:embed lua/lone.lua
+	loneLua string
 	//go:embed lua/delete.lua
 	deleteLua string
 	//go:embed lua/trim.lua
@@ -66,7 +68,7 @@ const noticeBytes = 4096
 // numbers are the names by which the scripts know the parts of heads, rows and frames, as meta.go and frame.go have
 // them. Lua counts from 1, and an end is inclusive.
 var numbers = func() map[string]string {
-	names := map[string]string{"HEAD_VERSION": fmt.Sprintf("'%c'", headLayout)}
+	names := map[string]string{"HEAD_VERSION": fmt.Sprintf("'%c'", headLayout), "MANY_RECORDS": strconv.Itoa(manyRecords)}
 	for _, p := range []struct {
 		name     string
 		from, to int
@@ -85,9 +87,15 @@ var capitals = regexp.MustCompile(`\b[A-Z]+_[A-Z_]+\b`)
 
 // spell joins the texts of a script and puts numbers in the place of names: a local variable that holds one would be
 // made anew in every call, and once more for each function that uses it.
-func spell(texts ...string) string {
+func spell(texts ...string) string { return spellWith(nil, texts...) }
+
+// spellWith is spell with more names.
+func spellWith(more map[string]string, texts ...string) string {
 	return capitals.ReplaceAllStringFunc(strings.Join(texts, ""), func(name string) string {
 		if number, ok := numbers[name]; ok {
+			return number
+		}
+		if number, ok := more[name]; ok {
 			return number
 		}
 		panic("hotlog: a script names " + name + ", which nothing defines")
@@ -95,14 +103,21 @@ func spell(texts ...string) string {
 }
 
 func (l *Log) loadScripts() {
-	carried := noticeBytes
+	notices := map[string]string{"NOTICE_BYTES": strconv.Itoa(noticeBytes)}
 	if l.conn.Cluster != nil {
-		carried = 0
+		notices["NOTICE_BYTES"] = "0"
 	}
-	notice := fmt.Sprintf("local carried = %d\n", carried)
-	l.shortText = func(first, script string) string { return spell(first, notice, tellLua, script) }
-	l.append = redisx.NewScript(spell(notice, headLua, reignLua, tellLua, framesLua, appendLua))
-	l.short = redisx.NewScript(l.shortText("", shortLua))
+	l.spellShort = func(lineage string) shortScripts {
+		of := func(text string) *redisx.Script {
+			if lineage != "" {
+				text = "-- of lineage " + lineage + "\n" + asks.ReplaceAllString(text, "true")
+			}
+			return redisx.NewScript(spellWith(notices, text))
+		}
+		return shortScripts{lone: of(loneLua), many: of(tellLua + shortLua)}
+	}
+	l.short = l.spellShort("")
+	l.append = redisx.NewScript(spellWith(notices, headLua, reignLua, tellLua, framesLua, appendLua))
 	l.remove = redisx.NewScript(spell(headLua, reignLua, deleteLua)).AllowOOM()
 	l.trim = redisx.NewScript(spell(headLua, reignLua, trimLua)).AllowOOM()
 	l.touch = redisx.NewScript(spell(headLua, touchLua))

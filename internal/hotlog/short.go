@@ -87,18 +87,34 @@ func (f *flight) goShort() {
 		b = append(strconv.AppendUint(b, v, 10), ' ')
 	}
 	ends[2] = len(b)
-	b = strconv.AppendUint(b, next.number, 10)
-	ends[3] = len(b)
 	b = strconv.AppendUint(b, next.last, 10)
 	if records > 1 {
 		b = strconv.AppendInt(append(b, ':'), int64(records), 10)
 	}
+	ends[3] = len(b)
+	b = strconv.AppendUint(b, next.number, 10)
 	ends[4] = len(b)
 	text, start := string(b), 0
 	for i, end := range ends {
 		f.pieces[i] = text[start:end]
 		start = end
 	}
+}
+
+// What short.lua and lone.lua are told of a frame.
+const (
+	heardNotice = 1 // its notice is to carry it
+	manyRecords = 2 // MANY_RECORDS in the scripts
+)
+
+func (f *flight) flags() (flags byte) {
+	if !f.unheard {
+		flags = heardNotice
+	}
+	if f.short.last > f.seen.last+1 {
+		flags += manyRecords
+	}
+	return flags
 }
 
 // isShort reports whether f goes the short way.

@@ -48,16 +48,17 @@ type Options struct {
 type Log struct {
 	conn *redisx.Conn
 	opt  Options
-	append, short,
+	append,
 	remove, trim, touch, prune, sweep, trimTimeline, drop,
 	claim, commit, move, restore, resume, imported,
 	touchHead, usage *redisx.Script
-	shortText func(first, script string) string // the text of a short script with this first line
-	appender  *appender
-	full      sync.Map        // prefixes of spaces without room
-	quotas    *quotas         // nil without a quota
-	tasks     *drain.Group    // goroutines, and callers that carry an append themselves
-	ctx       context.Context // of tasks: ends when Close begins
+	short      shortScripts
+	spellShort func(lineage string) shortScripts // those that name the lineage; empty, those that ask
+	appender   *appender
+	full       sync.Map        // prefixes of spaces without room
+	quotas     *quotas         // nil without a quota
+	tasks      *drain.Group    // goroutines, and callers that carry an append themselves
+	ctx        context.Context // of tasks: ends when Close begins
 }
 
 // Open starts a log on conn, which stays the caller's. ctx bounds the opening only. A durability

@@ -1,7 +1,7 @@
 package hotlog
 
 import (
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
@@ -22,12 +22,17 @@ const vouchAge = time.Second
 // maxVouchers bounds how many lineages are remembered: one for each primary, and those that have ended.
 const maxVouchers = 256
 
-// asking is how short.lua asks for the lineage.
-const asking = "reign() == ARGV[1]"
+// asks is how lone.lua and short.lua ask for the lineage.
+var asks = regexp.MustCompile(`reign\(\) == ARGV\[[^\]]+\]`)
 
-// A voucher is the short script of one lineage.
+// shortScripts are the scripts of the short way: for one frame, and for several.
+type shortScripts struct {
+	lone, many *redisx.Script
+}
+
+// A voucher has the short scripts of one lineage.
 type voucher struct {
-	script *redisx.Script
+	shortScripts
 	// asked is when the last call that asked for INFO, and was answered with the lineage, was made up.
 	asked   time.Time
 	loaded  bool
@@ -55,14 +60,17 @@ func (a *appender) choose(flights []*flight) {
 
 // script is the one that carries flights.
 func (a *appender) script(flights []*flight) *redisx.Script {
-	first := flights[0]
+	first, scripts := flights[0], a.log.short
 	switch {
 	case !first.isShort():
 		return a.log.append
-	case !first.vouched:
-		return a.log.short
+	case first.vouched:
+		scripts = a.voucher(first.short.lineage).shortScripts
 	}
-	return a.voucher(first.short.lineage).script
+	if len(flights) == 1 {
+		return scripts.lone
+	}
+	return scripts.many
 }
 
 // voucher returns that of a lineage.
@@ -82,13 +90,13 @@ func (v *vouchers) get(l *Log, lineage uint64) *voucher {
 			}
 			delete(v.of, old)
 		}
-		one = &voucher{script: redisx.NewScript(l.shortText("-- of lineage "+hex16(lineage)+"\n", strings.Replace(shortLua, asking, "true", 1)))}
+		one = &voucher{shortScripts: l.spellShort(hex16(lineage))}
 		v.of[lineage] = one
 	}
 	return one
 }
 
-// vouch notes that a script that asks for the lineage has found it, and loads the one that does not ask.
+// vouch notes that a script that asks for the lineage has found it, and loads those that do not ask.
 func (a *appender) vouch(flights []*flight, answers []string) {
 	first := flights[0]
 	found := false
@@ -107,7 +115,7 @@ func (a *appender) vouch(flights []*flight, answers []string) {
 		return
 	}
 	one.loading = a.log.tasks.Go(func() {
-		loaded, err := a.log.conn.LoadFor(a.log.ctx, one.script, first.timeline(), hex16(lineage))
+		loaded, err := a.log.conn.LoadFor(a.log.ctx, first.timeline(), hex16(lineage), one.lone, one.many)
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		one.loaded, one.loading = loaded && err == nil, false

@@ -153,9 +153,9 @@ func (c *Conn) Lineages() bool {
 	return server != nil && !server.Embedded
 }
 
-// LoadFor puts s on the server that has key if that is a primary with this lineage, and reports whether it is. Both are
-// done over one connection, which leads to one server.
-func (c *Conn) LoadFor(ctx context.Context, s *Script, key, lineage string) (bool, error) {
+// LoadFor puts scripts on the server that has key if that is a primary with this lineage, and reports whether it is. Both
+// are done over one connection, which leads to one server.
+func (c *Conn) LoadFor(ctx context.Context, key, lineage string, scripts ...*Script) (bool, error) {
 	node, err := c.NodeFor(ctx, key)
 	if err != nil {
 		return false, err
@@ -174,7 +174,12 @@ func (c *Conn) LoadFor(ctx context.Context, s *Script, key, lineage string) (boo
 	if info["role"] != "master" || !strings.HasPrefix(info["master_replid"], lineage) {
 		return false, nil
 	}
-	return true, conn.ScriptLoad(ctx, s.text(c.server.Load())).Err()
+	for _, s := range scripts {
+		if err := conn.ScriptLoad(ctx, s.text(c.server.Load())).Err(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // Run runs s, loading it where the server does not have it. The first of args are its keys. While their slot moves to

@@ -16,7 +16,7 @@ import (
 // The keys of a space, for cases that do to Redis what no hub does.
 
 func (f *fixture) prefix() string {
-	return strings.TrimSuffix(hotlog.SpaceChannel(f.id, space), "n")
+	return strings.TrimSuffix(hotlog.SpaceChannel(f.id, space), "t")
 }
 
 func (f *fixture) metaKey(segment string) string {

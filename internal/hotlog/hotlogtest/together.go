@@ -178,7 +178,7 @@ func appendAllManySpaces(f *fixture) {
 	sp, seg := at(broken)
 	s, err := f.Status(f.ctx, sp, seg)
 	require.NoError(f, err)
-	prefix := strings.TrimSuffix(hotlog.SpaceChannel(f.id, sp), "n")
+	prefix := strings.TrimSuffix(hotlog.SpaceChannel(f.id, sp), "t")
 	f.del(fmt.Sprintf("%se:%s:%016x", prefix, seg, s.Position.Incarnation))
 	var appends []streamhub.Append
 	for i := range spaces * segments {

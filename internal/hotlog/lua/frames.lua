@@ -5,8 +5,7 @@
 local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
 local fmt = string.format
 local lineage = reign()
-local prefix = sub(KEYS[1], 1, -2)
-local skip, channel = #prefix + 3, prefix .. 'n:'
+local skip = #KEYS[1] + 2
 local DAY = 86400000
 local now_ms
 
@@ -287,11 +286,11 @@ local function write(plans, keys)
         call('HSET', p.meta, 'h', head, p.row, mine)
       end
       local notice = p.proof .. p.prev .. ' ' .. head .. '\n'
-      if p.count > 0 and #p.frame <= carried then notice = notice .. p.frame end
-      call('PUBLISH', channel .. p.segment, notice)
+      if p.count > 0 and #p.frame <= NOTICE_BYTES then notice = notice .. p.frame end
+      call('PUBLISH', p.meta, notice)
       p.answer = p.adopted .. '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. p.first .. ' ' ..
         p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
     end
   end
-  tell(keys.timeline, keys.space, prefix .. 'n', id, ts, changes, refused, created, reigns)
+  tell(keys.timeline, keys.space, id, ts, changes, refused, created, reigns)
 end

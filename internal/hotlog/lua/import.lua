@@ -106,5 +106,5 @@ for n = 1, frames do
 end
 if reigns then pcall('HSET', KEYS[2], 'g', reigns) end
 -- Followers read what is there when they are told that there is something.
-for meta in pairs(segments) do call('PUBLISH', sub(KEYS[1], 1, -2) .. 'n:' .. sub(meta, skip), '') end
+for meta in pairs(segments) do call('PUBLISH', meta, '') end
 return '+'

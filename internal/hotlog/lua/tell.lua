@@ -1,8 +1,8 @@
--- tell ends what was written to a space, and notifies its followers. changes are the fields of the entry of the
+-- tell ends what was written to a space, and notifies its followers, whose channel has the name of the timeline. changes are the fields of the entry of the
 -- timeline with this id; refused says that false stands in the place of some references, whose frames were not
 -- stored. created says that a segment was created, and reigns is the list of lineages of the space, if it has become
 -- another one; only these two need the key of the space.
-local function tell(timeline, space, channel, id, ts, changes, refused, created, reigns)
+local function tell(timeline, space, id, ts, changes, refused, created, reigns)
   local call = redis.call
   -- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
   if refused then
@@ -24,5 +24,5 @@ local function tell(timeline, space, channel, id, ts, changes, refused, created,
     redis.pcall('HSET', space, 'b', changes[1] .. ' ' .. changes[2])
   end
   if reigns then redis.pcall('HSET', space, 'g', reigns) end
-  call('PUBLISH', channel, id .. ' ' .. table.concat(changes, ' '))
+  call('PUBLISH', timeline, id .. ' ' .. table.concat(changes, ' '))
 end
