@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -96,7 +97,11 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 	for _, gateway := range gateways {
 		u, err := url.Parse(gateway)
 		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
-			return nil, fmt.Errorf("%w: %q is not the address of a gateway: write ws://host:port or wss://host:port", streamhub.ErrInvalidArgument, gateway)
+			named := "the text"
+			if err == nil { // it may hold a password
+				named = strconv.Quote(u.Redacted())
+			}
+			return nil, fmt.Errorf("%w: %s is not the address of a gateway: write ws://host:port or wss://host:port", streamhub.ErrInvalidArgument, named)
 		}
 		u.Path = strings.TrimRight(u.Path, "/") + "/streamz"
 		p.urls = append(p.urls, u.String())

@@ -87,7 +87,11 @@ func (c *trimCmd) Run(s *session) error {
 		return interrupted(s.ctx, err)
 	}
 	if kept <= c.To {
-		s.note("entries %d to %d stay: they were appended together with later ones", kept, c.To)
+		// It may also be that there is none of them.
+		status, err := store.Status(s.ctx, c.Segment.space, c.Segment.segment)
+		if err == nil && status.LastSequence >= kept {
+			s.note("entries %d to %d stay: they were appended together with later ones", kept, min(c.To, status.LastSequence))
+		}
 	}
 	return json.NewEncoder(s.stdout).Encode(struct {
 		Space     string `json:"space"`

@@ -98,8 +98,8 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	case o.Key != "":
 		key = "key " + o.Key
 	case o.Once != "":
-		if err := checkID(o.Once); err != nil {
-			return 0, err
+		if checkID(o.Once) != nil {
+			return 0, fmt.Errorf("%w: Once has %d bytes, the limit is %d", streamhub.ErrInvalidName, len(o.Once), live.MaxIDLength)
 		}
 		r.Metadata[onceKey] = o.Once
 		key = "once " + o.Once

@@ -307,6 +307,21 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
+// encoded reports whether a body is compressed. Its bytes would be stored as they came, and a reader
+// is told of no encoding.
+func encoded(r *http.Request) bool {
+	for _, list := range r.Header.Values("Content-Encoding") {
+		for encoding := range strings.SplitSeq(list, ",") {
+			if encoding = strings.TrimSpace(encoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var errEncoded = errors.New("the body has a Content-Encoding: send it as it is")
+
 // errSlow is for a body that does not come in time.
 var errSlow = errors.New("the body comes too slowly")
 
@@ -317,6 +332,9 @@ const statusGivenUp = 499
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
 func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	if encoded(r) {
+		return nil, errEncoded
+	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, most)
@@ -376,7 +394,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := streamhub.CodeOf(err)
 	body := failureOf(code, err)
 	status, known := statuses[code]
-	if errors.Is(err, errMedia) {
+	if errors.Is(err, errMedia) || errors.Is(err, errEncoded) {
 		status, known, body.Code = http.StatusUnsupportedMediaType, true, "unsupported_media_type"
 	}
 	switch {

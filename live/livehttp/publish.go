@@ -90,6 +90,9 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 		return streamhub.ErrShutdown
 	}
 	defer h.clients.Done()
+	if encoded(r) {
+		return errEncoded
+	}
 	in := takeBody(w, r)
 	defer in.leave()
 	stopped := make(chan error, 1)

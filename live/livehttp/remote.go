@@ -2,6 +2,7 @@ package livehttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -345,6 +346,10 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) { // its text has a type of Go in it
+			err = fmt.Errorf("%s in the place of %s", wrong.Value, cmp.Or(wrong.Field, "an object"))
+		}
 		return fmt.Errorf("%w: the body: %w", streamhub.ErrInvalidArgument, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
