@@ -102,3 +102,30 @@ func ExampleSession() {
 	// words
 	// <nil> <nil>
 }
+
+// A chunk is what the provider of a model made of a message.
+type chunk struct{ Content string }
+
+// A program of PromptKit's after its import line was changed.
+func ExampleConn_ConnectWithRetry() {
+	ctx := context.Background()
+	server := startEcho()
+	defer server.Close()
+	url, headers := address(server), http.Header{"Authorization": {"Bearer key"}}
+	parse := func(message []byte) ([]chunk, error) { return []chunk{{string(message)}}, nil }
+	setup := func(ctx context.Context, c *session.Conn) error { return c.SendRaw([]byte("set up again")) }
+
+	conn := session.NewConn(&session.ConnConfig{URL: url, Headers: headers})
+	if err := conn.ConnectWithRetry(ctx); err != nil {
+		log.Fatal(err)
+	}
+	s, err := session.NewSession(ctx, session.SessionConfig[chunk]{Conn: conn, OnMessage: parse, OnReconnect: setup, MaxReconnectAttempts: 3})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := s.SendRaw([]byte("hello")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println((<-s.Response()).Content, s.Close())
+	// Output: hello <nil>
+}
