@@ -130,6 +130,9 @@ func TestExits(t *testing.T) {
 
 	stopped, stop := context.WithCancelCause(t.Context())
 	stop(interrupt{syscall.SIGINT})
+	ended, end := context.WithCancelCause(t.Context())
+	end(interrupt{syscall.SIGTERM})
+	goOn := []string{"watch s", "top"}
 	for _, c := range exits {
 		c.bad.try(t, "bad argument", within(t), nil)
 		if c.nothing.args != "" {
@@ -145,7 +148,13 @@ func TestExits(t *testing.T) {
 		situation{c.args, outcome{exitFailed, "streamhub serve runs"}}.try(t, "no server", within(t), nil, "--server", "ws://127.0.0.1:1")
 		situation{c.args, outcome{exitFailed, "--token"}}.try(t, "wrong token", within(t), nil, "--server", guarded.ws(), "--token", "x.y.z")
 		situation{c.args, outcome{exitInterrupted, ""}}.try(t, "Ctrl-C", stopped, nil, "--server", open.ws())
+		want := outcome{exitFailed, "stopped by SIGTERM"}
+		if slices.Contains(goOn, c.args) {
+			want = outcome{0, ""}
+		}
+		situation{c.args, want}.try(t, "SIGTERM", ended, nil, "--server", open.ws())
 	}
+	situation{"read s/g --follow", outcome{0, ""}}.try(t, "SIGTERM", ended, nil, "--server", open.ws())
 	for _, args := range []string{
 		"read s/g", "read s --json", "ls", "ls -l", "ls s --json", "peek s/g", "status s/g", "create s/new", "expire s/new 1h", "fork s/g s/copy",
 		"watch s", "trim s/g --to 1 --yes", "close s/copy", "delete s/new --yes", "live publish job", "live status job", "live read job", "live ls --all", "instances", "top",

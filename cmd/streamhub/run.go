@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -152,7 +153,22 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return s.end(usagef("%v; see streamhub%s --help", err, command))
 	}
 	s.call = call
-	return s.end(call.Run(s))
+	err = call.Run(s)
+	if interruptedCode(err) == 0 && !endless(call) {
+		err = failedf("stopped by SIGTERM before it was done")
+	}
+	return s.end(err)
+}
+
+// endless reports whether a command goes on until it is stopped, so that SIGTERM is its good end.
+func endless(call *kong.Context) bool {
+	command := call.Selected().Path()
+	for _, f := range call.Flags() {
+		if command == "read" && f.Name == "follow" {
+			return f.Target.Bool()
+		}
+	}
+	return slices.Contains([]string{"serve", "demo", "watch", "top", "archive run"}, command)
 }
 
 // note writes a line for people.
