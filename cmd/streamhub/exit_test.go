@@ -65,6 +65,7 @@ var exits = map[string]struct {
 
 	"serve":           {bad: situation{"serve --listen nowhere", outcome{exitUsage, "--listen"}}},
 	"demo":            {bad: situation{"demo --listen 0.0.0.0:0", outcome{exitUsage, "--listen"}}},
+	"import":          {bad: situation{"import http://127.0.0.1:1", outcome{exitUsage, "ws://host:port"}}},
 	"doctor":          {bad: situation{"doctor", outcome{exitUsage, "--redis"}}},
 	"archive run":     {bad: situation{"archive run", outcome{exitUsage, "--redis"}}},
 	"archive ls":      {bad: situation{"archive ls", outcome{exitUsage, "--archive"}}, nothing: situation{"archive ls --archive pebble:///no/such/directory", outcome{exitFailed, "/no/such/directory"}}},
