@@ -18,6 +18,9 @@ import (
 // goodbye bounds the end of a writer that is closed without one.
 const goodbye = 5 * time.Second
 
+// closePause is the delay before the end of a writer is tried again.
+const closePause = 250 * time.Millisecond
+
 // verdictBytes is the most that a verdict carries; more is in frames before it.
 const verdictBytes = 64 << 10
 
@@ -28,6 +31,8 @@ type input struct {
 	ctx  context.Context // without an end
 	turn chan struct{}   // has one token, held over a write, so that the parts of one stay together
 	size int             // of parts, guarded by turn
+
+	later sync.Once // starts closeLater
 
 	mu     sync.Mutex
 	ending bool  // Done or Error was called: nothing is written any more
@@ -199,13 +204,39 @@ func (in *input) fail(ctx context.Context, err error) error {
 }
 
 // Close gives the writer up. A stream that has not ended is then failed for its readers: no writer will
-// end it any more.
+// end it any more. If Redis does not answer in time, the error says so, and the stream is failed once it
+// answers, without another call: the stock handler calls Close once and drops its error.
 func (in *input) Close() error {
+	ctx, cancel := context.WithTimeout(in.ctx, goodbye)
+	defer cancel()
+	err := in.close(ctx)
+	if transient(err) {
+		in.later.Do(func() { go in.closeLater() })
+	}
+	return publicError(err)
+}
+
+// closeLater closes the writer once Redis answers. It ends then, or when the hub is closed.
+func (in *input) closeLater() {
+	for err := context.DeadlineExceeded; transient(err); {
+		ctx, cancel := context.WithTimeout(in.ctx, time.Minute)
+		err = in.close(ctx)
+		if transient(err) {
+			<-time.After(closePause)
+		}
+		cancel()
+	}
+}
+
+// transient reports whether the end of a stream may succeed later.
+func transient(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, streamhub.ErrUnknownOutcome) || streamhub.Retryable(err)
+}
+
+func (in *input) close(ctx context.Context) error {
 	if in.begin() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(in.ctx, goodbye)
-	defer cancel()
 	if reason := in.refused(); reason != nil {
 		if in.hold(ctx) == nil {
 			err := in.fail(ctx, reason)
@@ -221,7 +252,7 @@ func (in *input) Close() error {
 		in.closed = true
 		in.mu.Unlock()
 	}
-	return publicError(err)
+	return err
 }
 
 // begin begins the end of the stream, unless it has ended.

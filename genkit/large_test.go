@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -245,4 +246,50 @@ func TestEndWhileAway(t *testing.T) {
 	require.Equal(t, 2, n)
 	require.NotNil(t, last.Result, "%+v", last.Error)
 	require.Equal(t, 2, *last.Result)
+}
+
+// TestCloseDuringOutage closes a writer while Redis is away: the call ends in time with an error, and the stream fails
+// for its readers once Redis is back, with another call and without one.
+func TestCloseDuringOutage(t *testing.T) {
+	t.Parallel()
+	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+	a, b := managersAt(t, redis.URL(), nil, nil)
+	ids := []string{"closed again", "closed once"}
+	inputs, readers := map[string]streaming.StreamInput{}, map[string]<-chan streaming.StreamEvent{}
+	for _, id := range ids {
+		inputs[id] = open(t, a, id)
+		require.NoError(t, inputs[id].Write(t.Context(), chunk(0)))
+		events, unsubscribe, err := b.Subscribe(t.Context(), id)
+		require.NoError(t, err)
+		t.Cleanup(unsubscribe)
+		require.Equal(t, string(chunk(0)), string((<-events).Chunk))
+		readers[id] = events
+	}
+	redis.Kill()
+	var wg sync.WaitGroup
+	for _, id := range ids {
+		wg.Go(func() {
+			begun := time.Now()
+			if err := inputs[id].Close(); err == nil || time.Since(begun) > time.Minute {
+				t.Errorf("%s: %v after %v", id, err, time.Since(begun))
+			}
+		})
+	}
+	wg.Wait()
+	redis.Restart()
+	require.NoError(t, inputs["closed again"].Close())
+	require.NoError(t, inputs["closed again"].Close(), "it has ended")
+	for _, id := range ids {
+		var last streaming.StreamEvent
+		for deadline := time.After(time.Minute); last.Type != streaming.StreamEventError; {
+			select {
+			case e, ok := <-readers[id]:
+				require.True(t, ok, "%s: the readers get an end", id)
+				last = e
+			case <-deadline:
+				t.Fatalf("%s: the readers wait on", id)
+			}
+		}
+		require.Error(t, last.Err)
+	}
 }

@@ -91,3 +91,25 @@ func TestStreamkitExpiry(t *testing.T) {
 type authenticator func() (*streamhub.Identity, error)
 
 func (a authenticator) Authenticate(context.Context, string) (*streamhub.Identity, error) { return a() }
+
+// TestStreamkitNoSubject opens 200 connections with tokens that name nobody, as the stock signer makes them.
+func TestStreamkitNoSubject(t *testing.T) {
+	g := streamkittest.Gateway{Address: serve(t, &wsgateway.Options{Auth: verifier(t)}), Token: func(t testing.TB, scopes ...string) string {
+		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"exp": time.Now().Add(time.Hour).Unix(), "scopes": scopes}).SignedString(secret)
+		require.NoError(t, err)
+		return text
+	}}
+	store := uuid.New()
+	var clients []*streamkittest.Client
+	for i := range 200 {
+		c := streamkittest.Dial(t, g, "streamkit::*")
+		statuses, problem := c.Produce(store, "sp", "sg", uint64(i+1), []byte("x"))
+		require.Empty(t, problem)
+		require.Len(t, statuses, 1)
+		clients = append(clients, c)
+	}
+	for _, c := range clients { // all of them are still there
+		head, _ := c.Peek(store, "sp", "sg")
+		require.EqualValues(t, 200, head.Sequence)
+	}
+}
