@@ -107,7 +107,9 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 		b.life[key] = t.life
 	}
 	t.stray = m.remote && o.Incarnation != 0 && o.Incarnation != b.life[key]
-	if err := b.rest[key]; err != nil && !t.stray && m.keeps(RuleBatchRest) {
+	// A client may learn from its gateway that the append contradicts its producer's row.
+	contradicts := m.remote && m.saw != nil && errors.Is(*m.saw, streamhub.ErrBatchMismatch)
+	if err := b.rest[key]; err != nil && !t.stray && !contradicts && m.keeps(RuleBatchRest) {
 		return none, err
 	}
 	vague := t.vague

@@ -302,9 +302,12 @@ func (r *run) judge(f *follower, got item) error {
 	lists := append([][]streamhub.Entry{want}, f.could...)
 	at := slices.IndexFunc(lists, func(l []streamhub.Entry) bool { return len(l) > 0 && r.alike(got.entry, l[0]) })
 	if at < 0 && f.beginning {
-		for i := range want {
-			if r.alike(got.entry, want[i]) {
-				at, lists[0] = 0, want[i:]
+		for n, list := range lists {
+			if i := slices.IndexFunc(list, func(e streamhub.Entry) bool { return r.alike(got.entry, e) }); i >= 0 {
+				at, lists[n] = n, list[i:]
+				if n > 0 {
+					f.could[n-1] = list[i:]
+				}
 				break
 			}
 		}
