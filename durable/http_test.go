@@ -113,7 +113,8 @@ func TestTrimmed(t *testing.T) {
 func TestFormerLife(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t, nil)
-	a.put(t, "s", text, "old")
+	empty := a.put(t, "s", text, "").offset() // no entry proves it
+	a.post(t, "s", text, "old")
 	old := a.post(t, "s", text, "er").offset()
 	require.Equal(t, "", b.get(t, "s?offset="+old).body)
 	b.must(t, 204, http.MethodDelete, "s", "")
@@ -124,7 +125,9 @@ func TestFormerLife(t *testing.T) {
 	for _, g := range []*gateway{a, b} {
 		for _, live := range []string{"", "&live=long-poll", "&live=sse"} {
 			g.must(t, 410, http.MethodGet, "s?offset="+old+live, "")
+			g.must(t, 410, http.MethodGet, "s?offset="+empty+live, "")
 		}
+		g.must(t, 412, http.MethodPost, "s", "x", "Content-Type", text, "If-Match", `"`+empty+`"`)
 		g.must(t, 412, http.MethodPost, "s", "x", "Content-Type", text, "If-Match", `"`+old+`"`)
 		require.Equal(t, "new one", g.get(t, "s").body)
 	}
