@@ -53,6 +53,18 @@ func TestContractRedis(t *testing.T) {
 	})
 }
 
+// TestContractUser runs the contract as the documented user, to which nothing may be refused.
+func TestContractUser(t *testing.T) {
+	t.Parallel()
+	server := testredis.Start(t, nil)
+	testredis.AsUser(t, server)
+	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, ContextTimeoutEnabled: true})
+		defer client.Close()
+		test(t, leasetest.Backend{Conn: connect(t, client), Admin: connect(t, server.Client())})
+	})
+}
+
 func TestContractCluster(t *testing.T) {
 	t.Parallel()
 	cluster := testredis.StartCluster(t, 3, 0, nil)

@@ -54,6 +54,28 @@ func TestContractRedis(t *testing.T) {
 	})
 }
 
+// TestContractUser runs the contract as the documented user, to which nothing may be refused.
+func TestContractUser(t *testing.T) {
+	t.Parallel()
+	server := testredis.Start(t, &reigning)
+	testredis.AsUser(t, server)
+	hotlogtest.Run(t, func(t *testing.T) *hotlogtest.Env {
+		admin := server.Client()
+		return &hotlogtest.Env{
+			Connect: func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
+				return connect(t, redis.NewClient(&redis.Options{
+					Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, ContextTimeoutEnabled: true,
+				}), hooks)
+			},
+			Admin: func(t *testing.T) *redisx.Conn {
+				return connect(t, redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), nil)
+			},
+			Advance: func(t *testing.T, d time.Duration) { advance(t, admin, d) },
+			Reign:   func(t *testing.T) { reign(t, t.Context(), admin) },
+		}
+	})
+}
+
 func TestContractCluster(t *testing.T) {
 	t.Parallel()
 	cluster := testredis.StartCluster(t, 3, 0, &testredis.ClusterOptions{Options: reigning})

@@ -3,6 +3,7 @@
 package leasetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ import (
 // A Backend is a Redis. Some cases remove everything that it holds.
 type Backend struct {
 	Conn *redisx.Conn
+	// Admin, unless nil, is with what the cases look at the Redis and break what is there, where the user of Conn
+	// may not.
+	Admin *redisx.Conn
 	// Lossy tells that replies of scripts get lost, never two for the same call.
 	Lossy bool
 }
@@ -74,7 +78,7 @@ func Run(t *testing.T, with With) {
 				defer cancel()
 				c.test(&fixture{
 					T: t, Manager: lease.New(b.Conn, nil),
-					ctx: ctx, conn: b.Conn, lossy: b.Lossy, store: uuid.New(),
+					ctx: ctx, conn: b.Conn, admin: cmp.Or(b.Admin, b.Conn), lossy: b.Lossy, store: uuid.New(),
 				})
 			})
 		})
@@ -95,6 +99,7 @@ type fixture struct {
 	*lease.Manager
 	ctx   context.Context // ends when the case takes too long
 	conn  *redisx.Conn
+	admin *redisx.Conn // to look at the Redis and to break what is there
 	lossy bool
 	store uuid.UUID
 }
@@ -198,7 +203,7 @@ func (f *fixture) tag() string {
 // do sends a plain command.
 func (f *fixture) do(args ...any) {
 	f.Helper()
-	if err := f.conn.Do(f.ctx, args...).Err(); err != nil {
+	if err := f.admin.Do(f.ctx, args...).Err(); err != nil {
 		f.Fatalf("%v: %v", args, err)
 	}
 }
@@ -208,10 +213,10 @@ func (f *fixture) flush() {
 	f.Helper()
 	all := func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() }
 	var err error
-	if f.conn.Cluster != nil {
-		err = f.conn.Cluster.ForEachMaster(f.ctx, all)
+	if f.admin.Cluster != nil {
+		err = f.admin.Cluster.ForEachMaster(f.ctx, all)
 	} else {
-		err = f.conn.FlushAll(f.ctx).Err()
+		err = f.admin.FlushAll(f.ctx).Err()
 	}
 	if err != nil {
 		f.Fatal(err)

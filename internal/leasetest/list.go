@@ -74,7 +74,7 @@ func list(f *fixture) {
 	if _, err := f.AcquireAs(f.ctx, f.store, "jobs/last", "a", long); err != nil {
 		f.Fatal(err)
 	}
-	names, err := f.conn.ZRange(f.ctx, "sh:{"+f.store.String()+"}:l", 0, -1).Result()
+	names, err := f.admin.ZRange(f.ctx, "sh:{"+f.store.String()+"}:l", 0, -1).Result()
 	if err != nil || slices.Contains(names, key) {
 		f.Errorf("the list still names it: %v", err)
 	}

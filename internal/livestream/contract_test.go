@@ -28,6 +28,17 @@ func TestContractRedis(t *testing.T) {
 	})
 }
 
+// TestContractUser runs the contract as the documented user, to which nothing may be refused.
+func TestContractUser(t *testing.T) {
+	server := testredis.Start(t, nil)
+	testredis.AsUser(t, server)
+	livetest.Run(t, func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
+		return connect(t, redis.NewClient(&redis.Options{
+			Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, ContextTimeoutEnabled: true,
+		}), hooks)
+	})
+}
+
 func TestContractCluster(t *testing.T) {
 	addrs := testredis.SharedCluster(t).Addrs()
 	livetest.Run(t, func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {

@@ -141,7 +141,7 @@ func contextEndsReads(f *fixture) {
 }
 
 func closeLog(f *fixture) {
-	log, err := hotlog.Open(f.ctx, f.conn, nil)
+	log, err := hotlog.Open(f.ctx, f.product, nil)
 	require.NoError(f, err)
 	s := log.Store(f.id)
 	f.appendTo(s, "seg", "1")

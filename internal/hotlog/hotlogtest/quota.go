@@ -30,7 +30,7 @@ const (
 // openQuota starts a log whose stores have a quota.
 func (f *fixture) openQuota(bytes int64) (*hotlog.Log, *hotlog.Store) {
 	f.Helper()
-	log, err := hotlog.Open(f.ctx, f.conn, &hotlog.Options{Quota: bytes, QuotaEvery: quotaLooks})
+	log, err := hotlog.Open(f.ctx, f.product, &hotlog.Options{Quota: bytes, QuotaEvery: quotaLooks})
 	require.NoError(f, err)
 	f.Cleanup(func() { require.NoError(f, log.Close()) })
 	return log, log.Store(f.id)

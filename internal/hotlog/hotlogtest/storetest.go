@@ -22,6 +22,9 @@ import (
 type Env struct {
 	// Connect makes another client with these hooks, which ends with the test.
 	Connect func(t *testing.T, hooks ...redis.Hook) *redisx.Conn
+	// Admin, unless nil, makes the client with which the case itself looks at the server and breaks what is there,
+	// where the user of Connect may not.
+	Admin func(t *testing.T) *redisx.Conn
 	// Advance returns when so much time has passed for the server.
 	Advance func(t *testing.T, d time.Duration)
 	// Reign gives the server another lineage, as a promotion or a restart does. Clients that were
@@ -42,7 +45,11 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				t.Cleanup(cancel)
 				f := &fixture{T: t, ctx: ctx, env: open(t), id: uuid.New()}
-				f.conn = f.env.Connect(t)
+				f.product = f.env.Connect(t)
+				f.conn = f.product
+				if f.env.Admin != nil {
+					f.conn = f.env.Admin(t)
+				}
 				f.Store = f.open(f.conn)
 				c.test(f)
 			})
@@ -63,8 +70,10 @@ type fixture struct {
 	*hotlog.Store
 	ctx  context.Context // ends when the case takes too long
 	env  *Env
-	conn *redisx.Conn
-	id   uuid.UUID
+	conn *redisx.Conn // of the case itself
+	// product is what logs are opened on that are opened on conn.
+	product *redisx.Conn
+	id      uuid.UUID
 }
 
 // open starts a log on conn, as another process would, and returns the store of the case in it.
@@ -75,6 +84,9 @@ func (f *fixture) open(conn *redisx.Conn) *hotlog.Store {
 
 func (f *fixture) openWith(conn *redisx.Conn, options *hotlog.Options) *hotlog.Store {
 	f.Helper()
+	if conn == f.conn {
+		conn = f.product
+	}
 	log, err := hotlog.Open(f.ctx, conn, options)
 	require.NoError(f, err)
 	f.Cleanup(func() { require.NoError(f, log.Close()) })
