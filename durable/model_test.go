@@ -62,6 +62,14 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// TestModelUser runs it as the documented user, to which nothing may be refused.
+func TestModelUser(t *testing.T) {
+	server := testredis.Start(t, nil)
+	testredis.AsUser(t, server)
+	url := "redis://" + testredis.User + ":" + testredis.Password + "@" + server.Addr()
+	walk(t, seed(t), "user", 250, nil, start(t, url, nil), start(t, url, nil))
+}
+
 // TestModelRestart has Redis crash and come back meanwhile.
 func TestModelRestart(t *testing.T) {
 	server := testredis.Start(t, &testredis.Options{Config: []string{"appendonly yes", "appendfsync always"}})

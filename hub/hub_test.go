@@ -154,12 +154,21 @@ func TestEverythingEmbedded(t *testing.T) { everything(t, open(t, nil, nil)) }
 // A user with the rights that the doctor names can do everything, and nothing else.
 func TestEverythingAsUser(t *testing.T) {
 	server := testredis.Start(t, nil)
+	testredis.AsUser(t, server)
+	client, err := hub.NewClient("redis://" + testredis.User + ":" + testredis.Password + "@" + server.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	everything(t, open(t, client, &hub.Options{SweepEvery: 50 * time.Millisecond}))
+}
+
+// A user has the documented rights, and no others.
+func TestUserMayNothingElse(t *testing.T) {
+	server := testredis.Start(t, nil)
 	rule := append([]any{"acl", "setuser", "hub", "on", ">secret"}, fields(redisx.UserRule)...)
 	require.NoError(t, server.Client().Do(t.Context(), rule...).Err())
 	client, err := hub.NewClient("redis://hub:secret@" + server.Addr())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
-	everything(t, open(t, client, &hub.Options{SweepEvery: 50 * time.Millisecond}))
 	for _, refused := range [][]any{{"flushall"}, {"keys", "*"}, {"get", "foreign"}, {"config", "get", "*"}} {
 		require.ErrorContains(t, client.Do(t.Context(), refused...).Err(), "NOPERM", refused)
 	}

@@ -59,7 +59,7 @@ func TestContractUser(t *testing.T) {
 	server := testredis.Start(t, nil)
 	testredis.AsUser(t, server)
 	leasetest.Run(t, func(t *testing.T, test func(*testing.T, leasetest.Backend)) {
-		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, ContextTimeoutEnabled: true})
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, DisableIdentity: true, ContextTimeoutEnabled: true})
 		defer client.Close()
 		test(t, leasetest.Backend{Conn: connect(t, client), Admin: connect(t, server.Client())})
 	})

@@ -64,7 +64,7 @@ func TestContractUser(t *testing.T) {
 		return &hotlogtest.Env{
 			Connect: func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
 				return connect(t, redis.NewClient(&redis.Options{
-					Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, ContextTimeoutEnabled: true,
+					Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, DisableIdentity: true, ContextTimeoutEnabled: true,
 				}), hooks)
 			},
 			Admin: func(t *testing.T) *redisx.Conn {

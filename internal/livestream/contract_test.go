@@ -34,7 +34,7 @@ func TestContractUser(t *testing.T) {
 	testredis.AsUser(t, server)
 	livetest.Run(t, func(t *testing.T, hooks ...redis.Hook) *redisx.Conn {
 		return connect(t, redis.NewClient(&redis.Options{
-			Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, ContextTimeoutEnabled: true,
+			Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, DisableIdentity: true, ContextTimeoutEnabled: true,
 		}), hooks)
 	})
 }
