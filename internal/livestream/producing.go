@@ -71,7 +71,7 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 	silent := map[string]time.Time{}
 	for start := int64(0); ; start += activePage {
-		page, err := s.m.conn.ZRangeWithScores(ctx, s.active(), start, start+activePage-1).Result()
+		page, err := s.m.conn.ZRangeByScoreWithScores(ctx, s.active(), &redis.ZRangeBy{Min: "-inf", Max: "+inf", Offset: start, Count: activePage}).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
 		}
