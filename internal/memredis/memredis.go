@@ -31,16 +31,17 @@ type Server struct {
 	id   uuid.UUID
 
 	mu      sync.Mutex
-	now     time.Time         // guarded by mu
-	replid  string            // guarded by mu
-	reigns  int               // guarded by mu
-	deaf    bool              // guarded by mu
-	scripts map[string]string // guarded by mu: what miniredis calls a script
+	now     time.Time             // guarded by mu
+	replid  string                // guarded by mu
+	told    map[*mock.Peer]string // the lineage that each connection was told last, guarded by mu
+	reigns  int                   // guarded by mu
+	deaf    bool                  // guarded by mu
+	scripts map[string]string     // guarded by mu: what miniredis calls a script
 }
 
 // Start starts a server on the loopback, whose clock says now.
 func Start(now time.Time) (*Server, error) {
-	s := &Server{mini: miniredis.NewMiniRedis(), id: uuid.New(), now: now, scripts: map[string]string{}}
+	s := &Server{mini: miniredis.NewMiniRedis(), id: uuid.New(), now: now, scripts: map[string]string{}, told: map[*mock.Peer]string{}}
 	if err := s.mini.Start(); err != nil {
 		return nil, err
 	}
@@ -91,7 +92,8 @@ func (s *Server) Advance(d time.Duration) {
 	s.mini.FastForward(d)
 }
 
-// Promote begins another lineage and loses nothing but the scripts, which servers do not pass on.
+// Promote begins another lineage and loses nothing but the scripts, which servers do not pass on. A connection that was
+// told the former lineage leads to the former server: scripts that it loads from now on get to no other one.
 func (s *Server) Promote() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,6 +116,14 @@ func (s *Server) play(c *mock.Peer, cmd string, args ...string) bool {
 	defer s.mu.Unlock()
 	switch {
 	case cmd == "INFO":
+		if _, known := s.told[c]; !known {
+			c.OnDisconnect(func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				delete(s.told, c)
+			})
+		}
+		s.told[c] = s.replid
 		c.WriteBulk("# Server\r\nredis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\nmaster_replid:" + s.replid + "\r\n")
 		return true
 	case cmd == "PUBLISH" && s.deaf:
@@ -123,6 +133,10 @@ func (s *Server) play(c *mock.Peer, cmd string, args ...string) bool {
 		args[0] = plain(args[0])
 	case cmd == "SCRIPT" && len(args) == 2 && strings.EqualFold(args[0], "load"):
 		known := shaOf(args[1])
+		if told := s.told[c]; told != "" && told != s.replid {
+			c.WriteBulk(known)
+			return true
+		}
 		args[1] = plain(args[1])
 		s.scripts[known] = shaOf(args[1])
 	case cmd == "EVALSHA" && len(args) > 0 && s.scripts[args[0]] != "":
