@@ -300,18 +300,18 @@ func (r *run) judge(f *follower, got item) error {
 	}
 	want, wantErr := r.due(f)
 	lists := append([][]streamhub.Entry{want}, f.could...)
-	at := slices.IndexFunc(lists, func(l []streamhub.Entry) bool { return len(l) > 0 && r.alike(got.entry, l[0]) })
-	if at < 0 && f.beginning {
+	if f.beginning { // it may have begun later, whichever list it reads from
 		for n, list := range lists {
-			if i := slices.IndexFunc(list, func(e streamhub.Entry) bool { return r.alike(got.entry, e) }); i >= 0 {
-				at, lists[n] = n, list[i:]
-				if n > 0 {
-					f.could[n-1] = list[i:]
-				}
-				break
+			i := slices.IndexFunc(list, func(e streamhub.Entry) bool { return r.alike(got.entry, e) })
+			if i <= 0 {
+				continue
+			}
+			if lists[n] = list[i:]; n > 0 {
+				f.could[n-1] = list[i:]
 			}
 		}
 	}
+	at := slices.IndexFunc(lists, func(l []streamhub.Entry) bool { return len(l) > 0 && r.alike(got.entry, l[0]) })
 	if at < 0 {
 		return fmt.Errorf("entry %s, want %v, %v, or what it has read before, %d lists", brief(got.entry), sequences(want), wantErr, len(f.could))
 	}
