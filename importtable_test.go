@@ -63,7 +63,7 @@ var importTable = []row{
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
 	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause", "internal/verdict", "internal/drain"}, why: "a live stream is a segment with a lease and followers"},
-	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow"}, why: "it names what hub offers to transports alone"},
+	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow", "archive", "internal/archiver"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub/hubtest", imports: []string{"hub", "client", "wsgateway", "internal/memredis", "internal/faultproxy", "internal/hotlog", "internal/redisx"}, why: "it lets a hub, a gateway and a client fail for tests of programs over them"},
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},
 
@@ -122,9 +122,10 @@ var importTable = []row{
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
 	{pkg: "server", imports: []string{"hub", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate", "internal/openapi", "internal/console"}, why: "it assembles the transports and decides nothing of what they do"},
-	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "internal/auth", "internal/instance", "internal/port"}, why: "it asks the hub what operators ask, and nothing below"},
+	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "archive", "internal/auth", "internal/doctor", "internal/instance", "internal/port"}, why: "it asks the hub what operators ask, and nothing below"},
 	{pkg: "internal/front", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
 
+	{pkg: "internal/doctor", imports: []string{"internal/redisx"}, why: "it looks at a Redis as a hub would, and knows nothing of what stands on one"},
 	{pkg: "internal/console", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "it is a few files and a cookie"},
 	{pkg: "internal/openapi", avoids: []string{redis, miniredis}, why: "it is a file"},
 	{pkg: "internal/webclient", avoids: []string{redis, miniredis}, why: "it is a file"},

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -114,6 +115,48 @@ type reporter struct {
 
 	at                          time.Time
 	appended, delivered, failed int64 // then
+
+	mu      sync.Mutex // guards history
+	history []Sample
+}
+
+// A Sample is what all instances said of themselves at a time, added up.
+type Sample struct {
+	At           int64   `json:"at"` // Unix milliseconds, by the clock of this process
+	AppendRate   float64 `json:"appends_per_second"`
+	DeliveryRate float64 `json:"deliveries_per_second"`
+	ErrorRate    float64 `json:"errors_per_second"`
+	Connections  int64   `json:"connections"`
+	Followers    int64   `json:"followers"`
+}
+
+// samples is how many are remembered: a quarter of an hour.
+const samples = int(15 * time.Minute / reportEvery)
+
+// remember keeps what a report was answered.
+func (r *reporter) remember(at time.Time, answer any) {
+	s := Sample{At: at.UnixMilli()}
+	text, _ := answer.(string)
+	if _, err := fmt.Sscan(text, &s.AppendRate, &s.DeliveryRate, &s.ErrorRate, &s.Connections, &s.Followers); err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history = append(r.history, s)
+	if len(r.history) > samples {
+		r.history = slices.Delete(r.history, 0, len(r.history)-samples)
+	}
+}
+
+// History returns what all instances did in the last 15 minutes, a sample every 15 s, oldest first. It costs
+// Redis nothing: the samples come with the reports of this instance, so one that does not report has none.
+func (h *Hub) History() []Sample {
+	if h.reporter == nil {
+		return nil
+	}
+	h.reporter.mu.Lock()
+	defer h.reporter.mu.Unlock()
+	return slices.Clone(h.reporter.history)
 }
 
 // report starts the reports of a hub that stays: one that never sweeps is that of a short command.
@@ -166,7 +209,9 @@ func (r *reporter) send(ctx context.Context, ttl time.Duration) {
 	}
 	text, err := json.Marshal(&r.self)
 	if err == nil {
-		_, err = r.hub.conn.Run(ctx, reportScript, 2, instancesDeadlines, instancesReports, r.self.ID, ttl.Milliseconds(), string(text))
+		var sums any
+		sums, err = r.hub.conn.Run(ctx, reportScript, 2, instancesDeadlines, instancesReports, r.self.ID, ttl.Milliseconds(), string(text))
+		r.remember(now, sums)
 	}
 	if err != nil && ctx.Err() == nil {
 		r.hub.opt.Logger.DebugContext(ctx, "the instance was not reported", "err", err)

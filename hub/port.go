@@ -2,9 +2,15 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
@@ -58,6 +64,46 @@ func (r portStore) SpacesAfter(ctx context.Context, after string, limit int) ([]
 
 func (r portStore) StatusesAfter(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error) {
 	return r.log.Statuses(ctx, space, after, limit)
+}
+
+func (r portStore) Sizes(ctx context.Context, space string, segments []string) ([]port.Size, error) {
+	return r.log.Sizes(ctx, space, segments)
+}
+
+func (r portStore) Redis() redis.UniversalClient { return r.hub.conn.UniversalClient }
+
+func (r portStore) Archived(ctx context.Context, after string, limit int) ([]port.Archived, error) {
+	if r.hub.tier == nil {
+		return nil, nil
+	}
+	ids, err := r.hub.tier.Archive().Spaces(ctx, archive.SpaceID{Store: r.ID(), Space: after}, limit)
+	if err != nil {
+		return nil, fault.At(streamhub.Error{Op: "archive", Store: r.ID()}, err)
+	}
+	var all []port.Archived
+	for _, id := range ids {
+		if id.Store != r.ID() {
+			break // the spaces of a store lie together
+		}
+		m, err := r.hub.tier.Archive().Manifest(ctx, id)
+		if errors.Is(err, streamhub.ErrNotFound) {
+			continue // it was removed meanwhile
+		}
+		a := port.Archived{Space: id.Space, Commit: m.Commit}
+		if a.Figures, a.Here = r.hub.tier.Figures(id); err != nil {
+			a.Failure, a.FailedAt = err.Error(), time.Now().UnixMilli()
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+func (r portStore) VerifyArchive(ctx context.Context, space string, progress func(bytes int)) (archive.Report, error) {
+	if r.hub.tier == nil {
+		return archive.Report{}, fault.At(streamhub.Error{Op: "verify"}, errNoArchive)
+	}
+	report, err := r.hub.tier.Archive().Verify(ctx, archive.SpaceID{Store: r.ID(), Space: space}, progress)
+	return report, fault.At(streamhub.Error{Op: "verify", Store: r.ID(), Space: space}, err)
 }
 
 // count counts a follower. It has no span: it may live for days.

@@ -34,6 +34,22 @@ func TestReport(t *testing.T) {
 	require.InDelta(t, 4, all[0].AppendRate, 0.5)
 	require.InDelta(t, 4, all[0].DeliveryRate, 0.5)
 	require.Equal(t, int64(7), all[0].Connections)
+	other := &reporter{hub: h, at: r.at, self: Instance{ID: "two", AppendRate: 1.5, ErrorRate: 2}}
+	other.send(t.Context(), reportTTL)
+	r.send(t.Context(), reportTTL)
+	require.Len(t, r.history, 2)
+	require.InDelta(t, all[0].AppendRate, r.history[0].AppendRate, 0.01)
+	require.InDelta(t, all[0].AppendRate+1.5, r.history[1].AppendRate, 0.01, "that of all instances")
+	require.InDelta(t, all[0].ErrorRate+2, r.history[1].ErrorRate, 0.01)
+	require.Equal(t, int64(7), r.history[1].Connections)
+	for range 2 * samples {
+		r.remember(time.Now(), "1.0 2.0 3.0 4 5")
+	}
+	require.Len(t, r.history, samples, "it is bounded")
+	require.Equal(t, int64(5), r.history[samples-1].Followers)
+	r.remember(time.Now(), "")
+	require.Len(t, r.history, samples, "an answer without figures is none")
+	other.send(t.Context(), 0)
 
 	r.at = r.at.Add(-15 * time.Second)
 	r.send(t.Context(), reportTTL)

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/doctor"
+	"github.com/seed-147127fe/streamhub/internal/doctor"
 )
 
 type doctorCmd struct {
@@ -21,7 +21,7 @@ func (c *doctorCmd) Run(s *session) error {
 	}
 	defer client.Close()
 	failed := 0
-	for check := range doctor.Examine(s.ctx, client, address) {
+	for check := range doctor.Examine(s.ctx, client, address, doctor.Calls) {
 		if check.Level == doctor.Fail || c.Strict && check.Level == doctor.Warn {
 			failed++
 		}

@@ -3,6 +3,7 @@ package archiver
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -21,27 +22,31 @@ type meters struct {
 	moved    metric.Int64Counter
 
 	mu     sync.Mutex
-	spaces map[archive.SpaceID]figures
+	spaces map[archive.SpaceID]Figures
 }
 
-// figures are those of one space.
-type figures struct {
-	hot, archived int64 // bytes
-	lag           int64 // milliseconds by which the oldest entry is overdue
-	failed        bool  // the last turn did
-	full          bool
+// Figures are those of a space that this process archives.
+type Figures struct {
+	Hot, Archived int64 // bytes; Hot is 0 where no policy asks for it
+	// Lag is for how long the oldest entry that is not archived has been due, in milliseconds.
+	Lag int64
+	// Full says that the space takes no entries because its limit is reached.
+	Full bool
+	// Failure says why the last turn failed, at FailedAt in Unix milliseconds; "" if it did not.
+	Failure  string
+	FailedAt int64
 }
 
 func newMeters(provider metric.MeterProvider) (*meters, error) {
 	if provider == nil {
 		provider = otel.GetMeterProvider()
 	}
-	m := &meters{spaces: map[archive.SpaceID]figures{}}
+	m := &meters{spaces: map[archive.SpaceID]Figures{}}
 	meter := provider.Meter(scope)
 	var errs [7]error
 	m.failures, errs[0] = meter.Int64Counter("streamhub.archive.errors", metric.WithDescription("Turns of the archiver that failed, by code"))
 	m.moved, errs[1] = meter.Int64Counter("streamhub.archive.entries", metric.WithDescription("Entries archived"))
-	gauge := func(err *error, name, unit, description string, of func(f figures, sum int64) int64) {
+	gauge := func(err *error, name, unit, description string, of func(f Figures, sum int64) int64) {
 		_, *err = meter.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description),
 			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
 				m.mu.Lock()
@@ -54,21 +59,21 @@ func newMeters(provider metric.MeterProvider) (*meters, error) {
 				return nil
 			}))
 	}
-	gauge(&errs[2], "streamhub.archive.hot_bytes", "By", "Bytes in Redis of the spaces that this instance archives", func(f figures, sum int64) int64 { return sum + f.hot })
-	gauge(&errs[3], "streamhub.archive.archived_bytes", "By", "Bytes in the archive of the spaces that this instance archives", func(f figures, sum int64) int64 { return sum + f.archived })
+	gauge(&errs[2], "streamhub.archive.hot_bytes", "By", "Bytes in Redis of the spaces that this instance archives", func(f Figures, sum int64) int64 { return sum + f.Hot })
+	gauge(&errs[3], "streamhub.archive.archived_bytes", "By", "Bytes in the archive of the spaces that this instance archives", func(f Figures, sum int64) int64 { return sum + f.Archived })
 	_, errs[4] = meter.Float64ObservableGauge("streamhub.archive.lag", metric.WithUnit("s"), metric.WithDescription("How long the entry that waits longest has been due"),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			longest := int64(0)
 			for _, f := range m.spaces {
-				longest = max(longest, f.lag)
+				longest = max(longest, f.Lag)
 			}
 			o.Observe(float64(longest) / 1000)
 			return nil
 		}))
-	gauge(&errs[5], "streamhub.archive.failing", "", "Spaces whose last turn failed", func(f figures, sum int64) int64 { return sum + one(f.failed) })
-	gauge(&errs[6], "streamhub.archive.full", "", "Spaces that take no entries because their limit is reached", func(f figures, sum int64) int64 { return sum + one(f.full) })
+	gauge(&errs[5], "streamhub.archive.failing", "", "Spaces whose last turn failed", func(f Figures, sum int64) int64 { return sum + one(f.Failure != "") })
+	gauge(&errs[6], "streamhub.archive.full", "", "Spaces that take no entries because their limit is reached", func(f Figures, sum int64) int64 { return sum + one(f.Full) })
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
@@ -85,8 +90,9 @@ func one(b bool) int64 {
 }
 
 // turn notes what became of one turn.
-func (m *meters) turn(ctx context.Context, space archive.SpaceID, f figures, err error) {
-	if f.failed = err != nil; f.failed {
+func (m *meters) turn(ctx context.Context, space archive.SpaceID, f Figures, err error) {
+	if f.Failure, f.FailedAt = "", 0; err != nil {
+		f.Failure, f.FailedAt = err.Error(), time.Now().UnixMilli()
 		m.failures.Add(ctx, 1, metric.WithAttributes(attribute.String("code", string(streamhub.CodeOf(err)))))
 	}
 	m.mu.Lock()
@@ -100,3 +106,14 @@ func (m *meters) forget(space archive.SpaceID) {
 	defer m.mu.Unlock()
 	delete(m.spaces, space)
 }
+
+// of returns what is known of a space.
+func (m *meters) of(space archive.SpaceID) (f Figures, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, ok = m.spaces[space]
+	return f, ok
+}
+
+// Figures returns those of a space; ok is false if this process does not archive it.
+func (t *Tier) Figures(space archive.SpaceID) (f Figures, ok bool) { return t.meters.of(space) }

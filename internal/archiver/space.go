@@ -27,7 +27,7 @@ type space struct {
 	mu      sync.Mutex      // of a turn
 	writer  *archive.Writer // nil before the first turn
 	pressed bool
-	figures figures
+	figures Figures
 
 	limit sync.Mutex // of what follows
 	full  bool
@@ -98,13 +98,13 @@ func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64
 	position := s.writer.Commit().Position
 	oldest, err := s.store.OldestBehind(ctx, s.id.Space, place(position))
 	if err != nil || oldest.IsZero() {
-		s.figures.lag = 0
+		s.figures.Lag = 0
 		return 0, err
 	}
 	until = policy.copyBound(now, int64(oldest.MS))
-	s.figures.lag = 0
+	s.figures.Lag = 0
 	if until > 0 {
-		s.figures.lag = until - int64(oldest.MS)
+		s.figures.Lag = until - int64(oldest.MS)
 	}
 	if s.pressed {
 		return math.MaxInt64, nil
@@ -250,8 +250,8 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 		}
 		s.pressed = policy.pressed(bytes, s.pressed)
 	}
-	s.figures.hot, s.figures.archived = bytes, int64(s.writer.Commit().Bytes)
-	s.figures.full, err = s.tell(ctx, policy, bytes)
+	s.figures.Hot, s.figures.Archived = bytes, int64(s.writer.Commit().Bytes)
+	s.figures.Full, err = s.tell(ctx, policy, bytes)
 	return err
 }
 

@@ -12,6 +12,7 @@
 //
 //	GET    leases                        leases that are held
 //	GET    live?space=S[&ended=1]        live streams of a space
+//	DELETE live?space=S&id=ID            cancels one; generation=N and reason=TEXT may follow
 //	GET    subscriptions[?id=ID]         subscriptions of Durable Streams, or one with its streams
 //	DELETE subscriptions?id=ID           ends one
 //	DELETE store                         removes what the store has besides its segments: spaces, their archive, leases, subscriptions

@@ -1,10 +1,13 @@
 package operate
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -106,7 +109,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	allowed := func() error {
 		return h.opt.Authorize(r, streamhub.Right{Store: store, Space: space, Write: r.Method != http.MethodGet})
 	}
-	if r.Method == http.MethodDelete && h.opt.ReadOnly {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost && h.opt.ReadOnly {
 		return errReadOnly
 	}
 	if h.opt.View != nil {
@@ -129,6 +132,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return lines[live.Listed](w, h.ops.Live(ctx, store, space, query.Get("ended") == "1"))
+	case "DELETE live":
+		if err := cmp.Or(streamhub.CheckName("space", space), streamhub.CheckName("live stream", id)); err != nil {
+			return err
+		}
+		generation, err := strconv.ParseUint(cmp.Or(query.Get("generation"), "0"), 10, 53)
+		if err != nil {
+			return fmt.Errorf("%w: generation %q is no number", streamhub.ErrInvalidArgument, query.Get("generation"))
+		}
+		if err := allowed(); err != nil {
+			return err
+		}
+		verdict, err := h.ops.CancelLive(ctx, store, space, id, generation, query.Get("reason"))
+		return one(w, verdict, err)
 	case "GET subscriptions", "DELETE subscriptions":
 		space = ""
 		if err := allowed(); err != nil {
@@ -162,7 +178,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		if err := h.opt.AuthorizeAll(r, false); err != nil {
 			return err
 		}
-		o, err := h.ops.Overview(ctx)
+		look := h.ops.Overview
+		if h.opt.View != nil {
+			look = h.opt.View.look // which remembers it
+		}
+		o, err := look(ctx)
 		return one(w, o, err)
 	}
 	return errNoOperation

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/instance"
@@ -19,6 +20,9 @@ type Operations interface {
 	Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error]
 	// Live gives the live streams of a space that are produced, with ended also those that are kept.
 	Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error]
+	// CancelLive asks the producer of a live stream to stop, and returns the verdict once there is one; see
+	// [live.Stream]. A generation of 0 is the one in force.
+	CancelLive(ctx context.Context, store uuid.UUID, space, id string, generation uint64, reason string) (streamhub.Verdict, error)
 	// Subscriptions gives the subscriptions of a store, by id.
 	Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error]
 	// Subscription returns one with its streams, or [streamhub.ErrNotFound].
@@ -80,6 +84,21 @@ func leaseOf(l lease.Listed) Lease {
 
 func (l local) Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error] {
 	return l.hub.Store(store).LiveStreams(ctx, space, ended)
+}
+
+func (l local) CancelLive(ctx context.Context, store uuid.UUID, space, id string, generation uint64, reason string) (streamhub.Verdict, error) {
+	streams := l.hub.Store(store).Live(space)
+	var stream live.Stream
+	var err error
+	if generation > 0 {
+		stream, err = streams.Generation(id, generation)
+	} else {
+		stream, err = streams.Get(ctx, id)
+	}
+	if err != nil {
+		return streamhub.Verdict{}, err
+	}
+	return stream.Cancel(ctx, &live.CancelOptions{By: "an operator", Reason: reason})
 }
 
 func (l local) Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error] {

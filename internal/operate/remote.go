@@ -10,6 +10,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -165,6 +166,12 @@ func (c remote) Live(ctx context.Context, store uuid.UUID, space string, ended b
 		query.Set("ended", "1")
 	}
 	return list[live.Listed](ctx, c, store, "live", query)
+}
+
+func (c remote) CancelLive(ctx context.Context, store uuid.UUID, space, id string, generation uint64, reason string) (v streamhub.Verdict, err error) {
+	query := url.Values{"space": {space}, "id": {id}, "generation": {strconv.FormatUint(generation, 10)}, "reason": {reason}}
+	err = c.value(ctx, http.MethodDelete, store, "live", query, &v)
+	return v, err
 }
 
 func (c remote) Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error] {

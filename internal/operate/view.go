@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,8 +14,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/lru"
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
@@ -39,12 +42,20 @@ type View struct {
 	ctx context.Context // ends the tails
 
 	*lookout
-	places chan struct{}
+	places chan struct{} // of tails
+
+	doctor    examination
+	verifying chan struct{} // holds one while an archive is verified
+	mu        sync.Mutex    // guards verified
+	verified  *lru.Cache[archive.SpaceID, *Verified]
 }
 
 // NewView returns the view of a hub, which stays the caller's. The end of ctx ends those that follow.
 func NewView(ctx context.Context, h *hub.Hub) *View {
-	return &View{hub: h, ctx: ctx, lookout: &lookout{hub: h}, places: make(chan struct{}, tails)}
+	return &View{
+		hub: h, ctx: ctx, lookout: &lookout{hub: h}, places: make(chan struct{}, tails),
+		verifying: make(chan struct{}, 1), verified: lru.New[archive.SpaceID, *Verified](keptReports),
+	}
 }
 
 // A lookout makes one overview for all that look within a moment.
@@ -54,6 +65,41 @@ type lookout struct {
 	mu       sync.Mutex // guards what follows, and is held while Redis is asked
 	overview Overview
 	at       time.Time
+	looks    []RedisSample
+}
+
+// keptLooks is how many looks at Redis are remembered: a quarter of an hour of one every five seconds.
+const keptLooks = 180
+
+// A RedisSample is how Redis was at a time that a page looked.
+type RedisSample struct {
+	At       int64   `json:"at"` // Unix milliseconds
+	Memory   float64 `json:"used_memory"`
+	CPU      float64 `json:"used_cpu"` // seconds since it started
+	Commands float64 `json:"commands_per_second"`
+}
+
+// A History is what the charts of a page show first: of all instances what they reported in the last 15 minutes,
+// of Redis what this process saw while a page was open.
+type History struct {
+	Instances []hub.Sample  `json:"instances"`
+	Redis     []RedisSample `json:"redis"`
+}
+
+// history is what is remembered. It asks nothing.
+func (v *lookout) history() History {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return History{v.hub.History(), slices.Clone(v.looks)}
+}
+
+// remember keeps a look.
+func (v *lookout) remember(o *Overview) {
+	number := func(name string) float64 { n, _ := strconv.ParseFloat(o.Redis[name], 64); return n }
+	v.looks = append(v.looks, RedisSample{o.At, number("used_memory"), number("used_cpu_user") + number("used_cpu_sys"), number("instantaneous_ops_per_sec")})
+	if len(v.looks) > keptLooks {
+		v.looks = slices.Delete(v.looks, 0, len(v.looks)-keptLooks)
+	}
 }
 
 // An Overview is how Redis and the instances are.
@@ -104,6 +150,7 @@ func (v *lookout) look(ctx context.Context) (Overview, error) {
 		}
 	}
 	v.overview, v.at = o, time.Now()
+	v.remember(&o)
 	return o, nil
 }
 
@@ -134,16 +181,45 @@ func findings(info map[string]string) []string {
 // A SegmentRow is a segment in a table.
 type SegmentRow struct {
 	streamhub.Status
-	Entries uint64
+	rowSizes
 }
 
-// MarshalJSON adds the number of entries that are kept.
+// rowSizes are what a row has besides the status.
+type rowSizes struct {
+	// Entries are those that are kept, Hot those of them in Redis, Cold those in the archive alone.
+	Entries uint64 `json:"entries"`
+	Hot     uint64 `json:"hot"`
+	Cold    uint64 `json:"cold"`
+	// Bytes is an estimate of what the hot ones take, by samples that Redis makes; -1 where it does not tell.
+	Bytes int64 `json:"bytes"`
+}
+
+// MarshalJSON writes the fields of the status and of the sizes as one object.
 func (r SegmentRow) MarshalJSON() ([]byte, error) {
 	status, err := json.Marshal(r.Status)
 	if err != nil {
 		return nil, err
 	}
-	return append(status[:len(status)-1], []byte(`,"entries":`+strconv.FormatUint(r.Entries, 10)+"}")...), nil
+	sizes, err := json.Marshal(r.rowSizes)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(status[:len(status)-1], ','), sizes[1:]...), nil
+}
+
+// row makes the row of a segment.
+func row(status *streamhub.Status, size port.Size) SegmentRow {
+	r := SegmentRow{Status: *status, rowSizes: rowSizes{Bytes: size.Bytes}}
+	if r.LastSequence == 0 || r.FirstSequence > r.LastSequence {
+		return r
+	}
+	r.Entries = r.LastSequence + 1 - r.FirstSequence
+	hot := max(size.First, r.FirstSequence)
+	if hot <= r.LastSequence {
+		r.Hot = r.LastSequence + 1 - hot
+	}
+	r.Cold = r.Entries - r.Hot
+	return r
 }
 
 // A Shown is an entry as the console shows it.
@@ -194,6 +270,10 @@ type page[T any] struct {
 
 // serve answers what only the console asks; handled is false for anything else.
 func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, operation string) (handled bool, err error) {
+	if r.Method == http.MethodPost && operation == "verify" {
+		report, err := v.verify(r.Context(), store, r.URL.Query().Get("space"))
+		return true, one(w, report, err)
+	}
 	if r.Method != http.MethodGet {
 		return false, nil
 	}
@@ -219,14 +299,18 @@ func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, op
 		return true, one(w, p, err)
 	case "segments":
 		statuses, err := of.StatusesAfter(ctx, space, after, pageSize)
-		p := page[SegmentRow]{Items: []SegmentRow{}, Commands: 1 + pageSize}
+		p := page[SegmentRow]{Items: []SegmentRow{}, Commands: 2 + 4*pageSize}
+		names := make([]string, len(statuses))
 		for i := range statuses {
-			row := SegmentRow{Status: statuses[i]}
-			if row.LastSequence > 0 {
-				row.Entries = row.LastSequence + 1 - row.FirstSequence
-			}
-			p.Items = append(p.Items, row)
-			p.Next = row.Segment
+			names[i] = statuses[i].Segment
+			p.Next = names[i]
+		}
+		var sizes []port.Size
+		if err == nil {
+			sizes, err = of.Sizes(ctx, space, names)
+		}
+		for i := range sizes {
+			p.Items = append(p.Items, row(&statuses[i], sizes[i]))
 		}
 		if len(statuses) < pageSize {
 			// Some may have gone meanwhile; the next page tells whether there are more.
@@ -248,18 +332,28 @@ func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, op
 			return true, one(w, page[streamhub.Worker]{Items: workers, Commands: 1}, err)
 		}
 		return true, ctx.Err()
+	case "history":
+		return true, one(w, v.history(), nil)
+	case "doctor":
+		return true, one(w, v.doctor.examine(ctx, of.Redis()), nil)
+	case "archive":
+		p, err := v.archived(ctx, store, after)
+		return true, one(w, p, err)
 	case "tail":
 		return true, v.tail(w, r, store, space, segment, query.Get("from"))
 	}
 	return false, nil
 }
 
-// entries reads a page of a segment from a sequence or a cursor on, or of a space from a cursor on.
+// entries reads a page of a segment or a space: of a segment from a sequence on, of both after a cursor or from a time
+// on, which is RFC 3339.
 func (v *View) entries(ctx context.Context, store uuid.UUID, space, segment, from string) (p page[Shown], err error) {
 	p = page[Shown]{Items: []Shown{}, Commands: 2}
 	o := &streamhub.ReadOptions{Limit: pageSize}
 	if sequence, failed := strconv.ParseUint(from, 10, 53); failed == nil && segment != "" {
 		o.FromSequence = max(sequence, 1)
+	} else if at, failed := time.Parse(time.RFC3339, from); failed == nil {
+		o.After = at.Add(-time.Millisecond) // entries at that time are among them
 	} else if from != "" {
 		o.Cursor = streamhub.Cursor(from)
 	}

@@ -9,7 +9,11 @@ import (
 	"context"
 	"iter"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/internal/archiver"
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
@@ -54,6 +58,27 @@ type Store interface {
 	// lists segments likewise, with their statuses: one command, and one for each of them in one pipeline.
 	SpacesAfter(ctx context.Context, after string, limit int) ([]string, error)
 	StatusesAfter(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error)
+	// Sizes says what Redis holds of segments; see [hotlog.Store.Sizes].
+	Sizes(ctx context.Context, space string, segments []string) ([]Size, error)
+	// Redis is the client of the hub.
+	Redis() redis.UniversalClient
+	// Archived lists up to limit archived spaces of the store after a name, in an order of the archive;
+	// none without an archive.
+	Archived(ctx context.Context, after string, limit int) ([]Archived, error)
+	// VerifyArchive reads all that is archived of a space and checks it; see [archive.Archive.Verify].
+	VerifyArchive(ctx context.Context, space string, progress func(bytes int)) (archive.Report, error)
+}
+
+// A Size says what Redis holds of a segment.
+type Size = hotlog.Size
+
+// An Archived is a space in the archive, and how this process archives it.
+type Archived struct {
+	Space  string
+	Commit archive.Commit
+	// Here says that this process archives the space; what follows is known only then.
+	Here bool
+	archiver.Figures
 }
 
 // Of returns the port of a store, which must come from package hub.

@@ -3,12 +3,12 @@
 
 const nil = '00000000-0000-0000-0000-000000000000';
 const readEvery = 5000;
-const keep = 180; // points of the charts: fifteen minutes
+const keep = 900000; // milliseconds that the charts show
 const main = document.getElementById('main');
 const storeSelect = document.getElementById('store');
 const cost = document.getElementById('cost');
 
-const state = { store: nil, write: false, asks: false, points: [], spent: [], leave: null, again: null, view: 0 };
+const state = { store: nil, write: false, asks: false, spent: [], leave: null, again: null, view: 0 };
 
 // el makes an element. Text is always text: nothing that comes from a stream becomes markup.
 function el(name, attributes = {}, ...children) {
@@ -97,73 +97,89 @@ const place = (...names) => names.map(encodeURIComponent).join('/');
 // Views
 
 async function overview() {
-  const findings = el('div', { 'aria-live': 'polite' });
-  const tiles = el('dl', { class: 'tiles' });
-  const charts = el('div', { class: 'charts' });
-  const instances = el('div');
-  main.replaceChildren(heading('Overview'), findings, tiles, el('h2', {}, 'The last 15 minutes'), charts, el('h2', {}, 'Instances'), instances);
+  const doctor = el('div'), tiles = el('dl', { class: 'tiles' }), charts = el('div', { class: 'charts' }), instances = el('div');
+  main.replaceChildren(heading('Overview'), el('h2', {}, 'Redis'), doctor, tiles, el('h2', {}, 'The last 15 minutes'),
+    el('p', { class: 'faint' }, 'Appends, deliveries and errors are what all instances report every 15 seconds. What is shown of Redis is seen while a console is open, in this page or another one.'),
+    charts, el('h2', {}, 'Instances'), instances);
   const plots = chartsOf(charts);
   state.leave = () => plots.forEach((p) => p.destroy());
+  // What the server remembers comes once; later points come with each overview.
+  const past = await ask('history');
+  const all = { instances: past.instances ?? [], redis: past.redis ?? [] };
+  const add = (list, point) => {
+    if ((list.at(-1)?.at ?? 0) < point.at) list.push(point);
+    while (list.length && list[0].at < Date.now() - keep) list.shift();
+  };
+  let read = 0;
   return async () => {
     const o = await ask('overview');
+    if (read++ % 12 === 0) guarded(async () => showDoctor(doctor, await ask('doctor'), o.findings))();
     const r = o.redis, sum = (key) => o.instances.reduce((n, i) => n + i[key], 0);
-    findings.replaceChildren(o.findings.length
-      ? el('div', { class: 'notice' }, el('ul', {}, ...o.findings.map((f) => el('li', {}, f))))
-      : '');
     const limit = Number(r.maxmemory) ? ` of ${bytes(r.maxmemory)}` : '';
+    const cpu = Number(r.used_cpu_user ?? 0) + Number(r.used_cpu_sys ?? 0);
+    const before = all.redis.at(-1);
+    add(all.instances, { at: o.at, appends_per_second: sum('appends_per_second'), deliveries_per_second: sum('deliveries_per_second'), errors_per_second: sum('errors_per_second') });
+    add(all.redis, { at: o.at, used_memory: Number(r.used_memory ?? 0), used_cpu: cpu, commands_per_second: Number(r.instantaneous_ops_per_sec ?? 0) });
+    const appends = sum('appends_per_second'), busy = before && o.at > before.at ? Math.max(0, (cpu - before.used_cpu) / ((o.at - before.at) / 1000)) : 0;
     tiles.replaceChildren(...[
       ['Redis', `${r.valkey_version ? 'Valkey ' + r.valkey_version : r.redis_version ?? 'embedded'}`],
       ['Role', r.role ?? '–'], ['Up for', r.uptime_in_seconds ? duration(r.uptime_in_seconds * 1000) : '–'],
       ['Memory', bytes(r.used_memory) + limit], ['Commands/s', number(r.instantaneous_ops_per_sec)],
-      ['Appends/s', number(sum('appends_per_second'))], ['Deliveries/s', number(sum('deliveries_per_second'))],
+      ['CPU an append', appends >= 1 && busy > 0 ? `${(busy / appends * 1e6).toFixed(0)} µs` : '–'],
+      ['Appends/s', number(appends)], ['Deliveries/s', number(sum('deliveries_per_second'))],
       ['Errors/s', number(sum('errors_per_second'))], ['Connections', number(sum('connections'))], ['Followers', number(sum('followers'))],
       ['Instances', number(o.instances.length)], ['Stores', number(o.stores)],
     ].map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value))));
-    const cpu = Number(r.used_cpu_user ?? 0) + Number(r.used_cpu_sys ?? 0);
-    const last = state.points.at(-1);
-    if (!last || last.at !== o.at) {
-      const passed = last ? (o.at - last.at) / 1000 : 0;
-      state.points.push({
-        at: o.at, cpu, appends: sum('appends_per_second'), deliveries: sum('deliveries_per_second'), errors: sum('errors_per_second'),
-        commands: Number(r.instantaneous_ops_per_sec ?? 0), memory: Number(r.used_memory ?? 0) / 1048576, busy: passed > 0 ? Math.max(0, (cpu - last.cpu) / passed * 100) : 0,
-      });
-      state.points = state.points.slice(-keep);
-    }
-    plots.forEach((p) => p.show());
+    plots.forEach((p) => p.show(all));
     instances.replaceChildren(table('Instances, as each reported itself within 50 s', ['Name', 'Version', 'Address', 'Up for', '#Connections', '#Followers', '#Appends/s', '#Deliveries/s', '#Errors/s', 'Reported'],
       o.instances.map((i) => [i.name, i.version || '–', i.address || '–', duration(Date.now() - i.started_at), number(i.connections), number(i.followers), number(i.appends_per_second), number(i.deliveries_per_second), number(i.errors_per_second), ago(i.reported_at)]),
       'No instance has reported itself yet.'));
   };
 }
 
+// showDoctor shows what is wrong with Redis, each with its cure, and says when that was looked at.
+function showDoctor(parent, d, findings) {
+  const bad = d.checks.filter((c) => c.level !== 'ok');
+  parent.replaceChildren(
+    findings.length || bad.length
+      ? el('div', { class: 'notice', role: 'status' }, el('ul', {},
+        ...bad.map((c) => el('li', {}, el('strong', {}, c.level === 'fail' ? 'Failed: ' : 'Warning: '), `${c.name}: ${c.detail}`, c.cure ? el('div', { class: 'faint' }, `Cure: ${c.cure}`) : null)),
+        ...findings.map((f) => el('li', {}, f))))
+      : el('p', { role: 'status' }, `The doctor finds nothing: ${d.checks.length} checks.`),
+    el('p', { class: 'faint' }, `streamhub doctor, ${ago(d.at)}. It looks once a minute at most, with up to 80 commands for each server.`));
+}
+
 function chartsOf(parent) {
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const cpu = (p, i, all) => (i > 0 && p.at > all[i - 1].at && p.at - all[i - 1].at < 60000 ? Math.max(0, (p.used_cpu - all[i - 1].used_cpu) / ((p.at - all[i - 1].at) / 1000) * 100) : null);
+  const of = (key, scale = 1) => (p) => p[key] * scale;
   const specs = [
-    ['Appends and deliveries a second', [['appends', 'Appends', '--accent'], ['deliveries', 'Deliveries', '--warn']]],
-    ['Errors a second', [['errors', 'Errors', '--bad']]],
-    ['Redis commands a second', [['commands', 'Commands', '--accent']]],
-    ['Redis CPU in percent of a core', [['busy', 'CPU', '--accent']]],
-    ['Redis memory in MiB', [['memory', 'Memory', '--accent']]],
+    ['Appends and deliveries a second', 'instances', [[of('appends_per_second'), 'Appends', '--accent'], [of('deliveries_per_second'), 'Deliveries', '--warn']]],
+    ['Errors a second', 'instances', [[of('errors_per_second'), 'Errors', '--bad']]],
+    ['Redis commands a second', 'redis', [[of('commands_per_second'), 'Commands', '--accent']]],
+    ['Redis CPU in percent of a core', 'redis', [[cpu, 'CPU', '--accent']]],
+    ['Redis memory in MiB', 'redis', [[of('used_memory', 1 / 1048576), 'Memory', '--accent']]],
   ];
   const pictures = specs.map(([title]) => {
     const picture = el('div', { role: 'img', 'aria-label': title });
     parent.append(el('figure', {}, el('figcaption', {}, title), picture));
     return picture;
   });
-  return specs.map(([title, lines], i) => {
+  return specs.map(([title, source, lines], i) => {
     const picture = pictures[i];
     const axis = { stroke: color('--faint'), grid: { stroke: color('--line'), width: 1 }, ticks: { stroke: color('--line'), width: 1 }, font: '11px system-ui' };
     const plot = new uPlot({
       width: Math.max(280, picture.clientWidth), height: 150, cursor: { show: false }, legend: { show: lines.length > 1, live: false },
-      scales: { x: { range: () => [Date.now() / 1000 - 900, Date.now() / 1000] }, y: { range: (u, min, max) => [0, Math.max(1, max * 1.1)] } },
+      scales: { x: { range: () => [(Date.now() - keep) / 1000, Date.now() / 1000] }, y: { range: (u, min, max) => [0, Math.max(1, max * 1.1)] } },
       axes: [axis, { ...axis, size: 56 }],
-      series: [{}, ...lines.map(([, label, ink]) => ({ label, stroke: color(ink), width: 1.5, points: { show: false } }))],
+      series: [{}, ...lines.map(([, label, ink]) => ({ label, stroke: color(ink), width: 1.5, points: { show: (u, index) => u.data[index].filter((v) => v != null).length < 3 } }))],
     }, [[], ...lines.map(() => [])], picture);
     return {
-      show: () => {
-        const points = state.points;
-        plot.setData([points.map((p) => p.at / 1000), ...lines.map(([key]) => points.map((p) => p[key]))]);
-        picture.setAttribute('aria-label', `${title}: ${lines.map(([key, label]) => `${label} ${number(points.at(-1)?.[key])}`).join(', ')}`);
+      show: (all) => {
+        const points = all[source];
+        const values = lines.map(([value]) => points.map(value));
+        plot.setData([points.map((p) => p.at / 1000), ...values]);
+        picture.setAttribute('aria-label', `${title}: ${lines.map(([, label], n) => `${label} ${number(values[n].at(-1)?.toFixed(1))}`).join(', ')}`);
       },
       destroy: () => plot.destroy(),
     };
@@ -213,13 +229,13 @@ async function segments(space) {
   show = async () => {
     const p = await ask('segments', { space, after: stack.at(-1) });
     const now = Date.now();
-    body.replaceChildren(table('Segments in the order of their names', ['Segment', '#Entries', '#First', '#Last', '#Rate/s', 'Last entry', 'State', 'Verdict', 'Expires', 'Content type'],
+    body.replaceChildren(table('Segments in the order of their names', ['Segment', '#Entries', '#In Redis', '#Archived', '#About', '#First', '#Last', '#Rate/s', 'Last entry', 'State', 'Verdict', 'Expires', 'Content type'],
       p.items.map((s) => {
         const was = seen.get(s.segment);
         seen.set(s.segment, { at: now, last: s.last_sequence });
         const rate = was && now > was.at ? (s.last_sequence - was.last) / ((now - was.at) / 1000) : 0;
-        return [link(place('entries', space, s.segment), s.segment), number(s.entries), number(s.first_sequence), number(s.last_sequence), number(rate.toFixed(1)), ago(s.last_timestamp), s.state ?? 'open', s.verdict?.kind ?? '–', s.expires_at ? 'in ' + duration(s.expires_at - now) : 'never', s.content_type || '–'];
-      }), 'No segments from here on.'));
+        return [link(place('entries', space, s.segment), s.segment), number(s.entries), number(s.hot), number(s.cold), s.bytes < 0 ? '–' : bytes(s.bytes), number(s.first_sequence), number(s.last_sequence), number(rate.toFixed(1)), ago(s.last_timestamp), s.state ?? 'open', s.verdict?.kind ?? '–', s.expires_at ? 'in ' + duration(s.expires_at - now) : 'never', s.content_type || '–'];
+      }), 'No segments from here on.'), el('p', { class: 'faint' }, 'About: the memory of the entries in Redis, as Redis estimates it by samples. Archived: the entries that only the archive holds.'));
     turn.replaceChildren(pages(stack, p.next, guarded(show)));
   };
   return show;
@@ -246,14 +262,31 @@ function entryRows(items) {
 
 const entryColumns = ['Segment', '#Sequence', 'Time (UTC)', '#Size', 'Payload', 'Copy'];
 
+// place of a jump: a sequence, a cursor, or a time, which is UTC where it names no zone.
+function jump(text) {
+  const m = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(:\d\d(?:\.\d+)?)?)?\s*(Z|[+-]\d\d:\d\d)?$/.exec(text);
+  return m ? `${m[1]}T${m[2] ?? '00:00'}${m[3] ?? ':00'}${m[4] ?? 'Z'}` : text;
+}
+
+// copying is a button that puts a text into the clipboard and says so.
+function copying(label, text, note) {
+  return el('button', { type: 'button', onclick: async () => {
+    try { await navigator.clipboard.writeText(text); note.textContent = 'Copied.'; } catch { note.textContent = text; }
+  } }, label);
+}
+
+// shell quotes a word for a shell.
+const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
 async function entries(space, segment) {
   const body = el('div'), turn = el('div'), note = el('p', { class: 'faint', role: 'status' });
   const from = el('input', { id: 'find', autocomplete: 'off' });
   const tailing = el('button', { type: 'button', 'aria-pressed': 'false' }, 'Live tail');
   const where = segment ? `${space}/${segment}` : space;
-  const url = segment
-    ? `${location.protocol}//HOST:PORT/stores/${state.store}/v1/stream/${encodeURIComponent(space)}/${encodeURIComponent(segment)}`
-    : '';
+  const front = (await ask('instances').catch(() => [])).find((i) => i.address)?.address ?? 'http://HOST:PORT';
+  const url = `${front}${state.store === nil ? '' : '/stores/' + state.store}/v1/stream/${encodeURIComponent(space)}/${encodeURIComponent(segment ?? '')}`;
+  const follow = segment ? `store.FollowSegment(ctx, ${JSON.stringify(space)}, ${JSON.stringify(segment)}, nil)` : `store.FollowSpace(ctx, ${JSON.stringify(space)}, nil)`;
+  const go = `for e, err := range ${follow} {\n\tif err != nil {\n\t\treturn err\n\t}\n\tfmt.Printf("%d %s\\n", e.Sequence, e.Payload)\n}`;
   const stack = [];
   let source = null, live = [];
   const show = async () => {
@@ -283,11 +316,12 @@ async function entries(space, segment) {
   });
   main.replaceChildren(
     el('h1', {}, link('spaces', 'Spaces'), ' / ', link(place('spaces', space), space), ...(segment ? [' / ', segment] : [])),
-    el('form', { class: 'bar', onsubmit: (e) => { e.preventDefault(); stop(); stack.length = 0; if (from.value) stack.push(from.value.trim()); guarded(show)(); } },
-      el('label', {}, segment ? 'From a sequence, or after a cursor' : 'After a cursor', from), el('button', {}, 'Go'), tailing,
-      el('button', { type: 'button', onclick: () => navigator.clipboard?.writeText(`streamhub read ${where} --follow --store ${state.store}`) }, 'Copy as command'),
-      segment ? el('button', { type: 'button', onclick: () => navigator.clipboard?.writeText(`curl -N '${url}?offset=-1'`) }, 'Copy as curl') : null,
-      segment ? el('button', { type: 'button', onclick: () => navigator.clipboard?.writeText(`for e, err := range store.FollowSegment(ctx, ${JSON.stringify(space)}, ${JSON.stringify(segment)}, nil) {\n\tif err != nil {\n\t\treturn err\n\t}\n\tfmt.Printf("%d %s\\n", e.Sequence, e.Payload)\n}`) }, 'Copy as Go') : null),
+    el('form', { class: 'bar', onsubmit: (e) => { e.preventDefault(); stop(); stack.length = 0; if (from.value.trim()) stack.push(jump(from.value.trim())); guarded(show)(); } },
+      el('label', {}, segment ? 'From a sequence or a time, or after a cursor' : 'From a time, or after a cursor', from), el('button', {}, 'Go'), tailing,
+      copying('Copy as command', `streamhub read ${shell(where)} --follow${state.store === nil ? '' : ' --store ' + state.store}`, note),
+      segment ? copying('Copy as curl', `curl -N ${shell(url + '?offset=-1&live=sse')}`, note) : null,
+      copying('Copy as Go', go, note)),
+    el('p', { class: 'faint' }, 'A time is 2026-11-30, 2026-11-30 12:00 or 2026-11-30T12:00:00.5+01:00, UTC without a zone.'),
     note, body, turn);
   state.leave = stop;
   await show();
@@ -295,14 +329,21 @@ async function entries(space, segment) {
 }
 
 async function liveStreams() {
+  const cancel = async (l) => {
+    const reason = prompt(`Cancel ${l.id}? Its producer is asked to stop. The reason, for people:`, '');
+    if (reason == null) return;
+    await ask('live', { space: space.value || 'live', id: l.id, generation: l.generation, reason }, 'DELETE');
+    await show();
+  };
   const space = el('input', { id: 'find', value: 'live', autocomplete: 'off' });
   const ended = el('input', { type: 'checkbox' });
   const body = el('div');
   const show = async () => {
     const list = await ask('live', { space: space.value || 'live', ended: ended.checked ? '1' : '' });
     list.sort((a, b) => (a.id < b.id ? -1 : 1));
-    body.replaceChildren(table('Live streams', ['Id', 'Verdict', '#Chunks', '#Viewers', 'Producer', 'Started', 'Last chunk', 'Counts as silent'],
-      list.map((l) => [link(place('entries', space.value || 'live', `${l.id}~${l.generation}`), l.id), l.verdict?.kind ?? 'producing', number(l.chunks), number(l.viewers), l.by || '–', ago(l.started_at), ago(l.last_timestamp), l.silent_at ? 'in ' + duration(l.silent_at - Date.now()) : '–']),
+    body.replaceChildren(table('Live streams', ['Id', 'Verdict', '#Chunks', '#Viewers', 'Producer', 'Started', 'Last chunk', 'Counts as silent', ...(state.write ? ['Action'] : [])],
+      list.map((l) => [link(place('entries', space.value || 'live', `${l.id}~${l.generation}`), l.id), l.verdict?.kind ?? 'producing', number(l.chunks), number(l.viewers), l.by || '–', ago(l.started_at), ago(l.last_timestamp), l.silent_at ? 'in ' + duration(l.silent_at - Date.now()) : '–',
+        ...(state.write ? [l.verdict ? '–' : el('button', { type: 'button', onclick: guarded(() => cancel(l)) }, `Cancel ${l.id}`)] : [])]),
       'Nothing is produced in this space.'));
   };
   main.replaceChildren(heading('Live streams'),
@@ -339,9 +380,37 @@ async function subscriptions() {
   return show;
 }
 
+async function archived() {
+  const stack = [], body = el('div'), turn = el('div'), note = el('p', { class: 'faint', role: 'status' });
+  let show;
+  const verify = (space) => guarded(async () => {
+    note.textContent = `Reading all that is archived of ${space}…`;
+    try {
+      const v = await ask('verify', { space }, 'POST');
+      note.textContent = v.damaged ? `${space}: ${number(v.damaged)} objects are damaged or missing. ${(v.problems ?? []).join('; ')}` : `${space} is whole: ${number(v.entries)} entries in ${duration(v.took_ms)}.`;
+    } catch (error) { note.textContent = ''; throw error; }
+    await show();
+  });
+  main.replaceChildren(heading('Archive'), note, body, turn);
+  show = async () => {
+    const p = await ask('archive', { after: stack.at(-1) });
+    body.replaceChildren(table('Spaces in the archive', ['Space', '#Entries', '#Bytes', '#Of the raw bytes', '#Chunks', 'Archived until', 'Overdue', '#In Redis', 'Last error', 'Verified', 'Action'],
+      p.items.map((a) => [
+        link(place('entries', a.space), a.space), number(a.entries), bytes(a.bytes), a.raw_bytes ? `${Math.round(a.bytes / a.raw_bytes * 100)} %` : '–', number(a.chunks), at(a.until),
+        a.here ? (a.full ? 'full' : duration(a.lag_ms)) : '–', a.here && a.hot_bytes ? bytes(a.hot_bytes) : '–',
+        a.failure ? el('div', { 'data-wide': 'y' }, `${ago(a.failed_at)}: ${a.failure}`) : a.here ? 'none' : 'another instance archives it',
+        a.verified ? `${ago(a.verified.at)}: ${a.verified.damaged ? number(a.verified.damaged) + ' damaged' : 'whole'}` : 'not yet',
+        el('button', { type: 'button', onclick: verify(a.space) }, `Verify ${a.space}`)]),
+      'Nothing is archived of this store. serve --archive pebble:///DIR moves old entries there.'),
+    el('p', { class: 'faint' }, 'This costs Redis nothing. To verify reads everything of a space from the archive, one space at a time.'));
+    turn.replaceChildren(pages(stack, p.next, guarded(show)));
+  };
+  return show;
+}
+
 const views = [
   ['', 'Overview', overview], ['spaces', 'Spaces', (space) => (space == null ? spaces() : segments(space))],
-  ['live', 'Live streams', liveStreams], ['leases', 'Leases and workers', leases], ['subscriptions', 'Subscriptions', subscriptions],
+  ['live', 'Live streams', liveStreams], ['leases', 'Leases and workers', leases], ['subscriptions', 'Subscriptions', subscriptions], ['archive', 'Archive', archived],
 ];
 
 // guarded shows the error of a view instead of losing it.

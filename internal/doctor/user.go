@@ -18,7 +18,6 @@ import (
 const (
 	probeKey     = "sh:{doctor}:probe"
 	probeChannel = "sh:{doctor}:n"
-	calls        = 200
 	slow         = 10 * time.Millisecond
 )
 
@@ -137,6 +136,24 @@ func userRights(answer any) (flags []string, commands string) {
 }
 
 // transport looks at how the server is reached.
+// AddressOf is the URL of the server that client reaches, without user and password.
+func AddressOf(client redis.UniversalClient) string {
+	address, secure := "", false
+	switch c := client.(type) {
+	case *redis.Client:
+		address, secure = c.Options().Addr, c.Options().TLSConfig != nil
+		if c.Options().Network == "unix" {
+			return "unix://" + address
+		}
+	case *redis.ClusterClient:
+		address, secure = strings.Join(c.Options().Addrs, ","), c.Options().TLSConfig != nil
+	}
+	if secure {
+		return "rediss://" + address
+	}
+	return "redis://" + address
+}
+
 func transport(address string) Check {
 	const name = "transport"
 	u, err := url.Parse(address)
@@ -202,7 +219,7 @@ func cluster(ctx context.Context, client redis.UniversalClient, clustered bool, 
 }
 
 // latency times call.
-func latency(ctx context.Context, name string, call func(context.Context) error) Check {
+func latency(ctx context.Context, calls int, name string, call func(context.Context) error) Check {
 	times := make([]time.Duration, 0, calls)
 	for range calls {
 		begin := time.Now()

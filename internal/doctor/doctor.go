@@ -57,9 +57,12 @@ type node struct {
 	info   map[string]string
 }
 
-// Examine checks the Redis behind client, which address is the URL of. It ends early if nothing
-// answers.
-func Examine(ctx context.Context, client redis.UniversalClient, address string) iter.Seq[Check] {
+// Calls is how many calls each of the two latencies is measured with by default.
+const Calls = 200
+
+// Examine checks the Redis behind client, which address is the URL of. It measures each latency with so many
+// calls, at least one, and makes some thirty others for each server. It ends early if nothing answers.
+func Examine(ctx context.Context, client redis.UniversalClient, address string, calls int) iter.Seq[Check] {
 	return func(yield func(Check) bool) {
 		within := func(check func(context.Context) Check) bool {
 			ctx, cancel := context.WithTimeout(ctx, checkTime)
@@ -99,10 +102,10 @@ func Examine(ctx context.Context, client redis.UniversalClient, address string) 
 			func(ctx context.Context) Check { return messages(ctx, client) },
 			func(ctx context.Context) Check { return power(ctx, client, address) },
 			func(ctx context.Context) Check {
-				return latency(ctx, "latency ping", func(ctx context.Context) error { return client.Ping(ctx).Err() })
+				return latency(ctx, calls, "latency ping", func(ctx context.Context) error { return client.Ping(ctx).Err() })
 			},
 			func(ctx context.Context) Check {
-				return latency(ctx, "latency script", func(ctx context.Context) error {
+				return latency(ctx, calls, "latency script", func(ctx context.Context) error {
 					return client.Eval(ctx, "return 1", []string{probeKey}).Err()
 				})
 			},

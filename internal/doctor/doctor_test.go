@@ -15,7 +15,7 @@ import (
 func TestRuleIsWhole(t *testing.T) {
 	call := regexp.MustCompile(`\bp?call\(\s*'([A-Za-z]+)'`)
 	found := 0
-	root := os.DirFS("../../../..")
+	root := os.DirFS("../..")
 	for _, dir := range []string{"internal/hotlog", "internal/follow", "internal/livestream", "lease"} {
 		err := fs.WalkDir(root, dir, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".lua") {
