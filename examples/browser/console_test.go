@@ -56,7 +56,7 @@ func TestConsole(t *testing.T) {
 	until(t, page, "main", has("not the admin token"))
 	require.NoError(t, chromedp.Run(page, chromedp.Evaluate(`document.getElementById("token").value = ""; 0`, nil), chromedp.SendKeys("#token", token+kb.Enter, chromedp.ByQuery)))
 	for _, view := range []struct{ key, shows string }{
-		{"2", "orders"}, {"3", "Live streams"}, {"4", "No lease"}, {"5", "no subscriptions"}, {"1", "Commands/s"},
+		{"2", "orders"}, {"3", "Live streams"}, {"4", "No lease"}, {"5", "no subscriptions"}, {"6", "Nothing is archived"}, {"1", "Commands/s"},
 	} {
 		until(t, page, "nav", func(string) bool { return true })
 		until(t, page, "main h1", func(shown string) bool { return shown != "streamhub" })

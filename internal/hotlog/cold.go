@@ -129,10 +129,10 @@ func (l *Log) coldSpan(ctx context.Context, src *source, lasts []uint64) ([]*fra
 	return found, nil
 }
 
-// coldChanges reads a part of the timeline from the archive. last is the place that was read just
+// coldChanges reads a part of the timeline from the archive, about count changes: all of one place, or none. last is the place that was read just
 // before from, zero for none; a part that does not continue there is another history. next is where
 // to go on.
-func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timelineID) (changes []change, next timelineID, more bool, err error) {
+func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timelineID, count int) (changes []change, next timelineID, more bool, err error) {
 	if l.opt.Cold == nil {
 		return nil, next, false, errNoArchive
 	}
@@ -145,6 +145,7 @@ func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timel
 	}
 	continues := last.isZero() || last == timelineID{part.After.MS, part.After.N}
 	more = true
+	next = timelineID{part.To.MS, part.To.N + 1}
 	for i := range part.Changes {
 		c := &part.Changes[i]
 		id := timelineID{c.At.MS, c.At.N}
@@ -156,6 +157,10 @@ func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timel
 			more = false
 			break
 		}
+		if n := len(changes); n >= count && changes[n-1].id != id {
+			next = id
+			break
+		}
 		changes = append(changes, change{
 			id: id, index: c.At.Index, segment: redisx.Escape(c.Segment), kind: changeKind(c.Kind), last: c.Last, records: c.Records,
 		})
@@ -163,6 +168,5 @@ func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timel
 	if !continues {
 		return nil, next, false, &streamhub.HistoryLostError{}
 	}
-	next = timelineID{part.To.MS, part.To.N + 1}
 	return changes, next, more && !to.before(next), nil
 }

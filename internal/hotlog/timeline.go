@@ -546,7 +546,7 @@ func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last
 		return err
 	}
 	if p.archived = state.archived; p.archived && from.before(state.first) {
-		p.changes, p.next, p.more, err = l.coldChanges(ctx, r.spaceKeys, from, r.end, last)
+		p.changes, p.next, p.more, err = l.coldChanges(ctx, r.spaceKeys, from, r.end, last, r.count)
 		return err
 	}
 	n := 0

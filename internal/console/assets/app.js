@@ -22,6 +22,7 @@ function el(name, attributes = {}, ...children) {
   return e;
 }
 
+const compact = new Intl.NumberFormat('en', { notation: 'compact' });
 const number = (n) => Number(n ?? 0).toLocaleString('en');
 function bytes(n) {
   n = Number(n ?? 0);
@@ -125,7 +126,7 @@ async function overview() {
       ['Redis', `${r.valkey_version ? 'Valkey ' + r.valkey_version : r.redis_version ?? 'embedded'}`],
       ['Role', r.role ?? '–'], ['Up for', r.uptime_in_seconds ? duration(r.uptime_in_seconds * 1000) : '–'],
       ['Memory', bytes(r.used_memory) + limit], ['Commands/s', number(r.instantaneous_ops_per_sec)],
-      ['CPU an append', appends >= 1 && busy > 0 ? `${(busy / appends * 1e6).toFixed(0)} µs` : '–'],
+      ['CPU an append', appends >= 100 && busy > 0 ? `${(busy / appends * 1e6).toFixed(0)} µs` : '–'],
       ['Appends/s', number(appends)], ['Deliveries/s', number(sum('deliveries_per_second'))],
       ['Errors/s', number(sum('errors_per_second'))], ['Connections', number(sum('connections'))], ['Followers', number(sum('followers'))],
       ['Instances', number(o.instances.length)], ['Stores', number(o.stores)],
@@ -171,7 +172,7 @@ function chartsOf(parent) {
     const plot = new uPlot({
       width: Math.max(280, picture.clientWidth), height: 150, cursor: { show: false }, legend: { show: lines.length > 1, live: false },
       scales: { x: { range: () => [(Date.now() - keep) / 1000, Date.now() / 1000] }, y: { range: (u, min, max) => [0, Math.max(1, max * 1.1)] } },
-      axes: [axis, { ...axis, size: 56 }],
+      axes: [axis, { ...axis, size: 56, values: (u, ticks) => ticks.map(compact.format) }],
       series: [{}, ...lines.map(([, label, ink]) => ({ label, stroke: color(ink), width: 1.5, points: { show: (u, index) => u.data[index].filter((v) => v != null).length < 3 } }))],
     }, [[], ...lines.map(() => [])], picture);
     return {
@@ -433,6 +434,7 @@ async function go() {
   state.leave?.();
   state.leave = state.again = null;
   state.view++;
+  delete main.dataset.shown;
   const [name, ...names] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
   const run = name === 'entries' ? () => entries(...names) : () => (views.find(([n]) => n === name) ?? views[0])[2](...names);
   for (const a of document.querySelectorAll('#nav a')) {
@@ -446,6 +448,7 @@ async function go() {
     document.title = `${main.querySelector('h1')?.textContent ?? 'streamhub'} – streamhub`;
     state.again = again ? guarded(again) : null;
     await again?.();
+    main.dataset.shown = location.hash;
   })();
 }
 
