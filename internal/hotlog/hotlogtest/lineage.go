@@ -19,7 +19,7 @@ func (f *fixture) reign() *fixture {
 	f.Helper()
 	f.env.Reign(f.T)
 	next := *f
-	next.conn = f.env.Connect(f.T)
+	next.connect()
 	next.Store = next.open(next.conn)
 	return &next
 }

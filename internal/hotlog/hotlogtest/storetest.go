@@ -45,11 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) *Env) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				t.Cleanup(cancel)
 				f := &fixture{T: t, ctx: ctx, env: open(t), id: uuid.New()}
-				f.product = f.env.Connect(t)
-				f.conn = f.product
-				if f.env.Admin != nil {
-					f.conn = f.env.Admin(t)
-				}
+				f.connect()
 				f.Store = f.open(f.conn)
 				c.test(f)
 			})
@@ -74,6 +70,15 @@ type fixture struct {
 	// product is what logs are opened on that are opened on conn.
 	product *redisx.Conn
 	id      uuid.UUID
+}
+
+// connect makes the clients of the fixture.
+func (f *fixture) connect() {
+	f.product = f.env.Connect(f.T)
+	f.conn = f.product
+	if f.env.Admin != nil {
+		f.conn = f.env.Admin(f.T)
+	}
 }
 
 // open starts a log on conn, as another process would, and returns the store of the case in it.
