@@ -145,8 +145,17 @@ func (k *redisKeys) load(ctx context.Context, seen time.Time, sign bool) ([]tick
 	return keys, err
 }
 
-// read returns the keys that Redis has, and the sequence of the last one.
+// read returns the keys that Redis has, and the sequence of the last one. It begins again where another gateway removes
+// old ones meanwhile.
 func (k *redisKeys) read(ctx context.Context) (keys []ticketKey, last uint64, err error) {
+	for {
+		if keys, last, err = k.readOnce(ctx); !errors.Is(err, streamhub.ErrTrimmed) {
+			return keys, last, err
+		}
+	}
+}
+
+func (k *redisKeys) readOnce(ctx context.Context) (keys []ticketKey, last uint64, err error) {
 	for e, err := range k.hub.Store(auth.Internal).ConsumeSegment(ctx, ticketSpace, ticketSegment, nil) {
 		if errors.Is(err, streamhub.ErrNotFound) {
 			return nil, 0, nil
