@@ -115,11 +115,8 @@ func written(t *testing.T, text string, values []string) string {
 		case 't':
 			form = strings.TrimSuffix(time.Duration(value).String(), "s") + " s"
 		case 'b':
-			switch {
-			case value%(1<<20) == 0:
+			if form = thousands(value>>10) + " KiB"; value%(1<<20) == 0 {
 				form = thousands(value>>20) + " MiB"
-			default:
-				form = thousands(value>>10) + " KiB"
 			}
 		}
 		text = text[:at] + form + text[at+2:]

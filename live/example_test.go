@@ -44,8 +44,11 @@ func produce(ctx context.Context, store *hub.Store, tokens <-chan []byte, usage 
 	return p.Done(ctx, usage)
 }
 
+// last is where the reader is; a program keeps it where a restart finds it.
+var last live.Cursor
+
 // read shows the rest of an answer after the cursor last.
-func read(ctx context.Context, streams live.Streams, last live.Cursor, show func([]byte)) error {
+func read(ctx context.Context, streams live.Streams, show func([]byte)) error {
 	s, err := streams.Get(ctx, "answer-17") // anywhere; Await waits until it has begun
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func Example() {
 	if err := produce(ctx, h.Store(uuid.Nil), tokens, map[string]int{"tokens": 2}, func() {}); err != nil {
 		log.Fatal(err)
 	}
-	err = read(ctx, h.Store(uuid.Nil).Live("chat"), live.Cursor(""), func(data []byte) { fmt.Println(string(data)) })
+	err = read(ctx, h.Store(uuid.Nil).Live("chat"), func(data []byte) { fmt.Println(string(data)) })
 	fmt.Println(err)
 	// Output:
 	// forty

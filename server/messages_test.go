@@ -81,7 +81,7 @@ func TestSlowMessage(t *testing.T) {
 		Subprotocols: []string{wire.Subprotocol}, HTTPHeader: http.Header{"Authorization": {"Bearer " + sign(t, "a", time.Hour, "streamkit::*")}},
 	})
 	require.NoError(t, err)
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	w, err := ws.Writer(ctx, websocket.MessageBinary)
 	require.NoError(t, err)
 	_, err = w.Write(make([]byte, 100<<10))

@@ -7,9 +7,6 @@ import (
 	"github.com/coder/websocket"
 )
 
-// maxFrameHeader is the length of the longest header that appendFrameHeader appends.
-const maxFrameHeader = 10
-
 // appendFrameHeader appends the header of an unmasked frame that is a whole message of n bytes; see RFC
 // 6455, section 5.2. No extension is negotiated, so the reserved bits are 0.
 func appendFrameHeader(b []byte, typ websocket.MessageType, n int) []byte {

@@ -1,3 +1,4 @@
+//nolint:staticcheck // the types are what the program is about
 package streamkit_test
 
 import (

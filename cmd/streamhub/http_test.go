@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -22,7 +23,9 @@ func TestHeaderLimits(t *testing.T) {
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = s.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	ask := func(text string) string {
 		conn, err := net.Dial("tcp", listener.Addr().String())

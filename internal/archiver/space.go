@@ -341,7 +341,7 @@ func (s *space) archiveOwner(state *hotlog.ArchiveState) archive.Owner {
 }
 
 // errAbsent says that there is nothing to archive.
-var errAbsent = errors.New("Redis has nothing of the space")
+var errAbsent = errors.New("there is nothing of the space in Redis")
 
 // absent is the error for a space that Redis has nothing of.
 func (s *space) absent(ctx context.Context) error {

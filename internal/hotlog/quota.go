@@ -267,7 +267,7 @@ func (l *Log) measure(c claim) {
 	}
 	kept, err := m.run(l.ctx)
 	pause := max(quotaMeasure, quotaShare*time.Since(start))
-	next := []any{"c", clock() + min(pause, l.quotas.every*time.Duration(pause/quotaEvery)).Milliseconds()}
+	next := []any{"c", clock() + min(pause, l.quotas.every*(pause/quotaEvery)).Milliseconds()}
 	if err == nil {
 		next = append(next, "b", kept, "m", c.begun, "a", clock())
 	}
