@@ -54,7 +54,7 @@ func TestProxies(t *testing.T) {
 			if err != nil {
 				t.Skipf("%s is not installed; scripts/need-proxies installs it on Debian", proxy.name)
 			}
-			recipe := regexp.MustCompile("(?s)```" + proxy.name + "\n(.*?)```").FindSubmatch(page)
+			recipe := regexp.MustCompile("(?s)```" + proxy.name + " server/proxies_test.go\n(.*?)```").FindSubmatch(page)
 			require.NotNil(t, recipe)
 			h, _, url := start(t, &server.Options{PublicURL: "https://hub.example.com"})
 			dir := t.TempDir()
