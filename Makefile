@@ -137,6 +137,12 @@ test-browser: ## The examples in a headless Chromium
 		cd examples/browser && $(GO) test -count=1 -tags=browser -timeout 10m -v $(TESTFLAGS) .; \
 	else echo "test-browser: not run"; fi
 
+.PHONY: console-size
+console-size: ## Measure the console on 100,000 segments, 3 gateways and an archive, in Chromium, on an otherwise idle machine
+	scripts/need-redis
+	scripts/need-chromium
+	cd examples/browser && npm ci --no-audit --no-fund --ignore-scripts && STREAMHUB_CONSOLE_SIZE=1 $(GO) test -count=1 -tags=browser -timeout 10m -run TestConsoleSize -v $(TESTFLAGS) .
+
 .PHONY: test-azurite
 test-azurite: ## The contract of the archive on Azurite, which npm installs into the user's cache
 	scripts/need-node

@@ -223,8 +223,11 @@ func picture(t *testing.T, tab context.Context, name, scheme string, width int64
 
 // TestConsoleSize opens each view on a hub with many segments, live streams, several gateways, an archive and a webhook
 // that fails. It measures how long a view takes and what an open page costs, and wants a page that is not looked at to
-// cost nothing.
+// cost nothing. make console-size runs it: figures of a busy machine fail no other run.
 func TestConsoleSize(t *testing.T) {
+	if os.Getenv("STREAMHUB_CONSOLE_SIZE") == "" {
+		t.Skip("make console-size measures")
+	}
 	f := newFleet(t)
 	f.fill(consoleSegments)
 	chromium := browser(t)
