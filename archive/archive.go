@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+
+	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/lru"
@@ -88,6 +91,15 @@ func (a *Archive) latest(space SpaceID) uint64 {
 // Spaces lists up to limit archived spaces beyond after; see [Backend.Spaces].
 func (a *Archive) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error) {
 	return a.backend.Spaces(ctx, after, limit)
+}
+
+// SpacesOf is Spaces for one store: it lists up to limit of its spaces beyond a name, "" for the start.
+func (a *Archive) SpacesOf(ctx context.Context, store uuid.UUID, after string, limit int) ([]SpaceID, error) {
+	ids, err := a.Spaces(ctx, SpaceID{Store: store, Space: after}, limit)
+	if other := slices.IndexFunc(ids, func(id SpaceID) bool { return id.Store != store }); other >= 0 {
+		ids = ids[:other]
+	}
+	return ids, err
 }
 
 // commit returns what is known of a committed window of a history, or [streamhub.ErrNotFound]. A

@@ -47,8 +47,9 @@ type Backend interface {
 	// RemoveManifest removes the manifest that has this version. If it has another one the error is
 	// [streamhub.ErrFenced]; if there is none, that is no error.
 	RemoveManifest(ctx context.Context, space SpaceID, version string) error
-	// Spaces lists up to limit spaces that have a manifest, in an order of its own, beyond after;
-	// the zero SpaceID is the start.
+	// Spaces lists up to limit spaces that have a manifest, beyond after; the zero SpaceID is the start. The
+	// order is the backend's own, but for this: the spaces of a store lie together, after the SpaceID that
+	// has the store and no name.
 	Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error)
 	// Close gives back what the backend holds. Nothing may be called after it.
 	Close() error

@@ -79,19 +79,16 @@ func (s *Store) Purge(ctx context.Context) (p Purged, err error) {
 		}
 	}
 	if s.hub.tier != nil { // spaces that Redis knows nothing of
-		for after := (archive.SpaceID{}); ; {
-			ids, err := s.hub.tier.Archive().Spaces(ctx, after, purgePage)
+		for after := ""; ; {
+			ids, err := s.hub.tier.Archive().SpacesOf(ctx, s.ID(), after, purgePage)
 			if err != nil {
 				return p, fault.At(streamhub.Error{Op: "purge", Store: s.ID()}, err)
 			}
 			if len(ids) == 0 {
 				break
 			}
-			after = ids[len(ids)-1]
+			after = ids[len(ids)-1].Space
 			for _, id := range ids {
-				if id.Store != s.ID() {
-					continue
-				}
 				if err := s.dropSpace(ctx, id.Space); err != nil {
 					return p, err
 				}

@@ -76,15 +76,12 @@ func (r portStore) Archived(ctx context.Context, after string, limit int) ([]por
 	if r.hub.tier == nil {
 		return nil, nil
 	}
-	ids, err := r.hub.tier.Archive().Spaces(ctx, archive.SpaceID{Store: r.ID(), Space: after}, limit)
+	ids, err := r.hub.tier.Archive().SpacesOf(ctx, r.ID(), after, limit)
 	if err != nil {
 		return nil, fault.At(streamhub.Error{Op: "archive", Store: r.ID()}, err)
 	}
 	var all []port.Archived
 	for _, id := range ids {
-		if id.Store != r.ID() {
-			break // the spaces of a store lie together
-		}
 		m, err := r.hub.tier.Archive().Manifest(ctx, id)
 		if errors.Is(err, streamhub.ErrNotFound) {
 			continue // it was removed meanwhile

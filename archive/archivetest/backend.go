@@ -171,6 +171,22 @@ func spacesApart(f *fixture) {
 	for _, id := range ids {
 		require.Equal(f, 1, seen[id], "%q", id.Space)
 	}
+	for _, store := range []uuid.UUID{ids[0].Store, ids[len(ids)-1].Store} {
+		found := map[string]bool{}
+		for after := ""; ; {
+			page, err := f.archive().SpacesOf(f.ctx, store, after, 5)
+			require.NoError(f, err)
+			if len(page) == 0 {
+				break
+			}
+			for _, id := range page {
+				require.Equal(f, store, id.Store)
+				found[id.Space] = true
+			}
+			after = page[len(page)-1].Space
+		}
+		require.Len(f, found, len(names), "the spaces of a store lie together")
+	}
 }
 
 func longKeys(f *fixture) {

@@ -42,7 +42,7 @@ func (b *Faulty) do(op string, call func() error) error {
 	return err
 }
 
-// Put is that of [archive.Backend]. Each object is a call of its own.
+// Put implements [archive.Backend]. Each object is a call of its own.
 func (b *Faulty) Put(ctx context.Context, space archive.SpaceID, objects ...archive.Object) error {
 	for _, o := range objects {
 		if err := b.do("put "+o.Key, func() error { return b.Backend.Put(ctx, space, o) }); err != nil {
@@ -52,7 +52,7 @@ func (b *Faulty) Put(ctx context.Context, space archive.SpaceID, objects ...arch
 	return nil
 }
 
-// Delete is that of [archive.Backend]. Each key is a call of its own.
+// Delete implements [archive.Backend]. Each key is a call of its own.
 func (b *Faulty) Delete(ctx context.Context, space archive.SpaceID, keys ...string) error {
 	for _, key := range keys {
 		if err := b.do("delete "+key, func() error { return b.Backend.Delete(ctx, space, key) }); err != nil {
@@ -62,7 +62,7 @@ func (b *Faulty) Delete(ctx context.Context, space archive.SpaceID, keys ...stri
 	return nil
 }
 
-// SetManifest is that of [archive.Backend].
+// SetManifest implements [archive.Backend].
 func (b *Faulty) SetManifest(ctx context.Context, space archive.SpaceID, version string, data []byte) (string, error) {
 	var next string
 	err := b.do("set manifest", func() (err error) {
@@ -72,7 +72,7 @@ func (b *Faulty) SetManifest(ctx context.Context, space archive.SpaceID, version
 	return next, err
 }
 
-// RemoveManifest is that of [archive.Backend].
+// RemoveManifest implements [archive.Backend].
 func (b *Faulty) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
 	return b.do("remove manifest", func() error { return b.Backend.RemoveManifest(ctx, space, version) })
 }
