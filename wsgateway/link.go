@@ -51,7 +51,6 @@ func newLink(g *Gateway, ws *websocket.Conn, socket net.Conn, guest *front.Guest
 	l.probe = l.pingAfter
 	l.ctx, l.cancel = context.WithCancel(g.ctx)
 	l.out.init(l)
-	l.out.direct = newDirect(socket)
 	l.heard.Store(time.Now().UnixNano())
 	return l
 }

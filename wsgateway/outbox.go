@@ -39,6 +39,7 @@ type outbox struct {
 
 func (o *outbox) init(l *link) {
 	o.l = l
+	o.direct = newDirect(l.socket)
 	o.room.L = &o.mu
 }
 

@@ -237,8 +237,8 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	}
 	req.opt.StreamSeq = hex.EncodeToString([]byte(o.StreamSeq))
 	req.opt.MustExist, req.opt.CheckOnly = o.MustExist, o.CheckOnly
-	if req.records > 0 && !s.exempt {
-		if req.over = s.log.quotas.over(s.id); req.over != nil {
+	if req.records > 0 {
+		if req.over = s.over(); req.over != nil {
 			if req.producer == nil && !req.named {
 				return nil, req.over
 			}
@@ -323,10 +323,8 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	if err := checkTexts(o.ContentType, ""); err != nil {
 		return nil, err
 	}
-	if !s.exempt {
-		if over := s.log.quotas.over(s.id); over != nil {
-			return nil, over
-		}
+	if over := s.over(); over != nil {
+		return nil, over
 	}
 	req.opt.CreateOnly = true
 	req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)

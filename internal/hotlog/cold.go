@@ -129,9 +129,9 @@ func (l *Log) coldSpan(ctx context.Context, src *source, lasts []uint64) ([]*fra
 	return found, nil
 }
 
-// coldChanges reads a part of the timeline from the archive, about count changes: all of one place, or none. last is the place that was read just
-// before from, zero for none; a part that does not continue there is another history. next is where
-// to go on.
+// coldChanges reads a part of the timeline from the archive: about count changes, all of one place or none.
+// last is the place that was read just before from, zero for none; a part that does not continue there
+// is another history. next is where to go on.
 func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timelineID, count int) (changes []change, next timelineID, more bool, err error) {
 	if l.opt.Cold == nil {
 		return nil, next, false, errNoArchive

@@ -346,12 +346,13 @@ func sizes(flights []*flight) (sizes []byte) {
 
 // command makes the command that runs the script.
 func (a *appender) command(ctx context.Context, flights []*flight, keys int, args []any) redisx.Call {
+	script := a.script(flights)
 	for _, f := range flights {
 		if f.loads > 1 {
-			return a.log.conn.CallText(ctx, a.script(flights), keys, args...)
+			return a.log.conn.CallText(ctx, script, keys, args...)
 		}
 	}
-	return a.log.conn.Call(ctx, a.script(flights), keys, args...)
+	return a.log.conn.Call(ctx, script, keys, args...)
 }
 
 // call makes the command that carries flights.

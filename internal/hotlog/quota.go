@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -61,9 +62,7 @@ type storeUsage struct {
 
 func newQuotas(o *Options) *quotas {
 	q := &quotas{limit: o.Quota, every: o.QuotaEvery, stores: map[uuid.UUID]*storeUsage{}}
-	if q.every <= 0 {
-		q.every = quotaEvery
-	}
+	option.Default(&q.every, quotaEvery)
 	return q
 }
 
@@ -78,7 +77,14 @@ func (q *quotas) of(store uuid.UUID) *storeUsage {
 	return u
 }
 
-// over returns the error of an append to a store that is over its quota, or nil.
+// over returns the error of an append that takes room, where the store is over its quota, or nil.
+func (s *Store) over() error {
+	if s.exempt {
+		return nil
+	}
+	return s.log.quotas.over(s.id)
+}
+
 func (q *quotas) over(store uuid.UUID) error {
 	if q == nil {
 		return nil

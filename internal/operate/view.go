@@ -210,7 +210,7 @@ func (r SegmentRow) MarshalJSON() ([]byte, error) {
 // row makes the row of a segment.
 func row(status *streamhub.Status, size port.Size) SegmentRow {
 	r := SegmentRow{Status: *status, rowSizes: rowSizes{Bytes: size.Bytes}}
-	if r.LastSequence == 0 || r.FirstSequence > r.LastSequence {
+	if status.Empty() {
 		return r
 	}
 	r.Entries = r.LastSequence + 1 - r.FirstSequence
