@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,19 +54,14 @@ func (c *deleteCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	closed := false
-	defer func() {
-		if !closed {
-			done()
-		}
-	}()
+	done = sync.OnceFunc(done)
+	defer done()
 	gone := deletion{}
 	switch {
 	case c.Place == nil:
 		gone.Store = c.Store.String()
 		if err = c.deleteStore(s, store, &gone); err == nil {
 			done() // it may have an archive that one program at a time can open
-			closed = true
 			gone.Purged, err = c.purge(s)
 		}
 	case c.Place.segment == "":

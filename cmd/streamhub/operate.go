@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -37,36 +36,11 @@ func (t *target) operationsWith(s *session, archived bool) (operate.Operations, 
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
 		return operate.NewRemote(base, t.Token, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
 	}
-	redis, err := t.redisFlags.client(s, t.Redis)
+	h, done, err := t.openHub(s, hub.Options{Archiving: tier.Options{Every: -1}}, archived)
 	if err != nil {
 		return nil, nil, err
 	}
-	options := &hub.Options{SweepEvery: -1}
-	release := func() { _ = redis.Close() }
-	if archived && t.Archive != "" {
-		cold, err := t.backend(s.ctx, s, true)
-		if err != nil {
-			release()
-			return nil, nil, err
-		}
-		options.Archive, options.Archiving = cold, tier.Options{Every: -1}
-		release = func() {
-			_ = redis.Close()
-			_ = cold.Close()
-		}
-	}
-	h, err := hub.Open(s.ctx, redis, options)
-	if err != nil {
-		release()
-		if cause := context.Cause(s.ctx); cause != nil {
-			return nil, nil, cause
-		}
-		return nil, nil, failedf("%w", err)
-	}
-	return operate.New(h), func() {
-		_ = h.Close()
-		release()
-	}, nil
+	return operate.New(h), done, nil
 }
 
 // httpBase is the address of the gateway for requests over HTTP.

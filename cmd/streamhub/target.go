@@ -72,23 +72,38 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 }
 
 func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
+	h, done, err := t.openHub(s, options, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := client.New(h.Provider(), &client.Options{Retry: &retry})
+	return c.Store(t.Store), func() {
+		_ = c.Close()
+		done()
+	}, nil
+}
+
+// openHub opens a hub for one command, with the archive of the target if that names one and archived says so. The
+// function that it returns closes both.
+func (t *target) openHub(s *session, options hub.Options, archived bool) (*hub.Hub, func(), error) {
 	redis, err := t.redisFlags.client(s, t.Redis)
 	if err != nil {
 		return nil, nil, err
 	}
-	cold, err := t.backend(s.ctx, s, true)
-	if err != nil {
-		_ = redis.Close()
-		return nil, nil, err
-	}
-	release := func() {
-		_ = redis.Close()
-		if cold != nil {
-			_ = cold.Close()
+	release := func() { _ = redis.Close() }
+	if archived {
+		cold, err := t.backend(s.ctx, s, true)
+		if err != nil {
+			release()
+			return nil, nil, err
 		}
-	}
-	if cold != nil {
-		options.Archive = cold
+		if cold != nil {
+			options.Archive = cold
+			release = func() {
+				_ = redis.Close()
+				_ = cold.Close()
+			}
+		}
 	}
 	options.SweepEvery = -1 // that is for instances that stay
 	h, err := hub.Open(s.ctx, redis, &options)
@@ -99,9 +114,7 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 		}
 		return nil, nil, &statusError{exitFailed, err}
 	}
-	c := client.New(h.Provider(), &client.Options{Retry: &retry})
-	return c.Store(t.Store), func() {
-		_ = c.Close()
+	return h, func() {
 		_ = h.Close()
 		release()
 	}, nil
