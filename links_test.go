@@ -6,11 +6,11 @@ import (
 	"net/url"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"unicode"
 )
 
@@ -36,21 +36,11 @@ func TestLinks(t *testing.T) {
 
 // TestBrokenLinks finds each kind of broken link, and nothing else.
 func TestBrokenLinks(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
+	broken, _ := brokenLinks(t, tree(map[string]string{
 		"README.md": "# A `code` title: x, y\n[a](docs/a.md) [b](docs/b.md) [c](docs/a.md#one-two) [d](docs/a.md#two)\n" +
 			"[e](#a-code-title-x-y) [f](#x) [g](https://example.com/x) `[h](nowhere.md)` ![i](no.png)\n```\n[j](nowhere.md)\n```\n[k](docs) [l](../outside.md)\n",
 		"docs/a.md": "# One, two\n## Same\n## Same\n[m](../README.md) [n](#same-1) [o](#same-2)\n```\n# No heading\n```\n[p](#no-heading)\n",
-	} {
-		file := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	broken, _ := brokenLinks(t, os.DirFS(dir))
+	}))
 	want := []string{
 		"README.md:2: docs/a.md#two", "README.md:2: docs/b.md", "README.md:3: #x", "README.md:3: no.png", "README.md:7: ../outside.md",
 		"docs/a.md:4: #same-2", "docs/a.md:8: #no-heading",
@@ -58,6 +48,15 @@ func TestBrokenLinks(t *testing.T) {
 	if !slices.Equal(broken, want) {
 		t.Errorf("%q\nwant %q", broken, want)
 	}
+}
+
+// tree is a file system with texts.
+func tree(texts map[string]string) fs.FS {
+	files := fstest.MapFS{}
+	for name, text := range texts {
+		files[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return files
 }
 
 // brokenLinks returns the links of all Markdown that lead nowhere, and counts the documents.

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,19 +30,13 @@ func TestSnippets(t *testing.T) {
 
 // TestBadSnippets finds each kind of block that nothing checks, and nothing else.
 func TestBadSnippets(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
+	found, blocks := badSnippets(t, tree(map[string]string{
 		"good.md": "```text\nout\n```\n```sh\nls\n```\n```go a_test.go\nx := 1\n\nif x > 0 {\n\tuse(x)\n}\n```\n```js page.test.mjs\npage()\n```\n",
 		"bad.md": "```\nout\n```\n```go\nx := 1\n```\n```go a_test.go\nx := 2\n```\n```go b_test.go\nx := 1\n```\n```js page.test.mjs\npage()\n```\n" +
 			"```text more\nout\n```\n```go a_test.go\n```\n```go a_test.go\nx := 1\nif x > 0 {\n```\n",
 		"a_test.go":     "package a\n\nfunc TestPage(t *testing.T) {\n\tx := 1\n\n\tif x > 0 {\n\t\tuse(x)\n\t}\n}\n",
 		"page.test.mjs": "readFile('good.md')\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	found, blocks := badSnippets(t, os.DirFS(dir))
+	}))
 	var at []string
 	for _, f := range found {
 		at = append(at, strings.SplitN(f, ": ", 2)[0])

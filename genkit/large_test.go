@@ -135,14 +135,12 @@ func TestHideErrors(t *testing.T) {
 	}
 }
 
-// TestRedisAway kills and restarts Redis under streams: nothing is lost, a Done that was refused can be
-// followed by Done, Error or Close, and nobody hangs.
-func TestRedisAway(t *testing.T) {
-	t.Parallel()
-	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+// underWay begins streams over a Redis, each with a chunk that a reader at another process has.
+func underWay(t *testing.T, ids []string) (redis *testredis.Server, other streaming.StreamManager, inputs map[string]streaming.StreamInput, readers map[string]<-chan streaming.StreamEvent) {
+	t.Helper()
+	redis = testredis.Start(t, &testredis.Options{AOF: "always"})
 	a, b := managersAt(t, redis.URL(), nil, nil)
-	ids := []string{"done", "error", "close", "large"}
-	inputs, readers := map[string]streaming.StreamInput{}, map[string]<-chan streaming.StreamEvent{}
+	inputs, readers = map[string]streaming.StreamInput{}, map[string]<-chan streaming.StreamEvent{}
 	for _, id := range ids {
 		inputs[id] = open(t, a, id)
 		require.NoError(t, inputs[id].Write(t.Context(), chunk(0)))
@@ -152,6 +150,15 @@ func TestRedisAway(t *testing.T) {
 		require.Equal(t, string(chunk(0)), string((<-events).Chunk))
 		readers[id] = events
 	}
+	return redis, b, inputs, readers
+}
+
+// TestRedisAway kills and restarts Redis under streams: nothing is lost, a Done that was refused can be
+// followed by Done, Error or Close, and nobody hangs.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	ids := []string{"done", "error", "close", "large"}
+	redis, b, inputs, readers := underWay(t, ids)
 	redis.Kill()
 	large := json.RawMessage(text("x", 5<<20))
 	for _, id := range ids {
@@ -252,19 +259,8 @@ func TestEndWhileAway(t *testing.T) {
 // for its readers once Redis is back, with another call and without one.
 func TestCloseDuringOutage(t *testing.T) {
 	t.Parallel()
-	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
-	a, b := managersAt(t, redis.URL(), nil, nil)
 	ids := []string{"closed again", "closed once"}
-	inputs, readers := map[string]streaming.StreamInput{}, map[string]<-chan streaming.StreamEvent{}
-	for _, id := range ids {
-		inputs[id] = open(t, a, id)
-		require.NoError(t, inputs[id].Write(t.Context(), chunk(0)))
-		events, unsubscribe, err := b.Subscribe(t.Context(), id)
-		require.NoError(t, err)
-		t.Cleanup(unsubscribe)
-		require.Equal(t, string(chunk(0)), string((<-events).Chunk))
-		readers[id] = events
-	}
+	redis, _, inputs, readers := underWay(t, ids)
 	redis.Kill()
 	var wg sync.WaitGroup
 	for _, id := range ids {

@@ -46,8 +46,22 @@ func build(t *testing.T, pkg string) string {
 	return path
 }
 
-// start starts a program; kill ends it as kill -9 does.
+// start starts a program and returns the URL that its first line names; kill ends it as kill -9 does.
 func start(t *testing.T, path string, args ...string) (url string, kill func()) {
+	t.Helper()
+	words, kill := launch(t, path, args...)
+	return words[1], kill
+}
+
+// gateway starts one and returns its two addresses.
+func gateway(t *testing.T, path string, args ...string) (front, admin string) {
+	t.Helper()
+	words, _ := launch(t, path, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)...)
+	return words[1], words[3]
+}
+
+// launch starts a program and returns the words of its first line.
+func launch(t *testing.T, path string, args ...string) (words []string, kill func()) {
 	t.Helper()
 	cmd := exec.Command(path, args...)
 	stdout, err := cmd.StdoutPipe()
@@ -61,7 +75,7 @@ func start(t *testing.T, path string, args ...string) (url string, kill func()) 
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
-	return strings.Fields(line)[1], func() {
+	return strings.Fields(line), func() {
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 	}

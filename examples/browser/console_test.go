@@ -3,14 +3,11 @@
 package browser
 
 import (
-	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -23,19 +20,7 @@ func TestConsole(t *testing.T) {
 	const token = "open sesame, please"
 	path, file := build(t, "./cmd/streamhub"), filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
-	serve := exec.Command(path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token-file", file)
-	stdout, err := serve.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, serve.Start())
-	t.Cleanup(func() {
-		_ = serve.Process.Signal(syscall.SIGINT)
-		kill := time.AfterFunc(10*time.Second, func() { _ = serve.Process.Kill() })
-		defer kill.Stop()
-		_ = serve.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	front, admin := strings.Fields(line)[1], strings.Fields(line)[3]
+	front, admin := gateway(t, path, "--admin-token-file", file)
 	run := func(input string, args ...string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), path, append(args, "--server", front)...)

@@ -3,7 +3,6 @@
 package browser
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,24 +39,6 @@ type fleet struct {
 	*testing.T
 	redis, first, admin string
 	client              *http.Client
-}
-
-// gateway starts one and returns its two addresses.
-func gateway(t *testing.T, path string, args ...string) (front, admin string) {
-	t.Helper()
-	serve := exec.Command(path, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)...)
-	stdout, err := serve.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, serve.Start())
-	t.Cleanup(func() {
-		_ = serve.Process.Signal(syscall.SIGINT)
-		kill := time.AfterFunc(10*time.Second, func() { _ = serve.Process.Kill() })
-		defer kill.Stop()
-		_ = serve.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	return strings.Fields(line)[1], strings.Fields(line)[3]
 }
 
 // socket starts a Redis that listens on a socket alone, and returns its path.
