@@ -37,7 +37,7 @@ func (m *Memory) space(id SpaceID) *memorySpace {
 	return s
 }
 
-// Put is that of [Backend].
+// Put implements [Backend].
 func (m *Memory) Put(ctx context.Context, id SpaceID, objects ...Object) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,7 +54,7 @@ func (m *Memory) Put(ctx context.Context, id SpaceID, objects ...Object) error {
 	return nil
 }
 
-// Get is that of [Backend].
+// Get implements [Backend].
 func (m *Memory) Get(ctx context.Context, id SpaceID, key string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -68,7 +68,7 @@ func (m *Memory) Get(ctx context.Context, id SpaceID, key string) ([]byte, error
 	return bytes.Clone(data), nil
 }
 
-// List is that of [Backend].
+// List implements [Backend].
 func (m *Memory) List(ctx context.Context, id SpaceID, prefix, after string, limit int) ([]Item, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,7 +82,7 @@ func (m *Memory) List(ctx context.Context, id SpaceID, prefix, after string, lim
 	return items[:min(limit, len(items))], ctx.Err()
 }
 
-// Delete is that of [Backend].
+// Delete implements [Backend].
 func (m *Memory) Delete(ctx context.Context, id SpaceID, keys ...string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -95,7 +95,7 @@ func (m *Memory) Delete(ctx context.Context, id SpaceID, keys ...string) error {
 	return nil
 }
 
-// Manifest is that of [Backend].
+// Manifest implements [Backend].
 func (m *Memory) Manifest(ctx context.Context, id SpaceID) (data []byte, version string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,7 +109,7 @@ func (m *Memory) Manifest(ctx context.Context, id SpaceID) (data []byte, version
 	return bytes.Clone(s.manifest), s.version, nil
 }
 
-// SetManifest is that of [Backend].
+// SetManifest implements [Backend].
 func (m *Memory) SetManifest(ctx context.Context, id SpaceID, version string, data []byte) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,7 +125,7 @@ func (m *Memory) SetManifest(ctx context.Context, id SpaceID, version string, da
 	return s.version, nil
 }
 
-// RemoveManifest is that of [Backend].
+// RemoveManifest implements [Backend].
 func (m *Memory) RemoveManifest(ctx context.Context, id SpaceID, version string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -140,7 +140,7 @@ func (m *Memory) RemoveManifest(ctx context.Context, id SpaceID, version string)
 	return nil
 }
 
-// Spaces is that of [Backend].
+// Spaces implements [Backend].
 func (m *Memory) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,5 +159,5 @@ func (m *Memory) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceI
 	return ids, ctx.Err()
 }
 
-// Close is that of [Backend].
+// Close implements [Backend].
 func (m *Memory) Close() error { return nil }

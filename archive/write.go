@@ -54,7 +54,7 @@ func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Write
 		return nil, err
 	}
 	if err != nil {
-		w.manifest.Rewinds = owner.Token // more than that of any archive of the space that was erased
+		w.manifest.Rewinds = owner.Token // greater than in any archive of the space that was erased
 	}
 	if err != nil || w.manifest.Owner != owner {
 		if err := w.swap(ctx, Manifest{owner, w.manifest.Commit, w.manifest.Rewinds}); err != nil {

@@ -50,7 +50,7 @@ func spaceOf(e *aztables.EDMEntity) (archive.SpaceID, bool) {
 	return space, err == nil && partition(space) == e.RowKey
 }
 
-// Manifest is that of [archive.Backend]. The version is the etag.
+// Manifest implements [archive.Backend]. The version is the etag.
 func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
 	found, err := b.table.GetEntity(ctx, manifests, partition(space), nil)
 	if err != nil {
@@ -64,7 +64,7 @@ func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []b
 	return text, string(found.ETag), nil
 }
 
-// SetManifest is that of [archive.Backend].
+// SetManifest implements [archive.Backend].
 func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, version string, data []byte) (string, error) {
 	if len(data) > propertyLimit {
 		return "", fmt.Errorf("%w: a manifest of %d bytes", streamhub.ErrTooLarge, len(data))
@@ -100,7 +100,7 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	return string(set.ETag), outcome(err)
 }
 
-// RemoveManifest is that of [archive.Backend].
+// RemoveManifest implements [archive.Backend].
 func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
 	etag := azcore.ETag(version)
 	if !strings.HasPrefix(version, `W/"`) { // the service refuses what is no etag
@@ -116,7 +116,7 @@ func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, ver
 	return err
 }
 
-// Spaces is that of [archive.Backend].
+// Spaces implements [archive.Backend].
 func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) ([]archive.SpaceID, error) {
 	filter := "PartitionKey eq '" + manifests + "'"
 	if after != (archive.SpaceID{}) {

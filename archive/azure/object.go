@@ -51,7 +51,7 @@ func each(ctx context.Context, n int, do func(ctx context.Context, i int) error)
 	return g.Wait()
 }
 
-// Put is that of [archive.Backend].
+// Put implements [archive.Backend].
 func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...archive.Object) error {
 	return each(ctx, len(objects), func(ctx context.Context, i int) error { return b.put(ctx, space, &objects[i]) })
 }
@@ -114,7 +114,7 @@ func (b *Backend) entity(ctx context.Context, space archive.SpaceID, key string)
 	return e, nil
 }
 
-// Get is that of [archive.Backend].
+// Get implements [archive.Backend].
 func (b *Backend) Get(ctx context.Context, space archive.SpaceID, key string) ([]byte, error) {
 	e, err := b.entity(ctx, space, key)
 	if err != nil {
@@ -156,7 +156,7 @@ func (b *Backend) download(ctx context.Context, name string, size int64) ([]byte
 	return buffer.Bytes(), nil
 }
 
-// List is that of [archive.Backend].
+// List implements [archive.Backend].
 func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after string, limit int) ([]archive.Item, error) {
 	filter := "PartitionKey eq '" + partition(space) + "'"
 	if prefix != "" {
@@ -207,7 +207,7 @@ func (b *Backend) query(ctx context.Context, filter, fields string, limit int, v
 	return nil
 }
 
-// Delete is that of [archive.Backend].
+// Delete implements [archive.Backend].
 func (b *Backend) Delete(ctx context.Context, space archive.SpaceID, keys ...string) error {
 	return each(ctx, len(keys), func(ctx context.Context, i int) error { return b.delete(ctx, space, keys[i]) })
 }

@@ -156,7 +156,7 @@ func keyOf(space archive.SpaceID, kind byte, key string) []byte {
 	return append(prefixOf(space, kind), key...)
 }
 
-// Put is that of [archive.Backend]: all objects or none.
+// Put implements [archive.Backend]: all objects or none.
 func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...archive.Object) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (b *Backend) Put(ctx context.Context, space archive.SpaceID, objects ...arc
 	return b.write(size, func() error { return batch.Commit(pebble.Sync) })
 }
 
-// Get is that of [archive.Backend].
+// Get implements [archive.Backend].
 func (b *Backend) Get(ctx context.Context, space archive.SpaceID, key string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (b *Backend) get(key []byte) ([]byte, error) {
 	return data, outcome(closer.Close())
 }
 
-// List is that of [archive.Backend].
+// List implements [archive.Backend].
 func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after string, limit int) ([]archive.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -262,7 +262,7 @@ func (b *Backend) scan(from, to []byte, visit func(key, value []byte) bool) erro
 	return outcome(it.Close())
 }
 
-// Delete is that of [archive.Backend]: all keys or none.
+// Delete implements [archive.Backend]: all keys or none.
 func (b *Backend) Delete(ctx context.Context, space archive.SpaceID, keys ...string) error {
 	if err := ctx.Err(); err != nil || len(keys) == 0 {
 		return err
@@ -281,7 +281,7 @@ func (b *Backend) Delete(ctx context.Context, space archive.SpaceID, keys ...str
 	return b.write(0, func() error { return batch.Commit(pebble.Sync) })
 }
 
-// Manifest is that of [archive.Backend]. The version is a number before the data.
+// Manifest implements [archive.Backend]. The version is a number before the data.
 func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
@@ -296,7 +296,7 @@ func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []b
 	return v[8:], fmt.Sprint(binary.BigEndian.Uint64(v)), nil
 }
 
-// SetManifest is that of [archive.Backend].
+// SetManifest implements [archive.Backend].
 func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, version string, data []byte) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -315,7 +315,7 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	return fmt.Sprint(n), b.write(len(v), func() error { return b.db.Set(prefixOf(space, kindManifest), v, pebble.Sync) })
 }
 
-// RemoveManifest is that of [archive.Backend].
+// RemoveManifest implements [archive.Backend].
 func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -331,7 +331,7 @@ func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, ver
 	return b.write(0, func() error { return b.db.Delete(prefixOf(space, kindManifest), pebble.Sync) })
 }
 
-// Spaces is that of [archive.Backend].
+// Spaces implements [archive.Backend].
 func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) ([]archive.SpaceID, error) {
 	var ids []archive.SpaceID
 	var from []byte
@@ -361,7 +361,7 @@ func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) 
 	return ids, nil
 }
 
-// Close is that of [archive.Backend].
+// Close implements [archive.Backend].
 func (b *Backend) Close() error { return outcome(errors.Join(b.db.Close(), b.lock.Close())) }
 
 // outcome makes an error of package streamhub. What Pebble finds wrong with its own files is

@@ -66,7 +66,7 @@ func documentSteps(document string) (steps []documentStep) {
 
 const (
 	stepMark = "--- step ---"
-	// The next command of a reader comes later than that of a script.
+	// A script runs its next command sooner than a reader types it.
 	untilReady = "until curl --silent --fail --output /dev/null http://127.0.0.1:8080/readyz; do kill -0 $!; sleep 0.1; done\n"
 )
 

@@ -35,7 +35,7 @@ func gateway(ctx context.Context) (address string, done func()) {
 	}
 }
 
-// The provider is that of streamkit: an address, and a function for the token of each dial.
+// As in streamkit, a provider takes an address and a function that returns the token for each dial.
 func ExampleNewBidiStreamProvider() {
 	ctx, store := context.Background(), uuid.New()
 	address, done := gateway(ctx)
