@@ -29,12 +29,12 @@ func peer(t *testing.T, serve func(ctx context.Context, n int, ws *websocket.Con
 	var serving sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serving.Add(1) // before Accept: the server's Close waits for a request, and no longer once it is hijacked
+		defer serving.Done()
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"test"}})
 		if err != nil {
 			return
 		}
-		serving.Add(1)
-		defer serving.Done()
 		defer func() { _ = ws.CloseNow() }()
 		serve(ctx, int(n.Add(1)), ws)
 	}))
