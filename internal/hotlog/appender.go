@@ -281,3 +281,7 @@ func (g *tail) logArg() any {
 	}
 	return g.logKey
 }
+
+// Calls returns how many calls of the append script this log has sent, those that were repeated
+// among them. Each carries what is appended at the same moment.
+func (l *Log) Calls() int64 { return l.appender.calls.Load() }

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// This file is what package archive/tier moves history with: claim a space, read windows of it,
+// This file is what package archiver moves history with: claim a space, read windows of it,
 // commit what was archived of them, and then remove it from Redis.
 
 // noPosition begins the archive state of a space without an archive.

@@ -1,4 +1,4 @@
-// Package store keeps the hot log of segments in Redis.
+// Package hotlog keeps the hot log of segments in Redis.
 //
 // Most programs use package hub instead.
 //

@@ -74,3 +74,7 @@ func parseHex16(s string) (uint64, error) {
 	}
 	return strconv.ParseUint(s, 16, 64)
 }
+
+// Key names what another package keeps beside the log of a space: its keys begin with one letter
+// of their own and share the hash tag, so that one script can touch several of them.
+func Key(store uuid.UUID, space, name string) string { return keysOf(store, space).prefix + name }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -51,11 +49,3 @@ func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Dura
 	err = parseNumbers(answer[1:], &v)
 	return millis.Time(v), err
 }
-
-// Calls returns how many calls of the append script this log has sent, those that were repeated
-// among them. Each carries what is appended at the same moment.
-func (l *Log) Calls() int64 { return l.appender.calls.Load() }
-
-// Key names what another package keeps beside the log of a space: its keys begin with one letter
-// of their own and share the hash tag, so that one script can touch several of them.
-func Key(store uuid.UUID, space, name string) string { return keysOf(store, space).prefix + name }

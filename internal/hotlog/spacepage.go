@@ -1,0 +1,393 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+const (
+	firstChanges   = 32      // size of the first page of a timeline
+	maxChanges     = 8192    // and of the largest one
+	timelineBytes  = 4 << 20 // about what one page of a timeline may bring
+	pipelineRanges = 256     // reads of logs that travel together
+)
+
+// A spacePage is a part of a timeline with the frames that it names.
+type spacePage struct {
+	from    timelineID
+	changes []change
+	frames  []*frame // of each change; nil where there is nothing to read
+	metas   []*meta
+	state   spaceState // read after the changes
+	next    timelineID // where the page after it begins
+	more    bool
+	// archived says that the start of the timeline is archived, so that nothing shortens it.
+	archived bool
+	bytes    int
+	err      error
+}
+
+// reached is the place of the last change of the page, or before if there is none.
+func (p *spacePage) reached(before timelineID) timelineID {
+	if n := len(p.changes); n > 0 {
+		return p.changes[n-1].id
+	}
+	return before
+}
+
+// fetch reads the timeline from an id on, and the frames that it names. last is the place that was
+// read just before from, zero if there was none.
+func (r *spaceReader) fetch(ctx context.Context, from, last timelineID) *spacePage {
+	p := &spacePage{from: from}
+	p.err = func() error {
+		if err := r.timelinePage(ctx, p, from, last); err != nil {
+			return err
+		}
+		if err := r.refresh(ctx, p); err != nil {
+			return err
+		}
+		return r.frames(ctx, p)
+	}()
+	return p
+}
+
+// timelinePage reads a part of the timeline, in Redis or in the archive. Where the space is archived
+// it must continue at last, if last is not zero: history may have been lost since that was read.
+func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last timelineID) (err error) {
+	l := r.store.log
+	begin, count := from, r.count
+	if l.opt.Cold != nil && !last.isZero() {
+		begin, count = last, count+1
+	}
+	if p.changes, p.next, p.more, err = l.changes(ctx, r.spaceKeys, begin, r.end, count); err != nil || l.opt.Cold == nil {
+		return err
+	}
+	// The start is asked for after the read: it may have moved meanwhile.
+	state, err := l.spaceState(ctx, r.spaceKeys)
+	if err != nil {
+		return err
+	}
+	if p.archived = state.archived; p.archived && from.before(state.first) {
+		p.changes, p.next, p.more, err = l.coldChanges(ctx, r.spaceKeys, from, r.end, last, r.count)
+		return err
+	}
+	n := 0
+	for n < len(p.changes) && p.changes[n].id.before(from) {
+		n++
+	}
+	if p.archived && !last.isZero() && n == 0 && !last.before(state.first) && state.swept.before(last) {
+		return &streamhub.HistoryLostError{}
+	}
+	p.changes = p.changes[n:]
+	return nil
+}
+
+// refresh reads the meta of each segment that the page names, and the state of the space.
+func (r *spaceReader) refresh(ctx context.Context, p *spacePage) error {
+	p.metas = make([]*meta, len(p.changes))
+	fresh := map[string]*meta{}
+	cmds := map[string]*redis.SliceCmd{}
+	pipe := r.store.log.conn.Pipeline()
+	state := pipe.HMGet(ctx, r.state(), stateFields...)
+	for i := range p.changes {
+		name := p.changes[i].segment
+		if fresh[name] == nil {
+			fresh[name] = new(meta)
+			cmds[name] = metaCmd(ctx, place{spaceKeys: r.spaceKeys, segment: name})
+			_ = pipe.Process(ctx, cmds[name])
+		}
+		p.metas[i] = fresh[name]
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	var err error
+	if p.state, err = parseSpaceState(state.Val()); err != nil {
+		return err
+	}
+	var timed, absent []string
+	for name, cmd := range cmds {
+		m, err := parseMeta(cmd.Val())
+		if err != nil {
+			return err
+		}
+		*fresh[name] = m
+		switch {
+		case !m.exists:
+			absent = append(absent, name)
+		case m.deadline != 0 && !m.gone():
+			timed = append(timed, name)
+		}
+	}
+	if err := r.expired(ctx, timed, fresh); err != nil {
+		return err
+	}
+	return r.vanishedMetas(ctx, absent, fresh)
+}
+
+// expired ends the segments among names whose deadline has passed.
+func (r *spaceReader) expired(ctx context.Context, names []string, metas map[string]*meta) error {
+	if len(names) == 0 {
+		return nil
+	}
+	now, err := r.store.log.conn.Time(ctx).Result()
+	if err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	for _, name := range names {
+		if now.UnixMilli() < metas[name].deadline {
+			continue
+		}
+		if *metas[name], err = r.store.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vanishedMetas tells segments that were deleted so long ago that nothing is left of them from
+// those whose meta was lost: these are still listed.
+func (r *spaceReader) vanishedMetas(ctx context.Context, names []string, metas map[string]*meta) error {
+	if len(names) == 0 {
+		return nil
+	}
+	pipe := r.store.log.conn.Pipeline()
+	listed := make([]*redis.FloatCmd, len(names))
+	for i, segment := range names {
+		name, _ := redisx.Unescape(segment)
+		listed[i] = pipe.ZScore(ctx, r.inventory(), name)
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return redisx.ReadOutcome(err)
+	}
+	for i, segment := range names {
+		if listed[i].Err() != nil {
+			continue
+		}
+		m, err := r.store.log.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: segment})
+		if err != nil {
+			return err
+		}
+		if *metas[segment] = m; !m.exists {
+			return &streamhub.HistoryLostError{}
+		}
+	}
+	return nil
+}
+
+// frames reads what the changes of the page name: for each segment one range of its log.
+func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
+	type span struct {
+		from, to uint64
+		of       []int // changes
+		m        *meta
+		cmd      rangeCmd
+	}
+	spans := map[string]*span{}
+	var order []*span
+	cold := map[string][]int{} // changes, by segment
+	p.frames = make([]*frame, len(p.changes))
+	for i := range p.changes {
+		c, m := &p.changes[i], p.metas[i]
+		if c.records == 0 || r.hides(m) || c.id.before(m.birth) {
+			continue
+		}
+		if c.last > m.last {
+			return &streamhub.HistoryLostError{}
+		}
+		if m.first == 0 || c.last < m.first {
+			if !r.start.IsZero() && r.unread(c) {
+				return &streamhub.TrimmedError{}
+			}
+			continue
+		}
+		if c.last < m.hot {
+			cold[c.segment] = append(cold[c.segment], i)
+			continue
+		}
+		sp := spans[c.segment]
+		if sp == nil {
+			sp = &span{from: c.last, m: m}
+			spans[c.segment] = sp
+			order = append(order, sp)
+		}
+		sp.to = c.last
+		sp.of = append(sp.of, i)
+	}
+	for begin := 0; begin < len(order); begin += pipelineRanges {
+		part := order[begin:min(begin+pipelineRanges, len(order))]
+		pipe := r.store.log.conn.Pipeline()
+		for _, sp := range part {
+			log := r.log(p.changes[sp.of[0]].segment, sp.m.incarnation)
+			sp.cmd = newRange(ctx, log, strconv.FormatUint(sp.from, 10), strconv.FormatUint(sp.to, 10), len(sp.of), 0)
+			_ = pipe.Process(ctx, sp.cmd)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return redisx.ReadOutcome(err)
+		}
+		for _, sp := range part {
+			frames, err := r.store.log.frames(ctx, sp.cmd)
+			if err != nil {
+				return err
+			}
+			n := 0
+			for _, i := range sp.of {
+				c := &p.changes[i]
+				for n < len(frames) && frames[n].last < c.last {
+					n++
+				}
+				if n < len(frames) && frames[n].last == c.last {
+					p.frames[i] = &frames[n]
+					p.bytes += len(frames[n].data)
+					continue
+				}
+				moved := c.last < sp.m.hot // as was seen of one before it
+				if !moved {
+					if moved, err = r.vanished(ctx, c, sp.m); err != nil {
+						return err
+					}
+				}
+				if moved {
+					cold[c.segment] = append(cold[c.segment], i)
+				}
+			}
+		}
+	}
+	return r.coldFrames(ctx, p, cold)
+}
+
+// coldReads is how many segments are read from the archive at once.
+const coldReads = 8
+
+// coldFrames reads the frames of changes, by segment, from the archive.
+func (r *spaceReader) coldFrames(ctx context.Context, p *spacePage, changes map[string][]int) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		failed error
+		places = make(chan struct{}, coldReads)
+	)
+	for segment, of := range changes {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			slices.Sort(of)
+			name, _ := redisx.Unescape(segment)
+			src := &source{place{r.spaceKeys, name, segment}, *p.metas[of[0]], math.MaxUint64}
+			lasts := make([]uint64, len(of))
+			for n, i := range of {
+				lasts[n] = p.changes[i].last
+			}
+			frames, err := r.store.log.coldSpan(ctx, src, lasts)
+			for n := 0; n < len(of) && err == nil; n++ {
+				c := &p.changes[of[n]]
+				if frames[n] == nil {
+					_, err = r.vanished(ctx, c, &src.meta)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = err
+				return
+			}
+			for n, i := range of {
+				if p.frames[i] = frames[n]; frames[n] != nil {
+					p.bytes += len(frames[n].data)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+// vanished explains a frame that was there when the meta was read: it has moved to the archive, it
+// was deleted or trimmed, or it is lost.
+func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (moved bool, err error) {
+	m, err := r.store.log.readMeta(ctx, place{spaceKeys: r.spaceKeys, segment: c.segment})
+	switch {
+	case err != nil:
+		return false, err
+	case m.exists && (r.hides(&m) || c.id.before(m.birth)):
+		return false, nil
+	case m.exists && c.last < m.first:
+		if r.start.IsZero() || !r.unread(c) {
+			return false, nil
+		}
+		return false, &streamhub.TrimmedError{}
+	case m.exists && m.incarnation == seen.incarnation && c.last >= seen.hot && c.last < m.hot:
+		seen.hot, seen.hotProof = m.hot, m.hotProof
+		return true, nil
+	case m.exists && c.last < seen.hot:
+		return false, fmt.Errorf("%w: entry %d of %q is missing from the archive", streamhub.ErrCorrupt, c.last, c.segment)
+	}
+	return false, &streamhub.HistoryLostError{}
+}
+
+// ReadSpacePage reads beyond after along the timeline of a space, or from its start if after is
+// zero. next is the position to go on from; it moves also where there was nothing to read.
+func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub.Position) (entries []streamhub.Entry, next streamhub.Position, more bool, err error) {
+	defer func() { err = s.fail("read", space, "", err) }()
+	r, err := s.newSpaceReader(space, after)
+	if err != nil {
+		return nil, after, false, err
+	}
+	if after.IsZero() {
+		if err := r.whole(ctx); err != nil {
+			return nil, after, false, err
+		}
+	}
+	p := r.first(ctx)
+	if p.err == nil {
+		p.err = r.missed(p)
+	}
+	if p.err != nil {
+		return nil, after, false, r.resumable(ctx, p.err)
+	}
+	for last := (timelineID{}); ; {
+		if _, err = r.visit(p, func(e *streamhub.Entry) bool {
+			entries = append(entries, *e)
+			return true
+		}); err != nil {
+			return entries, r.at, p.more, err
+		}
+		if next = r.after(p); next != after || !p.more {
+			return entries, next, p.more, nil
+		}
+		// The page held nothing but the place that was read already: it ends a window of the archive.
+		last = p.reached(last)
+		if p = r.fetch(ctx, p.next, last); p.err == nil {
+			p.err = r.missed(p)
+		}
+		if p.err != nil {
+			return nil, after, false, r.resumable(ctx, p.err)
+		}
+	}
+}
+
+// after is the position after a page that was visited.
+func (r *spaceReader) after(p *spacePage) streamhub.Position {
+	n := len(p.changes) - 1
+	if n < 0 {
+		return r.at
+	}
+	c := &p.changes[n]
+	last := streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}
+	if r.at.Timeline == last {
+		return r.at
+	}
+	return streamhub.Position{Timeline: last, Mark: r.mark, Trimmed: r.told(c.id), Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
+}

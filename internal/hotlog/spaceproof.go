@@ -1,0 +1,197 @@
+package hotlog
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
+)
+
+// first fetches the first page and compares the cursor that the read starts from.
+func (r *spaceReader) first(ctx context.Context) *spacePage {
+	p := r.fetch(ctx, r.from, timelineID{})
+	switch {
+	case p.err == nil:
+		p.err = r.prove(p)
+	case errors.Is(p.err, streamhub.ErrTrimmed):
+		// Lost history goes first: the cursor of the other error would hide it.
+		if err := r.probe(ctx); err != nil {
+			p.err = err
+		}
+	}
+	return p
+}
+
+// probe compares the cursor that the read starts from with its own place of the timeline, whatever was
+// trimmed after it.
+func (r *spaceReader) probe(ctx context.Context) error {
+	own := *r
+	own.from = timelineID{r.start.Timeline.MS, r.start.Timeline.N}
+	place := own
+	place.start, place.end = streamhub.Position{}, own.from // a read without a cursor is not told of trims
+	p := place.fetch(ctx, own.from, timelineID{})
+	if p.err != nil {
+		return p.err
+	}
+	return own.prove(p)
+}
+
+// whole refuses a timeline that does not begin where it should.
+func (r *spaceReader) whole(ctx context.Context) error {
+	// In this order: the start that is written down never lags behind the one there is.
+	pipe := r.store.log.conn.Pipeline()
+	begins := pipe.XRangeN(ctx, r.timeline(), "-", "+", 1)
+	should := pipe.HMGet(ctx, r.state(), stateFields...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return redisx.ReadOutcome(err)
+	}
+	err := r.judge(begins.Val(), should.Val())
+	if errors.Is(err, streamhub.ErrHistoryLost) && r.store.log.conn.Cluster != nil {
+		// While a slot moves, one of the commands of a pipeline may be sent once more, after the others.
+		if begins = r.store.log.conn.XRangeN(ctx, r.timeline(), "-", "+", 1); begins.Err() != nil {
+			return redisx.ReadOutcome(begins.Err())
+		}
+		if should = r.store.log.conn.HMGet(ctx, r.state(), stateFields...); should.Err() != nil {
+			return redisx.ReadOutcome(should.Err())
+		}
+		err = r.judge(begins.Val(), should.Val())
+	}
+	return err
+}
+
+// judge compares the first entry of a timeline with what the state of the space says of it, which was read later.
+func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
+	state, err := parseSpaceState(should)
+	if err != nil || state.start.isZero() {
+		return err
+	}
+	if state.archived && r.store.log.opt.Cold == nil && state.start.before(state.first) {
+		return errNoArchive
+	}
+	if len(begins) == 0 {
+		return &streamhub.HistoryLostError{}
+	}
+	id, err := parseTimelineID(begins[0].ID)
+	if err != nil {
+		return err
+	}
+	// One that was lost and begins anew within the same millisecond has the same id.
+	segment, ref, known := strings.Cut(state.begin, " ")
+	if state.first.before(id) || known && id == state.start && begins[0].Values[segment] != ref {
+		return &streamhub.HistoryLostError{}
+	}
+	return nil
+}
+
+// resumable gives the error of a reader that met what was trimmed the cursor to go on from: after
+// what was visited, without all that was trimmed so far.
+func (r *spaceReader) resumable(ctx context.Context, err error) error {
+	var trimmed *streamhub.TrimmedError
+	if !errors.As(err, &trimmed) {
+		return err
+	}
+	end, err := r.store.log.timelineEnd(ctx, r.spaceKeys)
+	if err != nil {
+		return err
+	}
+	at := r.at
+	at.Trimmed = end.public()
+	return &streamhub.TrimmedError{Cursor: at.Cursor(), Space: r.space}
+}
+
+// told is what a position at id says of the trims that the reader was told of.
+func (r *spaceReader) told(id timelineID) streamhub.TimelineID {
+	if t := r.start.Trimmed; id.before(timelineID{t.MS, t.N}) {
+		return t
+	}
+	return streamhub.TimelineID{}
+}
+
+// cutShort explains a read that did not meet the end that the timeline had when it began. Where sweeps
+// do not come, sure is set: that place cannot be gone on purpose.
+func (r *spaceReader) cutShort(ctx context.Context, sure bool) error {
+	end, err := r.store.log.timelineEnd(ctx, r.spaceKeys)
+	if err == nil && (sure || end.before(r.end)) {
+		err = &streamhub.HistoryLostError{}
+	}
+	return err
+}
+
+// unread reports whether there is something in c after the cursor that the read started from. What
+// was trimmed is not, up to the place that the cursor names for that.
+func (r *spaceReader) unread(c *change) bool {
+	at := r.start.Timeline
+	if t := r.start.Trimmed; !t.IsZero() && !(timelineID{t.MS, t.N}).before(c.id) {
+		return false
+	}
+	if id := (timelineID{at.MS, at.N}); at.IsZero() || c.id != id {
+		return !c.id.before(id)
+	}
+	return c.index > at.Index || c.index == at.Index && c.last > r.start.Sequence
+}
+
+// prove compares the first page with the cursor that the read started from.
+func (r *spaceReader) prove(p *spacePage) error {
+	at := r.start.Timeline
+	id := timelineID{at.MS, at.N}
+	if at.IsZero() || p.err != nil || r.from != id {
+		return nil // no cursor, or a later time bound
+	}
+	if p.state.lost(r.start.Lineage, id) {
+		return &streamhub.HistoryLostError{}
+	}
+	for i := range p.changes {
+		c := &p.changes[i]
+		if c.id != id {
+			break
+		}
+		if c.index != at.Index {
+			continue
+		}
+		if c.records == 0 && c.last == r.start.Sequence {
+			return nil // it brought nothing that could be compared
+		}
+		if c.last < r.start.Sequence || c.first() > r.start.Sequence {
+			return &streamhub.HistoryLostError{}
+		}
+		if p.frames[i] == nil {
+			return nil // its entries are gone on purpose
+		}
+		proof, err := p.frames[i].proof(r.start.Sequence)
+		if err == nil && proof != r.start.Proof {
+			err = &streamhub.HistoryLostError{}
+		}
+		return err
+	}
+	switch {
+	case p.state.archived && r.store.log.opt.Cold == nil && id.before(p.state.first):
+		return errNoArchive
+	case len(p.changes) > 0 && p.changes[0].id == id, // it names less than the cursor has seen
+		p.state.start.isZero(), id.before(p.state.start), p.state.swept.before(id):
+		return &streamhub.HistoryLostError{}
+	}
+	return nil // a sweep has removed the entry of the timeline: what it named is gone on purpose
+}
+
+// missed refuses a page of a read that started from a cursor if a sweep removed something from it
+// that was trimmed before it was read.
+func (r *spaceReader) missed(p *spacePage) error {
+	t := &p.state.trimmed
+	if r.start.IsZero() || t.id.isZero() || t.id.before(p.from) || !r.unread(t) {
+		return nil
+	}
+	if p.more && !t.id.before(p.next) {
+		return nil // it belongs to a later page
+	}
+	// If it lies after the end of the read, others that were removed before it may lie within: a reader
+	// is told once too often rather than not at all.
+	for i := range p.changes {
+		if c := &p.changes[i]; c.id == t.id && c.index == t.index {
+			return nil // the sweep came after the page was read
+		}
+	}
+	return &streamhub.TrimmedError{}
+}
