@@ -181,8 +181,8 @@ simulate: ## Run SEEDS=1000 random programs against the model; SEED=n repeats on
 	SEEDS=$(or $(SEEDS),$(if $(SEED),,1000)) SEED=$(SEED) KEEP_GOING=$(KEEP_GOING) $(GO) test -count=1 -timeout 12h -run TestSimulate -v $(TESTFLAGS) ./integration/model
 
 .PHONY: mutants
-mutants: ## Break the code on purpose and demand that the model notices; MUTANT=name chooses, SEEDS=400
-	$(GO) run ./integration/model/mutants -seeds $(or $(SEEDS),400) $(if $(MUTANT),-only $(MUTANT))
+mutants: ## Break the code on purpose and demand that the model notices; MUTANT=name chooses, SEEDS=400, MUTANTFLAGS=-again
+	$(GO) run ./integration/model/mutants -seeds $(or $(SEEDS),400) $(if $(MUTANT),-only $(MUTANT)) $(MUTANTFLAGS)
 
 .PHONY: bench-all
 bench-all: ## Measure streamhub beside raw Redis and its rivals, for docs/benchmarks.md; about a quarter of an hour
