@@ -35,8 +35,25 @@ func Run(ctx context.Context, w Way, program []Step, features *Features) error {
 		}
 		features.note(s, outcome)
 	}
+	for _, s := range everything {
+		r.index++
+		if err := r.step(s); err != nil {
+			return fmt.Errorf("in the end, %s: %w", Go(s), err)
+		}
+	}
 	return nil
 }
+
+// everything reads all that a program has left.
+var everything = func() (steps []Step) {
+	for _, space := range []string{"s", "t"} {
+		for _, segment := range []string{"a", "b", "c", "d"} {
+			steps = append(steps, Step{Op: Read, Space: space, Seg: segment})
+		}
+		steps = append(steps, Step{Op: ReadSpace, Space: space})
+	}
+	return steps
+}()
 
 // A run is a program on its way.
 type run struct {

@@ -205,7 +205,7 @@ func (m *mutant) seeds(first, n int) (string, error) {
 
 // test runs tests on the mutant. A test that fails is an error, too.
 func (m *mutant) test(pkg, tests string, env ...string) ([]byte, error) {
-	cmd := exec.Command("go", "test", "-overlay", m.overlay, "-count=1", "-timeout=10m", "-run="+tests, pkg)
+	cmd := exec.Command("go", "test", "-overlay", m.overlay, "-count=1", "-vet=off", "-timeout=10m", "-run="+tests, pkg)
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
