@@ -181,6 +181,12 @@ func TestConstructors(t *testing.T) {
 	err := client.RetryWithBackoff(t.Context(), policy, func(context.Context) error { n++; return wskit.ErrMuxerClosed })
 	require.ErrorIs(t, err, wskit.ErrMuxerClosed)
 	require.Equal(t, 3, n)
+	for attempts, own := range map[int]error{3: api.NewTransientError("later"), 1: api.NewPermanentError("never")} {
+		n = 0
+		err = client.RetryWithBackoff(t.Context(), policy, func(context.Context) error { n++; return fmt.Errorf("a step: %w", own) })
+		require.ErrorIs(t, err, own)
+		require.Equal(t, attempts, n, own)
+	}
 	require.Equal(t, 5, client.DefaultRetryPolicy().MaxAttempts)
 	require.Equal(t, 1, api.NewTransientError("x").Code)
 	require.Equal(t, 2, api.NewPermanentError("x").Code)

@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
 	hubclient "github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
@@ -31,8 +33,15 @@ func (p *RetryPolicy) policy() hubclient.RetryPolicy {
 	return hubclient.RetryPolicy{Attempts: p.MaxAttempts, InitialDelay: p.InitialBackoff, MaxDelay: p.MaxBackoff, Multiplier: p.BackoffMultiplier}
 }
 
-// IsRetryable reports whether the same call can succeed later. It goes by the code of the error.
-func IsRetryable(err error) bool { return hubclient.IsRetryable(err) }
+// IsRetryable reports whether the same call can succeed later. It goes by the code of the error, also of one that a program
+// has made with [api.NewTransientError] or [api.NewPermanentError].
+func IsRetryable(err error) bool {
+	var own *api.StreamsError
+	if errors.As(err, &own) {
+		return own.Code == 1
+	}
+	return hubclient.IsRetryable(err)
+}
 
 // RetryWithBackoff calls fn until it succeeds, fails for good, or the policy or ctx ends, and returns its
 // last error.
