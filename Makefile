@@ -76,6 +76,13 @@ test-modules: ## Vet and test each module of its own
 		(cd $$module && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...); \
 	done
 
+.PHONY: test-sizes
+test-sizes: ## Chunks, outputs and events of 50 MiB through Genkit and MCP, between two processes while Redis is killed
+	scripts/need-redis
+	@set -ex; for module in genkit mcp; do \
+		(cd $$module && STREAMHUB_SIZES=1 STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -timeout 10m -run TestLargeTwoProcesses -v $(TESTFLAGS) .); \
+	done
+
 .PHONY: test-faults
 test-faults: ## Integration tests with a short run of every fault
 	scripts/need-redis

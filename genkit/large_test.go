@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -222,6 +223,56 @@ func TestTwoProcessesRedis(t *testing.T) {
 		n, _ = again.rest(0)
 		require.Equal(t, 100, n)
 	}
+}
+
+// TestLargeTwoProcesses has a flow with a large chunk and a large output in one process, and readers in another one.
+// Redis is killed and restarted in the middle of the chunk, and again in the middle of the output.
+func TestLargeTwoProcesses(t *testing.T) {
+	t.Parallel()
+	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+	one, _ := child(t, redis.URL())
+	two, _ := child(t, redis.URL())
+	sizes, kills := []int{1 << 20, 5 << 20}, 0
+	if os.Getenv("STREAMHUB_SIZES") != "" { // make test-sizes
+		sizes = append(sizes, 50<<20)
+	}
+	for _, path := range []string{"/large/plain", "/large/flow"} {
+		for _, size := range sizes {
+			redis.Restart() // counts from 0
+			first := post(t, one+path, order{Bytes: size})
+			want := []string{`{"message":"begun"}`, fmt.Sprintf(`{"message":%q}`, digits(size)), fmt.Sprintf(`{"result":%q}`, digits(size))}
+			expect := func(r *reader, want ...string) error {
+				for _, w := range want {
+					if _, data, _ := r.line(); data != w {
+						return fmt.Errorf("%.100q in place of %.50q", data, w)
+					}
+				}
+				return nil
+			}
+			reader := post(t, two+path, order{}, hubgenkit.StreamIDHeader, first.id())
+			require.NoError(t, expect(reader, want[0]))
+			var errs [2]error
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				var wg sync.WaitGroup
+				wg.Go(func() { errs[0] = expect(first, want...) }) // Genkit's handler waits for its client
+				wg.Go(func() { errs[1] = expect(reader, want[1:]...) })
+				wg.Wait()
+			}()
+			for _, received := range []int{size / 2, size} {
+				if redis.KillAfter(int64(received), read) {
+					kills++
+					redis.Restart()
+				}
+			}
+			<-read
+			require.NoError(t, errors.Join(errs[:]...))
+			require.NoError(t, expect(post(t, two+path, order{}, hubgenkit.StreamIDHeader, first.id()), want...))
+			t.Logf("%s: %d bytes, %d kills so far", path, size, kills)
+		}
+	}
+	require.NotZero(t, kills)
 }
 
 // TestEndWhileAway has flows end while Redis is away for longer than a goodbye takes: their readers get the

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -53,6 +54,7 @@ func serve(redis string) error {
 	}
 	defer h.Close()
 	handler, mux := mount(ctx, h, nil)
+	large := mountLarge(ctx, h, mux)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -62,7 +64,7 @@ func serve(redis string) error {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	bye, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return handler.Shutdown(bye)
+	return errors.Join(handler.Shutdown(bye), large.Shutdown(bye))
 }
 
 // order is the input of the flow.
@@ -70,6 +72,7 @@ type order struct {
 	Chunks  int           `json:"chunks"`
 	Every   time.Duration `json:"every"`
 	Failure string        `json:"failure,omitempty"`
+	Bytes   int           `json:"bytes,omitempty"` // of the large flow's chunk and output
 }
 
 // mount serves the flow at /plain with the handler of Genkit, and at /flow with ours.
@@ -103,6 +106,25 @@ func mount(ctx context.Context, h *hub.Hub, o *hubgenkit.HandlerOptions) (*hubge
 	mux.Handle("/flow", handler)
 	return handler, mux
 }
+
+// mountLarge serves a flow with a large chunk and a large output at /large/plain and /large/flow.
+func mountLarge(ctx context.Context, h *hub.Hub, mux *http.ServeMux) *hubgenkit.Handler {
+	flow := genkit.DefineStreamingFlow(genkit.Init(ctx), "large", func(ctx context.Context, in order, emit core.StreamCallback[string]) (string, error) {
+		for _, text := range []string{"begun", digits(in.Bytes)} {
+			if err := emit(ctx, text); err != nil {
+				return "", err
+			}
+		}
+		return digits(in.Bytes), nil
+	})
+	manager := hubgenkit.NewStreamManager(h.Store(uuid.Nil).Live("large"), nil)
+	handler := hubgenkit.NewHandler(ctx, flow, manager, nil)
+	mux.Handle("/large/plain", genkit.Handler(flow, genkit.WithStreamManager(manager)))
+	mux.Handle("/large/flow", handler)
+	return handler
+}
+
+func digits(n int) string { return strings.Repeat("0123456789", n/10+1)[:n] }
 
 // child starts a server in a process of its own, and returns its URL.
 func child(t *testing.T, redis string) (url string, kill func()) {
@@ -145,7 +167,7 @@ func post(t *testing.T, url string, in order, headers ...string) *reader {
 	t.Helper()
 	body, err := json.Marshal(map[string]order{"data": in})
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(string(body)))
 	require.NoError(t, err)
@@ -156,23 +178,34 @@ func post(t *testing.T, url string, in order, headers ...string) *reader {
 	response, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return &reader{t, response, bufio.NewScanner(response.Body)}
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 64<<20)
+	return &reader{t, response, lines}
 }
 
 func (r *reader) id() string { return r.response.Header.Get(hubgenkit.StreamIDHeader) }
 
-func (r *reader) next() (e sseEvent, ok bool) {
-	r.t.Helper()
+// line reads the id and the data of the next event.
+func (r *reader) line() (id, data string, ok bool) {
 	for r.lines.Scan() {
 		line := r.lines.Text()
-		if id, is := strings.CutPrefix(line, "id: "); is {
-			e.id = id
+		if v, is := strings.CutPrefix(line, "id: "); is {
+			id = v
 		} else if data, is := strings.CutPrefix(line, "data: "); is {
-			require.NoError(r.t, json.Unmarshal([]byte(data), &e))
-			return e, true
+			return id, data, true
 		}
 	}
-	return e, false
+	return "", "", false
+}
+
+func (r *reader) next() (e sseEvent, ok bool) {
+	r.t.Helper()
+	id, data, ok := r.line()
+	if ok {
+		require.NoError(r.t, json.Unmarshal([]byte(data), &e))
+	}
+	e.id = id
+	return e, ok
 }
 
 // rest reads to the end: the chunks, which are numbered from first on, and the last event.

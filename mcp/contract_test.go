@@ -6,9 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -349,23 +352,65 @@ func (c *caller) connect(version string) {
 	require.Equal(c.t, http.StatusAccepted, response.StatusCode)
 }
 
-// events returns a function that reads the next event of an answer.
-func events(t *testing.T, response *http.Response) func() (id, data string) {
-	lines := bufio.NewReaderSize(response.Body, 1<<20)
-	return func() (id, data string) {
-		t.Helper()
+// resume reads n events after that with the id last. Like every client it comes again where an answer ends early.
+func (c *caller) resume(last string, n int) (got []string) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	defer cancel()
+	for len(got) < n && ctx.Err() == nil {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+		if err != nil {
+			break
+		}
+		r.Header.Set("Accept", "text/event-stream")
+		r.Header.Set("Mcp-Session-Id", c.session)
+		r.Header.Set("Mcp-Protocol-Version", "2025-11-25")
+		r.Header.Set("Last-Event-ID", last)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			continue
+		}
+		next := scanEvents(response.Body)
+		for len(got) < n {
+			id, data, err := next()
+			if err != nil {
+				break
+			}
+			last, got = id, append(got, data)
+		}
+		response.Body.Close()
+	}
+	return got
+}
+
+// scanEvents returns a function that reads the next event of an answer.
+func scanEvents(body io.Reader) func() (id, data string, err error) {
+	lines := bufio.NewReaderSize(body, 1<<20)
+	return func() (id, data string, err error) {
 		for {
 			line, err := lines.ReadString('\n')
-			require.NoError(t, err)
+			if err != nil {
+				return "", "", err
+			}
 			line = strings.TrimSuffix(line, "\n")
 			if v, is := strings.CutPrefix(line, "id: "); is {
 				id = v
 			} else if v, is := strings.CutPrefix(line, "data:"); is {
 				data = strings.TrimPrefix(v, " ")
 			} else if line == "" && id != "" {
-				return id, data
+				return id, data, nil
 			}
 		}
+	}
+}
+
+// events is scanEvents for an answer that does not end.
+func events(t *testing.T, response *http.Response) func() (id, data string) {
+	next := scanEvents(response.Body)
+	return func() (id, data string) {
+		t.Helper()
+		id, data, err := next()
+		require.NoError(t, err)
+		return id, data
 	}
 }
 
@@ -449,6 +494,55 @@ func TestGapWithSDK(t *testing.T) {
 		require.Len(t, m.Result.Content[0].(*sdk.TextContent).Text, 5<<20)
 	}
 	require.True(t, last.Load())
+}
+
+// TestLargeTwoProcesses has a tool send an event and a result of many MiB in one process, to a client that was cut and
+// resumes in another one. Redis is killed and restarted in the middle of the event, and again in the middle of the result.
+func TestLargeTwoProcesses(t *testing.T) {
+	redis := testredis.Start(t, &testredis.Options{AOF: "always"})
+	one, two := &caller{t: t, url: child(t, redis.URL())}, &caller{t: t, url: child(t, redis.URL())}
+	one.connect("2025-11-25")
+	two.session = one.session
+	sizes, kills := []int{1 << 20, 5 << 20}, 0
+	if os.Getenv("STREAMHUB_SIZES") != "" { // make test-sizes
+		sizes = append(sizes, 50<<20)
+	}
+	for _, size := range sizes {
+		redis.Restart() // counts from 0
+		ctx, cut := context.WithCancel(t.Context())
+		begun := events(t, one.do(ctx, http.MethodPost, fmt.Sprintf(
+			`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"large","arguments":{"bytes":%d},"_meta":{"progressToken":"t"}}}`, size)))
+		last, data := begun()
+		for !strings.Contains(data, "begun") {
+			last, data = begun()
+		}
+		cut()
+		var got []string
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			got = two.resume(last, 2)
+		}()
+		for _, received := range []int{size / 2, size} {
+			if redis.KillAfter(int64(received), read) {
+				kills++
+				redis.Restart()
+			}
+		}
+		<-read
+		require.Len(t, got, 2)
+		var event struct {
+			Params sdk.ProgressNotificationParams
+		}
+		require.NoError(t, json.Unmarshal([]byte(got[0]), &event))
+		require.True(t, event.Params.Message == digits(size), "an event with %d bytes", len(event.Params.Message))
+		var result struct{ Result sdk.CallToolResult }
+		require.NoError(t, json.Unmarshal([]byte(got[1]), &result))
+		require.True(t, result.Result.Content[0].(*sdk.TextContent).Text == digits(size), "another result")
+		require.True(t, slices.Equal(got, two.resume(last, 2)), "read again")
+		t.Logf("%d bytes, %d kills so far", size, kills)
+	}
+	require.NotZero(t, kills)
 }
 
 // A counter counts what the SDK asks of an event store.

@@ -65,6 +65,12 @@ type counting struct {
 	To int `json:"to"`
 }
 
+type large struct {
+	Bytes int `json:"bytes"`
+}
+
+func digits(n int) string { return strings.Repeat("0123456789", n/10+1)[:n] }
+
 // newHandler is an MCP server with a tool that takes a while.
 func newHandler(events *hubmcp.EventStore) http.Handler {
 	server := sdk.NewServer(&sdk.Implementation{Name: "counter", Version: "1"}, nil)
@@ -80,6 +86,16 @@ func newHandler(events *hubmcp.EventStore) http.Handler {
 			}
 		}
 		return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: fmt.Sprint("counted to ", in.To)}}}, nil, nil
+	})
+	sdk.AddTool(server, &sdk.Tool{Name: "large"}, func(ctx context.Context, r *sdk.CallToolRequest, in large) (*sdk.CallToolResult, any, error) {
+		text := digits(in.Bytes)
+		for n, message := range []string{"begun", text} {
+			params := &sdk.ProgressNotificationParams{ProgressToken: r.Params.GetProgressToken(), Progress: float64(n), Message: message}
+			if err := r.Session.NotifyProgress(ctx, params); err != nil && n == 0 { // later ones find no client
+				return nil, nil, err
+			}
+		}
+		return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: text}}}, nil, nil
 	})
 	handler := sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return server }, &sdk.StreamableHTTPOptions{EventStore: events})
 	return hubmcp.NewResumer(handler, events, nil)

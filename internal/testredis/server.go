@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -166,6 +168,39 @@ func (s *Server) Pid() int { return s.n.pid() }
 
 // Kill ends the process with SIGKILL and returns when it is gone. A server that does not run stays as it is.
 func (s *Server) Kill() { s.must("kill", s.n.kill()) }
+
+// KillAfter kills the server once its process has received so many bytes since it started, and reports true. It reports
+// false if done is closed before. So a test breaks a large write in its middle, however fast the machine is.
+func (s *Server) KillAfter(received int64, done <-chan struct{}) bool {
+	s.tb.Helper()
+	client := redis.NewClient(&redis.Options{Addr: s.n.addr(), Password: s.n.password, ContextTimeoutEnabled: true})
+	defer client.Close()
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return false
+		case <-s.tb.Context().Done():
+			return false
+		case <-ticker.C:
+		}
+		info, err := client.InfoMap(s.tb.Context(), "stats").Result()
+		if err != nil {
+			s.must("ask what was received", err)
+			return false
+		}
+		n, err := strconv.ParseInt(info["Stats"]["total_net_input_bytes"], 10, 64)
+		if err != nil {
+			s.must("ask what was received", err)
+			return false
+		}
+		if n >= received {
+			s.Kill()
+			return true
+		}
+	}
+}
 
 // Stop ends the process with SIGTERM, which flushes the append-only file, and returns when it is gone.
 func (s *Server) Stop() { s.must("stop", s.n.stop()) }
