@@ -4,21 +4,29 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 )
 
 // A Cursor is an opaque text naming a position after one entry of a segment or of a space. The
 // zero Cursor is the start. It holds only letters, digits, '-' and '_', and begins with a letter.
 type Cursor string
 
-// A TimelineID is a position in the timeline of a space: the milliseconds and the counter of the
-// timeline entry, and which of the changes in it is meant.
-type TimelineID struct {
-	MS, N uint64
-	Index uint32
+// A TimelineID names an entry of the timeline of a space: the Unix milliseconds at which Redis took it, and
+// a counter within them. One entry may hold several changes.
+type TimelineID struct{ MS, N uint64 }
+
+// IsZero reports whether id names no entry.
+func (id TimelineID) IsZero() bool { return id == TimelineID{} }
+
+// Before reports whether id lies before other in the timeline.
+func (id TimelineID) Before(other TimelineID) bool {
+	return id.MS < other.MS || id.MS == other.MS && id.N < other.N
 }
 
-// IsZero reports whether id names no position.
-func (id TimelineID) IsZero() bool { return id == TimelineID{} }
+// String is the id as Redis writes it: "<ms>-<n>".
+func (id TimelineID) String() string {
+	return strconv.FormatUint(id.MS, 10) + "-" + strconv.FormatUint(id.N, 10)
+}
 
 // A Position is what a [Cursor] says. Stores make and read positions; everybody else passes
 // cursors on.
@@ -28,13 +36,14 @@ type Position struct {
 	Sequence             uint64
 	// Proof is taken from the id of the append that wrote the entry.
 	Proof uint64
-	// Timeline is set for a position along a space.
+	// Timeline is set for a position along a space, and Index says which of the changes there is meant.
 	Timeline TimelineID
+	Index    uint32
 	// Mark is set for a position along a space: a number made from the store and the name of the space.
 	// Timelines of two spaces have the same ids.
 	Mark uint32
 	// Trimmed is set for a position along a space whose reader was told that entries after it were
-	// trimmed: up to this place they are left out. Its Index is 0.
+	// trimmed: up to this place they are left out.
 	Trimmed TimelineID
 }
 
@@ -69,7 +78,7 @@ func (p Position) Cursor() Cursor {
 	if !p.Timeline.IsZero() {
 		b = binary.AppendUvarint(b, p.Timeline.MS)
 		b = binary.AppendUvarint(b, p.Timeline.N)
-		b = binary.AppendUvarint(b, uint64(p.Timeline.Index))
+		b = binary.AppendUvarint(b, uint64(p.Index))
 		b = binary.BigEndian.AppendUint32(b, p.Mark)
 	}
 	if b[0] == trimmedCursor {
@@ -111,7 +120,7 @@ func (c Cursor) Position() (Position, error) {
 	if kind != segmentCursor {
 		p.Timeline = TimelineID{MS: next(), N: next()}
 		index := next()
-		p.Timeline.Index = uint32(index)
+		p.Index = uint32(index)
 		if ok = ok && index <= 1<<31 && !p.Timeline.IsZero() && len(b) >= 4; ok {
 			p.Mark, b = binary.BigEndian.Uint32(b), b[4:]
 		}

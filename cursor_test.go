@@ -18,11 +18,11 @@ var positions = []streamhub.Position{
 	{Incarnation: 1},
 	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4},
 	{Incarnation: math.MaxUint64, Lineage: math.MaxUint64, Sequence: math.MaxUint64, Proof: math.MaxUint64},
-	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6, Index: 7}, Mark: 8},
+	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6}, Index: 7, Mark: 8},
 	{Timeline: streamhub.TimelineID{N: 1}},
-	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6, Index: 7}, Trimmed: streamhub.TimelineID{MS: 8, N: 9}},
-	{Timeline: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64, Index: 1 << 31}, Trimmed: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}},
-	{Timeline: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64, Index: 1 << 31}},
+	{Incarnation: 1, Lineage: 2, Sequence: 3, Proof: 4, Timeline: streamhub.TimelineID{MS: 5, N: 6}, Index: 7, Trimmed: streamhub.TimelineID{MS: 8, N: 9}},
+	{Timeline: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, Index: 1 << 31, Trimmed: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}},
+	{Timeline: streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, Index: 1 << 31},
 }
 
 func TestCursor(t *testing.T) {
@@ -96,15 +96,15 @@ func FuzzCursor(f *testing.F) {
 // FuzzPosition shows that every position survives as text.
 func FuzzPosition(f *testing.F) {
 	for _, p := range positions {
-		f.Add(p.Incarnation, p.Lineage, p.Sequence, p.Proof, p.Timeline.MS, p.Timeline.N, p.Timeline.Index)
+		f.Add(p.Incarnation, p.Lineage, p.Sequence, p.Proof, p.Timeline.MS, p.Timeline.N, p.Index)
 	}
 	f.Fuzz(func(t *testing.T, incarnation, lineage, sequence, proof, ms, n uint64, index uint32) {
 		p := streamhub.Position{
 			Incarnation: incarnation, Lineage: lineage, Sequence: sequence, Proof: proof,
-			Timeline: streamhub.TimelineID{MS: ms, N: n, Index: index % (1<<31 + 1)},
+			Timeline: streamhub.TimelineID{MS: ms, N: n}, Index: index % (1<<31 + 1),
 		}
 		if p.Timeline.MS == 0 && p.Timeline.N == 0 {
-			p.Timeline.Index = 0 // no timeline id has neither
+			p.Index = 0 // no timeline id has neither
 		}
 		if back, err := p.Cursor().Position(); err != nil || back != p {
 			t.Fatalf("%+v -> %q -> %+v, %v", p, p.Cursor(), back, err)
@@ -126,5 +126,19 @@ func TestStatusJSON(t *testing.T) {
 	var back streamhub.Status
 	if err := json.Unmarshal(data, &back); err != nil || back != s {
 		t.Errorf("%s -> %+v, %v", data, back, err)
+	}
+}
+
+func TestTimelineID(t *testing.T) {
+	order := []streamhub.TimelineID{{}, {MS: 1, N: 9}, {MS: 2}, {MS: 2, N: 1}}
+	for i, id := range order {
+		for j, other := range order {
+			if got := id.Before(other); got != (i < j) {
+				t.Errorf("%v before %v: %v", id, other, got)
+			}
+		}
+	}
+	if got := order[3].String(); got != "2-1" {
+		t.Errorf("got %q", got)
 	}
 }

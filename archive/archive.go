@@ -249,7 +249,7 @@ func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Ch
 // Window returns the window that holds the first change at or after from, or
 // [streamhub.ErrNotFound] where the archive ends before it. It is a window that the manifest led to
 // at a moment of the call, whatever was known before. It is shared and must not be changed.
-func (a *Archive) Window(ctx context.Context, space SpaceID, from ID) (*Window, error) {
+func (a *Archive) Window(ctx context.Context, space SpaceID, from streamhub.TimelineID) (*Window, error) {
 	for forgotten := false; ; {
 		m, err := a.Manifest(ctx, space)
 		if err != nil {
@@ -273,7 +273,7 @@ func (a *Archive) Window(ctx context.Context, space SpaceID, from ID) (*Window, 
 	}
 }
 
-func (a *Archive) search(ctx context.Context, space SpaceID, m *Manifest, from ID) (*Window, error) {
+func (a *Archive) search(ctx context.Context, space SpaceID, m *Manifest, from streamhub.TimelineID) (*Window, error) {
 	if m.Commit.Window == 0 || m.Commit.Position.Before(from) {
 		return nil, fmt.Errorf("%w: %s in the archive", streamhub.ErrNotFound, from)
 	}
@@ -330,7 +330,7 @@ func (a *Archive) Windows(ctx context.Context, space SpaceID, visit func(*Window
 	if err != nil {
 		return err
 	}
-	position := ID{}
+	position := streamhub.TimelineID{}
 	for n := uint64(1); n <= m.Commit.Window; n++ {
 		w, err := a.number(ctx, space, &m, n)
 		if err == nil && n > 1 && w.After != position {

@@ -24,11 +24,11 @@ func sampleChunk() *Chunk {
 
 func sampleWindow() *Window {
 	return &Window{
-		Space: SpaceID{uuid.Max, "space"}, Number: 2, Attempt: 9, After: ID{5, 1}, To: ID{7, 0},
+		Space: SpaceID{uuid.Max, "space"}, Number: 2, Attempt: 9, After: streamhub.TimelineID{MS: 5, N: 1}, To: streamhub.TimelineID{MS: 7, N: 0},
 		Changes: []Change{
-			{ID: ID{5, 2}, Segment: "a", Kind: 'a', Last: 3, Records: 3},
-			{ID: ID{5, 2}, Index: 1, Segment: "b", Kind: 'c', Last: 8},
-			{ID: ID{7, 0}, Segment: "a", Kind: 'a', Last: 4, Records: 1},
+			{ID: streamhub.TimelineID{MS: 5, N: 2}, Segment: "a", Kind: 'a', Last: 3, Records: 3},
+			{ID: streamhub.TimelineID{MS: 5, N: 2}, Index: 1, Segment: "b", Kind: 'c', Last: 8},
+			{ID: streamhub.TimelineID{MS: 7, N: 0}, Segment: "a", Kind: 'a', Last: 4, Records: 1},
 		},
 		Parts: []Part{
 			{Segment: "a", Incarnation: 1, Proof: 6, Chunks: []Range{{1, 3, 5, 5}, {4, 4, 7, 7}}, Meta: []byte("meta")},

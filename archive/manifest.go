@@ -27,9 +27,9 @@ type Commit struct {
 	Window  uint64 `json:"window"`
 	Attempt uint64 `json:"attempt"`
 	// Position is where that window ends.
-	Position ID     `json:"position"`
-	Entries  uint64 `json:"entries"`
-	Chunks   uint64 `json:"chunks"`
+	Position streamhub.TimelineID `json:"position"`
+	Entries  uint64               `json:"entries"`
+	Chunks   uint64               `json:"chunks"`
 	// RawBytes are those of the frames, Bytes what they take here.
 	RawBytes uint64 `json:"raw_bytes"`
 	Bytes    uint64 `json:"bytes"`

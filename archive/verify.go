@@ -50,7 +50,7 @@ func (a *Archive) Verify(ctx context.Context, space SpaceID, progress func(bytes
 		}
 		return r, err
 	}
-	position := ID{}
+	position := streamhub.TimelineID{}
 	for n := uint64(1); n <= m.Commit.Window; n++ {
 		c := m.Commit
 		if n < c.Window {

@@ -2,27 +2,13 @@ package archive
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An ID is a place in the timeline of a space, as Redis names it.
-type ID struct{ MS, N uint64 }
-
-// Before reports whether id lies before other.
-func (id ID) Before(other ID) bool { return id.MS < other.MS || id.MS == other.MS && id.N < other.N }
-
-// IsZero reports whether id names no place.
-func (id ID) IsZero() bool { return id == ID{} }
-
-func (id ID) String() string {
-	return strconv.FormatUint(id.MS, 10) + "-" + strconv.FormatUint(id.N, 10)
-}
-
 // A Change is what one place of a timeline says of one segment; package store gives it meaning.
 type Change struct {
-	ID            ID
+	ID            streamhub.TimelineID
 	Index         uint32 // among those at the same place
 	Segment       string
 	Kind          byte
@@ -53,7 +39,7 @@ func (p *Part) Last() uint64 {
 type Window struct {
 	Space           SpaceID
 	Number, Attempt uint64
-	After, To       ID
+	After, To       streamhub.TimelineID
 	Changes         []Change // at least one, in order
 	Parts           []Part
 }
@@ -82,7 +68,7 @@ func (w *Window) Encode() ([]byte, error) {
 	d.text(w.Space.Space)
 	d.fixed(w.Number)
 	d.fixed(w.Attempt)
-	for _, id := range [...]ID{w.After, w.To} {
+	for _, id := range [...]streamhub.TimelineID{w.After, w.To} {
 		d.uint(id.MS)
 		d.uint(id.N)
 	}
@@ -146,7 +132,8 @@ func DecodeWindow(b []byte) (*Window, error) {
 	copy(w.Space.Store[:], d.bytes(16))
 	w.Space.Space = d.text()
 	w.Number, w.Attempt = d.fixed(), d.fixed()
-	w.After, w.To = ID{d.uint(), d.uint()}, ID{d.uint(), d.uint()}
+	w.After = streamhub.TimelineID{MS: d.uint(), N: d.uint()}
+	w.To = streamhub.TimelineID{MS: d.uint(), N: d.uint()}
 	n := d.uint()
 	if err := d.end("description"); err != nil {
 		return nil, err
@@ -172,7 +159,7 @@ func DecodeWindow(b []byte) (*Window, error) {
 	for i := range w.Changes {
 		c := &w.Changes[i]
 		ms += r.uint()
-		c.ID = ID{ms, r.uint()}
+		c.ID = streamhub.TimelineID{MS: ms, N: r.uint()}
 		c.Index = uint32(r.uint())
 		c.Segment = name()
 		if kind := r.bytes(1); !r.failed {

@@ -107,7 +107,7 @@ func dieAnywhere(f *fixture) {
 				}, die
 			}
 			mirror := newHistory(6)
-			mirror.window(archive.ID{}, 10)
+			mirror.window(streamhub.TimelineID{}, 10)
 			window, chunks := mirror.window(h.at, 10)
 			w, err := archive.New(faulty, nil).Claim(f.ctx, f.space, owner(2))
 			if err == nil {
@@ -188,7 +188,7 @@ func lostReplies(f *fixture) {
 		for err == nil && windows < 12 {
 			before := w.Commit()
 			mirror := newHistory(8)
-			after := archive.ID{}
+			after := streamhub.TimelineID{}
 			for range windows {
 				done, _ := mirror.window(after, 10)
 				after = done.To

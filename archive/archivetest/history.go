@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
@@ -14,7 +15,7 @@ import (
 // went into them. The same seed makes the same history.
 type history struct {
 	random *rand.Rand
-	at     archive.ID
+	at     streamhub.TimelineID
 	last   map[string]uint64
 	frames map[string][]archive.Frame // by segment
 	order  []string                   // "segment last" along the timeline
@@ -22,7 +23,7 @@ type history struct {
 
 func newHistory(seed uint64) *history {
 	return &history{
-		random: rand.New(rand.NewPCG(seed, 1)), at: archive.ID{MS: 1_700_000_000_000},
+		random: rand.New(rand.NewPCG(seed, 1)), at: streamhub.TimelineID{MS: 1_700_000_000_000},
 		last: map[string]uint64{}, frames: map[string][]archive.Frame{},
 	}
 }
@@ -31,14 +32,14 @@ func newHistory(seed uint64) *history {
 const incarnation = 0xfeed
 
 // window makes the window beyond after with so many changes.
-func (h *history) window(after archive.ID, changes int) (*archive.Window, []*archive.Chunk) {
+func (h *history) window(after streamhub.TimelineID, changes int) (*archive.Window, []*archive.Chunk) {
 	w := &archive.Window{After: after}
 	chunks := map[string]*archive.Chunk{}
 	var names []string
 	for range changes {
 		h.at.N++
 		if h.random.IntN(3) == 0 {
-			h.at = archive.ID{MS: h.at.MS + 1 + h.random.Uint64N(50)}
+			h.at = streamhub.TimelineID{MS: h.at.MS + 1 + h.random.Uint64N(50)}
 		}
 		name := fmt.Sprint("segment ", h.random.IntN(5))
 		records := 1 + h.random.Uint64N(4)

@@ -45,7 +45,7 @@ func (f *fixture) shows(a *archive.Archive, h *history) {
 	used := map[string]bool{}
 	// The timeline first: to look for a chunk tells a reader of later windows.
 	var order []string
-	for from := (archive.ID{}); ; {
+	for from := (streamhub.TimelineID{}); ; {
 		w, err := a.Window(f.ctx, f.space, from)
 		if errors.Is(err, streamhub.ErrNotFound) {
 			break
@@ -59,7 +59,7 @@ func (f *fixture) shows(a *archive.Archive, h *history) {
 			require.NoError(f, err)
 			require.Equal(f, w.Number, at.Number)
 		}
-		from = archive.ID{MS: w.To.MS, N: w.To.N + 1}
+		from = streamhub.TimelineID{MS: w.To.MS, N: w.To.N + 1}
 	}
 	require.Equal(f, h.order, order)
 	for name, frames := range h.frames {
@@ -97,7 +97,7 @@ func empty(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 	_, err = a.Chunk(f.ctx, f.space, "s", 1, 1)
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
-	_, err = a.Window(f.ctx, f.space, archive.ID{})
+	_, err = a.Window(f.ctx, f.space, streamhub.TimelineID{})
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 	f.claim(1)
 	f.holds(newHistory(0))
@@ -132,7 +132,7 @@ func writeAndRead(f *fixture) {
 	}
 	require.EqualValues(f, size, m.Commit.Bytes)
 
-	window, chunks := h.window(archive.ID{MS: 1}, 1)
+	window, chunks := h.window(streamhub.TimelineID{MS: 1}, 1)
 	require.ErrorIs(f, w.Write(f.ctx, window, chunks), streamhub.ErrInvalidArgument, "it does not begin where the last one ends")
 	// Verify finds nothing to complain about.
 	report, err := f.archive().Verify(f.ctx, f.space, nil)
@@ -178,7 +178,7 @@ func rewind(f *fixture) {
 	f.write(w, h, 20)
 	f.write(w, h, 20)
 	fork := newHistory(4) // the same start
-	after := archive.ID{}
+	after := streamhub.TimelineID{}
 	for range 2 {
 		window, _ := fork.window(after, 20)
 		after = window.To
@@ -211,7 +211,7 @@ func rewindOfReaders(f *fixture) {
 		}
 		keep := len(sizes) - 2 - int(round)%3
 		fork := newHistory(6)
-		after := archive.ID{}
+		after := streamhub.TimelineID{}
 		for _, size := range sizes[:keep] {
 			window, _ := fork.window(after, size)
 			after = window.To
@@ -231,7 +231,7 @@ func rewindOfReaders(f *fixture) {
 		// The next round begins from a history that can be made again.
 		require.NoError(f, w.Rewind(f.ctx, 1))
 		h, sizes = newHistory(6), []int{20, 10, 10, 10, 10, 10, 10}
-		_, _ = h.window(archive.ID{}, sizes[0])
+		_, _ = h.window(streamhub.TimelineID{}, sizes[0])
 		for _, size := range sizes[1:] {
 			f.write(w, h, size)
 		}
@@ -312,7 +312,7 @@ func erase(f *fixture) {
 	late.To.MS += 1 << 40
 	require.ErrorIs(f, w.Write(f.ctx, late, chunks), streamhub.ErrFenced)
 	f.nothing()
-	_, err := reader.Window(f.ctx, f.space, archive.ID{})
+	_, err := reader.Window(f.ctx, f.space, streamhub.TimelineID{})
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 
 	again := newHistory(15)

@@ -34,7 +34,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 		last = last[:0]
 		for i := range w.Changes {
 			if c := &w.Changes[i]; c.ID == w.To {
-				last = append(last, cold(c))
+				last = append(last, hotlog.ColdChange(*c))
 			}
 		}
 		fold(lives, w)
@@ -91,7 +91,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 			return r, err
 		}
 	}
-	return r, s.RestoreSpace(ctx, id.Space, place(first.ID), last)
+	return r, s.RestoreSpace(ctx, id.Space, first.ID, last)
 }
 
 // origin notes the entry that a fork was made at.
@@ -159,7 +159,7 @@ func fold(lives map[string]*life, w *archive.Window) {
 	for i := range w.Changes {
 		c := &w.Changes[i]
 		l := lives[c.Segment]
-		if c.Kind != 'd' || l == nil || c.ID.Before(archive.ID{MS: l.birth.MS, N: l.birth.N}) {
+		if c.Kind != 'd' || l == nil || c.ID.Before(l.birth) {
 			continue // it is of a former incarnation
 		}
 		l.deleted, l.released = true, l.deleted

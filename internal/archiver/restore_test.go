@@ -109,10 +109,8 @@ func TestRestoreForks(t *testing.T) {
 		if c.Segment != "p" && c.Kind == 'a' {
 			break
 		}
-		window.Changes = append(window.Changes, archive.Change{
-			ID: archive.ID{MS: c.At.MS, N: c.At.N}, Index: c.At.Index, Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
-		})
-		window.To = archive.ID{MS: c.At.MS, N: c.At.N}
+		window.Changes = append(window.Changes, archive.Change(c))
+		window.To = c.ID
 	}
 	var chunks []*archive.Chunk
 	for _, g := range all.Segments {

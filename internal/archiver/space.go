@@ -96,7 +96,7 @@ func (s *space) trust(ctx context.Context) error {
 // due says up to when history is to be archived now, 0 for not at all.
 func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64, err error) {
 	position := s.writer.Commit().Position
-	oldest, err := s.store.OldestBehind(ctx, s.id.Space, place(position))
+	oldest, err := s.store.OldestBehind(ctx, s.id.Space, position)
 	if err != nil || oldest.IsZero() {
 		s.figures.Lag = 0
 		return 0, err
@@ -116,16 +116,13 @@ func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64
 // another one.
 func (s *space) window(ctx context.Context, until int64) (more bool, err error) {
 	after := s.writer.Commit().Position
-	hot, err := s.store.ReadWindow(ctx, s.id.Space, place(after), until, s.tier.opt.WindowBytes)
+	hot, err := s.store.ReadWindow(ctx, s.id.Space, after, until, s.tier.opt.WindowBytes)
 	if err != nil || len(hot.Changes) == 0 {
 		return false, err
 	}
-	w := &archive.Window{After: after, To: archive.ID{MS: hot.To.MS, N: hot.To.N}}
-	for i := range hot.Changes {
-		c := &hot.Changes[i]
-		w.Changes = append(w.Changes, archive.Change{
-			ID: archive.ID{MS: c.At.MS, N: c.At.N}, Index: c.At.Index, Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
-		})
+	w := &archive.Window{After: after, To: hot.To}
+	for _, c := range hot.Changes {
+		w.Changes = append(w.Changes, archive.Change(c))
 	}
 	var chunks []*archive.Chunk
 	entries := uint64(0)
@@ -177,7 +174,7 @@ func (s *space) commit(ctx context.Context, w *archive.Window) error {
 			})
 		}
 	}
-	return s.store.CommitArchive(ctx, s.id.Space, s.owner(), place(w.To), segments)
+	return s.store.CommitArchive(ctx, s.id.Space, s.owner(), w.To, segments)
 }
 
 // prune removes from the archive what the window says was trimmed or deleted.
@@ -235,7 +232,7 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 		return err
 	}
 	// Followers look for their place in the timeline; what they have just read stays a while.
-	keep := place(s.writer.Commit().Position)
+	keep := s.writer.Commit().Position
 	if recent := uint64(now - s.tier.opt.Recent.Milliseconds()); !s.pressed && keep.MS > recent {
 		keep = streamhub.TimelineID{MS: recent}
 	}
@@ -358,7 +355,7 @@ func (s *space) absent(ctx context.Context) error {
 // reconcile tells Redis of windows that it does not know of, or drops them where Redis has another
 // history.
 func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error {
-	known := archive.ID{MS: state.Position.MS, N: state.Position.N}
+	known := state.Position
 	last := s.writer.Commit()
 	switch {
 	case known == last.Position:
@@ -388,7 +385,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 		good = w.Number
 	}
 	// Nothing after the place that Redis knows has left it, so it is there unless it was lost.
-	_, lost := s.store.ReadWindow(ctx, s.id.Space, place(last.Position), 1, 1)
+	_, lost := s.store.ReadWindow(ctx, s.id.Space, last.Position, 1, 1)
 	for n := good + 1; n <= last.Window && lost == nil; n++ {
 		w, err := s.tier.archive.Number(ctx, s.id, n)
 		if err != nil {

@@ -80,22 +80,13 @@ func (t *Tier) Locate(ctx context.Context, of hotlog.ColdSegment, sequence uint6
 
 // Changes is that of [hotlog.Cold].
 func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (hotlog.ColdPart, error) {
-	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, archive.ID{MS: from.MS, N: from.N})
+	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, from)
 	if err != nil {
 		return hotlog.ColdPart{}, err
 	}
-	part := hotlog.ColdPart{After: place(w.After), To: place(w.To), Changes: make([]hotlog.ColdChange, len(w.Changes))}
-	for i := range w.Changes {
-		part.Changes[i] = cold(&w.Changes[i])
+	part := hotlog.ColdPart{After: w.After, To: w.To, Changes: make([]hotlog.ColdChange, len(w.Changes))}
+	for i, c := range w.Changes {
+		part.Changes[i] = hotlog.ColdChange(c)
 	}
 	return part, nil
 }
-
-func cold(c *archive.Change) hotlog.ColdChange {
-	return hotlog.ColdChange{
-		At:      streamhub.TimelineID{MS: c.ID.MS, N: c.ID.N, Index: c.Index},
-		Segment: c.Segment, Kind: c.Kind, Last: c.Last, Records: c.Records,
-	}
-}
-
-func place(id archive.ID) streamhub.TimelineID { return streamhub.TimelineID{MS: id.MS, N: id.N} }

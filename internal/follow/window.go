@@ -109,7 +109,7 @@ func order(a, b streamhub.Position) int {
 	return cmp.Or(
 		cmp.Compare(a.Timeline.MS, b.Timeline.MS),
 		cmp.Compare(a.Timeline.N, b.Timeline.N),
-		cmp.Compare(a.Timeline.Index, b.Timeline.Index),
+		cmp.Compare(a.Index, b.Index),
 		cmp.Compare(a.Sequence, b.Sequence),
 	)
 }

@@ -60,7 +60,7 @@ func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwn
 	}
 	position, err1 := parseTimelineID(f[0])
 	first, err2 := parseTimelineID(f[1])
-	return ArchiveState{position.public(), first.public(), f[2]}, errors.Join(err1, err2)
+	return ArchiveState{position, first, f[2]}, errors.Join(err1, err2)
 }
 
 // archiveError makes an error of an answer of the scripts of the archiver.
@@ -80,8 +80,6 @@ func archiveError(answer string, owner ArchiveOwner) error {
 	err, _ := scriptError(answer)
 	return err
 }
-
-func (id timelineID) public() streamhub.TimelineID { return streamhub.TimelineID{MS: id.ms, N: id.n} }
 
 // A Window is a part of the timeline of a space and what it names.
 type Window struct {
@@ -118,8 +116,8 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 		return w, err
 	}
 	r.held = true
-	from, end := timelineID{after.MS, after.N}, timelineID{uint64(until), math.MaxUint64}
-	if !from.isZero() {
+	from, end := after, streamhub.TimelineID{MS: uint64(until), N: math.MaxUint64}
+	if !from.IsZero() {
 		there, err := s.log.conn.XRangeN(ctx, r.timeline(), from.String(), from.String(), 1).Result()
 		if err != nil {
 			return w, redisx.ReadOutcome(err)
@@ -127,7 +125,7 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 		if len(there) == 0 {
 			return w, &streamhub.HistoryLostError{}
 		}
-		from.n++
+		from.N++
 	}
 	segments := map[string]*WindowSegment{}
 	var order []*meta
@@ -150,14 +148,13 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 			c, m := &p.changes[i], p.metas[i]
 			name, _ := redisx.Unescape(c.segment)
 			w.Changes = append(w.Changes, ColdChange{
-				At:      streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index},
-				Segment: name, Kind: byte(c.kind), Last: c.last, Records: c.records,
+				ID: c.id, Index: c.index, Segment: name, Kind: byte(c.kind), Last: c.last, Records: c.records,
 			})
-			w.To = c.id.public()
+			w.To = c.id
 			if c.kind == changeDelete && !m.held() {
 				delete(segments, c.segment)
 			}
-			if m.erased() || c.id.before(m.birth) {
+			if m.erased() || c.id.Before(m.birth) {
 				continue
 			}
 			g := segments[c.segment]
@@ -230,7 +227,7 @@ func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOw
 			final = "1"
 		}
 		keys := []any{k.state()}
-		args := []any{owner.String(), timelineID{to.MS, to.N}.String(), final}
+		args := []any{owner.String(), to.String(), final}
 		for _, g := range part {
 			segment := redisx.Escape(g.Segment)
 			keys = append(keys, k.meta(segment), k.log(segment, g.Incarnation))
@@ -250,10 +247,10 @@ func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOw
 }
 
 // archivedTo is that of lua/archived.lua.
-func archivedTo(z string, position timelineID) uint64 {
+func archivedTo(z string, position streamhub.TimelineID) uint64 {
 	last, place, _ := strings.Cut(z, " ")
 	place, before, _ := strings.Cut(place, " ")
-	if end, err := parseTimelineID(place); place != "" && (err != nil || position.before(end)) {
+	if end, err := parseTimelineID(place); place != "" && (err != nil || position.Before(end)) {
 		last = before
 	}
 	sequence, _ := strconv.ParseUint(last, 10, 63)
@@ -416,7 +413,7 @@ func (s *Store) MoveCold(ctx context.Context, space string, owner ArchiveOwner, 
 // TrimTimeline removes the start of the timeline that is archived, up to and without keep.
 func (s *Store) TrimTimeline(ctx context.Context, space string, owner ArchiveOwner, keep streamhub.TimelineID) error {
 	k := keysOf(s.id, space)
-	_, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), timelineID{keep.MS, keep.N}.String(), owner.String())
+	_, err := s.log.call(ctx, s.log.trimTimeline, 2, k.timeline(), k.state(), keep.String(), owner.String())
 	return s.fail("trim timeline", space, "", redisx.Outcome(err))
 }
 
@@ -449,11 +446,11 @@ func (s *Store) Now(ctx context.Context) (int64, error) {
 
 // OldestBehind returns the first place of the timeline beyond after, zero if there is none.
 func (s *Store) OldestBehind(ctx context.Context, space string, after streamhub.TimelineID) (streamhub.TimelineID, error) {
-	from := timelineID{after.MS, after.N + 1}
+	from := streamhub.TimelineID{MS: after.MS, N: after.N + 1}
 	found, err := s.log.conn.XRangeN(ctx, keysOf(s.id, space).timeline(), from.String(), "+", 1).Result()
 	if err != nil || len(found) == 0 {
 		return streamhub.TimelineID{}, redisx.ReadOutcome(err)
 	}
 	id, err := parseTimelineID(found[0].ID)
-	return id.public(), err
+	return id, err
 }

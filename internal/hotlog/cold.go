@@ -45,7 +45,8 @@ type ColdRange struct {
 
 // A ColdChange is what one place of a timeline says of one segment.
 type ColdChange struct {
-	At            streamhub.TimelineID
+	ID            streamhub.TimelineID
+	Index         uint32 // among those at the same place
 	Segment       string
 	Kind          byte
 	Last, Records uint64
@@ -132,28 +133,28 @@ func (l *Log) coldSpan(ctx context.Context, src *source, lasts []uint64) ([]*fra
 // coldChanges reads a part of the timeline from the archive: about count changes, all of one place or none.
 // last is the place that was read just before from, zero for none; a part that does not continue there
 // is another history. next is where to go on.
-func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timelineID, count int) (changes []change, next timelineID, more bool, err error) {
+func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last streamhub.TimelineID, count int) (changes []change, next streamhub.TimelineID, more bool, err error) {
 	if l.opt.Cold == nil {
 		return nil, next, false, errNoArchive
 	}
-	part, err := l.opt.Cold.Changes(ctx, k.store, k.space, streamhub.TimelineID{MS: from.ms, N: from.n})
+	part, err := l.opt.Cold.Changes(ctx, k.store, k.space, from)
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return nil, next, false, fmt.Errorf("%w: %s is missing from the archive", streamhub.ErrCorrupt, from)
 	}
 	if err != nil {
 		return nil, next, false, err
 	}
-	continues := last.isZero() || last == timelineID{part.After.MS, part.After.N}
+	continues := last.IsZero() || last == part.After
 	more = true
-	next = timelineID{part.To.MS, part.To.N + 1}
+	next = streamhub.TimelineID{MS: part.To.MS, N: part.To.N + 1}
 	for i := range part.Changes {
 		c := &part.Changes[i]
-		id := timelineID{c.At.MS, c.At.N}
-		if id.before(from) {
+		id := c.ID
+		if id.Before(from) {
 			continues = continues || id == last
 			continue
 		}
-		if to.before(id) {
+		if to.Before(id) {
 			more = false
 			break
 		}
@@ -162,11 +163,11 @@ func (l *Log) coldChanges(ctx context.Context, k spaceKeys, from, to, last timel
 			break
 		}
 		changes = append(changes, change{
-			id: id, index: c.At.Index, segment: redisx.Escape(c.Segment), kind: changeKind(c.Kind), last: c.Last, records: c.Records,
+			id: id, index: c.Index, segment: redisx.Escape(c.Segment), kind: changeKind(c.Kind), last: c.Last, records: c.Records,
 		})
 	}
 	if !continues {
 		return nil, next, false, &streamhub.HistoryLostError{}
 	}
-	return changes, next, more && !to.before(next), nil
+	return changes, next, more && !to.Before(next), nil
 }

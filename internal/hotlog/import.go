@@ -22,7 +22,7 @@ const (
 type Importer struct {
 	store *Store
 	keys  spaceKeys
-	end   timelineID // of the timeline
+	end   streamhub.TimelineID // of the timeline
 	lives map[string]*imported
 }
 
@@ -82,12 +82,12 @@ func (im *Importer) step(ctx context.Context, entries []streamhub.Entry) (n int,
 		first, last := &g[0], &g[len(g)-1]
 		ms := millis.Of(first.Timestamp)
 		switch {
-		case ms <= 0 || uint64(ms) < end.ms:
-			return 0, fmt.Errorf("%w: entry %d of %q has the time %d, and the space is at %d already", streamhub.ErrConflict, first.Sequence, first.Segment, ms, end.ms)
-		case uint64(ms) == end.ms:
-			end.n++
+		case ms <= 0 || uint64(ms) < end.MS:
+			return 0, fmt.Errorf("%w: entry %d of %q has the time %d, and the space is at %d already", streamhub.ErrConflict, first.Sequence, first.Segment, ms, end.MS)
+		case uint64(ms) == end.MS:
+			end.N++
 		default:
-			end = timelineID{ms: uint64(ms)}
+			end = streamhub.TimelineID{MS: uint64(ms)}
 		}
 		reference := strconv.FormatUint(last.Sequence, 10)
 		if len(g) > 1 {
@@ -195,4 +195,4 @@ func (im *Importer) refused(answer string, of []*imported) error {
 }
 
 // End returns the last place of the timeline.
-func (im *Importer) End() streamhub.TimelineID { return im.end.public() }
+func (im *Importer) End() streamhub.TimelineID { return im.end }

@@ -112,7 +112,7 @@ type meta struct {
 	verdict       *streamhub.Verdict
 	deadline, ttl int64 // milliseconds
 	contentType   string
-	birth         timelineID
+	birth         streamhub.TimelineID
 	parent        *parentRef
 	origin        string
 }

@@ -53,7 +53,7 @@ func TestMeta(t *testing.T) {
 	require.EqualValues(t, 77, m.firstTimestamp)
 	require.EqualValues(t, 0x200a0001, m.trimProof)
 	require.Equal(t, streamhub.VerdictDone, m.verdict.Kind)
-	require.Equal(t, timelineID{7, 8}, m.birth)
+	require.Equal(t, streamhub.TimelineID{MS: 7, N: 8}, m.birth)
 	require.Equal(t, parentRef{"par%20ent", 0xcc, 3}, *m.parent)
 	s := m.status("space", "seg")
 	require.Equal(t, "par ent", s.Parent)

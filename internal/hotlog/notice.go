@@ -35,7 +35,7 @@ func ParseSpaceNotice(payload string) (n SpaceNotice, err error) {
 	if err != nil {
 		return n, err
 	}
-	n.Timeline = streamhub.TimelineID{MS: id.ms, N: id.n}
+	n.Timeline = id
 	for i := 1; i < len(fields); i += 2 {
 		c, err := parseChange(fields[i], fields[i+1])
 		if err != nil {

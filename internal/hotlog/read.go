@@ -592,16 +592,16 @@ func (l *Log) compare(ctx context.Context, at place, incarnation uint64) error {
 	if err != nil {
 		return err
 	}
-	if id.ms > m.last { // an append may have come between the two reads
+	if id.MS > m.last { // an append may have come between the two reads
 		if m, err = l.readMeta(ctx, at); err != nil || !m.exists || m.incarnation != incarnation {
 			return err
 		}
-		if m.last > id.ms {
+		if m.last > id.MS {
 			return nil
 		}
 	}
-	if id.ms != m.last {
-		return fmt.Errorf("%w: meta names sequence %d, the log ends at %d", streamhub.ErrCorrupt, m.last, id.ms)
+	if id.MS != m.last {
+		return fmt.Errorf("%w: meta names sequence %d, the log ends at %d", streamhub.ErrCorrupt, m.last, id.MS)
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func MetaBirth(meta []byte) streamhub.TimelineID {
 		return streamhub.TimelineID{}
 	}
 	birth, _ := parseTimelineID(fields["b"])
-	return birth.public()
+	return birth
 }
 
 // MetaParent returns the segment that one with this meta is a fork of, and the last sequence that it shares with
@@ -183,7 +183,7 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	} else {
 		h.last, h.number, h.proof = born, g.Number, g.Proof
 		if birth, err := parseTimelineID(fields["b"]); err == nil {
-			h.timestamp = int64(birth.ms)
+			h.timestamp = int64(birth.MS)
 		}
 	}
 	head := h.appendTo(nil)
@@ -270,8 +270,7 @@ func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.
 	if err := s.log.registerSpaces(ctx, []spaceKeys{k}); err != nil {
 		return err
 	}
-	id := timelineID{last[0].At.MS, last[0].At.N}
-	args := []any{k.timeline(), k.state(), id.String(), timelineID{start.MS, start.N}.String()}
+	args := []any{k.timeline(), k.state(), last[0].ID.String(), start.String()}
 	for i := range last {
 		c := &last[i]
 		args = append(args, redisx.Escape(c.Segment), reference(c))

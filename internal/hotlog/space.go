@@ -47,14 +47,14 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 			return err
 		}
 	}
-	if r.end.isZero() {
+	if r.end.IsZero() {
 		if !start.IsZero() {
 			return &streamhub.HistoryLostError{}
 		}
 		return nil
 	}
 	end := r.end
-	if err := r.bound(ctx, after, until); err != nil || r.end.before(r.from) {
+	if err := r.bound(ctx, after, until); err != nil || r.end.Before(r.from) {
 		return err
 	}
 	r.toEnd = r.end == end
@@ -72,11 +72,11 @@ func (s *Store) consumeSpace(ctx context.Context, space string, options *streamh
 type spaceReader struct {
 	store *Store
 	spaceKeys
-	mark  uint32             // of the space
-	from  timelineID         // the first entry of the timeline to read
-	end   timelineID         // and the last
-	start streamhub.Position // what lies at from was read up to here, if not zero
-	at    streamhub.Position // after what was visited
+	mark  uint32               // of the space
+	from  streamhub.TimelineID // the first entry of the timeline to read
+	end   streamhub.TimelineID // and the last
+	start streamhub.Position   // what lies at from was read up to here, if not zero
+	at    streamhub.Position   // after what was visited
 	count int
 	// toEnd says that end is a place of the timeline that the read has to reach.
 	toEnd bool
@@ -101,8 +101,8 @@ func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceRe
 	}
 	return &spaceReader{
 		store: s, spaceKeys: k, mark: mark, start: start, at: start,
-		from:  timelineID{start.Timeline.MS, start.Timeline.N},
-		end:   timelineID{math.MaxUint64, math.MaxUint64},
+		from:  start.Timeline,
+		end:   streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64},
 		count: firstChanges,
 	}, nil
 }
@@ -110,13 +110,13 @@ func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceRe
 // bound narrows what is read to the time after one timestamp and until another; see bounds. A cursor that then lies outside is proved first.
 func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 	from, end := r.from, r.end
-	if after > 0 && from.ms <= uint64(after) {
-		from = timelineID{ms: uint64(after) + 1}
+	if after > 0 && from.MS <= uint64(after) {
+		from = streamhub.TimelineID{MS: uint64(after) + 1}
 	}
-	if until := uint64(max(until, 0)); until < end.ms {
-		end = timelineID{until, math.MaxUint64}
+	if until := uint64(max(until, 0)); until < end.MS {
+		end = streamhub.TimelineID{MS: until, N: math.MaxUint64}
 	}
-	if !r.start.IsZero() && (from != r.from || end.before(from)) {
+	if !r.start.IsZero() && (from != r.from || end.Before(from)) {
 		if err := r.probe(ctx); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 	}()
 	p := r.first(ctx)
 	archived := false
-	for last := (timelineID{}); ; {
+	for last := (streamhub.TimelineID{}); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		last = p.reached(last)
 		if p.more {
 			ahead = make(chan *spacePage, 1)
-			go func(from, last timelineID, into chan<- *spacePage) { into <- r.fetch(ctx, from, last) }(p.next, last, ahead)
+			go func(from, last streamhub.TimelineID, into chan<- *spacePage) { into <- r.fetch(ctx, from, last) }(p.next, last, ahead)
 		}
 		if goOn, err := r.visit(p, visit); err != nil || !goOn {
 			return err
@@ -165,7 +165,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 		r.at = r.after(p)
 		if !p.more {
 			if r.toEnd && last != r.end {
-				return r.cutShort(ctx, archived && p.state.swept.before(r.end))
+				return r.cutShort(ctx, archived && p.state.swept.Before(r.end))
 			}
 			return nil
 		}
@@ -189,14 +189,14 @@ func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (
 		base := streamhub.Entry{Space: r.space, Segment: name}
 		base.Position = streamhub.Position{
 			Incarnation: p.metas[i].incarnation, Lineage: p.metas[i].lineageAt(c.last),
-			Timeline: streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}, Mark: r.mark, Trimmed: r.told(c.id),
+			Timeline: c.id, Index: c.index, Mark: r.mark, Trimmed: r.told(c.id),
 		}
 		from := uint64(0)
-		if at := r.start.Timeline; !at.IsZero() && c.id == (timelineID{at.MS, at.N}) {
-			if c.index < at.Index {
+		if !r.start.IsZero() && c.id == r.start.Timeline {
+			if c.index < r.start.Index {
 				continue
 			}
-			if c.index == at.Index {
+			if c.index == r.start.Index {
 				from = r.start.Sequence + 1
 			}
 		}

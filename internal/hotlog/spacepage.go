@@ -23,12 +23,12 @@ const (
 
 // A spacePage is a part of a timeline with the frames that it names.
 type spacePage struct {
-	from    timelineID
+	from    streamhub.TimelineID
 	changes []change
 	frames  []*frame // of each change; nil where there is nothing to read
 	metas   []*meta
-	state   spaceState // read after the changes
-	next    timelineID // where the page after it begins
+	state   spaceState           // read after the changes
+	next    streamhub.TimelineID // where the page after it begins
 	more    bool
 	// archived says that the start of the timeline is archived, so that nothing shortens it.
 	archived bool
@@ -37,7 +37,7 @@ type spacePage struct {
 }
 
 // reached is the place of the last change of the page, or before if there is none.
-func (p *spacePage) reached(before timelineID) timelineID {
+func (p *spacePage) reached(before streamhub.TimelineID) streamhub.TimelineID {
 	if n := len(p.changes); n > 0 {
 		return p.changes[n-1].id
 	}
@@ -46,7 +46,7 @@ func (p *spacePage) reached(before timelineID) timelineID {
 
 // fetch reads the timeline from an id on, and the frames that it names. last is the place that was
 // read just before from, zero if there was none.
-func (r *spaceReader) fetch(ctx context.Context, from, last timelineID) *spacePage {
+func (r *spaceReader) fetch(ctx context.Context, from, last streamhub.TimelineID) *spacePage {
 	p := &spacePage{from: from}
 	p.err = func() error {
 		if err := r.timelinePage(ctx, p, from, last); err != nil {
@@ -62,10 +62,10 @@ func (r *spaceReader) fetch(ctx context.Context, from, last timelineID) *spacePa
 
 // timelinePage reads a part of the timeline, in Redis or in the archive. Where the space is archived
 // it must continue at last, if last is not zero: history may have been lost since that was read.
-func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last timelineID) (err error) {
+func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last streamhub.TimelineID) (err error) {
 	l := r.store.log
 	begin, count := from, r.count
-	if l.opt.Cold != nil && !last.isZero() {
+	if l.opt.Cold != nil && !last.IsZero() {
 		begin, count = last, count+1
 	}
 	if p.changes, p.next, p.more, err = l.changes(ctx, r.spaceKeys, begin, r.end, count); err != nil || l.opt.Cold == nil {
@@ -76,15 +76,15 @@ func (r *spaceReader) timelinePage(ctx context.Context, p *spacePage, from, last
 	if err != nil {
 		return err
 	}
-	if p.archived = state.archived; p.archived && from.before(state.first) {
+	if p.archived = state.archived; p.archived && from.Before(state.first) {
 		p.changes, p.next, p.more, err = l.coldChanges(ctx, r.spaceKeys, from, r.end, last, r.count)
 		return err
 	}
 	n := 0
-	for n < len(p.changes) && p.changes[n].id.before(from) {
+	for n < len(p.changes) && p.changes[n].id.Before(from) {
 		n++
 	}
-	if p.archived && !last.isZero() && n == 0 && !last.before(state.first) && state.swept.before(last) {
+	if p.archived && !last.IsZero() && n == 0 && !last.Before(state.first) && state.swept.Before(last) {
 		return &streamhub.HistoryLostError{}
 	}
 	p.changes = p.changes[n:]
@@ -198,7 +198,7 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 	p.frames = make([]*frame, len(p.changes))
 	for i := range p.changes {
 		c, m := &p.changes[i], p.metas[i]
-		if c.records == 0 || r.hides(m) || c.id.before(m.birth) {
+		if c.records == 0 || r.hides(m) || c.id.Before(m.birth) {
 			continue
 		}
 		if c.last > m.last {
@@ -321,7 +321,7 @@ func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (move
 	switch {
 	case err != nil:
 		return false, err
-	case m.exists && (r.hides(&m) || c.id.before(m.birth)):
+	case m.exists && (r.hides(&m) || c.id.Before(m.birth)):
 		return false, nil
 	case m.exists && c.last < m.first:
 		if r.start.IsZero() || !r.unread(c) {
@@ -357,7 +357,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 	if p.err != nil {
 		return nil, after, false, r.resumable(ctx, p.err)
 	}
-	for last := (timelineID{}); ; {
+	for last := (streamhub.TimelineID{}); ; {
 		if _, err = r.visit(p, func(e *streamhub.Entry) bool {
 			entries = append(entries, *e)
 			return true
@@ -385,9 +385,8 @@ func (r *spaceReader) after(p *spacePage) streamhub.Position {
 		return r.at
 	}
 	c := &p.changes[n]
-	last := streamhub.TimelineID{MS: c.id.ms, N: c.id.n, Index: c.index}
-	if r.at.Timeline == last {
+	if r.at.Timeline == c.id && r.at.Index == c.index {
 		return r.at
 	}
-	return streamhub.Position{Timeline: last, Mark: r.mark, Trimmed: r.told(c.id), Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
+	return streamhub.Position{Timeline: c.id, Index: c.index, Mark: r.mark, Trimmed: r.told(c.id), Incarnation: p.metas[n].incarnation, Sequence: c.last, Lineage: p.state.lineageAt(c.id)}
 }

@@ -12,7 +12,7 @@ import (
 
 // first fetches the first page and compares the cursor that the read starts from.
 func (r *spaceReader) first(ctx context.Context) *spacePage {
-	p := r.fetch(ctx, r.from, timelineID{})
+	p := r.fetch(ctx, r.from, streamhub.TimelineID{})
 	switch {
 	case p.err == nil:
 		p.err = r.prove(p)
@@ -29,10 +29,10 @@ func (r *spaceReader) first(ctx context.Context) *spacePage {
 // trimmed after it.
 func (r *spaceReader) probe(ctx context.Context) error {
 	own := *r
-	own.from = timelineID{r.start.Timeline.MS, r.start.Timeline.N}
+	own.from = r.start.Timeline
 	place := own
 	place.start, place.end = streamhub.Position{}, own.from // a read without a cursor is not told of trims
-	p := place.fetch(ctx, own.from, timelineID{})
+	p := place.fetch(ctx, own.from, streamhub.TimelineID{})
 	if p.err != nil {
 		return p.err
 	}
@@ -65,10 +65,10 @@ func (r *spaceReader) whole(ctx context.Context) error {
 // judge compares the first entry of a timeline with what the state of the space says of it, which was read later.
 func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
 	state, err := parseSpaceState(should)
-	if err != nil || state.start.isZero() {
+	if err != nil || state.start.IsZero() {
 		return err
 	}
-	if state.archived && r.store.log.opt.Cold == nil && state.start.before(state.first) {
+	if state.archived && r.store.log.opt.Cold == nil && state.start.Before(state.first) {
 		return errNoArchive
 	}
 	if len(begins) == 0 {
@@ -80,7 +80,7 @@ func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
 	}
 	// One that was lost and begins anew within the same millisecond has the same id.
 	segment, ref, known := strings.Cut(state.begin, " ")
-	if state.first.before(id) || known && id == state.start && begins[0].Values[segment] != ref {
+	if state.first.Before(id) || known && id == state.start && begins[0].Values[segment] != ref {
 		return &streamhub.HistoryLostError{}
 	}
 	return nil
@@ -98,14 +98,14 @@ func (r *spaceReader) resumable(ctx context.Context, err error) error {
 		return err
 	}
 	at := r.at
-	at.Trimmed = end.public()
+	at.Trimmed = end
 	return &streamhub.TrimmedError{Cursor: at.Cursor(), Space: r.space}
 }
 
 // told is what a position at id says of the trims that the reader was told of.
-func (r *spaceReader) told(id timelineID) streamhub.TimelineID {
-	if t := r.start.Trimmed; id.before(timelineID{t.MS, t.N}) {
-		return t
+func (r *spaceReader) told(id streamhub.TimelineID) streamhub.TimelineID {
+	if id.Before(r.start.Trimmed) {
+		return r.start.Trimmed
 	}
 	return streamhub.TimelineID{}
 }
@@ -114,7 +114,7 @@ func (r *spaceReader) told(id timelineID) streamhub.TimelineID {
 // do not come, sure is set: that place cannot be gone on purpose.
 func (r *spaceReader) cutShort(ctx context.Context, sure bool) error {
 	end, err := r.store.log.timelineEnd(ctx, r.spaceKeys)
-	if err == nil && (sure || end.before(r.end)) {
+	if err == nil && (sure || end.Before(r.end)) {
 		err = &streamhub.HistoryLostError{}
 	}
 	return err
@@ -123,21 +123,19 @@ func (r *spaceReader) cutShort(ctx context.Context, sure bool) error {
 // unread reports whether there is something in c after the cursor that the read started from. What
 // was trimmed is not, up to the place that the cursor names for that.
 func (r *spaceReader) unread(c *change) bool {
-	at := r.start.Timeline
-	if t := r.start.Trimmed; !t.IsZero() && !(timelineID{t.MS, t.N}).before(c.id) {
+	if t := r.start.Trimmed; !t.IsZero() && !t.Before(c.id) {
 		return false
 	}
-	if id := (timelineID{at.MS, at.N}); at.IsZero() || c.id != id {
-		return !c.id.before(id)
+	if at := r.start.Timeline; at.IsZero() || c.id != at {
+		return !c.id.Before(at)
 	}
-	return c.index > at.Index || c.index == at.Index && c.last > r.start.Sequence
+	return c.index > r.start.Index || c.index == r.start.Index && c.last > r.start.Sequence
 }
 
 // prove compares the first page with the cursor that the read started from.
 func (r *spaceReader) prove(p *spacePage) error {
-	at := r.start.Timeline
-	id := timelineID{at.MS, at.N}
-	if at.IsZero() || p.err != nil || r.from != id {
+	id := r.start.Timeline
+	if id.IsZero() || p.err != nil || r.from != id {
 		return nil // no cursor, or a later time bound
 	}
 	if p.state.lost(r.start.Lineage, id) {
@@ -148,7 +146,7 @@ func (r *spaceReader) prove(p *spacePage) error {
 		if c.id != id {
 			break
 		}
-		if c.index != at.Index {
+		if c.index != r.start.Index {
 			continue
 		}
 		if c.records == 0 && c.last == r.start.Sequence {
@@ -167,10 +165,10 @@ func (r *spaceReader) prove(p *spacePage) error {
 		return err
 	}
 	switch {
-	case p.state.archived && r.store.log.opt.Cold == nil && id.before(p.state.first):
+	case p.state.archived && r.store.log.opt.Cold == nil && id.Before(p.state.first):
 		return errNoArchive
 	case len(p.changes) > 0 && p.changes[0].id == id, // it names less than the cursor has seen
-		p.state.start.isZero(), id.before(p.state.start), p.state.swept.before(id):
+		p.state.start.IsZero(), id.Before(p.state.start), p.state.swept.Before(id):
 		return &streamhub.HistoryLostError{}
 	}
 	return nil // a sweep has removed the entry of the timeline: what it named is gone on purpose
@@ -180,10 +178,10 @@ func (r *spaceReader) prove(p *spacePage) error {
 // that was trimmed before it was read.
 func (r *spaceReader) missed(p *spacePage) error {
 	t := &p.state.trimmed
-	if r.start.IsZero() || t.id.isZero() || t.id.before(p.from) || !r.unread(t) {
+	if r.start.IsZero() || t.id.IsZero() || t.id.Before(p.from) || !r.unread(t) {
 		return nil
 	}
-	if p.more && !t.id.before(p.next) {
+	if p.more && !t.id.Before(p.next) {
 		return nil // it belongs to a later page
 	}
 	// If it lies after the end of the read, others that were removed before it may lie within: a reader

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -13,13 +14,13 @@ import (
 type spaceState struct {
 	// start is where the timeline began, zero if that is not known, first the first place of it that
 	// Redis keeps. If archived is set, what lies between them is in the archive.
-	start, first timelineID
+	start, first streamhub.TimelineID
 	archived     bool
 	// begin is the segment and the reference of the first change at start, "" if that is not known.
 	begin string
 	// swept is the last place that a sweep has removed, trimmed the last change among those removed
 	// whose entries were trimmed while their segment lived.
-	swept   timelineID
+	swept   streamhub.TimelineID
 	trimmed change
 	reigns  []spaceReign // newest first
 }
@@ -27,7 +28,7 @@ type spaceState struct {
 // A spaceReign is one lineage and the last place of the timeline when it began.
 type spaceReign struct {
 	lineage uint64
-	after   timelineID
+	after   streamhub.TimelineID
 }
 
 // stateFields are read together; parseSpaceState takes them in this order.
@@ -46,7 +47,7 @@ func parseSpaceState(values []any) (s spaceState, err error) {
 	trimmed, place, _ := strings.Cut(text(4), " ")
 	for _, field := range []struct {
 		text string
-		into *timelineID
+		into *streamhub.TimelineID
 	}{{text(0), &s.start}, {text(1), &s.first}, {text(3), &s.swept}, {trimmed, &s.trimmed.id}} {
 		if field.text != "" {
 			if *field.into, err = parseTimelineID(field.text); err != nil {
@@ -55,7 +56,7 @@ func parseSpaceState(values []any) (s spaceState, err error) {
 		}
 	}
 	s.begin = text(6)
-	if s.first.isZero() {
+	if s.first.IsZero() {
 		s.first = s.start
 	}
 	a := text(2)
@@ -83,16 +84,16 @@ func parseSpaceState(values []any) (s spaceState, err error) {
 
 // place is the form in which the script of the sweep keeps a change; "" if there is none.
 func (c *change) place() string {
-	if c.id.isZero() {
+	if c.id.IsZero() {
 		return ""
 	}
 	return c.id.String() + " " + strconv.FormatUint(uint64(c.index), 10) + " " + strconv.FormatUint(c.last, 10)
 }
 
 // lineageAt returns the lineage that wrote a place of the timeline, 0 if that is not known.
-func (s *spaceState) lineageAt(id timelineID) uint64 {
+func (s *spaceState) lineageAt(id streamhub.TimelineID) uint64 {
 	for _, r := range s.reigns {
-		if r.after.before(id) {
+		if r.after.Before(id) {
 			return r.lineage
 		}
 	}
@@ -101,7 +102,7 @@ func (s *spaceState) lineageAt(id timelineID) uint64 {
 
 // lost reports whether a place that was written in the reign of lineage was lost: a later reign began
 // before it. A lineage that is not in the list is older than all of them.
-func (s *spaceState) lost(lineage uint64, id timelineID) bool {
+func (s *spaceState) lost(lineage uint64, id streamhub.TimelineID) bool {
 	if lineage == 0 {
 		return false
 	}
@@ -109,5 +110,5 @@ func (s *spaceState) lost(lineage uint64, id timelineID) bool {
 	if later < 0 {
 		later = len(s.reigns)
 	}
-	return later > 0 && s.reigns[later-1].after.before(id)
+	return later > 0 && s.reigns[later-1].after.Before(id)
 }

@@ -130,7 +130,7 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 		return nil // the archiver does it
 	}
 	end, err := s.log.timelineEnd(ctx, k)
-	if err != nil || end.isZero() {
+	if err != nil || end.IsZero() {
 		return err
 	}
 	r, err := s.newSpaceReader(k.space, streamhub.Position{})
@@ -139,7 +139,7 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 	}
 	progress, _ := facts[0].(string)
 	place, until, _ := strings.Cut(progress, " ")
-	from := timelineID{}
+	from := streamhub.TimelineID{}
 	r.end = end
 	switch {
 	case place == passDone && until == end.String():
@@ -199,7 +199,7 @@ func (p *spacePage) dead() (places []any, trimmed change, kept int) {
 			c, m := &p.changes[end], p.metas[end]
 			// What forks read of a deleted segment stays: an archiver finds it only here.
 			switch {
-			case m.erased() || c.id.before(m.birth):
+			case m.erased() || c.id.Before(m.birth):
 			case c.records == 0:
 				alive = alive || m.namedBy(c)
 			case c.last >= m.first:
@@ -212,7 +212,7 @@ func (p *spacePage) dead() (places []any, trimmed change, kept int) {
 			kept += end - begin
 		} else {
 			places = append(places, p.changes[begin].id.String())
-			if !cut.id.isZero() {
+			if !cut.id.IsZero() {
 				trimmed = cut
 			}
 		}

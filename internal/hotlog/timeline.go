@@ -11,17 +11,28 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
+func parseTimelineID(s string) (id streamhub.TimelineID, err error) {
+	ms, n, ok := strings.Cut(s, "-")
+	if id.MS, err = strconv.ParseUint(ms, 10, 64); err == nil && ok {
+		id.N, err = strconv.ParseUint(n, 10, 64)
+	}
+	if err != nil || !ok {
+		return id, fmt.Errorf("%w: timeline id %q", streamhub.ErrCorrupt, s)
+	}
+	return id, nil
+}
+
 // timelineEnd returns the id of the last entry of a timeline, zero if there is none.
-func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (timelineID, error) {
+func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (streamhub.TimelineID, error) {
 	last, err := l.conn.XRevRangeN(ctx, k.timeline(), "+", "-", 1).Result()
 	if err != nil || len(last) == 0 {
-		return timelineID{}, redisx.ReadOutcome(err)
+		return streamhub.TimelineID{}, redisx.ReadOutcome(err)
 	}
 	return parseTimelineID(last[0].ID)
 }
 
 // changes reads up to about count entries of a timeline. next is where to go on if there are more.
-func (l *Log) changes(ctx context.Context, k spaceKeys, from, to timelineID, count int) (changes []change, next timelineID, more bool, err error) {
+func (l *Log) changes(ctx context.Context, k spaceKeys, from, to streamhub.TimelineID, count int) (changes []change, next streamhub.TimelineID, more bool, err error) {
 	cmd := newRange(ctx, k.timeline(), from.String(), to.String(), count, 0)
 	if err := l.conn.Process(ctx, cmd); err != nil {
 		return nil, next, false, redisx.ReadOutcome(err)
@@ -50,7 +61,7 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to timelineID, cou
 			c.id, c.index = id, uint32(i)
 			changes = append(changes, c)
 		}
-		next = timelineID{id.ms, id.n + 1}
+		next = streamhub.TimelineID{MS: id.MS, N: id.N + 1}
 	}
 	if p.failed || len(p.b) != 0 {
 		return nil, next, false, p.error()
@@ -65,10 +76,10 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Posit
 	if err != nil {
 		return end, err
 	}
-	if r.from, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil || r.from.isZero() {
+	if r.from, err = s.log.timelineEnd(ctx, r.spaceKeys); err != nil || r.from.IsZero() {
 		return end, err
 	}
-	p := r.fetch(ctx, r.from, timelineID{})
+	p := r.fetch(ctx, r.from, streamhub.TimelineID{})
 	if p.err != nil {
 		return end, p.err
 	}
@@ -96,21 +107,21 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 	k := keysOf(s.id, space)
 	if after.IsZero() {
 		end, err := s.log.timelineEnd(ctx, k)
-		return nil, streamhub.TimelineID{MS: end.ms, N: end.n}, false, err
+		return nil, end, false, err
 	}
-	from := timelineID{after.MS, after.N}
-	found, next, more, err := s.log.changes(ctx, k, from, timelineID{math.MaxUint64, math.MaxUint64}, maxChanges)
+	from := after
+	found, next, more, err := s.log.changes(ctx, k, from, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges)
 	if err != nil {
 		return nil, after, false, err
 	}
 	if len(found) == 0 || found[0].id != from {
 		end, err := s.log.timelineEnd(ctx, k)
-		return nil, streamhub.TimelineID{MS: end.ms, N: end.n}, true, err
+		return nil, end, true, err
 	}
 	for len(found) > 0 {
 		for i := range found {
 			c := &found[i]
-			last = streamhub.TimelineID{MS: c.id.ms, N: c.id.n}
+			last = c.id
 			if last != after {
 				changes = append(changes, c.public())
 			}
@@ -118,7 +129,7 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 		if !more {
 			break
 		}
-		if found, next, more, err = s.log.changes(ctx, k, next, timelineID{math.MaxUint64, math.MaxUint64}, maxChanges); err != nil {
+		if found, next, more, err = s.log.changes(ctx, k, next, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges); err != nil {
 			return nil, after, false, err
 		}
 	}
@@ -129,7 +140,7 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 		if err != nil {
 			return nil, after, false, err
 		}
-		lost = from.before(state.swept)
+		lost = from.Before(state.swept)
 	}
 	return changes, last, lost, nil
 }
@@ -141,7 +152,7 @@ func (c *change) public() Change {
 
 // A change is what one timeline entry says of one segment.
 type change struct {
-	id      timelineID
+	id      streamhub.TimelineID
 	index   uint32
 	segment string // escaped
 	kind    changeKind

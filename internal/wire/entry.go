@@ -65,7 +65,7 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	}
 	if flags&hasTimeline != 0 {
 		t := e.Position.Timeline
-		b = appendUint(appendUint(appendUint(b, t.MS), t.N), uint64(t.Index))
+		b = appendUint(appendUint(appendUint(b, t.MS), t.N), uint64(e.Position.Index))
 	}
 	if flags&hasMark != 0 {
 		b = binary.BigEndian.AppendUint32(b, e.Position.Mark)
@@ -121,7 +121,8 @@ func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
 		e.TRX.Number, e.Timestamp, e.Position.Proof = d.uint(), d.time(), d.uint64()
 	}
 	if flags&hasTimeline != 0 {
-		e.Position.Timeline = streamhub.TimelineID{MS: d.uint(), N: d.uint(), Index: uint32(d.uint())}
+		e.Position.Timeline = streamhub.TimelineID{MS: d.uint(), N: d.uint()}
+		e.Position.Index = uint32(d.uint())
 	}
 	if flags&hasTimeline != 0 {
 		e.Position.Mark = last.Position.Mark

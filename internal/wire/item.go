@@ -84,13 +84,13 @@ func decodeStatus(d *decoder) streamhub.Status {
 func appendPosition(b []byte, p *streamhub.Position) []byte {
 	b = appendUint64(appendUint64(b, p.Incarnation), p.Lineage)
 	b = appendUint64(appendUint(b, p.Sequence), p.Proof)
-	return appendUint(appendUint(appendUint(b, p.Timeline.MS), p.Timeline.N), uint64(p.Timeline.Index))
+	return appendUint(appendUint(appendUint(b, p.Timeline.MS), p.Timeline.N), uint64(p.Index))
 }
 
 func decodePosition(d *decoder) streamhub.Position {
 	return streamhub.Position{
 		Incarnation: d.uint64(), Lineage: d.uint64(), Sequence: d.uint(), Proof: d.uint64(),
-		Timeline: streamhub.TimelineID{MS: d.uint(), N: d.uint(), Index: uint32(d.uint())},
+		Timeline: streamhub.TimelineID{MS: d.uint(), N: d.uint()}, Index: uint32(d.uint()),
 	}
 }
 

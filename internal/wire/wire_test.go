@@ -29,7 +29,7 @@ var (
 	node     = uuid.MustParse("11111111-2222-3333-4444-555555555555")
 	store    = uuid.MustParse("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee")
 	position = streamhub.Position{Incarnation: 1, Lineage: 2, Sequence: 7, Proof: 0x8899aabbccddeeff}
-	along    = streamhub.Position{Incarnation: 1, Lineage: 2, Sequence: 7, Proof: 3, Timeline: streamhub.TimelineID{MS: 1700000000000, N: 4, Index: 5}}
+	along    = streamhub.Position{Incarnation: 1, Lineage: 2, Sequence: 7, Proof: 3, Timeline: streamhub.TimelineID{MS: 1700000000000, N: 4}, Index: 5}
 	marked   = func() streamhub.Position { p := along; p.Mark = 9; return p }()
 	verdict  = streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: "why", Output: []byte(`{"n":1}`)}
 	forkAt   = uint64(9)

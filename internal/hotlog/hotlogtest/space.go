@@ -77,7 +77,7 @@ func spaceEveryCursor(f *fixture) {
 	require.Len(f, all, n)
 	several := 0
 	for i, e := range all {
-		if e.Position.Timeline.Index > 0 {
+		if e.Position.Index > 0 {
 			several++
 		}
 		require.False(f, slices.ContainsFunc(all[:i], func(o streamhub.Entry) bool { return o.Cursor() == e.Cursor() }))
@@ -188,7 +188,7 @@ func spaceForgedCursor(f *fixture) {
 			func(p *streamhub.Position) { p.Timeline.N += 1000 },
 			func(p *streamhub.Position) { p.Timeline.MS -= 1_000_000 },
 			func(p *streamhub.Position) { p.Timeline.MS += 1_000_000 },
-			func(p *streamhub.Position) { p.Timeline.Index += 1000 },
+			func(p *streamhub.Position) { p.Index += 1000 },
 		} {
 			p := e.Position
 			forge(&p)

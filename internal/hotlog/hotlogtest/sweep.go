@@ -237,7 +237,7 @@ func sweepForgedCursor(f *fixture) {
 	}
 	p := all[1].Position
 	require.Equal(f, tip.Position.Sequence, p.Sequence)
-	p.Timeline.Index++
+	p.Index++
 	_, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: p.Cursor()})
 	f.lost(err, 0)
 }
