@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
 )
 
 // A Target is the segment that a reader of [CutEverywhere] reads. It is the only one of its space.
@@ -50,7 +51,7 @@ func CutEverywhere(tb TB, read Reader) {
 
 // cutOnce runs read with one cut. after is the sequence of the entry that it comes after, 0 for the start.
 func cutOnce(tb TB, read Reader, live bool, after int) (err error) {
-	env, err := Start(tb.Context(), nil)
+	env, err := Start(tb.Context(), &Options{Hub: hub.Options{RetryFor: cutPatient}})
 	if err != nil {
 		return err
 	}

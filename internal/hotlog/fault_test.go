@@ -69,13 +69,15 @@ func TestLostReplies(t *testing.T) {
 				const writers, each = 16, 40
 				var wg sync.WaitGroup
 				results := make([][]streamhub.AppendResult, writers)
+				// The more travel together on a slow machine, the fewer calls there are to cut.
+				cuts := func() int64 { c := p.Counters(); return c.CutReplies + c.CutRequests }
 				for w := range writers {
 					segment := fmt.Sprint("seg", w%4) // without an expectation four share it, and its frames
 					if expect {
 						segment = fmt.Sprint("seg", w)
 					}
 					wg.Go(func() {
-						for i := range each {
+						for i := 0; i < each || cuts() <= 15 && i < 100*each; i++ {
 							o := &streamhub.AppendOptions{}
 							if expect {
 								o.ExpectedSequence = uint64(i) + 1
@@ -91,8 +93,7 @@ func TestLostReplies(t *testing.T) {
 				}
 				wg.Wait()
 				p.Set(faultproxy.Faults{})
-				c := p.Counters()
-				require.Greater(t, c.CutReplies+c.CutRequests, int64(15))
+				require.Greater(t, cuts(), int64(15))
 				entries := map[string][]streamhub.Entry{}
 				total := 0
 				for e, err := range s.ConsumeSpace(t.Context(), "space", nil) {
@@ -101,8 +102,8 @@ func TestLostReplies(t *testing.T) {
 					require.EqualValues(t, len(entries[e.Segment]), e.Sequence)
 					total++
 				}
-				require.Equal(t, writers*each, total)
 				for w, all := range results {
+					total -= len(all)
 					segment := fmt.Sprint("seg", w%4)
 					if expect {
 						segment = fmt.Sprint("seg", w)
@@ -114,6 +115,7 @@ func TestLostReplies(t *testing.T) {
 						require.Equal(t, r.Timestamp, e.Timestamp)
 					}
 				}
+				require.Zero(t, total, "each append is stored once")
 			})
 		}
 	}

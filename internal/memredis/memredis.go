@@ -66,9 +66,15 @@ func (s *Server) Continue() error {
 	return nil
 }
 
+// slow is how long an answer may take: it comes from the same process, so what is late is the machine.
+const slow = 30 * time.Second
+
 // Client is a connection to it, which the caller closes.
 func (s *Server) Client(hooks ...redis.Hook) redis.UniversalClient {
-	c := redis.NewClient(&redis.Options{Addr: s.mini.Addr(), Protocol: 2, MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{
+		Addr: s.mini.Addr(), Protocol: 2, MaxRetries: -1, ContextTimeoutEnabled: true, DisableIdentity: true,
+		ReadTimeout: slow, WriteTimeout: slow,
+	})
 	for _, h := range hooks {
 		c.AddHook(h)
 	}
