@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 )
@@ -74,7 +75,9 @@ func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Recor
 
 // messages splits a JSON array one level deep. Each element keeps its bytes.
 func messages(body []byte, creates bool) ([]streamhub.Record, error) {
-	body = bytes.Trim(body, " \t\r\n")
+	if body = bytes.Trim(body, " \t\r\n"); !utf8.Valid(body) { // which package json lets pass
+		return nil, badRequest("the body is not UTF-8, which JSON is")
+	}
 	if len(body) == 0 || body[0] != '[' {
 		if !json.Valid(body) {
 			return nil, badRequest("the body is not valid JSON")

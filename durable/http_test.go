@@ -44,6 +44,21 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// TestQuery names the parameter that cannot be read.
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	g.put(t, "s", text, "1")
+	for query, parameter := range map[string]string{
+		"offset=%zz": "query", "offset=-1;live=sse": "query", "offset=": "offset", "offset=banana": "offset", "offset=-1&offset=now": "offset",
+		"offset=-1&live=": "live", "offset=-1&live=banana": "live", "offset=-1&live=sse&live=long-poll": "live", "live=sse": "offset",
+		"offset=-1&live=long-poll&cursor=1&cursor=2": "cursor",
+	} {
+		require.Contains(t, g.must(t, 400, http.MethodGet, "s?"+query, "").body, parameter, query)
+	}
+	require.Equal(t, "1", g.get(t, "s?offset=-1&other=%20").body)
+}
+
 // TestNames keeps streams apart whose names differ in what routers, keys and URLs treat alike.
 func TestNames(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,10 @@ package durable
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/port"
@@ -36,14 +39,15 @@ func (p *page) holds(status *streamhub.Status) bool {
 		(p.end == tail || p.whole && p.end.sequence < tail.sequence)
 }
 
-// encode is what a client reads: the bytes one after the other, or an array of messages.
-func encode(entries []streamhub.Entry, json bool) []byte {
+// encode is what a client reads: the bytes one after the other, or an array of messages. The log takes
+// any bytes, so the one place that promises JSON is the one that makes sure of it.
+func encode(entries []streamhub.Entry, array bool) []byte {
 	size := 2
 	for i := range entries {
 		size += len(entries[i].Payload) + 1
 	}
 	b := make([]byte, 0, size)
-	if !json {
+	if !array {
 		for i := range entries {
 			b = append(b, entries[i].Payload...)
 		}
@@ -54,9 +58,23 @@ func encode(entries []streamhub.Entry, json bool) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, entries[i].Payload...)
+		b = appendMessage(b, entries[i].Payload)
 	}
 	return append(b, ']')
+}
+
+// appendMessage appends one element of an array. A record that is not JSON is a string: of its text, or
+// in base64 where it is not UTF-8.
+func appendMessage(b, record []byte) []byte {
+	text := utf8.Valid(record)
+	switch {
+	case text && json.Valid(record):
+		return append(b, record...)
+	case text:
+		quoted, _ := json.Marshal(string(record)) // of a text it cannot fail
+		return append(b, quoted...)
+	}
+	return append(base64.StdEncoding.AppendEncode(append(b, '"'), record), '"')
 }
 
 // fetch returns what lies after a place of a stream, and the stream as it was at that moment.

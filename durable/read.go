@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/query"
 )
 
 const (
@@ -18,34 +19,34 @@ const (
 
 // read answers GET.
 func (d *Handler) read(w http.ResponseWriter, r *http.Request, s *stream) error {
-	query := r.URL.Query()
-	offsets, live := query["offset"], query.Get("live")
-	if len(offsets) > 1 {
-		return badRequest("offset is given more than once")
+	values, err := query.Of(r.URL, "offset", "live", "cursor")
+	if err != nil {
+		return err
+	}
+	live, err := query.OneOf(values, "live", "long-poll", "sse")
+	if err != nil {
+		return err
 	}
 	text := beginning
-	if len(offsets) == 1 {
-		text = offsets[0]
+	if values.Has("offset") {
+		text = values.Get("offset")
 	}
 	var from offset
-	var err error
 	if text != now {
 		if from, err = parseOffset(text); err != nil {
 			return err
 		}
 	}
-	q := &reading{handler: d, stream: s, from: from, now: text == now, cursor: query.Get("cursor")}
+	q := &reading{handler: d, stream: s, from: from, now: text == now, cursor: values.Get("cursor")}
 	switch {
 	case live == "":
 		return q.catchUp(w, r)
-	case len(offsets) == 0:
+	case !values.Has("offset"):
 		return badRequest("a live read needs offset=, where it begins")
 	case live == "long-poll":
 		return q.longPoll(w, r)
-	case live == "sse":
-		return q.events(w, r)
 	}
-	return badRequest("live=%.64q: want long-poll or sse", live)
+	return q.events(w, r)
 }
 
 // A reading is what a GET asks for.

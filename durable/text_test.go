@@ -109,6 +109,35 @@ func TestUntyped(t *testing.T) {
 	require.Contains(t, b.must(t, 400, http.MethodPut, "fork", "", fork...).body, "Stream-Fork-Offset")
 }
 
+// TestNotJSON answers with JSON, whatever another transport has appended to a stream of messages.
+func TestNotJSON(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	g.put(t, "s", js, `[1]`)
+	appended := []string{"no json", "", "{", "1 2", "]", `"a" `, "\xff", "\"\xff\"", "nul", "2", `,`, "a\nb\r\u2028<"}
+	want := `[1,"no json","","{","1 2","]","a","/w==","Iv8i","nul",2,",","a\nb\r\u2028<"]`
+	data := func(e *eventReader) string {
+		for {
+			if v, ok := e.next(); !ok || v.kind == "data" {
+				return v.data
+			}
+		}
+	}
+	tail := g.get(t, "s").offset()
+	live := g.events(t, "s?live=sse&offset="+tail)
+	_, err := g.store().Append(t.Context(), "default", "s", records(appended...), nil)
+	require.NoError(t, err)
+	require.JSONEq(t, want, g.get(t, "s").body)
+	require.JSONEq(t, want, data(g.events(t, "s?live=sse&offset=-1")))
+	require.JSONEq(t, strings.Replace(want, `1,`, ``, 1), data(live))
+	require.JSONEq(t, strings.Replace(want, `1,`, ``, 1), g.get(t, "s?live=long-poll&offset="+tail).body)
+	for _, body := range []string{"\xff", "\"\xff\"", "[1,\"\xff\"]", "[\"\xed\xa0\x80\"]"} {
+		require.Contains(t, g.must(t, 400, http.MethodPost, "s", body, "Content-Type", js).body, "UTF-8")
+		g.must(t, 400, http.MethodPut, "other", body, "Content-Type", js)
+	}
+	g.post(t, "s", js, `"\ud800"`) // escaped, so it is JSON
+}
+
 // TestLimits accepts what the limits allow, and says which one was passed.
 func TestLimits(t *testing.T) {
 	t.Parallel()

@@ -290,6 +290,19 @@ func TestTwoProcesses(t *testing.T) {
 	require.Equal(t, "UNAVAILABLE", last.Error.Status)
 }
 
+// TestUnclearStream refuses a parameter that cannot be read.
+func TestUnclearStream(t *testing.T) {
+	t.Parallel()
+	h, err := hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	_, mux := mount(t.Context(), h, nil)
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/flow?stream=banana", strings.NewReader(`{"data":{}}`)))
+	require.Equal(t, http.StatusBadRequest, w.Code)
+	require.Contains(t, w.Body.String(), `stream="banana"`)
+}
+
 // TestLateSubscriber joins a running flow of 400 chunks: the first reader is not slower for it.
 func TestLateSubscriber(t *testing.T) {
 	t.Parallel()

@@ -136,7 +136,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	stream, _ := strconv.ParseBool(r.URL.Query().Get("stream"))
+	stream := false
+	if text := r.URL.Query().Get("stream"); text != "" { // as genkit.Handler reads it
+		if stream, err = strconv.ParseBool(text); err != nil {
+			return core.NewPublicError(core.INVALID_ARGUMENT, fmt.Sprintf("stream=%.40q: want true or false", text), nil)
+		}
+	}
 	switch {
 	case id != "":
 		return h.subscribe(w, r, id, owner)

@@ -182,7 +182,9 @@ func (c *liveReadCmd) Run(s *session) error {
 		case errors.As(err, &closed):
 			return ended(s.stderr, closed.Verdict)
 		case s.ctx.Err() != nil:
-			s.note("cursor: %s", cursor)
+			if cursor != "" {
+				s.note("cursor: %s", cursor)
+			}
 			return context.Cause(s.ctx)
 		case err != nil:
 			return err

@@ -192,7 +192,7 @@ func (c *readCmd) copy(ctx context.Context, entries iter.Seq2[streamhub.Entry, e
 	}
 }
 
-// printCursor writes where to resume. Nothing is written if that cannot be told.
+// printCursor writes where to resume. Nothing is written if that cannot be told, or if it is the beginning.
 func (c *readCmd) printCursor(s *session, store *client.Store, out *sink, from uint64, cursor streamhub.Cursor) {
 	if out.written.IsZero() {
 		if from > 1 {
@@ -208,5 +208,7 @@ func (c *readCmd) printCursor(s *session, store *client.Store, out *sink, from u
 	} else {
 		cursor = out.written.Cursor()
 	}
-	fmt.Fprintf(s.stderr, "cursor: %s\n", cursor)
+	if cursor != "" {
+		fmt.Fprintf(s.stderr, "cursor: %s\n", cursor)
+	}
 }

@@ -206,6 +206,20 @@ func TestFollowClosed(t *testing.T) {
 	}
 }
 
+// TestReadNothing ends without a cursor where there is nothing to go on from.
+func TestReadNothing(t *testing.T) {
+	url, store := embedded(t)
+	if _, _, err := store.Create(within(t), "a", "b", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"read a/b", "read a", "read a/none", "read none"} {
+		r := call(t, nil, append(strings.Fields(args), "--redis", url)...)
+		if strings.Contains(r.err, "cursor:") || r.out != "" || (r.code == 0) != !strings.Contains(args, "none") {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+}
+
 // TestFollowPrompt wants each line as soon as it is appended.
 func TestFollowPrompt(t *testing.T) {
 	url, _ := embedded(t)

@@ -368,6 +368,9 @@ func encodeVerdict(v streamhub.Verdict) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: the output of the verdict is not JSON: %w", streamhub.ErrInvalidArgument, err)
 	}
+	if !utf8.Valid(b) {
+		return "", fmt.Errorf("%w: the output of the verdict is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
+	}
 	if len(b) > streamhub.MaxRecordBytes {
 		return "", fmt.Errorf("%w: a verdict of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(b), streamhub.MaxRecordBytes)
 	}

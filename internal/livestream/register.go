@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/option"
@@ -172,6 +173,9 @@ func encodeMetadata(v any) (string, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("%w: the metadata cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err)
+	}
+	if !utf8.Valid(b) { // of a json.RawMessage
+		return "", fmt.Errorf("%w: the metadata is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
 	}
 	if len(b) > maxMetadata {
 		return "", fmt.Errorf("%w: metadata of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(b), maxMetadata)

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/option"
+	"github.com/seed-147127fe/streamhub/internal/query"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -104,8 +105,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := h.opt.CheckOrigin(r); err != nil {
 		return streamhub.ErrPermissionDenied
 	}
-	query, ctx := r.URL.Query(), r.Context()
-	id, space := query.Get("id"), query.Get("space")
+	values, err := query.Of(r.URL, "after", "ended", "from", "generation", "id", "reason", "segment", "space")
+	if err != nil {
+		return err
+	}
+	ctx, id, space := r.Context(), values.Get("id"), values.Get("space")
 	allowed := func() error {
 		return h.opt.Authorize(r, streamhub.Right{Store: store, Space: space, Write: r.Method != http.MethodGet})
 	}
@@ -113,7 +117,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return errReadOnly
 	}
 	if h.opt.View != nil {
-		if handled, err := h.opt.View.serve(w, r, store, operation); handled {
+		if handled, err := h.opt.View.serve(w, r, store, operation, values); handled {
 			return err
 		}
 	}
@@ -131,26 +135,30 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		if err := allowed(); err != nil {
 			return err
 		}
-		return lines[live.Listed](w, h.ops.Live(ctx, store, space, query.Get("ended") == "1"))
+		ended, err := query.Flag(values, "ended")
+		if err != nil {
+			return err
+		}
+		return lines[live.Listed](w, h.ops.Live(ctx, store, space, ended))
 	case "DELETE live":
 		if err := cmp.Or(streamhub.CheckName("space", space), streamhub.CheckName("live stream", id)); err != nil {
 			return err
 		}
-		generation, err := strconv.ParseUint(cmp.Or(query.Get("generation"), "0"), 10, 53)
+		generation, err := strconv.ParseUint(cmp.Or(values.Get("generation"), "0"), 10, 53)
 		if err != nil {
-			return fmt.Errorf("%w: generation %q is no number", streamhub.ErrInvalidArgument, query.Get("generation"))
+			return fmt.Errorf("%w: generation %q is no number", streamhub.ErrInvalidArgument, values.Get("generation"))
 		}
 		if err := allowed(); err != nil {
 			return err
 		}
-		verdict, err := h.ops.CancelLive(ctx, store, space, id, generation, query.Get("reason"))
+		verdict, err := h.ops.CancelLive(ctx, store, space, id, generation, values.Get("reason"))
 		return one(w, verdict, err)
 	case "GET subscriptions", "DELETE subscriptions":
 		space = ""
 		if err := allowed(); err != nil {
 			return err
 		}
-		if r.Method == http.MethodGet && !query.Has("id") {
+		if r.Method == http.MethodGet && !values.Has("id") {
 			return lines[durable.Subscription](w, h.ops.Subscriptions(ctx, store))
 		}
 		if err := streamhub.CheckName("subscription", id); err != nil {

@@ -143,8 +143,14 @@ func TestJump(t *testing.T) {
 		require.Equal(t, c.first, p.Items[0].Sequence, c.query)
 		require.Equal(t, fmt.Sprint("s ", c.first), p.Items[0].Text)
 	}
-	d.ask("GET", "entries?space=space&from=61", 400, nil) // a space has no sequences
-	d.ask("GET", "entries?space=space&segment=s&from=yesterday", 400, nil)
+	for what, parameter := range map[string]string{
+		"entries?space=space&segment=s&from=yesterday": "from", "entries?space=space&from=61": "from", "tail?space=space&from=x": "from",
+		"entries?space=a&space=b": "space", "segments?space=space&after=%zz": "query", "live?space=space&ended=yes": "ended",
+		"live?space=space&ended": "ended", "subscriptions?id=a&id=b": "id",
+	} {
+		require.Contains(t, d.ask("GET", what, 400, nil), parameter, what)
+	}
+	require.Contains(t, d.ask("DELETE", "live?space=space&id=s&generation=x", 400, nil), "generation")
 	var p rows
 	d.ask("GET", "entries?space=space&segment=s&from=2999-01-01T00:00:00Z", 200, &p)
 	require.Empty(t, p.Items)

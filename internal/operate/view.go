@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -269,15 +271,15 @@ type page[T any] struct {
 }
 
 // serve answers what only the console asks; handled is false for anything else.
-func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, operation string) (handled bool, err error) {
+func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, operation string, query url.Values) (handled bool, err error) {
 	if r.Method == http.MethodPost && operation == "verify" {
-		report, err := v.verify(r.Context(), store, r.URL.Query().Get("space"))
+		report, err := v.verify(r.Context(), store, query.Get("space"))
 		return true, one(w, report, err)
 	}
 	if r.Method != http.MethodGet {
 		return false, nil
 	}
-	ctx, query := r.Context(), r.URL.Query()
+	ctx := r.Context()
 	space, segment, after := query.Get("space"), query.Get("segment"), query.Get("after")
 	of := port.Of(v.hub.Store(store))
 	switch operation {
@@ -354,8 +356,8 @@ func (v *View) entries(ctx context.Context, store uuid.UUID, space, segment, fro
 		o.FromSequence = max(sequence, 1)
 	} else if at, failed := time.Parse(time.RFC3339, from); failed == nil {
 		o.After = at.Add(-time.Millisecond) // entries at that time are among them
-	} else if from != "" {
-		o.Cursor = streamhub.Cursor(from)
+	} else if o.Cursor, err = cursorOf(from); err != nil {
+		return p, err
 	}
 	read := v.hub.Store(store).ConsumeSegment(ctx, space, segment, o)
 	if segment == "" {
@@ -374,12 +376,25 @@ func (v *View) entries(ctx context.Context, store uuid.UUID, space, segment, fro
 	return p, nil
 }
 
+// cursorOf reads the parameter from where it has to be a cursor or nothing.
+func cursorOf(from string) (streamhub.Cursor, error) {
+	cursor := streamhub.Cursor(from)
+	if _, err := cursor.Position(); err != nil {
+		return "", fmt.Errorf("from=%.100q: %w", from, err)
+	}
+	return cursor, nil
+}
+
 // errTails is for one tail too many.
 var errTails = &streamhub.Error{Op: "tail", Err: streamhub.ErrLimitExceeded}
 
 // tail follows a segment, or a space, as an event stream: four times a second up to tailEntries of what
 // came, and how many more there were. A reader that is slow gets fewer.
 func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, space, segment, from string) error {
+	after, err := cursorOf(from)
+	if err != nil {
+		return err
+	}
 	select {
 	case v.places <- struct{}{}:
 		defer func() { <-v.places }()
@@ -389,12 +404,7 @@ func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, spa
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(v.ctx, cancel)()
-	o := &streamhub.FollowOptions{}
-	if from == "" {
-		o.Live = true
-	} else {
-		o.Cursor = streamhub.Cursor(from)
-	}
+	o := &streamhub.FollowOptions{Cursor: after, Live: from == ""}
 	read := v.hub.Store(store).FollowSegment(ctx, space, segment, o)
 	if segment == "" {
 		read = v.hub.Store(store).FollowSpace(ctx, space, o)

@@ -134,9 +134,12 @@ export class Passing extends Error {
   }
 }
 
-/** 404 without a code of ours is a proxy whose gateway is away. */
+/**
+ * 404 without a code of ours is a proxy whose gateway is away. 507 stays until something is deleted or the
+ * quota is raised.
+ */
 function passes(status: number, code: unknown): boolean {
-  return status >= 500 || status === 408 || status === 425 || status === 429 || (status === 404 && code === undefined)
+  return (status >= 500 && status !== 507) || status === 408 || status === 425 || status === 429 || (status === 404 && code === undefined)
 }
 
 function retryAfter(response: Response): number {

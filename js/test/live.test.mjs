@@ -135,6 +135,17 @@ test("tokens and tickets are asked for each connection, and a refusal is final",
   await assert.rejects(produceLive(`${hub}/v1/live/answer`, { ticket }), refused("permission_denied"))
 })
 
+test("a quota is final for a producer", async ({ signal }) => {
+  const full = await proxy(onTestFinished, await gateway(onTestFinished), (n) => (n > 0 ? 507 : ""))
+  const refused = (e) => e instanceof LiveError && e.code === "http_507"
+  const producer = await produceLive(`${full}/v1/live/answer`, { signal })
+  await assert.rejects(async () => {
+    await producer.publish("word")
+    await producer.flush()
+  }, refused)
+  await assert.rejects(produceLive(`${full}/v1/live/other`, { signal }), refused)
+})
+
 test("a request to stop reaches the producer soon", async ({ signal }) => {
   const url = `${await gateway(onTestFinished)}/v1/live`
   const times = []

@@ -23,6 +23,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
 	"github.com/seed-147127fe/streamhub/internal/option"
+	"github.com/seed-147127fe/streamhub/internal/query"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -108,6 +109,9 @@ type call struct {
 	action  string
 	subject string
 	streams live.Streams
+
+	query url.Values
+	raw   bool // its client takes every event for data
 }
 
 var errNone = fmt.Errorf("%w: there is no live stream at this path", streamhub.ErrNotFound)
@@ -132,11 +136,37 @@ func parse(r *http.Request) (c call, err error) {
 		}
 		c.action = action
 	}
-	if c.space = r.URL.Query().Get("space"); c.space == "" {
+	if err = c.readQuery(r.URL); err != nil {
+		return c, err
+	}
+	if c.space = c.query.Get("space"); c.space == "" {
 		c.space = defaultSpace
 	}
 	return c, streamhub.CheckName("space", c.space)
 }
+
+// flags are the parameters that are 0 or 1 in every request.
+var flags = []string{"active", "exact", "generations", "raw", "takeover"}
+
+// readQuery reads the parameters. Each that this package knows is checked in every request, also in one
+// that has no use for it.
+func (c *call) readQuery(u *url.URL) (err error) {
+	single := append([]string{"after", "cursor", "first", "limit", "once", "replay", "space", "wait"}, flags...)
+	if c.query, err = query.Of(u, single...); err != nil {
+		return err
+	}
+	for _, name := range flags {
+		if _, err := query.Flag(c.query, name); err != nil {
+			return err
+		}
+	}
+	c.raw = c.flag("raw")
+	_, err = query.OneOf(c.query, "replay", "batch")
+	return err
+}
+
+// flag reports whether one of the flags is set.
+func (c *call) flag(name string) bool { return c.query.Get(name) == "1" }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -164,7 +194,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err == nil:
-	case r.Method == http.MethodGet && c.reads() && wantsEvents(r) && !isRaw(r.URL.Query()) && !refused(err):
+	case r.Method == http.MethodGet && c.reads() && wantsEvents(r) && !c.raw && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
 		h.fail(w, r, err)
@@ -218,7 +248,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 		return nil
 	}
 	if h.opt.Authorize != nil {
-		for _, right := range c.rights(r) {
+		for _, right := range c.rights(r.Method) {
 			if c.subject, err = h.opt.Authorize(r, right); err != nil {
 				if streamhub.CodeOf(err) == streamhub.CodeInternal {
 					err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
@@ -233,9 +263,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 
 // rights are what the sender of a request must be allowed: something with each stream that the request
 // names, or with the space as a whole.
-func (c *call) rights(r *http.Request) []streamhub.Right {
-	right := streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: r.Method != http.MethodGet || c.action == "messages"}
-	ids := r.URL.Query()["id"]
+func (c *call) rights(method string) []streamhub.Right {
+	right := streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: method != http.MethodGet || c.action == "messages"}
+	ids := c.query["id"]
 	if !c.whole || len(ids) == 0 {
 		return []streamhub.Right{right}
 	}
@@ -272,11 +302,15 @@ func (h *Handler) stop(w http.ResponseWriter, r *http.Request, c *call) error {
 	if len(text) > 0 && json.Unmarshal(text, &body) != nil {
 		return fmt.Errorf("%w: the body is a JSON object with a reason, or empty", streamhub.ErrInvalidArgument)
 	}
+	wait, err := query.OneOf(c.query, "wait", "0", "1")
+	if err != nil {
+		return err
+	}
 	s, err := c.streams.Get(r.Context(), c.id)
 	if err != nil {
 		return err
 	}
-	o := &live.CancelOptions{By: c.subject, Reason: body.Reason, NoWait: r.URL.Query().Get("wait") == "0"}
+	o := &live.CancelOptions{By: c.subject, Reason: body.Reason, NoWait: wait == "0"}
 	verdict, err := s.Cancel(r.Context(), o)
 	switch {
 	case err != nil:
@@ -291,6 +325,10 @@ func (h *Handler) stop(w http.ResponseWriter, r *http.Request, c *call) error {
 
 // send stores a message for the producer.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
+	once := c.query.Get("once")
+	if once == "" && c.query.Has("once") {
+		return fmt.Errorf("%w: once is empty: want a name that all answers to one question share", streamhub.ErrInvalidArgument)
+	}
 	data, err := input(w, r)
 	if err != nil {
 		return err
@@ -299,7 +337,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	sequence, err := s.Send(r.Context(), data, &live.SendOptions{By: c.subject, Once: r.URL.Query().Get("once")})
+	sequence, err := s.Send(r.Context(), data, &live.SendOptions{By: c.subject, Once: once})
 	if err != nil {
 		return err
 	}

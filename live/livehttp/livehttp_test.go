@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -418,6 +419,40 @@ func TestRefused(t *testing.T) {
 	g.must(400, "POST", "/v1/live/s/cancel", "no json")
 	require.Contains(t, g.must(403, "POST", "/v1/live/s/cancel", "", "Origin", "https://evil.example"), "forbidden")
 	require.Contains(t, g.must(200, "GET", "/v1/live/s/status", ""), `"chunks":0`, "and nobody stopped it")
+}
+
+// TestQuery names the parameter that cannot be read, in each request, and does nothing.
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	p := g.put("s", "")
+	producer := []string{"Streamhub-Producer", p.Producer}
+	for _, c := range []struct{ method, path, parameter string }{
+		{"GET", "s?raw=banana", "raw"}, {"GET", "s?raw", "raw"}, {"GET", "s?raw=true", "raw"}, {"GET", "s?raw=1&raw=0", "raw"},
+		{"GET", "s?replay=banana", "replay"}, {"GET", "s?replay=", "replay"}, {"GET", "s?exact=2", "exact"}, {"GET", "s?raw=1&active=yes", "active"},
+		{"GET", "s?cursor=%zz", "query"}, {"GET", "s?cursor=a&cursor=b", "cursor"}, {"GET", "s?raw=1;exact=1", "query"},
+		{"GET", "s?wait=", "wait"}, {"GET", "s?wait=soon", "wait"}, {"GET", "s?wait=-1s", "wait"}, {"GET", "s?wait=1s&wait=2s", "wait"},
+		{"GET", "s?space=a&space=b", "space"}, {"GET", "s/status?raw=banana", "raw"}, {"POST", "s?takeover=yes", "takeover"},
+		{"PUT", "s?takeover=yes", "takeover"}, {"PATCH", "s?space=%", "query"},
+		{"GET", "?id=s&generations=all", "generations"}, {"GET", "?active=banana", "active"}, {"GET", "?limit=", "limit"}, {"GET", "?after=1.a&after=2.b", "after"},
+		{"POST", "s/cancel?wait=banana", "wait"}, {"POST", "s/cancel?wait=30s", "wait"}, {"POST", "s/messages?once=", "once"}, {"POST", "s/messages?once=a&once=b", "once"},
+		{"POST", "s/chunks?first=banana", "first"}, {"POST", "s/chunks?first=1&first=2", "first"},
+		{"GET", "s/messages?after=banana", "after"}, {"GET", "s/messages?wait=banana", "wait"},
+	} {
+		var failed struct{ Code, Message string }
+		path := strings.Replace("/v1/live/"+c.path, "/?", "?", 1)
+		text := g.must(http.StatusBadRequest, c.method, path, "", producer...)
+		require.NoError(t, json.Unmarshal([]byte(text), &failed), "%s %s", c.method, path)
+		require.Equal(t, "invalid_argument", failed.Code, "%s %s", c.method, path)
+		require.Contains(t, failed.Message, c.parameter, "%s %s", c.method, path)
+	}
+	for _, query := range []string{"raw=banana", "replay=banana", "wait=soon"} {
+		e, ok := g.connect("/v1/live/s?" + query).next()
+		require.True(t, ok, query)
+		require.Equal(t, "error", e.name, query)
+		require.Contains(t, e.data, query[:4])
+	}
+	require.JSONEq(t, `{"next":1}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?other=%20&other=2", "", producer...), "it is produced as before")
 }
 
 // TestSuperseded ends the readers of a generation that another one took over from.

@@ -97,7 +97,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	defer in.leave()
 	stopped := make(chan error, 1)
 	p, current, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
-		Takeover: r.URL.Query().Get("takeover") == "1",
+		Takeover: c.flag("takeover"),
 		OnCancel: func(reason error) {
 			stopped <- reason
 			in.cut()

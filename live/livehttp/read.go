@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -40,21 +39,20 @@ type reading struct {
 // read answers with an event stream: the chunks after Last-Event-ID, then those that come, then the
 // verdict. A stream that has not begun is waited for, if the client wants that.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
-	text := lastEventID(r)
+	text := c.lastEventID(r)
 	if strings.HasSuffix(text, ended) {
 		w.WriteHeader(http.StatusNoContent) // an EventSource does not come again
 		return nil
 	}
-	query := r.URL.Query()
 	g := &reading{
-		h: h, w: w, cursor: live.Cursor(text), events: wantsEvents(r), raw: isRaw(query), batch: query.Get("replay") == "batch",
-		exact: query.Get("exact") == "1",
+		h: h, w: w, cursor: live.Cursor(text), events: wantsEvents(r), raw: c.raw, batch: c.query.Get("replay") == "batch",
+		exact: c.flag("exact"),
 	}
 	if _, err := g.cursor.Generation(); err != nil {
 		return err
 	}
 	var err error
-	if g.wait, g.waits, err = waitOf(r); err != nil {
+	if g.wait, g.waits, err = c.wait(); err != nil {
 		return err
 	}
 	ctx, done, err := h.reader(r)
@@ -63,7 +61,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	}
 	defer done()
 	if g.raw || !g.events {
-		return g.statusFirst(ctx, c, query.Get("active") == "1")
+		return g.statusFirst(ctx, c, c.flag("active"))
 	}
 	// It hears everything in the event stream, so that can begin before there is anything to tell.
 	defer g.begin(ctx)()
@@ -136,14 +134,12 @@ func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnl
 	return status.Verdict != nil && (activeOnly || read >= status.Chunks), err
 }
 
-func isRaw(query url.Values) bool { return query.Get("raw") == "1" }
-
 // lastEventID is where a client was, in the header that an EventSource sends or in the query.
-func lastEventID(r *http.Request) string {
+func (c *call) lastEventID(r *http.Request) string {
 	if text := r.Header.Get("Last-Event-ID"); text != "" {
 		return text
 	}
-	return r.URL.Query().Get("cursor")
+	return c.query.Get("cursor")
 }
 
 // reader notes a reader until done. Its context ends soon after the handler is shut down.
@@ -173,13 +169,13 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
-// waitOf returns how long to wait for a stream that has not begun; given says that the client named
-// a time.
-func waitOf(r *http.Request) (wait time.Duration, given bool, err error) {
-	text := r.URL.Query().Get("wait")
-	if text == "" {
+// wait returns how long to wait for a stream that has not begun, or for a message; given says that the
+// client named a time.
+func (c *call) wait() (wait time.Duration, given bool, err error) {
+	if !c.query.Has("wait") {
 		return 0, false, nil
 	}
+	text := c.query.Get("wait")
 	seconds, err := strconv.ParseUint(text, 10, 16)
 	wait = time.Duration(seconds) * time.Second
 	if err != nil {

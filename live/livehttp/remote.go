@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
@@ -108,16 +109,17 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 	if err != nil {
 		return err
 	}
+	number := c.query.Get("first")
+	first, err := strconv.ParseUint(number, 10, 53)
+	if (err != nil || first == 0) && (len(list) > 0 || c.query.Has("first")) {
+		return fmt.Errorf("%w: first=%.40q: want the number of the first chunk, counted from 1", streamhub.ErrInvalidArgument, number)
+	}
 	if len(list) == 0 {
 		next, err := p.Beat(r.Context())
 		if err == nil {
 			reply(w, http.StatusOK, map[string]uint64{"next": next})
 		}
 		return err
-	}
-	first, err := strconv.ParseUint(r.URL.Query().Get("first"), 10, 53)
-	if err != nil || first == 0 {
-		return fmt.Errorf("%w: first=%.40s: want the number of the first chunk, counted from 1", streamhub.ErrInvalidArgument, r.URL.Query().Get("first"))
 	}
 	for i, chunk := range list {
 		if len(chunk) > maxBody { // before any of them is stored
@@ -172,7 +174,7 @@ func split(contentType string, text []byte) ([][]byte, error) {
 			if line = trimLine(line); len(line) == 0 {
 				continue
 			}
-			if !json.Valid(line) {
+			if !utf8.Valid(line) || !json.Valid(line) {
 				return nil, fmt.Errorf("%w: line %d of the body is not JSON", streamhub.ErrInvalidArgument, len(list)+1)
 			}
 			list = append(list, line)
@@ -249,15 +251,15 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) erro
 	}
 	text := r.Header.Get("Last-Event-ID")
 	if text == "" {
-		text = r.URL.Query().Get("after")
+		text = c.query.Get("after")
 	}
 	var after uint64
 	if text != "" {
 		if after, err = strconv.ParseUint(text, 10, 53); err != nil {
-			return fmt.Errorf("%w: %.40q is not the number of a message", streamhub.ErrInvalidArgument, text)
+			return fmt.Errorf("%w: after=%.40q: want the number of a message", streamhub.ErrInvalidArgument, text)
 		}
 	}
-	wait, polls, err := waitOf(r)
+	wait, polls, err := c.wait()
 	if err != nil {
 		return err
 	}

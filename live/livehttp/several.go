@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,7 +19,7 @@ const listDefault, listMost = 100, 1000
 
 // space answers with some of the streams of a space, or with a list of them.
 func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
-	if r.URL.Query().Has("id") {
+	if c.query.Has("id") {
 		return h.several(w, r, c)
 	}
 	return h.list(w, r, c)
@@ -28,14 +27,13 @@ func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
 
 // several answers with several streams as one event stream, whose ids are cursors of the space.
 func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error {
-	query := r.URL.Query()
-	text := lastEventID(r)
+	text := c.lastEventID(r)
 	if strings.HasSuffix(text, ended) {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	o := live.FollowOptions{Cursor: streamhub.Cursor(text), Generations: query.Get("generations") == "1"}
-	if err := checkSeveral(query["id"], o.Cursor); err != nil {
+	o := live.FollowOptions{Cursor: streamhub.Cursor(text), Generations: c.flag("generations")}
+	if err := checkSeveral(c.query["id"], o.Cursor); err != nil {
 		return err
 	}
 	ctx, done, err := h.reader(r)
@@ -43,12 +41,12 @@ func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error
 		return err
 	}
 	defer done()
-	g := &reading{h: h, w: w, raw: isRaw(query)}
+	g := &reading{h: h, w: w, raw: c.raw}
 	defer g.begin(ctx)()
 	pauses := outagePauses()
 	for again := true; again; {
 		again = false
-		for u, err := range c.streams.Follow(ctx, query["id"], &o) {
+		for u, err := range c.streams.Follow(ctx, c.query["id"], &o) {
 			if err != nil {
 				if again = outage(err) && g.stays(ctx, pauses); !again {
 					g.severed(ctx, err)
@@ -149,16 +147,16 @@ type listing struct {
 
 // list answers with the streams of a space.
 func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
-	query := r.URL.Query()
 	limit := listDefault
-	if text := query.Get("limit"); text != "" {
+	if c.query.Has("limit") {
+		text := c.query.Get("limit")
 		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil || n == 0 || n > listMost {
 			return fmt.Errorf("%w: limit=%.40s: want a number from 1 to %d", streamhub.ErrInvalidArgument, text, listMost)
 		}
 		limit = int(min(n, math.MaxInt))
 	}
-	o, err := placeOf(query)
+	o, err := placeOf(c.query.Get("after"))
 	if err != nil {
 		return err
 	}
@@ -174,7 +172,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 		if err != nil {
 			return err
 		}
-		if query.Get("active") == "1" && status.Verdict != nil {
+		if c.flag("active") && status.Verdict != nil {
 			continue
 		}
 		page.Streams = append(page.Streams, status)
@@ -188,8 +186,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 }
 
 // placeOf is where a list goes on.
-func placeOf(query url.Values) (*live.ListOptions, error) {
-	text := query.Get("after")
+func placeOf(text string) (*live.ListOptions, error) {
 	if text == "" {
 		return nil, nil
 	}

@@ -128,7 +128,7 @@ func closeEmpty(f *fixture) {
 
 func closeBadVerdict(f *fixture) {
 	f.append("seg", "1")
-	for _, bad := range []streamhub.Verdict{{}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("{")}} {
+	for _, bad := range []streamhub.Verdict{{}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("{")}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("\"\xff\"")}} {
 		_, err := f.CloseSegment(f.ctx, space, "seg", bad, nil)
 		require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
 	}

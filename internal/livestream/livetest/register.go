@@ -3,6 +3,7 @@ package livetest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -246,7 +247,7 @@ func refusedOptions(f *fixture) {
 	i := f.open(nil)
 	for _, o := range []*live.RegisterOptions{
 		{Once: true, Takeover: true},
-		{Metadata: func() {}},
+		{Metadata: func() {}}, {Metadata: json.RawMessage("\"\xff\"")},
 	} {
 		_, _, err := i.Register(f.ctx, "chat", o)
 		require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
