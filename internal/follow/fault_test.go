@@ -366,28 +366,35 @@ func TestTailLost(t *testing.T) {
 		other.ask()
 		idle(t, by, w.key("a", "b"), 1)
 		idle(t, by, w.key("a", "c"), 1)
-		client := server.Client()
-		ctx := t.Context()
-		// The next append is undone key by key, as a failover to a replica that lags would do it.
-		saved := map[string]string{}
-		keys, err := client.Keys(ctx, "sh:*").Result()
-		require.NoError(t, err)
-		for _, k := range keys {
-			saved[k], err = client.Dump(ctx, k).Result()
-			require.NoError(t, err)
-		}
+		restore := saved(t, server.Client())
 		w.append("a", "b", 1)
 		require.EqualValues(t, 11, p.take(soon).value.Sequence)
 		p.ask()
-		for k, v := range saved {
-			require.NoError(t, client.RestoreReplace(ctx, k, 0, v).Err())
-		}
-		err = p.ended(soon)
+		restore()
+		err := p.ended(soon)
 		var lost *streamhub.HistoryLostError
 		require.ErrorAs(t, err, &lost)
 		require.EqualValues(t, 11, lost.FirstLost)
 		other.silent()
 	})
+}
+
+// saved returns what undoes later appends key by key, as a failover to a replica that lags would do it.
+func saved(t *testing.T, client *redis.Client) (restore func()) {
+	t.Helper()
+	keys, err := client.Keys(t.Context(), "sh:*").Result()
+	require.NoError(t, err)
+	values := map[string]string{}
+	for _, k := range keys {
+		values[k], err = client.Dump(t.Context(), k).Result()
+		require.NoError(t, err)
+	}
+	return func() {
+		t.Helper()
+		for k, v := range values {
+			require.NoError(t, client.RestoreReplace(t.Context(), k, 0, v).Err())
+		}
+	}
 }
 
 // TestRestart: a server that comes back with its data disturbs nobody.

@@ -90,7 +90,7 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	}
 	// The subscription is asked for before the first read. What is appended after the read is then
 	// announced, and what is appended between the two is found by the topic's own first read.
-	f.t = w.acquire(k)
+	f.t = w.acquire(k, f)
 	f.t.admit(f)
 	defer f.t.release(f)
 	err := f.run(ctx)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
 
 // TestFollowReplayToLive starts followers at random moments and places while a writer is running.
@@ -429,7 +432,7 @@ func TestFollowAhead(t *testing.T) {
 	last := expect(p, 1, 3)
 	p.ask()
 	idle(t, by, w.key("a", "b"), 1)
-	topic := by.acquire(w.key("a", "b"))
+	topic := by.acquire(w.key("a", "b"), &follower{})
 	defer topic.release(nil)
 	f := &follower{w: by, t: topic, at: last.Position, epoch: 1, opened: true}
 	f.at.Sequence++
@@ -471,4 +474,96 @@ func TestFollowSpaceSwept(t *testing.T) {
 		}
 		require.EqualValues(t, rounds, seen["stays"])
 	})
+}
+
+// TestResume has followers come back to segments of their own, each with a cursor. What there is after it costs
+// one read of the segment, and they go on live or hear how it ended.
+func TestResume(t *testing.T) {
+	const segments = 20
+	server := testredis.Start(t, nil)
+	w := newWorld(t, server.Addr())
+	name := func(i int) string { return fmt.Sprint("segment ", i) }
+	cursors := make([]streamhub.Cursor, segments)
+	for i := range segments {
+		p := w.follower(w.watch(nil), "a", name(i), nil)
+		w.append("a", name(i), 2)
+		cursors[i] = cursorOf(p.next(soon))
+		p.next(soon)
+	}
+	w.later("a", "other")
+	client := server.Client()
+	reads := func() (n int) {
+		t.Helper()
+		info, err := client.Info(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`cmdstat_(?:hmget|xrange):calls=(\d+)`).FindAllStringSubmatch(info, -1) {
+			calls, err := strconv.Atoi(m[1])
+			require.NoError(t, err)
+			n += calls
+		}
+		return n
+	}
+	before := reads()
+	by := w.watch(&Options{Recheck: never})
+	var followers []*puller[streamhub.Entry]
+	for i := range segments {
+		p := w.follower(by, "a", name(i), &streamhub.FollowOptions{Cursor: cursors[i]})
+		require.EqualValues(t, 2, p.next(soon).Sequence)
+		p.ask()
+		idle(t, by, w.key("a", name(i)), 1)
+		followers = append(followers, p)
+	}
+	require.Equal(t, 2*segments, reads()-before, "the meta and the log, once each")
+	before = reads()
+	by.mu.Lock()
+	space := by.spaces[w.key("a", "")]
+	by.mu.Unlock()
+	require.NoError(t, space.check(t.Context()))
+	for i := range segments {
+		idle(t, by, w.key("a", name(i)), 1)
+	}
+	require.Less(t, reads()-before, segments, "what is older than the timeline's end is not read again")
+	for i, p := range followers {
+		w.append("a", name(i), 1)
+		require.EqualValues(t, 3, p.take(soon).value.Sequence)
+	}
+}
+
+// TestResumeLost loses what a follower came back to, together with its place in the timeline. The next re-check finds
+// out, whether it begins before that place or after it.
+func TestResumeLost(t *testing.T) {
+	for name, based := range map[string]bool{"before": true, "after": false} {
+		t.Run(name, func(t *testing.T) {
+			server := testredis.Start(t, nil)
+			w := newWorld(t, server.Addr())
+			w.append("a", "b", 10)
+			w.append("a", "c", 1)
+			by := w.watch(&Options{Recheck: never})
+			if based {
+				other := w.follower(by, "a", "c", nil)
+				other.next(soon)
+				other.ask()
+				idle(t, by, w.key("a", "c"), 1)
+			}
+			restore := saved(t, server.Client())
+			w.append("a", "b", 1)
+			p := w.follower(w.watch(nil), "a", "b", &streamhub.FollowOptions{FromSequence: 11})
+			cursor := cursorOf(p.next(soon))
+			p.stop()
+			if !based {
+				w.later("a", "c")
+			}
+			p = w.follower(by, "a", "b", &streamhub.FollowOptions{Cursor: cursor})
+			p.ask()
+			idle(t, by, w.key("a", "b"), 1)
+			restore()
+			by.mu.Lock()
+			space := by.spaces[w.key("a", "")]
+			by.mu.Unlock()
+			require.NoError(t, space.check(t.Context()))
+			var lost *streamhub.HistoryLostError
+			require.ErrorAs(t, p.ended(soon), &lost)
+			require.EqualValues(t, 11, lost.FirstLost)
+		})
+	}
 }

@@ -3,6 +3,7 @@ package follow
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
@@ -23,6 +24,8 @@ type page struct {
 	entries []streamhub.Entry
 	next    streamhub.Position
 	more    bool
+	// written is when the last entry of the segment was appended, by what the page knows.
+	written time.Time
 	// end is set if the page reaches the end of what is closed.
 	end *streamhub.ClosedError
 }
@@ -42,7 +45,10 @@ func (s *segmentSource) page(ctx context.Context, after streamhub.Position, prov
 	if err != nil {
 		return page{}, err
 	}
-	got := page{entries: p.Entries, next: p.Next(after), more: p.More}
+	got := page{entries: p.Entries, next: p.Next(after), more: p.More, written: p.Status.LastTimestamp}
+	if n := len(p.Entries); n > 0 && p.Entries[n-1].Timestamp.After(got.written) {
+		got.written = p.Entries[n-1].Timestamp // the log was read after the meta
+	}
 	if got.next.IsZero() {
 		got.next = p.Status.Position // nothing is kept
 	}

@@ -126,6 +126,13 @@ func (s *space) base(ctx context.Context) error {
 	return nil
 }
 
+// seen is the place in the timeline from which the next check goes on.
+func (s *space) seen() streamhub.TimelineID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
 // check asks the timeline what changed and tells the members. One that moved has to read again
 // whatever the timeline says: what it has seen may be lost, and its place in the timeline too.
 func (s *space) check(ctx context.Context) error {

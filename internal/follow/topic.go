@@ -21,7 +21,8 @@ type topic struct {
 	space  *space
 	ctx    context.Context
 	cancel context.CancelFunc
-	refs   int // guarded by Watcher.mu
+	first  streamhub.Position // cursor of the follower that it was made for, zero for none
+	refs   int                // guarded by Watcher.mu
 
 	mu     sync.Mutex
 	window window
@@ -30,6 +31,9 @@ type topic struct {
 	// epoch counts the times that the live position was taken from the end of the log; 0: not yet.
 	epoch int
 	moved bool // since the last re-check
+	// resumed is where the first follower stood, if the first epoch began there: followers at that place
+	// need no read of their own. It is zero before that, and where the epoch began at the end.
+	resumed streamhub.Position
 	// signal is closed when anything of the above changes.
 	signal chan struct{}
 	// waiting is how many followers have seen everything and wait for signal.
@@ -47,12 +51,15 @@ type topic struct {
 // acquire returns the topic of k, made if there is none, with one more reference. The caller releases
 // it. The lock order is Watcher.mu, then topic.mu; the link is called with neither, because its
 // listeners take topic.mu.
-func (w *Watcher) acquire(k key) *topic {
+func (w *Watcher) acquire(k key, f *follower) *topic {
 	w.mu.Lock()
 	t := w.topics[k]
 	isNew := t == nil
 	if isNew {
 		t = &topic{w: w, key: k, signal: make(chan struct{}), followed: map[*follower]struct{}{}}
+		if f.cursor && k.segment != "" {
+			t.first = f.at
+		}
 		if s := w.log.Store(k.store); k.segment != "" {
 			t.source = &segmentSource{s, k}
 		} else {
@@ -230,6 +237,9 @@ func (t *topic) catchUp(prove bool) error {
 		at, begun := t.live, t.epoch > 0
 		t.mu.Unlock()
 		if !begun {
+			if t.resume() {
+				return nil
+			}
 			return t.begin()
 		}
 		p, err := t.source.page(t.ctx, at, prove)
@@ -248,6 +258,36 @@ func (t *topic) catchUp(prove bool) error {
 			return t.begin()
 		}
 	}
+}
+
+// resume starts the first epoch with what lies after the cursor of the follower that the topic was made
+// for. One read then does for both, where thousands come back at once, each to a segment of its own. It
+// reports false if there is more to read, or an error to tell: the epoch then begins at the end.
+func (t *topic) resume() bool {
+	if t.first.IsZero() || t.w.conn.Ready(t.ctx) != nil {
+		return false
+	}
+	seen := t.space.seen()
+	p, err := t.source.page(t.ctx, t.first, true)
+	if err != nil || p.more || len(p.entries) == 0 && p.next != t.first {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctx.Err() != nil {
+		return true // released: the window stays empty
+	}
+	t.w.buffered.Add(-int64(t.window.restart(t.first)))
+	if len(p.entries) > 0 {
+		t.w.buffered.Add(int64(t.window.add(p.entries)))
+	}
+	t.resumed, t.live, t.end = t.first, p.next, p.end
+	t.epoch++
+	// What is older than a place in the timeline is lost only together with that place, which the re-check
+	// looks for. So thousands that come back to quiet segments are not read again by the next one.
+	t.moved = p.end != nil || p.written.UnixMilli() >= int64(seen.MS)
+	t.advance()
+	return true
 }
 
 // begin starts an epoch at the end of the log.
@@ -359,6 +399,9 @@ func (t *topic) look(f *follower) view {
 }
 
 func (t *topic) lookLocked(f *follower) view {
+	if !f.opened && t.epoch == 1 && f.cursor && f.at == t.resumed {
+		f.opened, f.epoch = true, t.epoch
+	}
 	p, epoch := f.at, f.epoch
 	f.seen = p
 	v := view{signal: t.signal, epoch: t.epoch}

@@ -115,6 +115,19 @@ func (w *world) watch(o *Options, hooks ...redis.Hook) *Watcher {
 	return watcher
 }
 
+// later adds a record whose time is not that of any before it.
+func (w *world) later(space, segment string) {
+	w.t.Helper()
+	end, err := w.store.SpaceEnd(w.t.Context(), space)
+	require.NoError(w.t, err)
+	until(w.t, "another millisecond", func() bool {
+		w.append(space, segment, 1)
+		now, err := w.store.SpaceEnd(w.t.Context(), space)
+		require.NoError(w.t, err)
+		return now.Timeline.MS > end.Timeline.MS
+	})
+}
+
 // append adds n records of some size, each an append of its own, and returns the last sequence.
 func (w *world) append(space, segment string, n int) uint64 {
 	w.t.Helper()
