@@ -63,9 +63,23 @@ func TestWebSocket(t *testing.T) {
 	providertest.Run(t, func(t *testing.T) streamhub.Provider { return dial(t, nil, address) })
 }
 
-// TestClient runs the contract over the layer that retries.
+// asUser is a hub as the documented user of a real Redis, to which nothing may be refused.
+func asUser(t *testing.T) *hub.Hub {
+	t.Helper()
+	server := testredis.Start(t, nil)
+	testredis.AsUser(t, server)
+	rdb, err := hub.NewClient("redis://" + testredis.User + ":" + testredis.Password + "@" + server.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = rdb.Close() })
+	h, err := hub.Open(t.Context(), rdb, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	return h
+}
+
+// TestClient runs the contract over the layer that retries, as the documented user of a real Redis.
 func TestClient(t *testing.T) {
-	h := embedded(t)
+	h := asUser(t)
 	address := serve(t, h, nil)
 	providertest.Run(t, func(t *testing.T) streamhub.Provider { return asProvider{connect(t, dial(t, nil, address), nil)} })
 }

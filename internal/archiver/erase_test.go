@@ -15,7 +15,7 @@ import (
 func TestErase(t *testing.T) {
 	t.Parallel()
 	o := everything(0)
-	w := newWorld(t, o)
+	w := newUserWorld(t, o)
 	w.history(1, 30)
 	id := archive.SpaceID{Store: w.ID(), Space: space}
 	other := w.another(o)

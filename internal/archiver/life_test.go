@@ -46,7 +46,7 @@ func TestTrim(t *testing.T) {
 	t.Parallel()
 	o := everything(2)
 	o.ChunkBytes = 1 // a chunk for each frame
-	w := newWorld(t, o)
+	w := newUserWorld(t, o)
 	for i := range 10 {
 		w.append("s", fmt.Sprint(2*i+1), fmt.Sprint(2*i+2))
 		if i == 5 {
@@ -91,7 +91,7 @@ func TestTrim(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, everything(0))
+	w := newUserWorld(t, everything(0))
 	for range 3 {
 		w.append("s", "a", "b")
 		w.append("t", "x")
@@ -120,7 +120,7 @@ func TestDelete(t *testing.T) {
 
 func TestForks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, everything(0))
+	w := newUserWorld(t, everything(0))
 	w.append("p", "1", "2")
 	w.append("p", "3", "4")
 	w.move()
@@ -187,7 +187,7 @@ func TestWithoutArchive(t *testing.T) {
 
 func TestRestore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, everything(0))
+	w := newUserWorld(t, everything(0))
 	w.history(1, 15)
 	_, _, err := w.Create(w.ctx, space, "typed", &streamhub.CreateOptions{ContentType: "text/plain", TTL: time.Hour})
 	require.NoError(t, err)
@@ -320,7 +320,7 @@ func TestPolicies(t *testing.T) {
 // TestFull lets a space reach its limit.
 func TestFull(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, tier.Options{Policy: tier.Policy{HotBytes: 1, KeepLast: 100}})
+	w := newUserWorld(t, tier.Options{Policy: tier.Policy{HotBytes: 1, KeepLast: 100}})
 	w.append("s", "1")
 	w.move()
 	v := w.another(tier.Options{})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -19,7 +20,7 @@ import (
 func newRealWorld(t *testing.T, o tier.Options) (*world, *testredis.Server) {
 	t.Helper()
 	server := testredis.Start(t, nil)
-	w := &world{T: t, ctx: t.Context(), address: server.Addr(), backend: archive.NewMemory()}
+	w := &world{T: t, ctx: t.Context(), server: redis.Options{Addr: server.Addr()}, backend: archive.NewMemory()}
 	return w.with(uuid.New(), o), server
 }
 

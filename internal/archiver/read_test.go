@@ -95,7 +95,7 @@ func TestReadThrough(t *testing.T) {
 	for _, keep := range []uint64{0, 1, 5} {
 		t.Run(fmt.Sprint("keep ", keep), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, everything(keep))
+			w := newUserWorld(t, everything(keep))
 			w.history(1, 20)
 			for round := range 3 {
 				_, err := w.CloseSegment(w.ctx, space, fmt.Sprint("s/", round), streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)

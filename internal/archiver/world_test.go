@@ -36,7 +36,7 @@ type world struct {
 	*testing.T
 	*hotlog.Store
 	ctx     context.Context
-	address string
+	server  redis.Options
 	backend archive.Backend
 	conn    *redisx.Conn
 	log     *hotlog.Log
@@ -55,17 +55,31 @@ func newClockWorld(t *testing.T, o tier.Options) (*world, *miniredis.Miniredis) 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	server := miniredis.RunT(t)
-	w := &world{T: t, ctx: ctx, address: server.Addr(), backend: archive.NewMemory()}
+	w := &world{T: t, ctx: ctx, server: redis.Options{Addr: server.Addr()}, backend: archive.NewMemory()}
 	return w.with(uuid.New(), o), server
+}
+
+// newUserWorld is a world on a real server as the documented user, to which nothing may be refused.
+func newUserWorld(t *testing.T, o tier.Options) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	server := testredis.Start(t, nil)
+	testredis.AsUser(t, server)
+	w := &world{T: t, ctx: ctx, backend: archive.NewMemory()}
+	w.server = redis.Options{Addr: server.Addr(), Username: testredis.User, Password: testredis.Password, DisableIdentity: true}
+	return w.with(uuid.New(), o)
 }
 
 // with is the world as another process sees it that was opened with these options.
 func (w *world) with(id uuid.UUID, o tier.Options, hooks ...redis.Hook) *world {
 	w.Helper()
 	v := *w
-	client := redis.NewClient(&redis.Options{Addr: w.address, Protocol: 2, ContextTimeoutEnabled: true})
+	options := w.server
+	options.Protocol, options.ContextTimeoutEnabled = 2, true
+	client := redis.NewClient(&options)
 	w.Cleanup(func() { _ = client.Close() })
-	client.AddHook(testredis.DeclaredKeys(w, client.Options()))
+	client.AddHook(testredis.DeclaredKeys(w, &w.server))
 	for _, h := range hooks {
 		client.AddHook(h)
 	}

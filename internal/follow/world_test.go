@@ -25,7 +25,8 @@ const never = time.Hour
 type world struct {
 	t     *testing.T
 	addrs []string
-	link  *wire // of the watchers
+	user  string // empty: the one of every server
+	link  *wire  // of the watchers
 	log   *hotlog.Log
 	store *hotlog.Store
 	// declared is a hook of every client, nil on a cluster.
@@ -37,10 +38,11 @@ type world struct {
 func backends(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("miniredis", func(t *testing.T) { test(t, newWorld(t, miniredis.RunT(t).Addr())) })
 	t.Run("redis", func(t *testing.T) { test(t, newWorld(t, testredis.Shared(t).Addr())) })
-	t.Run("redis, with offers", func(t *testing.T) {
-		w := newWorld(t, testredis.Shared(t).Addr())
-		w.offers = true
-		test(t, w)
+	t.Run("redis, with offers, as the documented user", func(t *testing.T) {
+		server := testredis.Start(t, nil)
+		testredis.AsUser(t, server)
+		w := &world{t: t, addrs: []string{server.Addr()}, user: testredis.User, offers: true}
+		test(t, w.open())
 	})
 	t.Run("cluster", func(t *testing.T) { test(t, newWorld(t, testredis.SharedCluster(t).Addrs()...)) })
 }
@@ -54,14 +56,21 @@ func ways(t *testing.T, test func(t *testing.T, offers bool)) {
 func onRedis(t *testing.T) *world { return newWorld(t, testredis.Shared(t).Addr()) }
 
 func newWorld(t *testing.T, addrs ...string) *world {
-	w := &world{t: t, addrs: addrs, link: &wire{}}
-	if len(addrs) == 1 {
-		w.declared = testredis.DeclaredKeys(t, &redis.Options{Addr: addrs[0]})
+	w := &world{t: t, addrs: addrs}
+	return w.open()
+}
+
+// open connects a world that has its server.
+func (w *world) open() *world {
+	w.t.Helper()
+	w.link = &wire{}
+	if len(w.addrs) == 1 {
+		w.declared = testredis.DeclaredKeys(w.t, &redis.Options{Addr: w.addrs[0]})
 	}
 	var err error
-	w.log, err = hotlog.Open(t.Context(), w.connect(nil), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { w.log.Close() })
+	w.log, err = hotlog.Open(w.t.Context(), w.connect(nil), nil)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { w.log.Close() })
 	w.store = w.log.Store(uuid.New())
 	return w
 }
@@ -71,6 +80,10 @@ func (w *world) connect(link *wire, hooks ...redis.Hook) *redisx.Conn {
 	o := &redis.UniversalOptions{
 		Addrs: w.addrs, ContextTimeoutEnabled: true, IsClusterMode: len(w.addrs) > 1,
 		DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: 2 * time.Second,
+		DisableIdentity: true,
+	}
+	if w.user != "" {
+		o.Username, o.Password = w.user, testredis.Password
 	}
 	if link != nil {
 		o.Dialer = link.dial

@@ -47,16 +47,16 @@ func (l *Log) LookFull(ctx context.Context) error {
 	l.appender.mu.Unlock()
 	for begin := 0; begin < len(prefixes); begin += pipelineRanges {
 		part := prefixes[begin:min(begin+pipelineRanges, len(prefixes))]
-		cmds := make([]*redis.BoolCmd, len(part))
+		cmds := make([]*redis.SliceCmd, len(part))
 		pipe := l.conn.Pipeline()
 		for i, prefix := range part {
-			cmds[i] = pipe.HExists(ctx, spaceKeys{prefix: prefix}.state(), "x")
+			cmds[i] = pipe.HMGet(ctx, spaceKeys{prefix: prefix}.state(), "x")
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return redisx.ReadOutcome(err)
 		}
 		for i, prefix := range part {
-			l.setFull(prefix, cmds[i].Val())
+			l.setFull(prefix, cmds[i].Val()[0] != nil)
 		}
 	}
 	return nil

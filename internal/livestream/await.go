@@ -111,9 +111,9 @@ func (l *lobby) run() {
 // A Redis that does not answer is asked again.
 func (l *lobby) look(ids []string) {
 	pipe := l.m.conn.Pipeline()
-	begun := make([]func() bool, len(ids))
+	begun := make([]func() []any, len(ids))
 	for i, id := range ids {
-		begun[i] = pipe.HExists(l.m.ctx, l.session(id), "g").Val
+		begun[i] = pipe.HMGet(l.m.ctx, l.session(id), "g").Val
 	}
 	if _, err := pipe.Exec(l.m.ctx); err != nil {
 		l.m.opt.Logger.Debug("live streams that are waited for cannot be looked up", "space", l.space, "error", err)
@@ -122,7 +122,7 @@ func (l *lobby) look(ids []string) {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
 	for i, id := range ids {
-		if a := l.waiting[id]; a != nil && begun[i]() {
+		if a := l.waiting[id]; a != nil && begun[i]()[0] != nil {
 			close(a.begun)
 			delete(l.waiting, id)
 		}

@@ -126,6 +126,8 @@ func endUnderWay(f *fixture) {
 	p := f.register(i, "chat", nil)
 	under := func(ctx context.Context) <-chan error {
 		i.fate.dead.Store(true)
+		// A chunk that cannot be stored holds the verdict back: one that was sent could still be written after the caller gave up.
+		require.NoError(f, p.Publish(f.ctx, []byte("before")))
 		end := make(chan error, 1)
 		go func() { end <- p.Done(ctx, "answer") }()
 		f.eventually("a chunk has to wait", func() bool {
