@@ -76,6 +76,11 @@ test-modules: ## Vet and test each module of its own
 		(cd $$module && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...); \
 	done
 
+.PHONY: test-streamkit
+test-streamkit: ## What released streamkit clients rely on, at length: ten minutes after their token expired, 20 reordered Produces
+	$(GO) test -count=20 -timeout 20m -run 'TestStreamkit/reordered' -v $(TESTFLAGS) ./wsgateway
+	$(GO) test -count=1 -tags=soak -timeout 20m -run TestStreamkitLongAfterExpiry -v $(TESTFLAGS) ./wsgateway
+
 .PHONY: test-sizes
 test-sizes: ## Chunks, outputs and events of 50 MiB through Genkit and MCP, between two processes while Redis is killed
 	scripts/need-redis
@@ -224,7 +229,7 @@ fuzz: ## Run every fuzz target for FUZZTIME=60s
 vet: ## go vet, with the build tags of the long tests too, and for Windows and macOS
 	$(GO) vet ./...
 	$(GO) vet -tags=faults,chaos,conformance,azurite ./...
-	$(GO) vet -tags=soak ./integration
+	$(GO) vet -tags=soak ./integration ./wsgateway
 	GOOS=windows $(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 

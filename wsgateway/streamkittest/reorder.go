@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shuffled returns the sequences 1 to n, each up to ahead places before its turn.
-func shuffled(n, ahead int) []uint64 {
-	random := rand.New(rand.NewPCG(1, uint64(n)))
+// shuffled returns the sequences 1 to n, each up to ahead places before its turn, in another order for each seed.
+func shuffled(n, ahead int, seed uint64) []uint64 {
+	random := rand.New(rand.NewPCG(seed, uint64(n)))
 	type place struct {
 		sequence uint64
 		at       int
@@ -40,7 +40,9 @@ func testReordered(t *testing.T, g Gateway) {
 		behind int // records that come after the close
 	}{{"in time", 0}, {"close first", 700}} {
 		ch := c.Open(store, "produce", segment("sp", test.name, nil))
-		order := shuffled(n, ahead)
+		seed := rand.Uint64()
+		t.Logf("%s: seed %d", test.name, seed)
+		order := shuffled(n, ahead, seed)
 		for i, sequence := range order {
 			if i == n-test.behind {
 				ch.Close("")
