@@ -171,6 +171,11 @@ chaos: ## The long fault runs; CHAOSTIME=4h bounds them
 	scripts/need-redis
 	$(call integration,faults$(comma)chaos,$(CHAOSTIME))
 
+.PHONY: test-crowd
+test-crowd: ## 10,000 readers that lose their gateway at once, and clients that do the worst they can for a minute; without other load
+	scripts/need-redis
+	STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults,crowd -timeout 15m -run '^TestCrowd' -v $(TESTFLAGS) ./integration
+
 .PHONY: slots
 slots: ## Move a slot of a cluster SLOTS=50 times under load
 	scripts/need-redis
@@ -230,6 +235,7 @@ vet: ## go vet, with the build tags of the long tests too, and for Windows and m
 	$(GO) vet ./...
 	$(GO) vet -tags=faults,chaos,conformance,azurite ./...
 	$(GO) vet -tags=soak ./integration ./wsgateway
+	$(GO) vet -tags=faults,crowd ./integration
 	GOOS=windows $(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 

@@ -6,8 +6,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,25 +41,65 @@ var program = sync.OnceValues(func() (string, error) {
 
 // A gatewayProcess is a running serve.
 type gatewayProcess struct {
-	cmd     *exec.Cmd
-	address string
-	once    sync.Once
+	cmd            *exec.Cmd
+	address, admin string // ws://host:port and http://host:port
+	once           sync.Once
 }
 
-// startGateway starts a gateway process on a Redis.
-func startGateway(t *testing.T, redis string) *gatewayProcess {
+// startGateway starts a gateway process on a Redis, with further flags.
+func startGateway(t *testing.T, redis string, flags ...string) *gatewayProcess {
+	t.Helper()
+	return startLogging(t, nil, redis, flags...)
+}
+
+// startLogging is startGateway for a gateway whose log is wanted.
+func startLogging(t *testing.T, log io.Writer, redis string, flags ...string) *gatewayProcess {
 	t.Helper()
 	path, err := program()
 	require.NoError(t, err)
-	g := &gatewayProcess{cmd: exec.Command(path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis)}
+	flags = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis}, flags...)
+	g := &gatewayProcess{cmd: exec.Command(path, flags...)}
+	g.cmd.Stderr = log
 	out, err := g.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, g.cmd.Start())
 	t.Cleanup(g.kill)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
-	g.address = "ws" + strings.TrimPrefix(strings.Fields(line)[1], "http")
+	fields := strings.Fields(line)
+	g.address, g.admin = "ws"+strings.TrimPrefix(fields[1], "http"), fields[3]
 	return g
+}
+
+// metric returns the sum of the series of a metric that have all of the labels, as the gateway tells them.
+func (g *gatewayProcess) metric(ctx context.Context, name string, labels ...string) (sum float64, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+series:
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		rest, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || !strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, " ") {
+			continue
+		}
+		for _, label := range labels {
+			if !strings.Contains(rest, label) {
+				continue series
+			}
+		}
+		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += value
+	}
+	return sum, nil
 }
 
 // kill ends the process with SIGKILL.

@@ -46,6 +46,6 @@ type Limits struct {
 	// Connections are those of the process, of one subject and of one IP address; the defaults are
 	// 10,000, 100 and 200.
 	Connections, PerSubject, PerIP int
-	// Handshakes are those a second, of the process and of one IP address; 200 and 10.
+	// Handshakes are those a second, of the process and of one IP address; 1,000 and 10.
 	Handshakes, HandshakesPerIP float64
 }

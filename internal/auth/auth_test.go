@@ -492,6 +492,18 @@ func TestCookieToken(t *testing.T) {
 	}
 }
 
+// TestLimiterOfCrowd lets as many in at once as there may be connections: those of a gateway that has gone come
+// to another one together.
+func TestLimiterOfCrowd(t *testing.T) {
+	l := auth.NewLimiter(nil)
+	for i := range 10_000 {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = fmt.Sprintf("10.0.%d.%d:1234", i>>8, i&255)
+		_, err := l.Acquire(r, nil)
+		require.NoError(t, err, "connection %d", i)
+	}
+}
+
 func TestLimiter(t *testing.T) {
 	from := func(ip string) *http.Request {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -18,7 +18,7 @@ type Limits struct {
 	// Connections are those of the process, of one subject and of one IP address; the defaults are
 	// 10,000, 100 and 200.
 	Connections, PerSubject, PerIP int
-	// Handshakes are those a second, of the process and of one IP address; 200 and 10.
+	// Handshakes are those a second, of the process and of one IP address; 1,000 and 10.
 	Handshakes, HandshakesPerIP float64
 }
 
@@ -55,7 +55,7 @@ func NewLimiter(l *Limits) *Limiter {
 		}
 	}
 	if limits.Handshakes == 0 {
-		limits.Handshakes = 200
+		limits.Handshakes = 1000 // as many readers as there may be are back at once when they lose another gateway
 	}
 	if limits.HandshakesPerIP == 0 {
 		limits.HandshakesPerIP = 10
