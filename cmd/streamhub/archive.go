@@ -92,7 +92,7 @@ func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Poli
 	if err != nil {
 		_ = client.Close()
 		_ = backend.Close()
-		return nil, nil, nil, failedf("%w", err)
+		return nil, nil, nil, interrupted(s.ctx, failedf("%w", err))
 	}
 	return h, backend, func() {
 		_ = h.Close()

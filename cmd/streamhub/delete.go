@@ -89,10 +89,10 @@ func (c *deleteCmd) Run(s *session) error {
 func (c *deleteCmd) nothing(ctx context.Context, store *client.Store) error {
 	end, err := store.SpaceEnd(ctx, c.Place.space)
 	if err == nil && end == "" {
-		err = failedf("delete %q: %w: there is no such space, and never was", c.Place.space, streamhub.ErrNotFound)
+		err = failedf("delete %q: %w: there is no such space, and never was; streamhub ls lists what there is", c.Place.space, streamhub.ErrNotFound)
 	}
 	if err == nil {
-		err = failedf("the space %q has no segments", c.Place.space)
+		err = failedf("the space %q has no segments; streamhub ls lists what there is", c.Place.space)
 	}
 	return err
 }

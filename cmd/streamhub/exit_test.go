@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,70 +14,194 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/internal/teststreamkit"
 )
 
-// An outcome is what a command does in one situation: its exit code, and a part of what it says.
+// An outcome is what a command does in one situation: its exit code, and a part of what it says. What is not good
+// says it on standard error, with the cure in its last line.
 type outcome struct {
 	code int
 	says string
 }
 
-// A situation is a command line, and what comes of it.
+// A situation is a command line, and what comes of it. Where no command line can bring it about, none says why. The
+// command line has $open and $guarded, gateways without and with authentication; $redis, $locked, a Redis without
+// and with a password; $old, a streamkit server with a token; $secret, a file with the secret of $guarded; and $dir, a new directory.
 type situation struct {
 	args string
 	outcome
+	none string
 }
 
-// exits has what every command does when something is in its way. What works on a hub is tried without
-// a gateway, with a token that is none, and stopped, with args.
-var exits = map[string]struct {
-	args         string // a command line that would do something
-	bad, nothing situation
-}{
-	"append":       {"append s/g --null", situation{"append s", outcome{exitUsage, "SPACE/SEGMENT"}}, situation{}},
-	"read":         {"read s/g", situation{"read s/g --output xml", outcome{exitUsage, "--output"}}, situation{"read never", outcome{exitFailed, "never was"}}},
-	"watch":        {"watch s", situation{"watch", outcome{exitUsage, "space"}}, situation{}},
-	"ls":           {"ls", situation{"ls s t", outcome{exitUsage, "t"}}, situation{"ls never", outcome{0, "no segments"}}},
-	"peek":         {"peek s/g", situation{"peek s", outcome{exitUsage, "SPACE/SEGMENT"}}, situation{"peek s/never", outcome{exitFailed, "there is no segment"}}},
-	"status":       {"status s/g", situation{"status s", outcome{exitUsage, "SPACE/SEGMENT"}}, situation{"status s/never", outcome{exitFailed, "there is no segment"}}},
-	"create":       {"create s/g", situation{"create s/g --ttl soon", outcome{exitUsage, "--ttl"}}, situation{}},
-	"fork":         {"fork s/g s/h", situation{"fork s/g t/h", outcome{exitUsage, "same space"}}, situation{"fork s/never s/h", outcome{exitFailed, "not found"}}},
-	"trim":         {"trim s/g --to 1 --yes", situation{"trim s/g --yes", outcome{exitUsage, "--to"}}, situation{"trim s/never --to 1 --yes", outcome{exitFailed, "not found"}}},
-	"close":        {"close s/g", situation{"close s/g --verdict good", outcome{exitUsage, "--verdict"}}, situation{"close s/never", outcome{exitFailed, "not found"}}},
-	"expire":       {"expire s/g 1h", situation{"expire s/g", outcome{exitUsage, "after"}}, situation{"expire s/never 1h", outcome{exitFailed, "not found"}}},
-	"delete":       {"delete s/g --yes", situation{"delete s/g", outcome{exitUsage, "--yes"}}, situation{"delete s/never --yes", outcome{exitFailed, "not found"}}},
-	"lease run":    {"lease k true", situation{"lease k", outcome{exitUsage, "command"}}, situation{"lease k /no/such/program", outcome{exitFailed, "cannot be run"}}},
-	"lease ls":     {"lease ls", situation{"lease ls x", outcome{exitUsage, "x"}}, situation{"lease ls", outcome{0, "nobody holds"}}},
-	"workers":      {"workers", situation{"workers x", outcome{exitUsage, "x"}}, situation{"workers", outcome{0, "no workers"}}},
-	"live publish": {"live publish id", situation{"live publish", outcome{exitUsage, "id"}}, situation{}},
-	"live read":    {"live read id", situation{"live read id --wait soon", outcome{exitUsage, "--wait"}}, situation{"live read never", outcome{exitFailed, "not found"}}},
-	"live cancel":  {"live cancel id", situation{"live cancel", outcome{exitUsage, "id"}}, situation{"live cancel never", outcome{exitFailed, "not found"}}},
-	"live status":  {"live status id", situation{"live status", outcome{exitUsage, "id"}}, situation{"live status never", outcome{exitFailed, "not found"}}},
-	"live ls":      {"live ls", situation{"live ls x", outcome{exitUsage, "x"}}, situation{"live ls --space never", outcome{0, "nothing is produced"}}},
-	"top":          {"top", situation{"top --every 1ms", outcome{exitUsage, "--every"}}, situation{}},
-	"instances":    {"instances", situation{"instances x", outcome{exitUsage, "x"}}, situation{}},
+// A row has what a command does in each situation.
+type row struct {
+	badArgument, nothingThere, noServer, wrongToken, interrupted, closedPipe situation
+}
 
-	"subscriptions ls":   {"subscriptions ls", situation{"subscriptions ls x", outcome{exitUsage, "x"}}, situation{"subscriptions ls", outcome{0, "no subscriptions"}}},
-	"subscriptions show": {"subscriptions show hook", situation{"subscriptions show", outcome{exitUsage, "id"}}, situation{"subscriptions show never", outcome{exitFailed, "not found"}}},
-	"subscriptions rm":   {"subscriptions rm hook --yes", situation{"subscriptions rm hook", outcome{exitUsage, "--yes"}}, situation{"subscriptions rm never --yes", outcome{exitFailed, "not found"}}},
+const (
+	noGateway    = "check that streamhub serve runs"
+	noRedis      = "check that Redis runs"
+	wrongToken   = "the gateway wants a token: --token"
+	wrongRedis   = "refuses this user or password"
+	alwaysThere  = "it makes or shows what there is"
+	asksNobody   = "it talks to no server"
+	atOnce       = "it waits for nothing"
+	onGateway    = " --server $open"
+	onNoGateway  = " --server ws://127.0.0.1:1"
+	onWrongToken = " --server $guarded --token x.y.z"
+)
 
-	"bench": {"bench --duration 1h", situation{"bench --size 1", outcome{exitUsage, "--size"}}, situation{}},
+func does(args string, code int, says string) situation {
+	return situation{args: args, outcome: outcome{code, says}}
+}
+func never(why string) situation { return situation{none: why} }
 
-	"serve":           {bad: situation{"serve --listen nowhere", outcome{exitUsage, "--listen"}}},
-	"demo":            {bad: situation{"demo --listen 0.0.0.0:0", outcome{exitUsage, "--listen"}}},
-	"import":          {bad: situation{"import http://127.0.0.1:1", outcome{exitUsage, "ws://host:port"}}},
-	"doctor":          {bad: situation{"doctor", outcome{exitUsage, "--redis"}}},
-	"archive run":     {bad: situation{"archive run", outcome{exitUsage, "--redis"}}},
-	"archive ls":      {bad: situation{"archive ls", outcome{exitUsage, "--archive"}}, nothing: situation{"archive ls --archive pebble:///no/such/directory", outcome{exitFailed, "/no/such/directory"}}},
-	"archive verify":  {bad: situation{"archive verify", outcome{exitUsage, "--archive"}}, nothing: situation{"archive verify --archive pebble:///no/such/directory", outcome{exitFailed, "/no/such/directory"}}},
-	"archive restore": {bad: situation{"archive restore", outcome{exitUsage, "--redis"}}},
-	"config check":    {bad: situation{"config check --config /no/such/file", outcome{exitUsage, "/no/such/file"}}},
-	"config show":     {bad: situation{"config show nothing", outcome{exitUsage, "nothing"}}},
-	"token mint":      {bad: situation{"token mint --scope streamkit::*", outcome{exitUsage, "--jwt-"}}},
-	"token check":     {bad: situation{"token check --store nothing x", outcome{exitUsage, "--store"}}},
-	"version":         {bad: situation{"version x", outcome{exitUsage, "x"}}},
-	"help":            {bad: situation{"help --frobnicate", outcome{exitUsage, "frobnicate"}}},
-	"completion":      {bad: situation{"completion csh", outcome{exitUsage, "shell"}}},
+// works is the row of a command that works on a hub. Good is a command line that would do something; piped is one that
+// does it where standard output has no reader, good if "".
+func works(good, piped string, badArgument, nothingThere situation) row {
+	if piped == "" {
+		piped = good
+	}
+	if nothingThere.none == "" {
+		nothingThere.args = at(nothingThere.args, onGateway)
+	}
+	return row{
+		badArgument:  badArgument,
+		nothingThere: nothingThere,
+		noServer:     does(at(good, onNoGateway), exitFailed, noGateway),
+		wrongToken:   does(at(good, onWrongToken), exitFailed, wrongToken),
+		interrupted:  does(at(good, onGateway), exitInterrupted, ""),
+		closedPipe:   does(at(piped, onGateway), 0, ""),
+	}
+}
+
+// at says where a command works. After the key of a lease everything is the command to run.
+func at(args, where string) string {
+	if rest, ok := strings.CutPrefix(args, "lease k"); ok {
+		return "lease" + where + " k" + rest
+	}
+	return args + where
+}
+
+// alone is the row of a command that asks no server.
+func alone(good string, badArgument, nothingThere situation) row {
+	return row{
+		badArgument: badArgument, nothingThere: nothingThere, noServer: never(asksNobody), wrongToken: never(asksNobody),
+		interrupted: never(atOnce), closedPipe: does(good, 0, ""),
+	}
+}
+
+// exits has every command.
+var exits = map[string]row{
+	"append": works("append s/g --null", "append s/new", does("append s", exitUsage, "SPACE/SEGMENT"), never(alwaysThere)),
+	"read":   works("read s/g", "", does("read s/g --output xml", exitUsage, "--output"), does("read never", exitFailed, "streamhub ls lists what there is")),
+	"watch":  works("watch s", "", does("watch", exitUsage, "space"), never("it waits until something is there")),
+	"ls":     works("ls", "ls s -l", does("ls s t", exitUsage, "t"), does("ls never", 0, "no segments")),
+	"peek":   works("peek s/g", "", does("peek s", exitUsage, "SPACE/SEGMENT"), does("peek s/never", exitFailed, "streamhub ls s lists what there is")),
+	"status": works("status s/g", "", does("status s", exitUsage, "SPACE/SEGMENT"), does("status s/never", exitFailed, "streamhub ls s lists what there is")),
+	"create": works("create s/g", "create s/made", does("create s/g --ttl soon", exitUsage, "--ttl"), never(alwaysThere)),
+	"fork":   works("fork s/g s/h", "", does("fork s/g t/h", exitUsage, "same space"), does("fork s/never s/h", exitFailed, "streamhub ls s lists what there is")),
+	"trim":   works("trim s/trimmed --to 1 --yes", "", does("trim s/g --yes", exitUsage, "--to"), does("trim s/never --to 1 --yes", exitFailed, "streamhub ls s lists what there is")),
+	"close":  works("close s/closed", "", does("close s/g --verdict good", exitUsage, "--verdict"), does("close s/never", exitFailed, "streamhub ls s lists what there is")),
+	"expire": works("expire s/expired 1h", "", does("expire s/g", exitUsage, "after"), does("expire s/never 1h", exitFailed, "streamhub ls s lists what there is")),
+	"delete": works("delete s/deleted --yes", "", does("delete s/g", exitUsage, "--yes"), does("delete s/never --yes", exitFailed, "streamhub ls s lists what there is")),
+
+	"lease run": works("lease k true", "", does("lease k", exitUsage, "command"), does("lease k /no/such/program", exitFailed, "cannot be run")),
+	"lease ls":  works("lease ls", "", does("lease ls x", exitUsage, "x"), does("lease ls", 0, "nobody holds")),
+	"workers":   works("workers", "", does("workers x", exitUsage, "x"), does("workers", 0, "no workers")),
+
+	"live publish": works("live publish id", "live publish piped", does("live publish", exitUsage, "id"), never(alwaysThere)),
+	"live read":    works("live read id", "live read job", does("live read id --wait soon", exitUsage, "--wait"), does("live read never", exitFailed, "streamhub live ls --all lists what there is")),
+	"live cancel":  works("live cancel id", "live cancel job", does("live cancel", exitUsage, "id"), does("live cancel never", exitFailed, "streamhub live ls --all lists what there is")),
+	"live status":  works("live status id", "live status job", does("live status", exitUsage, "id"), does("live status never", exitFailed, "streamhub live ls --all lists what there is")),
+	"live ls":      works("live ls", "live ls --all", does("live ls x", exitUsage, "x"), does("live ls --space never", 0, "nothing is produced")),
+
+	"subscriptions ls":   works("subscriptions ls", "", does("subscriptions ls x", exitUsage, "x"), does("subscriptions ls --store 11111111-1111-1111-1111-111111111111", 0, "no subscriptions")),
+	"subscriptions show": works("subscriptions show hook", "", does("subscriptions show", exitUsage, "id"), does("subscriptions show never", exitFailed, "streamhub subscriptions ls lists what there is")),
+	"subscriptions rm":   works("subscriptions rm hook --yes", "subscriptions rm piped --yes", does("subscriptions rm hook", exitUsage, "--yes"), does("subscriptions rm never --yes", exitFailed, "streamhub subscriptions ls lists what there is")),
+
+	"top":       works("top", "", does("top --every 1ms", exitUsage, "--every"), never(alwaysThere)),
+	"instances": works("instances", "", does("instances x", exitUsage, "x"), never("a gateway reports itself")),
+	"bench": works("bench --duration 1h", "bench --duration 20ms --callers 1 --segments 1", does("bench --size 1", exitUsage, "--size"),
+		never("it makes what it needs")),
+
+	"serve": {
+		badArgument:  does("serve --listen nowhere", exitUsage, "--listen"),
+		nothingThere: does("serve --data $dir --redis-server /no/such/program", exitFailed, "/no/such/program"),
+		noServer:     does("serve --wait-for-redis=false --redis redis://127.0.0.1:1", exitFailed, noRedis),
+		wrongToken:   does("serve --redis $locked", exitFailed, wrongRedis),
+		interrupted:  does("serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", 0, ""),
+		closedPipe:   does("serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", 0, ""),
+	},
+	"demo": {
+		badArgument:  does("demo --listen 0.0.0.0:0", exitUsage, "--listen"),
+		nothingThere: does("demo --listen 127.0.0.1:0 --redis-server /no/such/program", exitFailed, "/no/such/program"),
+		noServer:     never("it starts its own"),
+		wrongToken:   never("it wants none"),
+		interrupted:  does("demo --listen 127.0.0.1:0", 0, ""),
+		closedPipe:   does("demo --listen 127.0.0.1:0", 0, ""),
+	},
+	"import": {
+		badArgument:  does("import http://127.0.0.1:1", exitUsage, "ws://host:port"),
+		nothingThere: does("import $old --source-token secret --redis $redis", 0, "0 spaces"),
+		noServer:     does("import ws://127.0.0.1:1 --redis $redis", exitFailed, "127.0.0.1:1"),
+		wrongToken:   does("import $old --source-token other --redis $redis", exitFailed, "token"),
+		interrupted:  does("import $old --source-token secret --redis $redis", exitInterrupted, ""),
+		closedPipe:   does("import $old --source-token secret --store 22222222-2222-2222-2222-222222222222 --redis $redis", 0, ""),
+	},
+	"doctor": {
+		badArgument:  does("doctor", exitUsage, "--redis"),
+		nothingThere: never("an empty Redis is as good as any"),
+		noServer:     does("doctor --redis redis://127.0.0.1:1", exitFailed, ""),
+		wrongToken:   does("doctor --redis $locked", exitFailed, ""),
+		interrupted:  does("doctor --redis $redis", exitInterrupted, ""),
+		closedPipe:   does("doctor --redis $redis", 0, ""),
+	},
+	"archive run": {
+		badArgument:  does("archive run", exitUsage, "--redis"),
+		nothingThere: does("archive run --once --archive pebble://$dir/cold --redis $redis", 0, ""),
+		noServer:     does("archive run --archive pebble://$dir/cold --redis redis://127.0.0.1:1", exitFailed, noRedis),
+		wrongToken:   does("archive run --archive pebble://$dir/cold --redis $locked", exitFailed, wrongRedis),
+		interrupted:  does("archive run --archive pebble://$dir/cold --redis $redis", exitInterrupted, ""),
+		closedPipe:   does("archive run --once --archive pebble://$dir/cold --redis $redis", 0, ""),
+	},
+	"archive ls":     cold("archive ls", does("archive ls", exitUsage, "--archive")),
+	"archive verify": cold("archive verify", does("archive verify", exitUsage, "--archive")),
+	"archive restore": {
+		badArgument:  does("archive restore", exitUsage, "--redis"),
+		nothingThere: does("archive restore never --archive pebble://$cold --redis $redis", exitFailed, "streamhub archive ls lists what there is"),
+		noServer:     does("archive restore --archive pebble://$cold --redis redis://127.0.0.1:1", exitFailed, noRedis),
+		wrongToken:   does("archive restore --archive pebble://$cold --redis $locked", exitFailed, wrongRedis),
+		interrupted:  does("archive restore --archive pebble://$cold --redis $redis", exitInterrupted, ""),
+		closedPipe:   does("archive restore --archive pebble://$cold --redis $redis", 0, ""),
+	},
+	"config check": alone("config check", does("config check --config /no/such/file", exitUsage, "/no/such/file"), never("every value has a default")),
+	"config show":  alone("config show", does("config show nothing", exitUsage, "nothing"), never("every value has a default")),
+	"token mint": alone("token mint --scope streamkit::* --jwt-hmac-secret-file $secret", does("token mint --scope streamkit::*", exitUsage, "--jwt-"),
+		does("token mint --scope streamkit::* --jwt-hmac-secret-file /no/such/file", exitFailed, "/no/such/file")),
+	"token check": {
+		badArgument:  does("token check --store nothing x", exitUsage, "--store"),
+		nothingThere: does("token check x.y.z --jwt-hmac-secret-file /no/such/file", exitFailed, "/no/such/file"),
+		noServer:     never("keys that cannot be fetched are tested with the flags of authentication"),
+		wrongToken:   does("token check x.y.z --jwt-hmac-secret-file $secret", exitFailed, "the token is refused"),
+		interrupted:  never(atOnce),
+		closedPipe:   does("token check $token --jwt-hmac-secret-file $secret", 0, ""),
+	},
+	"version":    alone("version", does("version x", exitUsage, "x"), never(alwaysThere)),
+	"help":       alone("help", does("help --frobnicate", exitUsage, "frobnicate"), does("help nothing", exitUsage, "nothing")),
+	"completion": alone("completion bash", does("completion csh", exitUsage, "shell"), never(alwaysThere)),
+}
+
+// cold is the row of a command that reads an archive.
+func cold(command string, badArgument situation) row {
+	return row{
+		badArgument:  badArgument,
+		nothingThere: does(command+" never --archive pebble://$cold", exitFailed, "streamhub archive ls lists what there is"),
+		noServer:     does(command+" --archive pebble:///no/such/directory", exitFailed, "/no/such/directory"),
+		wrongToken:   never("a directory has none, and Azure's credential is Azure's"),
+		interrupted:  does(command+" --archive pebble://$cold", exitInterrupted, ""),
+		closedPipe:   does(command+" --archive pebble://$cold", 0, ""),
+	}
 }
 
 // A closedPipe is what nobody reads any more.
@@ -87,82 +211,114 @@ func (closedPipe) Write([]byte) (int, error) {
 	return 0, &os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}
 }
 
-// try runs a command line in a situation.
-func (st situation) try(t *testing.T, name string, ctx context.Context, stdout io.Writer, more ...string) {
+// try runs the command line in its situation.
+func (st situation) try(t *testing.T, name string, ctx context.Context, stdout io.Writer, places map[string]string) {
 	t.Helper()
+	if st.none != "" {
+		return
+	}
+	if st.args == "" {
+		t.Errorf("%s: no word of it", name)
+		return
+	}
 	var out, err bytes.Buffer
 	if stdout == nil {
 		stdout = &out
 	}
-	args := strings.Fields(st.args)
-	if len(more) > 0 && args[0] == "lease" && args[1] != "ls" { // flags come before the command
-		args = append(append(slices.Clone(args[:1]), more...), args[1:]...)
-	} else {
-		args = append(args, more...)
-	}
-	code := run(ctx, args, strings.NewReader("x\n"), stdout, &err, nil)
-	if code != st.code || !strings.Contains(err.String(), st.says) || st.code != 0 && out.Len() > 0 {
-		t.Errorf("%s: streamhub %s: exit %d, %q, %q; want %d and %q", name, strings.Join(args, " "), code, out.String(), err.String(), st.code, st.says)
-	}
-	if st.code != 0 && st.code != exitInterrupted && err.Len() == 0 && st.says != "" {
-		t.Errorf("%s: streamhub %s: nothing is said", name, st.args)
+	args := strings.Fields(os.Expand(st.args, func(place string) string {
+		if place == "dir" {
+			return t.TempDir()
+		}
+		return places[place]
+	}))
+	code := run(ctx, args, strings.NewReader("x\n"), stdout, &err, []string{actVariable + "=" + actMain}) // demo starts itself
+	said := strings.Split(strings.TrimSuffix(err.String(), "\n"), "\n")
+	switch last := said[len(said)-1]; {
+	case code != st.code:
+		t.Errorf("%s: streamhub %s: exit %d, %q, %q; want %d", name, st.args, code, out.String(), err.String(), st.code)
+	case !strings.Contains(err.String(), st.says), code != 0 && !strings.Contains(last, st.says):
+		t.Errorf("%s: streamhub %s: %q; want %q in its last line", name, st.args, err.String(), st.says)
 	}
 }
 
-// TestExits puts everything in the way of every command.
+// TestExits brings every command into every situation.
 func TestExits(t *testing.T) {
 	parser, err := kong.New(&commands{}, kong.Name("streamhub"), kong.Bind(&settings{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, leaf := range parser.Model.Leaves(true) {
-		if _, ok := exits[leaf.Path()]; !ok && !leaf.Hidden {
-			t.Errorf("no word of %q", leaf.Path())
-		}
-	}
 	server := testredis.Start(t, nil)
+	locked := testredis.Start(t, &testredis.Options{Password: "secret"})
 	open := serve(t, "--redis", server.URL())
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, bytes.Repeat([]byte("s"), 32), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	guarded := serve(t, "--redis", server.URL(), "--auth", "jwt", "--jwt-hmac-secret-file", secret)
-	good(t, strings.NewReader("1\n2\n"), "append", "s/g", "--server", open.front)
+	cold := filepath.Join(t.TempDir(), "cold")
+	good(t, nil, "archive", "run", "--once", "--archive", "pebble://"+cold, "--redis", server.URL())
+	token := good(t, nil, "token", "mint", "--scope", "streamkit::*", "--jwt-hmac-secret-file", secret).out
+	places := map[string]string{
+		"open": open.ws(), "guarded": guarded.ws(), "redis": server.URL(), "locked": "redis://:wrong@" + locked.Addr(), "secret": secret, "cold": cold,
+		"token": strings.TrimSpace(token), "old": teststreamkit.Start(t, "secret").URL,
+	}
+	for _, segment := range []string{"g", "trimmed", "closed", "expired", "deleted"} {
+		good(t, strings.NewReader("1\n2\n"), "append", "s/"+segment, "--server", open.front)
+	}
+	good(t, strings.NewReader("1\n"), "live", "publish", "job", "--server", open.front)
+	for _, id := range []string{"hook", "piped"} {
+		subscribe(t, open.front, id)
+	}
 
 	stopped, stop := context.WithCancelCause(t.Context())
 	stop(interrupt{syscall.SIGINT})
 	ended, end := context.WithCancelCause(t.Context())
 	end(interrupt{syscall.SIGTERM})
-	goOn := []string{"watch s", "top"}
-	for _, c := range exits {
-		c.bad.try(t, "bad argument", within(t), nil)
-		if c.nothing.args != "" {
-			more := []string{"--server", open.ws()}
-			if c.args == "" {
-				more = nil // it works on something else
-			}
-			c.nothing.try(t, "nothing there", within(t), nil, more...)
-		}
-		if c.args == "" {
+	for _, leaf := range parser.Model.Leaves(true) {
+		c, ok := exits[leaf.Path()]
+		if !ok {
+			t.Errorf("no row of %q", leaf.Path())
 			continue
 		}
-		situation{c.args, outcome{exitFailed, "streamhub serve runs"}}.try(t, "no server", within(t), nil, "--server", "ws://127.0.0.1:1")
-		situation{c.args, outcome{exitFailed, "--token"}}.try(t, "wrong token", within(t), nil, "--server", guarded.ws(), "--token", "x.y.z")
-		situation{c.args, outcome{exitInterrupted, ""}}.try(t, "Ctrl-C", stopped, nil, "--server", open.ws())
-		want := outcome{exitFailed, "stopped by SIGTERM"}
-		if slices.Contains(goOn, c.args) {
-			want = outcome{0, ""}
-		}
-		situation{c.args, want}.try(t, "SIGTERM", ended, nil, "--server", open.ws())
+		c.badArgument.try(t, "bad argument", within(t), nil, places)
+		c.nothingThere.try(t, "nothing there", within(t), nil, places)
+		c.noServer.try(t, "no server", within(t), nil, places)
+		c.wrongToken.try(t, "wrong token", within(t), nil, places)
+		c.interrupted.try(t, "Ctrl-C", stopped, nil, places)
+		c.closedPipe.try(t, "closed pipe", within(t), closedPipe{}, places)
 	}
-	situation{"read s/g --follow", outcome{0, ""}}.try(t, "SIGTERM", ended, nil, "--server", open.ws())
+	for _, args := range []string{"read s/g", "ls", "live ls"} { // without a gateway
+		does(args+" --redis redis://127.0.0.1:1", exitFailed, noRedis).try(t, "no Redis", within(t), nil, places)
+		does(args+" --redis $locked", exitFailed, wrongRedis).try(t, "wrong password", within(t), nil, places)
+		does(args+" --redis $redis", exitFailed, "stopped by SIGTERM").try(t, "SIGTERM", ended, nil, places)
+	}
+	for _, args := range []string{"import $old --source-token secret --redis $redis", "archive ls --archive pebble://$cold", "doctor --redis $redis", "bench --server $open"} {
+		does(args, exitFailed, "stopped by SIGTERM").try(t, "SIGTERM", ended, nil, places)
+	}
+	// What only a signal ends.
 	for _, args := range []string{
-		"read s/g", "read s --json", "ls", "ls -l", "ls s --json", "peek s/g", "status s/g", "create s/new", "expire s/new 1h", "fork s/g s/copy",
-		"watch s", "trim s/g --to 1 --yes", "close s/copy", "delete s/new --yes", "live publish job", "live status job", "live read job", "live ls --all", "instances", "top",
+		"read s/g --follow --server $open", "watch s --server $open", "top --server $open", "archive run --archive pebble://$dir/cold --redis $redis",
+		"serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", "demo --listen 127.0.0.1:0",
 	} {
-		situation{args, outcome{0, ""}}.try(t, "closed pipe", within(t), closedPipe{}, "--server", open.ws())
+		does(args, 0, "").try(t, "SIGTERM", ended, nil, places)
 	}
-	for _, args := range []string{"version", "completion bash", "config show", "config check", "help"} {
-		situation{args, outcome{0, ""}}.try(t, "closed pipe", within(t), closedPipe{})
+}
+
+// subscribe makes a subscription.
+func subscribe(t *testing.T, front, id string) {
+	t.Helper()
+	body := `{"type":"webhook","streams":["s"],"webhook":{"url":"http://127.0.0.1:1/x"}}`
+	r, err := http.NewRequestWithContext(within(t), http.MethodPut, front+"/v1/stream/__ds/subscriptions/"+id, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode/100 != 2 {
+		t.Fatal(answer.Status)
 	}
 }

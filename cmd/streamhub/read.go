@@ -71,7 +71,7 @@ func (c *readCmd) Run(s *session) error {
 	if c.Output == "raw" {
 		// An error is reported before the cursor, which is the last line whatever happens.
 		if err != nil && interruptedCode(err) < 0 {
-			s.note("%s", explain(err))
+			s.note("%s", s.explain(err))
 			err = &statusError{code: codeOf(err)}
 		}
 		c.printCursor(s, store, out, from, cursor)
@@ -89,7 +89,7 @@ func (c *readCmd) exists(ctx context.Context, store *client.Store) error {
 	for _, err := range store.Segments(ctx, c.Place.space) {
 		return err
 	}
-	return failedf("read %q: %w: there is no such space, and never was", c.Place.space, streamhub.ErrNotFound)
+	return failedf("read %q: %w: there is no such space, and never was; streamhub ls lists what there is", c.Place.space, streamhub.ErrNotFound)
 }
 
 // start reads --from.

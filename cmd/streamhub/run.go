@@ -154,6 +154,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	s.call = call
 	err = call.Run(s)
+	if errors.Is(err, context.Canceled) {
+		err = interrupted(ctx, err)
+	}
 	if interruptedCode(err) == 0 && !endless(call) {
 		err = failedf("stopped by SIGTERM before it was done")
 	}
@@ -220,7 +223,7 @@ func (s *session) end(err error) int {
 	}
 	var status *statusError
 	if !errors.As(err, &status) || status.err != nil {
-		s.note("%s", explain(err))
+		s.note("%s", s.explain(err))
 	}
 	return codeOf(err)
 }
@@ -255,7 +258,7 @@ func codeOf(err error) int {
 }
 
 // explain writes err with what to do about it.
-func explain(err error) string {
+func (s *session) explain(err error) string {
 	var (
 		trimmed     *streamhub.TrimmedError
 		lost        *streamhub.HistoryLostError
@@ -263,7 +266,7 @@ func explain(err error) string {
 		sequence    *streamhub.SequenceError
 		held        *streamhub.LeaseHeldError
 	)
-	advice := ""
+	advice, own := "", errors.As(err, new(*statusError)) // which a command has written, with its cure
 	switch {
 	case errors.As(err, &trimmed) && trimmed.FirstKept != 0:
 		advice = fmt.Sprintf("entries before sequence %d were removed on purpose; --from %[1]d reads what is kept", trimmed.FirstKept)
@@ -286,6 +289,8 @@ func explain(err error) string {
 		advice = "the token does not allow that: a token needs the scope of the space, read to read and write for everything else"
 	case errors.As(err, &unavailable):
 		advice = unavailableAdvice[unavailable.Reason]
+	case errors.Is(err, streamhub.ErrNotFound) && !own:
+		advice = s.listing(err) + " lists what there is"
 	case errors.Is(err, streamhub.ErrInvalidCursor):
 		advice = "--from takes a sequence, or a cursor exactly as it was printed for this segment or space"
 	}
@@ -293,6 +298,24 @@ func explain(err error) string {
 		return err.Error()
 	}
 	return err.Error() + "\n  " + advice
+}
+
+// listing is the command that lists what err has not found.
+func (s *session) listing(err error) string {
+	command := ""
+	if s.call != nil {
+		command, _, _ = strings.Cut(s.call.Selected().Path(), " ")
+	}
+	var at *streamhub.Error
+	switch {
+	case command == "live":
+		return "streamhub live ls --all"
+	case command == "subscriptions", command == "archive":
+		return "streamhub " + command + " ls"
+	case errors.As(err, &at) && at.Segment != "":
+		return "streamhub ls " + shellQuote(at.Space)
+	}
+	return "streamhub ls"
 }
 
 var unavailableAdvice = map[streamhub.UnavailableReason]string{
