@@ -44,6 +44,26 @@ func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64
 	return 0, 0
 }
 
+// due says from when on cut names entries of h, and whether it does as soon as the space is pressed.
+func (p *policy) due(h *hotlog.HotSegment) (at int64, pressed bool) {
+	at = p.idleAt(h)
+	if h.Last <= p.KeepLast || min(h.Archived, h.Last-p.KeepLast) < h.First {
+		return at, false
+	}
+	if p.Age > 0 {
+		at = min(at, h.FirstTimestamp+p.Age.Milliseconds())
+	}
+	return at, true
+}
+
+// idleAt is when all of h leaves because it is idle.
+func (p *policy) idleAt(h *hotlog.HotSegment) int64 {
+	if p.Idle == 0 || h.Archived < h.First {
+		return math.MaxInt64
+	}
+	return h.LastTimestamp + p.Idle.Milliseconds()
+}
+
 // pressed reports whether so many bytes are too many; once they are, until they are few.
 func (p *policy) pressed(bytes int64, before bool) bool {
 	limit := p.HotBytes / 4 * 3

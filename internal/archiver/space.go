@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,9 @@ type space struct {
 	writer  *archive.Writer // nil before the first turn
 	pressed bool
 	figures Figures
+	touched []string // segments of windows that were archived since the last move
+
+	table table
 
 	limit sync.Mutex // of what follows
 	full  bool
@@ -144,6 +148,9 @@ func (s *space) window(ctx context.Context, until int64) (more bool, err error) 
 	if err := s.commit(ctx, w); err != nil {
 		return false, err
 	}
+	for i := range w.Parts {
+		s.touched = append(s.touched, w.Parts[i].Segment)
+	}
 	return hot.More, s.prune(ctx, w)
 }
 
@@ -202,33 +209,14 @@ func (s *space) prune(ctx context.Context, w *archive.Window) error {
 
 // move removes from Redis what the policy names and the archive has, and measures what is left.
 func (s *space) move(ctx context.Context, policy *policy, now int64) error {
-	sizes := policy.HotBytes > 0
-	bytes, err := s.measure(ctx, sizes, nil)
+	bytes, err := s.measure(ctx, policy, s.touched)
 	if err != nil {
 		return err
 	}
+	s.touched = nil
 	s.pressed = policy.pressed(bytes, s.pressed)
-	moved := false
-	var failed []error // of single segments, which do not keep the others
-	if _, err = s.measure(ctx, false, func(h *hotlog.HotSegment) error {
-		upTo, until := policy.cut(h, now, s.pressed)
-		if upTo < h.First {
-			return nil
-		}
-		first, err := s.store.MoveCold(ctx, s.id.Space, s.owner(), *h, upTo, until)
-		moved = moved || first > h.First
-		switch {
-		case errors.Is(err, streamhub.ErrNotFound), errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrTrimmed):
-			return nil // it was deleted, replaced or trimmed meanwhile; the next turn sees what there is then
-		case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrConflict):
-			failed = append(failed, err)
-			return nil
-		}
-		return err
-	}); err != nil {
-		return err
-	}
-	if err := errors.Join(failed...); err != nil {
+	moved, err := s.moveDue(ctx, policy, now)
+	if err != nil {
 		return err
 	}
 	// Followers look for their place in the timeline; what they have just read stays a while.
@@ -241,8 +229,8 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 			return err
 		}
 	}
-	if moved && sizes {
-		if bytes, err = s.measure(ctx, true, nil); err != nil {
+	if len(moved) > 0 {
+		if bytes, err = s.measure(ctx, policy, moved); err != nil {
 			return err
 		}
 		s.pressed = policy.pressed(bytes, s.pressed)
@@ -250,6 +238,38 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 	s.figures.Hot, s.figures.Archived = bytes, int64(s.writer.Commit().Bytes)
 	s.figures.Full, err = s.tell(ctx, policy, bytes)
 	return err
+}
+
+// moveDue removes from Redis what is due, and returns the segments that it has moved entries of.
+func (s *space) moveDue(ctx context.Context, policy *policy, now int64) (moved []string, err error) {
+	var failed []error // of single segments, which do not keep the others
+	for page := range slices.Chunk(s.table.due(now, s.pressed), namesPage) {
+		found, err := s.store.Hot(ctx, s.id.Space, page, false)
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			h := &found[i]
+			upTo, until := policy.cut(h, now, s.pressed)
+			if upTo < h.First {
+				continue
+			}
+			first, err := s.store.MoveCold(ctx, s.id.Space, s.owner(), *h, upTo, until)
+			switch {
+			case errors.Is(err, streamhub.ErrNotFound), errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrTrimmed):
+				// It was deleted, replaced or trimmed meanwhile; the next turn sees what there is then.
+			case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrConflict):
+				failed = append(failed, err)
+			case err != nil:
+				return nil, err
+			case first > h.First:
+				moved = append(moved, h.Segment)
+			default:
+				s.table.stuck(h, now)
+			}
+		}
+	}
+	return moved, errors.Join(failed...)
 }
 
 // tell lets appends of the space end where so many bytes leave no room, or go on.
@@ -270,46 +290,22 @@ func (s *space) watch(ctx context.Context, policy *policy) error {
 	if policy.HotBytes == 0 {
 		return nil
 	}
-	bytes, err := s.measure(ctx, true, nil)
+	bytes, err := s.measure(ctx, policy, nil)
 	if err == nil {
 		_, err = s.tell(ctx, policy, bytes)
 	}
 	return err
 }
 
-// measure visits the segments that have entries in Redis, each once, and adds up their sizes.
-func (s *space) measure(ctx context.Context, sizes bool, visit func(*hotlog.HotSegment) error) (bytes int64, err error) {
-	if !sizes && visit == nil {
-		return 0, nil
+// measure says what the space takes in Redis, 0 if the policy does not ask. It visits what the table has to know anew:
+// see [table.refresh].
+func (s *space) measure(ctx context.Context, policy *policy, also []string) (int64, error) {
+	bytes, err := s.table.refresh(ctx, s, policy, also)
+	if err != nil || policy.HotBytes == 0 {
+		return 0, err
 	}
-	if sizes {
-		if bytes, err = s.store.TimelineBytes(ctx, s.id.Space); err != nil {
-			return 0, err
-		}
-	}
-	held := map[string]bool{}
-	for after := ""; ; {
-		hot, next, err := s.store.HotSegments(ctx, s.id.Space, after, namesPage, sizes)
-		if err != nil || next == "" {
-			return bytes, err
-		}
-		for i := range hot {
-			if hot[i].Held {
-				if held[hot[i].Segment] {
-					continue
-				}
-				held[hot[i].Segment] = true
-			}
-			bytes += hot[i].Bytes
-			if visit == nil {
-				continue
-			}
-			if err := visit(&hot[i]); err != nil {
-				return bytes, err
-			}
-		}
-		after = next
-	}
+	timeline, err := s.store.TimelineBytes(ctx, s.id.Space)
+	return bytes + timeline, err
 }
 
 // claim makes this instance the one that archives the space, and brings Redis and the archive to the

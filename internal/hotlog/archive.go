@@ -262,9 +262,9 @@ type HotSegment struct {
 	Segment     string
 	Incarnation uint64
 	// First and Last are the entries in Redis, Archived is how far they are archived too.
-	First, Last, Archived uint64
-	LastTimestamp         int64 // Unix milliseconds
-	Bytes                 int64 // about what they take
+	First, Last, Archived         uint64
+	FirstTimestamp, LastTimestamp int64 // Unix milliseconds
+	Bytes                         int64 // about what they take
 	// Held says that the segment was deleted and its forks read it. Each page with one of the forks lists it.
 	Held bool
 }
@@ -276,6 +276,13 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 	if err != nil || len(names) == 0 {
 		return nil, "", err
 	}
+	hot, err = s.Hot(ctx, space, names, sizes)
+	return hot, names[len(names)-1], err
+}
+
+// Hot returns those of some segments that have entries in Redis, and the deleted segments that forks among them read.
+// With sizes it asks Redis for their size.
+func (s *Store) Hot(ctx context.Context, space string, names []string, sizes bool) (hot []HotSegment, err error) {
 	defer func() { err = s.fail("list", space, "", err) }()
 	k := keysOf(s.id, space)
 	ask := make([]string, len(names))
@@ -284,15 +291,15 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 		ask[i] = redisx.Escape(name)
 		seen[ask[i]] = true
 	}
-	// First those that are listed, then those that only their forks keep.
-	for held := false; len(ask) > 0; held = true {
+	// First those that are named, then those that only their forks keep.
+	for parents := false; len(ask) > 0; parents = true {
 		found, err := s.log.archived(ctx, k, ask)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		ask = nil
 		for _, a := range found {
-			if a.erased() || a.held() != held {
+			if a.erased() || parents && !a.held() {
 				continue
 			}
 			if p := a.parent; p != nil && !seen[p.segment] {
@@ -304,8 +311,8 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 			}
 			name, _ := redisx.Unescape(a.segment)
 			hot = append(hot, HotSegment{
-				Segment: name, Incarnation: a.incarnation, Held: held,
-				First: a.hot, Last: a.last, Archived: a.archived, LastTimestamp: a.timestamp,
+				Segment: name, Incarnation: a.incarnation, Held: a.held(),
+				First: a.hot, Last: a.last, Archived: a.archived, FirstTimestamp: a.hotTimestamp, LastTimestamp: a.timestamp,
 			})
 		}
 	}
@@ -316,13 +323,46 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 			usage[i] = pipe.MemoryUsage(ctx, k.log(redisx.Escape(hot[i].Segment), hot[i].Incarnation))
 		}
 		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, "", redisx.ReadOutcome(err)
+			return nil, redisx.ReadOutcome(err)
 		}
 		for i := range hot {
 			hot[i].Bytes = usage[i].Val()
 		}
 	}
-	return hot, names[len(names)-1], nil
+	return hot, nil
+}
+
+// ChangedSince returns the segments that the timeline of a space names after the place after, each once, and the last
+// place of the timeline, zero if that is empty. For the place zero it returns the last place alone. A place that
+// Redis does not keep any more is a [streamhub.HistoryLostError]: what changed since is not known.
+func (s *Store) ChangedSince(ctx context.Context, space string, after streamhub.TimelineID) (segments []string, last streamhub.TimelineID, err error) {
+	defer func() { err = s.fail("list", space, "", err) }()
+	k := keysOf(s.id, space)
+	if after.IsZero() {
+		end, err := s.log.timelineEnd(ctx, k)
+		return nil, end, err
+	}
+	seen := map[string]bool{}
+	last = after
+	for from, more := after, true; more; {
+		var page []change
+		if page, from, more, err = s.log.changes(ctx, k, from, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges); err != nil {
+			return nil, after, err
+		}
+		if last == after && (len(page) == 0 || page[0].id != after) {
+			return nil, after, &streamhub.HistoryLostError{}
+		}
+		for i := range page {
+			c := &page[i]
+			if last = c.id; last == after || seen[c.segment] {
+				continue
+			}
+			seen[c.segment] = true
+			name, _ := redisx.Unescape(c.segment)
+			segments = append(segments, name)
+		}
+	}
+	return segments, last, nil
 }
 
 // An archivedMeta is the meta of a segment, and how far the segment is archived.

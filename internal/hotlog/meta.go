@@ -107,6 +107,7 @@ type meta struct {
 	trimProof      uint64 // of the entry before first, if entries were trimmed
 	// hot is the first sequence that is in Redis; what lies before it, from first on, is archived.
 	hot           uint64
+	hotTimestamp  int64
 	hotProof      uint64 // of the entry before hot
 	lineages      []reign
 	verdict       *streamhub.Verdict
@@ -158,7 +159,7 @@ func parseMeta(values []any) (m meta, err error) {
 	if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(text(2)); err != nil {
 		return m, err
 	}
-	m.hot, m.hotProof = m.first, m.trimProof
+	m.hot, m.hotTimestamp, m.hotProof = m.first, m.firstTimestamp, m.trimProof
 	if s := text(10); s != "" {
 		if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(s); err != nil {
 			return m, err

@@ -1,0 +1,133 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+)
+
+// wholeEvery is how often every segment is visited, whatever the timeline says.
+const wholeEvery = 10 * time.Minute
+
+// A table knows of each segment with entries in Redis when some of them leave, and what they take. The timeline names
+// whatever changes that, so a turn visits what it names and what is due, and nothing else. A table takes about
+// 100 bytes a segment; the segment takes a multiple of that in Redis.
+type table struct {
+	mu     sync.Mutex // of what follows; held while segments are visited
+	policy policy     // that the entries follow
+	// seen is the place in the timeline up to which the table is right; zero before every segment was visited.
+	seen     streamhub.TimelineID
+	whole    time.Time // when that was
+	segments map[string]hot
+	bytes    int64
+}
+
+// A hot is a segment with entries in Redis.
+type hot struct {
+	due     int64 // when entries leave for their age, or because it is idle; Unix milliseconds
+	bytes   int64
+	presses bool // entries leave as soon as the space is pressed
+}
+
+// refresh brings the table to the end of the timeline and says what the segments take, which is 0 unless the
+// policy asks for sizes. It visits also too: what this instance has archived or moved, which the timeline does not name.
+func (t *table) refresh(ctx context.Context, s *space, policy *policy, also []string) (bytes int64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen.IsZero() || t.policy != *policy || time.Since(t.whole) > wholeEvery {
+		err = t.build(ctx, s, policy)
+		return t.bytes, err
+	}
+	names, last, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
+	if errors.Is(err, streamhub.ErrHistoryLost) {
+		err = t.build(ctx, s, policy)
+		return t.bytes, err
+	}
+	if err != nil {
+		return 0, err
+	}
+	names = append(names, also...)
+	slices.Sort(names)
+	for page := range slices.Chunk(slices.Compact(names), namesPage) {
+		found, err := s.store.Hot(ctx, s.id.Space, page, policy.HotBytes > 0)
+		if err != nil {
+			return 0, err
+		}
+		for _, name := range page {
+			t.remove(name)
+		}
+		t.put(found)
+	}
+	t.seen = last
+	return t.bytes, nil
+}
+
+// build visits every segment.
+func (t *table) build(ctx context.Context, s *space, policy *policy) error {
+	t.seen, t.policy, t.segments, t.bytes = streamhub.TimelineID{}, *policy, map[string]hot{}, 0
+	_, seen, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
+	if err != nil {
+		return err
+	}
+	for after := ""; ; {
+		found, next, err := s.store.HotSegments(ctx, s.id.Space, after, namesPage, policy.HotBytes > 0)
+		if err != nil {
+			return err
+		}
+		if next == "" {
+			t.seen, t.whole = seen, time.Now()
+			return nil
+		}
+		t.put(found)
+		after = next
+	}
+}
+
+func (t *table) put(found []hotlog.HotSegment) {
+	for i := range found {
+		h := &found[i]
+		t.remove(h.Segment)
+		due, presses := t.policy.due(h)
+		t.segments[h.Segment] = hot{due, h.Bytes, presses}
+		t.bytes += h.Bytes
+	}
+}
+
+func (t *table) remove(name string) {
+	t.bytes -= t.segments[name].bytes
+	delete(t.segments, name)
+}
+
+// due returns the segments that entries leave now.
+func (t *table) due(now int64, pressed bool) (names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, h := range t.segments {
+		if h.due <= now || pressed && h.presses {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// stuck says that no whole frame of a segment could leave: until it changes, or is idle, it is not due.
+func (t *table) stuck(h *hotlog.HotSegment, now int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known, ok := t.segments[h.Segment]
+	if !ok {
+		return
+	}
+	known.due, known.presses = math.MaxInt64, false
+	if idle := t.policy.idleAt(h); idle > now {
+		known.due = idle
+	}
+	t.segments[h.Segment] = known
+}
