@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
@@ -15,6 +16,7 @@ var importCases = []namedCase{
 	{"Import", importEntries},
 	{"ImportLostReply", importLostReply},
 	{"ImportRefused", importRefused},
+	{"ImportNotifies", importNotifies},
 }
 
 // foreign makes entries as another system has them: n appends of some records over a few segments, some at the
@@ -108,6 +110,34 @@ func importEntries(f *fixture) {
 		require.NoError(f, err)
 		require.NotEqual(f, "seg2", e.Segment)
 	}
+}
+
+// importNotifies has followers of the space and of a segment hear of each run of the script.
+func importNotifies(f *fixture) {
+	of := f.listen(hotlog.SpaceChannel(f.id, space))
+	one := f.listen(hotlog.SegmentChannel(f.id, space, "seg1"))
+	im, err := f.Import(f.ctx, space)
+	require.NoError(f, err)
+	want := foreign(f.longAgo(), 300)
+	require.NoError(f, im.Add(f.ctx, want))
+	heads := map[string]uint64{}
+	for end := im.End(); ; {
+		m, err := of.ReceiveMessage(f.ctx)
+		require.NoError(f, err)
+		n, err := hotlog.ParseSpaceNotice(m.Payload)
+		require.NoError(f, err)
+		for _, c := range n.Changes {
+			heads[c.Segment] = c.LastSequence
+		}
+		if n.Timeline == end {
+			break
+		}
+	}
+	for _, segment := range []string{"seg0", "seg1", "seg2"} {
+		require.Equal(f, f.status(segment).LastSequence, heads[segment])
+	}
+	_, err = one.ReceiveMessage(f.ctx)
+	require.NoError(f, err)
 }
 
 // importLostReply loses the reply of every run of the script once.

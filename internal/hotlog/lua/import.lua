@@ -70,6 +70,7 @@ for n = 1, frames do
 end
 
 local reigns = newReigns(KEYS[1], KEYS[2], lineage)
+local notice = {ARGV[6 * frames - 4]}
 for n = 1, frames do
   local meta, log = KEYS[2 * n + 2], KEYS[2 * n + 3]
   local id, first, to, number, reference, frame = unpack(ARGV, 6 * n - 4, 6 * n + 1)
@@ -103,8 +104,11 @@ for n = 1, frames do
     .. to .. ' ' .. number .. ' ' .. s.gen .. ' ' .. ts
   call('HSET', meta, 'h', head, unpack(fields))
   s.new, s.state, s.lineage = false, 'o', lineage
+  notice[#notice + 1] = segment
+  notice[#notice + 1] = reference
 end
 if reigns then pcall('HSET', KEYS[2], 'g', reigns) end
 -- Followers read what is there when they are told that there is something.
 for meta in pairs(segments) do call('PUBLISH', meta, '') end
+call('PUBLISH', KEYS[1], table.concat(notice, ' '))
 return '+'
