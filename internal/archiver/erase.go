@@ -9,7 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// takes bounds how often the lease of a space is taken from another instance.
+// takes bounds how often Erase takes the lease of a space from another instance. That instance may
+// acquire it again before this one does.
 const takes = 20
 
 // Erase removes all that is archived of a space whose segments were deleted, and what the space has left in

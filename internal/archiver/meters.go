@@ -15,12 +15,13 @@ import (
 
 const scope = "github.com/seed-147127fe/streamhub/archive/tier"
 
-// meters measure the spaces that this process archives. Their names are not attributes, for they are
-// without number: the sums and the worst are what an alert needs.
+// meters measure the spaces that this process archives. The names of spaces are not attributes: there
+// is no bound on their number. Sums and the worst case are what an alert needs.
 type meters struct {
 	failures metric.Int64Counter
 	moved    metric.Int64Counter
 
+	// mu guards spaces. The callbacks of the gauges read it from goroutines of the meter.
 	mu     sync.Mutex
 	spaces map[archive.SpaceID]Figures
 }
@@ -82,6 +83,7 @@ func newMeters(provider metric.MeterProvider) (*meters, error) {
 	return m, nil
 }
 
+// one lets a gauge count the spaces of a kind.
 func one(b bool) int64 {
 	if b {
 		return 1
@@ -89,7 +91,8 @@ func one(b bool) int64 {
 	return 0
 }
 
-// turn notes what became of one turn.
+// turn records the result of one turn of a space: its figures, and err if the turn failed. A
+// successful turn clears the failure of the one before it.
 func (m *meters) turn(ctx context.Context, space archive.SpaceID, f Figures, err error) {
 	if f.Failure, f.FailedAt = "", 0; err != nil {
 		f.Failure, f.FailedAt = err.Error(), time.Now().UnixMilli()

@@ -7,14 +7,16 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A policy is a [tier.Policy] applied to what is in Redis.
+// A policy is a [tier.Policy] applied to what is in Redis. Times are Unix milliseconds of the clock
+// of Redis, never of this machine: the timestamps of entries come from there.
 type policy tier.Policy
 
 // moves reports whether the policy has a rule.
 func (p *policy) moves() bool { return p.Age > 0 || p.Idle > 0 || p.HotBytes > 0 }
 
-// copyBound is the time up to which history is to be archived now, 0 for none. Archiving waits until
-// an eighth more than that is due, so that windows do not become tiny.
+// copyBound is the time up to which history is to be archived now, 0 for none. The shorter of Age and
+// Idle decides: an entry must be archived before either rule can remove it. Archiving waits until the
+// oldest entry is overdue by an eighth of the age, so that windows do not become tiny.
 func (p *policy) copyBound(now, oldest int64) int64 {
 	age := p.Age
 	if p.Idle > 0 && (age == 0 || p.Idle < age) {
@@ -26,7 +28,9 @@ func (p *policy) copyBound(now, oldest int64) int64 {
 	return now - age.Milliseconds()
 }
 
-// cut says up to which sequence, and up to which time, entries of h leave now.
+// cut returns which entries of h leave Redis now: those up to sequence upTo with timestamps up to
+// until. An idle segment leaves whole, also the entries that KeepLast protects otherwise. upTo is
+// never beyond what is archived. (0, 0) removes nothing.
 func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64, until int64) {
 	if p.Idle > 0 && h.LastTimestamp <= now-p.Idle.Milliseconds() {
 		return h.Archived, math.MaxInt64
@@ -36,6 +40,7 @@ func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64
 	}
 	upTo = min(h.Archived, h.Last-p.KeepLast)
 	switch {
+	// Without room the age does not matter: everything that is archived leaves, but for KeepLast.
 	case pressed:
 		return upTo, math.MaxInt64
 	case p.Age > 0:
@@ -64,7 +69,8 @@ func (p *policy) idleAt(h *hotlog.HotSegment) int64 {
 	return h.LastTimestamp + p.Idle.Milliseconds()
 }
 
-// pressed reports whether so many bytes are too many; once they are, until they are few.
+// pressed reports whether entries have to leave because of their size. It begins above three quarters
+// of HotBytes and ends at a half. The gap keeps the archiver from toggling with every window.
 func (p *policy) pressed(bytes int64, before bool) bool {
 	limit := p.HotBytes / 4 * 3
 	if before {
@@ -73,7 +79,8 @@ func (p *policy) pressed(bytes int64, before bool) bool {
 	return p.HotBytes > 0 && bytes > limit
 }
 
-// full reports whether so many bytes leave no room; once they do, until there is some again.
+// full reports whether the space takes no more entries. It begins above seven eighths of HotBytes and
+// ends at three quarters. The last eighth is for appends of processes that have not heard of it yet.
 func (p *policy) full(bytes int64, before bool) bool {
 	limit := p.HotBytes / 8 * 7
 	if before {

@@ -24,8 +24,11 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
 		return r, errors.Join(err, fmt.Errorf("%w: the space %q is not empty: only a space that Redis has lost can be restored", streamhub.ErrConflict, id.Space))
 	}
+	// One life for each name: the last incarnation that the windows tell of.
 	lives := map[string]*life{}
 	var first *archive.Change
+	// last holds the changes at the last place of the timeline. RestoreSpace writes that place again,
+	// and the timeline goes on after it.
 	var last []hotlog.ColdChange
 	err := t.archive.Windows(ctx, id, func(w *archive.Window) error {
 		if first == nil {
@@ -61,6 +64,8 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 				continue
 			}
 		} else {
+			// The last frame gives what the windows do not tell: the TRX number and the timestamp,
+			// which the next append must continue.
 			c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
 			if err != nil && !errors.Is(err, streamhub.ErrNotFound) { // it was trimmed
 				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
@@ -94,7 +99,9 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 	return r, s.RestoreSpace(ctx, id.Space, first.ID, last)
 }
 
-// origin notes the entry that a fork was made at.
+// origin sets the number and the proof of a fork that has no entry of its own: those of the entry
+// that it was made at. The first append to the fork continues from that entry. The entry may lie in
+// an ancestor further up, if the parent is itself a fork and inherits it.
 func (t *Tier) origin(ctx context.Context, id archive.SpaceID, lives map[string]*life, l *life) error {
 	at := uint64(math.MaxUint64)
 	for of := l; ; {
@@ -125,7 +132,7 @@ func (t *Tier) origin(ctx context.Context, id archive.SpaceID, lives map[string]
 	}
 }
 
-// A life is one of a segment, as the windows so far tell.
+// A life is one incarnation of a segment, as far as the windows that were read so far tell.
 type life struct {
 	hotlog.RestoredSegment
 	birth streamhub.TimelineID // where its first change lies
@@ -138,7 +145,8 @@ type life struct {
 // ended reports whether only forks may read it. A sweep may have removed the change that says so.
 func (l *life) ended() bool { return l.deleted || l.held }
 
-// fold adds what a window tells.
+// fold adds what a window tells to lives. Parts come first: they create the lives to which the
+// changes of the same window belong.
 func fold(lives map[string]*life, w *archive.Window) {
 	for i := range w.Parts {
 		p := &w.Parts[i]
@@ -152,6 +160,7 @@ func fold(lives map[string]*life, w *archive.Window) {
 		}
 		l.Meta = p.Meta
 		l.held = hotlog.MetaHeld(p.Meta)
+		// A window in which the segment has no entries does not change its end.
 		if p.Last() > 0 {
 			l.Last, l.Proof = p.Last(), p.Proof
 		}
@@ -159,6 +168,8 @@ func fold(lives map[string]*life, w *archive.Window) {
 	for i := range w.Changes {
 		c := &w.Changes[i]
 		l := lives[c.Segment]
+		// Kinds are those of the timeline: c for close, d for delete. The second delete of one life
+		// is the release: the last fork that read it is gone.
 		if c.Kind != 'd' || l == nil || c.ID.Before(l.birth) {
 			continue // it is of a former incarnation
 		}
@@ -173,6 +184,7 @@ func fold(lives map[string]*life, w *archive.Window) {
 			delete(closed, c.Segment) // that was the life before
 		}
 	}
+	// A close that is archived stays in force; see [hotlog.RestoredSegment].
 	for segment := range closed {
 		if l := lives[segment]; l != nil {
 			l.Closed = true

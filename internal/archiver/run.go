@@ -14,22 +14,29 @@ import (
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
+// Names and bounds of a runner. leasePrefix keeps the leases of archivers apart from those of
+// programs in the same store.
 const (
 	leasePrefix = "streamhub/archive/"
-	minLease    = 30 * time.Second
-	namesPage   = 256
+	// minLease is the shortest lease. A lease lasts for three turns, or for this if turns are
+	// frequent.
+	minLease = 30 * time.Second
+	// namesPage is how many names one command lists.
+	namesPage = 256
 	// parallel is how many spaces are worked on at once.
 	parallel = 4
 	// goodbye bounds the release of a lease.
 	goodbye = 2 * time.Second
 )
 
-// A Runner archives the spaces of a log, each under a lease, as far as other instances do not.
+// A Runner archives the spaces of a log. It holds a lease for each space that it archives and leaves
+// alone the spaces whose lease another instance holds. It is safe for concurrent use.
 type Runner struct {
 	tier   *Tier
 	log    *hotlog.Log
 	leases *lease.Manager
 
+	// mu guards spaces. It is never held during a call to Redis or to the archive.
 	mu     sync.Mutex
 	spaces map[archive.SpaceID]*space // those that this instance has
 }
@@ -46,6 +53,8 @@ func (r *Runner) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
+	// The watcher runs beside the turns, because a turn may last for minutes. Run waits for it;
+	// Release comes after it.
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { r.watch(ctx) })
@@ -95,7 +104,8 @@ func (r *Runner) watch(ctx context.Context) {
 	}
 }
 
-// Turn does what is due in every space. Its error joins those of all spaces.
+// Turn does what is due in every space, up to four spaces at once. Its error joins those of all
+// spaces. It returns after every space has ended, also if ctx ends.
 func (r *Runner) Turn(ctx context.Context) error {
 	var (
 		wg   sync.WaitGroup
@@ -122,6 +132,8 @@ func (r *Runner) Turn(ctx context.Context) error {
 				break
 			}
 			for _, name := range names {
+				// The slot is taken here and not in the goroutine, so that names are listed no faster
+				// than spaces are worked on.
 				free <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-free }()
@@ -149,6 +161,7 @@ func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error 
 		}
 		return err
 	}
+	// Turn and Erase may meet at the same space. Both lock it, and only one of them works on it.
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	err = sp.turn(ctx, policy)
@@ -166,7 +179,8 @@ func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error 
 	return err
 }
 
-// hold returns the space if this instance has it, or can have it.
+// hold returns the space if this instance holds its lease or can acquire it. Otherwise the error is
+// [streamhub.ErrLeaseNotAcquired] if another instance holds it.
 func (r *Runner) hold(ctx context.Context, s *hotlog.Store, id archive.SpaceID) (*space, error) {
 	r.mu.Lock()
 	sp := r.spaces[id]
@@ -186,7 +200,8 @@ func (r *Runner) hold(ctx context.Context, s *hotlog.Store, id archive.SpaceID) 
 	return sp, nil
 }
 
-// leaseKey is the lease of a space; the name of a space may be as long as that of a lease.
+// leaseKey is the key of the lease of a space. A space may have a name as long as a key may be: then
+// a digest takes the place of the name, so that the key fits with its prefix.
 func leaseKey(space string) string {
 	if len(leasePrefix)+len(space) > streamhub.MaxNameLength {
 		return leasePrefix + digest(space)
@@ -194,7 +209,8 @@ func leaseKey(space string) string {
 	return leasePrefix + space
 }
 
-// drop gives a space back.
+// drop gives a space back. A lease that could not be released in time ends by itself, so the error of
+// the release does not matter. The context is detached: the release must work while ctx ends.
 func (r *Runner) drop(ctx context.Context, sp *space) {
 	r.mu.Lock()
 	if r.spaces[sp.id] == sp {

@@ -17,37 +17,54 @@ import (
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
-// A space is one that this instance archives.
+// A space is one that this instance archives, for as long as its lease lasts. After any failed turn
+// it is dropped and a new one is made, with a new token and with a writer that has read the manifest
+// again.
 type space struct {
 	tier  *Tier
 	store *hotlog.Store
 	id    archive.SpaceID
 	lease *lease.Lease
-	ttl   time.Duration
+	// ttl is the length of the lease; trust renews it when a third is left.
+	ttl time.Duration
 
-	mu      sync.Mutex      // of a turn
-	writer  *archive.Writer // nil before the first turn
+	// mu serializes turns, and an erase. It guards writer, pressed and figures.
+	mu     sync.Mutex
+	writer *archive.Writer // nil before the first turn
+	// pressed is the answer of policy.pressed after the last measurement; see there for its
+	// hysteresis.
 	pressed bool
 	figures Figures
-	touched []string // segments of windows that were archived since the last move
+	// touched names the segments of the windows that were archived since the last move. Archiving
+	// changes what may leave, but the timeline does not name it, so the table is told.
+	touched []string
 
+	// table has a lock of its own: turns and the watcher both bring it up to date.
 	table table
 
-	limit sync.Mutex // of what follows
-	full  bool
-	told  bool // Redis, whether it is full
+	// limit guards full and told. It is apart from mu, because the watcher reports a full space while
+	// a turn holds mu for minutes.
+	limit sync.Mutex
+	// full is the last answer of policy.full. told says that Redis has recorded it; a report that
+	// failed is sent again at the next look.
+	full bool
+	told bool
 }
 
+// digest is the SHA-256 of a name in 64 hexadecimal digits.
 func digest(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:])
 }
 
+// owner is what the scripts in Redis compare: a later claim has a higher token and fences this one
+// off.
 func (s *space) owner() hotlog.ArchiveOwner {
 	return hotlog.ArchiveOwner{Token: s.lease.Token(), Holder: s.lease.Holder()}
 }
 
-// turn does what is due. After an error the space is given up.
+// turn does what is due: it archives window after window and removes from Redis what the policy
+// names. After an error the caller drops the space.
 func (s *space) turn(ctx context.Context, policy *policy) error {
 	if err := s.trust(ctx); err != nil {
 		return err
@@ -57,6 +74,7 @@ func (s *space) turn(ctx context.Context, policy *policy) error {
 			return err
 		}
 	}
+	// One time for the whole turn: entries that come during it are for the next one, so a turn ends.
 	now, err := s.store.Now(ctx)
 	if err != nil {
 		return err
@@ -85,7 +103,9 @@ func (s *space) turn(ctx context.Context, policy *policy) error {
 	}
 }
 
-// trust renews the lease when a part of it has passed, and ends the turn when it is over.
+// trust renews the lease when less than a third of it is left. The turn ends if the lease is lost, or
+// if its time is over and the renewal failed. A failed renewal in between is not an error: the next
+// call repeats it.
 func (s *space) trust(ctx context.Context) error {
 	left := time.Until(s.lease.TrustedUntil())
 	if left > s.ttl/3 {
@@ -97,7 +117,8 @@ func (s *space) trust(ctx context.Context) error {
 	return nil
 }
 
-// due says up to when history is to be archived now, 0 for not at all.
+// due returns the time up to which history is to be archived now, in Unix milliseconds; 0 for not at
+// all. A space under pressure archives everything, since only what is archived can leave.
 func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64, err error) {
 	position := s.writer.Commit().Position
 	oldest, err := s.store.OldestBehind(ctx, s.id.Space, position)
@@ -116,8 +137,9 @@ func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64
 	return until, nil
 }
 
-// window archives the window after the last one, in its three steps, and says whether there is
-// another one.
+// window archives the window after the last one and reports whether there is another one. The order
+// protects the data: the archive is durable before Redis hears of it, and Redis knows of it before
+// anything is removed anywhere. After a crash between two steps, reconcile continues.
 func (s *space) window(ctx context.Context, until int64) (more bool, err error) {
 	after := s.writer.Commit().Position
 	hot, err := s.store.ReadWindow(ctx, s.id.Space, after, until, s.tier.opt.WindowBytes)
@@ -154,7 +176,8 @@ func (s *space) window(ctx context.Context, until int64) (more bool, err error) 
 	return hot.More, s.prune(ctx, w)
 }
 
-// chunks cuts the frames of a segment.
+// chunks divides the frames of a segment into chunks of about ChunkBytes. A frame is never divided,
+// so that a chunk begins and ends with a whole append.
 func (s *space) chunks(g *hotlog.WindowSegment) []*archive.Chunk {
 	var chunks []*archive.Chunk
 	var c *archive.Chunk
@@ -171,7 +194,8 @@ func (s *space) chunks(g *hotlog.WindowSegment) []*archive.Chunk {
 	return chunks
 }
 
-// commit tells Redis that a window is archived.
+// commit records in Redis that a window is archived. The script compares the proof of each segment
+// with the log: [streamhub.ErrHistoryLost] says that Redis has other entries than were archived.
 func (s *space) commit(ctx context.Context, w *archive.Window) error {
 	var segments []hotlog.ArchivedSegment
 	for i := range w.Parts {
@@ -184,7 +208,9 @@ func (s *space) commit(ctx context.Context, w *archive.Window) error {
 	return s.store.CommitArchive(ctx, s.id.Space, s.owner(), w.To, segments)
 }
 
-// prune removes from the archive what the window says was trimmed or deleted.
+// prune removes from the archive what the changes of a window trimmed or deleted. It asks Redis for
+// the present state and not for the state at the change, so a window that is pruned again after a
+// crash does no harm.
 func (s *space) prune(ctx context.Context, w *archive.Window) error {
 	seen := map[string]bool{}
 	for i := range w.Changes {
@@ -197,6 +223,7 @@ func (s *space) prune(ctx context.Context, w *archive.Window) error {
 		if err != nil {
 			return err
 		}
+		// The segment was deleted, but forks still read it.
 		if life.Held {
 			continue
 		}
@@ -207,7 +234,8 @@ func (s *space) prune(ctx context.Context, w *archive.Window) error {
 	return nil
 }
 
-// move removes from Redis what the policy names and the archive has, and measures what is left.
+// move removes from Redis what the policy names and the archive has, and measures what is left. It
+// measures again after entries were moved, since that may end the pressure.
 func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 	bytes, err := s.measure(ctx, policy, s.touched)
 	if err != nil {
@@ -242,6 +270,7 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 
 // moveDue removes from Redis what is due, and returns the segments that it has moved entries of.
 func (s *space) moveDue(ctx context.Context, policy *policy, now int64) (moved []string, err error) {
+	// A segment that is corrupt does not stop the others. The turn still fails, after all were tried.
 	var failed []error // of single segments, which do not keep the others
 	for page := range slices.Chunk(s.table.due(now, s.pressed), namesPage) {
 		found, err := s.store.Hot(ctx, s.id.Space, page, false)
@@ -285,7 +314,8 @@ func (s *space) tell(ctx context.Context, policy *policy, bytes int64) (full boo
 	return full, err
 }
 
-// watch looks whether there is room, between turns and while they last.
+// watch measures the space between turns and during them: a space may fill up in less time than a
+// turn takes.
 func (s *space) watch(ctx context.Context, policy *policy) error {
 	if policy.HotBytes == 0 {
 		return nil
@@ -308,8 +338,9 @@ func (s *space) measure(ctx context.Context, policy *policy, also []string) (int
 	return bytes + timeline, err
 }
 
-// claim makes this instance the one that archives the space, and brings Redis and the archive to the
-// same place.
+// claim makes this instance the archiver of the space. Redis comes first: it fences off the former
+// archiver and gives the lineage. Then the archive is claimed with the same token. At last both are
+// brought to the same place.
 func (s *space) claim(ctx context.Context) error {
 	state, err := s.store.ClaimArchive(ctx, s.id.Space, s.owner(), false)
 	if errors.Is(err, streamhub.ErrNotFound) {
@@ -336,7 +367,8 @@ func (s *space) archiveOwner(state *hotlog.ArchiveState) archive.Owner {
 // errAbsent says that there is nothing to archive.
 var errAbsent = errors.New("there is nothing of the space in Redis")
 
-// absent is the error for a space that Redis has nothing of.
+// absent decides what it means that Redis has nothing of the space. If the archive has nothing
+// either, the space is empty: errAbsent. Otherwise Redis has lost it, and only a restore may go on.
 func (s *space) absent(ctx context.Context) error {
 	m, err := s.tier.archive.Manifest(ctx, s.id)
 	switch {
@@ -348,8 +380,10 @@ func (s *space) absent(ctx context.Context) error {
 	return fmt.Errorf("%w: the archive reaches %s and Redis has nothing of the space: restore it", streamhub.ErrConflict, m.Commit.Position)
 }
 
-// reconcile tells Redis of windows that it does not know of, or drops them where Redis has another
-// history.
+// reconcile brings Redis and the archive to the same place after a crash or a failover. Redis may
+// know fewer windows than the archive has: those whose entries are still in Redis are recorded there,
+// the others are dropped from the archive. The opposite, a place known to Redis that the archive does
+// not reach, means that the archive has lost data: it is a [streamhub.ErrConflict] for an operator.
 func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error {
 	known := state.Position
 	last := s.writer.Commit()
@@ -369,6 +403,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 	case state.First.IsZero():
 		return fmt.Errorf("%w: the archive reaches %s and Redis has nothing of the space: restore it", streamhub.ErrConflict, last.Position)
 	}
+	// good is the number of the last window that both agree on; windows count from 1.
 	good := uint64(0)
 	if !known.IsZero() {
 		w, err := s.tier.archive.Window(ctx, s.id, known)

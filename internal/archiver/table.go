@@ -12,7 +12,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// wholeEvery is how often every segment is visited, whatever the timeline says.
+// wholeEvery is how often every segment is visited, whatever the timeline says. It bounds how long the
+// table can be wrong.
 const wholeEvery = 10 * time.Minute
 
 // A table knows of each segment with entries in Redis when some of them leave, and what they take. The timeline names
@@ -89,6 +90,7 @@ func (t *table) build(ctx context.Context, s *space, policy *policy) error {
 	}
 }
 
+// put enters what was found of segments. It runs under mu.
 func (t *table) put(found []hotlog.HotSegment) {
 	for i := range found {
 		h := &found[i]
@@ -99,6 +101,7 @@ func (t *table) put(found []hotlog.HotSegment) {
 	}
 }
 
+// remove forgets a segment and its bytes, if it is there. It runs under mu.
 func (t *table) remove(name string) {
 	t.bytes -= t.segments[name].bytes
 	delete(t.segments, name)

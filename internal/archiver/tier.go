@@ -13,7 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
-// A Tier is an archive for a log in Redis.
+// A Tier is an archive for a log in Redis. It reads for every process that was opened with the
+// archive; a [Runner] of it moves history there. It is safe for concurrent use.
 type Tier struct {
 	archive *archive.Archive
 	opt     tier.Options
@@ -50,6 +51,7 @@ func New(backend archive.Backend, options *tier.Options) (*Tier, error) {
 // Archive is what the tier reads and writes.
 func (t *Tier) Archive() *archive.Archive { return t.archive }
 
+// policy returns the policy of a space, as tier.Options.PolicyFor says.
 func (t *Tier) policy(id archive.SpaceID) *policy {
 	if t.opt.PolicyFor != nil {
 		if p := t.opt.PolicyFor(id.Store, id.Space); p != nil {
@@ -59,7 +61,8 @@ func (t *Tier) policy(id archive.SpaceID) *policy {
 	return (*policy)(&t.opt.Policy)
 }
 
-// Frames is that of [hotlog.Cold].
+// Frames implements [hotlog.Cold]. It returns the whole chunk that holds sequence. Frames of the
+// chunk before that sequence are the caller's to skip.
 func (t *Tier) Frames(ctx context.Context, of hotlog.ColdSegment, sequence uint64) ([]hotlog.ColdFrame, error) {
 	c, err := t.archive.Chunk(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
 	if err != nil {
@@ -72,13 +75,13 @@ func (t *Tier) Frames(ctx context.Context, of hotlog.ColdSegment, sequence uint6
 	return frames, nil
 }
 
-// Locate is that of [hotlog.Cold].
+// Locate implements [hotlog.Cold]. It reads the index of the archive only, never a chunk.
 func (t *Tier) Locate(ctx context.Context, of hotlog.ColdSegment, sequence uint64) (hotlog.ColdRange, error) {
 	r, err := t.archive.Locate(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
 	return hotlog.ColdRange(r), err
 }
 
-// Changes is that of [hotlog.Cold].
+// Changes implements [hotlog.Cold].
 func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (hotlog.ColdPart, error) {
 	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, from)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// An Access says what the sender of a request may do.
+// An Access says what the sender of a request may do. A connection is one, with the rights of its
+// token. It is asked from several goroutines at once, one for each call.
 type Access interface {
 	Allows(right streamhub.Right) bool
 }

@@ -23,6 +23,8 @@ var liveOperations = []*Operation{
 			}
 			return producerResult(p), nil
 		}),
+	// Any gateway may serve any request of a producer: the token alone proves the generation. Resume
+	// looks that up in Redis, so no gateway keeps state between two requests.
 	one("live publish", write, func(r *wire.LivePublish) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LivePublish) (wire.Result, error) {
 			p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
@@ -46,6 +48,8 @@ var liveOperations = []*Operation{
 			}
 			return nil, err
 		}),
+	// Messages need the right to write, although they only read: they are for the producer, which
+	// proves itself by its token.
 	items("live messages", write, func(r *wire.LiveMessages) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveMessages, reply Reply) error {
 			p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
@@ -54,6 +58,8 @@ var liveOperations = []*Operation{
 			}
 			return each(p.Messages(ctx, r.After), func(m live.Message) error { return reply.Item((*wire.LiveMessage)(&m)) })
 		}),
+	// A wait for a stream that has not begun lasts as long as the call, so the answer is an item and
+	// not a result. The same holds for live wait and live cancel.
 	items("live find", read, func(r *wire.LiveFind) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveFind, reply Reply) error {
 			find := store.Live(r.Space).Get
@@ -122,6 +128,8 @@ var liveOperations = []*Operation{
 		}),
 	several(one("live active", read, func(r *wire.LiveActive) streamhub.Right { return space(r.Space) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveActive) (wire.Result, error) {
+			// The answer keeps the order of the request and names each id once, even if the request
+			// repeats it.
 			active, err := store.Live(r.Space).Active(ctx, r.IDs)
 			var ids wire.NamesResult
 			for _, id := range r.IDs {
@@ -134,6 +142,8 @@ var liveOperations = []*Operation{
 		}), func(request wire.Request) (string, []string) { r := request.(*wire.LiveActive); return r.Space, r.IDs }),
 	one("live remove", write, func(r *wire.LiveRemove) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveRemove) (wire.Result, error) {
+			// The generation protects a stream that was begun again meanwhile: a repeat of this
+			// request must not remove the next one.
 			return nil, port.Of(store).RemoveLive(ctx, r.Space, r.ID, r.Generation)
 		}),
 	items("live list", read, func(r *wire.LiveList) streamhub.Right { return space(r.Space) },
@@ -178,13 +188,15 @@ func liveStart(ctx context.Context, store *hub.Store, r *wire.LiveStart) (wire.R
 	switch {
 	case err != nil:
 		return nil, err
+	// Another producer has the stream. That is an answer, not an error: a result without a token.
 	case p == nil:
 		return &wire.LiveProducerResult{Generation: current.Generation()}, nil
 	}
 	return producerResult(p), nil
 }
 
-// liveEnd answers a repeat with the verdict that there is.
+// liveEnd ends a generation. If the reply to the first attempt was lost, the repeat finds the stream
+// closed and answers with the verdict that was stored, whatever verdict the repeat carries.
 func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Result, error) {
 	p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
 	v := r.Verdict
@@ -198,10 +210,13 @@ func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Resul
 	return onSuccess((*wire.LiveVerdictResult)(&v), err)
 }
 
+// producerResult carries the token: only the client that has it may publish.
 func producerResult(p live.RemoteProducer) wire.Result {
 	return &wire.LiveProducerResult{Token: p.Token(), Generation: p.Generation(), Silence: p.Silence()}
 }
 
+// verdictItem answers with v. A verdict without a kind says that there is none yet; see
+// [live.CancelOptions].
 func verdictItem(reply Reply, v streamhub.Verdict, err error) error {
 	if err != nil {
 		return err

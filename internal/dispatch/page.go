@@ -7,13 +7,16 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
-// What a page of a read holds at most, an entry more or less.
+// The bounds of a page. A page is closed by the entry that reaches either of them, so one large entry
+// may exceed pageBytes. They bound what a read gathers before the reply takes it.
 const (
 	pageEntries = 1000
 	pageBytes   = 256 << 10
 )
 
-// paged gathers the entries of a read.
+// paged groups the entries of a read into pages. Entries that were read before an error are passed on
+// before it, so that the cursor of the result is after the last entry that was read. A page never
+// changes after it was yielded: each one has a slice of its own.
 func paged(entries iter.Seq2[streamhub.Entry, error]) iter.Seq2[*port.Page, error] {
 	return func(yield func(*port.Page, error) bool) {
 		var page []streamhub.Entry

@@ -17,6 +17,8 @@ import (
 type Reply interface {
 	// Page takes entries. Followers at the same place get the same page; see [follow.Page.Encode].
 	Page(p *port.Page) error
+	// Name, Status and Workers take an item each: a name of a listing, the present status, or the whole
+	// list of workers, which replaces the one before it.
 	Name(name string) error
 	Status(s *streamhub.Status) error
 	Workers(workers []streamhub.Worker) error
@@ -44,6 +46,7 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 // It is used by one goroutine at a time.
 type Chain map[chainKey]*port.Submission
 
+// A chainKey names the segment of an append. Only appends to one segment depend on each other.
 type chainKey struct {
 	store          uuid.UUID
 	space, segment string
@@ -59,10 +62,14 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 		if errs[i] = Allowed(access, store.ID(), a); errs[i] != nil {
 			continue
 		}
+		// Remote: the sender is another process, which was told of Known and of nothing else. An
+		// append that is refused here gets no place in the chain, so the next one is chained to the
+		// append before it.
 		sub, key := &port.Submission{Append: a.Append, Remote: true, Known: a.Known}, chainKey{store.ID(), a.Space, a.Segment}
 		if a.Chained {
 			sub.After = chain(i)[key]
 		}
+		// The entry for the segment is the newest append of the message, chained or not.
 		chain(i)[key] = sub
 		submissions = append(submissions, sub)
 		places = append(places, i)
@@ -77,6 +84,7 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 	}
 }
 
+// onSuccess drops a result that means nothing because the call failed.
 func onSuccess(r wire.Result, err error) (wire.Result, error) {
 	if err != nil {
 		return nil, err
@@ -84,6 +92,7 @@ func onSuccess(r wire.Result, err error) (wire.Result, error) {
 	return r, nil
 }
 
+// each passes items to take until either fails.
 func each[T any](items iter.Seq2[T, error], take func(T) error) error {
 	for item, err := range items {
 		if err == nil {
@@ -96,17 +105,19 @@ func each[T any](items iter.Seq2[T, error], take func(T) error) error {
 	return nil
 }
 
+// byReference adapts a method that takes a pointer to a loop over values.
 func byReference[T any](take func(*T) error) func(T) error {
 	return func(v T) error { return take(&v) }
 }
 
-// A Taker is a [Reply] to which a follower at the end can give a page from another goroutine; see
-// [port.Offer]. What it does not take comes to its Page.
+// A Taker is a [Reply] that can also take a page from another goroutine, without waiting. Followers
+// at the end of a segment are served so; see [port.Offer]. A page that Offer refuses comes to Page.
 type Taker interface {
 	Offer(p *port.Page) (taken bool)
 }
 
-// A reading passes pages on to a reply.
+// A reading passes pages on to a reply. It needs no lock: the hub never calls the offer while the
+// sequence of pages yields; see [port.Offer].
 type reading struct {
 	reply Reply
 	taker Taker            // nil if reply is none
@@ -124,6 +135,7 @@ func (r *reading) offer() port.Offer {
 		return nil
 	}
 	return func(p *port.Page) bool {
+		// A page is never empty, so it has a last entry.
 		taken := r.taker.Offer(p)
 		if taken {
 			r.last = &p.Entries[len(p.Entries)-1]
@@ -132,7 +144,8 @@ func (r *reading) offer() port.Offer {
 	}
 }
 
-// all passes pages on. Its result is the cursor after the last entry that reply took.
+// all passes pages on until they end or the reply fails. Its result is the cursor after the last
+// entry that the reply took, also together with an error: the client goes on from there.
 func (r *reading) all(pages iter.Seq2[*port.Page, error]) (wire.Result, error) {
 	var failed error
 	for page, err := range pages {
@@ -147,8 +160,8 @@ func (r *reading) all(pages iter.Seq2[*port.Page, error]) (wire.Result, error) {
 	return behind(r.last), failed
 }
 
-// behind is the result of a read whose last entry this is, nil for none. It stands apart, so that the
-// stack of a follower stays small.
+// behind returns the cursor after last, the last entry that was sent; nil if none was. It is a
+// function of its own and not inlined, so that the stack of a follower stays small.
 //
 //go:noinline
 func behind(last *streamhub.Entry) wire.Result {

@@ -15,6 +15,7 @@ import (
 
 // An Operation is one row of the table: all that a gateway knows of an operation.
 type Operation struct {
+	// Op is the number of the operation on the wire. It never changes its meaning.
 	Op wire.Op
 	// Name is that of docs/protocol.md.
 	Name string
@@ -25,10 +26,15 @@ type Operation struct {
 	Items bool
 
 	newRequest func() wire.Request
-	rights     func(request wire.Request, yield func(streamhub.Right) bool) // without the store
-	run        runner
+	// rights yields each right that the request needs. The store of the rights is left empty;
+	// [Rights] sets it.
+	rights func(request wire.Request, yield func(streamhub.Right) bool)
+	// run makes the call. Rights were checked before.
+	run runner
 }
 
+// A runner makes the call of one operation. request has the type of the row's newRequest. reply is
+// used only by operations with items.
 type runner func(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error)
 
 // operations is the table. A new operation is a message in package wire, a row here, and a method of
@@ -157,6 +163,7 @@ var operations = []*Operation{
 	items("join workers", write, whole[*wire.JoinWorkers], join),
 }
 
+// The names of a row's kind: whether the operation needs the right to write.
 const (
 	read  = false
 	write = true
@@ -165,7 +172,8 @@ const (
 // whole is what concerns the store as a whole.
 func whole[R wire.Request](R) streamhub.Right { return streamhub.Right{} }
 
-// forking adds to the row of create that a fork shows what its source has.
+// forking adds a right to the row of create: a fork shows the entries of its source, so its sender
+// needs the right to read the source.
 func forking(o *Operation) *Operation {
 	own := o.rights
 	o.rights = func(request wire.Request, yield func(streamhub.Right) bool) {
@@ -189,7 +197,8 @@ func one[T any, R interface {
 		})
 }
 
-// pages makes the row of an operation that reads entries to an end.
+// pages makes the row of an operation that reads entries up to the present end. There is no use for
+// an offer: such a read is never parked at the end.
 func pages[T any, R interface {
 	*T
 	wire.Request
@@ -199,8 +208,8 @@ func pages[T any, R interface {
 	})
 }
 
-// followers makes the row of an operation that follows entries. There are many followers, which stay for
-// days: what runs stands in a function of its own, so that their stacks stay small.
+// followers makes the row of an operation that follows entries. Followers are many and stay for days:
+// the closure calls a function of its own, so that the stacks of their goroutines stay small.
 func followers[T any, R interface {
 	*T
 	wire.Request
@@ -223,6 +232,9 @@ func items[T any, R interface {
 		})
 }
 
+// row makes a row from the request type T; R, its pointer, has the methods. The type assertion in
+// rights and run cannot fail: [Of] finds the row by the Op of the request, and each type has an Op of
+// its own.
 func row[T any, R interface {
 	*T
 	wire.Request
@@ -246,6 +258,7 @@ func init() {
 	}
 }
 
+// byOp indexes the table by Op, which is one byte. Only init writes it.
 var byOp [256]*Operation
 
 // Operations returns every operation. The caller does not change them.
@@ -257,8 +270,9 @@ func Of(request wire.Request) *Operation { return byOp[request.Op()] }
 // NewRequest returns an empty request of the operation.
 func (o *Operation) NewRequest() wire.Request { return o.newRequest() }
 
-// Rights returns what the sender of a request to a store must be allowed. A request that the table does
-// not have needs the most there is.
+// Rights returns the rights that the sender of a request to a store must have. A request that the
+// table does not have needs the right to write the whole store: an operation without a row is refused
+// rather than open.
 func Rights(store uuid.UUID, request wire.Request) iter.Seq[streamhub.Right] {
 	return func(yield func(streamhub.Right) bool) {
 		o := Of(request)
@@ -273,7 +287,8 @@ func Rights(store uuid.UUID, request wire.Request) iter.Seq[streamhub.Right] {
 	}
 }
 
-// appendResult is nil unless the append was stored.
+// appendResult is the result of an append that was stored, also if it was not confirmed: then the
+// position comes together with [streamhub.ErrNotConfirmed]. Otherwise there is no result.
 func appendResult(r *streamhub.AppendResult, err error) wire.Result {
 	if err != nil && streamhub.CodeOf(err) != streamhub.CodeOf(streamhub.ErrNotConfirmed) {
 		return nil
