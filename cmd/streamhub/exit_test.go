@@ -41,7 +41,7 @@ type row struct {
 const (
 	noGateway    = "check that streamhub serve runs"
 	noRedis      = "check that Redis runs"
-	wrongToken   = "the gateway wants a token: --token"
+	wrongToken   = "streamhub token check"
 	wrongRedis   = "refuses this user or password"
 	alwaysThere  = "it makes or shows what there is"
 	asksNobody   = "it talks to no server"
@@ -295,6 +295,9 @@ func TestExits(t *testing.T) {
 	for _, args := range []string{"import $old --source-token secret --redis $redis", "archive ls --archive pebble://$cold", "doctor --redis $redis", "bench --server $open"} {
 		does(args, exitFailed, "stopped by SIGTERM").try(t, "SIGTERM", ended, nil, places)
 	}
+	does("ls --server $guarded", exitFailed, "wants a token: --token").try(t, "no token", within(t), nil, places)
+	does("append s/closed --server $open", exitFailed, "takes nothing more").try(t, "closed", within(t), nil, places)
+	does("append s/g --json --file $secret --server $open", exitFailed, "line 1").try(t, "no JSON", within(t), nil, places)
 	// What only a signal ends.
 	for _, args := range []string{
 		"read s/g --follow --server $open", "watch s --server $open", "top --server $open", "archive run --archive pebble://$dir/cold --redis $redis",

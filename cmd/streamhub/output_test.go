@@ -113,6 +113,8 @@ $`)
 		{`{"text":"a","payload":""}`, "line 1", exitFailed},
 		{`{"text":"a"}` + "\n{", "line 2", exitFailed},
 		{`{"payload":"%"}`, "line 1", exitFailed},
+		{`{"text":1}`, "line 1: number in the place of text;", exitFailed},
+		{`[]`, "line 1: array in the place of an object;", exitFailed},
 		{big, "", 0},
 		{strings.Replace(big, `"}`, `\u0000"}`, 1), "longer than a record", exitFailed},
 	} {

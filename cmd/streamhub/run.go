@@ -257,6 +257,19 @@ func codeOf(err error) int {
 	return exitFailed
 }
 
+// tokenGiven reports whether the command has a token, wherever that comes from.
+func (s *session) tokenGiven() bool {
+	if s.call == nil {
+		return false
+	}
+	for _, f := range s.call.Flags() {
+		if f.Name == "token" {
+			return f.Target.String() != ""
+		}
+	}
+	return false
+}
+
 // explain writes err with what to do about it.
 func (s *session) explain(err error) string {
 	var (
@@ -283,14 +296,20 @@ func (s *session) explain(err error) string {
 			advice = fmt.Sprintf("process %s on %s has it; ", process, host)
 		}
 		advice += "--wait D waits for it, and streamhub lease ls lists what is held"
+	case errors.Is(err, streamhub.ErrUnauthenticated) && s.tokenGiven():
+		advice = "the gateway refuses the token of --token or " + authVariable + ": streamhub token check, with the flags of the gateway, says why"
 	case errors.Is(err, streamhub.ErrUnauthenticated):
 		advice = "the gateway wants a token: --token, or " + authVariable
 	case errors.Is(err, streamhub.ErrPermissionDenied):
-		advice = "the token does not allow that: a token needs the scope of the space, read to read and write for everything else"
+		advice = "the token does not allow that: it needs a scope for what is named, or for the whole store where no space is, read to read and write for everything else; streamhub token check says what it allows"
 	case errors.As(err, &unavailable):
 		advice = unavailableAdvice[unavailable.Reason]
 	case errors.Is(err, streamhub.ErrNotFound) && !own:
 		advice = s.listing(err) + " lists what there is"
+	case errors.Is(err, streamhub.ErrClosed):
+		advice = "it is read as before and takes nothing more: append to another segment"
+	case errors.Is(err, streamhub.ErrQuota):
+		advice = "the store keeps as much as serve --store-quota lets it: trim or delete something, or have that raised"
 	case errors.Is(err, streamhub.ErrInvalidCursor):
 		advice = "--from takes a sequence, or a cursor exactly as it was printed for this segment or space"
 	}

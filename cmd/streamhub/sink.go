@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +90,11 @@ func decodeRecord(line []byte) (streamhub.Record, error) {
 		Payload  *[]byte           `json:"payload"`
 		Text     *string           `json:"text"`
 	}
-	if err := json.Unmarshal(line, &r); err != nil {
+	var wrong *json.UnmarshalTypeError
+	switch err := json.Unmarshal(line, &r); {
+	case errors.As(err, &wrong): // its text has a type of Go in it
+		return streamhub.Record{}, fmt.Errorf("%s in the place of %s", wrong.Value, cmp.Or(wrong.Field, "an object"))
+	case err != nil:
 		return streamhub.Record{}, err
 	}
 	switch {
