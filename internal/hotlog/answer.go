@@ -19,7 +19,9 @@ var errAnswers = fmt.Errorf("%w: a script answered to another number of frames",
 
 // What follows runs under appender.mu, unless it says otherwise.
 
-// answeredShort deals with what the script said of one frame that went the short way.
+// answeredShort deals with the answer to a frame that went the short way: F and L say that it was
+// stored, A that the head was not the one that this process saw. Any other answer is one of the long
+// way.
 func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirmed error) {
 	switch answer {
 	case "F", "L":
@@ -40,7 +42,7 @@ func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirme
 	}
 }
 
-// answered deals with what the script said of one frame.
+// answered deals with the answer to one frame; lua/append.lua lists the answers.
 func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	if len(answer) > 17 && answer[0] == '~' {
 		// The script went on with the incarnation that it found.
@@ -71,6 +73,7 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 		}
 		a.stored(f, &stored, unconfirmed)
 		return
+	// A frame to check only. The quota is looked at last, as it would be for an append that stores.
 	case 'K':
 		r := streamhub.AppendResult{Created: code == "K1"}
 		if err := parseNumbers(rest, &r.First, &r.Last); err != nil {
@@ -163,7 +166,7 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	a.refuse(f, err, final)
 }
 
-// A storedFrame is where a frame went.
+// A storedFrame is where a frame went, as the script answered; see + and R in lua/append.lua.
 type storedFrame struct {
 	first, last, number, generation, lineage uint64
 	timestamp                                int64
@@ -172,6 +175,8 @@ type storedFrame struct {
 	id                                       uuid.UUID // of a repeat: the id that it was stored with
 }
 
+// parseStored reads an answer of code + or R: five numbers, the lineage in 16 hexadecimal digits, and
+// perhaps the proof in 8 raw bytes and the id in 16.
 func parseStored(code, rest string) (s storedFrame, err error) {
 	s.repeated = code[0] == 'R'
 	s.created = !s.repeated && code[1] == '1'
@@ -216,7 +221,7 @@ func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 	}
 }
 
-// land ends the flight; its requests have their answers.
+// land ends the flight, whose requests have their answers. The next frame of the segment may go.
 func (a *appender) land(f *flight) {
 	f.busy = false
 	a.wake(a.list(f.tail))
@@ -269,8 +274,9 @@ func (a *appender) gone(f *flight, err error) {
 	a.enqueue(f)
 }
 
-// forget refuses the flight and everything after it: the segment is not the one that it was sent
-// to. What is appended from now on is meant for the one that is there then.
+// forget refuses the flight and, if it is of this process, everything queued after it: all of that
+// was meant for a segment that is not there any more. What is appended from now on is meant for the
+// segment that is there then.
 func (a *appender) forget(f *flight, err error) {
 	if f.remote() {
 		if f.unknown {
@@ -284,8 +290,8 @@ func (a *appender) forget(f *flight, err error) {
 	a.reset(f.tail)
 }
 
-// abandon begins with another incarnation of the segment. The next caller of this process that appends to it
-// is told, if one has appended to the life before.
+// abandon forgets the incarnation of a segment and begins with another one. If a caller of this
+// process has appended to the old one, the next caller is told of the loss; see tail.owed.
 func (a *appender) abandon(g *tail, err error) {
 	if g.position != (streamhub.Position{}) {
 		g.owed = err
@@ -301,8 +307,9 @@ func (a *appender) flush(g *tail, err error) {
 	g.queue = nil
 }
 
-// adopt goes on with the incarnation that the script found, once its meta and log were compared. The script does both by
-// itself where it may: see mode '~' of lua/append.lua.
+// adopt continues with the incarnation that the script found, after its meta and log were compared:
+// entries must not be added to a segment that a partial restore left behind. Where the script may do
+// both itself, it does; see mode '~' of lua/append.lua.
 func (a *appender) adopt(f *flight, incarnation string) {
 	if meant := f.requests[0].incarnation; meant != 0 && hex16(meant) != incarnation {
 		// That says nothing of what this process remembers.
@@ -340,7 +347,9 @@ func (a *appender) doubted(f *flight) {
 	}, func(uint64) { f.proved = true })
 }
 
-// inspect runs look without the lock, and then with it go on and sends the flight again.
+// inspect calls look in a goroutine and without the lock, since it asks Redis. If look finds nothing
+// wrong, goOn runs under the lock and the flight is sent again. The segment stays busy meanwhile, so
+// nothing overtakes the flight.
 func (a *appender) inspect(f *flight, incarnation string, look func(context.Context, uint64) error, goOn func(uint64)) {
 	id, err := parseHex16(incarnation)
 	if err != nil {

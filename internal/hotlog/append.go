@@ -51,6 +51,7 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	submissions, chain := make([]*Submission, len(appends)), chain{}
 	for i, a := range appends {
 		submissions[i] = &Submission{Append: a}
+		// Each append depends on the one before it to the same segment.
 		chain.link(submissions[i])
 	}
 	s.Submit(submissions)
@@ -118,7 +119,8 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	return status, created, err
 }
 
-// sameConfiguration compares what Create asked for with what is there.
+// sameConfiguration compares what Create asked for with the segment that is there. Entries and
+// generation are not part of the configuration.
 func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) error {
 	have := m.status(at.space, at.name)
 	switch {
@@ -162,6 +164,9 @@ type orderOptions struct {
 	Parent     *forkOrder `json:"p,omitempty"`
 }
 
+// A forkOrder is what the script needs of the parent of a fork: which incarnation, up to which
+// sequence it is shared, and the TRX number and the proof there, from which the fork goes on. The
+// keys travel as KEYS, not in the JSON.
 type forkOrder struct {
 	Segment     string `json:"segment"`
 	Incarnation string `json:"inc"`
@@ -249,6 +254,8 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	return req, nil
 }
 
+// encodeRecords checks the records against the limits and encodes them into the body of the request.
+// The body is what a frame carries; several requests may share one frame.
 func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 	if len(records) > l.opt.MaxFrameRecords {
 		return fmt.Errorf("%w: an append of %d records, the limit is %d: make several", streamhub.ErrTooLarge, len(records), l.opt.MaxFrameRecords)
@@ -309,6 +316,8 @@ func recordSize(r *streamhub.Record) int {
 	return n
 }
 
+// newCreate makes the request of a create. It is an append without a sequence to check, that may
+// carry records, a verdict and a parent.
 func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOptions) (_ *request, err error) {
 	req := &request{place: at, generation: o.Generation, durability: s.log.opt.Durability, id: newID(), done: make(chan struct{})}
 	if err := s.log.encodeRecords(req, o.Records); err != nil {
@@ -360,6 +369,7 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	return req, nil
 }
 
+// encodeVerdict writes a verdict as the JSON that Redis keeps in field s of the meta.
 func encodeVerdict(v streamhub.Verdict) (string, error) {
 	if !v.Kind.Known() {
 		return "", fmt.Errorf("%w: %q is no kind of verdict: use one of the Verdict constants", streamhub.ErrInvalidArgument, v.Kind)

@@ -53,21 +53,28 @@ type request struct {
 
 	// What follows is guarded by appender.mu.
 
+	// sent says that the request is in a frame. From then on the end of its context leaves the
+	// outcome unknown.
 	sent      bool
 	open      bool // in appender.open
 	answered  bool
 	withdrawn bool // its caller had gone before it was sent
-	waiters   int
-	same      *request // the one under way that this one repeats
-	after     *request // the one before it that it depends on
+	// waiters is how many callers wait for the request: repeats under the same id wait for the same
+	// one. If the last of them leaves before the request is sent, it is withdrawn.
+	waiters int
+	same    *request // the one under way that this one repeats
+	after   *request // the one before it that it depends on
 }
 
-// A tail is what the appender knows of the end of one segment.
+// A tail is what the appender knows of the end of one segment. It is guarded by appender.mu. While a
+// frame is on its way, its sender uses the keys and the incarnation without the lock; nothing else
+// changes them then.
 type tail struct {
 	place
 	incarnation uint64
 	pinned      bool // the incarnation has been seen in Redis
-	epoch, seq  uint64
+	// epoch and seq are those of the next frame under this process's own producer row.
+	epoch, seq uint64
 	// position is after the last record that was acknowledged in this incarnation.
 	position streamhub.Position
 	// mixed says that position is not after a frame of the appender's own producer, whose row would
@@ -94,6 +101,7 @@ type tail struct {
 	used   time.Time // when a frame was last made
 }
 
+// An appender is the sending half of a log; all appends of the process go through it.
 type appender struct {
 	log      *Log
 	calls    atomic.Int64 // of the append script, with those that were repeated
@@ -121,6 +129,7 @@ func newAppender(l *Log) *appender {
 
 func newID() uuid.UUID { return uuid.New() }
 
+// do makes one append. The caller carries it to Redis itself if its lane is free; see lead.go.
 func (a *appender) do(ctx context.Context, req *request) (streamhub.AppendResult, error) {
 	if err := ctx.Err(); err != nil {
 		return streamhub.AppendResult{}, err
@@ -143,8 +152,9 @@ func (a *appender) submit(requests []*request) {
 	a.wakeFor(requests)
 }
 
-// queue takes requests, nil ones aside. It replaces a request that repeats one that is under way by
-// that one. It runs under appender.mu.
+// queue puts requests into the queues of their segments; nil ones are skipped. A request that repeats
+// one under way is replaced by that one in the slice, so that its caller waits for the same answer.
+// It runs under appender.mu.
 func (a *appender) queue(requests []*request) {
 	for i, req := range requests {
 		if req == nil {
@@ -178,7 +188,9 @@ func (a *appender) wakeFor(requests []*request) {
 	}
 }
 
-// wait returns the answer to req, or what ctx leaves of it.
+// wait returns the answer to req. If ctx ends first, a request that was not sent is withdrawn and did
+// not happen. One that was sent has an unknown outcome; it goes on, and is kept so that a repeat
+// finds it.
 func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResult, error) {
 	select {
 	case <-req.done:
@@ -206,6 +218,7 @@ func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResu
 		req.sign()
 		a.keepOpen(g, req)
 	}
+	// A check stores nothing, so its outcome does not matter.
 	if req.opt.CheckOnly {
 		return streamhub.AppendResult{}, ctx.Err()
 	}
@@ -225,7 +238,8 @@ func (a *appender) finish(g *tail, r *request, result streamhub.AppendResult, er
 	close(r.done)
 }
 
-// tail returns what is known of at, forgetting idle ones where there are too many.
+// tail returns what is known of a segment, and creates it if nothing is. It forgets idle segments if
+// there are too many.
 func (a *appender) tail(at place) *tail {
 	key := at.meta(at.segment)
 	if g := a.tails[key]; g != nil {
@@ -242,8 +256,8 @@ func (a *appender) tail(at place) *tail {
 	return g
 }
 
-// evict forgets idle segments until so many are left: first those that a repeat can not be
-// expected for.
+// evict forgets idle segments until so many are left. Segments whose answers a repeat may still ask
+// for go last; segments with doubts go only once they are old.
 func (a *appender) evict(left int) {
 	old := time.Now().Add(-keptFor)
 	for _, all := range [...]bool{false, true} {
@@ -260,21 +274,23 @@ func (a *appender) evict(left int) {
 
 func (g *tail) idle() bool { return !g.busy && !g.listed && len(g.queue) == 0 }
 
-// reset forgets which life of the segment was seen. The new epoch makes the row that this process
-// may have left in it a thing of the past.
+// reset forgets which incarnation of the segment was seen, and proposes a new one. The new epoch
+// makes the row that this process may have left there invalid.
 func (a *appender) reset(g *tail) {
 	g.pinned, g.incarnation, g.position, g.seen, g.kept = false, proofOf(newID()), streamhub.Position{}, head{}, nil
 	g.mixed = false
 	a.renew(g)
 }
 
-// renew starts the producer of the segment over.
+// renew starts the row of this process in the segment over, with a higher epoch. A late copy of an
+// older frame is then refused.
 func (a *appender) renew(g *tail) {
 	a.epochs++
 	g.epoch, g.seq, g.doubts = a.epochs, 0, nil
 }
 
-// logArg is the key of the log of the incarnation.
+// logArg is the key of the log of the incarnation. It is kept as an interface value, so that an
+// append does not allocate it.
 func (g *tail) logArg() any {
 	if g.logKey == nil || g.logOf != g.incarnation {
 		g.logKey, g.logOf = g.log(g.segment, g.incarnation), g.incarnation

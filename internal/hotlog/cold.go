@@ -14,8 +14,8 @@ import (
 // A Cold holds what has left Redis; package archive/tier has one. Its errors are those of package
 // streamhub: ErrNotFound for what it does not hold. What it returns is shared and not changed.
 type Cold interface {
-	// Frames returns frames of one life of a segment, in order and without gaps; the first of them
-	// holds sequence.
+	// Frames returns frames of one incarnation of a segment, in order and without gaps; one of them
+	// holds sequence. Frames before that one may come with it: they lie in the same chunk.
 	Frames(ctx context.Context, of ColdSegment, sequence uint64) ([]ColdFrame, error)
 	// Locate tells what Frames would return without reading it.
 	Locate(ctx context.Context, of ColdSegment, sequence uint64) (ColdRange, error)

@@ -12,7 +12,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A flight is one frame on its way.
+// A flight is one frame on its way: from the moment in which it leaves the queue until its requests
+// have their answers. It holds the segment busy. A frame that is sent again is the same flight, with
+// the same number under its producer.
 type flight struct {
 	*tail
 	requests []*request
@@ -21,18 +23,20 @@ type flight struct {
 	frame    []byte
 	order    []byte
 	opt      orderOptions
-	until    time.Time
-	attempt  int
-	waits    int  // how often it was refused because its slot moves
-	loads    int  // how often the script was loaded for it
-	short    head // what the short way makes of the head; zero if the flight goes the long way
-	pieces   [5]string
-	vouched  bool      // the text of the script names the lineage of short
-	chosen   time.Time // when that was decided
-	proved   bool      // what the caller was told of is there
-	adopted  bool      // this process had not seen the incarnation before this flight
-	unknown  bool      // an attempt may have been executed
-	cause    error
+	// until is when retries end; see Options.RetryFor.
+	until   time.Time
+	attempt int
+	waits   int  // how often it was refused because its slot moves
+	loads   int  // how often the script was loaded for it
+	short   head // what the short way makes of the head; zero if the flight goes the long way
+	pieces  [5]string
+	vouched bool      // the text of the script names the lineage of short
+	chosen  time.Time // when that was decided
+	proved  bool      // what the caller was told of is there
+	adopted bool      // this process had not seen the incarnation before this flight
+	unknown bool      // an attempt may have been executed
+	// cause is the error of the last attempt, for the callers if the time is over.
+	cause error
 }
 
 // refuseStrays answers the requests at the head of the queue that are meant for another incarnation of the
@@ -92,7 +96,7 @@ func (a *appender) fill(g *tail) *flight {
 	return f
 }
 
-// encode writes the frame.
+// encode writes the frame, once: a frame that is sent again has the same bytes.
 func (f *flight) encode(node uuid.UUID) {
 	f.node = node
 	size := frameHeader + len(node)
@@ -104,7 +108,8 @@ func (f *flight) encode(node uuid.UUID) {
 	f.frame = appendFrame(make([]byte, 0, size), node, parts...)
 }
 
-// address writes the order of the frame for the segment as it is known now.
+// address writes the order of the frame, as ARGV of lua/append.lua, for what is known of the segment
+// now. It is repeated before each attempt.
 func (f *flight) address(a *appender) {
 	if f.short = (head{}); f.mayGoShort() {
 		f.goShort()
@@ -146,8 +151,9 @@ func (f *flight) address(a *appender) {
 // remote reports whether the frame is that of another process.
 func (f *flight) remote() bool { return f.requests[0].remote }
 
-// told is the position whose loss the caller of the frame has to be told of, the zero position where
-// there is none, or where something else would tell.
+// told is the position that the script has to compare, because its loss would go unnoticed otherwise:
+// the last one that the sender of the frame was told of. It is zero if nothing was told, or if the
+// row of this process in the segment would be missing too and say so.
 func (f *flight) told() streamhub.Position {
 	switch {
 	case f.proved || f.opt.CreateOnly:
@@ -159,7 +165,8 @@ func (f *flight) told() streamhub.Position {
 	return streamhub.Position{}
 }
 
-// answers says what each request of a stored frame is told.
+// answers divides the answer to a frame among its requests: each gets the sequences of its own
+// records and a TRX number of its own.
 func (f *flight) answers(s *storedFrame) []answer {
 	answers := make([]answer, len(f.requests))
 	next := s.first

@@ -11,22 +11,27 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A laneKey separates what may not travel together.
+// A laneKey separates what may not travel together: on a cluster what different nodes hold, and
+// appends that wait for different levels of durability, since WAIT holds for a whole connection.
 type laneKey struct {
 	node       string // the space on a cluster, else empty
 	durability streamhub.Durability
 }
 
-// A lane carries batches of frames to one place.
+// A lane carries batches of frames to one place. Its fields are guarded by appender.mu.
 type lane struct {
-	key     laneKey
+	key laneKey
+	// ready are the segments that have requests and no frame on its way, in the order in which they
+	// came.
 	ready   []*tail
 	again   []*flight // to be sent once more
 	runners int       // goroutines of the lane
 	parked  int       // of them, those that wait for work
 	led     int       // batches that their callers carry; see lead.go
 	prompt  bool      // the last batch came back soon
-	more    chan struct{}
+	// more wakes a parked goroutine. Its capacity is the number of goroutines, so that a send never
+	// blocks under the lock.
+	more chan struct{}
 }
 
 // flights is how many batches of the lane are under way.
@@ -44,6 +49,8 @@ const maxLanes = 4096
 // more than everything else that this process does for it: its stack has to grow each time.
 const laneRest = time.Second
 
+// laneKey is the key of the lane of a segment. A single server needs one lane for each durability; a
+// cluster needs one for each space, because a space is in one slot.
 func (a *appender) laneKey(at place, d streamhub.Durability) laneKey {
 	key := laneKey{durability: d}
 	if a.log.conn.Cluster != nil {
@@ -52,6 +59,7 @@ func (a *appender) laneKey(at place, d streamhub.Durability) laneKey {
 	return key
 }
 
+// lane returns the lane for a segment, and forgets idle lanes if there are too many.
 func (a *appender) lane(at place, d streamhub.Durability) *lane {
 	key := a.laneKey(at, d)
 	l := a.lanes[key]
@@ -70,7 +78,8 @@ func (a *appender) lane(at place, d streamhub.Durability) *lane {
 	return l
 }
 
-// list makes the segment ready to send, and returns the lane to wake for it, or nil.
+// list puts the segment into the ready list of its lane and returns the lane, which the caller wakes.
+// It returns nil if the segment has a frame on its way, is listed already, or has no request.
 func (a *appender) list(g *tail) *lane {
 	if g.busy || g.listed || len(g.queue) == 0 {
 		return nil
@@ -81,7 +90,8 @@ func (a *appender) list(g *tail) *lane {
 	return l
 }
 
-// enqueue sends the flight with the next batch of its lane.
+// enqueue sends a flight again, with the next batch of its lane and before new frames. Its order is
+// written anew, because what is known of the segment may have changed.
 func (a *appender) enqueue(f *flight) {
 	f.address(a)
 	l := a.lane(f.place, f.requests[0].durability)
@@ -148,7 +158,8 @@ func (a *appender) leave(l *lane) bool {
 	return true
 }
 
-// take makes the frames of the next batch.
+// take makes the frames of the next batch: first the flights to be sent again, then one frame for
+// each segment that is ready. It runs under appender.mu.
 func (a *appender) take(l *lane) []*flight {
 	if a.log.ctx.Err() != nil {
 		a.drop(l)
@@ -176,7 +187,8 @@ func (a *appender) take(l *lane) []*flight {
 	return batch
 }
 
-// drop answers what the lane still holds when the log closes.
+// drop answers what the lane still holds when the log closes. A flight that may have been executed is
+// an unknown outcome, everything else certainly did not happen.
 func (a *appender) drop(l *lane) {
 	tails := l.ready
 	for _, f := range l.again {
@@ -213,6 +225,8 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 		a.unsent(batch, err)
 		return
 	}
+	// WAIT counts the writes of its own connection, so a batch with a level of durability needs one
+	// connection of the right node for the scripts and for WAIT.
 	var client pipeliner = a.log.conn
 	if l.key.durability != (streamhub.Durability{}) {
 		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
@@ -223,6 +237,8 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 		}
 		client = a.log.waiting(node, l.key.durability)
 	}
+	// The names of new spaces are written before their first frame. If that fails, the frame is sent
+	// all the same, and the names are written with a later one.
 	a.register(ctx, batch)
 	pipe := client.Pipeline()
 	for _, flights := range calls(batch) {
@@ -243,6 +259,7 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 		answers, err := t.call.StringSlice()
 		switch {
 		case redisx.IsNoScript(err):
+			// The server does not have the script, so nothing was executed.
 			a.load(t.flights)
 		case err != nil:
 			if ctx.Err() == nil { // a caller that leads has less patience than its Redis deserves
@@ -257,10 +274,11 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 	}
 }
 
-// calls divides a batch into what travels in one call of the script: frames that go the short way on
-// heads of one lineage, those of one space next to each other, or frames of one space that go the
-// long way. A fork goes alone.
+// calls divides a batch into what travels in one call of a script: frames that go the short way on
+// heads of one lineage, with those of one space next to each other, or frames of one space that go
+// the long way. A fork goes alone, because its script gets the keys of the parent too.
 func calls(batch []*flight) (all [][]*flight) {
+	// The order among segments does not matter: a segment has one frame in a batch.
 	slices.SortStableFunc(batch, func(x, y *flight) int {
 		return cmp.Or(cmp.Compare(x.short.lineage, y.short.lineage), strings.Compare(x.prefix, y.prefix))
 	})
@@ -280,7 +298,8 @@ func calls(batch []*flight) (all [][]*flight) {
 	return append(all, batch[start:])
 }
 
-// landed deals with the answers to the frames of one call.
+// landed deals with the answers to the frames of one call. On the short way the answers are followed
+// by one timestamp for each space. It runs under appender.mu.
 func (a *appender) landed(flights []*flight, answers []string, unconfirmed error) {
 	if !flights[0].isShort() {
 		for i, f := range flights {
@@ -298,7 +317,8 @@ func (a *appender) landed(flights []*flight, answers []string, unconfirmed error
 	}
 }
 
-// load puts the scripts where the server did not have them and sends the flights again.
+// load loads the scripts into a server that does not have them, after a restart for example, and
+// sends the flights again. Nothing was stored, so this is no attempt.
 func (a *appender) load(flights []*flight) {
 	if flights[0].isShort() && flights[0].vouched {
 		a.disown(flights)
@@ -328,8 +348,8 @@ func (a *appender) load(flights []*flight) {
 	}
 }
 
-// sizes says how many neighbours among flights, which go the short way, are of one space. It is
-// empty for those that go the long way.
+// sizes returns how many flights in a row are of one space, for each space. It is nil for flights
+// that go the long way. A call has at most 128 frames, so a byte holds each number.
 func sizes(flights []*flight) (sizes []byte) {
 	for i, f := range flights {
 		switch {
@@ -344,7 +364,8 @@ func sizes(flights []*flight) (sizes []byte) {
 	return sizes
 }
 
-// command makes the command that runs the script.
+// command makes the command that runs the script. If the server has lost the script again after it
+// was loaded, the command carries its text.
 func (a *appender) command(ctx context.Context, flights []*flight, keys int, args []any) redisx.Call {
 	script := a.script(flights)
 	for _, f := range flights {
@@ -355,7 +376,8 @@ func (a *appender) command(ctx context.Context, flights []*flight, keys int, arg
 	return a.log.conn.Call(ctx, script, keys, args...)
 }
 
-// call makes the command that carries flights.
+// call makes the command that carries flights the long way or the short way. Its KEYS and ARGV are
+// those of lua/append.lua.
 func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 	first := flights[0]
 	if first.isShort() {
@@ -377,6 +399,9 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 	return a.command(ctx, flights, keys, args)
 }
 
+// shortCall makes the command for lua/short.lua or lua/lone.lua. KEYS are the timeline of each space,
+// then the meta and the log of each frame. ARGV are the row of this process, one byte for each space
+// and for each frame, and the pieces of each frame.
 func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call {
 	a.choose(flights)
 	sizes := sizes(flights)

@@ -23,20 +23,24 @@ const (
 	stateTombstone = 'x'
 )
 
-// A head is the part of a segment's meta that every append reads and writes.
+// A head is the part of a segment's meta that every append reads and writes: field h, see the
+// constants below.
 type head struct {
 	incarnation uint64
 	proof       uint64 // of the last entry
 	lineage     uint64 // of the last append
 	state       byte
-	timed       bool
-	last        uint64
-	number      uint64 // TRX number of the last append
-	generation  uint64
-	timestamp   int64
+	// timed says that the segment has a deadline, which is field d of the meta.
+	timed      bool
+	last       uint64
+	number     uint64 // TRX number of the last append
+	generation uint64
+	// timestamp is that of the last append, in Unix milliseconds.
+	timestamp int64
 }
 
-// headLayout is the version of the layout.
+// headLayout is the version of the layout, the first byte of a head. A program refuses a version that
+// it does not know instead of guessing.
 const headLayout = '1'
 
 // Where the parts of a head begin; each ends where the next one begins. The scripts have the same names for them: see
@@ -58,6 +62,7 @@ const (
 	rowNumbersAt = 24
 )
 
+// parseHead reads field h of a meta. Anything unexpected is [streamhub.ErrCorrupt].
 func parseHead(s string) (h head, err error) {
 	if len(s) < numbersAt {
 		return h, fmt.Errorf("%w: a head of %d bytes", streamhub.ErrCorrupt, len(s))
@@ -97,7 +102,7 @@ func parseNumbers(s string, into ...any) error {
 	return nil
 }
 
-// A meta is all that is known of a segment.
+// A meta is all that is known of a segment, from one HMGET of its hash.
 type meta struct {
 	head
 	exists bool
@@ -106,16 +111,19 @@ type meta struct {
 	firstTimestamp int64
 	trimProof      uint64 // of the entry before first, if entries were trimmed
 	// hot is the first sequence that is in Redis; what lies before it, from first on, is archived.
-	hot           uint64
-	hotTimestamp  int64
-	hotProof      uint64 // of the entry before hot
+	hot          uint64
+	hotTimestamp int64
+	hotProof     uint64 // of the entry before hot
+	// lineages is newest first.
 	lineages      []reign
 	verdict       *streamhub.Verdict
 	deadline, ttl int64 // milliseconds
 	contentType   string
-	birth         streamhub.TimelineID
-	parent        *parentRef
-	origin        string
+	// birth is the place of the segment's first change. Changes before it are of an earlier
+	// incarnation.
+	birth  streamhub.TimelineID
+	parent *parentRef
+	origin string
 }
 
 // A reign is one lineage and the first sequence that it took.
@@ -133,6 +141,7 @@ type parentRef struct {
 // metaFields are read together; parseMeta takes them in this order.
 var metaFields = []any{"h", "l", "f", "s", "d", "w", "c", "b", "p", "o", "a"}
 
+// parseMeta reads the values of metaFields. No head means that there is no segment: exists is false.
 func parseMeta(values []any) (m meta, err error) {
 	text := func(i int) string { s, _ := values[i].(string); return s }
 	if len(values) != len(metaFields) {
@@ -159,6 +168,8 @@ func parseMeta(values []any) (m meta, err error) {
 	if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(text(2)); err != nil {
 		return m, err
 	}
+	// Without an archive field f says both: what is kept, and what is in Redis. With one, field a
+	// says what is kept.
 	m.hot, m.hotTimestamp, m.hotProof = m.first, m.firstTimestamp, m.trimProof
 	if s := text(10); s != "" {
 		if m.first, m.firstTimestamp, m.trimProof, err = parseFirst(s); err != nil {
@@ -257,7 +268,8 @@ func (m *meta) position() streamhub.Position {
 	return streamhub.Position{Incarnation: m.incarnation, Lineage: m.lineage, Sequence: m.last, Proof: m.proof}
 }
 
-// lineageAt returns the lineage that took the entry at sequence.
+// lineageAt returns the lineage that took the entry at sequence. For entries older than the list it
+// is the oldest known.
 func (m *meta) lineageAt(sequence uint64) uint64 {
 	for _, r := range m.lineages { // newest first
 		if r.first <= sequence {
@@ -274,9 +286,10 @@ func (m *meta) lineageAt(sequence uint64) uint64 {
 // forgotten and an unknown lineage says nothing.
 const listFull = 2048 / (16 + 1 + 16 + 1)
 
-// lost returns the first sequence that p has seen and that is not what it was, or 0. sure is false
-// where the list of reigns is full and does not hold the one that p names any more: then only the
-// proof can tell.
+// lost compares a position with what the segment is now. It returns the first sequence that p has
+// seen and that was replaced or is gone, or 0. A lineage that began later at a sequence up to that of
+// p has replaced what p saw. sure is false if the list of lineages is full and no longer holds that
+// of p: then only the proof can tell.
 func (m *meta) lost(p streamhub.Position) (first uint64, sure bool) {
 	if p.Incarnation != m.incarnation {
 		return 1, true
@@ -297,11 +310,12 @@ func (m *meta) lost(p streamhub.Position) (first uint64, sure bool) {
 	return 0, true
 }
 
-// reigned returns the index of a lineage in the list, -1 if it is not there.
+// reigned returns the index of a lineage in the list, or -1. The list is newest first.
 func (m *meta) reigned(lineage uint64) int {
 	return slices.IndexFunc(m.lineages, func(r reign) bool { return r.lineage == lineage })
 }
 
+// status is the status of a segment without its parents; see Store.statusOf for forks.
 func (m *meta) status(space, segment string) streamhub.Status {
 	s := streamhub.Status{
 		Space: space, Segment: segment,

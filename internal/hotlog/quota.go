@@ -46,18 +46,23 @@ type quotas struct {
 	measuring bool    // a goroutine works at the queue
 }
 
-// A claim is a store that this process has said to measure. Begun is how much had been counted then, now
-// the time of Redis in ms.
+// A claim is a store that this process has promised to measure, so that no other process does.
 type claim struct {
-	store      uuid.UUID
+	store uuid.UUID
+	// begun is how many bytes had been counted when the claim was made: what is counted later comes
+	// on top of the measurement. now is the time of Redis then, in ms, and at the time of this
+	// machine: the difference of two local times is added to now, so the clocks need not agree.
 	begun, now int64
 	at         time.Time
 }
 
+// A storeUsage is what this process knows of one store, in bytes; kept and pending together are the
+// estimate.
 type storeUsage struct {
 	kept    int64 // as Redis said
 	pending int64 // counted here and not yet there
-	used    time.Time
+	// used is when an append last asked for it. A store that is not used for quotaIdle is forgotten.
+	used time.Time
 }
 
 func newQuotas(o *Options) *quotas {
@@ -66,7 +71,7 @@ func newQuotas(o *Options) *quotas {
 	return q
 }
 
-// of runs under mu.
+// of returns what is known of a store and marks it as used. It runs under mu.
 func (q *quotas) of(store uuid.UUID) *storeUsage {
 	u := q.stores[store]
 	if u == nil {
@@ -85,6 +90,8 @@ func (s *Store) over() error {
 	return s.log.quotas.over(s.id)
 }
 
+// over decides by what is known already. The estimate of this process lags after other processes by
+// quotaEvery, so a quota may be exceeded by what they store in that time.
 func (q *quotas) over(store uuid.UUID) error {
 	if q == nil {
 		return nil
@@ -98,7 +105,8 @@ func (q *quotas) over(store uuid.UUID) error {
 	return nil
 }
 
-// count counts what a frame has stored. The bodies of its requests are still there.
+// count adds what a frame has stored. A repeat has stored nothing. It runs before the requests are
+// finished, because finish drops their bodies.
 func (q *quotas) count(f *flight, s *storedFrame) {
 	if q == nil || s.repeated {
 		return
@@ -147,7 +155,8 @@ func (l *Log) watchQuotas() {
 	}
 }
 
-// lookQuotas tells Redis what was counted and learns what each store keeps.
+// lookQuotas adds to Redis what was counted, and learns what each store keeps. The lock is not held
+// during the calls.
 func (l *Log) lookQuotas(ctx context.Context) error {
 	q := l.quotas
 	q.mu.Lock()
@@ -171,6 +180,7 @@ func (l *Log) lookQuotas(ctx context.Context) error {
 	return nil
 }
 
+// lookPart asks for up to quotaLooks stores in one pipeline.
 func (l *Log) lookPart(ctx context.Context, stores []uuid.UUID) error {
 	if err := l.conn.Ready(ctx); err != nil {
 		return err
@@ -180,6 +190,8 @@ func (l *Log) lookPart(ctx context.Context, stores []uuid.UUID) error {
 	q.mu.Lock()
 	for i, id := range stores {
 		counted[i] = q.stores[id].pending
+		// Below nine tenths of the quota the estimate is good enough, until it is old. From there on
+		// the script asks for a measurement; 0 asks for none, since one is in the queue already.
 		from := max(1, q.limit-q.limit/10)
 		if slices.ContainsFunc(q.queue, func(c claim) bool { return c.store == id }) {
 			from = 0
@@ -213,7 +225,9 @@ func (l *Log) lookPart(ctx context.Context, stores []uuid.UUID) error {
 	return failed
 }
 
-// looked takes the answer of the script.
+// looked takes the answer of lua/usage.lua. Only what the call carried is taken off pending: appends
+// may have counted more meanwhile. If the script chose this process to measure the store, the store
+// is queued.
 func (l *Log) looked(id uuid.UUID, counted int64, answer any) error {
 	fields, _ := answer.([]any)
 	numbers := make([]int64, 4)
@@ -243,7 +257,9 @@ func (l *Log) looked(id uuid.UUID, counted int64, answer any) error {
 	return nil
 }
 
-// measureAll works until the queue is empty.
+// measureAll measures the stores of the queue, one after the other, so that Redis answers one
+// measurement at a time. A store stays in the queue while it is measured: lookPart sees there that it
+// need not ask for it again.
 func (l *Log) measureAll() {
 	q := l.quotas
 	q.mu.Lock()
@@ -258,8 +274,9 @@ func (l *Log) measureAll() {
 	q.measuring = false
 }
 
-// measure finds out what a store keeps. What is stored meanwhile is counted on top, so the estimate is not
-// too low.
+// measure finds out what a store keeps, and writes that into the hash that lua/usage.lua reads. What
+// is stored meanwhile is counted on top, so the estimate is not too low. While it runs it prolongs
+// its claim in field c; at the end it sets c to when the next measurement may begin.
 func (l *Log) measure(c claim) {
 	key, start := usageKey(c.store), time.Now()
 	clock := func() int64 { return c.now + time.Since(c.at).Milliseconds() }
@@ -306,6 +323,7 @@ func (m *measurement) run(ctx context.Context) (int64, error) {
 	return m.bytes, nil
 }
 
+// space adds the keys of a space: those of the space itself, and those of its segments.
 func (m *measurement) space(ctx context.Context, k spaceKeys) error {
 	// Their elements are small and alike, so samples of them will do.
 	if err := m.add(ctx, "100", k.timeline(), k.inventory(), k.deadlines(), k.state()); err != nil {

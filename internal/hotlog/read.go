@@ -108,14 +108,16 @@ func ofSegment(start streamhub.Position) error {
 	return nil
 }
 
-// A source is a log that holds a part of a segment: its own, or that of a segment it is a fork of.
+// A source is a log that holds a part of a segment: its own, or that of a segment that it is a fork
+// of. limit is the last sequence that is taken from it, the largest integer for its own log.
 type source struct {
 	place
 	meta  meta
 	limit uint64 // the last sequence taken from it
 }
 
-// A reader walks over the frames of a segment.
+// A reader walks over the frames of a segment. It is used by one goroutine; the goroutine that reads
+// ahead gets copies of what changes.
 type reader struct {
 	store   *Store
 	place   place
@@ -309,7 +311,9 @@ func (r *reader) base() streamhub.Entry {
 	return e
 }
 
-// settle returns p, or what lies at sequence by now if p was read from where it no longer is.
+// settle returns p if it begins with the frame that holds sequence. Otherwise something has changed
+// since the meta was read: entries were moved to the archive, and are read there, or were trimmed,
+// deleted or lost, which is the error.
 func (r *reader) settle(ctx context.Context, p page, sequence uint64, count int) (page, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -396,8 +400,9 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 	}
 }
 
-// trimmedCheck proves the position that the read started from where its entry was trimmed after the meta
-// was read. Where that is the last one that was trimmed, nothing is missing.
+// trimmedCheck proves the position that the read started from, if its entry was trimmed after the
+// meta was read. If that entry is the last one that was trimmed, nothing is missing: the meta keeps
+// its proof.
 func (r *reader) trimmedCheck(err error) error {
 	first, _, proof := firstOf(r.sources)
 	switch {
@@ -410,7 +415,7 @@ func (r *reader) trimmedCheck(err error) error {
 	return nil
 }
 
-// visit proves the position that the read started from, where it lies in f, and passes f on.
+// visit proves the position that the read started from, if f holds it, and passes f on.
 func (r *reader) visit(f *frame, p *page, visit visitor) (bool, error) {
 	if !r.check.IsZero() {
 		proof, err := f.proof(r.check.Sequence)
@@ -473,7 +478,8 @@ func (r *reader) missing(ctx context.Context, p *page, sequence uint64) error {
 	return fmt.Errorf("%w: entry %d is missing from the log", streamhub.ErrCorrupt, sequence)
 }
 
-// seekTime moves next to the first entry whose timestamp is greater than after.
+// seekTime moves next to the first entry whose timestamp is after a time in Unix milliseconds.
+// Timestamps never go back within a segment, so it searches by halves, with one frame for each step.
 func (r *reader) seekTime(ctx context.Context, after int64) error {
 	lo, hi := r.next, r.to+1 // the answer is in [lo, hi]
 	for lo < hi {
@@ -543,8 +549,8 @@ func metaCmd(ctx context.Context, at place) *redis.SliceCmd {
 	return redis.NewSliceCmd(ctx, append([]any{"hmget", at.meta(at.segment)}, metaFields...)...)
 }
 
-// verify looks whether what lies at position is still what it was. What was trimmed since counts
-// as that.
+// verify reports whether the entry at position is still what it was. An entry that was trimmed since
+// counts as unchanged: it was removed on purpose.
 func (l *Log) verify(ctx context.Context, at place, position streamhub.Position) error {
 	if position.IsZero() {
 		return nil
@@ -568,7 +574,8 @@ func (l *Log) verify(ctx context.Context, at place, position streamhub.Position)
 	return err
 }
 
-// compare refuses a segment whose meta and log disagree.
+// compare refuses a segment whose meta and log disagree: after a partial restore, or if something
+// else writes its keys.
 func (l *Log) compare(ctx context.Context, at place, incarnation uint64) error {
 	pipe := l.conn.Pipeline()
 	values := metaCmd(ctx, at)

@@ -28,6 +28,7 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 		if !m.exists {
 			return streamhub.ErrNotFound
 		}
+		// OTHER says that the segment was deleted and created again after its meta was read.
 		answer, err := s.log.end(ctx, at, &m, streamhub.Verdict{Kind: streamhub.VerdictDeleted, Reason: reason}, "delete")
 		if err != nil || answer != answerOther {
 			return err
@@ -35,7 +36,8 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 	}
 }
 
-// expire ends a segment whose deadline has passed.
+// expire ends a segment whose deadline has passed. The script checks the deadline once more: it may
+// have been renewed.
 func (l *Log) expire(ctx context.Context, at place, incarnation uint64) error {
 	m, err := l.readMeta(ctx, at)
 	if err != nil || !m.exists || m.incarnation != incarnation {
@@ -45,9 +47,12 @@ func (l *Log) expire(ctx context.Context, at place, incarnation uint64) error {
 	return err
 }
 
+// answerOther is the answer of delete.lua for a segment that has another incarnation now.
 const answerOther = "OTHER"
 
-// end runs the delete script for what m says, and lets go of the parents of a fork.
+// end runs delete.lua for the incarnation that m names. The set of the parent's forks is among its
+// keys, so a fork leaves that set in the same step. Then the parent is released, if the fork was its
+// last reader. A crash in between leaves the parent to the sweep.
 func (l *Log) end(ctx context.Context, at place, m *meta, verdict streamhub.Verdict, mode string) (string, error) {
 	text, err := encodeVerdict(verdict)
 	if err != nil {

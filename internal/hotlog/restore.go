@@ -63,6 +63,7 @@ func encodeMeta(fields map[string]string) []byte {
 	return b
 }
 
+// decodeMeta reads what encodeMeta wrote.
 func decodeMeta(b []byte) (map[string]string, error) {
 	d := decoder{b: b}
 	fields := map[string]string{}

@@ -19,7 +19,8 @@ const (
 	shortAge = 12 * time.Hour
 )
 
-// appendTo writes the head as the script does, without the timestamp.
+// appendTo writes the head as the scripts do, up to the timestamp, which only Redis knows. Every byte
+// matters: the short way compares the head as a string.
 func (h *head) appendTo(b []byte) []byte {
 	b = append(b, headLayout)
 	b = appendHex16(b, h.incarnation)
@@ -32,7 +33,7 @@ func (h *head) appendTo(b []byte) []byte {
 	return b
 }
 
-// saw remembers the head after a frame that was stored.
+// saw remembers the head after a frame that was stored, for the short way of the next one.
 func (g *tail) saw(h head) {
 	g.seen, g.seenAt, g.unheard = h, time.Now(), false
 	if g.rest > 0 {
@@ -52,7 +53,9 @@ func (s *storedFrame) head(f *flight) head {
 	}
 }
 
-// mayGoShort reports whether the checks of the script would pass on the head that was seen last.
+// mayGoShort reports whether this process can make all checks of the long way itself, on the head
+// that it saw last. Frames of named producers, repeats, conditions and frames in doubt need rows and
+// fields that only the script sees.
 func (f *flight) mayGoShort() bool {
 	first := f.requests[0]
 	return f.own && f.pinned && f.attempt == 0 && !f.unknown && len(f.doubts) == 0 && f.rest == 0 &&
@@ -61,7 +64,9 @@ func (f *flight) mayGoShort() bool {
 		(first.expect == 0 || first.expect == f.seen.last+1) && first.generation >= f.seen.generation
 }
 
-// goShort writes what the script needs for the short way, in the order in which it takes it.
+// goShort writes the pieces that the script needs, in the order in which it takes them: the head that
+// must be there, the next head and the row of the producer, both without the timestamp, the reference
+// for the timeline, and the TRX number. All pieces share one allocation.
 func (f *flight) goShort() {
 	records, next := 0, f.seen
 	for _, r := range f.requests {
@@ -120,7 +125,8 @@ func (f *flight) flags() (flags byte) {
 // isShort reports whether f goes the short way.
 func (f *flight) isShort() bool { return f.short.state != 0 }
 
-// wentShort is what the script did, with the timestamp that it answered.
+// wentShort is what the script stored, with the timestamp that it answered. Everything else was
+// decided here.
 func (f *flight) wentShort(timestamp string) (*storedFrame, error) {
 	h := &f.short
 	if err := parseNumbers(timestamp, &h.timestamp); err != nil {

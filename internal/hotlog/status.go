@@ -77,6 +77,7 @@ func (s *Store) Statuses(ctx context.Context, space, after string, limit int) ([
 	statuses := make([]streamhub.Status, 0, len(names))
 	for i, cmd := range cmds {
 		m, err := parseMeta(cmd.Val())
+		// Only a segment with a deadline needs a second look: it may have expired.
 		if err == nil && m.deadline != 0 {
 			m, err = s.readMeta(ctx, places[i])
 		}
@@ -142,8 +143,9 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time
 	return s.deadline(ctx, at, s.log.touch)
 }
 
-// deadline runs a script that answers with the deadline of a segment, the zero Time for none.
-// The script gets the incarnation of the segment and then args. A segment whose time is over is ended.
+// deadline runs touch.lua or expire.lua, which answer with the deadline of a segment: + and Unix
+// milliseconds, 0 for none. Each gets the incarnation and then args. A segment whose time is over is
+// ended.
 func (s *Store) deadline(ctx context.Context, at place, script *redisx.Script, args ...any) (deadline time.Time, err error) {
 	m, err := s.readMeta(ctx, at)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
+// parseTimelineID reads the id of a stream entry, "<ms>-<n>".
 func parseTimelineID(s string) (id streamhub.TimelineID, err error) {
 	ms, n, ok := strings.Cut(s, "-")
 	if id.MS, err = strconv.ParseUint(ms, 10, 64); err == nil && ok {
@@ -52,6 +53,7 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to streamhub.Timel
 		if err != nil {
 			return nil, next, false, err
 		}
+		// Each field of a timeline entry is a segment, its value the reference.
 		pairs := p.array() / 2
 		for i := range pairs {
 			c, err := parseChange(string(p.bulk()), text(p.bulk()))
@@ -61,6 +63,7 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to streamhub.Timel
 			c.id, c.index = id, uint32(i)
 			changes = append(changes, c)
 		}
+		// The next page begins after this entry.
 		next = streamhub.TimelineID{MS: id.MS, N: id.N + 1}
 	}
 	if p.failed || len(p.b) != 0 {
@@ -161,6 +164,7 @@ type change struct {
 	last, records uint64
 }
 
+// A changeKind is the letter of a reference in the timeline. An append has none.
 type changeKind byte
 
 const (

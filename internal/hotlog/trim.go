@@ -11,7 +11,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// trimStep bounds how many entries one run of the script removes.
+// trimStep bounds how many entries one run of the script removes, and so how long it holds up the
+// server.
 const trimStep = 10_000
 
 // Trim removes entries from the start of a segment up to sequence upTo: whole frames, so some that
@@ -95,6 +96,7 @@ func (s *Store) trimCold(ctx context.Context, at place, m *meta, upTo uint64) er
 	return nil
 }
 
+// firstKept is the first sequence that a reader gets, also if it lies in a parent of the fork.
 func (s *Store) firstKept(ctx context.Context, at place, m *meta) (uint64, error) {
 	chain, err := s.sources(ctx, at, m)
 	if err != nil {
