@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	golog "log"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -17,18 +18,24 @@ import (
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
+
+	"github.com/seed-147127fe/streamhub/internal/front"
 )
 
 const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
+	// maxUnread is what a connection of HTTP/2 may send of its bodies before they are read. Each of its
+	// requests may wait for a token with so much.
+	maxUnread = 128 << 10
 )
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: golog.New(front.NewSparse(log), "", 0),
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: maxUnread, MaxReceiveBufferPerStream: maxUnread},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -52,5 +53,50 @@ func TestHeaderLimits(t *testing.T) {
 	begun := time.Now()
 	if answer := ask("GET / HTTP/1.0\r\nX: "); answer != "" || time.Since(begun) < readHeaderTimeout-time.Second {
 		t.Errorf("headers that do not end: %.100q after %v", answer, time.Since(begun))
+	}
+}
+
+// A counting is a body without an end.
+type counting struct{ taken atomic.Int64 }
+
+func (c *counting) Read(b []byte) (int, error) { c.taken.Add(int64(len(b))); return len(b), nil }
+
+// TestUnread sends a body over HTTP/2 that is not read yet: so much of it is taken and no more.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	body := &counting{}
+	s := newServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		for now, last := body.taken.Load(), int64(-1); now != last; now = body.taken.Load() { // as much as comes
+			last = now
+			<-time.After(200 * time.Millisecond)
+		}
+	}), slog.New(slog.DiscardHandler))
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	transport := &http.Transport{Protocols: s.Protocols}
+	t.Cleanup(transport.CloseIdleConnections)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+listener.Addr().String()+"/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if taken := body.taken.Load(); taken < maxUnread || taken > maxUnread+512<<10 {
+		t.Errorf("%d bytes were taken, %d may be", taken, maxUnread)
 	}
 }

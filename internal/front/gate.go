@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"go.opentelemetry.io/otel/metric"
-	"golang.org/x/time/rate"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
@@ -51,8 +50,8 @@ type Gate struct {
 	bodies      *budget
 	metrics     *metrics
 	log         *slog.Logger
-	access      *slog.Logger  // nil for none
-	lines       *rate.Limiter // of log about refused tokens
+	access      *slog.Logger // nil for none
+	strangers   *Sparse      // log about refused tokens
 }
 
 // New returns a gate, or an error that says what is wrong with the options. Of ctx only the values are
@@ -61,8 +60,9 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	g := &Gate{verifier: o.Auth, cookie: o.Cookie, tickets: o.Tickets, connections: auth.NewLimiter(o.Connections), access: o.AccessLog, limits: o.Limits.withDefaults(), log: o.Logger, lines: rate.NewLimiter(logLines, logLines)}
+	g := &Gate{verifier: o.Auth, cookie: o.Cookie, tickets: o.Tickets, connections: auth.NewLimiter(o.Connections), access: o.AccessLog, limits: o.Limits.withDefaults(), log: o.Logger}
 	option.Logger(&g.log)
+	g.strangers = NewSparse(g.log)
 	var err error
 	if g.origins, err = auth.NewOrigins(o.Origins); err != nil {
 		return nil, err
@@ -83,9 +83,6 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 
 // Open returns how many requests are under way.
 func (g *Gate) Open() int { return g.waiting.Open() }
-
-// logLines is how many lines a second are logged about tokens that are refused.
-const logLines = 10
 
 // CheckOrigin returns an error for a request of a web page that may not use the gateway. Where tokens
 // are asked for no page has the token of another user, so every page may ask.

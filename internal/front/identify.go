@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/seed-147127fe/streamhub"
@@ -51,8 +52,6 @@ func (g *Gate) unproven(ctx context.Context, transport string, r *http.Request, 
 		return err
 	}
 	g.metrics.refused(ctx, transport, "token")
-	if g.lines.Allow() {
-		g.log.Info("a token was refused", "transport", transport, "remote", r.RemoteAddr, "path", r.URL.Path, "error", err)
-	}
+	g.strangers.Log(ctx, slog.LevelInfo, "a token was refused", "transport", transport, "remote", r.RemoteAddr, "path", r.URL.Path, "error", err)
 	return fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 }

@@ -1,0 +1,44 @@
+package front
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+)
+
+// A Sparse logs what every stranger can cause: ten lines at once and one a second after that. A line says how
+// many were left out before it. It is safe for concurrent use.
+type Sparse struct {
+	log   *slog.Logger
+	lines *rate.Limiter
+	left  atomic.Int64
+}
+
+// NewSparse returns one that writes to log.
+func NewSparse(log *slog.Logger) *Sparse {
+	return &Sparse{log: log, lines: rate.NewLimiter(1, 10)}
+}
+
+// Log writes a line, or leaves it out.
+func (s *Sparse) Log(ctx context.Context, level slog.Level, msg string, args ...any) {
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	if !s.lines.Allow() {
+		s.left.Add(1)
+		return
+	}
+	if left := s.left.Swap(0); left > 0 {
+		args = append(args, "left_out", left)
+	}
+	s.log.Log(ctx, level, msg, args...)
+}
+
+// Write logs a line of an [http.Server], for its ErrorLog.
+func (s *Sparse) Write(line []byte) (int, error) {
+	s.Log(context.Background(), slog.LevelWarn, strings.TrimSpace(string(line)))
+	return len(line), nil
+}
