@@ -137,7 +137,7 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 	}
 	if err != nil {
 		for _, x := range left {
-			b.errs[x.place] = err
+			b.finish(x, streamhub.AppendResult{}, err)
 		}
 		return nil
 	}
@@ -224,12 +224,9 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 	var r streamhub.AppendResult
 	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly
 	switch {
-	case o == unanswered && !checkOnly && errors.Is(err, streamhub.ErrUnauthenticated):
-		// The token has expired meanwhile. As a condition that would say that nothing happened.
-		err = &streamhub.UnknownOutcomeError{TRX: trx, Err: errors.New(err.Error())}
 	case o == unanswered && !checkOnly:
-		err = &streamhub.UnknownOutcomeError{TRX: trx, Err: err}
-	case o == answered && ended(err) && !errors.Is(err, streamhub.ErrUnknownOutcome):
+		err = unknown(trx, err)
+	case o == answered && isEnd(err) && !errors.Is(err, streamhub.ErrUnknownOutcome):
 		err = down(errors.New(err.Error())) // of the gateway's own context: nothing was sent
 	}
 	if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
@@ -264,13 +261,16 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 	return false
 }
 
-// ended reports whether a context did.
-func ended(err error) bool {
+// isEnd reports whether err is that of a context that ended.
+func isEnd(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// finish is the end of x.
+// finish is the end of x. That nothing came of it now does not say what came of it before.
 func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
+	if trx := x.request.Options.TRX; inconclusive(err) && x.t.inDoubt(trx) {
+		err = unknown(trx, err)
+	}
 	b.results[x.place], b.errs[x.place] = r, err
 	if b.stopped[x.t] == nil && streamhub.Retryable(err) {
 		b.stopped[x.t] = after(err)

@@ -28,7 +28,8 @@ type Client struct {
 	handlers chan struct{} // a place for each handler that runs
 
 	mu            sync.Mutex
-	closed        bool
+	closed        bool                                  // nothing that lasts begins any more
+	over          bool                                  // and what lasted has ended, with the last calls that it needed
 	lasting       map[*context.CancelCauseFunc]struct{} // of what Close ends
 	subscriptions map[uuid.UUID]*Subscription
 }
@@ -94,7 +95,8 @@ func New(provider streamhub.Provider, o *Options) *Client {
 	return c
 }
 
-// Close ends every subscription and membership and waits for the handlers.
+// Close ends every subscription, membership and read with [streamhub.ErrShutdown] and waits for the handlers. Calls that begin
+// later get ErrShutdown. The provider stays open.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -103,6 +105,9 @@ func (c *Client) Close() error {
 	}
 	c.mu.Unlock()
 	c.tasks.Wait()
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
 	return nil
 }
 
@@ -112,13 +117,22 @@ func (c *Client) isClosed() bool {
 	return c.closed
 }
 
+func (c *Client) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
+}
+
 // last returns a context that Close ends with [streamhub.ErrShutdown] as cause, until release is
-// called.
+// called. After Close it has ended.
 func (c *Client) last(ctx context.Context) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lasting[&cancel] = struct{}{}
+	if c.closed {
+		cancel(streamhub.ErrShutdown)
+	}
 	return ctx, func() {
 		cancel(context.Canceled)
 		c.mu.Lock()

@@ -17,6 +17,9 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 		return s.inner.JoinWorkers(staying, worker, ttl)
 	})
 	if err != nil {
+		if ctx.Err() == nil && errors.Is(context.Cause(staying), streamhub.ErrShutdown) {
+			err = &streamhub.Error{Op: "join", Store: s.ID(), Err: streamhub.ErrShutdown}
+		}
 		cancel()
 		return nil, err
 	}

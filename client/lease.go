@@ -32,6 +32,14 @@ const (
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	holder := instance.Name() + "/" + uuid.NewString()
 	token, sent, err := s.acquire(ctx, key, holder, ttl, wait)
+	release := func() {
+		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		defer cancel()
+		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // its ttl does it otherwise
+	}
+	if errors.Is(err, streamhub.ErrUnknownOutcome) {
+		release()
+	}
 	if err != nil {
 		return err
 	}
@@ -48,9 +56,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 		close(stop)
 		<-renewed
 		lose(nil)
-		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
-		defer cancel()
-		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // its ttl does it otherwise
+		release()
 	}()
 	err = fn(held, token)
 	if cause := context.Cause(held); errors.Is(cause, streamhub.ErrLeaseLost) && !errors.Is(err, streamhub.ErrLeaseLost) {
@@ -70,7 +76,7 @@ func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.
 			return token, sent, err
 		}
 		if !pause.For(ctx, min(leasePoll, max(held.Left, time.Millisecond), max(time.Until(until), time.Millisecond))) {
-			return 0, sent, err
+			return 0, sent, fault.At(streamhub.Error{Op: "acquire lease", Store: s.ID(), Lease: key}, ctx.Err())
 		}
 	}
 }

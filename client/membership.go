@@ -64,6 +64,6 @@ func (s *remoteStore) JoinWorkers(ctx context.Context, worker streamhub.Worker, 
 		if err := m.Err(); err != nil {
 			return nil, err
 		}
-		return nil, s.fail("join", "", "", context.Cause(ctx))
+		return nil, s.fail("join", "", "", ctx.Err())
 	}
 }

@@ -13,10 +13,12 @@ import (
 // forever is for what goes on until its context ends.
 const forever = -1
 
-// resume runs read, which passes items on, until it ends or fails for good. After an error that can
+// resume runs read, which passes items on, until it ends or fails for good, or the client is closed. After an error that can
 // pass it runs it again, up to attempts times in a row without an item.
 func resume[T any](ctx context.Context, c *Client, op string, attempts int, yield func(T, error) bool, read func(ctx context.Context, pass func(T) bool) error) {
 	ctx, o := c.observe(ctx, op)
+	ctx, release := c.last(ctx)
+	defer release()
 	left := false // the caller has enough
 	for attempt := 0; ; attempt++ {
 		err := read(ctx, func(item T) bool {
@@ -31,6 +33,9 @@ func resume[T any](ctx context.Context, c *Client, op string, attempts int, yiel
 		if !streamhub.Retryable(err) || attempts != forever && attempt+1 >= attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
 			if ctx.Err() != nil {
 				err = ctx.Err()
+				if errors.Is(context.Cause(ctx), streamhub.ErrShutdown) {
+					err = &streamhub.Error{Op: op, Err: streamhub.ErrShutdown}
+				}
 			}
 			o.end(err)
 			var none T

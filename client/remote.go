@@ -27,19 +27,49 @@ func (s *remoteStore) fail(op, space, segment string, err error) error {
 	return fault.At(streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment}, err)
 }
 
-// do makes a call that has one answer. The error of a connection that was lost is
-// [streamhub.ErrUnavailable]: such a call may be repeated, made or not.
+// do makes a call that has one answer. Where none came, what was to change something ends with
+// [streamhub.ErrUnknownOutcome], and what only reads with [streamhub.ErrUnavailable] or the error of ctx. Both may be
+// repeated.
 func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []byte, err error) {
 	l, err := s.p.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := l.open(ctx, s.id, request)
+	c, sent, err := l.open(ctx, s.id, request)
+	o := unmade
 	if err != nil {
-		return nil, down(err)
+		err = down(err)
+		if sent {
+			o = unanswered
+		}
+	} else {
+		result, o, err = c.answer(ctx)
 	}
-	result, _, err = c.answer(ctx)
+	switch {
+	case o == unanswered && !readsOnly(request):
+		err = unknown(uuid.Nil, err)
+	case o == answered && isEnd(err) && ctx.Err() == nil && !errors.Is(err, streamhub.ErrUnknownOutcome):
+		err = down(errors.New(err.Error())) // of the gateway's own context
+	}
 	return result, err
+}
+
+// readsOnly reports whether a request that has one answer changes nothing.
+func readsOnly(request wire.Request) bool {
+	switch request.(type) {
+	case *wire.Status, *wire.Peek, *wire.SpaceEnd, *wire.LiveStatus, *wire.LiveActive:
+		return true
+	}
+	return false
+}
+
+// unknown is the error of a call that may have been made. The end of a context shows through it. Another cause does not: as a
+// condition of its own it would say that nothing happened.
+func unknown(trx uuid.UUID, err error) error {
+	if !isEnd(err) {
+		err = errors.New(err.Error())
+	}
+	return &streamhub.UnknownOutcomeError{TRX: trx, Err: err}
 }
 
 func (s *remoteStore) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (streamhub.Status, bool, error) {
@@ -172,11 +202,11 @@ func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, 
 }
 
 func (s *remoteStore) Spaces(ctx context.Context) iter.Seq2[string, error] {
-	return read(ctx, s, "list", "", "", &wire.Spaces{}, wire.DecodeNames)
+	return read(ctx, s, "spaces", "", "", &wire.Spaces{}, wire.DecodeNames)
 }
 
 func (s *remoteStore) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
-	return read(ctx, s, "list", space, "", &wire.Segments{Space: space}, wire.DecodeNames)
+	return read(ctx, s, "segments", space, "", &wire.Segments{Space: space}, wire.DecodeNames)
 }
 
 func (s *remoteStore) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {

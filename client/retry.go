@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -47,17 +49,70 @@ func (p RetryPolicy) delay(attempt int) time.Duration {
 // IsRetryable is [streamhub.Retryable].
 func IsRetryable(err error) bool { return streamhub.Retryable(err) }
 
-// again makes a call by the policy of the client.
+// again makes a call by the policy of the client, unless the client is closed.
 func again(ctx context.Context, c *Client, op string, call func(ctx context.Context) error) error {
 	ctx, o := c.observe(ctx, op)
 	var err error
+	if c.isOver() {
+		err = &streamhub.Error{Op: op, Err: streamhub.ErrShutdown}
+		o.end(err)
+		return err
+	}
 	for attempt := 0; ; attempt++ {
-		err = call(ctx)
-		if err == nil || !streamhub.Retryable(err) || attempt+1 >= c.opt.retry.Attempts || !pause.For(ctx, c.opt.retry.delay(attempt)) {
+		err = since(err, call(ctx))
+		if err == nil || !streamhub.Retryable(err) || attempt+1 >= c.opt.retry.Attempts {
+			break
+		}
+		if !pause.For(ctx, c.opt.retry.delay(attempt)) {
+			err = interrupted(ctx, err)
 			break
 		}
 		o.retried()
 	}
 	o.end(err)
 	return err
+}
+
+// since is the error of an attempt after one that ended with before. That nothing came of the later one does not say
+// what came of the earlier one.
+func since(before, err error) error {
+	var lost *streamhub.UnknownOutcomeError
+	if !errors.As(before, &lost) || !inconclusive(err) {
+		return err
+	}
+	return renamed(before, unknown(lost.TRX, err))
+}
+
+// inconclusive reports whether err says only that nothing was done about a call.
+func inconclusive(err error) bool {
+	if err == nil || errors.Is(err, streamhub.ErrUnknownOutcome) {
+		return false
+	}
+	return streamhub.Retryable(err) || isEnd(err) || errors.Is(err, streamhub.ErrShutdown) ||
+		errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrLimitExceeded)
+}
+
+// interrupted is the error of a call whose context ended before the attempt after err.
+func interrupted(ctx context.Context, err error) error {
+	var lost *streamhub.UnknownOutcomeError
+	if errors.As(err, &lost) {
+		return renamed(err, &streamhub.UnknownOutcomeError{TRX: lost.TRX, Err: fmt.Errorf("%w: %v", ctx.Err(), lost.Err)})
+	}
+	cause := err
+	var call *streamhub.Error
+	if errors.As(err, &call) {
+		cause = call.Err
+	}
+	return renamed(err, fmt.Errorf("%w: %v", ctx.Err(), cause))
+}
+
+// renamed is err as the error of the call that named names, if it names one.
+func renamed(named, err error) error {
+	var call *streamhub.Error
+	if !errors.As(named, &call) {
+		return err
+	}
+	again := *call
+	again.Err = err
+	return &again
 }

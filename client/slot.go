@@ -124,6 +124,13 @@ func (t *tail) take(client string, trx uuid.UUID, fresh bool) *slot {
 	return &slot{id: "~" + client + "-" + strconv.Itoa(t.made)}
 }
 
+// inDoubt reports whether an append may have been stored although its caller was not told so.
+func (t *tail) inDoubt(trx uuid.UUID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.doubts[trx] != nil
+}
+
 // settle puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. One
 // that had a lost append is not used for others unless that was stored: a late copy could still
 // take its place. It returns the error for the caller. again says that another slot should be

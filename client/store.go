@@ -40,7 +40,7 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 		a.Options = withTRX(a.Options)
 		calls[i], left[i] = a, i
 	}
-	_ = again(ctx, s.c, "append all", func(ctx context.Context) (failed error) {
+	gaveUp := again(ctx, s.c, "append all", func(ctx context.Context) (failed error) {
 		batch := make([]streamhub.Append, len(left))
 		for i, place := range left {
 			batch[i] = calls[place]
@@ -48,15 +48,23 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 		done, failures := s.inner.AppendAll(ctx, batch)
 		var next []int
 		for i, place := range left {
-			results[place], errs[place] = done[i], failures[i]
-			if failures[i] != nil && streamhub.Retryable(failures[i]) {
+			results[place], errs[place] = done[i], since(errs[place], failures[i])
+			if streamhub.Retryable(errs[place]) {
 				next = append(next, place)
-				failed = failures[i]
+				failed = errs[place]
 			}
 		}
 		left = next
 		return failed
 	})
+	for _, place := range left {
+		switch {
+		case errs[place] == nil: // no attempt was made
+			errs[place] = gaveUp
+		case ctx.Err() != nil:
+			errs[place] = interrupted(ctx, errs[place])
+		}
+	}
 	return results, errs
 }
 

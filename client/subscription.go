@@ -141,6 +141,9 @@ func subscribe[T any](ctx context.Context, c *Client, handler func(context.Conte
 	})
 	if err != nil {
 		cancel()
+		c.mu.Lock()
+		delete(c.subscriptions, s.id)
+		c.mu.Unlock()
 		return nil, err
 	}
 	return s, nil

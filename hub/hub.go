@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -93,6 +94,7 @@ type Hub struct {
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
 	closed   sync.Once
+	closing  atomic.Bool // from the beginning of Close
 }
 
 // Open starts a hub on client, which stays the caller's, or on an embedded Redis if client is nil.
@@ -220,10 +222,12 @@ func (h *Hub) RedisURL() string {
 }
 
 // Close ends followers with [streamhub.ErrShutdown] and appends that wait, waits for every
-// goroutine of the hub, and ends the embedded Redis if there is one. It may be called twice.
+// goroutine of the hub, and ends the embedded Redis if there is one. Calls that begin later get
+// ErrShutdown. It may be called twice.
 func (h *Hub) Close() error {
 	var err error
 	h.closed.Do(func() {
+		h.closing.Store(true)
 		if h.cancel != nil {
 			h.cancel()
 		}

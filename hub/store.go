@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/lease"
@@ -89,6 +90,9 @@ func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict
 func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err error) {
 	ctx, call := s.hub.observer.begin(ctx, "delete", s, space, segment)
 	defer func() { call.end(err) }()
+	if err := s.over("delete", space, segment); err != nil {
+		return err
+	}
 	return s.log.Delete(ctx, space, segment, reason)
 }
 
@@ -97,6 +101,9 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "trim", s, space, segment)
 	defer func() { call.end(err) }()
+	if err := s.over("trim", space, segment); err != nil {
+		return 0, err
+	}
 	return s.log.Trim(ctx, space, segment, upTo)
 }
 
@@ -105,6 +112,9 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "expire", s, space, segment)
 	defer func() { call.end(err) }()
+	if err := s.over("expire", space, segment); err != nil {
+		return time.Time{}, err
+	}
 	return s.log.Expire(ctx, space, segment, ttl)
 }
 
@@ -113,6 +123,9 @@ func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Dura
 func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time.Time, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "touch", s, space, segment)
 	defer func() { call.end(err) }()
+	if err := s.over("touch", space, segment); err != nil {
+		return time.Time{}, err
+	}
 	return s.log.Touch(ctx, space, segment)
 }
 
@@ -120,6 +133,9 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time
 func (s *Store) Status(ctx context.Context, space, segment string) (status streamhub.Status, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "status", s, space, segment)
 	defer func() { call.end(err) }()
+	if err := s.over("status", space, segment); err != nil {
+		return status, err
+	}
 	return s.log.Status(ctx, space, segment)
 }
 
@@ -127,6 +143,9 @@ func (s *Store) Status(ctx context.Context, space, segment string) (status strea
 func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cursor, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "space end", s, space, "")
 	defer func() { call.end(err) }()
+	if err := s.over("space end", space, ""); err != nil {
+		return "", err
+	}
 	end, err := s.log.SpaceEnd(ctx, space)
 	if err != nil || end.IsZero() {
 		return "", err
@@ -139,15 +158,20 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cu
 func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "peek", s, space, segment)
 	defer func() { call.end(err) }()
+	if err := s.over("peek", space, segment); err != nil {
+		return entry, err
+	}
 	return s.log.Peek(ctx, space, segment)
 }
 
 // Spaces lists the spaces of the store in byte order.
-func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] { return s.log.AllSpaces(ctx) }
+func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] {
+	return unlessOver(s, "spaces", "", "", s.log.AllSpaces(ctx))
+}
 
 // Segments lists the segments of a space in byte order. A space that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
-	return s.log.AllSegments(ctx, space)
+	return unlessOver(s, "segments", space, "", s.log.AllSegments(ctx, space))
 }
 
 // ConsumeSegment reads what a segment holds now, in order.
@@ -203,6 +227,9 @@ func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[stre
 // JoinWorkers shows a worker to every instance until it leaves, ctx ends or it is not renewed for
 // ttl.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
+	if err := s.over("join", "", ""); err != nil {
+		return nil, err
+	}
 	m, err := s.hub.watcher.Join(ctx, s.ID(), worker, ttl)
 	if err != nil {
 		return nil, err
@@ -218,39 +245,82 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 // AcquireLease gets the exclusive right on key for ttl, or a [streamhub.LeaseHeldError]. The holder renews
 // and releases it; its token is the generation to pass to appends.
 func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration) (*lease.Lease, error) {
+	if err := s.leasesOver("acquire lease", key); err != nil {
+		return nil, err
+	}
 	return s.hub.leases.Acquire(ctx, s.ID(), key, ttl)
 }
 
 // AcquireLeaseAs, RenewLeaseAs and ReleaseLeaseAs are for a holder that the caller names; see
 // [lease.Manager.AcquireAs].
 func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
+	if err := s.leasesOver("acquire lease", key); err != nil {
+		return 0, err
+	}
 	return s.hub.leases.AcquireAs(ctx, s.ID(), key, holder, ttl)
 }
 
 // RenewLeaseAs: see [Store.AcquireLeaseAs].
 func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
+	if err := s.leasesOver("renew lease", key); err != nil {
+		return 0, err
+	}
 	return s.hub.leases.RenewAs(ctx, s.ID(), key, holder, ttl)
 }
 
 // ReleaseLeaseAs: see [Store.AcquireLeaseAs].
 func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error) {
+	if err := s.leasesOver("release lease", key); err != nil {
+		return false, err
+	}
 	return s.hub.leases.ReleaseAs(ctx, s.ID(), key, holder)
 }
 
 // Leases gives the leases of the store that are held now; see [lease.Manager.List].
 func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
-	return s.hub.leases.List(ctx, s.ID())
+	return unlessOver(s, "list leases", "", "", s.hub.leases.List(ctx, s.ID()))
 }
 
 // WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
 // releases it. The token is the generation to pass to appends. The context of fn ends before the lease
 // does, with [streamhub.ErrLeaseLost] as cause.
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
+	if err := s.leasesOver("acquire lease", key); err != nil {
+		return err
+	}
 	leases := s.hub.leases
 	if wait > 0 {
 		leases = lease.New(s.hub.conn, &lease.Options{Name: instance.Name(), Wait: wait})
 	}
 	return leases.WithLease(ctx, s.ID(), key, ttl, func(ctx context.Context, l *lease.Lease) error { return fn(ctx, l.Token()) })
+}
+
+// over is the error of a call on a hub that was closed, and nil before that. Appends and followers are told by the log
+// and the watcher, which end what is under way as well.
+func (s *Store) over(op, space, segment string) error {
+	if !s.hub.closing.Load() {
+		return nil
+	}
+	return fault.At(streamhub.Error{Op: op, Store: s.ID(), Space: space, Segment: segment}, streamhub.ErrShutdown)
+}
+
+func (s *Store) leasesOver(op, key string) error {
+	if !s.hub.closing.Load() {
+		return nil
+	}
+	return fault.At(streamhub.Error{Op: op, Store: s.ID(), Lease: key}, streamhub.ErrShutdown)
+}
+
+// unlessOver is items, or the error of a hub that was closed by the time that they are asked for.
+func unlessOver[T any](s *Store, op, space, segment string, items iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if err := s.over(op, space, segment); err != nil {
+			var none T
+			yield(none, err)
+			return
+		}
+		items(yield)
+	}
 }
 
 // entries observes a read: one span and one count for all of it.
@@ -263,7 +333,7 @@ func (s *Store) entries(ctx context.Context, op, space, segment string, read fun
 			s.hub.observer.delivered.Add(ctx, n)
 			call.end(failed)
 		}()
-		for e, err := range read(ctx) {
+		for e, err := range unlessOver(s, op, space, segment, read(ctx)) {
 			if failed = err; err == nil {
 				n++
 			}

@@ -4,8 +4,10 @@ package providertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -38,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"trim":       testTrim,
 		"trim space": testTrimmedSpace,
 		"verdicts":   testVerdicts,
+		"sequences":  testSequences,
 		"status":     testStatus,
 		"workers":    testWorkers,
 		"leases":     testLeases,
@@ -581,6 +584,35 @@ func testVerdicts(t *testing.T, s streamhub.Store) {
 	}
 }
 
+// testSequences: the sequences that records name are compared, those of the first content as well.
+func testSequences(t *testing.T, s streamhub.Store) {
+	named := func(sequences ...uint64) []streamhub.Record {
+		list := make([]streamhub.Record, len(sequences))
+		for i, n := range sequences {
+			list[i] = streamhub.Record{Sequence: n, Payload: []byte(fmt.Sprint(n))}
+		}
+		return list
+	}
+	for i, c := range []struct {
+		records []streamhub.Record
+		want    error
+	}{
+		{named(1, 2), nil},
+		{named(5), streamhub.ErrSequenceMismatch},
+		{named(0, 2), streamhub.ErrInvalidArgument},
+		{named(1, 0), streamhub.ErrInvalidArgument},
+		{named(1, 3), streamhub.ErrInvalidArgument},
+		{named(streamhub.MaxInteger + 1), streamhub.ErrInvalidArgument},
+	} {
+		segment := fmt.Sprint("seg ", i)
+		_, _, err := s.Create(ctx(t), "space", segment, &streamhub.CreateOptions{Records: c.records})
+		require.ErrorIs(t, err, c.want, "create %v", c.records)
+		_, err = s.Append(ctx(t), "space", "appended "+segment, c.records, nil)
+		require.ErrorIs(t, err, c.want, "append %v", c.records)
+	}
+	require.Equal(t, []string{"appended seg 0", "seg 0"}, names(t, s.Segments(ctx(t), "space")))
+}
+
 // testTrimmedSpace goes on with the cursor of the error, in each way to read a space.
 func testTrimmedSpace(t *testing.T, s streamhub.Store) {
 	for i := range 3 {
@@ -748,39 +780,74 @@ func testCancel(t *testing.T, s streamhub.Store) {
 	}
 	require.Equal(t, 2, n)
 	// A call with a context that has ended does nothing, always.
-	first := func(items iter.Seq2[streamhub.Entry, error]) (err error) {
-		for _, err = range items {
-			break
-		}
-		return err
+	because, end := context.WithCancelCause(ctx(t))
+	end(errors.New("a cause of the caller's own"))
+	late, done := context.WithDeadline(ctx(t), time.Unix(0, 0))
+	defer done()
+	for range 20 {
+		All(t, ended, s, context.Canceled)
 	}
-	for range 50 {
-		for name, call := range map[string]func() error{
-			"append": func() error { _, err := s.Append(ended, "space", "seg", records("b"), nil); return err },
-			"create": func() error { _, _, err := s.Create(ended, "space", "new", nil); return err },
-			"close": func() error {
-				_, err := s.CloseSegment(ended, "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
-				return err
-			},
-			"delete":  func() error { return s.Delete(ended, "space", "seg", "") },
-			"trim":    func() error { _, err := s.Trim(ended, "space", "seg", 1); return err },
-			"expire":  func() error { _, err := s.Expire(ended, "space", "seg", time.Hour); return err },
-			"touch":   func() error { _, err := s.Touch(ended, "space", "seg"); return err },
-			"status":  func() error { _, err := s.Status(ended, "space", "seg"); return err },
-			"end":     func() error { _, err := s.SpaceEnd(ended, "space"); return err },
-			"peek":    func() error { _, err := s.Peek(ended, "space", "seg"); return err },
-			"consume": func() error { return first(s.ConsumeSegment(ended, "space", "seg", nil)) },
-			"space":   func() error { return first(s.ConsumeSpace(ended, "space", nil)) },
-			"follow":  func() error { return first(s.FollowSegment(ended, "space", "seg", nil)) },
-			"acquire": func() error { _, err := s.AcquireLeaseAs(ended, "key", "me", time.Minute); return err },
-		} {
-			require.ErrorIs(t, call(), context.Canceled, name)
-		}
-	}
+	All(t, because, s, context.Canceled)
+	All(t, late, s, context.DeadlineExceeded)
 	require.Equal(t, []string{"a"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))))
 	require.Equal(t, []string{"seg"}, names(t, s.Segments(ctx(t), "space")))
 	_, err := s.AcquireLeaseAs(ctx(t), "key", "you", time.Minute)
 	require.NoError(t, err)
+}
+
+// All makes every call of a Store, and demands that each ends with want and gives nothing.
+func All(t *testing.T, ctx context.Context, s streamhub.Store, want error) {
+	t.Helper()
+	done := streamhub.Verdict{Kind: streamhub.VerdictDone}
+	calls := map[string]func() error{
+		"Append": func() error { _, err := s.Append(ctx, "space", "seg", records("b"), nil); return err },
+		"AppendAll": func() error {
+			_, errs := s.AppendAll(ctx, []streamhub.Append{
+				{Space: "space", Segment: "seg", Records: records("b")}, {Space: "space", Segment: "other", Records: records("b")},
+			})
+			require.ErrorIs(t, errs[0], want)
+			return errs[1]
+		},
+		"Create":           func() error { _, _, err := s.Create(ctx, "space", "new", nil); return err },
+		"CloseSegment":     func() error { _, err := s.CloseSegment(ctx, "space", "seg", done, nil); return err },
+		"Delete":           func() error { return s.Delete(ctx, "space", "seg", "") },
+		"Trim":             func() error { _, err := s.Trim(ctx, "space", "seg", 1); return err },
+		"Touch":            func() error { _, err := s.Touch(ctx, "space", "seg"); return err },
+		"Expire":           func() error { _, err := s.Expire(ctx, "space", "seg", time.Hour); return err },
+		"Status":           func() error { _, err := s.Status(ctx, "space", "seg"); return err },
+		"SpaceEnd":         func() error { _, err := s.SpaceEnd(ctx, "space"); return err },
+		"Peek":             func() error { _, err := s.Peek(ctx, "space", "seg"); return err },
+		"Spaces":           func() error { return first(t, s.Spaces(ctx)) },
+		"Segments":         func() error { return first(t, s.Segments(ctx, "space")) },
+		"ConsumeSegment":   func() error { return first(t, s.ConsumeSegment(ctx, "space", "seg", nil)) },
+		"ConsumeSpace":     func() error { return first(t, s.ConsumeSpace(ctx, "space", nil)) },
+		"Consume":          func() error { return first(t, s.Consume(ctx, map[string]streamhub.Cursor{"space": ""}, nil)) },
+		"Consume of none":  func() error { return first(t, s.Consume(ctx, nil, nil)) },
+		"FollowSegment":    func() error { return first(t, s.FollowSegment(ctx, "space", "seg", nil)) },
+		"FollowSpace":      func() error { return first(t, s.FollowSpace(ctx, "space", &streamhub.FollowOptions{Live: true})) },
+		"SubscribeSegment": func() error { return first(t, s.SubscribeSegment(ctx, "space", "seg")) },
+		"SubscribeSpace":   func() error { return first(t, s.SubscribeSpace(ctx, "space")) },
+		"JoinWorkers":      func() error { _, err := s.JoinWorkers(ctx, streamhub.Worker{ID: uuid.New()}, 0); return err },
+		"Workers":          func() error { return first(t, s.Workers(ctx)) },
+		"AcquireLeaseAs":   func() error { _, err := s.AcquireLeaseAs(ctx, "key", "me", time.Minute); return err },
+		"RenewLeaseAs":     func() error { _, err := s.RenewLeaseAs(ctx, "key", "me", time.Minute); return err },
+		"ReleaseLeaseAs":   func() error { _, err := s.ReleaseLeaseAs(ctx, "key", "me"); return err },
+	}
+	for m := range reflect.TypeFor[streamhub.Store]().Methods() {
+		require.True(t, m.Name == "ID" || calls[m.Name] != nil, m.Name)
+	}
+	for name, call := range calls {
+		require.ErrorIs(t, call(), want, name)
+	}
+}
+
+// first returns the error that items begin with.
+func first[T any](t *testing.T, items iter.Seq2[T, error]) error {
+	t.Helper()
+	for _, err := range items {
+		return err
+	}
+	return nil
 }
 
 func testHostileNames(t *testing.T, s streamhub.Store) {

@@ -323,8 +323,8 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	if err := s.log.encodeRecords(req, o.Records); err != nil {
 		return nil, err
 	}
-	if o.Generation > streamhub.MaxInteger {
-		return nil, fmt.Errorf("%w: generation %d has to be below 2^53", streamhub.ErrInvalidArgument, o.Generation)
+	if max(req.expect, o.Generation) > streamhub.MaxInteger {
+		return nil, fmt.Errorf("%w: sequence %d and generation %d have to be below 2^53", streamhub.ErrInvalidArgument, req.expect, o.Generation)
 	}
 	if o.TTL < 0 || o.TTL > 0 && (o.TTL.Milliseconds() == 0 || !o.ExpiresAt.IsZero()) {
 		return nil, fmt.Errorf("%w: a time to live of %v: want a millisecond or more, and no ExpiresAt beside it", streamhub.ErrInvalidArgument, o.TTL)

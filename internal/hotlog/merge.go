@@ -31,6 +31,10 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 			yield(streamhub.Entry{}, s.fail("consume", "", "", fmt.Errorf("%w: options for several spaces have no Cursor: pass one for each space", streamhub.ErrInvalidArgument)))
 			return
 		}
+		if err := ctx.Err(); err != nil { // also where there is nothing to read
+			yield(streamhub.Entry{}, s.fail("consume", "", "", err))
+			return
+		}
 		for space, cursor := range cursors {
 			own := o
 			own.Cursor = cursor

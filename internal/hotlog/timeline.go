@@ -74,7 +74,7 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to streamhub.Timel
 
 // SpaceEnd returns the position after the last change of a space; zero if there is none.
 func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Position, err error) {
-	defer func() { err = s.fail("read", space, "", err) }()
+	defer func() { err = s.fail("space end", space, "", err) }()
 	r, err := s.newSpaceReader(space, streamhub.Position{})
 	if err != nil {
 		return end, err

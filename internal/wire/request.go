@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -327,7 +328,7 @@ func (r *Append) append(b []byte) []byte {
 	set(isChained, r.Chained)
 	set(hasIncarnation, o.Incarnation != 0)
 	set(hasKnown, r.Known != streamhub.Position{})
-	set(hasSequences, len(r.Records) > 0 && r.Records[0].Sequence != 0)
+	set(hasSequences, nameSequences(r.Records))
 
 	b = appendUint(appendNames(b, r.Space, r.Segment), flags)
 	b = append(b, o.TRX[:]...)
@@ -348,12 +349,21 @@ func (r *Append) append(b []byte) []byte {
 	if flags&hasKnown != 0 {
 		b = appendPosition(b, &r.Known)
 	}
-	b = appendUint(b, uint64(len(r.Records)))
-	for i := range r.Records {
-		if flags&hasSequences != 0 {
-			b = appendUint(b, r.Records[i].Sequence)
+	return appendRecords(b, r.Records, flags&hasSequences != 0)
+}
+
+// nameSequences reports whether any of records names a sequence. Whether they fit together is for the hub to say.
+func nameSequences(records []streamhub.Record) bool {
+	return slices.ContainsFunc(records, func(r streamhub.Record) bool { return r.Sequence != 0 })
+}
+
+func appendRecords(b []byte, records []streamhub.Record, sequences bool) []byte {
+	b = appendUint(b, uint64(len(records)))
+	for i := range records {
+		if sequences {
+			b = appendUint(b, records[i].Sequence)
 		}
-		b = appendBytes(appendPairs(b, r.Records[i].Metadata), r.Records[i].Payload)
+		b = appendBytes(appendPairs(b, records[i].Metadata), records[i].Payload)
 	}
 	return b
 }
@@ -423,11 +433,8 @@ func appendCreateOptions(b []byte, o *streamhub.CreateOptions) []byte {
 		b = appendUint(b, *o.ForkAt)
 	}
 	b = appendBytes(appendUint64(b, o.ForkIncarnation), o.Origin)
-	b = appendUint(b, uint64(len(o.Records)))
-	for i := range o.Records {
-		b = appendBytes(appendPairs(b, o.Records[i].Metadata), o.Records[i].Payload)
-	}
-	return b
+	sequences := nameSequences(o.Records)
+	return appendRecords(appendBool(b, sequences), o.Records, sequences)
 }
 
 func decodeCreateOptions(d *decoder) streamhub.CreateOptions {
@@ -443,7 +450,7 @@ func decodeCreateOptions(d *decoder) streamhub.CreateOptions {
 		o.ForkAt = &at
 	}
 	o.ForkIncarnation, o.Origin = d.uint64(), d.string()
-	o.Records = decodeRecords(d, false)
+	o.Records = decodeRecords(d, d.bool())
 	return o
 }
 
