@@ -181,6 +181,17 @@ slots: ## Move a slot of a cluster SLOTS=50 times under load
 	scripts/need-redis
 	STREAMHUB_SLOTS=$(or $(SLOTS),50) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 2h -run TestSlotMoves -v $(TESTFLAGS) ./integration
 
+.PHONY: test-starts
+test-starts: ## Start hubs and gateways at bad moments, and beside primary and replica in STARTS=100 random orders
+	scripts/need-redis
+	STREAMHUB_STARTS=$(or $(STARTS),100) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 1h \
+		-run 'TestStarts$$|TestStartWithoutRight|TestStartOrders' -v $(TESTFLAGS) ./cmd/streamhub
+
+.PHONY: test-failovers
+test-failovers: ## Promote a replica that lags FAILOVERS=200 times under readers and writers of every kind
+	scripts/need-redis
+	STREAMHUB_FAILOVERS=$(or $(FAILOVERS),200) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 2h -run 'TestReaders$$' -v $(TESTFLAGS) ./integration
+
 .PHONY: soak
 soak: ## A mixed load with restarts for SOAKTIME=2h; heap, goroutines, keys and timelines have to stay flat
 	scripts/need-redis
