@@ -264,9 +264,9 @@ func TestUnconfirmed(t *testing.T) {
 	p := w.follower(by, "a", "b", nil)
 	p.ask()
 	until(t, "the subscription is on its way", func() bool {
-		by.link.mu.Lock()
-		defer by.link.mu.Unlock()
-		c := by.link.channels[w.key("a", "b").channel()]
+		by.subscriber.mu.Lock()
+		defer by.subscriber.mu.Unlock()
+		c := by.subscriber.channels[w.key("a", "b").channel()]
 		return c != nil && c.state == joining
 	})
 	p.silent() // a read now could be overtaken by what nobody tells

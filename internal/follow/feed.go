@@ -29,7 +29,7 @@ type feed struct {
 	asked, served uint64
 
 	items   map[string]item
-	changes []change // by version
+	changes []update // by version
 	enough  int      // changes before they are compacted again
 	version uint64
 	readers map[*feedReader]struct{}
@@ -50,8 +50,8 @@ type item struct {
 	version uint64
 }
 
-// A change names what got a version. It is void if the item has a later one.
-type change struct {
+// An update names what got a version. It is void if the item has a later one.
+type update struct {
 	version uint64
 	segment string
 }
@@ -77,7 +77,7 @@ func (w *Watcher) acquireFeed(k key) *feed {
 	f.refs++
 	w.mu.Unlock()
 	if isNew {
-		w.link.add(k.channel(), f)
+		w.subscriber.add(k.channel(), f)
 	}
 	return f
 }
@@ -93,12 +93,12 @@ func (f *feed) release() {
 	f.w.mu.Unlock()
 	if last {
 		f.cancel()
-		f.w.link.remove(f.key.channel(), f)
+		f.w.subscriber.remove(f.key.channel(), f)
 	}
 }
 
 // confirmed has everything read once. What a later reconnect may have missed is named by the re-check,
-// which the link asks for when all channels are back.
+// which the subscriber asks for when all channels are back.
 func (f *feed) confirmed() {
 	f.mu.Lock()
 	first := !f.open
@@ -312,7 +312,7 @@ func (f *feed) remove(name string) {
 func (f *feed) put(status *streamhub.Status) {
 	f.version++
 	f.items[status.Segment] = item{status, f.version}
-	f.changes = append(f.changes, change{f.version, status.Segment})
+	f.changes = append(f.changes, update{f.version, status.Segment})
 	f.moved[status.Segment] = struct{}{}
 	if len(f.changes) > f.enough {
 		f.compact()
@@ -329,13 +329,13 @@ func (f *feed) compact() {
 	for r := range f.readers {
 		seen = min(seen, r.seen)
 	}
-	f.changes = slices.DeleteFunc(f.changes, func(c change) bool {
-		it := f.items[c.segment]
-		if it.version == c.version && c.version <= seen && it.status.State == streamhub.StateDeleted {
-			delete(f.items, c.segment)
+	f.changes = slices.DeleteFunc(f.changes, func(u update) bool {
+		it := f.items[u.segment]
+		if it.version == u.version && u.version <= seen && it.status.State == streamhub.StateDeleted {
+			delete(f.items, u.segment)
 			return true
 		}
-		return it.version != c.version
+		return it.version != u.version
 	})
 }
 

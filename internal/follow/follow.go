@@ -307,8 +307,8 @@ func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 	var r reading
 	var err error
 	read := func() {
-		var p page
-		p, err = f.t.source.page(ctx, f.at, prove)
+		var p batch
+		p, err = f.t.source.read(ctx, f.at, prove)
 		r.Entries, r.next, r.end = p.entries, p.next, p.end
 		r.moved = p.next != f.at
 	}

@@ -52,4 +52,4 @@ func (t *topic) lag() uint64 {
 
 // Connected reports whether the Pub/Sub connection is there. Without a follower none is needed, and it
 // counts as there.
-func (w *Watcher) Connected() bool { return !w.link.wanted() || w.link.serving.Load() }
+func (w *Watcher) Connected() bool { return !w.subscriber.wanted() || w.subscriber.serving.Load() }

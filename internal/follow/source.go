@@ -13,20 +13,20 @@ import (
 type source interface {
 	// tail returns the position after all that there is, and the end where there is one.
 	tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error)
-	// page reads after a position, or from the start if it is zero. prove has the entry there
+	// read reads after a position, or from the start if it is zero. prove has the entry there
 	// compared.
-	page(ctx context.Context, after streamhub.Position, prove bool) (page, error)
+	read(ctx context.Context, after streamhub.Position, prove bool) (batch, error)
 }
 
-// A page is what one read of the log found. next is where the following read begins; it lies beyond
+// A batch is what one read of the log found. next is where the following read begins; it lies beyond
 // the last entry where the log holds a change that is no entry.
-type page struct {
+type batch struct {
 	entries []streamhub.Entry
 	next    streamhub.Position
 	more    bool
-	// written is when the last entry of the segment was appended, by what the page knows.
+	// written is when the last entry of the segment was appended, by what the batch knows.
 	written time.Time
-	// end is set if the page reaches the end of what is closed.
+	// end is set if the batch reaches the end of what is closed.
 	end *streamhub.ClosedError
 }
 
@@ -40,12 +40,12 @@ func (s *segmentSource) tail(ctx context.Context) (streamhub.Position, *streamhu
 	return status.Position, endOf(&status), err
 }
 
-func (s *segmentSource) page(ctx context.Context, after streamhub.Position, prove bool) (page, error) {
+func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prove bool) (batch, error) {
 	p, err := s.store.ReadPage(ctx, s.space, s.segment, after, prove)
 	if err != nil {
-		return page{}, err
+		return batch{}, err
 	}
-	got := page{entries: p.Entries, next: p.Next(after), more: p.More, written: p.Status.LastTimestamp}
+	got := batch{entries: p.Entries, next: p.Next(after), more: p.More, written: p.Status.LastTimestamp}
 	if n := len(p.Entries); n > 0 && p.Entries[n-1].Timestamp.After(got.written) {
 		got.written = p.Entries[n-1].Timestamp // the log was read after the meta
 	}
@@ -80,9 +80,9 @@ func (s *spaceSource) tail(ctx context.Context) (streamhub.Position, *streamhub.
 	return end, nil, err
 }
 
-func (s *spaceSource) page(ctx context.Context, after streamhub.Position, _ bool) (page, error) {
+func (s *spaceSource) read(ctx context.Context, after streamhub.Position, _ bool) (batch, error) {
 	entries, next, more, err := s.store.ReadSpacePage(ctx, s.space, after)
-	return page{entries: entries, next: next, more: more}, err
+	return batch{entries: entries, next: next, more: more}, err
 }
 
 func isNotFound(err error) bool { return errors.Is(err, streamhub.ErrNotFound) }

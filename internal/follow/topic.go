@@ -49,7 +49,7 @@ type topic struct {
 }
 
 // acquire returns the topic of k, made if there is none, with one more reference. The caller releases
-// it. The lock order is Watcher.mu, then topic.mu; the link is called with neither, because its
+// it. The lock order is Watcher.mu, then topic.mu; the subscriber is called with neither, because its
 // listeners take topic.mu.
 func (w *Watcher) acquire(k key, f *follower) *topic {
 	w.mu.Lock()
@@ -75,7 +75,7 @@ func (w *Watcher) acquire(k key, f *follower) *topic {
 	t.mu.Unlock()
 	w.mu.Unlock()
 	if isNew {
-		w.link.add(k.channel(), t)
+		w.subscriber.add(k.channel(), t)
 	}
 	return t
 }
@@ -98,7 +98,7 @@ func (t *topic) release(f *follower) {
 	t.mu.Unlock()
 	if last {
 		t.cancel()
-		t.w.link.remove(t.key.channel(), t)
+		t.w.subscriber.remove(t.key.channel(), t)
 		// A read that is under way may still want to push. It finds the context ended under this
 		// lock and leaves the window empty, so the bytes are given back exactly once.
 		t.mu.Lock()
@@ -242,7 +242,7 @@ func (t *topic) catchUp(prove bool) error {
 			}
 			return t.begin()
 		}
-		p, err := t.source.page(t.ctx, at, prove)
+		p, err := t.source.read(t.ctx, at, prove)
 		switch {
 		case err == nil:
 			t.take(&p)
@@ -268,7 +268,7 @@ func (t *topic) resume() bool {
 		return false
 	}
 	seen := t.space.seen()
-	p, err := t.source.page(t.ctx, t.first, true)
+	p, err := t.source.read(t.ctx, t.first, true)
 	if err != nil || p.more || len(p.entries) == 0 && p.next != t.first {
 		return false
 	}
@@ -311,7 +311,7 @@ func (t *topic) begin() error {
 
 // take adds what was read at the live position. The position can move without entries, where only a
 // close or entries that were trimmed lie between.
-func (t *topic) take(p *page) {
+func (t *topic) take(p *batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(p.entries) > 0 && t.live.IsZero() && t.key.segment != "" && p.entries[0].Sequence != 1 {
@@ -411,7 +411,7 @@ func (t *topic) lookLocked(f *follower) view {
 	case epoch != t.epoch || !t.window.holds(p):
 		v.kind = astray
 	default:
-		if v.page = t.window.behind(p); v.page != nil {
+		if v.page = t.window.pageAfter(p); v.page != nil {
 			v.kind = inside
 			break
 		}

@@ -40,10 +40,10 @@ const maxReads = 8
 // A Watcher is all that one process needs to follow segments in one Redis. It is safe for
 // concurrent use.
 type Watcher struct {
-	conn *redisx.Conn
-	log  *hotlog.Log
-	opt  Options
-	link *link
+	conn       *redisx.Conn
+	log        *hotlog.Log
+	opt        Options
+	subscriber *subscriber
 
 	// delivered is told the time of the first entry of each batch that is new; nil for none.
 	delivered func(ctx context.Context, appended time.Time)
@@ -90,8 +90,8 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 	// The watcher outlives the context of its opening, and ends with Close.
 	w.tasks = drain.New(ctx)
 	w.ctx = w.tasks.Context()
-	w.link = newLink(conn, w.opt.PingInterval, w.opt.Logger, w.recheckAll)
-	w.tasks.Go(func() { w.link.run(w.ctx) })
+	w.subscriber = newSubscriber(conn, w.opt.PingInterval, w.opt.Logger, w.recheckAll)
+	w.tasks.Go(func() { w.subscriber.run(w.ctx) })
 	return w, nil
 }
 

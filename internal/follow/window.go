@@ -65,8 +65,8 @@ func (w *window) restart(at streamhub.Position) int {
 	return bytes
 }
 
-// behind returns what one chunk has after p, nil if there is nothing.
-func (w *window) behind(p streamhub.Position) *Page {
+// pageAfter returns what one chunk has after p, nil if there is nothing.
+func (w *window) pageAfter(p streamhub.Position) *Page {
 	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) > 0 })
 	if i == len(w.chunks) {
 		return nil

@@ -85,7 +85,7 @@ func (w *Watcher) acquireCrew(store uuid.UUID) *crew {
 	c.refs++
 	w.mu.Unlock()
 	if isNew {
-		w.link.add(workersChannel(store), c)
+		w.subscriber.add(workersChannel(store), c)
 	}
 	return c
 }
@@ -100,7 +100,7 @@ func (c *crew) release() {
 	c.w.mu.Unlock()
 	if last {
 		c.cancel()
-		c.w.link.remove(workersChannel(c.store), c)
+		c.w.subscriber.remove(workersChannel(c.store), c)
 	}
 }
 

@@ -22,7 +22,7 @@ func SegmentChannel(store uuid.UUID, space, segment string) string {
 // A SpaceNotice is a message on the channel of a space.
 type SpaceNotice struct {
 	Timeline streamhub.TimelineID
-	Changes  []Change
+	Changes  []SegmentChange
 }
 
 // ParseSpaceNotice reads "<timeline id> <segment> <reference> …".

@@ -47,7 +47,7 @@ func TestSpaceNotice(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, SpaceNotice{
 		Timeline: streamhub.TimelineID{MS: 12, N: 3},
-		Changes:  []Change{{"a b", 5}, {"c", 7}, {"d", 9}},
+		Changes:  []SegmentChange{{"a b", 5}, {"c", 7}, {"d", 9}},
 	}, n)
 	for _, bad := range []string{"", "x", "12 a 5", "12-3 a", "12-3 a x", "12-3 a 5 ", " 12-3"} {
 		_, err := ParseSpaceNotice(bad)

@@ -92,8 +92,8 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (end streamhub.Posit
 	return r.after(p), nil
 }
 
-// A Change says what happened to one segment at one place of the timeline.
-type Change struct {
+// A SegmentChange says what happened to one segment at one place of the timeline.
+type SegmentChange struct {
 	Segment string
 	// LastSequence is the end of the segment then; for a trim the first sequence kept.
 	LastSequence uint64
@@ -102,7 +102,7 @@ type Change struct {
 // Changes names what changed in a space after a place in its timeline. An after of zero names
 // nothing, and last is then the end of the timeline. lost says that the place is not there any more,
 // or that a sweep removed something after it: anything may have changed.
-func (s *Store) Changes(ctx context.Context, space string, after streamhub.TimelineID) (changes []Change, last streamhub.TimelineID, lost bool, err error) {
+func (s *Store) Changes(ctx context.Context, space string, after streamhub.TimelineID) (changes []SegmentChange, last streamhub.TimelineID, lost bool, err error) {
 	defer func() { err = s.fail("changes", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
 		return nil, after, false, err
@@ -148,9 +148,9 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 	return changes, last, lost, nil
 }
 
-func (c *change) public() Change {
+func (c *change) public() SegmentChange {
 	name, _ := redisx.Unescape(c.segment)
-	return Change{name, c.last}
+	return SegmentChange{name, c.last}
 }
 
 // A change is what one timeline entry says of one segment.

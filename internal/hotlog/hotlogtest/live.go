@@ -166,7 +166,7 @@ func changes(f *fixture) {
 	list, last, lost, err = f.Changes(f.ctx, space, start)
 	require.NoError(f, err)
 	require.False(f, lost)
-	require.ElementsMatch(f, []hotlog.Change{
+	require.ElementsMatch(f, []hotlog.SegmentChange{
 		{Segment: "a", LastSequence: 3}, {Segment: "b}", LastSequence: 0}, {Segment: "c", LastSequence: 1}, {Segment: "a", LastSequence: 3},
 		{Segment: "a", LastSequence: 2}, {Segment: "c", LastSequence: 1}, {Segment: "d", LastSequence: 1}, {Segment: "e", LastSequence: 2},
 	}, list)

@@ -151,19 +151,19 @@ func noticesOfSpace(f *fixture) {
 		return n
 	}
 	f.append("a b", "1", "2")
-	require.Equal(f, []hotlog.Change{{Segment: "a b", LastSequence: 2}}, next().Changes)
+	require.Equal(f, []hotlog.SegmentChange{{Segment: "a b", LastSequence: 2}}, next().Changes)
 	f.trim("a b", 2)
-	require.Equal(f, []hotlog.Change{{Segment: "a b", LastSequence: 3}}, next().Changes)
+	require.Equal(f, []hotlog.SegmentChange{{Segment: "a b", LastSequence: 3}}, next().Changes)
 	f.closed("a b")
-	require.Equal(f, []hotlog.Change{{Segment: "a b", LastSequence: 2}}, next().Changes)
+	require.Equal(f, []hotlog.SegmentChange{{Segment: "a b", LastSequence: 2}}, next().Changes)
 	f.delete("a b")
-	require.Equal(f, []hotlog.Change{{Segment: "a b", LastSequence: 2}}, next().Changes)
+	require.Equal(f, []hotlog.SegmentChange{{Segment: "a b", LastSequence: 2}}, next().Changes)
 	_, errs := f.AppendAll(f.ctx, []streamhub.Append{
 		{Space: space, Segment: "x", Records: records("1")},
 		{Space: space, Segment: "y", Records: records("1")},
 	})
 	require.Equal(f, make([]error, 2), errs)
-	require.ElementsMatch(f, []hotlog.Change{{Segment: "x", LastSequence: 1}, {Segment: "y", LastSequence: 1}}, next().Changes)
+	require.ElementsMatch(f, []hotlog.SegmentChange{{Segment: "x", LastSequence: 1}, {Segment: "y", LastSequence: 1}}, next().Changes)
 }
 
 func noticesOfRefused(f *fixture) {
@@ -182,7 +182,7 @@ func noticesOfRefused(f *fixture) {
 	require.NoError(f, err)
 	n, err := hotlog.ParseSpaceNotice(m.Payload)
 	require.NoError(f, err, "the first notice is that of the space")
-	require.Equal(f, []hotlog.Change{{Segment: "good", LastSequence: 2}}, n.Changes)
+	require.Equal(f, []hotlog.SegmentChange{{Segment: "good", LastSequence: 2}}, n.Changes)
 	list, last, _, err := f.Changes(f.ctx, space, n.Timeline)
 	require.NoError(f, err)
 	require.Empty(f, list)

@@ -321,7 +321,7 @@ func sweepChanges(f *fixture) {
 	list, _, lost, err := f.Changes(f.ctx, space, last)
 	require.NoError(f, err)
 	require.False(f, lost)
-	require.Equal(f, []hotlog.Change{{Segment: "a", LastSequence: 3}}, list)
+	require.Equal(f, []hotlog.SegmentChange{{Segment: "a", LastSequence: 3}}, list)
 }
 
 // sweepWithinTime removes what was trimmed within and after the time that a reader asks for.

@@ -17,19 +17,19 @@ import (
 )
 
 // A listener is told what happens on a channel, one call at a time except for the first confirmed.
-// It must not block and must not touch the link.
+// It must not block and must not touch the subscriber.
 type listener interface {
 	// confirmed says that messages sent from now on will come. It is called again after each
-	// reconnect; when all channels are back the link calls its restored.
+	// reconnect; when all channels are back the subscriber calls its restored.
 	confirmed()
 	message(payload string)
 }
 
-// A link is the one Pub/Sub connection of a process and the channels it is subscribed to.
+// A subscriber is the one Pub/Sub connection of a process and the channels it is subscribed to.
 //
 // A connection that breaks is thrown away with all that is known of its channels: what the driver
 // restores by itself cannot be told apart from what was confirmed before.
-type link struct {
+type subscriber struct {
 	conn     *redisx.Conn
 	interval time.Duration // between looks at whether it is silent
 	logger   *slog.Logger
@@ -67,8 +67,8 @@ const subscribeBatch = 500 // channels of one command
 
 var errSilent = errors.New("nothing was heard for two intervals")
 
-func newLink(conn *redisx.Conn, interval time.Duration, logger *slog.Logger, restored func()) *link {
-	return &link{
+func newSubscriber(conn *redisx.Conn, interval time.Duration, logger *slog.Logger, restored func()) *subscriber {
+	return &subscriber{
 		conn: conn, interval: interval, logger: logger, restored: restored,
 		changed:  make(chan struct{}, 1),
 		channels: map[string]*channel{},
@@ -77,67 +77,67 @@ func newLink(conn *redisx.Conn, interval time.Duration, logger *slog.Logger, res
 }
 
 // add registers interest. It returns at once; the listener hears when it is confirmed.
-func (l *link) add(name string, who listener) {
-	l.mu.Lock()
-	c := l.channels[name]
+func (s *subscriber) add(name string, who listener) {
+	s.mu.Lock()
+	c := s.channels[name]
 	if c == nil {
 		c = &channel{name: name}
-		l.channels[name] = c
+		s.channels[name] = c
 	}
 	c.listeners = append(slices.Clip(c.listeners), who)
-	l.touch(c)
+	s.touch(c)
 	confirmed := c.state == on
-	l.mu.Unlock()
+	s.mu.Unlock()
 	if confirmed {
 		who.confirmed()
 	}
 }
 
 // remove ends interest. A message that is being handled may still reach the listener.
-func (l *link) remove(name string, who listener) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.channels[name]
+func (s *subscriber) remove(name string, who listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[name]
 	c.listeners = slices.DeleteFunc(slices.Clone(c.listeners), func(x listener) bool { return x == who })
-	l.touch(c)
+	s.touch(c)
 }
 
 // touch has the channel looked at by flush. The lock is held.
-func (l *link) touch(c *channel) {
-	l.todo[c] = struct{}{}
+func (s *subscriber) touch(c *channel) {
+	s.todo[c] = struct{}{}
 	select {
-	case l.changed <- struct{}{}:
+	case s.changed <- struct{}{}:
 	default:
 	}
 }
 
 // run keeps the connection until ctx ends. The pause between attempts starts anew only after a
 // connection on which something was heard: a server that accepts and then refuses is not stormed.
-func (l *link) run(ctx context.Context) {
+func (s *subscriber) run(ctx context.Context) {
 	var pause = pauses()
 	for ctx.Err() == nil {
-		if !l.wanted() {
+		if !s.wanted() {
 			select {
 			case <-ctx.Done():
-			case <-l.changed:
+			case <-s.changed:
 			}
 			continue
 		}
-		before := l.heard.Load()
-		err := l.serve(ctx)
+		before := s.heard.Load()
+		err := s.serve(ctx)
 		if ctx.Err() != nil || err == nil {
 			continue
 		}
-		l.conn.Observe(err)
+		s.conn.Observe(err)
 		switch err := redisx.ReadOutcome(err); {
 		case denied(err):
-			l.logger.Warn("Redis refuses the subscriptions of this user", "error", err)
-			l.conn.Doubt()
-			l.unheard()
+			s.logger.Warn("Redis refuses the subscriptions of this user", "error", err)
+			s.conn.Doubt()
+			s.unheard()
 		default: // that Redis is away is logged once, by the connection itself
-			l.logger.Debug("the Pub/Sub connection broke", "error", err)
+			s.logger.Debug("the Pub/Sub connection broke", "error", err)
 		}
-		if l.heard.Load() != before {
+		if s.heard.Load() != before {
 			pause.Reset()
 		}
 		pause.Wait(ctx)
@@ -145,25 +145,25 @@ func (l *link) run(ctx context.Context) {
 }
 
 // unheard lets those read who wait for a confirmation that will not come, so that they hear why.
-func (l *link) unheard() {
-	l.mu.Lock()
+func (s *subscriber) unheard() {
+	s.mu.Lock()
 	var all []listener
-	for _, c := range l.channels {
+	for _, c := range s.channels {
 		if !c.was {
 			all = append(all, c.listeners...)
 		}
 	}
-	l.mu.Unlock()
+	s.mu.Unlock()
 	for _, who := range all {
 		who.confirmed()
 	}
 }
 
 // wanted reports whether any channel has a listener. Without one the process keeps no connection.
-func (l *link) wanted() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.channels {
+func (s *subscriber) wanted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.channels {
 		if len(c.listeners) > 0 {
 			return true
 		}
@@ -174,10 +174,10 @@ func (l *link) wanted() bool {
 // serve keeps one connection until it breaks, or until no channel is wanted any more. A connection on
 // which nothing is heard for two intervals, not even the answer to a ping, counts as broken: TCP
 // would take minutes to notice that a host has gone, and nothing is ever sent that would fail.
-func (l *link) serve(ctx context.Context) error {
+func (s *subscriber) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ps, err := l.open(ctx)
+	ps, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -186,39 +186,39 @@ func (l *link) serve(ctx context.Context) error {
 	defer receiver.Wait()
 	defer ps.Close()
 	defer cancel() // first: a driver that is dialling holds the lock that Close wants
-	l.reset()
-	if err := l.flush(ctx, ps); err != nil {
+	s.reset()
+	if err := s.flush(ctx, ps); err != nil {
 		return err
 	}
-	l.serving.Store(true)
-	defer l.serving.Store(false)
-	receiver.Go(func() { broken <- l.receive(ctx, ps) })
+	s.serving.Store(true)
+	defer s.serving.Store(false)
+	receiver.Go(func() { broken <- s.receive(ctx, ps) })
 
-	tick := time.NewTicker(l.interval)
+	tick := time.NewTicker(s.interval)
 	defer tick.Stop()
-	heard, messages, silent := l.heard.Load(), l.messages.Load(), 0
+	heard, messages, silent := s.heard.Load(), s.messages.Load(), 0
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-broken:
 			return err
-		case <-l.changed:
-			if err := l.flush(ctx, ps); err != nil {
+		case <-s.changed:
+			if err := s.flush(ctx, ps); err != nil {
 				return err
 			}
 		case <-tick.C:
-			if !l.wanted() {
+			if !s.wanted() {
 				return nil
 			}
 			silent++
-			if now := l.heard.Load(); now != heard {
+			if now := s.heard.Load(); now != heard {
 				heard, silent = now, 0
 			}
 			if silent == 2 {
 				return errSilent
 			}
-			if now := l.messages.Load(); now != messages {
+			if now := s.messages.Load(); now != messages {
 				messages = now
 				continue
 			}
@@ -231,11 +231,11 @@ func (l *link) serve(ctx context.Context) error {
 
 // open makes a connection that is not dialled yet. On a cluster every node has every message, so
 // any one does; the driver would go to the node of the first channel and stay there if it is dead.
-func (l *link) open(ctx context.Context) (*redis.PubSub, error) {
-	if l.conn.Cluster == nil {
-		return l.conn.Subscribe(ctx), nil
+func (s *subscriber) open(ctx context.Context) (*redis.PubSub, error) {
+	if s.conn.Cluster == nil {
+		return s.conn.Subscribe(ctx), nil
 	}
-	node, err := l.conn.Cluster.MasterForKey(ctx, fmt.Sprint(rand.Uint32()))
+	node, err := s.conn.Cluster.MasterForKey(ctx, fmt.Sprint(rand.Uint32()))
 	if err != nil {
 		return nil, err
 	}
@@ -244,33 +244,33 @@ func (l *link) open(ctx context.Context) (*redis.PubSub, error) {
 
 // reset forgets what the last connection knew. Every channel is subscribed anew, and those that were
 // confirmed before are counted: when the last of them is back, messages may have been missed on any
-// of them, and the link reports restored once.
-func (l *link) reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.restoring = 0
-	for name, c := range l.channels {
+// of them, and the subscriber reports restored once.
+func (s *subscriber) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restoring = 0
+	for name, c := range s.channels {
 		c.state, c.restoring = off, c.was
 		if len(c.listeners) == 0 {
-			delete(l.channels, name)
-			delete(l.todo, c)
+			delete(s.channels, name)
+			delete(s.todo, c)
 			continue
 		}
-		l.todo[c] = struct{}{}
+		s.todo[c] = struct{}{}
 		if c.restoring {
-			l.restoring++
+			s.restoring++
 		}
 	}
 }
 
-// flush sends what has changed. A channel with a command under way is left alone; [link.settle] puts
+// flush sends what has changed. A channel with a command under way is left alone; [subscriber.settle] puts
 // it back into todo when the answer comes. The lock is not held while something is sent, so a slow
 // connection does not block add and remove.
-func (l *link) flush(ctx context.Context, ps *redis.PubSub) error {
+func (s *subscriber) flush(ctx context.Context, ps *redis.PubSub) error {
 	var join, leave []string
 	restored := false
-	l.mu.Lock()
-	for c := range l.todo {
+	s.mu.Lock()
+	for c := range s.todo {
 		switch wanted := len(c.listeners) > 0; {
 		case wanted && c.state == off:
 			c.state = joining
@@ -279,14 +279,14 @@ func (l *link) flush(ctx context.Context, ps *redis.PubSub) error {
 			c.state = leaving
 			leave = append(leave, c.name)
 		case !wanted && c.state == off:
-			restored = l.isBack(c) || restored
-			delete(l.channels, c.name)
+			restored = s.isBack(c) || restored
+			delete(s.channels, c.name)
 		}
 	}
-	clear(l.todo)
-	l.mu.Unlock()
+	clear(s.todo)
+	s.mu.Unlock()
 	if restored {
-		l.restored()
+		s.restored()
 	}
 	for names := range slices.Chunk(join, subscribeBatch) {
 		if err := ps.Subscribe(ctx, names...); err != nil {
@@ -304,30 +304,30 @@ func (l *link) flush(ctx context.Context, ps *redis.PubSub) error {
 // receive hands on what comes until the connection breaks. It reads without a timeout, because one
 // that strikes inside a message would leave the driver in the middle of a payload; serve closes a
 // connection that is silent.
-func (l *link) receive(ctx context.Context, ps *redis.PubSub) error {
+func (s *subscriber) receive(ctx context.Context, ps *redis.PubSub) error {
 	for {
 		m, err := ps.Receive(ctx)
 		if err != nil {
 			return err
 		}
-		l.heard.Add(1)
+		s.heard.Add(1)
 		switch m := m.(type) {
 		case *redis.Message:
-			l.messages.Add(1)
-			for _, who := range l.listeners(m.Channel) {
+			s.messages.Add(1)
+			for _, who := range s.listeners(m.Channel) {
 				who.message(m.Payload)
 			}
 		case *redis.Subscription:
-			l.settle(m)
+			s.settle(m)
 		}
 	}
 }
 
 // listeners returns a list that is never changed, so it is used without the lock.
-func (l *link) listeners(name string) []listener {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c := l.channels[name]; c != nil {
+func (s *subscriber) listeners(name string) []listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.channels[name]; c != nil {
 		return c.listeners
 	}
 	return nil
@@ -335,38 +335,38 @@ func (l *link) listeners(name string) []listener {
 
 // isBack notes that c is not missing any more since the reconnect, and reports whether it was the
 // last one. The lock is held.
-func (l *link) isBack(c *channel) bool {
+func (s *subscriber) isBack(c *channel) bool {
 	if !c.restoring {
 		return false
 	}
 	c.restoring = false
-	l.restoring--
-	return l.restoring == 0
+	s.restoring--
+	return s.restoring == 0
 }
 
 // settle takes the answer to a command. Only now messages are sure to come, so only now the listeners
 // may read: what was appended before the confirmation is in the log, what comes after it is announced.
-func (l *link) settle(m *redis.Subscription) {
-	l.mu.Lock()
-	c := l.channels[m.Channel]
+func (s *subscriber) settle(m *redis.Subscription) {
+	s.mu.Lock()
+	c := s.channels[m.Channel]
 	if c == nil {
-		l.mu.Unlock()
+		s.mu.Unlock()
 		return
 	}
-	l.touch(c) // what is wanted may have changed meanwhile
+	s.touch(c) // what is wanted may have changed meanwhile
 	if m.Kind == "unsubscribe" {
 		c.state, c.was = off, false
-		l.mu.Unlock()
+		s.mu.Unlock()
 		return
 	}
 	c.state, c.was = on, true
-	restored := l.isBack(c)
+	restored := s.isBack(c)
 	listeners := c.listeners
-	l.mu.Unlock()
+	s.mu.Unlock()
 	for _, who := range listeners {
 		who.confirmed()
 	}
 	if restored {
-		l.restored()
+		s.restored()
 	}
 }
