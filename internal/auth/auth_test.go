@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -253,6 +254,8 @@ type issuer struct {
 	down  atomic.Bool
 	large atomic.Bool
 	asked atomic.Int32
+	// instead, unless it is nil, answers; guarded by mu.
+	instead func(w http.ResponseWriter)
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -265,6 +268,10 @@ func newIssuer(t *testing.T) *issuer {
 		}
 		i.mu.Lock()
 		defer i.mu.Unlock()
+		if i.instead != nil {
+			i.instead(w)
+			return
+		}
 		if i.large.Load() {
 			fmt.Fprintf(w, `{"padding":%q,`, strings.Repeat("x", 2<<20))
 			return
@@ -336,6 +343,61 @@ func TestHangingIssuer(t *testing.T) {
 	require.NoError(t, v.Close())
 	require.NoError(t, verify("ed"), "what is known is known")
 	require.Error(t, verify("unknown"))
+}
+
+// TestLyingIssuer keeps the keys that are known whatever the issuer answers, and takes what is a key of a set in
+// which other things are not.
+func TestLyingIssuer(t *testing.T) {
+	edPublic, ed, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	issuer := newIssuer(t)
+	issuer.set(map[string]any{"ed": edPublic})
+	var clock atomic.Int64
+	clock.Store(time.Now().UnixNano())
+	now := func() time.Time { return time.Unix(0, clock.Load()) }
+	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
+	require.NoError(t, err)
+	verify := func(kid string) error {
+		_, err := auth.Identify(t.Context(), v, sign(t, jwt.SigningMethodEdDSA, ed, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
+		return err
+	}
+	require.NoError(t, verify("ed"))
+	says := func(answer func(w http.ResponseWriter)) {
+		issuer.mu.Lock()
+		issuer.instead = answer
+		issuer.mu.Unlock()
+		clock.Add(int64(16 * time.Minute))
+	}
+	text := func(text string) func(w http.ResponseWriter) {
+		return func(w http.ResponseWriter) { _, _ = io.WriteString(w, text) }
+	}
+	for name, answer := range map[string]func(w http.ResponseWriter){
+		"nothing": text(""), "null": text("null"), "an object of something else": text(`{"error":"try later"}`), "a list": text("[]"),
+		"keys that are none": text(`{"keys":"none"}`), "null keys": text(`{"keys":null}`), "a page": text("<html>Sign in</html>"),
+		"more than a set": text(`{"keys":[]} {}`), "deep": text(strings.Repeat(`{"keys":[`, 50_000)), "no text": text("\xff\xfe"),
+		"a redirect":     func(w http.ResponseWriter) { w.Header().Set("Location", issuer.URL); w.WriteHeader(http.StatusFound) },
+		"no content":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) },
+		"another status": func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); text(`{"keys":[]}`)(w) },
+		"cut in the middle": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100")
+			text(`{"keys":[]}`)(w)
+		},
+	} {
+		says(answer)
+		asked := issuer.asked.Load()
+		for begun := time.Now(); issuer.asked.Load() == asked; { // the fetch before may be under way
+			require.NoError(t, verify("ed"), name)
+			require.Less(t, time.Since(begun), 30*time.Second, name)
+		}
+		require.NoError(t, verify("ed"), name)
+	}
+	key := `{"kty":"OKP","kid":"new","crv":"Ed25519","x":"` + base64.RawURLEncoding.EncodeToString(edPublic) + `"}`
+	says(text(`{"keys":[{"kty":"AKP","kid":"later","alg":"ML-DSA-44"},{"kty":"RSA","kid":"r"},7,{"kty":"EC","crv":"P-256","x":"%","y":""},` + key + `]}`))
+	require.NoError(t, verify("new"), "beside what is not understood")
+	says(text(`{"keys":[]}`))
+	for begun := time.Now(); verify("new") == nil; { // until the answer is there
+		require.Less(t, time.Since(begun), 30*time.Second, "all keys are withdrawn")
+	}
 }
 
 func TestKeySet(t *testing.T) {

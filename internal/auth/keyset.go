@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,7 +72,6 @@ func newKeySet(o *Options) (*keySet, error) {
 		client = &http.Client{Timeout: fetchTimeout}
 	}
 	limited := *client
-	limited.Transport = &limitedTransport{client.Transport}
 	limited.CheckRedirect = func(*http.Request, []*http.Request) error {
 		return errors.New("a key set does not redirect")
 	}
@@ -92,24 +92,6 @@ func (s *keySet) close() {
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// limitedTransport bounds what is read of an answer.
-type limitedTransport struct{ next http.RoundTripper }
-
-func (t *limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	next := t.next
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	response, err := next.RoundTrip(r)
-	if err == nil {
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(response.Body, maxKeySet), response.Body}
-	}
-	return response, err
 }
 
 // maxCandidates is how many keys are tried for a token that names none: each costs a verification
@@ -264,24 +246,55 @@ func (s *keySet) fly(f *flight, now time.Time) {
 	close(f.done)
 }
 
+// load gets the key set. A key that is not understood is passed over, as RFC 7517, 5, wants; an answer that
+// is no key set is an error, and not one without keys.
 func (s *keySet) load(ctx context.Context) (map[string]jwkset.JWK, error) {
-	storage, err := jwkset.NewStorageFromHTTP(s.url, jwkset.HTTPClientStorageOptions{
-		Ctx: ctx, Client: s.client, HTTPTimeout: fetchTimeout, RefreshInterval: 0,
-	})
+	text, err := s.get(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the key set cannot be read: %w", err)
 	}
-	list, err := storage.KeyReadAll(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the key set cannot be read: %w", err)
+	var set struct {
+		Keys *[]json.RawMessage `json:"keys"`
 	}
-	keys := make(map[string]jwkset.JWK, len(list))
-	for i, key := range list {
-		kid := key.Marshal().KID
+	if json.Unmarshal(text, &set) != nil || set.Keys == nil {
+		return nil, errors.New("the key set cannot be read: the answer is none")
+	}
+	keys := make(map[string]jwkset.JWK, len(*set.Keys))
+	for i, one := range *set.Keys {
+		var m jwkset.JWKMarshal
+		if json.Unmarshal(one, &m) != nil {
+			continue
+		}
+		key, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+		if err != nil {
+			continue
+		}
+		kid := m.KID
 		if kid == "" { // several may have none; no token can name this
 			kid = fmt.Sprintf("\x00%d", i)
 		}
 		keys[kid] = key
 	}
 	return keys, nil
+}
+
+// get returns the answer of the issuer.
+func (s *keySet) get(ctx context.Context) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the issuer answered %s", answer.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxKeySet+1))
+	if len(text) > maxKeySet {
+		return nil, fmt.Errorf("the issuer answered more than %d bytes", maxKeySet)
+	}
+	return text, err
 }
