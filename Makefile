@@ -192,6 +192,11 @@ test-failovers: ## Promote a replica that lags FAILOVERS=200 times under readers
 	scripts/need-redis
 	STREAMHUB_FAILOVERS=$(or $(FAILOVERS),200) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 2h -run 'TestReaders$$' -v $(TESTFLAGS) ./integration
 
+.PHONY: test-power
+test-power: ## Cut the power of servers POWER_CUTS=30 times under writers; needs gcc, for what it preloads into redis-server
+	scripts/need-redis
+	STREAMHUB_POWER_CUTS=$(or $(POWER_CUTS),30) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 1h -run TestPowerCuts -v $(TESTFLAGS) ./integration
+
 .PHONY: soak
 soak: ## A mixed load with restarts for SOAKTIME=2h; heap, goroutines, keys and timelines have to stay flat
 	scripts/need-redis

@@ -6,8 +6,8 @@
 //	go test -tags=faults ./integration/...          a short run of every fault (make test-faults)
 //	go test -tags=faults,chaos ./integration/...    the long ones (make chaos)
 //
-// Some have a target of their own, which says how often: make slots, make test-failovers, and for cmd/streamhub
-// make test-starts.
+// Some have a target of their own, which says how often: make slots, make test-failovers, make test-power, and for
+// cmd/streamhub make test-starts.
 //
 // # What a test looks like
 //

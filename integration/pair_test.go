@@ -106,3 +106,14 @@ func (p *pair) client(t *testing.T, hooks ...redis.Hook) redis.UniversalClient {
 	}
 	return c
 }
+
+// inStep waits until a replica has all that the master has. WAIT is for what its own connection wrote.
+func inStep(t *testing.T, master *testredis.Server) {
+	t.Helper()
+	conn := master.Client().Conn()
+	defer conn.Close()
+	require.NoError(t, conn.Set(t.Context(), "in step", "x", 0).Err())
+	n, err := conn.Wait(t.Context(), 1, 2*time.Second).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n, "no replica has it all")
+}

@@ -115,7 +115,7 @@ func (f *failover) run(seed uint64) {
 		}
 		streams[i] = s
 	}
-	require.EqualValues(f.t, 1, f.p.master.Client().Wait(ctx, 1, 5*time.Second).Val(), "the replica has it all")
+	inStep(f.t, f.p.master)
 	before := f.spaceCursor(ctx)
 	f.p.lag()
 	for i, s := range streams {
