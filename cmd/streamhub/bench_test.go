@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"regexp"
@@ -19,13 +20,16 @@ func TestBench(t *testing.T) {
 		if server {
 			place = []string{"--server", serve(t, "--redis", url).ws()}
 		}
-		r := good(t, nil, append([]string{"bench", "--callers", "4", "--segments", "6", "--batch", "2", "--followers", "2", "--duration", "200ms"}, place...)...)
+		r := good(t, nil, append([]string{"bench", "--callers", "4", "--segments", "3", "--batch", "2", "--followers", "2", "--duration", "100ms"}, place...)...)
 		lines := strings.Split(strings.TrimSpace(r.out), "\n")
-		if len(lines) != 5 || !strings.Contains(lines[0], "P99.9") || !regexp.MustCompile(`^appends +[1-9][0-9]* .*s$`).MatchString(lines[1]) ||
-			!regexp.MustCompile(`^deliveries +[1-9]`).MatchString(lines[2]) || !strings.Contains(lines[3], "MB/s") || !strings.HasPrefix(lines[4], "intact") {
-			t.Errorf("%q", r.out)
+		want := []string{`PHASE .* P99\.9 +MAX`, `produce +appends +[1-9].*s`, `consume +entries +[1-9].*s`, `fan-out +appends +[1-9].*s`, `fan-out +deliveries +[1-9].*s`,
+			`catch-up +entries +[1-9].*s`, `live +chunks +[1-9].*s`, `live +deliveries +[1-9].*s`, `times: .*`, `intact: .*`}
+		for i, want := range want {
+			if len(lines) != 10 || !regexp.MustCompile("^"+want+"$").MatchString(lines[i]) {
+				t.Errorf("line %d is not %s:\n%s", i, want, r.out)
+			}
 		}
-		if !strings.Contains(r.err, "200ms of appends through "+hidden("", place[1])) {
+		if !strings.Contains(r.err, "through "+hidden("", place[1])+", 100ms each") {
 			t.Errorf("%q", r.err)
 		}
 	}
@@ -34,7 +38,19 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
 		t.Fatal(err)
 	}
-	if n := report.Appends.Count; n < 1 || n > 30 || report.Records != uint64(3*n) || report.Deliveries.Count != 3*n || !report.Intact || report.Appends.Max < report.Appends.P50 {
+	if len(report.Phases) != 5 || !report.Intact {
+		t.Fatalf("%s", r.out)
+	}
+	produce, consume, fanOut, catchUp, streams := report.Phases[0], report.Phases[1], report.Phases[2], report.Phases[3], report.Phases[4]
+	for _, p := range []phaseReport{produce, fanOut} {
+		if n := p.Appends.Count; n < 1 || n > 30 || p.Records != uint64(3*n) || p.Appends.Max < p.Appends.P50 {
+			t.Errorf("%+v", p)
+		}
+	}
+	if produce.Deliveries != nil || consume.Records != produce.Records || catchUp.Records != fanOut.Records || consume.Reads.Count != 2 {
+		t.Errorf("%s", r.out)
+	}
+	if n := streams.Appends.Count; n < 1 || n > 30 || streams.Deliveries.Count != n || fanOut.Deliveries.Count != int(fanOut.Records) {
 		t.Errorf("%s", r.out)
 	}
 	for space, err := range store.Spaces(within(t)) {
@@ -42,7 +58,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s/%s is left: %v, %v", space, segment, err, segmentErr)
 		}
 	}
-	for _, bad := range [][]string{{"--callers", "0"}, {"--size", "7"}, {"--batch", "0"}, {"--duration", "0s"}, {"--followers", "-1"}, {"--rate", "-1"}} {
+	for _, bad := range [][]string{{"--callers", "0"}, {"--size", "7"}, {"--batch", "0"}, {"--duration", "0s"}, {"--followers", "-1"}, {"--rate", "-1"}, {"--phases", "x"}, {"--phases", "consume"}, {"--phases", "produce,catch-up"}} {
 		if r := call(t, nil, append([]string{"bench", "--redis", url}, bad...)...); r.code != exitUsage {
 			t.Errorf("%v: %+v", bad, r)
 		}
@@ -60,9 +76,14 @@ func TestBenchIntegrity(t *testing.T) {
 	}
 	defer done()
 	for _, wrong := range []uint64{0, 1} {
-		l := &load{benchCmd: c, store: store, space: fresh("bench"), sums: map[string]uint64{"0": wrong}}
-		if _, err := l.run(s.ctx); (err != nil) != (wrong != 0) {
+		l := &load{benchCmd: c, store: store, space: fresh("bench"), followers: 1, sums: map[string]uint64{"0": wrong}}
+		if _, err := l.append(s.ctx); (err != nil) != (wrong != 0) {
 			t.Errorf("%d: %v", wrong, err)
+		}
+		for _, read := range []func(context.Context) (phaseReport, error){l.consume, l.catchUp} {
+			if _, err := read(s.ctx); (err != nil) != (wrong != 0) {
+				t.Errorf("%d: %v", wrong, err)
+			}
 		}
 	}
 }

@@ -39,6 +39,13 @@ func (p *progress) add(n int64) {
 	}
 }
 
+// describe replaces what stands before the count.
+func (p *progress) describe(what string) {
+	if p != nil {
+		p.bar.Describe(what)
+	}
+}
+
 // finish removes it.
 func (p *progress) finish() {
 	if p != nil {
