@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,6 +116,7 @@ func (m *muxer) serve() {
 		if err != nil {
 			return
 		}
+		runtime.Gosched() // a client that sends without end takes turns with the others
 		var f muxFrame
 		if err := json.Unmarshal(data, &f); err != nil {
 			m.control("close")
