@@ -114,7 +114,7 @@ var importTable = []row{
 	{pkg: "internal/testazurite", avoids: []string{redis, miniredis, azure, pebble}, why: "it starts a program"},
 	{pkg: "internal/memredis", imports: []string{"internal/redisx"}, why: "it is a server, and knows nothing of what is kept in it; its link makes scripts that it loses count as sent"},
 	{pkg: "internal/offset", avoids: []string{redis, miniredis}, why: "a gateway and a client resolve alike"},
-	{pkg: "internal/streamz", avoids: []string{redis, miniredis}, why: "it speaks to a server of another system, and knows no hub"},
+	{pkg: "internal/streamz", imports: []string{"internal/pause"}, avoids: []string{redis, miniredis}, why: "it speaks to a server of another system, and knows no hub"},
 	{pkg: "internal/teststreamkit", avoids: []string{redis, miniredis}, why: "it is a server of another system, for tests"},
 	{pkg: "internal/importer", imports: []string{"internal/port", "internal/streamz"}, why: "it reads one system and writes to the other"},
 	{pkg: "internal/faultproxy", avoids: []string{redis}, why: "it knows no protocol"},

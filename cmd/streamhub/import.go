@@ -17,12 +17,13 @@ import (
 // importCmd writes to Redis itself, like archive restore: a gateway gives entries its own times.
 type importCmd struct {
 	archiveRedis
-	Source      string    `arg:"" name:"url" help:"Address of the streamkit server as its clients are given it: ws://host:port or wss://host."`
-	Space       string    `arg:"" optional:"" help:"Space to bring; all of the store if not given."`
-	Store       uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Store to bring; it keeps its id."`
-	SourceToken string    `placeholder:"JWT" help:"Token for the streamkit server."`
-	Until       time.Time `placeholder:"TIME" help:"Leave out what is later, as 2026-01-02T15:04:05Z: for a first run while programs still write to the source."`
-	Progress    bool      `default:"true" negatable:"" help:"Show on standard error how many entries were read, where that is a terminal."`
+	Source      string        `arg:"" name:"url" help:"Address of the streamkit server as its clients are given it: ws://host:port or wss://host."`
+	Space       string        `arg:"" optional:"" help:"Space to bring; all of the store if not given."`
+	Store       uuid.UUID     `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Store to bring; it keeps its id."`
+	SourceToken string        `placeholder:"JWT" help:"Token for the streamkit server."`
+	SourceWait  time.Duration `default:"1m" placeholder:"D" help:"How long to connect to the streamkit server again when a connection to it ends."`
+	Until       time.Time     `placeholder:"TIME" help:"Leave out what is later, as 2026-01-02T15:04:05Z: for a first run while programs still write to the source."`
+	Progress    bool          `default:"true" negatable:"" help:"Show on standard error how many entries were read, where that is a terminal."`
 }
 
 // Run writes a line for each entry that is left out and one for each space. The last line of standard error sums up.
@@ -34,11 +35,16 @@ func (c *importCmd) Run(s *session) (err error) {
 		return usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
 	}
 	src := importer.Source{Store: c.Store}
-	for _, conn := range []**streamz.Conn{&src.Scan, &src.Look} {
-		if *conn, err = streamz.Dial(s.ctx, c.Source, c.SourceToken); err != nil {
+	way := &streamz.Options{
+		Patience: c.SourceWait,
+		Lost:     func(err error) { s.note("connecting again for up to %s: %v", c.SourceWait, err) },
+		Back:     func() { s.note("connected again") },
+	}
+	for _, server := range []**streamz.Server{&src.Scan, &src.Look} {
+		if *server, err = streamz.Open(s.ctx, c.Source, c.SourceToken, way); err != nil {
 			return interrupted(s.ctx, err)
 		}
-		defer (*conn).Close()
+		defer (*server).Close()
 	}
 	client, err := c.client(s, c.Redis)
 	if err != nil {

@@ -37,7 +37,7 @@ const (
 type Source struct {
 	Store uuid.UUID
 	// Scan and Look are two connections: while an entry is looked up, the read of a space waits.
-	Scan, Look *streamz.Conn
+	Scan, Look *streamz.Server
 }
 
 // Options say what is brought.

@@ -3,8 +3,12 @@ package importer_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,12 +61,17 @@ func (b *bench) bring(space string, o *importer.Options) (importer.Result, error
 
 func bring(t *testing.T, old *teststreamkit.Server, into streamhub.Store, space string, o *importer.Options) (importer.Result, error) {
 	t.Helper()
+	return bringOver(t, old.URL, into, space, o, nil)
+}
+
+func bringOver(t *testing.T, url string, into streamhub.Store, space string, o *importer.Options, way *streamz.Options) (importer.Result, error) {
+	t.Helper()
 	src := importer.Source{Store: into.ID()}
-	for _, c := range []**streamz.Conn{&src.Scan, &src.Look} {
-		conn, err := streamz.Dial(t.Context(), old.URL, "secret")
+	for _, c := range []**streamz.Server{&src.Scan, &src.Look} {
+		server, err := streamz.Open(t.Context(), url, "secret", way)
 		require.NoError(t, err)
-		defer conn.Close()
-		*c = conn
+		defer server.Close()
+		*c = server
 	}
 	return importer.Space(t.Context(), src, into, space, o)
 }
@@ -276,6 +285,63 @@ func TestMeanwhile(t *testing.T) {
 		}})
 		require.True(b.t, wrote)
 		require.ErrorIs(b.t, err, streamhub.ErrConflict)
+	})
+}
+
+// TestReconnect cuts the connections of an import again and again: it connects again and goes on after the entry that came
+// last. One that began anew would never come to the end.
+func TestReconnect(t *testing.T) {
+	each(t, func(b *bench) {
+		b.fill("sp", 200, 7)
+		want := b.old.Entries(b.store, "sp")
+		const every = 100
+		lost, back := 0, 0
+		b.old.CutAfter(every)
+		r, err := bringOver(b.t, b.old.URL, b.hub.Store(b.store), "sp", nil, &streamz.Options{
+			Patience: time.Minute,
+			Lost: func(err error) {
+				lost++
+				require.ErrorIs(b.t, err, streamhub.ErrUnavailable)
+				b.old.CutAfter(every)
+			},
+			Back: func() { back++ },
+		})
+		require.NoError(b.t, err)
+		require.EqualValues(b.t, len(want), r.Imported)
+		require.EqualValues(b.t, len(want), r.Entries)
+		require.GreaterOrEqual(b.t, lost, 3*len(want)/every-1, "each pass is cut")
+		require.Equal(b.t, lost, back)
+		have := entries(b.t, b.hub.Store(b.store), "sp")
+		require.Len(b.t, have, len(want))
+		for i, w := range want {
+			require.Equal(b.t, w.Key(), have[i].GetSpaceOffset())
+		}
+	})
+}
+
+// TestGivesUp ends an import whose source stays away.
+func TestGivesUp(t *testing.T) {
+	each(t, func(b *bench) {
+		b.fill("sp", 30, 2)
+		var away atomic.Bool
+		through := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: b.old.Host()})
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if away.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			through.ServeHTTP(w, r)
+		}))
+		defer proxy.Close()
+		lost := 0
+		_, err := bringOver(b.t, "ws"+strings.TrimPrefix(proxy.URL, "http"), b.hub.Store(b.store), "sp", &importer.Options{Phase: func(name string) {
+			if name == "import" {
+				away.Store(true)
+				b.old.CutAfter(1)
+			}
+		}}, &streamz.Options{Patience: 300 * time.Millisecond, Lost: func(error) { lost++ }})
+		require.ErrorIs(b.t, err, streamhub.ErrUnavailable)
+		require.Equal(b.t, 1, lost, "it is said once")
 	})
 }
 

@@ -1,0 +1,174 @@
+package streamz
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
+)
+
+// dialTimeout bounds an attempt to connect again.
+const dialTimeout = 10 * time.Second
+
+// Options say what a [Server] does when its connection ends; nil stands for the defaults.
+type Options struct {
+	// Patience is how long a call connects again without getting anything; the default is not at all.
+	Patience time.Duration
+	// Lost is told why a connection ended, once until Back is told that entries come again. Both may be nil.
+	Lost func(err error)
+	Back func()
+}
+
+// A Server is dialed again when its connection ends: calls are made again, and reads go on after the entry that came last.
+// What fails for good ends a call at once. It is for one goroutine.
+type Server struct {
+	dial func(ctx context.Context) (*Conn, error)
+	conn *Conn // nil once it has ended
+	lost bool
+	o    Options
+}
+
+// Open is [Dial] for a connection that is made again.
+func Open(ctx context.Context, address, token string, o *Options) (*Server, error) {
+	s := &Server{dial: func(ctx context.Context) (*Conn, error) { return Dial(ctx, address, token) }}
+	if o != nil {
+		s.o = *o
+	}
+	var err error
+	s.conn, err = s.dial(ctx)
+	return s, err
+}
+
+// Close ends the connection.
+func (s *Server) Close() {
+	if s.conn != nil {
+		s.conn.Close()
+		s.conn = nil
+	}
+}
+
+// again calls until the call is answered. A call that got something reports it: the patience begins anew then.
+func (s *Server) again(ctx context.Context, call func(c *Conn) (came bool, err error)) error {
+	failing := pause.Backoff{First: 100 * time.Millisecond, Longest: 5 * time.Second}
+	var since time.Time
+	for {
+		came, err := s.once(ctx, call)
+		if err == nil && s.lost {
+			s.found()
+		}
+		if err == nil || !errors.Is(err, streamhub.ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		s.Close()
+		if came || since.IsZero() {
+			since = time.Now()
+			failing.Reset()
+		}
+		if time.Since(since) >= s.o.Patience {
+			return err
+		}
+		if !s.lost && s.o.Lost != nil {
+			s.o.Lost(err)
+		}
+		s.lost = true
+		if !failing.Wait(ctx) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Server) once(ctx context.Context, call func(c *Conn) (bool, error)) (came bool, err error) {
+	if s.conn == nil {
+		within, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		if s.conn, err = s.dial(within); err != nil {
+			s.conn = nil
+			return false, err
+		}
+	}
+	return call(s.conn)
+}
+
+func (s *Server) found() {
+	s.lost = false
+	if s.o.Back != nil {
+		s.o.Back()
+	}
+}
+
+func (s *Server) names(ctx context.Context, list func(c *Conn) ([]string, error)) (names []string, err error) {
+	err = s.again(ctx, func(c *Conn) (bool, error) {
+		names, err = list(c)
+		return false, err
+	})
+	return names, err
+}
+
+// Spaces is [Conn.Spaces].
+func (s *Server) Spaces(ctx context.Context, store uuid.UUID) ([]string, error) {
+	return s.names(ctx, func(c *Conn) ([]string, error) { return c.Spaces(ctx, store) })
+}
+
+// Segments is [Conn.Segments].
+func (s *Server) Segments(ctx context.Context, store uuid.UUID, space string) ([]string, error) {
+	return s.names(ctx, func(c *Conn) ([]string, error) { return c.Segments(ctx, store, space) })
+}
+
+// Peek is [Conn.Peek].
+func (s *Server) Peek(ctx context.Context, store uuid.UUID, space, segment string) (last streamhub.Entry, err error) {
+	err = s.again(ctx, func(c *Conn) (bool, error) {
+		last, err = c.Peek(ctx, store, space, segment)
+		return false, err
+	})
+	return last, err
+}
+
+// entries reads with read, which begins after last, or where its caller said while last is nil.
+func (s *Server) entries(ctx context.Context, read func(c *Conn, last *streamhub.Entry) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
+	return func(yield func(streamhub.Entry, error) bool) {
+		var last *streamhub.Entry
+		err := s.again(ctx, func(c *Conn) (came bool, err error) {
+			for e, err := range read(c, last) {
+				if err != nil {
+					return came, err
+				}
+				if s.lost {
+					s.found()
+				}
+				came, last = true, &e
+				if !yield(e, nil) {
+					return true, nil
+				}
+			}
+			return came, nil
+		})
+		if err != nil {
+			yield(streamhub.Entry{}, err)
+		}
+	}
+}
+
+// ConsumeSpace is [Conn.ConsumeSpace].
+func (s *Server) ConsumeSpace(ctx context.Context, store uuid.UUID, space string, offset streamhub.LexKey, until time.Time) iter.Seq2[streamhub.Entry, error] {
+	return s.entries(ctx, func(c *Conn, last *streamhub.Entry) iter.Seq2[streamhub.Entry, error] {
+		if last != nil {
+			return c.ConsumeSpace(ctx, store, space, last.GetSpaceOffset(), until)
+		}
+		return c.ConsumeSpace(ctx, store, space, offset, until)
+	})
+}
+
+// ConsumeSegment is [Conn.ConsumeSegment].
+func (s *Server) ConsumeSegment(ctx context.Context, store uuid.UUID, space, segment string, from, to uint64) iter.Seq2[streamhub.Entry, error] {
+	return s.entries(ctx, func(c *Conn, last *streamhub.Entry) iter.Seq2[streamhub.Entry, error] {
+		if last != nil {
+			return c.ConsumeSegment(ctx, store, space, segment, last.Sequence+1, to)
+		}
+		return c.ConsumeSegment(ctx, store, space, segment, from, to)
+	})
+}
