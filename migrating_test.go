@@ -23,7 +23,7 @@ var migrations = []struct{ section, tried string }{
 	{"vercel/resumable-stream", "js/README.md"},
 }
 
-// TestMigrating compares docs/migrating.md with the code: each name in a column "here" is declared, each name that
+// TestMigrating compares docs/migrating.md with the code: each name in a column "here" is declared, in Go or TypeScript, each name that
 // streamkit exports is in its section, and each section ends with a migration whose new lines stand in a program.
 func TestMigrating(t *testing.T) {
 	text, err := os.ReadFile("docs/migrating.md")
@@ -40,16 +40,25 @@ func TestMigrating(t *testing.T) {
 	if len(order) != len(migrations) {
 		t.Errorf("the sections are %q", order)
 	}
-	names := exportedNames(t)
+	names, declared := exportedNames(t), typeScriptNames(t)
 	rows := 0
 	for _, m := range migrations {
 		body := sections[m.section]
 		for _, line := range strings.Split(body, "\n") {
 			cells := strings.Split(line, " | ")
-			if !strings.HasPrefix(line, "| ") || len(cells) < 2 || m.section == "vercel/resumable-stream" {
+			if !strings.HasPrefix(line, "| ") || len(cells) < 2 {
 				continue
 			}
 			rows++
+			if m.section == "vercel/resumable-stream" {
+				if cells[1] == "the same" {
+					cells[1] = strings.TrimPrefix(cells[0], "| ")
+				}
+				for _, wrong := range undeclaredTS(declared, cells[1]) {
+					t.Errorf("%s: %s is not declared in js/src: %s", m.section, wrong, line)
+				}
+				continue
+			}
 			for _, wrong := range undeclared(names, cells[1]) {
 				t.Errorf("%s: %s is not declared: %s", m.section, wrong, line)
 			}
@@ -119,11 +128,49 @@ func undeclared(names map[string]bool, cell string) (wrong []string) {
 	return wrong
 }
 
+// typeScriptNames are the functions, types, members and parameters that the package for the web declares.
+func typeScriptNames(t *testing.T) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob("js/src/*.ts")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("js/src: %v", err)
+	}
+	names := map[string]bool{}
+	comment := regexp.MustCompile(`(?s)/\*.*?\*/|(?m)^\s*//.*$`)
+	declaration := regexp.MustCompile(`(?m)^(?:export (?:async )?(?:function|class|interface|type|const) |  (?:readonly )?)(\w+)\??[ (<:=]`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range declaration.FindAllSubmatch(comment.ReplaceAll(text, nil), -1) {
+			names[string(m[1])] = true
+		}
+	}
+	return names
+}
+
+// undeclaredTS returns the names in the code of a cell that js/src does not declare.
+func undeclaredTS(names map[string]bool, cell string) (wrong []string) {
+	for _, code := range regexp.MustCompile("`[^`]+`").FindAllString(cell, -1) {
+		for _, name := range regexp.MustCompile(`[A-Za-z]\w*`).FindAllString(code, -1) {
+			if !names[name] {
+				wrong = append(wrong, name)
+			}
+		}
+	}
+	return wrong
+}
+
 // TestUndeclared finds names that nothing declares, and no others.
 func TestUndeclared(t *testing.T) {
 	names := exportedNames(t)
 	wrong := undeclared(names, "`Store.Append` and `hub.Open`, `client.NoSuch`, `Store.NoSuch`, `store.Live(space)`, `NoSuch`, `[]streamhub.Worker`, NoSuch")
 	if want := []string{"NoSuch", "Store.NoSuch", "NoSuch"}; !slices.Equal(wrong, want) {
+		t.Errorf("%q, want %q", wrong, want)
+	}
+	wrong = undeclaredTS(typeScriptNames(t), "`resumableStream({ url, publisher })`, `Whoever`, `hasExistingStream`, noSuch")
+	if want := []string{"publisher", "Whoever"}; !slices.Equal(wrong, want) {
 		t.Errorf("%q, want %q", wrong, want)
 	}
 }
