@@ -4,12 +4,16 @@ package browser
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -91,6 +95,36 @@ func TestDemo(t *testing.T) {
 	state("#producer", "number 2")
 	more(20)
 	press("kill-A")
+	state("#pane-1", "gateway B")
+	// Both panes are away while the answer is taken over twice.
+	offline := func(off bool) {
+		require.NoError(t, chromedp.Run(page, network.EmulateNetworkConditions(off, 0, -1, -1)))
+	}
+	offline(true)
+	ask := func(method, path string) (body string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, url+path, nil)
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		answer, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.Less(t, response.StatusCode, 300, "%s: %s", path, answer)
+		return string(answer)
+	}
+	ask("POST", "/do/cut-1")
+	ask("POST", "/do/cut-2")
+	state("#pane-1", "connecting again")
+	state("#pane-2", "connecting again")
+	for _, number := range []string{"3", "4"} {
+		ask("POST", "/do/takeover")
+		require.Eventually(t, func() bool {
+			return strings.Contains(ask("GET", "/state"), `"producer":`+number+`,`)
+		}, 30*time.Second, 20*time.Millisecond)
+	}
+	offline(false)
+	more(20)
+	clean()
 	press("kill-B")
 	state("#pane-1", "connecting again")
 	state("#pane-2", "connecting again")

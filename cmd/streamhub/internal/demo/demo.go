@@ -73,6 +73,7 @@ type answer struct {
 	Waiting    int    `json:"waiting"`  // for being stored
 	State      string `json:"state"`
 	stop       context.CancelFunc
+	taking     bool // a producer takes over and is not registered yet
 }
 
 // A line of the log says what was done and what came of it.
@@ -170,7 +171,9 @@ func (d *demo) handler(ctx context.Context) http.Handler {
 	})
 	for n, p := range d.panes {
 		prefix := fmt.Sprintf("/pane/%d", n+1)
-		mux.Handle("GET "+prefix+"/v1/live/", http.StripPrefix(prefix, p))
+		for _, path := range []string{"/v1/live", "/v1/live/"} {
+			mux.Handle("GET "+prefix+path, http.StripPrefix(prefix, p))
+		}
 	}
 	// Other pages of the browser press no buttons here, not even under a name of their own for this machine.
 	guarded := http.NewCrossOriginProtection().Handler(mux)

@@ -58,9 +58,13 @@ func (d *demo) ask(ctx context.Context) {
 func (d *demo) takeOver(ctx context.Context) error {
 	d.mu.Lock()
 	now := d.answer
+	d.answer.taking = now.State == producing
 	d.mu.Unlock()
-	if now.State != producing {
+	switch {
+	case now.State != producing:
 		return errors.New("the answer has no producer: there is nothing to take over")
+	case now.taking:
+		return errors.New("a producer is taking over already")
 	}
 	d.note("producer %d takes over", now.Producer+1)
 	d.produce(ctx, now.ID, now.Producer+1, true)
@@ -78,6 +82,9 @@ func (d *demo) produce(ctx context.Context, id string, number int, takeover bool
 	d.work.Go(func() {
 		defer stop()
 		err := p.run(ctx, takeover)
+		if takeover {
+			p.show(func(a *answer) { a.taking = false })
+		}
 		var refused *refusal
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -127,7 +134,9 @@ func (p *producer) run(ctx context.Context, takeover bool) error {
 		return err
 	}
 	p.next = 1
-	p.show(func(a *answer) { a.Generation, a.Producer, a.State = begun.Generation, p.number, producing })
+	p.show(func(a *answer) {
+		a.Generation, a.Producer, a.State, a.taking = begun.Generation, p.number, producing, false
+	})
 	p.d.note("producer %d says words %d and so on, as generation %d", p.number, p.base+1, begun.Generation)
 	listening, stop := context.WithCancel(ctx)
 	asked := make(chan string, 1)

@@ -45,6 +45,31 @@ class Pane {
     this.coming.push(mark)
   }
 
+  // Words of producers that were taken over before this pane came to them. The answer keeps all of its generations.
+  between(id, first, last, signal) {
+    return new Promise((resolve) => {
+      const words = []
+      let source
+      const end = () => {
+        source.close()
+        resolve(words)
+      }
+      const open = () => {
+        source = new EventSource(`/pane/${this.number}/v1/live?id=${id}&generations=1`)
+        source.onmessage = ({ data }) => {
+          const { n, w } = JSON.parse(JSON.parse(data).data)
+          if (n === first + words.length) words.push(w)
+          if (n >= last) end()
+        }
+        source.onerror = () => {
+          if (source.readyState === EventSource.CLOSED && !signal.aborted) setTimeout(open, 500)
+        }
+      }
+      signal.addEventListener("abort", end, { once: true })
+      open()
+    })
+  }
+
   async read(id) {
     this.stop?.abort()
     const { signal } = (this.stop = new AbortController())
@@ -60,7 +85,7 @@ class Pane {
       return response
     }
     try {
-      for (let before = 0; ; ) {
+      for (let before = 0, taken = false; ; taken = true) {
         const say = (state) => signal.aborted || this.say({ connecting: "connecting again …", waiting: `at gateway ${gateway}, waiting for words`, reading: `reading at gateway ${gateway}` }[state] ?? "")
         const reader = readLive(`/pane/${this.number}/v1/live/${id}`, { signal, fetch: through, maxPause: 1000, onState: say })
         let resumed = 0
@@ -74,6 +99,14 @@ class Pane {
             this.mark(`${n - 1} words of earlier producers`, "took") // they were said before the page came
             last = n - 1
           }
+          if (taken && n > last + 1) {
+            for (const w of await this.between(id, last + 1, n - 1, signal)) {
+              this.coming.push(`${w} `)
+              this.count.words++
+              last++
+            }
+          }
+          taken = false
           if (n <= last) this.count.duplicates++
           else this.count.gaps += n - last - 1
           last = Math.max(n, last)
