@@ -18,6 +18,7 @@ import (
 // ErrMalformed is the error for bytes that no peer writes.
 var ErrMalformed = errors.New("malformed message")
 
+// Booleans are one byte, 0 or 1; a decoder takes any other one for true.
 func appendBool(b []byte, v bool) []byte {
 	if v {
 		return append(b, 1)
@@ -25,14 +26,17 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
+// appendUint writes a uvarint: seven bits a byte, the lowest first, as Protocol Buffers do.
 func appendUint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
 
-// appendInt is for integers that may be negative.
+// appendInt writes a varint with zigzag, for integers that may be negative and for durations in
+// nanoseconds.
 func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
 // appendTime writes t in Unix milliseconds, 0 for the zero Time.
 func appendTime(b []byte, t time.Time) []byte { return appendInt(b, millis.Of(t)) }
 
+// appendBytes writes a string or bytes after their length.
 func appendBytes[T string | []byte](b []byte, v T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
@@ -49,8 +53,9 @@ func appendPairs(b []byte, pairs map[string]string) []byte {
 	return b
 }
 
-// A decoder takes values from the front of b. After the first failure it returns zeros. What it
-// allocates grows with the elements that it has read, never with a count that stands before them.
+// A decoder takes values from the front of b. After the first failure it returns zeros, so that
+// callers look at err once, at the end. What it allocates grows with the elements that it has read,
+// never with a count that stands before them.
 type decoder struct {
 	b        []byte
 	err      error
@@ -65,7 +70,8 @@ const (
 	firstElements = 256
 )
 
-// newDecoder is for what a server sends.
+// newDecoder makes a decoder without a limit of elements: for what a server sends, and for bodies
+// that have none.
 func newDecoder(b []byte) decoder { return decoder{b: b, elements: math.MaxInt} }
 
 // element reports whether one more may be decoded.
@@ -78,6 +84,7 @@ func (d *decoder) element() bool {
 	return d.err == nil
 }
 
+// fail records the first failure. Without bytes every later read fails at once.
 func (d *decoder) fail(what string) {
 	if d.err == nil {
 		d.err = fmt.Errorf("%w: %s", ErrMalformed, what)
@@ -120,7 +127,8 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) bool() bool { return d.byte() != 0 }
 
-// bytes shares memory with the input. Nothing is nil.
+// bytes reads a length and that many bytes. They share memory with the input; their capacity ends
+// with them, so that an append copies them. No bytes are nil.
 func (d *decoder) bytes() []byte {
 	n := d.uint()
 	if n > uint64(len(d.b)) {
@@ -136,6 +144,7 @@ func (d *decoder) bytes() []byte {
 
 func (d *decoder) string() string { return string(d.bytes()) }
 
+// uint64 reads eight bytes, big-endian: for random values, which a varint would make longer.
 func (d *decoder) uint64() uint64 {
 	if len(d.b) < 8 {
 		d.fail("end of bytes")
@@ -165,7 +174,8 @@ func (d *decoder) uuid() (id uuid.UUID) {
 	return id
 }
 
-// count reads how many elements follow. Each has at least size bytes.
+// count reads how many elements follow. Each has at least size bytes, so a count that the input
+// cannot hold is refused before anything is allocated.
 func (d *decoder) count(size int) int {
 	n := d.uint()
 	if n > uint64(len(d.b)/size) {
@@ -175,6 +185,7 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
+// pairs reads what appendPairs wrote. No pairs are a nil map.
 func (d *decoder) pairs() map[string]string {
 	n := d.count(2)
 	if n == 0 {

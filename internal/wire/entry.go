@@ -8,7 +8,9 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An entry says only what differs from the one before it in the same message.
+// Flags of an entry, one byte. An entry holds only what differs from the entry before it in the same
+// run: neighbours mostly share the segment, and often the append. The first entry of a run has none
+// of the same flags.
 const (
 	sameAppend  = 1 << iota // TRX, timestamp and proof
 	sameLife                // incarnation and lineage
@@ -20,8 +22,8 @@ const (
 	hasMark    // with hasTimeline, unless the entry before has the same one
 )
 
-// AppendEntries writes the items of a message. It may be called again after what it wrote: each
-// call stands for itself.
+// AppendEntries writes a run of entries: their number, and then each as a difference to the one
+// before it. Runs may follow each other in one body, since each stands for itself.
 func AppendEntries(b []byte, entries []streamhub.Entry) []byte {
 	b = appendUint(b, uint64(len(entries)))
 	var last *streamhub.Entry
@@ -32,6 +34,7 @@ func AppendEntries(b []byte, entries []streamhub.Entry) []byte {
 	return b
 }
 
+// appendEntry writes e as a difference to last, or whole if last is nil.
 func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	flags := byte(0)
 	set := func(bit byte, on bool) {
@@ -102,6 +105,8 @@ func DecodeEntries(body []byte) ([]streamhub.Entry, error) {
 	return entries, nil
 }
 
+// decodeEntry reads an entry; last is the one before it in the run, the zero entry for the first. It
+// reads the fields in the order of appendEntry.
 func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
 	flags := d.byte()
 	e := streamhub.Entry{Space: last.Space, Segment: last.Segment}
@@ -138,6 +143,7 @@ func decodeEntry(d *decoder, last *streamhub.Entry) streamhub.Entry {
 	if flags&hasMetadata != 0 {
 		e.Metadata = d.pairs()
 	}
+	// An entry never has a nil payload, in process or over the wire.
 	if e.Payload = d.bytes(); e.Payload == nil {
 		e.Payload = []byte{}
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An errorKind says which facts stand behind the code and the text of an error.
+// The kind of an error says which facts follow after its code and its text. The numbers are those of
+// docs/protocol.md. A client that does not know a kind uses code and text.
 const (
 	plainError = iota
 	sequenceError
@@ -79,6 +80,9 @@ func appendError(b []byte, err error) []byte {
 	return append(b, plainError)
 }
 
+// decodeError makes the error of package streamhub that a call in process would have returned. Types
+// with facts make their own text. An error without facts keeps the text of the server. A code that
+// this version does not know becomes an error with a text only.
 func decodeError(d *decoder) error {
 	code, text := streamhub.Code(d.string()), d.string()
 	remote := remoteError{code.Err(), text}
@@ -91,6 +95,7 @@ func decodeError(d *decoder) error {
 		return &streamhub.ClosedError{Verdict: decodeVerdict(d), LastSequence: d.uint()}
 	case producerError:
 		e := &streamhub.ProducerError{Kind: streamhub.Code(d.string()).Err(), Epoch: d.uint(), ExpectedSeq: d.uint()}
+		// A code from a later version; a ProducerError without a kind would match nothing.
 		if e.Kind == nil {
 			e.Kind = streamhub.ErrInvalidArgument
 		}
@@ -117,7 +122,7 @@ func decodeError(d *decoder) error {
 	return &remote
 }
 
-// A remoteError is a condition with the text of the server.
+// A remoteError is one of the conditions of package streamhub, with the text of the server.
 type remoteError struct {
 	kind error
 	text string

@@ -7,6 +7,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
+// appendUint64 writes eight bytes, big-endian.
 func appendUint64(b []byte, v uint64) []byte { return binary.BigEndian.AppendUint64(b, v) }
 
 // AppendName writes an item of a listing.
@@ -28,7 +29,8 @@ func AppendStatus(b []byte, s *streamhub.Status) []byte {
 	return frame(b, start)
 }
 
-// frame puts the length of what stands after start before it.
+// frame puts the length of what stands after start before it. Items that carry their length may get
+// more fields at their ends: an older client skips them.
 func frame(b []byte, start int) []byte {
 	var head [binary.MaxVarintLen64]byte
 	n := binary.PutUvarint(head[:], uint64(len(b)-start))
@@ -51,6 +53,8 @@ func DecodeStatuses(body []byte) (statuses []streamhub.Status, err error) {
 	return statuses, d.err
 }
 
+// appendStatus writes the fields of a status in the order of docs/protocol.md. Times are Unix
+// milliseconds, 0 for none.
 func appendStatus(b []byte, s *streamhub.Status) []byte {
 	b = appendNames(b, s.Space, s.Segment, string(s.State))
 	b = appendTime(appendUint(b, s.FirstSequence), s.FirstTimestamp)
@@ -81,6 +85,8 @@ func decodeStatus(d *decoder) streamhub.Status {
 	return s
 }
 
+// appendPosition writes a position. Incarnation, lineage and proof are random, so they have eight
+// bytes each.
 func appendPosition(b []byte, p *streamhub.Position) []byte {
 	b = appendUint64(appendUint64(b, p.Incarnation), p.Lineage)
 	b = appendUint64(appendUint(b, p.Sequence), p.Proof)

@@ -33,23 +33,30 @@ type LiveStart struct {
 	Space, ID      string
 	Takeover, Once bool
 	Metadata       []byte // JSON, or nothing
-	By, Key        string
-	ContentType    string
-	EndedTTL       time.Duration
+	// By names the producer to others. Key recognises a repeat after a lost reply: under the same key
+	// the same generation begins once.
+	By, Key     string
+	ContentType string
+	// EndedTTL is how long the stream is kept after its end, 0 for the default.
+	EndedTTL time.Duration
 }
 
-// LiveResume: the result is a [LiveProducerResult].
+// LiveResume checks a token, which says that the sender is the producer. The result is a
+// [LiveProducerResult].
 type LiveResume struct{ Space, ID, Token string }
 
 // LivePublish stores chunks, or without any says that the producer is there. The result is a [Number],
 // that of the next chunk.
 type LivePublish struct {
 	Space, ID, Token string
-	First            uint64
-	Chunks           [][]byte
+	// First is the number of the first of Chunks, counted from 1. A repeat under the same number
+	// stores nothing twice.
+	First  uint64
+	Chunks [][]byte
 }
 
-// LiveEnd: the result is a [LiveVerdictResult].
+// LiveEnd ends a generation. The result is a [LiveVerdictResult]: the verdict that there is, which is
+// another one if another process was first.
 type LiveEnd struct {
 	Space, ID, Token string
 	Verdict          streamhub.Verdict
@@ -61,7 +68,7 @@ type LiveMetadata struct {
 	Metadata         []byte
 }
 
-// LiveMessages has messages as items.
+// LiveMessages has the messages after number After as items, and goes on with those that come.
 type LiveMessages struct {
 	Space, ID, Token string
 	After            uint64
@@ -73,13 +80,14 @@ type LiveFind struct {
 	Wait      bool
 }
 
-// LiveStatus: the result is a [LiveStatusResult].
+// LiveStatus asks for the status of one generation. The result is a [LiveStatusResult].
 type LiveStatus struct {
 	Space, ID  string
 	Generation uint64
 }
 
-// LiveSubscribe has chunks as items.
+// LiveSubscribe has the chunks of a generation as items. Cursor resumes after a chunk; Batch joins
+// what is there already into one chunk.
 type LiveSubscribe struct {
 	Space, ID  string
 	Generation uint64
@@ -87,7 +95,8 @@ type LiveSubscribe struct {
 	Batch      bool
 }
 
-// LiveFollow has updates as items.
+// LiveFollow has updates of several streams as items. Generations asks for every generation that is
+// kept, not only for the current one.
 type LiveFollow struct {
 	Space       string
 	IDs         []string
@@ -95,13 +104,14 @@ type LiveFollow struct {
 	Generations bool
 }
 
-// LiveWait has one item, a [LiveVerdictResult].
+// LiveWait waits for the end of a generation. It has one item, a [LiveVerdictResult].
 type LiveWait struct {
 	Space, ID  string
 	Generation uint64
 }
 
-// LiveCancel has one item, a [LiveVerdictResult].
+// LiveCancel asks the producer to stop and waits for the end, unless NoWait is set. It has one item,
+// a [LiveVerdictResult]; its kind is empty if there is no verdict yet.
 type LiveCancel struct {
 	Space, ID  string
 	Generation uint64
@@ -111,9 +121,11 @@ type LiveCancel struct {
 
 // LiveSend stores a message: the result is a [Number], its sequence.
 type LiveSend struct {
-	Space, ID     string
-	Generation    uint64
-	Data          []byte
+	Space, ID  string
+	Generation uint64
+	Data       []byte
+	// By names the sender. Once names a question that gets one answer; Key recognises a repeat of
+	// this message.
 	By, Once, Key string
 }
 
@@ -129,7 +141,8 @@ type LiveRemove struct {
 	Generation uint64
 }
 
-// LiveList has [LiveRef]s as items.
+// LiveList has [LiveRef]s as items. It goes on after the stream that AfterID and AfterGeneration
+// name.
 type LiveList struct {
 	Space, AfterID  string
 	AfterGeneration uint64
@@ -244,6 +257,7 @@ func (r *LiveList) append(b []byte) []byte {
 	return appendUint(appendNames(b, r.Space, r.AfterID), r.AfterGeneration)
 }
 
+// appendNameList writes a count and that many strings.
 func appendNameList(b []byte, names []string) []byte {
 	return appendNames(appendUint(b, uint64(len(names))), names...)
 }
@@ -260,6 +274,7 @@ func decodeNames(d *decoder) []string {
 	return names
 }
 
+// decodeChunks reads chunks, which share memory with the input.
 func decodeChunks(d *decoder) [][]byte {
 	n := d.count(1)
 	if n > streamhub.MaxFrameRecords {
@@ -279,7 +294,8 @@ func decodeChunks(d *decoder) [][]byte {
 type LiveProducerResult struct {
 	Token      string // empty if it is another one
 	Generation uint64
-	Silence    time.Duration
+	// Silence is after how long without a sign of it the producer counts as lost.
+	Silence time.Duration
 }
 
 func (r *LiveProducerResult) append(b []byte) []byte {
@@ -306,7 +322,8 @@ func DecodeLiveVerdict(result []byte) (streamhub.Verdict, error) {
 	return decodeVerdict(&d), d.err
 }
 
-// A LiveStatusResult is a status as JSON.
+// A LiveStatusResult is a status as JSON, up to the end of the result: the form that browsers get as
+// well.
 type LiveStatusResult []byte
 
 func (r LiveStatusResult) append(b []byte) []byte { return append(b, r...) }
@@ -337,7 +354,7 @@ func DecodeLiveRefs(body []byte) ([]LiveRef, error) {
 	return decodeItems(body, func(d *decoder) LiveRef { return LiveRef{d.string(), d.uint()} })
 }
 
-// A LiveChunk is an item.
+// A LiveChunk is an item of a subscription.
 type LiveChunk live.Chunk
 
 func (c *LiveChunk) append(b []byte) []byte {
@@ -359,9 +376,11 @@ func decodeChunk(d *decoder) live.Chunk {
 	}
 }
 
-// A LiveUpdate is an item.
+// A LiveUpdate is an item of a follower of several streams: flags (1 byte), id, cursor of the space,
+// the chunk, and then the verdict or the error that the flags announce.
 type LiveUpdate live.Update
 
+// Flags of an update.
 const (
 	updateVerdict = 1 << iota
 	updateError
@@ -401,7 +420,7 @@ func DecodeLiveUpdates(body []byte) ([]live.Update, error) {
 	})
 }
 
-// A LiveMessage is an item.
+// A LiveMessage is an item for a producer: what a reader has sent.
 type LiveMessage live.Message
 
 func (m *LiveMessage) append(b []byte) []byte {

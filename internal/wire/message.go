@@ -31,7 +31,8 @@ const (
 	TypeGoAway Type = 19
 )
 
-// A Message is one protocol message. Its body shares memory with what it was read from.
+// A Message is one protocol message: type (1 byte), channel and length of the body (uvarints), body.
+// Channel 0 is the connection itself. The body shares memory with what it was read from.
 type Message struct {
 	Type    Type
 	Channel uint64
@@ -43,7 +44,8 @@ func AppendMessage(b []byte, t Type, channel uint64, body []byte) []byte {
 	return appendBytes(appendUint(append(b, byte(t)), channel), body)
 }
 
-// Messages reads the messages of one WebSocket message. After an error nothing follows.
+// Messages reads the messages of one WebSocket message. An error is yielded with the last one:
+// nothing after it can be read.
 func Messages(data []byte) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		d := newDecoder(data)
@@ -56,7 +58,8 @@ func Messages(data []byte) iter.Seq2[Message, error] {
 	}
 }
 
-// AppendHeader writes the part of a message before its body of n bytes.
+// AppendHeader writes the part of a message before a body of n bytes, for a body that is shared and
+// written from where it is.
 func AppendHeader(b []byte, t Type, channel uint64, n int) []byte {
 	return appendUint(appendUint(append(b, byte(t)), channel), uint64(n))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An Op is an operation on a store.
+// An Op is an operation on a store. Its number is a part of the protocol and does not change.
 type Op byte
 
 // The operations. Each has a request type of the same name.
@@ -40,13 +40,16 @@ const (
 	OpExpire           Op = 23
 )
 
-// A Request is what a channel is opened for: one of the types below.
+// A Request is what a channel is opened for: one of the types below. Op names it on the wire. append
+// writes its fields in the order of docs/protocol.md, which the decoder reads them in; new fields go
+// at the end.
 type Request interface {
 	Op() Op
 	append(b []byte) []byte
 }
 
-// An UnknownOpError is for an operation that this version does not know.
+// An UnknownOpError is the error for an operation that this version does not know. The channel ends
+// with it, and the connection goes on.
 type UnknownOpError struct{ Op Op }
 
 func (e *UnknownOpError) Error() string { return fmt.Sprintf("unknown operation %d", e.Op) }
@@ -69,7 +72,7 @@ type Create struct {
 	Options        streamhub.CreateOptions
 }
 
-// Delete has no result.
+// Delete removes a segment. Reason becomes a part of its verdict. It has no result.
 type Delete struct{ Space, Segment, Reason string }
 
 // Trim: the result is a [Number], the first sequence kept.
@@ -105,7 +108,7 @@ type ConsumeSpace struct {
 	Options streamhub.ReadOptions
 }
 
-// Consume reads several spaces.
+// Consume reads several spaces, each after its own cursor. The items of all spaces are mixed.
 type Consume struct {
 	Cursors map[string]streamhub.Cursor
 	Options streamhub.ReadOptions
@@ -132,20 +135,21 @@ type SubscribeSpace struct{ Space string }
 // Workers has lists of workers as items.
 type Workers struct{}
 
-// JoinWorkers shows a worker as long as the channel is open. Its only item, which is empty, says
-// that the worker is on the list.
+// JoinWorkers keeps a worker on the list while the channel is open. Its only item, which is empty,
+// says that the worker is on the list. TTL is how long the worker stays there if the gateway dies.
 type JoinWorkers struct {
 	Worker streamhub.Worker
 	TTL    time.Duration
 }
 
-// AcquireLease: the result is a [Number], the token.
+// AcquireLease acquires a lease for Holder, a name that the client chooses. The result is a [Number],
+// the token.
 type AcquireLease struct {
 	Key, Holder string
 	TTL         time.Duration
 }
 
-// RenewLease: the result is a [Number], the token.
+// RenewLease extends a lease by TTL from now on. The result is a [Number], the token.
 type RenewLease struct {
 	Key, Holder string
 	TTL         time.Duration
@@ -154,7 +158,8 @@ type RenewLease struct {
 // ReleaseLease: the result is a [Number], 1 if the holder had the lease.
 type ReleaseLease struct{ Key, Holder string }
 
-// Expire: the result is a [Number], the deadline in Unix milliseconds. TTL is 0 for never.
+// Expire sets the time to live of a segment, 0 for never. The result is a [Number], the deadline in
+// Unix milliseconds, 0 for none.
 type Expire struct {
 	Space, Segment string
 	TTL            time.Duration
@@ -187,7 +192,9 @@ func (*ReleaseLease) Op() Op     { return OpReleaseLease }
 func (*SpaceEnd) Op() Op         { return OpSpaceEnd }
 func (*Expire) Op() Op           { return OpExpire }
 
-// requests decode what stands after the header of an [Open].
+// requests decode the fields of a request, which stand after the header of an [Open]. Go evaluates
+// the operands of a composite literal from left to right, so the order of the fields is that of the
+// bytes.
 var requests = map[Op]func(*decoder) Request{
 	OpAppend: decodeAppend,
 	OpCreate: func(d *decoder) Request {
@@ -239,6 +246,7 @@ var requests = map[Op]func(*decoder) Request{
 	OpSpaceEnd: func(d *decoder) Request { return &SpaceEnd{d.string()} },
 }
 
+// appendNames writes strings, each with its length.
 func appendNames(b []byte, names ...string) []byte {
 	for _, name := range names {
 		b = appendBytes(b, name)

@@ -41,10 +41,12 @@ type Result interface{ append(b []byte) []byte }
 // EncodeResult writes r for [End.Result].
 func EncodeResult(r Result) []byte { return r.append(nil) }
 
-// A Number is a result.
+// A Number is a result: a sequence, a token, a time in Unix milliseconds or a flag, as the operation
+// says.
 type Number uint64
 
-// AppendResult, StatusResult, CreateResult and PeekResult are those of the operations.
+// AppendResult, StatusResult, CreateResult and PeekResult are the results of the operations of these
+// names. They are types of their own so that the public types need no method for the wire.
 type (
 	AppendResult streamhub.AppendResult
 	StatusResult streamhub.Status
@@ -63,6 +65,7 @@ func DecodeNumber(result []byte) (uint64, error) {
 	return d.uint(), d.err
 }
 
+// Flags of an append result, one byte.
 const (
 	repeated = 1 << iota
 	created
@@ -114,6 +117,7 @@ func DecodeCreateResult(result []byte) (CreateResult, error) {
 	return CreateResult{d.bool(), decodeStatus(&d)}, d.err
 }
 
+// A single entry is written whole.
 func (r *PeekResult) append(b []byte) []byte { return appendEntry(b, (*streamhub.Entry)(r), nil) }
 
 // DecodePeekResult reads the result of a peek.

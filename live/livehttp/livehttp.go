@@ -45,15 +45,18 @@ type Options struct {
 }
 
 const (
-	root         = "/v1/live" // of all streams of a space
-	prefix       = root + "/"
-	stores       = "/stores/"
+	root   = "/v1/live" // of all streams of a space
+	prefix = root + "/"
+	// stores and a UUID stand before root for any store but the default one, whose UUID is all zeros.
+	stores = "/stores/"
+	// defaultSpace is the space of requests that name none.
 	defaultSpace = "live"
 	// reconnect is how long an EventSource waits before it connects again.
 	reconnect = time.Second
 	// drainSpread is over how long Shutdown spreads the ends of readers.
 	drainSpread = time.Second
-	maxBody     = streamhub.MaxRecordBytes
+	// maxBody bounds a body that becomes one record, and one of JSON.
+	maxBody = streamhub.MaxRecordBytes
 	// ended marks the id of the last event. Who comes back with it has everything.
 	ended = ".end"
 	// defaultWait is how long an EventSource waits for a stream that has not begun before it connects
@@ -61,7 +64,8 @@ const (
 	defaultWait, maxWait = 30 * time.Second, 5 * time.Minute
 )
 
-// A Handler serves live streams. It is safe for concurrent use.
+// A Handler serves live streams. It keeps no state of a stream between requests, so any gateway may
+// serve any of them. It is safe for concurrent use.
 type Handler struct {
 	opt     Options
 	clients *drain.Group // that read or produce
@@ -100,7 +104,7 @@ func (h *Handler) Endless(r *http.Request) bool {
 	return err == nil && r.Method == http.MethodPost && !c.whole && c.action == ""
 }
 
-// A call is one request.
+// A call is one request: what its path and its query say. It belongs to the goroutine of the request.
 type call struct {
 	store   uuid.UUID
 	space   string
@@ -168,7 +172,8 @@ func (c *call) readQuery(u *url.URL) (err error) {
 // flag reports whether one of the flags is set.
 func (c *call) flag(name string) bool { return c.query.Get(name) == "1" }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. Every answer has the CORS headers, errors too: a page could not
+// read them otherwise.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -194,6 +199,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err == nil:
+	// An EventSource gives up for good after a status that is an error. It is told within an event
+	// stream, where it can tell an error that passes from one that lasts.
 	case r.Method == http.MethodGet && c.reads() && wantsEvents(r) && !c.raw && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
@@ -232,6 +239,7 @@ var (
 	}
 )
 
+// serve finds the action for path and method, checks the rights, and runs the action.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err error) {
 	actions := ofStream
 	if c.whole {
@@ -250,6 +258,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 	if h.opt.Authorize != nil {
 		for _, right := range c.rights(r.Method) {
 			if c.subject, err = h.opt.Authorize(r, right); err != nil {
+				// Authorize is the program's. An error of its own kind is a refusal, not a fault of
+				// the server.
 				if streamhub.CodeOf(err) == streamhub.CodeInternal {
 					err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 				}
@@ -277,6 +287,7 @@ func (c *call) rights(method string) []streamhub.Right {
 	return all
 }
 
+// status answers with the current generation of a stream, as JSON.
 func (h *Handler) status(w http.ResponseWriter, r *http.Request, c *call) error {
 	s, err := c.streams.Get(r.Context(), c.id)
 	if err != nil {
@@ -367,8 +378,11 @@ var errSlow = errors.New("the body comes too slowly")
 // of the connection still reads it.
 const statusGivenUp = 499
 
+// input reads a body that becomes one record at most.
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
+// bounded reads a body of up to most bytes. A body that is longer or encoded is refused before
+// anything is done.
 func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	if encoded(r) {
 		return nil, errEncoded
@@ -405,7 +419,8 @@ type failure struct {
 	Verdict  *streamhub.Verdict `json:"verdict,omitempty"`
 }
 
-// failureOf tells what a client can do something about.
+// failureOf adds to code and text the facts that a client needs to go on: the generation in force,
+// the verdict, or the number of the chunk that is expected.
 func failureOf(code streamhub.Code, err error) failure {
 	f := failure{Code: string(code), Message: err.Error()}
 	var fenced *streamhub.FencedError
@@ -422,12 +437,15 @@ func failureOf(code streamhub.Code, err error) failure {
 	return f
 }
 
+// reply answers with JSON.
 func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // who does not hear it is gone
 }
 
+// fail answers with an error. What a client can do nothing about is 500 and goes to the log: its text
+// may tell of the inside of the server.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := streamhub.CodeOf(err)
 	body := failureOf(code, err)

@@ -21,23 +21,28 @@ const farewell = 5 * time.Second
 // lingering is how long a client may go on to send what is no longer wanted.
 const lingering = time.Second
 
-// errCutOff is why the producer's end of the body is not the end of its work.
+// errCutOff is the reason of the verdict lost: the connection broke before the end of the body, so
+// the producer may not have been done.
 var errCutOff = errors.New("the connection of the producer was cut off")
 
-// A body is that of a request, which may be cut from elsewhere while it is read.
+// A body is that of a request. It may be cut from another goroutine while it is read: when the
+// producer is asked to stop, or when the gateway ends.
 type body struct {
 	io.Reader
 	w       http.ResponseWriter
 	control *http.ResponseController
 	http1   bool
 
+	// mu guards the fields below, and orders cut before leave: a deadline that cut sets later would
+	// hit the next request of the connection.
 	mu    sync.Mutex
 	ended bool // it was read to its end
-	left  bool
+	// left says that the body is not used any more.
+	left bool
 }
 
-// takeBody lets the body of a request be read after the answer has begun. The caller leaves it
-// before it answers.
+// takeBody lets the body of a request be read after the answer has begun. The caller leaves it before
+// it answers. HTTP/1 needs EnableFullDuplex for that.
 func takeBody(w http.ResponseWriter, r *http.Request) *body {
 	b := &body{Reader: r.Body, w: w, control: http.NewResponseController(w), http1: r.ProtoMajor == 1}
 	_ = b.control.EnableFullDuplex() // HTTP/2 always is
@@ -95,6 +100,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	}
 	in := takeBody(w, r)
 	defer in.leave()
+	// OnCancel is called at most once, so it never waits for room.
 	stopped := make(chan error, 1)
 	p, current, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
 		Takeover: c.flag("takeover"),
@@ -128,12 +134,15 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	case reason := <-stopped:
 		err = reason
 		if errors.As(reason, new(*live.CancelError)) {
+			// The producer was asked to stop and does: Close ends the generation as cancelled.
 			err = p.Close(bye)
 		}
 	default:
 		switch {
+		// The end of the body is the end of the work.
 		case err == nil:
 			err = p.Done(bye, nil)
+		// The body broke off: an error without a code of the hub is one of the connection.
 		case streamhub.CodeOf(err) == streamhub.CodeInternal, errors.Is(err, context.Canceled):
 			err = p.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: errCutOff.Error()})
 		default:
@@ -153,8 +162,8 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	return err
 }
 
-// moved hands the generation over to the client of a gateway that ends: it goes on at another one,
-// with the chunks from next on.
+// moved hands the generation over to the client, because this gateway ends. The client goes on at
+// another one with the token and with the chunks from next on. If that fails, the generation is lost.
 func moved(ctx context.Context, w http.ResponseWriter, p live.Producer) error {
 	token, next, err := p.HandOver(ctx)
 	if err != nil {
@@ -188,6 +197,8 @@ func publishLines(ctx context.Context, p live.Producer, body io.Reader) error {
 	}
 }
 
+// readLine reads a line of any length up to maxBody. ReadSlice returns it in parts of the buffer's
+// size. At the end of the body it returns what is left, with io.EOF.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {

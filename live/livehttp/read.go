@@ -21,19 +21,22 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// A reading is one request for an event stream.
+// A reading is one request for an event stream. It belongs to the goroutine of the request.
 type reading struct {
-	h      *Handler
-	w      http.ResponseWriter
-	out    *sse.Writer // nil until the answer has begun
+	h   *Handler
+	w   http.ResponseWriter
+	out *sse.Writer // nil until the answer has begun
+	// cursor is after the last chunk that was sent, so that a reading goes on there after an outage
+	// of Redis.
 	cursor live.Cursor
 	// events says that the client reads nothing but event streams; raw that it validates each event, so
 	// that it gets chunks only.
 	events, raw bool
-	batch       bool
-	exact       bool // a chunk with a carriage return is sent as bytes
-	wait        time.Duration
-	waits       bool // the client has named wait
+	// batch joins what is there at the beginning into one event.
+	batch bool
+	exact bool // a chunk with a carriage return is sent as bytes
+	wait  time.Duration
+	waits bool // the client has named wait
 }
 
 // read answers with an event stream: the chunks after Last-Event-ID, then those that come, then the
@@ -83,7 +86,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// statusFirst answers a client for whom the status says whether there is a stream.
+// statusFirst answers a client that acts on the status: any client but an EventSource, and one that
+// wants raw chunks, for which 204 says that there is nothing to read. It finds the stream before it
+// begins the answer.
 func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) error {
 	s, err := find(ctx, c, g.wait)
 	var nothing bool
@@ -113,7 +118,9 @@ func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) err
 	return nil
 }
 
-// nothing reports whether there is nothing to read after the cursor, now and later.
+// nothing reports whether there is nothing to read after the cursor, now and later: the generation of
+// the cursor, or else s, has ended and has no further chunk. With activeOnly any stream that has
+// ended counts as that.
 func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnly bool) (bool, error) {
 	var read uint64
 	if g.cursor != "" {
@@ -134,7 +141,8 @@ func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnl
 	return status.Verdict != nil && (activeOnly || read >= status.Chunks), err
 }
 
-// lastEventID is where a client was, in the header that an EventSource sends or in the query.
+// lastEventID is the cursor at which a client goes on: in the header that an EventSource sends when
+// it connects again, or in the query, for the first connection.
 func (c *call) lastEventID(r *http.Request) string {
 	if text := r.Header.Get("Last-Event-ID"); text != "" {
 		return text
@@ -142,7 +150,8 @@ func (c *call) lastEventID(r *http.Request) string {
 	return c.query.Get("cursor")
 }
 
-// reader notes a reader until done. Its context ends soon after the handler is shut down.
+// reader counts a reader until done is called. Its context ends at a random moment within a second
+// after the shutdown of the handler, so that not all readers arrive at the other gateways at once.
 func (h *Handler) reader(r *http.Request) (_ context.Context, done func(), err error) {
 	if !h.clients.Begin() {
 		return nil, nil, streamhub.ErrShutdown
@@ -209,7 +218,8 @@ func outagePauses() *pause.Backoff {
 	return &pause.Backoff{First: 100 * time.Millisecond, Longest: 2 * time.Second}
 }
 
-// find is that of the package, once the answer has begun: the client stays while Redis is away.
+// find waits for the stream once the answer has begun. While Redis is away the client stays: closing
+// would make it connect again and again.
 func (g *reading) find(ctx context.Context, c *call) (live.Stream, error) {
 	for pauses := outagePauses(); ; {
 		s, err := find(ctx, c, g.wait)
@@ -219,8 +229,8 @@ func (g *reading) find(ctx context.Context, c *call) (live.Stream, error) {
 	}
 }
 
-// stays tells the client why nothing comes, and waits before Redis is asked again. It reports whether
-// the client is still there.
+// stays sends a comment that says why nothing comes, and waits before Redis is asked again. It
+// reports whether the client is still there.
 func (g *reading) stays(ctx context.Context, pauses *pause.Backoff) bool {
 	return g.out.Send([]byte(": unavailable\n\n")) == nil && pauses.Wait(ctx)
 }
@@ -238,7 +248,9 @@ func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
 	return out
 }
 
-// follow sends the chunks of a stream until it ends, or ctx does.
+// follow sends the chunks of a stream until it ends, or ctx does. After an outage it subscribes again
+// at its cursor. A cursor of another generation subscribes to that one, so its number is the one that
+// the end names.
 func (g *reading) follow(ctx context.Context, s live.Stream) {
 	generation := s.Generation()
 	if of, _ := g.cursor.Generation(); of != 0 {
@@ -265,7 +277,8 @@ func (g *reading) follow(ctx context.Context, s live.Stream) {
 	}
 }
 
-// end is the last word to a reader: the verdict, or why there is none.
+// end is the last event: the verdict, or why there is none. A raw reader gets chunks only, so it is
+// told in comments.
 func (g *reading) end(id string, generation uint64, err error) {
 	var closed *streamhub.ClosedError
 	switch {
@@ -318,12 +331,14 @@ func chunkEvent(c *live.Chunk, exact bool) []byte {
 	return event("binary", string(c.Cursor()), base64.StdEncoding.AppendEncode(nil, c.Data))
 }
 
+// event writes an event with an id, which an EventSource sends back when it connects again.
 func event(name, id string, data []byte) []byte {
 	b := make([]byte, 0, len(data)+len(id)+64)
 	b = append(append(append(b, "id: "...), id...), '\n')
 	return append(b, eventWithoutID(name, data)...)
 }
 
+// eventWithoutID writes an event that does not move the place at which the client resumes.
 func eventWithoutID(name string, data []byte) []byte {
 	b := make([]byte, 0, len(data)+64)
 	if name != "" {

@@ -23,6 +23,7 @@ import (
 // This file serves producers that no connection keeps: each request proves by a token that it comes
 // from the producer, and any gateway takes it.
 
+// Names and bounds of producers without a connection.
 const (
 	// producerHeader carries the token of a producer.
 	producerHeader = "Streamhub-Producer"
@@ -115,6 +116,8 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 		return fmt.Errorf("%w: first=%.40q: want the number of the first chunk, counted from 1", streamhub.ErrInvalidArgument, number)
 	}
 	if len(list) == 0 {
+		// A request without chunks says that the producer is there, so that its generation is not
+		// lost.
 		next, err := p.Beat(r.Context())
 		if err == nil {
 			reply(w, http.StatusOK, map[string]uint64{"next": next})
@@ -126,6 +129,9 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 			return fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), maxBody)
 		}
 	}
+	// The list may be longer than one append takes. The parts are stored in order; if the reply to
+	// one is lost, the client sends the whole list again under the same first number, and what is
+	// stored already is recognised.
 	var next uint64
 	for len(list) > 0 {
 		n := together(list)
@@ -138,7 +144,8 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 	return nil
 }
 
-// together is how many of the first chunks are stored at once: what an append takes.
+// together returns how many of the first chunks go into one append. Each counts 8 bytes besides its
+// data, and together they take up to a quarter of the largest frame.
 func together(list [][]byte) int {
 	const most, each = streamhub.MaxFrameBytes / 4, 8
 	n, size := 0, 0
@@ -149,7 +156,8 @@ func together(list [][]byte) int {
 	return n
 }
 
-// split cuts a body into chunks.
+// split cuts a body into chunks, as the content type says. An empty body has no chunk; an empty line
+// of text/plain is a chunk, and one of NDJSON is none.
 func split(contentType string, text []byte) ([][]byte, error) {
 	if len(text) == 0 {
 		return nil, nil
@@ -305,12 +313,15 @@ type stopping struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// stopOf makes the answer of a message that asks the producer to stop.
 func stopOf(m *live.Message) stopping { return stopping{m.By, string(m.Data)} }
 
 // gathering is for how long messages are gathered that were there before they were asked for.
 const gathering = 20 * time.Millisecond
 
 // poll answers with the messages that are there, or else with the first one that comes within wait.
+// Messages come from a follower that does not say when it is at the end, so the first message starts
+// a short time in which others are gathered.
 func poll(ctx context.Context, w http.ResponseWriter, p live.RemoteProducer, after uint64, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, max(wait, gathering))
 	defer cancel()

@@ -14,7 +14,8 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// listDefault and listMost bound an answer that lists streams.
+// listDefault and listMost are how many streams a list has at most, without a limit in the query and
+// with one.
 const listDefault, listMost = 100, 1000
 
 // space answers with some of the streams of a space, or with a list of them.
@@ -25,7 +26,8 @@ func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
 	return h.list(w, r, c)
 }
 
-// several answers with several streams as one event stream, whose ids are cursors of the space.
+// several answers with several streams as one event stream. The id of each event is a cursor of the
+// space, so that one Last-Event-ID resumes all of them.
 func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error {
 	text := c.lastEventID(r)
 	if strings.HasSuffix(text, ended) {
@@ -67,7 +69,8 @@ func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error
 	return nil
 }
 
-// checkSeveral refuses what no store has to be asked about.
+// checkSeveral makes the checks that need no store, before the answer begins: an error is then still
+// a status.
 func checkSeveral(ids []string, cursor streamhub.Cursor) error {
 	if len(ids) > live.MaxFollowed {
 		return fmt.Errorf("%w: %d ids, the limit is %d", streamhub.ErrInvalidArgument, len(ids), live.MaxFollowed)
@@ -87,7 +90,7 @@ func checkSeveral(ids []string, cursor streamhub.Cursor) error {
 	return err
 }
 
-// severed is the last word of a reading that cannot go on.
+// severed is the last event of a reading of several streams that cannot go on.
 func (g *reading) severed(ctx context.Context, err error) {
 	switch {
 	case ctx.Err() != nil:
@@ -145,7 +148,8 @@ type listing struct {
 	Next string `json:"next,omitempty"`
 }
 
-// list answers with the streams of a space.
+// list answers with a page of the streams of a space, each with its status. A stream that goes
+// between the two reads is left out.
 func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	limit := listDefault
 	if c.query.Has("limit") {
@@ -185,7 +189,8 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// placeOf is where a list goes on.
+// placeOf reads the place at which a list goes on, "<generation in base 36>.<id>". The id comes last,
+// since it may hold dots.
 func placeOf(text string) (*live.ListOptions, error) {
 	if text == "" {
 		return nil, nil
