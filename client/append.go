@@ -19,7 +19,8 @@ const (
 	maxMoves = 2
 )
 
-// A sending is one append of a call on its way to a gateway.
+// A sending is one append of a call on its way to a gateway. Without a producer of the caller it gets
+// a slot, a producer of the provider, so that it may be sent again after a lost reply.
 type sending struct {
 	place   int // among the appends of the call
 	request wire.Append
@@ -30,13 +31,15 @@ type sending struct {
 	moves   int
 }
 
-// stray reports whether x names another incarnation than the one that its provider knows of. What the
-// provider knows is then none of its business.
+// stray reports whether x names another incarnation than the one that the provider knows of. Then
+// what the provider knows says nothing about x.
 func (x *sending) stray() bool {
 	named := x.request.Options.Incarnation
 	return named != 0 && named != x.known.Incarnation
 }
 
+// needsSlot reports whether x needs a producer of the provider to be recognised when it is sent
+// again.
 func (x *sending) needsSlot() bool {
 	return x.request.Options.Producer == nil && !x.request.Options.CheckOnly
 }
@@ -128,7 +131,8 @@ type batch struct {
 	stopped map[*tail]error // segments with an append that may still be made: none overtakes it
 }
 
-// send sends a message and returns what is left then, in order.
+// send sends one message and waits for the answers. It returns what is left to send, in order:
+// appends that go again, and those that had no room.
 func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 	var l *link
 	err := ctx.Err()
@@ -219,7 +223,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 	return now, later
 }
 
-// settle takes the answer to x. It reports whether x is to be sent again.
+// settle takes the answer to x. It reports whether x is to be sent again, in another slot. An append
+// without an answer has an unknown outcome, unless it was to check only.
 func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map[*tail]bool) (again bool) {
 	var r streamhub.AppendResult
 	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly

@@ -19,7 +19,8 @@ import (
 // errLost is why calls end whose connection does.
 var errLost = errors.New("the connection to the gateway was lost")
 
-// A link is one connection with all calls on it.
+// A link is one connection with all calls on it. After it was lost, or its gateway said that it
+// stops, it takes no new calls: these go over another one.
 type link struct {
 	p      *WebSocketProvider
 	conn   *session.Conn
@@ -28,9 +29,12 @@ type link struct {
 
 	writing sync.Mutex // held while messages are written: channels are opened in order
 
+	// mu guards the fields below.
 	mu    sync.Mutex
 	calls map[uint64]*call
 	last  uint64
+	// auths are the calls of auth that have no answer yet. Answers come in the order of the
+	// questions. Each channel has a place, so that the reader never waits.
 	auths []chan error
 }
 
@@ -40,20 +44,22 @@ func newLink(p *WebSocketProvider, conn *session.Conn) *link {
 	return l
 }
 
-// A call is one channel.
+// A call is one channel: a request, then items, then the end. The goroutine of the caller takes what
+// the goroutine of the link receives.
 type call struct {
 	l  *link
 	id uint64
 	// signal has a place for one: something was received.
 	signal chan struct{}
 
+	// mu guards queue and end. unpaid belongs to the caller's goroutine.
 	mu     sync.Mutex
 	queue  [][]byte // bodies of items
 	end    *wire.End
 	unpaid int64 // bytes that were handled and not credited
 }
 
-// lose ends the connection and every call on it.
+// lose ends the connection and every call on it. New calls go over another connection.
 func (l *link) lose(cause error) {
 	l.cancel(cause)
 	l.p.lost(l)
@@ -74,6 +80,8 @@ func (l *link) read() {
 	}
 }
 
+// handle passes on the messages of one WebSocket message. A message for a channel that is not known
+// is late: its call was left.
 func (l *link) handle(data []byte) error {
 	for m, err := range wire.Messages(data) {
 		if err != nil {
@@ -136,8 +144,10 @@ func (l *link) open(ctx context.Context, store uuid.UUID, request wire.Request) 
 	return calls[0], true, nil
 }
 
-// openAll begins calls with one WebSocket message. sent is false if the gateway has certainly seen
-// none of them.
+// openAll begins calls with one WebSocket message. Channel numbers must rise in the order of the
+// messages, so the numbers are given under the lock that orders the writes. sent is false if the
+// gateway has certainly seen none of the calls; after an error of the write it is true, since a part
+// may have arrived.
 func (l *link) openAll(ctx context.Context, store uuid.UUID, requests []wire.Request) (calls []*call, sent bool, err error) {
 	var carried map[string]string
 	if trace.SpanContextFromContext(ctx).IsValid() {
@@ -176,7 +186,8 @@ func (l *link) send(t wire.Type, channel uint64, body []byte) error {
 	return l.write(wire.AppendMessage(nil, t, channel, body))
 }
 
-// auth presents a token and waits for the answer.
+// auth presents a token and waits for the answer. It holds the lock of the writes, so that tokens are
+// sent in the order of auths.
 func (l *link) auth(ctx context.Context, token string) error {
 	answer := make(chan error, 1)
 	l.writing.Lock()
@@ -198,7 +209,8 @@ func (l *link) auth(ctx context.Context, token string) error {
 	}
 }
 
-// lostErr says why the connection is gone.
+// lostErr says why the connection is gone. Close code 4401 is a token that the gateway does not take
+// any more.
 func (l *link) lostErr() error {
 	cause := context.Cause(l.ctx)
 	if errors.Is(cause, streamhub.ErrShutdown) {
@@ -211,7 +223,7 @@ func (l *link) lostErr() error {
 	return down(errors.Join(errLost, cause))
 }
 
-// receive takes items or the end.
+// receive takes items or the end. It never blocks: credit bounds the items that may come.
 func (c *call) receive(items []byte, end *wire.End) {
 	c.mu.Lock()
 	if end != nil {
@@ -258,7 +270,7 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 	}
 }
 
-// An outcome says what a call that has ended tells of what it was to do.
+// An outcome says what is known of the effect of a call that has ended.
 type outcome int
 
 const (
@@ -284,7 +296,8 @@ func (c *call) answer(ctx context.Context) (result []byte, o outcome, err error)
 	return end.Result, answered, end.Err
 }
 
-// handled gives credit for items that were handled.
+// handled gives credit for items that were handled, a quarter of the window at a time: a credit for
+// each item would be as many messages as items.
 func (c *call) handled(bytes int) {
 	if c.unpaid += int64(bytes); c.unpaid < c.l.p.opt.Window/4 {
 		return
@@ -294,7 +307,8 @@ func (c *call) handled(bytes int) {
 	_ = c.l.send(wire.TypeCredit, c.id, wire.AppendCredit(nil, uint64(unpaid)))
 }
 
-// leave ends a call that is not wanted any more.
+// leave ends a call that is not wanted any more. If it is still open, the gateway is asked to cancel
+// it; what still comes is dropped.
 func (c *call) leave() {
 	c.l.mu.Lock()
 	_, open := c.l.calls[c.id]

@@ -32,7 +32,8 @@ func (s *Store) Live(space string) live.Streams {
 	return &liveStreams{c: s.c, space: space}
 }
 
-// liveStreams are those of one space, behind gateways.
+// liveStreams are the live streams of one space, behind gateways. Its calls are repeated where that
+// can help.
 type liveStreams struct {
 	c      *Client
 	remote *remoteStore // nil for a provider that has none
@@ -62,7 +63,8 @@ func (s *liveStreams) once(ctx context.Context, request wire.Request) ([]byte, e
 	return s.remote.do(ctx, request)
 }
 
-// ask is once, and again where that can help: every call about live streams may be repeated.
+// ask makes a call, and repeats it where that can help: every call about live streams may be
+// repeated; a lost reply does no harm.
 func (s *liveStreams) ask(ctx context.Context, op, id string, request wire.Request) (body []byte, err error) {
 	err = again(ctx, s.c, "live "+op, func(ctx context.Context) (err error) {
 		body, err = s.once(ctx, request)
@@ -98,7 +100,8 @@ func (s *liveStreams) at(id string, generation uint64) *liveStream {
 	return &liveStream{liveStreams: s, id: id, generation: generation}
 }
 
-// Register is that of [live.Streams].
+// Register is that of [live.Streams]. If the goroutines of the producer cannot be started, because
+// the client is being closed, the new generation is ended as lost.
 func (s *liveStreams) Register(ctx context.Context, id string, options *live.RegisterOptions) (live.Producer, live.Stream, error) {
 	o := value(options)
 	if s.c.isClosed() {
@@ -163,6 +166,7 @@ func (s *liveStreams) start(ctx context.Context, op, id string, o *live.Register
 	return &liveRemote{liveStream: s.at(id, r.Generation), token: r.Token, silence: r.Silence}, nil, nil
 }
 
+// encodeMetadata writes metadata as JSON; no metadata are no bytes.
 func encodeMetadata(v any) ([]byte, error) {
 	if v == nil {
 		return nil, nil
@@ -187,6 +191,7 @@ func (s *liveStreams) Resume(ctx context.Context, id, token string) (live.Remote
 	return &liveRemote{liveStream: s.at(id, r.Generation), token: r.Token, silence: r.Silence}, nil
 }
 
+// find asks for the current generation. With wait it waits for one, over lost connections.
 func (s *liveStreams) find(ctx context.Context, op, id string, attempts int, wait bool) (live.Stream, error) {
 	generation, err := item(ctx, s, op, id, attempts, &wire.LiveFind{Space: s.space, ID: id, Wait: wait}, wire.DecodeNumber)
 	if err != nil {
@@ -297,7 +302,7 @@ func (s *liveStreams) Remove(ctx context.Context, id string) error {
 	return err
 }
 
-// A liveStream is one generation.
+// A liveStream is one generation of a stream. It holds no resources.
 type liveStream struct {
 	*liveStreams
 	id         string
@@ -414,6 +419,7 @@ var _ live.RemoteProducer = (*liveRemote)(nil)
 func (r *liveRemote) Token() string          { return r.token }
 func (r *liveRemote) Silence() time.Duration { return r.silence }
 
+// publishing checks chunks, before anything is sent, and makes the request.
 func (r *liveRemote) publishing(first uint64, chunks [][]byte) (*wire.LivePublish, error) {
 	size := 0
 	for i, chunk := range chunks {

@@ -33,7 +33,9 @@ const (
 	beatsPerSilence = 3
 )
 
-// A liveProducer is a producer whose chunks wait in this process until a gateway has stored them.
+// A liveProducer is a producer in this process, behind gateways. Chunks wait here until a gateway has
+// stored them. Two goroutines serve it: run sends chunks and heartbeats, listen hears requests to
+// stop.
 type liveProducer struct {
 	*liveStream
 	remote  *liveRemote
@@ -44,8 +46,11 @@ type liveProducer struct {
 	leave   context.CancelFunc
 	release func()
 	told    sync.Once // OnCancel
-	hurry   chan struct{}
+	// hurry has a place for one: send now what waits, without gathering more.
+	hurry chan struct{}
 
+	// mu guards the fields below. changed is closed and replaced at each change, so that a caller can
+	// wait for one with a context.
 	mu      sync.Mutex
 	changed chan struct{} // closed when anything below changes
 	err     error         // why it cannot publish any more
@@ -72,7 +77,8 @@ func newLiveProducer(remote *liveRemote, o live.RegisterOptions) *liveProducer {
 	}
 }
 
-// begin starts what sends and listens.
+// begin starts the goroutines of the producer. They last as long as the client, not as long as the
+// context of the registration.
 func (p *liveProducer) begin() error {
 	var lasts context.Context
 	// It outlives the context of the registration.
@@ -108,6 +114,7 @@ func (p *liveProducer) notify() {
 	p.changed = make(chan struct{})
 }
 
+// rush lets run send at once what waits.
 func (p *liveProducer) rush() {
 	select {
 	case p.hurry <- struct{}{}:
@@ -228,7 +235,9 @@ func (p *liveProducer) interval() time.Duration {
 	return d
 }
 
-// gather waits for chunks until due, and for those that travel with the first one.
+// gather waits until something is to be sent: liveChunks chunks, or liveDelay after the first one, or
+// due. It returns the chunks that go together and the number of the first. They stay in pending until
+// they are known to be stored.
 func (p *liveProducer) gather(due time.Time) (batch [][]byte, first uint64) {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
@@ -268,7 +277,9 @@ func (p *liveProducer) gather(due time.Time) (batch [][]byte, first uint64) {
 	return p.pending[:n:n], p.first
 }
 
-// send stores a batch, or says that the producer is there.
+// send stores a batch, or sends a heartbeat if there is none. The number of the first chunk makes it
+// safe to repeat. If the gateway expects an earlier number than the first one, chunks that were
+// acknowledged are lost.
 func (p *liveProducer) send(batch [][]byte, first uint64) error {
 	request, err := p.remote.publishing(first, batch)
 	if err != nil {
@@ -295,7 +306,8 @@ func (p *liveProducer) send(batch [][]byte, first uint64) error {
 	return nil
 }
 
-// look ends what has no readers, or nothing to say, for too long.
+// look ends a generation that was idle for too long, and asks for a cancellation if it had no reader
+// for too long.
 func (p *liveProducer) look() error {
 	p.mu.Lock()
 	idle := time.Since(p.last) > p.opt.IdleTTL && len(p.pending) == 0
@@ -325,7 +337,8 @@ func (p *liveProducer) look() error {
 	return err
 }
 
-// over says goodbye for a producer whose client is closed.
+// over says goodbye when the client is closed: it sends what waits, once, and ends the generation as
+// lost. Both are bounded in time.
 func (p *liveProducer) over() {
 	p.mu.Lock()
 	ended, batch, first := p.err != nil, p.pending, p.first
@@ -374,7 +387,8 @@ func (p *liveProducer) requested(by *live.CancelError) {
 	p.tell(by)
 }
 
-// stopped ends the producer because of reason, unless it is about to end by itself and hears that.
+// stopped ends the producer because of reason. A producer that is just writing its own verdict learns
+// the outcome from that, so it is left alone; the result is then false.
 func (p *liveProducer) stopped(reason error) bool {
 	p.mu.Lock()
 	ending := p.ending
@@ -385,7 +399,8 @@ func (p *liveProducer) stopped(reason error) bool {
 	return !ending
 }
 
-// stop ends the producer because of reason.
+// stop ends the producer for good. Only the first reason counts. Chunks that wait are dropped: no
+// gateway takes them any more.
 func (p *liveProducer) stop(reason error) {
 	var named *streamhub.Error
 	if errors.As(reason, &named) {
@@ -405,7 +420,7 @@ func (p *liveProducer) stop(reason error) {
 	p.cancel(reason)
 }
 
-// tell calls OnCancel, unless that was done.
+// tell calls OnCancel with the first reason to stop, in a goroutine of the client.
 func (p *liveProducer) tell(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)
@@ -478,6 +493,8 @@ func (p *liveProducer) End(ctx context.Context, v streamhub.Verdict) error {
 	return p.fail("end", p.id, p.end(ctx, v))
 }
 
+// end writes the verdict after everything that was published. If the outcome may change later, the
+// producer goes on. If the generation already has another verdict, the producer stops with that one.
 func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	if !v.Kind.Known() {
 		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
@@ -511,7 +528,8 @@ func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	return nil
 }
 
-// settle waits until everything that was published is stored, and holds back what comes.
+// settle holds back new chunks and waits until everything that was published is stored. Another
+// verdict under way is waited for.
 func (p *liveProducer) settle(ctx context.Context) error {
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {
@@ -527,6 +545,7 @@ func (p *liveProducer) settle(ctx context.Context) error {
 	return err
 }
 
+// unsettle lets chunks pass again after a verdict that was not written.
 func (p *liveProducer) unsettle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,8 +13,9 @@ import (
 // forever is for what goes on until its context ends.
 const forever = -1
 
-// resume runs read, which passes items on, until it ends or fails for good, or the client is closed. After an error that can
-// pass it runs it again, up to attempts times in a row without an item.
+// resume runs read, which passes items on, until it ends, fails for good, or the client is closed.
+// After an error that can pass, it runs read again: up to attempts times in a row without an item, or
+// without a bound for forever. read goes on where it was cut off: it keeps its own place.
 func resume[T any](ctx context.Context, c *Client, op string, attempts int, yield func(T, error) bool, read func(ctx context.Context, pass func(T) bool) error) {
 	ctx, o := c.observe(ctx, op)
 	ctx, release := c.last(ctx)
@@ -74,6 +75,8 @@ func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamh
 	})
 }
 
+// consume resumes a read after lost connections, at the cursor of the last entry and with the rest of
+// the limit.
 func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, read func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		o := value(options)
@@ -92,7 +95,8 @@ func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, rea
 	}
 }
 
-// progress is what a reader has passed on.
+// progress is what a reader has passed on: the place at which it goes on after a lost connection, and
+// how much of its limit is used.
 type progress struct {
 	any    bool
 	n      uint64
@@ -152,8 +156,8 @@ func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhu
 	})
 }
 
-// follow begins a live follower at a cursor: what is appended while a connection is away belongs to
-// it as well.
+// follow resumes after lost connections. A live follower first asks where the end is and begins at
+// that cursor: otherwise what is appended while the connection is away would be skipped.
 func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, end func(ctx context.Context) (streamhub.Cursor, error),
 	read func(ctx context.Context, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error],
 ) iter.Seq2[streamhub.Entry, error] {
@@ -201,6 +205,7 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 	return lasting(ctx, s, "workers", s.inner.Workers)
 }
 
+// lasting begins anew after a lost connection: the first items say what is there then.
 func lasting[T any](ctx context.Context, s *Store, op string, subscribe func(ctx context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		resume(ctx, s.c, op, forever, yield, func(ctx context.Context, pass func(T) bool) error {

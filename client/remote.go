@@ -83,6 +83,8 @@ func (s *remoteStore) Create(ctx context.Context, space, segment string, options
 	}
 	result, err := wire.DecodeCreateResult(body)
 	if err == nil {
+		// If the create stored records, this client was told of them: later appends must notice their
+		// loss.
 		t, release := s.p.tail(tailKey{s.id, space, segment})
 		t.found(result.Status.Position, result.Created && len(request.Options.Records) > 0)
 		release()
@@ -119,6 +121,7 @@ func (s *remoteStore) Expire(ctx context.Context, space, segment string, ttl tim
 	return millis.Time(int64(deadline)), s.fail("expire", space, segment, err)
 }
 
+// number makes a call whose result is a number.
 func (s *remoteStore) number(ctx context.Context, request wire.Request) (uint64, error) {
 	body, err := s.do(ctx, request)
 	if err != nil {
@@ -164,7 +167,8 @@ func read[T any](ctx context.Context, s *remoteStore, op, space, segment string,
 	}
 }
 
-// readInto ends without error after the last item, or when yield does not want more.
+// readInto makes a call that has items. It ends without error after the last item, or when yield does
+// not want more.
 func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, decode func([]byte) ([]T, error), yield func(T) bool) error {
 	l, err := s.p.connect(ctx)
 	if err != nil {

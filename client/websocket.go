@@ -184,8 +184,8 @@ func (p *WebSocketProvider) run(f func()) bool {
 	return p.start(f)
 }
 
-// connect returns the connection, and makes one if there is none. Everybody who needs one waits for
-// the same dial; the end of ctx does not end that.
+// connect returns the connection, and makes one if there is none. All callers that need one wait for
+// the same dial. The end of ctx ends the wait of this caller only.
 func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // nothing is sent, so nothing has happened
@@ -214,14 +214,15 @@ func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 	}
 }
 
-// A dialing is a dial that others wait for: it ends with a connection or an error.
+// A dialing is a dial that callers wait for. link and err are set before done is closed.
 type dialing struct {
 	done chan struct{}
 	link *link
 	err  error
 }
 
-// dial tries every gateway once, beginning with the one after the last.
+// dial tries every gateway once. It begins after the gateway that failed last, or whose connection
+// was lost last.
 func (p *WebSocketProvider) dial(d *dialing) {
 	var l *link
 	var failed error
@@ -259,6 +260,8 @@ func (p *WebSocketProvider) dial(d *dialing) {
 	}
 }
 
+// dialOne dials one gateway. Its errors say whether a later attempt can help: a refused token cannot
+// be cured by dialing again, unless the options say so.
 func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.opt.DialTimeout)
 	defer cancel()
@@ -295,7 +298,8 @@ func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 	return nil, down(err)
 }
 
-// refused is for a token that the gateway does not take.
+// refused is the error for a token that the gateway does not take; see
+// [WebSocketOptions.RetryAuthFailures].
 func (p *WebSocketProvider) refused(err error) error {
 	if p.opt.RetryAuthFailures {
 		return down(err)
@@ -308,7 +312,8 @@ func down(err error) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
 }
 
-// lost forgets a connection.
+// lost forgets a connection. The next dial begins with another gateway, which may work where this one
+// did not.
 func (p *WebSocketProvider) lost(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

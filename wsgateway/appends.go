@@ -15,6 +15,7 @@ func (c *conn) sendAppends() {
 	c.sendAppendsLocked()
 }
 
+// sendAppendsLocked is sendAppends with mu held.
 func (c *conn) sendAppendsLocked() {
 	if len(c.appends) > 0 && c.trips < maxTrips {
 		c.trips++
@@ -24,6 +25,8 @@ func (c *conn) sendAppendsLocked() {
 	}
 }
 
+// runAppends makes trips until no append waits. It gives the next batch to the hub only after the
+// answers to the last one.
 func (c *conn) runAppends() {
 	for {
 		made := c.submitAppends()
@@ -36,7 +39,8 @@ func (c *conn) runAppends() {
 	}
 }
 
-// A submitted is a number of appends to one store that the hub has.
+// A submitted is a batch of appends to one store that were given to the hub, and how to wait for
+// their results.
 type submitted struct {
 	calls []*appendCall
 	wait  func() ([]wire.Result, []error)

@@ -27,10 +27,13 @@ const (
 	maxTrips = 8
 )
 
-// A conn is a connection that speaks streamhub.v1.
+// A conn is a connection that speaks streamhub.v1. One goroutine reads messages and starts calls;
+// each call but an append has a goroutine of its own; appends travel in up to maxTrips goroutines.
 type conn struct {
 	*link
 
+	// mu guards the fields below, but for chain, which only the reader uses, and the credit of every
+	// channel.
 	mu       sync.Mutex
 	channels map[uint64]*channel
 	readers  int
@@ -48,7 +51,8 @@ type conn struct {
 	submitting sync.Mutex // held while appends are given to the hub; taken before mu
 }
 
-// A channel is one call. Its credit is guarded by conn.mu.
+// A channel is one call: from its open until its end was sent. Its credit and more are guarded by
+// conn.mu; the other fields do not change once it is started.
 type channel struct {
 	c      *conn
 	id     uint64
@@ -73,6 +77,8 @@ type appendCall struct {
 	chain   dispatch.Chain // used under conn.submitting
 }
 
+// newConn prepares a connection. The end of the link's context wakes whatever waits on a condition,
+// since a sync.Cond knows no context.
 func newConn(l *link) *conn {
 	c := &conn{link: l, channels: map[uint64]*channel{}}
 	c.room.L, c.idle.L = &c.mu, &c.mu
@@ -87,7 +93,8 @@ func newConn(l *link) *conn {
 	return c
 }
 
-// serve reads until the connection ends.
+// serve reads and handles messages until the connection ends or the client breaks the protocol. It
+// then waits for every call.
 func (c *conn) serve() {
 	defer c.over()
 	defer c.handled()
@@ -166,6 +173,8 @@ func (c *conn) handle(data []byte) error {
 	return nil
 }
 
+// auth replaces the token of the connection. It runs in the goroutine that reads, so a request that
+// comes after the token is judged by it, and one before it by the old one.
 func (c *conn) auth(m wire.Message) error {
 	token, err := wire.DecodeToken(m.Body)
 	if err != nil {
@@ -189,7 +198,8 @@ func (c *conn) auth(m wire.Message) error {
 	return nil
 }
 
-// revise ends the calls that the token does not allow any more.
+// revise ends the calls that the new token does not allow any more: readers may stay for days.
+// Appends are checked when they leave.
 func (c *conn) revise() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,6 +213,7 @@ func (c *conn) revise() {
 	}
 }
 
+// credit lets a reader send more. A credit for a channel that has ended is late, not wrong.
 func (c *conn) credit(m wire.Message) error {
 	n, err := wire.DecodeCredit(m.Body)
 	if err != nil {
@@ -227,6 +238,8 @@ func (c *conn) credit(m wire.Message) error {
 // maxCredit is far beyond what a client needs, and small enough to count with.
 const maxCredit = int64(1) << 40
 
+// open begins a call. If too many calls are under way, it waits: the connection is not read
+// meanwhile, and the client is slowed down by TCP.
 func (c *conn) open(m wire.Message) error {
 	var o *wire.Open
 	var err error
@@ -269,6 +282,8 @@ func (c *conn) open(m wire.Message) error {
 		ch.size = len(m.Body)
 	}
 	for !ch.reader && (c.calls >= maxCalls || c.calls > 0 && c.held+ch.size > maxHeld) && c.ctx.Err() == nil {
+		// The appends that came before in this message must leave: they may be what occupies the
+		// room.
 		c.sendAppendsLocked()
 		c.room.Wait()
 	}
@@ -298,8 +313,8 @@ func (c *conn) open(m wire.Message) error {
 	return nil
 }
 
-// close forgets a channel, before its end is sent: who has read that may open the next one. finish
-// follows.
+// close forgets a channel before its end is sent: a client that has read the end may open the next
+// channel at once, and must not find the limit reached. finish follows.
 func (c *conn) close(ch *channel) {
 	c.mu.Lock()
 	delete(c.channels, ch.id)
@@ -317,7 +332,7 @@ func (c *conn) close(ch *channel) {
 	c.g.metrics.calls.Add(c.ctx, -1)
 }
 
-// finish notes that n channels that were closed are answered.
+// finish notes that n channels that were closed have been answered. A drain waits for that.
 func (c *conn) finish(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -347,7 +362,8 @@ func (ch *channel) run(o *wire.Open) {
 	ch.end(dispatch.Run(ch.ctx, ch.c.g.hub.Store(o.Store), ch.c, o.Request, ch))
 }
 
-// end answers a call that is over.
+// end answers a call that is over. A call that was cancelled ends with the cause: the client's wish,
+// a token that does not allow it any more, or the stop of the gateway.
 func (ch *channel) end(result wire.Result, err error) {
 	if err != nil && ch.ctx.Err() != nil {
 		err = context.Cause(ch.ctx)
@@ -362,6 +378,8 @@ func (ch *channel) answer(result wire.Result, err error) {
 	_ = ch.c.out.put(ch.encodeEnd(result, err)) // a connection that is over needs no answer
 }
 
+// encodeEnd writes the end of a channel and counts the call. An error without a code goes to the log;
+// the client is told that it is internal.
 func (ch *channel) encodeEnd(result wire.Result, err error) []byte {
 	ch.c.guest.Called(ch.op, err, ch.begun)
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {

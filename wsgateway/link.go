@@ -18,8 +18,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/front"
 )
 
-// A link is what the connections of both dialects have in common: who is there, how long, and the
-// way out.
+// A link is what the connections of both dialects have in common: who is there, for how long, and the
+// way out. The Gateway's ticker calls tick; the dialect's reader calls read; anything may call fail
+// and cut.
 type link struct {
 	g      *Gateway
 	guest  *front.Guest
@@ -39,6 +40,7 @@ type link struct {
 	drained func()
 	probe   func(silence time.Duration)
 
+	// mu guards the fields below.
 	mu        sync.Mutex
 	principal *auth.Principal
 	expires   time.Time // zero for never
@@ -64,13 +66,15 @@ const (
 
 var errUnproven = errors.New("more than 16 KiB were sent before a token")
 
-// handled gives back what the last message holds, but for what calls of it hold.
+// handled gives back what the last message holds in memory, except the shares of calls that still use
+// it.
 func (l *link) handled() {
 	l.load.Done()
 	l.load = nil
 }
 
-// read returns the next message. After an error nothing more comes.
+// read returns the next message. After an error nothing more comes. A client that has not said who it
+// is gets a small read limit, from a budget that every message reduces.
 func (l *link) read() (websocket.MessageType, []byte, error) {
 	l.handled()
 	if l.closing() {
@@ -97,8 +101,8 @@ func (l *link) read() (websocket.MessageType, []byte, error) {
 // smallMessage is what a message may have without being counted.
 const smallMessage = 64 << 10
 
-// message reads a message. What a large one holds is counted, until the last holder of l.load is done, and
-// it has to come in time.
+// message reads a message. A message above smallMessage is counted against the limits of the subject
+// as it grows, and it has to come in time: the time grows with what has come.
 func (l *link) message() (websocket.MessageType, []byte, error) {
 	typ, r, err := l.ws.Reader(l.ctx)
 	if err != nil {
@@ -139,7 +143,8 @@ func (l *link) message() (websocket.MessageType, []byte, error) {
 
 var errLate = errors.New("the message comes too slowly")
 
-// start runs f in a goroutine of the connection, unless that is over.
+// start runs f in a goroutine of the connection, which end waits for. It returns false if the
+// connection is over.
 func (l *link) start(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,7 +155,8 @@ func (l *link) start(f func()) bool {
 	return true
 }
 
-// end waits for the goroutines of the connection, once it is over.
+// end marks the connection as over, ends what still waits, and waits for the goroutines of the
+// connection.
 func (l *link) end() {
 	l.mu.Lock()
 	l.over = true
@@ -174,7 +180,8 @@ const (
 	unprovenGoodbye = time.Second
 )
 
-// fail closes the connection with a code. It does not wait.
+// fail closes the connection with a code. It does not wait: the close frame has to pass a full
+// outbox, and the client has to answer it. Only the first call counts.
 func (l *link) fail(code websocket.StatusCode, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -228,7 +235,8 @@ func (l *link) traced(carried map[string]string) context.Context {
 	return p.Extract(l.ctx, propagation.MapCarrier(carried))
 }
 
-// renew takes a new token for the connection. Only the goroutine that reads calls it.
+// renew takes a new token for the connection. Only the goroutine that reads calls it, so the
+// principal does not change between the two locks.
 func (l *link) renew(token string) error {
 	l.mu.Lock()
 	had := l.principal
@@ -245,7 +253,8 @@ func (l *link) renew(token string) error {
 	return nil
 }
 
-// tick is called about once a second.
+// tick is called about once a second, for every connection. It ends a connection whose token has
+// expired, and one whose client does not read what is sent; it probes one that is silent.
 func (l *link) tick(now time.Time) {
 	l.mu.Lock()
 	expired, why := !l.expires.IsZero() && now.After(l.expires), "the token has expired"
@@ -273,7 +282,8 @@ func (l *link) pingAfter(silence time.Duration) {
 	}
 }
 
-// ping closes the connection if no pong comes.
+// ping cuts the connection if no pong comes, unless a write is under way: then the ping may wait
+// after it, and the write timeout decides.
 func (l *link) ping() {
 	defer l.pinging.Store(false)
 	ctx, cancel := context.WithTimeout(l.ctx, l.g.opt.PongTimeout)

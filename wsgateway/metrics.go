@@ -10,6 +10,9 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
+// metrics count connections, calls under way, messages and their bytes in both directions, and
+// connections that were closed, by code. They have no names of subjects or stores as attributes:
+// there is no bound on their number.
 type metrics struct {
 	connections, calls metric.Int64UpDownCounter
 	messages, bytes    metric.Int64Counter

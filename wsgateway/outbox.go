@@ -17,9 +17,9 @@ const (
 	copied = 16 << 10
 )
 
-// An outbox is the only writer of a connection: it makes the frames of messages, and takes the control
-// frames of the library, so each frame is whole. It has no goroutine: who finds it idle writes, and
-// takes along what others add meanwhile.
+// An outbox is the only writer of a connection. It makes the frames of messages and takes the control
+// frames of the library, so that frames never mix. It has no goroutine: a caller that finds it idle
+// writes, and takes along what others add meanwhile.
 type outbox struct {
 	l      *link
 	typ    websocket.MessageType
@@ -27,6 +27,8 @@ type outbox struct {
 
 	direct *direct // nil if the connection has none; used under mu
 
+	// mu guards the fields below. It is not held during a write that may block; writing says that one
+	// caller has the socket.
 	mu      sync.Mutex
 	room    sync.Cond
 	raw     []byte   // of frames, to be written as it is, before pending
@@ -44,8 +46,8 @@ func (o *outbox) init(l *link) {
 }
 
 // put sends a message, in parts that must not change afterwards. It returns when the message is
-// written or has its place in the queue, and waits while that is full. An error says that the
-// connection is over.
+// written or queued, and waits while the queue is full: so a slow client slows down its own calls. An
+// error says that the connection is over.
 func (o *outbox) put(parts ...[]byte) error {
 	n := 0
 	for _, p := range parts {
@@ -69,7 +71,9 @@ func (o *outbox) put(parts ...[]byte) error {
 	return o.err
 }
 
-// offer sends a short message, in two parts, if that needs no wait: it takes all of it or nothing.
+// offer sends a short message, in two parts, if that needs no wait: it takes all of it or nothing. It
+// writes under the lock, because such a write does not block. If the socket takes a part only, a
+// goroutine writes the rest.
 func (o *outbox) offer(header, body []byte) (taken bool) {
 	size := len(header) + len(body)
 	if o.direct == nil || size > copied {
@@ -211,7 +215,7 @@ func (o *outbox) write(raw []byte, parts [][]byte, bytes int) error {
 	return nil
 }
 
-// refuse says why no message is taken any more, unless that is known. The lock is held.
+// refuse records why no message is taken any more. The first reason stays. The lock is held.
 func (o *outbox) refuse(err error) {
 	if o.err == nil {
 		o.err = err

@@ -72,9 +72,11 @@ const (
 	muxError = "mux::error"
 )
 
+// A muxKey names a channel. Clients choose the ids of channels, which are unique within a store.
 type muxKey struct{ store, channel uuid.UUID }
 
-// A muxer is a connection that speaks streamkit.
+// A muxer is a connection that speaks streamkit. One goroutine reads frames; each channel has a
+// goroutine of its own.
 type muxer struct {
 	*link
 
@@ -82,6 +84,7 @@ type muxer struct {
 	queued atomic.Int64  // bytes; see maxQueued
 	taken  chan struct{} // something was taken from a queue, for the goroutine that reads
 
+	// mu guards the fields below.
 	mu         sync.Mutex
 	channels   map[muxKey]*muxChannel
 	lasting    int // channels that are subscriptions
@@ -151,12 +154,14 @@ func (m *muxer) over() {
 	m.end()
 }
 
+// control sends a frame that is about the connection.
 func (m *muxer) control(kind string) {
 	_ = m.out.put([]byte(`{"ControlType":"` + kind + `","store_id":"00000000-0000-0000-0000-000000000000",` +
 		`"channel_id":"00000000-0000-0000-0000-000000000000","payload":null}`))
 }
 
-// probe is called when nothing has come for a while.
+// probe pings a connection that was silent, and cuts one that was silent for longer. Any frame of the
+// client ends the silence.
 func (m *muxer) probe(silence time.Duration) {
 	switch {
 	case silence > muxDead:
@@ -176,7 +181,8 @@ func (m *muxer) probe(silence time.Duration) {
 	}
 }
 
-// data takes a payload for a channel.
+// data takes a payload for a channel. A payload for a channel that is not there opens it, unless it
+// is late or ends something.
 func (m *muxer) data(f *muxFrame) {
 	key := muxKey{f.StoreID, f.ChannelID}
 	m.mu.Lock()
@@ -255,7 +261,8 @@ func appendMuxFrame(kind string, key muxKey, payload []byte) []byte {
 	return append(b, `"}`...)
 }
 
-// close forgets a channel.
+// close forgets a channel and leaves a tombstone: a frame that the client sent before it heard of the
+// end must not open the channel again.
 func (m *muxer) close(ch *muxChannel) {
 	ch.stop()
 	m.release(ch, ch.cost)
@@ -282,7 +289,8 @@ func (m *muxer) finish() {
 	m.idle.Broadcast()
 }
 
-// drainChannels ends what is open. What has been produced so far is stored first.
+// drainChannels ends every channel and waits until all ends are sent. Producers store first what has
+// come.
 func (m *muxer) drainChannels() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

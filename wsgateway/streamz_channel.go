@@ -21,7 +21,8 @@ var errStopping = errors.New(stopping)
 // released clients can lose an answer that the end comes right after.
 const lastWord = 100 * time.Millisecond
 
-// A muxChannel is one operation of a client.
+// A muxChannel is one operation of a client. The goroutine of the operation takes what the client
+// sends; the goroutine that reads the connection adds to it.
 type muxChannel struct {
 	m      *muxer
 	key    muxKey
@@ -49,7 +50,8 @@ type muxChannel struct {
 // queueBytes is how much of what a client sends may wait in a channel.
 const queueBytes = 4 << 20
 
-// open begins a channel with an envelope.
+// open begins a channel with an envelope. An envelope that names no operation begins one that ends
+// with the error.
 func (m *muxer) open(key muxKey, f *muxFrame) {
 	ch := &muxChannel{m: m, key: key, store: m.g.hub.Store(key.store), change: make(chan struct{})}
 	ch.ctx, ch.cancel = context.WithCancelCause(m.traced(f.TraceContext))
@@ -154,7 +156,8 @@ func (ch *muxChannel) empty() [][]byte {
 	return payloads
 }
 
-// looked says that the operation is done with what it took. The lock is held.
+// looked says that the operation is done with what it took. Only now these bytes leave the count of
+// the connection, so that records under way are bounded too. The lock is held.
 func (ch *muxChannel) looked() {
 	ch.m.queued.Add(-int64(ch.hand))
 	ch.hand = 0
@@ -164,7 +167,7 @@ func (ch *muxChannel) looked() {
 	}
 }
 
-// stop takes nothing more.
+// stop drops what waits and takes nothing more.
 func (ch *muxChannel) stop() {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -224,7 +227,7 @@ func (ch *muxChannel) aborted() error {
 	return fmt.Errorf("%w: the client gave up: %s", context.Canceled, ch.abort)
 }
 
-// wait leaves the client time to end the channel itself.
+// wait leaves the client time to end the channel itself; see lastWord.
 func (ch *muxChannel) wait() {
 	ctx, cancel := context.WithTimeout(ch.ctx, lastWord)
 	defer cancel()
@@ -307,7 +310,7 @@ func (ch *muxChannel) text(err error) string {
 	return err.Error()
 }
 
-// A protocolError is told as it is.
+// A protocolError is an error whose text the client of streamkit is told as it is.
 type protocolError string
 
 func (e protocolError) Error() string { return string(e) }

@@ -32,8 +32,9 @@ const (
 	stallTime    = time.Second
 )
 
-// A producing stores what a client sends on one channel, in chunks of up to 10,000 records: each is
-// stored whole, with one status, or not at all.
+// A producing stores what a client sends on one channel, in chunks of up to 10,000 records. A chunk
+// is stored whole and answered with one status, or not at all. It belongs to the goroutine of the
+// channel.
 type producing struct {
 	ch    *muxChannel
 	at    muxSegment
@@ -48,6 +49,8 @@ type producing struct {
 	taken int                         // records that came
 }
 
+// produce takes records until the client closes the channel, and stores them. Records come after the
+// close too; see late.
 func (ch *muxChannel) produce(at *muxSegment) error {
 	if at.Space == "" || at.Segment == "" {
 		return protocolError("invalid produce args")
@@ -74,7 +77,8 @@ func (ch *muxChannel) produce(at *muxSegment) error {
 	return p.store()
 }
 
-// take returns what has come. It waits for it, but no longer than a missing record may take.
+// take returns what has come. It waits for the first of it, but while a record is missing no longer
+// than maxAheadTime.
 func (p *producing) take() (payloads [][]byte, open bool, err error) {
 	ctx := p.ch.ctx
 	if len(p.ahead) > 0 {
@@ -95,7 +99,9 @@ func (p *producing) take() (payloads [][]byte, open bool, err error) {
 // ended is the error of a client that gave up.
 func (p *producing) ended() error { return errors.Join(p.ch.aborted(), p.ch.ctx.Err()) }
 
-// late takes what comes after the close.
+// late takes the records that come after the close. If no record is missing and the queue of the
+// client cannot have stalled, none is late. Otherwise it waits for lateTime after the last one, or
+// for stallTime if one is missing after a possible stall.
 func (p *producing) late() error {
 	for {
 		patience := lateTime
