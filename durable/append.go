@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// append answers POST.
+// append answers POST: it stores the body, closes the stream, or both in one step.
 func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) error {
 	ctx, h := r.Context(), r.Header
 	body, err := d.body(w, r)
@@ -95,7 +95,7 @@ func notConfirmed(w http.ResponseWriter, next offset) {
 // unknown is for an append that was stored and cannot be answered as it should be.
 func unknown(err error) error { return errors.Join(streamhub.ErrUnknownOutcome, err) }
 
-// A post is one append under way.
+// A post is one append under way. It belongs to the goroutine of the request.
 type post struct {
 	handler *Handler
 	stream  *stream
@@ -107,7 +107,8 @@ type post struct {
 	invalid error  // what is wrong with the body
 }
 
-// tries is how often an append is sent to what may have become another stream meanwhile.
+// tries is how often an append is sent. Each further attempt follows an answer that says that the
+// stream is another one now, so it cannot store the body twice.
 const tries = 3
 
 // send appends. A stream that this process knows is named by its incarnation, so that the append needs no
@@ -169,13 +170,15 @@ func (p *post) expect(ctx context.Context) (sequence, incarnation uint64, err er
 	return want.sequence + 1, status.Position.Incarnation, nil
 }
 
-// repeat reports whether err says that the append of this producer was stored before.
+// repeat reports whether err says that this sequence of the producer was stored before. A repeat with
+// another body counts as a duplicate too.
 func (p *post) repeat(err error) bool {
 	e := (*streamhub.ProducerError)(nil)
 	return errors.As(err, &e) && (errors.Is(e, streamhub.ErrBatchMismatch) || errors.Is(e, streamhub.ErrUnknownOutcome))
 }
 
-// stored answers an append that was stored, now or before.
+// stored answers an append that was stored, now or before. With producer headers a new append of
+// records is 200 and a duplicate 204; without them both are 204.
 func (p *post) stored(w http.ResponseWriter, next offset, closed, repeated bool) {
 	h := w.Header()
 	h.Set(headerNextOffset, next.String())
@@ -193,7 +196,8 @@ func (p *post) stored(w http.ResponseWriter, next offset, closed, repeated bool)
 	w.WriteHeader(status)
 }
 
-// refused answers an append that was not stored; some refusals are successes.
+// refused answers an append that was not stored. Some refusals are successes for the client: a
+// duplicate, and the close of a stream that is closed.
 func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) error {
 	h := w.Header()
 	producer := (*streamhub.ProducerError)(nil)
@@ -249,7 +253,7 @@ func (p *post) conflict(ctx context.Context, err error) error {
 	return err
 }
 
-// answered answers as if the append had been stored just now.
+// answered answers as if the append had been stored just now, at the present end of the stream.
 func (p *post) answered(ctx context.Context, w http.ResponseWriter, repeated bool) error {
 	s := p.stream
 	status, err := s.store.Status(ctx, s.space, s.segment)
@@ -263,7 +267,7 @@ func (p *post) answered(ctx context.Context, w http.ResponseWriter, repeated boo
 	return nil
 }
 
-// tail tells where the stream ends.
+// tail sets the header that says where the stream ends.
 func (p *post) tail(ctx context.Context, h http.Header) error {
 	status, err := p.stream.store.Status(ctx, p.stream.space, p.stream.segment)
 	if err == nil {

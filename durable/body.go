@@ -21,6 +21,8 @@ func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > streamhub.MaxFrameBytes {
 		return nil, errTooLarge
 	}
+	// A short body of known length is read into one buffer of that length. A longer one grows with
+	// what comes, so that a header alone costs no memory.
 	if r.ContentLength > 0 && r.ContentLength <= 64<<10 {
 		body := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(r.Body, body); err != nil {
@@ -73,7 +75,8 @@ func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Recor
 	return append(records, streamhub.Record{Payload: body}), nil
 }
 
-// messages splits a JSON array one level deep. Each element keeps its bytes.
+// messages splits a JSON array one level deep. Each element keeps its bytes, and anything else is one
+// message.
 func messages(body []byte, creates bool) ([]streamhub.Record, error) {
 	if body = bytes.Trim(body, " \t\r\n"); !utf8.Valid(body) { // which package json lets pass
 		return nil, badRequest("the body is not UTF-8, which JSON is")

@@ -14,8 +14,9 @@ const claimPatience = 300 * time.Millisecond
 
 // A wakeStream is a stream of a wake, as its worker sees it.
 type wakeStream struct {
-	Path    string `json:"path"`
-	Type    string `json:"link_type"`
+	Path string `json:"path"`
+	Type string `json:"link_type"`
+	// Acked is after what was handled, Tail the present end of the stream.
 	Acked   offset `json:"acked_offset"`
 	Tail    offset `json:"tail_offset"`
 	Pending bool   `json:"has_pending"`
@@ -23,7 +24,7 @@ type wakeStream struct {
 	tip tip
 }
 
-// look says how the streams of a wake are now. Streams that are gone are left out.
+// look returns how the streams of a wake are now. Streams that are gone are left out.
 func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wakeStream, error) {
 	found := []wakeStream{}
 	for _, path := range paths {
@@ -52,7 +53,9 @@ func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wak
 	return found, nil
 }
 
-// holds reports whether what was handled of a stream is still a part of it.
+// holds reports whether what was handled of a stream is still a part of it. If not, after a failover
+// or a new stream under the same name, all that is there is to be handled. Under the same lineage
+// nothing can have been lost, which saves a read.
 func (s *stream) holds(ctx context.Context, l *link, status *streamhub.Status) (bool, error) {
 	switch {
 	case l == nil || l.Acked.start() || l.Acked.life != lifeOf(status):
@@ -63,7 +66,9 @@ func (s *stream) holds(ctx context.Context, l *link, status *streamhub.Status) (
 	return s.proven(ctx, l.Acked, status)
 }
 
-// claim gives the wake under way to a worker, or begins one if there is something to do.
+// claim gives the wake under way to a worker, or begins one if there is something to do. Of two
+// workers that claim at once, the step of one is refused by the register, and that one then finds the
+// wake held.
 func (c *subscriptionCall) claim(r *http.Request) (any, int, error) {
 	ctx := r.Context()
 	var body struct {
@@ -117,7 +122,8 @@ func (c *subscriptionCall) claim(r *http.Request) (any, int, error) {
 	}, http.StatusOK, nil
 }
 
-// pending looks for something to do among the streams that are linked, or some of them.
+// pending looks for streams with something to do, among the first 256 links that it finds: a claim
+// must not read every stream of a large subscription.
 func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]string, error) {
 	var paths []string
 	for path := range s.links {
@@ -135,8 +141,8 @@ func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]stri
 	return paths, err
 }
 
-// awaitWake waits a little for a wake: only the gateway that serves the subscription sees
-// every stream.
+// awaitWake waits a little for a step of the waker. Only the gateway that serves the subscription
+// sees every stream; this one has looked at some of them.
 func (c *subscriptionCall) awaitWake(ctx context.Context, s *subscription) bool {
 	ctx, cancel := context.WithTimeout(ctx, claimPatience)
 	defer cancel()

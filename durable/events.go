@@ -66,7 +66,9 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// follow writes what comes after the end of a stream until ctx ends or the stream does.
+// follow writes what comes after the end of a stream, until ctx ends or the stream does. The clients
+// of one page get the same bytes if they agree in form, cursor and prefix, so a page is encoded once
+// for all of them.
 func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
 	end := tailOf(status)
 	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}, nil) {
@@ -97,16 +99,18 @@ func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub
 	}
 }
 
-// An eventKey is what events differ in that hold the same page.
+// An eventKey holds what makes the events of one page differ between clients: the key of the cache of
+// the page.
 type eventKey struct {
 	form   form
 	cursor string
 	prefix string // see [joiner.step]
 }
 
-// bodyKey is for the page as a long-poll has it.
+// A bodyKey is the key of a page as a long-poll has it.
 type bodyKey struct{ json bool }
 
+// body is a page as the body of an answer, encoded once for all readers of the page.
 func body(p *port.Page, json bool) []byte {
 	return p.Encode(bodyKey{json}, func(entries []streamhub.Entry) []byte { return encode(entries, json) })
 }
@@ -116,7 +120,8 @@ func endOf(p *port.Page, life uint64) offset {
 	return offsetOf(life, &p.Entries[len(p.Entries)-1].Position)
 }
 
-// A form is how data lie in an event.
+// A form is how data lie in an event: text as it is, JSON messages as an array, anything else in
+// base64.
 type form int
 
 const (
@@ -150,7 +155,8 @@ func (f form) event(body []byte) []byte {
 	return append(sse.AppendData(b, body), '\n')
 }
 
-// appendControl writes the event that says where the client is.
+// appendControl writes the control event that follows each data event: the offset to go on from, the
+// cursor for caches, and whether the client has everything.
 func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) []byte {
 	b = fmt.Appendf(b, "event: control\ndata:{\"streamNextOffset\":%q", next.String())
 	if !closed {

@@ -11,13 +11,15 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A fork is what a PUT says of the stream that it continues.
+// A fork is what a PUT says of the stream that it continues: which one, and from where.
 type fork struct {
 	source *stream
 	from   string // the offset as it was given, "" for the end
 	sub    uint64 // bytes or messages of the append after the offset that are taken along
 }
 
+// forkOf reads the headers of a fork, nil if the request asks for none. The source must be a stream
+// of the same store.
 func forkOf(h http.Header, o *root) (*fork, error) {
 	from, sub := h.Get(headerForkedFrom), h.Values(headerForkSub)
 	if from == "" {
@@ -43,7 +45,8 @@ func forkOf(h http.Header, o *root) (*fork, error) {
 	return f, nil
 }
 
-// An origin is what a fork remembers of where it began.
+// An origin is what a fork remembers of where it began. It is kept with the segment, as text, so that
+// a repeat of the PUT can be told from a fork of another place.
 type origin struct {
 	offset // after which it began: its offsets are those of its source
 	sub    uint64
@@ -54,6 +57,7 @@ func (o *origin) String() string {
 	return fmt.Sprintf("%d %d %d %d %s", o.life, o.sequence, o.proof, o.sub, url.PathEscape(o.path))
 }
 
+// parseOrigin reads what String wrote. The path comes last and is escaped, so it holds no space.
 func parseOrigin(text string) (o origin, ok bool) {
 	if text == "" {
 		return o, false
@@ -80,8 +84,9 @@ func (f *fork) same(status *streamhub.Status) bool {
 	return err == nil && (at == o.offset || at.start() && o.sequence == 0)
 }
 
-// create makes the fork, or confirms that it is there. What the request leaves open is taken from
-// the source.
+// create makes the fork, or confirms that it is there. What the request leaves open is taken from the
+// source. In the same space the fork shares the entries of the source; in another one they are
+// copied.
 func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions, body []byte) (status streamhub.Status, created bool, err error) {
 	source, err := f.source.store.Status(ctx, f.source.space, f.source.segment)
 	if err != nil {
@@ -114,6 +119,8 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		if errors.Is(err, streamhub.ErrTrimmed) {
 			return status, false, err
 		}
+		// The offset must be one that this very stream gave: a fork of lost history would go on where
+		// the client has never been.
 		proven, provenErr := f.source.proven(ctx, place, &source)
 		switch {
 		case provenErr != nil:
@@ -165,7 +172,8 @@ func (f *fork) confirm(ctx context.Context, s *stream, o *streamhub.CreateOption
 	return status, false, failed
 }
 
-// compatible compares what the request itself says.
+// compatible compares only what the request itself says, since the source that would say the rest is
+// gone.
 func (f *fork) compatible(status *streamhub.Status, o *streamhub.CreateOptions) bool {
 	asked := *o
 	if asked.ContentType == "" {
@@ -216,7 +224,8 @@ func (f *fork) cut(ctx context.Context, source *streamhub.Status, after uint64) 
 	return 0, nil, outside
 }
 
-// copy reads what a fork in another space begins with: it cannot share it.
+// copy reads the entries up to limit, with which a fork in another space begins: it cannot share
+// them. They must fit into one append, so that the fork is created whole.
 func (f *fork) copy(ctx context.Context, limit uint64, rest []streamhub.Record) ([]streamhub.Record, error) {
 	var records []streamhub.Record
 	size := 0

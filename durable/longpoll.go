@@ -38,7 +38,8 @@ func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// await waits for what comes after the end of a stream, for its close, or for the time to pass.
+// await waits for what comes after the end of a stream, for its close, or for the time to pass. It
+// takes one page; the client comes again for more.
 func (q *reading) await(r *http.Request, status streamhub.Status) (*page, streamhub.Status, error) {
 	d, s := q.handler, q.stream
 	ctx, done, err := d.wait(r.Context(), q.patience(&status))

@@ -49,16 +49,18 @@ func (d *Handler) read(w http.ResponseWriter, r *http.Request, s *stream) error 
 	return q.events(w, r)
 }
 
-// A reading is what a GET asks for.
+// A reading is what a GET asks for. It belongs to the goroutine of the request.
 type reading struct {
 	handler *Handler
 	stream  *stream
 	from    offset
 	now     bool // from the end
-	cursor  string
+	// cursor is the one that the client sent back; see nextCursor.
+	cursor string
 }
 
-// first reads where the client wants to begin, and renews the time to live.
+// first reads the first page, where the client wants to begin, and renews a sliding time to live: a
+// stream that is read stays.
 func (q *reading) first(r *http.Request) (*page, streamhub.Status, error) {
 	d, s, ctx := q.handler, q.stream, r.Context()
 	var p *page
@@ -129,6 +131,8 @@ func (d *Handler) cacheable(how string) string {
 	return d.ofOne(how)
 }
 
+// ofOne is for an answer that differs between clients: shared caches must not keep it if reads need a
+// right.
 func (d *Handler) ofOne(how string) string {
 	if d.opt.Authorize == nil {
 		return how

@@ -52,7 +52,8 @@ func (r register) load(ctx context.Context, id string) (*subscription, error) {
 	return s, r.update(ctx, id, s)
 }
 
-// update brings s up to date.
+// update brings s up to date. If steps after the one that s has were trimmed, s is built anew: what
+// is kept always describes the whole subscription.
 func (r register) update(ctx context.Context, id string, s *subscription) error {
 	for {
 		err := r.fold(ctx, id, s)
@@ -67,6 +68,7 @@ func (r register) update(ctx context.Context, id string, s *subscription) error 
 	}
 }
 
+// fold reads the steps after the one that s has, and applies them in order.
 func (r register) fold(ctx context.Context, id string, s *subscription) error {
 	var from uint64
 	if s.sequence > 0 {
@@ -92,7 +94,8 @@ type written struct {
 	paths    []string
 }
 
-// apply takes the step that an entry holds.
+// apply takes the step that the entry at sequence holds. It keeps count of the bytes of all links and
+// of the entries that set them, for front.
 func (s *subscription) apply(sequence uint64, next *step) {
 	if next.Whole {
 		s.links, s.size, s.entries = map[string]*link{}, 0, nil
@@ -118,8 +121,9 @@ func (s *subscription) apply(sequence uint64, next *step) {
 // linkBytes is about what a link takes in a step.
 func linkBytes(path string) int { return len(path) + 128 }
 
-// stepLimits bound what a subscription takes in Redis and how much travels at once. Every step carries the core, and the
-// links that changed. So that the first entries can go, a step also carries anew what the first ones hold that still counts.
+// stepLimits bound what a subscription takes in Redis and how much travels at once. Every step carries the core,
+// and the links that changed. So that the first entries can go, a step also carries anew what the first ones hold
+// that still counts.
 type stepLimits struct {
 	entryBytes  int // of links in an entry
 	appendBytes int // of links in an append
@@ -151,9 +155,9 @@ func (r register) front(s *subscription, changed map[string]*link) (links map[st
 	return links, last
 }
 
-// save makes a step: the core of s as it is now and the links that changed, or, where the subscription begins, all that it
-// has. s is then what Redis holds; after an error it has to be loaded again. A subscription that begins with more links than fit into one
-// append counts as deleted until the last append is there.
+// save makes a step: the core of s as it is now and the links that changed, or, where the subscription begins, all
+// that it has. s is then what Redis holds; after an error it has to be loaded again. A subscription that begins
+// with more links than fit into one append counts as deleted until the last append is there.
 func (r register) save(ctx context.Context, id string, s *subscription, changed map[string]*link) error {
 	whole := s.sequence == 0 || s.Deleted || s.begins
 	kept, trim := map[string]*link{}, s.sequence
@@ -244,8 +248,8 @@ func (r register) parts(all ...map[string]*link) []stepPart {
 	return parts
 }
 
-// change loads a subscription and saves what edit makes of it, again until no other step came
-// between. edit returns the links that change; errSame leaves everything as it is.
+// change loads a subscription, calls edit and saves what it returns. If another step came in between,
+// it begins again, so edit may run several times. errSame leaves everything as it is.
 func (r register) change(ctx context.Context, id string, edit func(s *subscription) (map[string]*link, error)) error {
 	for {
 		s, err := r.load(ctx, id)

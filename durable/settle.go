@@ -8,7 +8,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// settle takes what a worker says of its wake.
+// settle takes what a worker, or the receiver of a webhook, says of its wake: acks, that it is done,
+// or that it gives the wake back. The token is checked before the body is read. A wake that has ended
+// meanwhile is fenced.
 func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, error) {
 	ctx := r.Context()
 	var body struct {
@@ -53,6 +55,7 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 			if err != nil {
 				return nil, err
 			}
+			// look, below, reads the links of s: they must hold the acks of this request.
 			s.links[path] = acked[path]
 		}
 		if !body.Done {
@@ -72,7 +75,8 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 	return map[string]bool{"ok": true, "next_wake": next}, http.StatusOK, nil
 }
 
-// ack moves a stream forward.
+// ack moves a stream forward to an offset. The offset must be one of this stream, and must not go
+// back, unless what was acknowledged before is lost.
 func (c *subscriptionCall) ack(ctx context.Context, s *subscription, path, text string, acked map[string]*link) (string, error) {
 	stream, err := c.root.stream(trimPath(path))
 	if err != nil {

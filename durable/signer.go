@@ -31,12 +31,14 @@ type signers struct {
 	one *signer
 }
 
+// The segment of the register's store that holds the key of all webhooks, as its only entry.
 const (
 	keySpace   = "keys"
 	keySegment = "webhooks"
 )
 
-// signer returns the signer; the first gateway that needs one makes its key.
+// signer returns the signer; the first gateway that needs one makes its key. Of two gateways that
+// make one at once, the append of one is refused, and both read what is stored.
 func (d *Handler) signer(ctx context.Context) (*signer, error) {
 	g, err := d.knownSigner(ctx)
 	if g != nil || err != nil {

@@ -13,7 +13,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A subscriptionCall is one request about a subscription.
+// A subscriptionCall is one request about a subscription. Each method answers with a body, which
+// becomes JSON, a status, or an error. It changes the subscription through the register only; the
+// waker of some gateway sees the step.
 type subscriptionCall struct {
 	*Handler
 	root     *root
@@ -21,6 +23,7 @@ type subscriptionCall struct {
 	id       string
 }
 
+// put creates a subscription, or confirms that one with the same configuration is there.
 func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 	var text json.RawMessage
 	if err := input(r, &text); err != nil {
@@ -38,6 +41,7 @@ func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 			if !s.Config.equal(&config) {
 				return nil, errExists
 			}
+			// It is there with the same configuration: a repeat, after a lost reply perhaps.
 			return nil, errSame
 		}
 		status = http.StatusCreated
@@ -53,7 +57,8 @@ func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 	return answer, status, err
 }
 
-// initial links what is there already, as handled: a subscription begins now.
+// initial returns a link for each stream that is there already and that the subscription names or
+// matches. The links count as handled up to the present end: a subscription begins now.
 func (c *subscriptionCall) initial(ctx context.Context, config *subscriptionConfig) (map[string]*link, error) {
 	links := map[string]*link{}
 	add := func(space, segment, path string, explicit bool) error {
@@ -110,7 +115,8 @@ func (c *subscriptionCall) existing(ctx context.Context) (*subscription, error) 
 	return s, err
 }
 
-// edit changes a subscription that is there.
+// edit changes a subscription that is there. change may run several times, since another step may
+// come first.
 func (c *subscriptionCall) edit(ctx context.Context, change func(s *subscription) (map[string]*link, error)) error {
 	return c.register.change(ctx, c.id, func(s *subscription) (map[string]*link, error) {
 		if s.sequence == 0 || s.Deleted {
@@ -163,7 +169,8 @@ func (c *subscriptionCall) describe(ctx context.Context, s *subscription) (map[s
 	return answer, nil
 }
 
-// delete keeps what tells later wakes from earlier ones.
+// delete leaves a step that says so. It keeps the generation: a subscription that is created again
+// under this id continues the count, so that tokens of the old one are fenced.
 func (c *subscriptionCall) delete(ctx context.Context) (any, int, error) {
 	err := c.edit(ctx, func(s *subscription) (map[string]*link, error) {
 		s.core = core{Deleted: true, Generation: s.Generation}
@@ -175,6 +182,8 @@ func (c *subscriptionCall) delete(ctx context.Context) (any, int, error) {
 	return nil, http.StatusNoContent, err
 }
 
+// link adds streams to a subscription by name. A stream that was linked before keeps what was handled
+// of it.
 func (c *subscriptionCall) link(r *http.Request) (any, int, error) {
 	var body struct {
 		Streams []string `json:"streams"`
@@ -203,6 +212,8 @@ func (c *subscriptionCall) link(r *http.Request) (any, int, error) {
 	return nil, http.StatusNoContent, err
 }
 
+// unlink removes a stream that was added by name. One that the pattern matches as well stays linked
+// by that.
 func (c *subscriptionCall) unlink(ctx context.Context, path string) (any, int, error) {
 	stream, err := c.root.stream(path)
 	if err != nil {

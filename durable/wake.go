@@ -36,7 +36,7 @@ func (w *waker) rise(s *watch) {
 	w.call(s, links)
 }
 
-// deliver tries again what was begun before.
+// deliver repeats the delivery of a wake that was begun before, by this gateway or by another one.
 func (w *waker) deliver(s *watch) {
 	if s.Config.Type == pullKind {
 		w.tell(s)
@@ -45,8 +45,8 @@ func (w *waker) deliver(s *watch) {
 	}
 }
 
-// tell appends the wake to the wake stream. A gateway that takes over may do so again: it is the
-// same append.
+// tell appends the wake to the wake stream. The producer is named after the subscription and its
+// epoch is the generation, so a gateway that takes over makes the same append, which is stored once.
 func (w *waker) tell(s *watch) {
 	event, err := json.Marshal(map[string]any{
 		"type": "wake", "subscription_id": s.id, "wake_id": s.Wake, "generation": s.Generation, "streams": s.Streams,
@@ -66,7 +66,8 @@ func (w *waker) tell(s *watch) {
 	w.failed(s, err)
 }
 
-// failed saves that a delivery failed; act says when the next one is.
+// failed saves that a delivery failed, and gives the wake back. The next delivery comes after a delay
+// that grows with the failures.
 func (w *waker) failed(s *watch, err error) {
 	w.handler.opt.Logger.Info("a wake was not delivered", "subscription", s.id, "failures", s.Failures+1, "error", err)
 	s.Held, s.Holder = false, ""

@@ -30,8 +30,10 @@ type waker struct {
 	register register
 	store    *hub.Store
 	ctx      context.Context
-	events   chan func()
-	tasks    sync.WaitGroup
+	// events brings calls for the waker's goroutine. It has no buffer: a follower waits while the
+	// waker is busy.
+	events chan func()
+	tasks  sync.WaitGroup
 	// client and calls, one place for each webhook under way, are of this store alone: receivers of
 	// another one that do not answer delay no other here.
 	client *http.Client
@@ -64,7 +66,8 @@ func newWaker(w *wakes, r register, store *hub.Store) *waker {
 	}
 }
 
-// run ends with ctx.
+// run serves the subscriptions until ctx ends, which is when the lease of the store is lost or the
+// gateway stops. It then waits for its goroutines.
 func (w *waker) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.client.CloseIdleConnections()
@@ -96,7 +99,7 @@ func (w *waker) run(ctx context.Context) {
 	}
 }
 
-// do has the waker's goroutine call event.
+// do has the waker's goroutine call event. It returns false if the waker has ended.
 func (w *waker) do(event func()) bool {
 	select {
 	case w.events <- event:
@@ -185,7 +188,7 @@ func (w *waker) save(s *watch, links map[string]*link) bool {
 	return false
 }
 
-// untilDue is how long nothing is due.
+// untilDue is how long nothing is due; an hour if no subscription has a deadline.
 func (w *waker) untilDue(now time.Time) time.Duration {
 	left := time.Hour
 	for _, s := range w.subscriptions {

@@ -58,7 +58,8 @@ func (w *waker) watchSpaces() {
 	}
 }
 
-// grown takes the status of a stream.
+// grown takes the status of a stream: first as it is, and then at each change. It works out for each
+// subscription whether the stream is pending.
 func (w *waker) grown(status *streamhub.Status) {
 	path, tail := pathOf(status.Space, status.Segment), tipOf(status)
 	if status.State == streamhub.StateDeleted {
@@ -96,7 +97,8 @@ func (w *waker) drop(s *watch, least int) {
 	}
 }
 
-// gone reports whether a stream is deleted.
+// gone reports whether a stream is certainly deleted. An error of Redis is no proof, so the link
+// stays.
 func (w *waker) gone(path string) bool {
 	if _, there := w.tails[path]; there {
 		return false

@@ -11,13 +11,14 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// wakes has the subscriptions of every store served: by one of the gateways, which holds a
-// lease on the store.
+// wakes has the subscriptions of every store served. Every gateway competes for the lease of each
+// store; the one that holds it runs a waker.
 type wakes struct {
 	handler *Handler
 	signers signers
-	look    chan struct{}
-	tasks   sync.WaitGroup
+	// look has a place for one: look for stores now.
+	look  chan struct{}
+	tasks sync.WaitGroup
 }
 
 const (
@@ -38,7 +39,7 @@ func newWakes(d *Handler) *wakes {
 	return w
 }
 
-// nudge has subscriptions looked for now.
+// nudge has stores looked for now, because a subscription was created: its store may be a new one.
 func (w *wakes) nudge() {
 	select {
 	case w.look <- struct{}{}:

@@ -24,6 +24,7 @@ type feed struct {
 	cancel context.CancelFunc
 	refs   int // guarded by Watcher.mu
 
+	// mu guards the fields below. It is never held during a read of Redis.
 	mu sync.Mutex
 	// asked counts those who want everything to be read, served the ones for whom it was.
 	asked, served uint64
@@ -32,6 +33,7 @@ type feed struct {
 	changes []update // by version
 	enough  int      // changes before they are compacted again
 	version uint64
+	// readers are those that have begun; compact asks what each has seen.
 	readers map[*feedReader]struct{}
 	signal  chan struct{} // closed at the next change
 
@@ -59,7 +61,8 @@ type update struct {
 // statusPage is how many statuses are read together.
 const statusPage = 256
 
-// acquireFeed returns the feed of k, made if there is none, with one more reference; see [Watcher.acquire].
+// acquireFeed returns the feed of k with one more reference, and makes it if there is none; see
+// [Watcher.acquire].
 func (w *Watcher) acquireFeed(k key) *feed {
 	w.mu.Lock()
 	f := w.feeds[k]
@@ -82,6 +85,7 @@ func (w *Watcher) acquireFeed(k key) *feed {
 	return f
 }
 
+// release gives a reference back. The last one ends the feed. The link is told without Watcher.mu.
 func (f *feed) release() {
 	f.w.mu.Lock()
 	f.refs--
@@ -144,6 +148,8 @@ func (f *feed) rechecked(c *changed, suspect bool) {
 	}
 }
 
+// takeMoved reports whether the feed has changed since the last re-check began. What moved becomes
+// suspect: it may have been read from a history that is lost by now.
 func (f *feed) takeMoved() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -153,7 +159,8 @@ func (f *feed) takeMoved() bool {
 	return moved
 }
 
-// wake has the named segments read, or all, unless that is still to begin.
+// wake has the named segments read, or all. Before the subscription is confirmed nothing is read:
+// what changes between the read and the confirmation would be missed.
 func (f *feed) wake(all bool, names ...string) {
 	f.mu.Lock()
 	if !f.open {
@@ -174,7 +181,8 @@ func (f *feed) wake(all bool, names ...string) {
 	}
 }
 
-// run reads until nothing more is wanted.
+// run reads until nothing more is wanted, one read at a time. What becomes dirty during a read is
+// read in the next one. After an error everything that was wanted is wanted again.
 func (f *feed) run() {
 	var failing = pauses()
 	for {
@@ -208,7 +216,8 @@ func (f *feed) run() {
 	}
 }
 
-// read reads what is wanted. Its error says that Redis could not answer.
+// read reads what is wanted. topicReads bounds how many reads of the process are under way at once.
+// An error says that Redis could not answer, and that the read is to be repeated.
 func (f *feed) read(all bool, dirty map[string]struct{}) error {
 	select {
 	case f.w.topicReads <- struct{}{}:
@@ -233,6 +242,8 @@ func (f *feed) read(all bool, dirty map[string]struct{}) error {
 	return nil
 }
 
+// readOne reads the status of one segment. An error that does not pass is logged, so that one broken
+// segment does not hold up the others.
 func (f *feed) readOne(name string) error {
 	status, err := f.store.Status(f.ctx, f.key.space, name)
 	switch {
@@ -248,6 +259,8 @@ func (f *feed) readOne(name string) error {
 	return nil
 }
 
+// readAll reads the status of every segment, page by page. A segment that the feed knows and that was
+// not listed is read by itself before it counts as deleted.
 func (f *feed) readAll() error {
 	found := map[string]struct{}{}
 	for after := ""; ; {
@@ -345,7 +358,8 @@ func (f *feed) advance() {
 	f.signal = make(chan struct{})
 }
 
-// A feedReader is one subscription.
+// A feedReader is one subscription. It keeps the version that it has seen and no queue: a slow reader
+// gets the last status of each segment, and costs no memory.
 type feedReader struct {
 	feed *feed
 	seen uint64 // version

@@ -35,10 +35,12 @@ type subscriber struct {
 	logger   *slog.Logger
 	restored func()
 
+	// changed has a place for one: there is something in todo.
 	changed         chan struct{} // there is something in todo
 	heard, messages atomic.Uint64
 	serving         atomic.Bool // there is a connection
 
+	// mu guards the fields below, and the fields of every channel. Listeners are called without it.
 	mu        sync.Mutex
 	channels  map[string]*channel
 	todo      map[*channel]struct{}
@@ -54,6 +56,8 @@ type channel struct {
 	restoring bool
 }
 
+// A channelState is what is known of the subscription on the present connection: off, on, or a
+// command is on its way.
 type channelState int
 
 const (
@@ -102,7 +106,7 @@ func (s *subscriber) remove(name string, who listener) {
 	s.touch(c)
 }
 
-// touch has the channel looked at by flush. The lock is held.
+// touch puts the channel into todo, for the next flush. The lock is held.
 func (s *subscriber) touch(c *channel) {
 	s.todo[c] = struct{}{}
 	select {
@@ -144,7 +148,8 @@ func (s *subscriber) run(ctx context.Context) {
 	}
 }
 
-// unheard lets those read who wait for a confirmation that will not come, so that they hear why.
+// unheard tells the listeners of channels that were never confirmed to go on, after Redis has refused
+// the subscriptions. They then read, and hear why.
 func (s *subscriber) unheard() {
 	s.mu.Lock()
 	var all []listener
@@ -323,7 +328,8 @@ func (s *subscriber) receive(ctx context.Context, ps *redis.PubSub) error {
 	}
 }
 
-// listeners returns a list that is never changed, so it is used without the lock.
+// listeners returns the listeners of a channel. The list is never changed, so it is used without the
+// lock.
 func (s *subscriber) listeners(name string) []listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()

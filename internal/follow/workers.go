@@ -26,6 +26,7 @@ func (w *Watcher) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[[]stre
 	}
 }
 
+// observe gives the list of a store to one caller until its context or the watcher ends.
 func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]streamhub.Worker, error) bool) error {
 	ctx, done := w.scope(outer)
 	defer done()
@@ -53,7 +54,8 @@ func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]s
 	}
 }
 
-// A crew is the list of workers of one store, read once for all who observe it.
+// A crew is the list of workers of one store, read once for all that observe it. One goroutine reads;
+// it ends with the last reference.
 type crew struct {
 	w      *Watcher
 	store  uuid.UUID
@@ -61,6 +63,7 @@ type crew struct {
 	refs   int           // guarded by Watcher.mu
 	now    chan struct{} // asks for a read
 
+	// mu guards the fields below.
 	mu   sync.Mutex
 	open bool // the subscription was confirmed: reads may begin
 	// asked counts those who want the list to be read, served the ones for whom it was.
@@ -71,6 +74,7 @@ type crew struct {
 	signal  chan struct{} // closed at the next version
 }
 
+// acquireCrew returns the crew of a store with one more reference, and makes it if there is none.
 func (w *Watcher) acquireCrew(store uuid.UUID) *crew {
 	w.mu.Lock()
 	c := w.crews[store]
@@ -104,6 +108,8 @@ func (c *crew) release() {
 	}
 }
 
+// confirmed allows reads: from now on a message announces every change. After a reconnect the list is
+// read again.
 func (c *crew) confirmed() {
 	c.mu.Lock()
 	c.open = true
@@ -126,6 +132,7 @@ func (c *crew) ask() (ticket uint64) {
 	return ticket
 }
 
+// poke asks for a read. One that is asked for already covers it.
 func (c *crew) poke() {
 	select {
 	case c.now <- struct{}{}:
@@ -191,7 +198,8 @@ func (c *crew) read(ctx context.Context) error {
 	return nil
 }
 
-// latest returns version 0 until the list was read for the one who has the ticket.
+// latest returns the list, its version and the signal of the next version. The version is 0 until the
+// list was read for the caller with the ticket.
 func (c *crew) latest(ticket uint64) ([]streamhub.Worker, uint64, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -128,17 +128,20 @@ func (p *Producer) write(ctx context.Context, v streamhub.Verdict) error {
 	}
 }
 
-// An attempt is a verdict that may have been written, under this id.
+// An attempt is a verdict that may have been written, and the TRX id that it was sent under. The same
+// verdict is sent under the same id again, so that a repeat is recognised.
 type attempt struct {
 	verdict streamhub.Verdict
 	id      uuid.UUID
 }
 
+// of reports whether the attempt was for this verdict.
 func (a *attempt) of(v streamhub.Verdict) bool {
 	return a.verdict.Kind == v.Kind && a.verdict.Reason == v.Reason && bytes.Equal(a.verdict.Output, v.Output)
 }
 
-// over reports whether err says that a generation has ended or is not there.
+// over reports whether err says that a generation has ended or is not there, so that its producer
+// must stop.
 func over(err error) bool {
 	return errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) ||
 		errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost)
@@ -235,6 +238,8 @@ type successor struct {
 	Generation uint64 `json:"generation"`
 }
 
+// supersededBy is the verdict of a generation that another one replaced. Its output names that one,
+// so that readers can go on there.
 func supersededBy(generation uint64) streamhub.Verdict {
 	output, _ := json.Marshal(successor{generation}) // a number
 	return streamhub.Verdict{

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// clockSlack is how much earlier than the start of a generation its place in the timeline is looked for.
+// clockSlack is how much earlier than the start of a generation the read of the timeline begins.
 const clockSlack = time.Second
 
 // Follow is that of [live.Streams].
@@ -52,14 +52,17 @@ type following struct {
 	known  map[generation]*followed
 	cursor streamhub.Cursor
 
-	tasks   sync.WaitGroup
+	tasks sync.WaitGroup
+	// The goroutines bring news through these channels; all of them end when the context of the call
+	// does.
 	entries chan streamhub.Entry
 	failed  error // why entries was closed
 	begun   chan *Stream
 	ended   chan conclusion
 }
 
-// A followed is one generation.
+// A followed is one generation that this call follows. Its end is given after its last chunk; see
+// [following.settle].
 type followed struct {
 	*Stream
 	given   uint64 // the last chunk that this caller has, or had before it resumed
@@ -68,7 +71,8 @@ type followed struct {
 	release func()
 }
 
-// A conclusion is how a generation ended.
+// A conclusion is how a generation ended: with a verdict after sequence last, or with an error if it
+// cannot be read any more.
 type conclusion struct {
 	generation
 	last    uint64
@@ -76,6 +80,8 @@ type conclusion struct {
 	err     error
 }
 
+// run gives what is stored, then what comes, until every id has ended. It waits for its goroutines
+// before it returns.
 func (f *following) run(ctx context.Context, ids []string) error {
 	if err := f.check(ids); err != nil {
 		return err
@@ -121,6 +127,7 @@ func (f *following) run(ctx context.Context, ids []string) error {
 	return nil
 }
 
+// check refuses ids and cursors that need no store to be refused.
 func (f *following) check(ids []string) error {
 	if len(ids) == 0 || len(ids) > live.MaxFollowed {
 		return fmt.Errorf("%w: %d ids, want 1 to %d", streamhub.ErrInvalidArgument, len(ids), live.MaxFollowed)
@@ -138,8 +145,8 @@ func (f *following) check(ids []string) error {
 	return err
 }
 
-// begin learns of the generations that there are, and returns since when there are any, the
-// zero Time for none.
+// begin learns which generations there are. It returns the time of the earliest one, the zero Time if
+// there are none. A stream that has not begun is waited for.
 func (f *following) begin(ctx context.Context, ids []string) (from time.Time, err error) {
 	earliest := func(at time.Time) {
 		if from.IsZero() || at.Before(from) {
@@ -176,7 +183,8 @@ func (f *following) begin(ctx context.Context, ids []string) (from time.Time, er
 	return from, nil
 }
 
-// kept meets the earlier generations of a stream.
+// kept meets the earlier generations of a stream that are kept. Their segments have names in order
+// after "<id>~".
 func (f *following) kept(ctx context.Context, id string, earliest func(time.Time)) error {
 	for after := id + "~"; ; {
 		names, err := f.log.Segments(ctx, f.space, after, listPage)
@@ -210,7 +218,8 @@ func (f *following) kept(ctx context.Context, id string, earliest func(time.Time
 	}
 }
 
-// replay gives what is stored, and has what comes brought: after that, or after next.
+// replay gives what is stored, and then starts the goroutine that brings what comes: after the last
+// entry that was given, or after next if there was none.
 func (f *following) replay(ctx context.Context, from time.Time, next streamhub.Cursor) error {
 	read := streamhub.ReadOptions{Cursor: f.o.Cursor}
 	if f.o.Cursor == "" && !from.IsZero() {
@@ -247,7 +256,8 @@ func (f *following) replay(ctx context.Context, from time.Time, next streamhub.C
 	return nil
 }
 
-// entry gives a chunk.
+// entry gives a chunk. Its position is that of the segment: the cursor of the space is a field of the
+// update.
 func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
 	id, number, ok := parseSegment(e.Segment)
 	if !ok || !f.open[id] {
@@ -281,7 +291,8 @@ func (f *following) passed(id string, number uint64) bool {
 	return false
 }
 
-// meet has the end of a generation noticed.
+// meet begins to follow a generation: a goroutine waits for its end. This call counts as one of its
+// readers.
 func (f *following) meet(ctx context.Context, s *Stream) {
 	g := generation{s.id, s.generation}
 	if f.known[g] != nil || !f.open[s.id] {
@@ -307,7 +318,8 @@ func (f *following) meet(ctx context.Context, s *Stream) {
 	})
 }
 
-// await has the first generation of a stream noticed, also one without chunks.
+// await waits for the first generation of a stream in a goroutine. It finds a generation without
+// chunks, which the timeline read does not.
 func (f *following) await(ctx context.Context, id string) {
 	f.tasks.Go(func() {
 		for pauses := (pause.Backoff{First: firstPause, Longest: longestPause}); ; {
@@ -326,7 +338,7 @@ func (f *following) await(ctx context.Context, id string) {
 	})
 }
 
-// finish notes the end of a generation.
+// finish records the end of a generation, which settle gives when its turn comes.
 func (f *following) finish(ctx context.Context, end *conclusion) error {
 	k := f.known[end.generation]
 	k.end = end

@@ -18,8 +18,9 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// A space is what this process does for the live streams of one space: one command now and then,
-// for its own producers and readers and for the producers of others that fell silent.
+// A space is what this process does for the live streams of one space. One command now and then
+// serves its own producers and readers, and finds producers of other processes that fell silent. It
+// has one goroutine, run.
 type space struct {
 	*Streams
 	now chan struct{} // asks for a beat
@@ -31,15 +32,18 @@ type space struct {
 	changed   map[generation]struct{} // readers that Redis does not know of
 	users     int                     // who read or wait
 	until     time.Time               // stays that long without any of them
-	reaping   bool
+	// reaping says that a goroutine ends silent generations.
+	reaping bool
 }
 
+// A generation names one generation of a stream.
 type generation struct {
 	id     string
 	number uint64
 }
 
-// settling lets a space wait for changes that come together.
+// settling is how long a beat that was asked for waits for further changes, so that they share one
+// command.
 const settling = 50 * time.Millisecond
 
 // spaceLocked returns the space of s, and starts its heartbeat. Manager.mu is held.
@@ -61,6 +65,7 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 // linger keeps the space for as long as it takes to find out that a producer is silent.
 func (w *space) linger() { w.until = time.Now().Add(5 * w.m.opt.Heartbeat) }
 
+// poke asks for a beat soon.
 func (w *space) poke() {
 	select {
 	case w.now <- struct{}{}:
@@ -68,7 +73,8 @@ func (w *space) poke() {
 	}
 }
 
-// touch keeps the heartbeat of the space of s for a while.
+// touch keeps the heartbeat of the space of s for a while, so that a producer that falls silent is
+// noticed.
 func (m *Manager) touch(s *Streams) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,15 +149,16 @@ func (w *space) leave() bool {
 	return true
 }
 
-// goodbye takes the readers of this process off the count, which would happen by itself later.
+// goodbye takes the readers of this process off the counts. A process that is killed is taken off
+// later, when its instance has not beaten for three heartbeats.
 func (w *space) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	w.m.conn.ZRem(ctx, w.instances(), w.m.instance)
 }
 
-// beat says who is here and hears who is not. It returns when to do so again: with the next heartbeat, or when the first
-// producer counts as silent. One script does both for a whole space, so 200 streams cost what one does.
+// beat says who is here and hears who is not. It returns when to do so again: with the next heartbeat, or when the
+// first producer counts as silent. One script does both for a whole space, so 200 streams cost what one does.
 func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m := w.m
 	m.mu.Lock()
@@ -209,6 +216,7 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	return interval, nil
 }
 
+// texts returns the lines of a reply; ok is false if it is not a list of texts.
 func texts(v any) ([]string, bool) {
 	list, ok := v.([]any)
 	lines := make([]string, len(list))
@@ -219,8 +227,8 @@ func texts(v any) ([]string, bool) {
 	return lines, ok
 }
 
-// heard deals with what the heartbeat said of one producer. FENCED is told at once, everything else by the segment of the
-// generation, which alone has the verdict.
+// heard deals with what the heartbeat said of one producer. FENCED is told at once, everything else by the segment
+// of the generation, which alone has the verdict.
 func (p *Producer) heard(line string) {
 	code, n, _ := parseAnswer(line)
 	switch code {
@@ -246,7 +254,8 @@ func (p *Producer) heard(line string) {
 	}
 }
 
-// unwatched reports whether the space was without a watcher for too long.
+// unwatched reports whether the generation was without a reader for longer than CancelUnwatched. It
+// is called by the heartbeat, with whether there is a reader now.
 func (p *Producer) unwatched(watched bool) bool {
 	now := time.Now()
 	if watched {
@@ -255,7 +264,7 @@ func (p *Producer) unwatched(watched bool) bool {
 	return now.Sub(time.Unix(0, p.watched.Load())) > p.opt.CancelUnwatched
 }
 
-// learn finds out why the generation is over.
+// learn asks the segment why the generation is over, and stops the producer with the answer.
 func (p *Producer) learn() {
 	status, err := p.log.Status(p.m.ctx, p.space, p.segment())
 	switch {
@@ -286,6 +295,8 @@ func (w *space) reap(due []string) {
 	}
 }
 
+// reapOne ends one silent generation. The script looks once more: the producer may have beaten
+// meanwhile. LOST and SUPERSEDED say which verdict the generation gets.
 func (w *space) reapOne(ctx context.Context, line string) error {
 	fields := strings.Fields(line)
 	if len(fields) != 3 {
