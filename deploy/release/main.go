@@ -2,9 +2,10 @@
 //
 //	go run . -out ../../dist
 //
-// For each target it writes an archive with the binary, its licence and those of what it links, and a bill of materials in
-// CycloneDX; for Linux Debian and RPM packages too; and the checksums of all. Version and commit are those of the build
-// information: what is built is a clone of the commit that is checked out, never a changed file of the work tree.
+// For each target it writes an archive with the binary, its licence and those of what it links, and a bill of
+// materials in CycloneDX; for Linux Debian and RPM packages too; and the checksums of all. Version and commit are
+// those of the build information: what is built is a clone of the commit that is checked out, never a changed file
+// of the work tree.
 package main
 
 import (
@@ -29,6 +30,7 @@ var allTargets = []target{
 	{"windows", "amd64"}, {"windows", "arm64"},
 }
 
+// sumsName is the file with the checksums of all others.
 const sumsName = "SHA256SUMS"
 
 // A target is a system and an architecture as Go names them.
@@ -36,7 +38,8 @@ type target struct{ os, arch string }
 
 func (t target) String() string { return t.os + "/" + t.arch }
 
-// settings are the variables of the go command that change what it builds.
+// settings are the variables of the go command that change what it builds. They are set for every
+// build, so that the environment of the caller changes no byte.
 func (t target) settings() []string {
 	return []string{"GOOS=" + t.os, "GOARCH=" + t.arch, "CGO_ENABLED=0",
 		"GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0"}
@@ -44,6 +47,7 @@ func (t target) settings() []string {
 
 func (t target) environment() []string { return append(os.Environ(), t.settings()...) }
 
+// program is the file name of the binary.
 func (t target) program() string {
 	if t.os == "windows" {
 		return "streamhub.exe"
@@ -82,6 +86,7 @@ func run(root, out, targets string) error {
 	return r.run(root, chosen)
 }
 
+// parseTargets reads a list such as linux/amd64,darwin/arm64.
 func parseTargets(text string) ([]target, error) {
 	if text == "" {
 		return allTargets, nil
@@ -97,6 +102,8 @@ func parseTargets(text string) ([]target, error) {
 	return chosen, nil
 }
 
+// run builds every target in a temporary directory. The checksums come last: a directory with them is
+// complete.
 func (r *release) run(tree string, targets []target) (err error) {
 	if err := empty(r.out); err != nil {
 		return err
@@ -139,6 +146,7 @@ func (r *release) clone(tree, dir string) error {
 	return err
 }
 
+// git returns what a git command prints, without the last line break.
 func git(dir string, args ...string) (string, error) {
 	cmd := exec.Command("git", args...)
 	cmd.Dir = dir
@@ -224,7 +232,8 @@ func (r *release) build(t target, work string) error {
 	return nil
 }
 
-// version is what the binary says of itself, without the v of a tag.
+// version is what the binary says of itself, without the v of a tag. It refuses a binary that was not
+// built as a release is.
 func (r *release) version(binary string) (string, error) {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {

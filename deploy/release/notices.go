@@ -68,6 +68,7 @@ func (r *release) linked(t target) ([]module, error) {
 	return sorted, nil
 }
 
+// licenceName matches the names of files that hold licences, in both spellings, with any extension.
 var licenceName = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents|copyright)([.-].*)?$`)
 
 // licences returns the licence files of a module: those beside its linked packages and above them.

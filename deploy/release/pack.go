@@ -27,6 +27,7 @@ type parts struct {
 	binary, notices string // paths
 }
 
+// base is the part that the names of all files of a target share.
 func (p *parts) base() string { return "streamhub_" + p.version + "_" + p.os + "_" + p.arch }
 
 // A file is one in an archive.
@@ -54,6 +55,7 @@ func (r *release) archive(p *parts) (err error) {
 	})
 }
 
+// tar writes files as a compressed tar archive. Neither owners nor the times of the files are in it.
 func (r *release) tar(out io.Writer, list []file) error {
 	compressed, err := gzip.NewWriterLevel(out, gzip.BestCompression)
 	if err != nil {

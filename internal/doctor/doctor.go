@@ -20,7 +20,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A Level says how bad a finding is.
+// A Level says how bad a finding is. Its text is what the command prints and what its JSON holds.
 type Level string
 
 // The levels.
@@ -50,7 +50,8 @@ func (c Check) String() string {
 // checkTime bounds each check.
 const checkTime = 10 * time.Second
 
-// A node is one server that is looked at.
+// A node is one server that takes writes. info holds the fields of INFO, none if the server does not
+// tell them.
 type node struct {
 	client redis.UniversalClient
 	name   string // of a node of a cluster, else empty
@@ -60,8 +61,10 @@ type node struct {
 // Calls is how many calls each of the two latencies is measured with by default.
 const Calls = 200
 
-// Examine checks the Redis behind client, which address is the URL of. It measures each latency with so many
-// calls, at least one, and makes some thirty others for each server. It ends early if nothing answers.
+// Examine checks the Redis behind client, which address is the URL of. It measures each latency with
+// so many calls, at least one, and makes some thirty others for each server. It ends early if nothing
+// answers. Each check has a time limit of its own, so that one that hangs does not hide the findings
+// after it.
 func Examine(ctx context.Context, client redis.UniversalClient, address string, calls int) iter.Seq[Check] {
 	return func(yield func(Check) bool) {
 		within := func(check func(context.Context) Check) bool {
@@ -127,6 +130,7 @@ func opens(ctx context.Context, client redis.UniversalClient) Check {
 	return Check{Level: OK, Name: name, Detail: "a hub opens this Redis"}
 }
 
+// named adds the name of the node to a finding, where there are several nodes.
 func (n *node) named(c Check) Check {
 	if n.name != "" {
 		c.Name += " " + n.name
@@ -134,6 +138,7 @@ func (n *node) named(c Check) Check {
 	return c
 }
 
+// connection tells why nothing answers; every other check would only repeat that.
 func connection(ctx context.Context, client redis.UniversalClient) Check {
 	err := redisx.ReadOutcome(client.Ping(ctx).Err())
 	if err == nil {
@@ -177,7 +182,8 @@ func primaries(ctx context.Context, client redis.UniversalClient) ([]*node, erro
 	return []*node{{client: client, info: ask(ctx, client)}}, nil
 }
 
-// ask returns the fields of INFO; none where the server does not tell them.
+// ask returns the fields of the sections of INFO that the checks read. A section that is refused is
+// left out: the checks then say that the server does not tell.
 func ask(ctx context.Context, client redis.UniversalClient) map[string]string {
 	info := map[string]string{}
 	for _, section := range []string{"server", "memory", "persistence", "replication", "cluster"} {
@@ -194,7 +200,8 @@ func ask(ctx context.Context, client redis.UniversalClient) map[string]string {
 	return info
 }
 
-// unknown is the finding where the server does not tell.
+// unknown is the finding for a fact that the server does not tell. It is a warning: the fact may be
+// bad.
 func unknown(name string) Check {
 	return Check{Warn, name, "the server does not tell", "the embedded Redis never does; on a real one the user of the hub needs +info"}
 }

@@ -27,6 +27,8 @@ var patched = map[string]map[[2]int]int{
 // distributed are releases that a distribution repairs without another number.
 var distributed = map[string]string{"Redis 7.0.15": "Debian 12", "Redis 8.0.2": "Debian 13", "Valkey 8.1.1": "Debian 13"}
 
+// version finds releases that a hub does not run on, and those with known holes. Scripts need Redis
+// 7.0 for their flags.
 func version(_ context.Context, n *node) Check {
 	product, text := redisx.ProductOf(n.info)
 	c := Check{Level: OK, Name: "version", Detail: product + " " + text}
@@ -58,6 +60,7 @@ func version(_ context.Context, n *node) Check {
 	return c
 }
 
+// eviction finds a policy that drops keys of a full Redis: a hub would lose entries and not notice.
 func eviction(_ context.Context, n *node) Check {
 	policy := n.info["maxmemory_policy"]
 	switch policy {
@@ -69,6 +72,7 @@ func eviction(_ context.Context, n *node) Check {
 	return Check{Fail, "eviction", policy + ": a full Redis would drop entries without a word", "CONFIG SET maxmemory-policy noeviction, and in redis.conf"}
 }
 
+// persistence tells how much a power cut or a restart loses.
 func persistence(ctx context.Context, n *node) Check {
 	const name = "persistence"
 	switch n.info["aof_enabled"] {
@@ -100,6 +104,8 @@ func persistence(ctx context.Context, n *node) Check {
 	return Check{Level: OK, Name: name, Detail: "append-only file; the server does not tell how often it is synced (+config|get)"}
 }
 
+// replication finds a replica, which takes no writes, and a primary with a replica that is not in
+// step. INFO names replicas from slave0 on.
 func replication(_ context.Context, n *node) Check {
 	const name = "replication"
 	switch role := n.info["role"]; role {
@@ -124,6 +130,8 @@ func replication(_ context.Context, n *node) Check {
 	return Check{Level: OK, Name: name, Detail: detail}
 }
 
+// clock compares the clock of the server with that of this machine. Half of the round trip is taken
+// off, and the whole of it is tolerated besides.
 func clock(ctx context.Context, n *node) Check {
 	const name = "clock"
 	sent := time.Now()
@@ -140,6 +148,8 @@ func clock(ctx context.Context, n *node) Check {
 	return c
 }
 
+// memory tells how full the server is. Without a limit the system kills Redis instead of Redis
+// refusing writes.
 func memory(_ context.Context, n *node) Check {
 	const name = "memory"
 	used, err := strconv.ParseFloat(n.info["used_memory"], 64)
@@ -187,6 +197,7 @@ func streams(ctx context.Context, n *node) Check {
 	return Check{Level: OK, Name: name, Detail: "nodes of 2048 bytes: right for segments of any size"}
 }
 
+// size writes bytes for people.
 func size(bytes float64) string {
 	for _, unit := range []string{"B", "KiB", "MiB"} {
 		if bytes < 1024 {

@@ -15,13 +15,16 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
+// The key has the prefix of a hub, so that the rule for its user allows it, and a hash tag that no
+// store has.
 const (
 	probeKey     = "sh:{doctor}:probe"
 	probeChannel = "sh:{doctor}:n"
 	slow         = 10 * time.Millisecond
 )
 
-// probe does what the scripts of a hub do, on a key of its own.
+// probe calls every command that the scripts of a hub call, on a key of its own. TestRuleIsWhole
+// compares it with the scripts.
 const probe = `
 redis.call('TIME')
 redis.call('DEL', KEYS[1])
@@ -70,7 +73,8 @@ func abilities(ctx context.Context, client redis.UniversalClient) Check {
 	return Check{Level: OK, Name: name, Detail: "scripts may do what a hub needs"}
 }
 
-// messages subscribes and waits for a message of its own.
+// messages subscribes, publishes and waits for its own message: a proxy in between may let commands
+// pass, but not messages.
 func messages(ctx context.Context, client redis.UniversalClient) Check {
 	const name = "pub/sub"
 	sub := client.Subscribe(ctx, probeChannel)
@@ -87,6 +91,7 @@ func messages(ctx context.Context, client redis.UniversalClient) Check {
 	return Check{Level: OK, Name: name, Detail: "messages arrive"}
 }
 
+// denied is the finding for a command that the server refuses.
 func denied(name string, err error) Check {
 	return Check{Fail, name, err.Error(), "give the user what a hub needs: ACL SETUSER <user> " + redisx.UserRule}
 }
@@ -113,7 +118,7 @@ func power(ctx context.Context, client redis.UniversalClient, address string) Ch
 	return Check{Level: OK, Name: name, Detail: "user " + user}
 }
 
-// userRights reads the answer to ACL GETUSER in either protocol.
+// userRights reads the answer to ACL GETUSER, which is a map in RESP3 and a flat list in RESP2.
 func userRights(answer any) (flags []string, commands string) {
 	fields := map[string]any{}
 	switch v := answer.(type) {
@@ -135,7 +140,6 @@ func userRights(answer any) (flags []string, commands string) {
 	return flags, commands
 }
 
-// transport looks at how the server is reached.
 // AddressOf is the URL of the server that client reaches, without user and password.
 func AddressOf(client redis.UniversalClient) string {
 	address, secure := "", false
@@ -154,6 +158,7 @@ func AddressOf(client redis.UniversalClient) string {
 	return "redis://" + address
 }
 
+// transport looks at how the server is reached.
 func transport(address string) Check {
 	const name = "transport"
 	u, err := url.Parse(address)

@@ -54,6 +54,7 @@ func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
 // waits reports whether d asks the server for more than to run the script.
 func waits(d streamhub.Durability) bool { return d.Replicas > 0 || d.Fsync }
 
+// How long a level is waited for by default.
 const (
 	waitTime = time.Second
 	// everysecTime is for a disk that is synced once a second, by a thread that may be a second late.
@@ -76,9 +77,9 @@ type pipeliner interface {
 	Pipeline() redis.Pipeliner
 }
 
-// waiting returns what makes pipelines on the connections of node, with the hooks of node. Its deadline for an answer begins
-// where the wait for d ends: cut off earlier, an append would be sent again although it is stored and its level is still
-// being waited for.
+// waiting returns what makes pipelines on the connections of node, with the hooks of node. Its deadline for an
+// answer begins where the wait for d ends: cut off earlier, an append would be sent again although it is stored
+// and its level is still being waited for.
 func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) pipeliner {
 	c, ok := node.(*redis.Client)
 	if !ok || !waits(d) {
@@ -88,14 +89,15 @@ func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) pipeli
 	if limit <= 0 {
 		return node // it waits for ever
 	}
-	// The driver's client with another timeout has no hooks, and one connection of a client has a copy of its hooks. So the
-	// latter is what the appends go through, and the former what the last hook sends them with.
+	// The driver's client with another timeout has no hooks, and one connection of a client has a copy of its
+	// hooks. So the latter is what the appends go through, and the former what the last hook sends them with.
 	hooks := c.Conn()
 	hooks.AddHook(sender{c.WithTimeout(l.waitOf(d) + max(limit, waitGrace))})
 	return hooks
 }
 
-// A sender is a hook that sends what comes to it with another client.
+// A sender is a hook that replaces the sending: what comes to it goes out through another client,
+// which has another timeout.
 type sender struct{ client *redis.Client }
 
 func (sender) DialHook(next redis.DialHook) redis.DialHook { return next }

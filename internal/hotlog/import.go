@@ -26,7 +26,8 @@ type Importer struct {
 	lives map[string]*imported
 }
 
-// An imported is what is known of a segment.
+// An imported is what an importer knows of a segment: its incarnation, and the last sequence that is
+// stored.
 type imported struct {
 	place
 	incarnation uint64
@@ -62,7 +63,9 @@ func (im *Importer) Add(ctx context.Context, entries []streamhub.Entry) error {
 	return nil
 }
 
-// step stores as many of the entries as go in one run of the script.
+// step stores as many of the entries as go in one run of the script. It gives each frame its place in
+// the timeline: the time of the entries, and a counter for those of the same millisecond. The script
+// compares the end of the timeline with the one that this importer left.
 func (im *Importer) step(ctx context.Context, entries []streamhub.Entry) (n int, err error) {
 	keys := []any{im.keys.timeline(), im.keys.state(), im.keys.inventory()}
 	args := []any{im.end.String()}
@@ -151,7 +154,8 @@ func importFrame(entries []streamhub.Entry) ([]byte, error) {
 	return appendFrame(nil, first.TRX.Node, part{first.TRX.ID, len(entries), body}), nil
 }
 
-// live returns what is known of a segment. One that is not there gets its incarnation now.
+// live returns what is known of a segment. The incarnation of one that is not there is chosen here,
+// since the key of its log ends with it and must be declared.
 func (im *Importer) live(ctx context.Context, segment string) (*imported, error) {
 	if l := im.lives[segment]; l != nil {
 		return l, nil
@@ -172,7 +176,7 @@ func (im *Importer) live(ctx context.Context, segment string) (*imported, error)
 	return l, nil
 }
 
-// refused makes an error of an answer of the script.
+// refused makes an error of an answer of lua/import.lua, "<code> <number of the frame> <fact>".
 func (im *Importer) refused(answer string, of []*imported) error {
 	code, rest, _ := strings.Cut(answer, " ")
 	text, rest, _ := strings.Cut(rest, " ")

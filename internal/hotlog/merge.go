@@ -38,6 +38,8 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 		for space, cursor := range cursors {
 			own := o
 			own.Cursor = cursor
+			// Every read begins before the first entry is given, so that all of them see what is
+			// there now.
 			h := &merge{}
 			h.next, h.stop = iter.Pull2(s.ConsumeSpace(ctx, space, &own))
 			heads = append(heads, h)
@@ -50,6 +52,8 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 			}
 		}
 		for len(heads) > 0 {
+			// The head with the earliest entry; names of spaces order entries of the same
+			// millisecond, so that a repeat gives the same order.
 			first := 0
 			for i, h := range heads {
 				if f := heads[first]; h.entry.Timestamp.Before(f.entry.Timestamp) ||
@@ -74,7 +78,7 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	}
 }
 
-// A merge is one of several reads that become one.
+// A merge is one of several reads that become one: a read of a space, with its next entry at hand.
 type merge struct {
 	next  func() (streamhub.Entry, error, bool)
 	stop  func()

@@ -107,7 +107,8 @@ func (s *Store) newSpaceReader(space string, start streamhub.Position) (*spaceRe
 	}, nil
 }
 
-// bound narrows what is read to the time after one timestamp and until another; see bounds. A cursor that then lies outside is proved first.
+// bound narrows what is read to the time after one timestamp and until another; see bounds. A cursor that then
+// lies outside is proved first.
 func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 	from, end := r.from, r.end
 	if after > 0 && from.MS <= uint64(after) {
@@ -125,7 +126,9 @@ func (r *spaceReader) bound(ctx context.Context, after, until int64) error {
 	return nil
 }
 
-// read calls visit with each entry. While one page is visited the next one is on its way.
+// read calls visit with each entry. While one page is visited the next one is on its way. At the end
+// of the timeline it checks that the place at which the read was to end was reached: a failover in
+// between may have cut it off.
 func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var ahead chan *spacePage
@@ -174,7 +177,8 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 	}
 }
 
-// visit passes the entries of a page on.
+// visit passes the entries of a page on. The first page begins at the place of the cursor, so it
+// skips the entries of that place up to the cursor's own.
 func (r *spaceReader) visit(p *spacePage, visit func(e *streamhub.Entry) bool) (bool, error) {
 	pass := func(e *streamhub.Entry) bool {
 		r.at = e.Position

@@ -186,6 +186,8 @@ func (r *spaceReader) vanishedMetas(ctx context.Context, names []string, metas m
 
 // frames reads what the changes of the page name: for each segment one range of its log.
 func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
+	// A span is the part of one log that the page names: one XRANGE from its first change to its
+	// last.
 	type span struct {
 		from, to uint64
 		of       []int // changes
@@ -198,6 +200,8 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 	p.frames = make([]*frame, len(p.changes))
 	for i := range p.changes {
 		c, m := &p.changes[i], p.metas[i]
+		// A change before the birth of the segment is of an earlier incarnation, whose entries are
+		// gone.
 		if c.records == 0 || r.hides(m) || c.id.Before(m.birth) {
 			continue
 		}

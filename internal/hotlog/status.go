@@ -34,7 +34,8 @@ func (s *Store) status(ctx context.Context, space, segment string) (streamhub.St
 	return s.statusOf(ctx, at, &m)
 }
 
-// statusOf completes the status of a fork with what its parents keep.
+// statusOf completes the status of a fork: its first entry may lie in a parent, which keeps it or has
+// trimmed it.
 func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Status, error) {
 	status := m.status(at.space, at.name)
 	if m.parent == nil {

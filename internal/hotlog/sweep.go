@@ -13,6 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
+// sweepPage is how many names, or deadlines, one command lists.
 const sweepPage = 256
 
 // Stores returns the ids of all stores that were ever appended to.
@@ -46,6 +47,8 @@ func (s *Store) Sweep(ctx context.Context) error {
 	}
 }
 
+// sweepSpace does what is due before it shortens the timeline, so that the changes of segments that
+// end now can go at once.
 func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 	if err := s.sweepDue(ctx, k); err != nil {
 		return err

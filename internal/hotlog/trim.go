@@ -56,8 +56,8 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 	}
 }
 
-// trimCold moves the start of a segment whose start is archived. The archiver removes what lies
-// before it.
+// trimCold moves the start of a segment whose first entries are archived. It changes the meta only;
+// the archiver removes the entries, when it meets this trim in the timeline.
 func (s *Store) trimCold(ctx context.Context, at place, m *meta, upTo uint64) error {
 	src := source{at, *m, math.MaxUint64}
 	keep := min(upTo+1, m.hot)
@@ -117,7 +117,8 @@ func (s *Store) trimTo(ctx context.Context, at place, m *meta, upTo uint64) (fir
 	})
 }
 
-// cutAt cuts after the last frame that ends at or before upTo.
+// cutAt finds the frames on both sides of the cut and calls run with what the meta must say of it. If
+// an entry came in between that is now the first, it looks again.
 func (s *Store) cutAt(ctx context.Context, at place, m *meta, upTo uint64, run cut) (firstKept uint64, err error) {
 	pipe := s.log.conn.Pipeline()
 	// The frame that ends at or before upTo, and the one after it.

@@ -13,7 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// What the hub notes in the metadata of a message.
+// Keys of the metadata of a message in the back lane. A message with controlKey is from the hub
+// itself.
 const (
 	controlKey    = "live"
 	controlCancel = "cancel"
@@ -31,6 +32,9 @@ func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	return v, s.fail("cancel", s.id, err)
 }
 
+// cancel asks the producer to stop and waits for its verdict. A producer that does not stop in time
+// is ended from outside: the grace is a fifth longer here, so that a producer that stops at the last
+// moment is not overtaken.
 func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.Verdict, error) {
 	by := &live.CancelError{By: o.By, Reason: o.Reason}
 	metadata := map[string]string{controlKey: controlCancel}
@@ -58,7 +62,9 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	return v, err
 }
 
-// toProducer appends to the back lane. Of several records with the same key the first one counts.
+// toProducer appends to the back lane. A key makes the record the first append of a producer of that
+// name: of several records with the same key the first one counts, and a repeat is recognised. The
+// back lane of a generation that has just begun may still be missing, so it is waited for.
 func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.Record, key string) (streamhub.AppendResult, error) {
 	o := streamhub.AppendOptions{MustExist: true, Generation: s.generation}
 	if key != "" {

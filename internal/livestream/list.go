@@ -50,7 +50,7 @@ func (s *Streams) List(ctx context.Context, o *live.ListOptions) iter.Seq2[live.
 	}
 }
 
-// inForce returns the generations among segments that their sessions name.
+// inForce returns the generations among segments that are current, as their sessions say.
 func (s *Streams) inForce(ctx context.Context, segments []string) ([]*Stream, error) {
 	var named []*Stream
 	var current []func() (string, error)
@@ -76,7 +76,7 @@ func (s *Streams) inForce(ctx context.Context, segments []string) ([]*Stream, er
 	return found, nil
 }
 
-// parseSegment is the other way round of segmentOf.
+// parseSegment reads the name that segmentOf writes, "<id>~<generation>". An id may hold ~ itself.
 func parseSegment(segment string) (id string, generation uint64, ok bool) {
 	at := strings.LastIndexByte(segment, '~')
 	generation, err := strconv.ParseUint(segment[at+1:], 10, 63)

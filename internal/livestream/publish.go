@@ -98,8 +98,7 @@ func (p *Producer) drain(ctx context.Context) error {
 	return p.err
 }
 
-// note has p sent with the next batch: at once, or when what it has waited since then has waited
-// long enough.
+// note has p sent with the next batch: now, or when its oldest chunk has waited for MaxDelay.
 func (m *Manager) note(p *Producer, since time.Time, now bool) {
 	due := since.Add(m.opt.MaxDelay)
 	m.mu.Lock()
@@ -119,7 +118,8 @@ func (m *Manager) note(p *Producer, since time.Time, now bool) {
 	}
 }
 
-// hurry sends what is ready.
+// hurry has what is ready sent now. The channel has a place for one: a batch that is asked for
+// already covers this.
 func (m *Manager) hurry() {
 	select {
 	case m.full <- struct{}{}:
@@ -160,7 +160,7 @@ func (m *Manager) publish() {
 	}
 }
 
-// A flight is what one producer has on its way.
+// A flight is what one producer has on its way: at most one append, so that chunks keep their order.
 type flight struct {
 	p      *Producer
 	append streamhub.Append

@@ -17,14 +17,16 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// remoteSilence is how long a remote producer may say nothing, in heartbeats: it has to live through
-// the restart of a gateway.
+// remoteSilence is how long a remote producer may say nothing, in heartbeats. It is longer than for a
+// producer in a process, because the producer has to live through the restart of a gateway.
 const remoteSilence = 6
 
 // A remote is a producer that no process keeps. Every call proves anew that it is the producer.
 type remote struct {
 	*Stream
-	owner   string
+	// owner is the secret part of the token; the session in Redis holds it.
+	owner string
+	// silence is after how long without a request the generation is lost, as the session says.
 	silence time.Duration
 }
 
@@ -59,6 +61,8 @@ func (s *Streams) Resume(ctx context.Context, id, token string) (live.RemoteProd
 	return r, nil
 }
 
+// resume reads a token, "<generation in base 36>.<owner>", and proves it against the session. That
+// also counts as a sign of life.
 func (s *Streams) resume(ctx context.Context, id, token string) (*remote, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
@@ -75,7 +79,9 @@ func (s *Streams) resume(ctx context.Context, id, token string) (*remote, error)
 
 var errToken = fmt.Errorf("%w: this is not the token of a producer of the stream", streamhub.ErrPermissionDenied)
 
-// hold says that the producer is there.
+// hold proves to the session that the caller is the producer and moves its deadline. silence, in
+// milliseconds, replaces the length of that if it is not empty. The error says why it is not the
+// producer any more.
 func (r *remote) hold(ctx context.Context, silence string) error {
 	code, n, err := r.ask(ctx, holdScript, r.id, "", redisx.Escape(r.id), decimal(r.generation), r.owner, silence)
 	switch {
@@ -117,6 +123,9 @@ func (r *remote) Publish(ctx context.Context, first uint64, chunks [][]byte) (ui
 	return next, r.fail("publish", r.id, err)
 }
 
+// publish appends chunks at the sequence first. If the segment is farther, the client repeats itself:
+// chunks that are there are skipped, and the rest is appended. If it is not so far, the error says
+// which chunk is missing.
 func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (uint64, error) {
 	if first == 0 {
 		return 0, fmt.Errorf("%w: first is 0, and chunks are numbered from 1", streamhub.ErrInvalidArgument)
@@ -153,6 +162,7 @@ func (r *remote) Beat(ctx context.Context) (uint64, error) {
 	return next, r.fail("beat", r.id, err)
 }
 
+// beat keeps the generation alive and returns the number of the next chunk.
 func (r *remote) beat(ctx context.Context) (uint64, error) {
 	if err := r.hold(ctx, ""); err != nil {
 		return 0, err
@@ -209,6 +219,8 @@ func (r *remote) End(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 	return v, r.fail("end", r.id, err)
 }
 
+// end writes a verdict, unless there is one: a repeat after a lost reply gets the verdict that was
+// stored.
 func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
 	if !v.Kind.Known() {
 		return v, fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
@@ -234,6 +246,9 @@ func (p *Producer) HandOver(ctx context.Context) (token string, next uint64, err
 	return token, next, p.fail("hand over", p.id, err)
 }
 
+// handOver stores what waits, holds the generation for as long as a remote producer may be silent,
+// and stops this producer. The hold comes before the stop, so that the generation is not lost in
+// between.
 func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {

@@ -27,6 +27,7 @@ type Stream struct {
 func (s *Stream) ID() string         { return s.id }
 func (s *Stream) Generation() uint64 { return s.generation }
 
+// segment has the chunks of the generation, backLane the messages of readers to its producer.
 func (s *Stream) segment() string  { return segmentOf(s.id, s.generation) }
 func (s *Stream) backLane() string { return backLane(s.id, s.generation) }
 
@@ -83,6 +84,7 @@ func (s *Stream) Status(ctx context.Context) (live.Status, error) {
 	return status, s.fail("status", s.id, err)
 }
 
+// status joins what the session and the segment say. The session knows the current generation only.
 func (s *Stream) status(ctx context.Context) (live.Status, error) {
 	status := live.Status{ID: s.id, Generation: s.generation}
 	d, err := s.describe(ctx, s.id)
@@ -126,13 +128,16 @@ func (s *Stream) Metadata(ctx context.Context, v any) (bool, error) {
 // A description is what the session of a stream says.
 type description struct {
 	generation uint64
-	startedAt  int64
-	keep       int64 // ms
-	over       bool
-	by         string
-	metadata   json.RawMessage
+	// startedAt is the time of Redis, in Unix milliseconds.
+	startedAt int64
+	keep      int64 // ms
+	// over says that the generation has ended; its segment has the verdict, or gets it soon.
+	over     bool
+	by       string
+	metadata json.RawMessage
 }
 
+// describe reads the session of a stream. None is [streamhub.ErrNotFound].
 func (s *Streams) describe(ctx context.Context, id string) (d description, err error) {
 	if err := checkID(id); err != nil {
 		return d, err
