@@ -7,7 +7,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A writer appends integers and texts; a reader takes them again until it fails.
+// A writer appends integers and texts; a reader takes them again until it fails. uint is a uvarint,
+// int a varint with zigzag, and fixed has eight bytes, big-endian, for random values.
 type writer struct{ b []byte }
 
 func (w *writer) uint(v uint64)  { w.b = binary.AppendUvarint(w.b, v) }
@@ -26,6 +27,8 @@ func (w *writer) span(r Range) {
 	w.int(r.LastTimestamp)
 }
 
+// A reader takes values from the front of b. After a failure it returns zeros, so callers look once,
+// with end.
 type reader struct {
 	b      []byte
 	failed bool

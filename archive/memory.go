@@ -12,13 +12,16 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Memory is a Backend that keeps nothing over its end, for tests and first steps.
+// A Memory is a [Backend] that keeps its objects in memory only, for tests and first steps. It is
+// safe for concurrent use.
 type Memory struct {
 	mu     sync.Mutex
 	spaces map[string]*memorySpace // by SpaceID.Text
-	clock  int
+	// clock counts the manifests that were written: versions never repeat, also after a removal.
+	clock int
 }
 
+// A memorySpace is what a Memory holds of one space. version is empty while there is no manifest.
 type memorySpace struct {
 	objects  map[string][]byte
 	manifest []byte

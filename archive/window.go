@@ -6,7 +6,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Change is what one place of a timeline says of one segment; package store gives it meaning.
+// A Change is what one place of a timeline says of one segment. The archive only keeps it: Kind, Last
+// and Records have the meaning that the log gives them.
 type Change struct {
 	ID            streamhub.TimelineID
 	Index         uint32 // among those at the same place
@@ -35,7 +36,9 @@ func (p *Part) Last() uint64 {
 	return 0
 }
 
-// A Window is a part of the timeline of a space: all that lies after After, up to To.
+// A Window is a part of the timeline of a space: all that lies after After, up to To. Windows are
+// numbered from 1 without gaps. Attempt tells apart windows of one number that different archivers
+// wrote; the manifest says which one counts.
 type Window struct {
 	Space           SpaceID
 	Number, Attempt uint64
@@ -60,8 +63,9 @@ func (w *Window) keys() []string {
 	return keys
 }
 
-// Encode writes the window: the description says which one it is, the body holds the names of
-// segments, the changes and the parts.
+// Encode writes the window. The description says which window it is. The body holds the names of
+// segments, each once, then the changes and the parts, which refer to names by number. Times are
+// written as differences to the change before.
 func (w *Window) Encode() ([]byte, error) {
 	var d, body writer
 	d.b = append(d.b, w.Space.Store[:]...)
@@ -122,7 +126,9 @@ func (w *Window) Encode() ([]byte, error) {
 	return sealObject(kindWindow, d.b, body.b)
 }
 
-// DecodeWindow reads what Encode wrote.
+// DecodeWindow reads what Encode wrote. It checks what readers rely on: changes in order and inside
+// the window, and chunks of a part that follow each other without a gap. Anything else is
+// [streamhub.ErrCorrupt].
 func DecodeWindow(b []byte) (*Window, error) {
 	description, body, err := openObject(kindWindow, b)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 // JoinWorkers shows a worker until it leaves, ctx ends, or another takes its id. After a lost
 // connection it joins again.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
+	// The membership outlives the call: staying ends with ctx or with the client, not when
+	// JoinWorkers returns.
 	staying, cancel := s.c.last(ctx)
 	first, err := result(ctx, s, "join", func(ctx context.Context) (streamhub.Membership, error) {
 		return s.inner.JoinWorkers(staying, worker, ttl)
@@ -30,6 +32,7 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 		err := s.stay(staying, first, worker, ttl)
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		// A membership that its own side ended has no error, unless the client was closed.
 		if cause := context.Cause(staying); cause == nil {
 			m.err = err
 		} else if errors.Is(cause, streamhub.ErrShutdown) {
@@ -43,7 +46,7 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 	return m, nil
 }
 
-// stay joins again until ctx ends or that is refused.
+// stay joins again, after each end that can pass, until ctx ends or a join is refused.
 func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker streamhub.Worker, ttl time.Duration) error {
 	for attempt := 0; ; attempt++ {
 		if now != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// A membership lasts as long as its channel.
+// A membership lasts as long as the channel of its JoinWorkers. err is set before done is closed, and
+// only if the other side ended it.
 type membership struct {
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -26,6 +27,7 @@ func (m *membership) Err() error {
 	return m.err
 }
 
+// Leave ends the channel, which takes the worker off the list, and waits for that.
 func (m *membership) Leave(ctx context.Context) error {
 	m.cancel()
 	select {
@@ -36,6 +38,8 @@ func (m *membership) Leave(ctx context.Context) error {
 	}
 }
 
+// JoinWorkers opens a channel and returns when its only item, which is empty, says that the worker is
+// on the list.
 func (s *remoteStore) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
 	staying, cancel := context.WithCancel(ctx)
 	m := &membership{cancel: cancel, done: make(chan struct{})}

@@ -37,7 +37,7 @@ func NewOTelClientMetrics(provider metric.MeterProvider) (*ClientMetrics, error)
 	return m, errors.Join(errs[:]...)
 }
 
-// An observation is one call being observed.
+// An observation is one call with all of its attempts: one span, one duration.
 type observation struct {
 	c     *Client
 	ctx   context.Context
@@ -46,6 +46,7 @@ type observation struct {
 	start time.Time
 }
 
+// observe begins an observation. The context that it returns carries the span, for the attempts.
 func (c *Client) observe(ctx context.Context, op string) (context.Context, observation) {
 	o := observation{c: c, op: op, start: time.Now()}
 	if c.opt.tracer != nil {
@@ -55,6 +56,7 @@ func (c *Client) observe(ctx context.Context, op string) (context.Context, obser
 	return ctx, o
 }
 
+// retried counts an attempt after the first.
 func (o *observation) retried() {
 	if m := o.c.opt.metrics; m != nil {
 		m.retries.Add(o.ctx, 1, metric.WithAttributes(attribute.String("op", o.op)))
@@ -77,6 +79,7 @@ func (o *observation) end(err error) {
 	}
 }
 
+// countHandler counts a handler of a subscription that panicked or took too long.
 func (c *Client) countHandler(ctx context.Context, failure string) {
 	if m := c.opt.metrics; m != nil {
 		m.handlers.Add(ctx, 1, metric.WithAttributes(attribute.String("failure", failure)))

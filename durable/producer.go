@@ -28,6 +28,7 @@ func producerOf(h http.Header) (*streamhub.Producer, error) {
 	return p, nil
 }
 
+// safeInteger reads a decimal up to [streamhub.MaxInteger]: scripts of Redis cannot count further.
 func safeInteger(text string) (uint64, bool) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
 		return 0, false

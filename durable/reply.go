@@ -12,7 +12,7 @@ import (
 // of the connection still reads it.
 const statusGivenUp = 499
 
-// refuse answers with an error.
+// refuse answers with a status and a line of text. No cache keeps it.
 func refuse(w http.ResponseWriter, status int, message string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -22,7 +22,8 @@ func refuse(w http.ResponseWriter, status int, message string) {
 	_, _ = w.Write([]byte(message + "\n"))
 }
 
-// fail answers with err. s is nil where the request did not get as far as a stream.
+// fail answers with err. s is nil if the request did not get as far as a stream. Only errors that are
+// internal go to the log, and their text goes to no client.
 func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err error) {
 	status, message := statusOf(err)
 	if r.Context().Err() != nil && status == http.StatusInternalServerError {
@@ -51,7 +52,8 @@ func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err er
 	refuse(w, status, message)
 }
 
-// statusOf is what a client is told of an error.
+// statusOf is the status and the text with which a client is told of an error. What the caller can
+// act on keeps its text.
 func statusOf(err error) (status int, message string) {
 	is := func(target error) bool { return errors.Is(err, target) }
 	var known *statusError

@@ -11,7 +11,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A subscriptionError is an answer with one of the codes of the protocol.
+// A subscriptionError is an answer with one of the codes of the protocol of Durable Streams. holder
+// is the worker that has the wake, for ALREADY_CLAIMED.
 type subscriptionError struct {
 	status  int
 	code    string
@@ -61,6 +62,7 @@ func (d *Handler) serveReserved(w http.ResponseWriter, r *http.Request, o *root,
 	}
 }
 
+// reply answers with JSON that no cache keeps, unless the caller has set other headers.
 func reply(w http.ResponseWriter, status int, body any) {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {
@@ -71,6 +73,8 @@ func reply(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
+// reserved finds the action for a path under __ds. Callbacks, acks and releases prove themselves by
+// the token of their wake; all other requests need a right to the store as a whole.
 func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path string) (answer any, status int, err error) {
 	if path == "/jwks.json" && r.Method == http.MethodGet {
 		g, err := d.knownSigner(r.Context())
@@ -119,7 +123,7 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 	return nil, 0, errNoStream
 }
 
-// input reads a request of JSON.
+// input reads a body of JSON into a value. An empty body is an empty object.
 func input(r *http.Request, into any) error {
 	if err := plainBody(r); err != nil {
 		return err

@@ -10,6 +10,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
+// consumeSpace answers with the entries after an offset. Offsets of streamkit name a timestamp, a
+// segment and a sequence, not a place in the timeline. If no cursor stands for the offset, entries
+// are read from its time on and filtered.
 func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 	if r.Space == "" {
 		return nil
@@ -26,12 +29,14 @@ func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 			options.After = place.After
 		}
 		out.pick = limited(place.Passes, options.Limit)
+		// The limit counts what passes the filter, so it is applied there.
 		options.Limit = 0
 	}
 	_, err = ch.run(&wire.ConsumeSpace{Space: r.Space, Options: options}, out)
 	return finished(err)
 }
 
+// consume is consumeSpace for several spaces, with an offset each.
 func (ch *muxChannel) consume(r *muxConsume) error {
 	request := wire.Consume{
 		Cursors: map[string]streamhub.Cursor{},
@@ -62,7 +67,8 @@ func (ch *muxChannel) consume(r *muxConsume) error {
 	return finished(err)
 }
 
-// finished takes the end of a read that had enough for none.
+// finished turns the ends that are no errors in this protocol into none: the read had enough, or
+// there is nothing.
 func finished(err error) error {
 	if errors.Is(err, errEnough) || errors.Is(err, streamhub.ErrNotFound) {
 		return nil

@@ -11,6 +11,8 @@ import (
 // maxLeaseTTL is the longest that streamkit allows, in seconds.
 const maxLeaseTTL = 86400
 
+// A muxLeaseResult is the answer to each call about a lease. OK is false without a message if another
+// holder has the lease.
 type muxLeaseResult struct {
 	OK      bool   `json:"ok"`
 	Message string `json:"message,omitempty"`
@@ -28,7 +30,8 @@ func (ch *muxChannel) release(r *muxLease) error {
 	return ch.lease(r, false, &wire.ReleaseLease{Key: r.Key, Holder: r.Holder})
 }
 
-// lease answers with a result, whatever happens.
+// lease answers with a result, whatever happens: clients expect an answer and not an error of the
+// channel.
 func (ch *muxChannel) lease(r *muxLease, timed bool, request wire.Request) error {
 	var answer muxLeaseResult
 	switch {

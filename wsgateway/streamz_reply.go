@@ -49,6 +49,7 @@ type muxInventory struct {
 	Timestamp int64       `json:"timestamp"`
 }
 
+// A muxWorker is a worker of the list; LastSeen is in Unix milliseconds.
 type muxWorker struct {
 	WorkerID uuid.UUID         `json:"worker_id"`
 	Metadata map[string]string `json:"metadata,omitempty"`

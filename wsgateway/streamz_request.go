@@ -19,6 +19,8 @@ import (
 const muxAPI = "streamkit://api/v1/"
 
 // The contents of envelopes.
+// The contents of envelopes, with the names of fields that released clients send. Times are Unix
+// milliseconds.
 type (
 	muxSegment struct {
 		Space   string `json:"space"`
@@ -43,6 +45,7 @@ type (
 	}
 	muxConsumeSegment struct {
 		muxSegment
+		// Both sequences are inclusive; 0 is no bound.
 		From uint64 `json:"min_sequence"`
 		To   uint64 `json:"max_sequence"`
 		muxBounds
@@ -74,7 +77,8 @@ type envelope struct {
 	Content json.RawMessage `json:"content"`
 }
 
-// openEnvelope reads one; the texts of its errors are those of streamkit.
+// openEnvelope reads an envelope and returns the name of its type without muxAPI, and its content.
+// The texts of its errors are those of streamkit.
 func openEnvelope(payload []byte) (kind string, content json.RawMessage, err error) {
 	var e envelope
 	if err := json.Unmarshal(payload, &e); err != nil {
@@ -93,14 +97,16 @@ func openEnvelope(payload []byte) (kind string, content json.RawMessage, err err
 	return kind, e.Content, nil
 }
 
-// messages are known and no request.
+// messages are types that the protocol knows and that request nothing, with the names that errors
+// give them.
 var messages = map[string]string{
 	"get_status": "GetStatus", "segment_status": "SegmentStatus", "segment_notification": "SegmentNotification",
 	"worker_inventory": "WorkerInventory", "presence": "Presence", "lease_result": "LeaseResult",
 	"worker_inventory_notification": "WorkerInventoryNotification",
 }
 
-// operations are what an envelope may ask for.
+// operations are what an envelope may ask for, by the name of its type. They are set by init, because
+// openEnvelope reads them: a literal would be an initialization cycle.
 var operations map[string]func(ch *muxChannel, content json.RawMessage) (func() error, error)
 
 func init() {
@@ -131,10 +137,11 @@ func init() {
 	}
 }
 
-// taking are the operations whose channel goes on after the envelope.
+// taking are the operations that take what the client sends after the envelope.
 var taking = map[string]bool{"produce": true, "subscribe_workers": true}
 
-// lasting are the operations that go on until the client ends them.
+// lasting are the operations that go on until the client ends them: they count as subscriptions in
+// the limits of a connection.
 var lasting = map[string]bool{"subscribe_to_segment_status": true, "subscribe_workers": true}
 
 // decoded makes an operation of a method and the content that it takes.
@@ -148,7 +155,8 @@ func decoded[T any](run func(*muxChannel, *T) error) func(*muxChannel, json.RawM
 	}
 }
 
-// operation reads an envelope and returns what it asks for.
+// operation reads an envelope and returns what runs its operation. The content is decoded here; what
+// operation returns makes the call.
 func (ch *muxChannel) operation(payload []byte) (func() error, error) {
 	kind, content, err := openEnvelope(payload)
 	if err != nil {
@@ -174,6 +182,7 @@ func enclose(kind string, content any) any {
 	}{muxAPI + kind, content}
 }
 
+// peek answers with the last entry, or with an entry of zeros where there is none.
 func (ch *muxChannel) peek(r *muxSegment) error {
 	entry := streamhub.Entry{Space: r.Space, Segment: r.Segment}
 	if r.Space != "" && r.Segment != "" {
@@ -195,6 +204,8 @@ func (ch *muxChannel) peek(r *muxSegment) error {
 // bound is a bound in milliseconds; 0 and less is none.
 func bound(ms int64) time.Time { return millis.Time(max(ms, 0)) }
 
+// consumeSegment answers with entries. A segment that does not exist has none; to this protocol that
+// is no error.
 func (ch *muxChannel) consumeSegment(r *muxConsumeSegment) error {
 	if r.Space == "" || r.Segment == "" || r.To > 0 && r.To < r.From {
 		return nil
@@ -208,7 +219,8 @@ func (ch *muxChannel) consumeSegment(r *muxConsumeSegment) error {
 	return err
 }
 
-// maxLimit is the highest limit that means one.
+// maxLimit is the largest limit that is used as it is; a higher one counts as this. The largest
+// integer means no limit.
 const maxLimit = 10_000_000
 
 func (b *muxBounds) limit() uint64 {
@@ -218,6 +230,8 @@ func (b *muxBounds) limit() uint64 {
 	return min(b.Limit, maxLimit)
 }
 
+// subscribe sends the statuses of a segment, or of all segments of a space for the segment "*", and
+// heartbeats in between.
 func (ch *muxChannel) subscribe(r *muxSubscribe) error {
 	var request wire.Request = &wire.SubscribeSegment{Space: r.Space, Segment: r.Segment}
 	if r.Segment == "*" {

@@ -19,10 +19,13 @@ const (
 	errForeign   = protocolError("invalid request: only presence of the own worker is sent on this stream")
 )
 
-// minEviction is the least time that a silent worker stays on the list.
+// minEviction is the least time that a silent worker stays on the list, whatever interval it asks
+// for.
 const minEviction = 30 * time.Second
 
-// workers shows the list to the client, and the client on it if it is a worker.
+// workers shows the list of workers to the client. If the client is a worker itself, it is on the
+// list for as long as its presence messages come. A goroutine for each of the two cancels the channel
+// with the reason when it ends.
 func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	requests := []wire.Request{&wire.Workers{}}
 	if r.WorkerID != uuid.Nil {
@@ -78,7 +81,8 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	return err
 }
 
-// hearPresence returns why the worker is to leave the list.
+// hearPresence reads presence messages until one is missing for ttl, one is of another worker, or the
+// client ends the channel. It returns why the worker is to leave the list.
 func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
 	for {
 		ctx, cancel := context.WithTimeout(ch.ctx, ttl)

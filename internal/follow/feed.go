@@ -85,7 +85,7 @@ func (w *Watcher) acquireFeed(k key) *feed {
 	return f
 }
 
-// release gives a reference back. The last one ends the feed. The link is told without Watcher.mu.
+// release gives a reference back. The last one ends the feed. The subscriber is told without Watcher.mu.
 func (f *feed) release() {
 	f.w.mu.Lock()
 	f.refs--

@@ -55,6 +55,7 @@ type channel struct {
 	done     chan struct{} // its caller wants no more
 }
 
+// A frame is what travels: JSON, with the payload in base64.
 type frame struct {
 	ControlType string
 	StoreID     uuid.UUID `json:"store_id"`
@@ -62,6 +63,7 @@ type frame struct {
 	Payload     []byte    `json:"payload"`
 }
 
+// A control is a payload that ends a channel: mux::close, or mux::error with a text.
 type control struct {
 	Type string `json:"type"`
 	Err  string `json:"err,omitempty"`
@@ -97,12 +99,14 @@ func (c *Conn) Close() {
 	c.tasks.Wait()
 }
 
+// end ends the connection with a reason for every read on it. Only the first reason counts.
 func (c *Conn) end(err error) {
 	c.cancel(fmt.Errorf("%w: the connection to the streamkit server has ended: %v", streamhub.ErrUnavailable, err))
 	_ = c.ws.CloseNow()
 }
 
-// read passes what comes to the channels.
+// read passes what comes to the channels, until the connection ends. It waits for a channel whose
+// caller is slow.
 func (c *Conn) read() {
 	for {
 		ctx, cancel := context.WithTimeout(c.ctx, silence)
@@ -142,6 +146,7 @@ func (c *Conn) read() {
 	}
 }
 
+// ping keeps the connection from being dropped as silent.
 func (c *Conn) ping() {
 	for tick := time.NewTicker(pingEvery); ; {
 		select {
@@ -225,6 +230,7 @@ func (c *Conn) failed(err error) error {
 	return fmt.Errorf("%w: %v", streamhub.ErrUnavailable, err)
 }
 
+// controlOf returns what a message ends, nil if it is a message of the operation.
 func controlOf(message []byte) *control {
 	if !bytes.Contains(message, []byte(`mux::`)) {
 		return nil
@@ -247,6 +253,7 @@ func remote(text string) error {
 	return fmt.Errorf("the streamkit server: %s", text)
 }
 
+// list makes a call and decodes each message of its answer.
 func list[T any](c *Conn, ctx context.Context, store uuid.UUID, kind string, content any, visit func(*T) bool) error {
 	for message, err := range c.call(ctx, store, kind, content) {
 		if err != nil {
