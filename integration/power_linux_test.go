@@ -99,6 +99,11 @@ func (c *powerCut) round(space string) (acked, lost int) {
 	const writers = 8
 	h, err := hub.Open(c.t.Context(), client(c.t, c.url), &hub.Options{Durability: c.level, RetryFor: time.Millisecond, SweepEvery: -1})
 	require.NoError(c.t, err)
+	// The nodes of a Cluster that came back need time to find each other.
+	eventually(c.t, time.Minute, func(ctx context.Context) error {
+		_, err := h.Store(testStore).Append(ctx, space, "before", []streamhub.Record{{Payload: []byte("x")}}, nil)
+		return err
+	})
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
 	began := make(chan struct{}, writers)
