@@ -69,6 +69,10 @@ test-all: $(TEST_ALL) ## test, the modules of their own, the alerts, a short run
 test-fuzz: ## Run every fuzz target for 5 s
 	scripts/fuzz 5s
 
+.PHONY: clean-machine
+clean-machine: ## Run README.md's commands and getting-started with empty caches, without a C compiler and without a Redis
+	scripts/clean-machine
+
 .PHONY: test-modules
 test-modules: ## Vet and test each module of its own
 	@set -e; for module in $(MODULES); do \
