@@ -188,7 +188,11 @@ func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
 		return
 	}
-	if err := d.authorize(r, s.right(write)); err != nil {
+	err = d.authorize(r, s.right(write))
+	if err == nil {
+		err = checkSingle(r.Header)
+	}
+	if err != nil {
 		d.fail(w, r, s, err)
 		return
 	}

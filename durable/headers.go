@@ -51,3 +51,19 @@ func setHeaders(h http.Header) {
 	h.Set("Access-Control-Expose-Headers", exposed)
 	h.Set("Access-Control-Max-Age", "86400")
 }
+
+// single are the headers of a request that have one value.
+var single = []string{
+	"Content-Type", headerTTL, headerExpiresAt, headerSeq, headerClosed, headerForkedFrom, headerForkOffset, headerForkSub,
+	headerProducer, headerEpoch, headerProducerSeq, headerDurability,
+}
+
+// checkSingle refuses a header that is given twice: the client would not know which one counted.
+func checkSingle(h http.Header) error {
+	for _, name := range single {
+		if len(h.Values(name)) > 1 {
+			return badRequest("%s is given more than once", name)
+		}
+	}
+	return nil
+}

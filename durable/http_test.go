@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -57,6 +58,29 @@ func TestQuery(t *testing.T) {
 		require.Contains(t, g.must(t, 400, http.MethodGet, "s?"+query, "").body, parameter, query)
 	}
 	require.Equal(t, "1", g.get(t, "s?offset=-1&other=%20").body)
+}
+
+// TestHeaderTwice refuses a header that has one value and is given two, and stores nothing.
+func TestHeaderTwice(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	g.put(t, "s", text, "1")
+	for _, name := range []string{"Content-Type", "Stream-Seq", "Stream-Closed", "Producer-Id", "Producer-Epoch", "Producer-Seq", "Streamhub-Durability", "Stream-TTL", "Stream-Forked-From"} {
+		for _, method := range []string{http.MethodPost, http.MethodPut} {
+			r, err := http.NewRequestWithContext(t.Context(), method, g.url("s"), strings.NewReader("2"))
+			require.NoError(t, err)
+			r.Header.Set("Content-Type", text)
+			r.Header[name] = []string{"1", "1"}
+			answer, err := g.server.Client().Do(r)
+			require.NoError(t, err)
+			body, err := io.ReadAll(answer.Body)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Equal(t, http.StatusBadRequest, answer.StatusCode, "%s %s", method, name)
+			require.Contains(t, string(body), name+" is given more than once")
+		}
+	}
+	require.Equal(t, "1", g.get(t, "s").body)
 }
 
 // TestNames keeps streams apart whose names differ in what routers, keys and URLs treat alike.
