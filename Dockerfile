@@ -12,10 +12,12 @@ RUN go mod download
 COPY . .
 ARG VERSION=
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /streamhub ./cmd/streamhub
+RUN cd deploy/release && CGO_ENABLED=0 go run . -root ../.. -notices /THIRD-PARTY-NOTICES
 
 FROM debian:12-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /streamhub /usr/local/bin/streamhub
+COPY --from=build /src/LICENSE /THIRD-PARTY-NOTICES /usr/share/doc/streamhub/
 USER 65532:65532
 ENV STREAMHUB_LISTEN=0.0.0.0:8080 STREAMHUB_ADMIN_LISTEN=0.0.0.0:9090
 EXPOSE 8080 9090

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,11 +68,32 @@ func main() {
 	out := flag.String("out", "dist", "directory for the files; it is emptied first")
 	root := flag.String("root", "../..", "work tree to build")
 	targets := flag.String("targets", "", "comma-separated list of OS/ARCH; all if empty")
+	notices := flag.String("notices", "", "file for the licences of what a binary for this machine links; nothing else is built")
 	flag.Parse()
-	if err := run(*root, *out, *targets); err != nil {
+	var err error
+	if *notices != "" {
+		err = writeNotices(*root, *notices)
+	} else {
+		err = run(*root, *out, *targets)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
+}
+
+// writeNotices is for the image, which is built from a tree without its history.
+func writeNotices(root, file string) error {
+	r := &release{root: root, say: os.Stderr}
+	linked, err := r.linked(target{runtime.GOOS, runtime.GOARCH})
+	if err != nil {
+		return err
+	}
+	text, err := notices(linked)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
 }
 
 func run(root, out, targets string) error {

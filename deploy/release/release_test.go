@@ -235,6 +235,37 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
+// TestImageNotices writes what the image carries, and finds it in the Dockerfile.
+func TestImageNotices(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "THIRD-PARTY-NOTICES")
+	if err := writeNotices("../..", path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Go go1.", "github.com/cockroachdb/pebble/v2 v", "github.com/redis/go-redis/v9 v"} {
+		if !bytes.Contains(text, []byte(name)) {
+			t.Errorf("no notice of %s", name)
+		}
+	}
+	for file, want := range map[string][]string{
+		"Dockerfile":    {"go run . -root ../.. -notices /THIRD-PARTY-NOTICES\n", "COPY --from=build /src/LICENSE /THIRD-PARTY-NOTICES /usr/share/doc/streamhub/\n"},
+		".dockerignore": {"\n!deploy/release\n"},
+	} {
+		text, err := os.ReadFile(filepath.Join("../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range want {
+			if !strings.Contains(string(text), line) {
+				t.Errorf("%s has no %q", file, line)
+			}
+		}
+	}
+}
+
 // TestNotices refuses a module without a licence, and takes the licences of linked packages inside a module.
 func TestNotices(t *testing.T) {
 	dir := t.TempDir()
