@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -24,6 +25,7 @@ var registerCases = []namedCase{
 	{"RegisterRace", registerRace},
 	{"Takeover", takeover},
 	{"TakeoverRace", takeoverRace},
+	{"TakeoverUnheard", takeoverUnheard},
 	{"Names", names},
 	{"RefusedOptions", refusedOptions},
 	{"Metadata", metadata},
@@ -155,6 +157,29 @@ func takeover(f *fixture) {
 
 // takeoverRace lets everybody take over while everybody publishes. All but the last producer are
 // refused, and no generation holds what another one published.
+// takeoverUnheard ends the generation before at once, though the answer that named it was lost.
+func takeoverUnheard(f *fixture) {
+	a := f.open(&live.Options{Heartbeat: time.Hour})
+	other := f.register(a, "other", nil)
+	first := f.register(a, "chat", nil)
+	f.publish(first, "old")
+	conn := f.connect(f.T)
+	f.eventually("the instance has said what it produces", func() bool {
+		said, err := conn.HExists(f.ctx, hotlog.Key(f.store, space, "lr"), "b").Result()
+		return err == nil && said
+	})
+	a.fate.silent.Store(true)
+	second := f.register(a, "chat", &live.RegisterOptions{Takeover: true})
+	require.False(f, a.fate.silent.Load())
+	_ = first.Publish(f.ctx, []byte("more"))
+	f.fenced(first.Flush(f.ctx), second.Generation(), first.Generation())
+	texts, v := f.read(first, nil)
+	require.Equal(f, []string{"old"}, texts)
+	require.Equal(f, streamhub.VerdictSuperseded, v.Kind)
+	require.NoError(f, second.Done(f.ctx, nil))
+	require.NoError(f, other.Done(f.ctx, nil))
+}
+
 func takeoverRace(f *fixture) {
 	instances := []*instance{f.open(nil), f.open(nil)}
 	var (

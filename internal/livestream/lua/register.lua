@@ -13,10 +13,14 @@
 --
 -- Returns  NEW <generation> <generation it takes over from, or 0>
 --          EXISTS <generation>
-local had = call('HMGET', KEYS[2], 'g', 'o', 'e')
+local had = call('HMGET', KEYS[2], 'g', 'o', 'e', 'p')
 local g, before = had[1], '0'
 if g then
-  if had[2] == ARGV[2] then return 'NEW ' .. g .. ' 0' end
+  if had[2] == ARGV[2] then
+    -- The answer to the first run may be lost, and with it that a generation has to be ended.
+    if had[4] and call('ZSCORE', KEYS[1], ARGV[1] .. '~' .. had[4]) then before = had[4] end
+    return 'NEW ' .. g .. ' ' .. before
+  end
   if ARGV[3] == 'once' or (ARGV[3] == 'free' and not had[3]) then return 'EXISTS ' .. g end
   if not had[3] then
     before = g
@@ -28,6 +32,7 @@ call('ZADD', KEYS[1], text(now + tonumber(ARGV[4])), ARGV[1] .. '~' .. new)
 -- Not by DEL: a server that a slot leaves does not let a script write a key that the script deleted. A session that
 -- was over expires; in a hundred years is never.
 call('HSET', KEYS[2], 'g', new, 'o', ARGV[2], 'w', ARGV[4], 'k', ARGV[5], 't', text(now), 'm', ARGV[6], 'b', ARGV[7])
-call('HDEL', KEYS[2], 'e')
+call('HDEL', KEYS[2], 'e', 'p')
+if before ~= '0' then call('HSET', KEYS[2], 'p', before) end
 if had[3] then call('PEXPIRE', KEYS[2], '3153600000000') end
 return 'NEW ' .. new .. ' ' .. before

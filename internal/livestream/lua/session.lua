@@ -5,7 +5,8 @@
 -- sh:T:la          zset  generations without a settled verdict, by the time in ms at which their
 --                        producer counts as silent
 -- sh:T:ls:<id>     hash  g generation, o owner, w ms of silence allowed, k ms to keep it after its
---                        end, t start in ms, m metadata as JSON, b who produces, e set once it is over
+--                        end, t start in ms, m metadata as JSON, b who produces, e set once it is over,
+--                        p generation that it took over from
 -- sh:T:lr          hash  l lineage, b last beat in ms, s since when beats come without a break
 -- sh:T:lw          zset  instances with readers, by deadline in ms
 -- sh:T:lw:<name>   hash  instance -> its readers of a generation
