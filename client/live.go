@@ -115,6 +115,12 @@ func (s *liveStreams) Register(ctx context.Context, id string, options *live.Reg
 		return nil, current, nil
 	}
 	p := newLiveProducer(remote, o)
+	if o.Key != "" {
+		// The key may have begun the generation before, and chunks of that are stored.
+		if p.first, err = remote.Beat(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := p.begin(); err != nil {
 		p.abandon(ctx)
 		return nil, nil, s.fail("register", id, err)

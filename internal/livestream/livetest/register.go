@@ -23,6 +23,7 @@ var registerCases = []namedCase{
 	{"RegisterAgain", registerAgain},
 	{"RegisterOnce", registerOnce},
 	{"RegisterRace", registerRace},
+	{"RegisterByKey", registerByKey},
 	{"Takeover", takeover},
 	{"TakeoverRace", takeoverRace},
 	{"TakeoverUnheard", takeoverUnheard},
@@ -81,6 +82,20 @@ func registerOnce(f *fixture) {
 	require.Equal(f, streamhub.VerdictDone, f.verdict(q).Kind)
 	require.NoError(f, b.Remove(f.ctx, "job"))
 	f.register(b, "job", once)
+}
+
+// registerByKey goes on with the generation that the key has begun, after the chunks that it has.
+func registerByKey(f *fixture) {
+	i := f.open(nil)
+	o := &live.RegisterOptions{Key: "thisisakeyforoneregistration"}
+	first := f.register(i, "chat", o)
+	f.publish(first, "1", "2")
+	second := f.register(i, "chat", o)
+	require.Equal(f, first.Generation(), second.Generation())
+	f.publish(second, "3")
+	require.NoError(f, second.Done(f.ctx, nil))
+	texts, _ := f.read(f.get(i, "chat"), nil)
+	require.Equal(f, []string{"1", "2", "3"}, texts)
 }
 
 // registerRace has one winner each time, also where a generation has just ended.
@@ -155,8 +170,6 @@ func takeover(f *fixture) {
 	require.Empty(f, told, "OnCancel was called twice")
 }
 
-// takeoverRace lets everybody take over while everybody publishes. All but the last producer are
-// refused, and no generation holds what another one published.
 // takeoverUnheard ends the generation before at once, though the answer that named it was lost.
 func takeoverUnheard(f *fixture) {
 	a := f.open(&live.Options{Heartbeat: time.Hour})
@@ -180,6 +193,8 @@ func takeoverUnheard(f *fixture) {
 	require.NoError(f, other.Done(f.ctx, nil))
 }
 
+// takeoverRace lets everybody take over while everybody publishes. All but the last producer are
+// refused, and no generation holds what another one published.
 func takeoverRace(f *fixture) {
 	instances := []*instance{f.open(nil), f.open(nil)}
 	var (
