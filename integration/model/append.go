@@ -475,7 +475,7 @@ func (m *Model) unsure(p int, space, segment string, trx uuid.UUID) bool {
 	if !ok || !t.vague {
 		return false
 	}
-	if l == nil || l.id != t.life || l.ended != nil {
+	if l == nil || l.id != t.life || l.ended != nil || m.due(l) {
 		return true
 	}
 	at, ok := t.at[""]

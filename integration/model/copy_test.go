@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/live"
 )
 
 // copied is a model that plays the store.
@@ -42,19 +43,21 @@ func (w *copied) wait() <-chan struct{} {
 	return w.changed
 }
 
-func (w *copied) Store(by int) streamhub.Store  { return &copiedStore{w: w, m: w.m, by: by} }
-func (w *copied) Reader(by int) streamhub.Store { return w.Store(by) }
-func (w *copied) Process(by int) int            { return by }
-func (w *copied) Remote() bool                  { return false }
-func (w *copied) Sweep(context.Context) error   { defer w.lock()(); w.m.Sweep(); return nil }
-func (w *copied) Advance(d time.Duration)       { defer w.lock()(); w.m.Now += d.Milliseconds() }
-func (w *copied) Save() any                     { defer w.lock()(); return w.m.Save() }
-func (w *copied) Rewind(saved any)              { defer w.lock()(); w.m.Rewind(saved) }
-func (w *copied) Promote()                      { defer w.lock()(); w.m.Promote() }
-func (w *copied) Lose(int, bool)                {}
-func (w *copied) Cut(context.Context) error     { return nil }
-func (w *copied) Deafen(bool)                   {}
-func (w *copied) Close() error                  { return nil }
+func (w *copied) Store(by int) streamhub.Store                 { return &copiedStore{w: w, m: w.m, by: by} }
+func (w *copied) Reader(by int) streamhub.Store                { return w.Store(by) }
+func (w *copied) Process(by int) int                           { return by }
+func (w *copied) Remote() bool                                 { return false }
+func (w *copied) Sweep(context.Context) error                  { defer w.lock()(); w.m.Sweep(); return nil }
+func (w *copied) Advance(d time.Duration)                      { defer w.lock()(); w.m.Now += d.Milliseconds() }
+func (w *copied) Save() any                                    { defer w.lock()(); return w.m.Save() }
+func (w *copied) Rewind(saved any)                             { defer w.lock()(); w.m.Rewind(saved) }
+func (w *copied) Promote()                                     { defer w.lock()(); w.m.Promote() }
+func (w *copied) Lose(int, bool)                               {}
+func (w *copied) Cut(context.Context) error                    { return nil }
+func (w *copied) Deafen(bool)                                  {}
+func (w *copied) Live(int, string) live.Streams                { return nil }
+func (w *copied) Beat(context.Context, string, []string) error { return nil }
+func (w *copied) Close() error                                 { return nil }
 
 // copiedStore has the calls that programs make; others panic.
 type copiedStore struct {

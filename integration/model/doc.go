@@ -21,6 +21,12 @@
 // says, in order, once, or has ended with the error that the model gives. A slow one holds one entry until
 // a step drains it, so it may give what it had read before that was removed.
 //
+// # Live streams
+//
+// One program in three has live streams between its other steps: producers of a process and of none, and
+// viewers that are compared after every step. Each producer is told what ended its generation. Time is counted in
+// hours there, so that producers are lost where a program says so and never because the machine is slow.
+//
 // # Names that only the store knows
 //
 // Incarnations, lineages, TRX ids and the proofs made from them are chosen by the store. The model
@@ -66,6 +72,11 @@
 //	277  two gateways  a follower that had seen all was told of a trim (with followers)
 //	4000 in process    a cursor of another space was taken where a place of this one has the same id
 //	543  one gateway   a client was told of the deletion of a life before the one that it had lost
+//
+// With live streams, found on the code before the fixes:
+//
+//	47   in process    a takeover whose first answer was lost let the former producer publish on
+//	88   one gateway   a client that registered again under the same key lost its first chunks
 //
 // # Where ways differ
 //

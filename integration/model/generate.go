@@ -1,35 +1,83 @@
 package model
 
-import "pgregory.net/rapid"
+import (
+	"slices"
+
+	"pgregory.net/rapid"
+)
 
 // Programs generates programs of at least so many steps. Few names and small numbers make features
 // meet; what a step says of cursors and sequences is relative to what it finds.
 func Programs(steps int) *rapid.Generator[[]Step] {
-	return rapid.SliceOfN(rapid.Custom(drawStep), steps, 2*steps)
+	usual := rapid.SliceOfN(rapid.Custom(drawStep), steps, 2*steps)
+	more := rapid.SliceOfN(rapid.Custom(drawLive), steps/2, steps)
+	return rapid.Custom(func(t *rapid.T) []Step {
+		program := usual.Draw(t, "program")
+		if !(source{t}).rarely(3) {
+			return program
+		}
+		// Live streams come in between, in the order in which they are drawn.
+		at := 0
+		for _, step := range more.Draw(t, "live") {
+			at = min(len(program), at+source{t}.int(3))
+			program = slices.Insert(program, at, step)
+			at++
+		}
+		return program
+	})
+}
+
+// weightedLive is how often each operation on live streams is drawn.
+var weightedLive = weigh([]weight{
+	{Register, 8}, {Publish, 14}, {Describe, 2}, {End, 4}, {Beat, 2}, {HandOver, 1}, {Messages, 3}, {Send, 4}, {Cancel, 2},
+	{Remove, 1}, {LiveStatus, 4}, {View, 8}, {Silence, 1},
+})
+
+func drawLive(t *rapid.T) Step {
+	s := source{t}
+	step := Step{Op: rapid.SampledFrom(weightedLive).Draw(t, "op"), By: s.int(1), Seg: s.of("x", "x", "y"), At: s.int(slots - 1)}
+	switch step.Op {
+	case Register:
+		step.Remote, step.Meta, step.Own = s.rarely(3), s.rarely(3), s.rarely(8)
+		if step.Takeover = s.rarely(3); !step.Takeover {
+			step.Once = s.rarely(4)
+		}
+	case Publish:
+		step.N, step.Turn = 1+s.int(2), s.one(0, 0, 0, 1, 3)
+	case End:
+		step.Close = s.of("done", "failed", "")
+	case Messages:
+		step.From = s.int(2)
+	case Send:
+		step.Once, step.Own = s.rarely(3), s.rarely(2)
+	case View:
+		step.Cursor, step.Any = s.back(2), s.rarely(4)
+	}
+	if s.rarely(10) {
+		step.Lose = s.one(1, 1, 2)
+	}
+	return step
+}
+
+type weight struct {
+	op Op
+	n  int
+}
+
+func weigh(weights []weight) (ops []Op) {
+	for _, w := range weights {
+		ops = append(ops, slices.Repeat([]Op{w.op}, w.n)...)
+	}
+	return ops
 }
 
 // weighted is how often each operation is drawn.
-var weighted = func() (ops []Op) {
-	for op, n := range map[Op]int{Append: 16} {
-		for range n {
-			ops = append(ops, op)
-		}
-	}
-	for _, more := range []struct {
-		op Op
-		n  int
-	}{
-		{AppendAll, 5}, {Repeat, 2}, {Create, 3}, {Fork, 4}, {Close, 2}, {Delete, 3}, {Trim, 4}, {Touch, 3}, {Read, 7},
-		{ReadSpace, 7}, {Status, 3}, {Peek, 2}, {List, 2}, {Sweep, 3}, {Wait, 5}, {Save, 2}, {Rewind, 2}, {Promote, 1},
-		{Follow, 6}, {Drain, 3}, {Resume, 2}, {Cut, 1}, {Deaf, 1},
-		{Acquire, 3}, {Renew, 1}, {Release, 1},
-	} {
-		for range more.n {
-			ops = append(ops, more.op)
-		}
-	}
-	return ops
-}()
+var weighted = weigh([]weight{
+	{Append, 16}, {AppendAll, 5}, {Repeat, 2}, {Create, 3}, {Fork, 4}, {Close, 2}, {Delete, 3}, {Trim, 4}, {Touch, 3}, {Read, 7},
+	{ReadSpace, 7}, {Status, 3}, {Peek, 2}, {List, 2}, {Sweep, 3}, {Wait, 5}, {Save, 2}, {Rewind, 2}, {Promote, 1},
+	{Follow, 6}, {Drain, 3}, {Resume, 2}, {Cut, 1}, {Deaf, 1},
+	{Acquire, 3}, {Renew, 1}, {Release, 1},
+})
 
 // A source draws small numbers; 0 is the usual case and the one that a failing program shrinks to.
 type source struct{ *rapid.T }

@@ -19,9 +19,10 @@ const Start = 1_800_000_000_000
 // Run runs a program on a way and returns the first answer that the model does not give, nil if there
 // is none. Features, unless nil, counts what met.
 func Run(ctx context.Context, w Way, program []Step, features *Features) error {
-	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}}
+	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}, stage: newStage()}
 	r.model.Now, r.model.remote = Start, w.Remote()
 	defer r.endFollowers()
+	defer r.endViewers()
 	for i, s := range program {
 		r.index = i
 		r.remember(s)
@@ -29,6 +30,9 @@ func Run(ctx context.Context, w Way, program []Step, features *Features) error {
 		outcome := r.outcome
 		if err == nil {
 			err = r.watched(i == len(program)-1)
+		}
+		if err == nil {
+			err = r.shown()
 		}
 		if err != nil {
 			return fmt.Errorf("step %d, %s: %w", i, Go(s), err)
@@ -75,6 +79,7 @@ type run struct {
 	followers map[int]*follower // by slot
 	deaf      bool
 	cuts      int
+	stage     stage
 }
 
 // A pair is the same thing as the model and the store name it.
@@ -157,8 +162,10 @@ func (r *run) step(s Step) error {
 		r.saved = &pair[any]{r.model.Save(), r.way.Save()}
 	case Rewind:
 		if r.saved != nil {
+			rewound := r.rewinding()
 			r.way.Rewind(r.saved.store)
 			r.model.Rewind(r.saved.model)
+			return rewound()
 		}
 	case Follow:
 		return r.follow(s)
@@ -177,6 +184,8 @@ func (r *run) step(s Step) error {
 	case Promote:
 		r.way.Promote()
 		r.model.Promote()
+	case Register, Publish, Describe, End, Beat, HandOver, Messages, Send, Cancel, Remove, LiveStatus, View, Silence:
+		return r.live(s)
 	default:
 		return fmt.Errorf("no such step")
 	}

@@ -42,11 +42,12 @@ type Model struct {
 
 // server is what Redis holds. Taking a copy is taking a backup.
 type server struct {
-	reign  uint64
-	reigns uint64 // how many there were, in any history
-	spaces map[string]*space
-	trims  map[uint64]uint64 // what was kept first, by life
-	rights rights
+	reign   uint64
+	reigns  uint64 // how many there were, in any history
+	spaces  map[string]*space
+	trims   map[uint64]uint64 // what was kept first, by life
+	rights  rights
+	streams streams
 }
 
 type space struct {
@@ -171,6 +172,7 @@ func New(off ...Rule) *Model {
 
 func (s *server) clone() *server {
 	c := &server{reign: s.reign, reigns: s.reigns, spaces: map[string]*space{}, trims: maps.Clone(s.trims)}
+	c.streams = s.streams.clone()
 	c.rights = rights{maps.Clone(s.rights.held), maps.Clone(s.rights.token)}
 	for name, sp := range s.spaces {
 		own := &space{segments: map[string]*life{}, line: slices.Clone(sp.line)}

@@ -32,6 +32,21 @@ const (
 	Release   Op = "release lease"
 	Cut       Op = "cut"  // connections to gateways
 	Deaf      Op = "deaf" // notifications are lost, until the next such step
+
+	// Of live streams: Seg is the id, At the slot of a producer or of a viewer.
+	Register   Op = "register"
+	Publish    Op = "publish"
+	Describe   Op = "describe" // replaces the metadata
+	End        Op = "end"      // with Close done or failed; without one the producer is closed
+	Beat       Op = "beat"
+	HandOver   Op = "hand over"
+	Messages   Op = "messages" // after From
+	Send       Op = "send"
+	Cancel     Op = "cancel"
+	Remove     Op = "remove"
+	LiveStatus Op = "live status"
+	View       Op = "view"    // with Any what is there as one chunk
+	Silence    Op = "silence" // producers of no process are not heard of
 )
 
 // A Step is one call of a program, or something that happens to it. Only the fields that its Op uses
@@ -68,4 +83,7 @@ type Step struct {
 	Limit        int
 	Live, Slow   bool // a follower begins at the end; it is drained by steps alone
 	Lose, Drop   int  // how many scripts in a row lose their replies, or are lost themselves
+	// Once and Takeover say how a live stream is registered, Remote that its producer has no process. Own
+	// registers again with the key that was used last. A message with Once has a name that all of them have.
+	Once, Takeover, Remote bool
 }

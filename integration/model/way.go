@@ -2,8 +2,12 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +20,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/memredis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -25,6 +30,11 @@ type Way interface {
 	Store(by int) streamhub.Store
 	// Reader is the store for followers of a writer. Those of writer 1 go on by themselves after a cut.
 	Reader(by int) streamhub.Store
+	// Live are the live streams of a space, nil where there are none.
+	Live(by int, space string) live.Streams
+	// Beat lets every hub say which live streams of a space it produces. It returns when those that are
+	// named have been heard of, and those that were silent for too long have ended.
+	Beat(ctx context.Context, space string, names []string) error
 	// Remote says that there is a network between.
 	Remote() bool
 	// Process says which process remembers what the next call of the writer does.
@@ -72,17 +82,21 @@ func Open(ctx context.Context, kind Kind, now time.Time) (Way, error) {
 
 // memory is a way on miniredis.
 type memory struct {
-	kind    Kind
-	ctx     context.Context
-	redis   *memredis.Server
-	now     time.Time
-	id      uuid.UUID
-	link    *memredis.Link
-	stores  []streamhub.Store
-	readers []streamhub.Store
-	sweeper *hotlog.Store
-	proxies []*faultproxy.Proxy
-	closers []func() error
+	kind      Kind
+	ctx       context.Context
+	redis     *memredis.Server
+	now       time.Time
+	id        uuid.UUID
+	link      *memredis.Link
+	stores    []streamhub.Store
+	readers   []streamhub.Store
+	hubs      []*hub.Hub
+	providers []streamhub.Provider
+	command   redis.UniversalClient
+	clients   []*client.Client
+	sweeper   *hotlog.Store
+	proxies   []*faultproxy.Proxy
+	closers   []func() error
 }
 
 func (w *memory) later(f func() error) { w.closers = append(w.closers, f) }
@@ -97,33 +111,40 @@ func (w *memory) open() error {
 	if err != nil {
 		return err
 	}
-	w.sweeper = log.Store(w.id)
-	var providers []streamhub.Provider
+	w.sweeper, w.command = log.Store(w.id), w.client()
 	for range 2 {
-		h, err := hub.Open(w.ctx, w.client(w.link), &hub.Options{SweepEvery: -1, Recheck: 20 * time.Millisecond, RetryFor: retryFor})
+		h, err := hub.Open(w.ctx, w.client(w.link), &hub.Options{SweepEvery: -1, Recheck: 20 * time.Millisecond, RetryFor: retryFor, Live: &live.Options{
+			Heartbeat: heartbeat, CancelGrace: cancelGrace, EndedTTL: endedTTL, MaxDelay: -1,
+		}})
 		if err != nil {
 			return err
 		}
 		w.later(h.Close)
+		w.hubs = append(w.hubs, h)
 		if w.kind == InProcess {
-			providers = append(providers, h.Provider())
+			w.providers = append(w.providers, h.Provider())
 			continue
 		}
 		p, err := w.dial(h)
 		if err != nil {
 			return err
 		}
-		providers = append(providers, p)
+		w.providers = append(w.providers, p)
 	}
 	if w.kind == OneGateway {
-		providers[1] = providers[0]
+		w.providers[1] = w.providers[0]
 	}
-	for _, p := range providers {
+	for _, p := range w.providers {
 		w.stores = append(w.stores, p.Store(w.id))
 	}
 	w.readers = append(w.readers, w.stores[0], w.stores[1])
 	if w.Remote() {
-		w.readers[1] = client.New(providers[1], nil).Store(w.id)
+		for _, p := range w.providers {
+			c := client.New(p, nil)
+			w.later(c.Close)
+			w.clients = append(w.clients, c)
+		}
+		w.readers[1] = w.clients[1].Store(w.id)
 	}
 	return nil
 }
@@ -179,6 +200,75 @@ func (w *memory) dial(h *hub.Hub) (streamhub.Provider, error) {
 func (w *memory) Store(by int) streamhub.Store { return w.stores[by] }
 
 func (w *memory) Reader(by int) streamhub.Store { return w.readers[by] }
+
+func (w *memory) Live(by int, space string) live.Streams {
+	if !w.Remote() {
+		return w.hubs[by].Store(w.id).Live(space)
+	}
+	return w.clients[by].Store(w.id).Live(space)
+}
+
+func (w *memory) Beat(ctx context.Context, space string, names []string) error {
+	now := w.redis.Now().UnixMilli()
+	for _, h := range w.hubs {
+		// A reader who comes is counted at once, with all that the hub has to say.
+		s, err := h.Store(w.id).Live(space).Generation("nothing", 1)
+		if err != nil {
+			return err
+		}
+		for range s.Subscribe(ctx, nil) {
+			continue
+		}
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if done, err := w.heard(ctx, space, names, now); done || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("no beat: %w", ctx.Err())
+		}
+	}
+}
+
+// heard reports whether producers have been heard of now, and those that were silent for too long have been ended.
+func (w *memory) heard(ctx context.Context, space string, names []string, now int64) (bool, error) {
+	beats, err := w.command.HMGet(ctx, hotlog.Key(w.id, space, "lr"), "b", "s").Result()
+	if err != nil || beats[0] != fmt.Sprint(now) {
+		return false, err
+	}
+	active, err := w.command.ZRangeWithScores(ctx, hotlog.Key(w.id, space, "la"), 0, -1).Result()
+	if err != nil {
+		return false, err
+	}
+	since, err := strconv.ParseInt(fmt.Sprint(beats[1]), 10, 64)
+	if err != nil {
+		return false, err
+	}
+	for _, z := range active {
+		name := fmt.Sprint(z.Member)
+		if slices.Contains(names, name) {
+			if int64(z.Score) <= now+heartbeat.Milliseconds() {
+				return false, nil
+			}
+			continue
+		}
+		if int64(z.Score) > now {
+			continue
+		}
+		id, _, _ := strings.Cut(name, "~")
+		silence, err := w.command.HGet(ctx, hotlog.Key(w.id, space, "ls:"+id), "w").Int64()
+		if err != nil && !errors.Is(err, redis.Nil) || now-since >= silence {
+			return false, err
+		}
+	}
+	return true, nil
+}
 
 func (w *memory) Remote() bool { return w.kind != InProcess }
 

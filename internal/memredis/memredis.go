@@ -206,34 +206,36 @@ func (s *Server) Save() any {
 	return saved
 }
 
-// Rewind brings back what it held, in another lineage.
+// Rewind brings back what it held, in another lineage. No command sees it half done.
 func (s *Server) Rewind(saved any) {
 	now := s.Now()
-	s.mini.FlushAll()
+	other := s.mini.DB(1) // filled, and then taken for the first one
 	for key, v := range saved.(map[string]value) {
 		if !v.until.IsZero() && !v.until.After(now) {
 			continue
 		}
 		switch v.kind {
 		case "string":
-			_ = s.mini.Set(key, v.text)
+			_ = other.Set(key, v.text)
 		case "set":
-			_, _ = s.mini.SetAdd(key, v.set...)
+			_, _ = other.SetAdd(key, v.set...)
 		case "hash":
-			s.mini.HSet(key, v.hash...)
+			other.HSet(key, v.hash...)
 		case "zset":
 			for member, score := range v.scores {
-				_, _ = s.mini.ZAdd(key, score, member)
+				_, _ = other.ZAdd(key, score, member)
 			}
 		case "stream":
 			for _, e := range v.stream {
-				_, _ = s.mini.XAdd(key, e.ID, e.Values)
+				_, _ = other.XAdd(key, e.ID, e.Values)
 			}
 		}
 		if !v.until.IsZero() {
-			s.mini.SetTTL(key, v.until.Sub(now))
+			other.SetTTL(key, v.until.Sub(now))
 		}
 	}
+	s.mini.SwapDB(0, 1)
+	s.mini.DB(1).FlushDB() // the former one
 	s.Promote()
 }
 
