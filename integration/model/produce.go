@@ -793,7 +793,7 @@ func (r *run) rewinding() func() error {
 			case touched && told:
 				p.over = err
 			default:
-				return fmt.Errorf("producer %d of %q, of which nothing was lost: %w", slot, p.id, err)
+				return fmt.Errorf("producer %d of %q lost nothing, and was told: %w", slot, p.id, err)
 			}
 		}
 		return nil

@@ -211,7 +211,7 @@ func (w *memory) Live(by int, space string) live.Streams {
 func (w *memory) Beat(ctx context.Context, space string, names []string) error {
 	now := w.redis.Now().UnixMilli()
 	for _, h := range w.hubs {
-		// A reader who comes is counted at once, with all that the hub has to say.
+		// A reader that comes is counted at once, with all that the hub has to say.
 		s, err := h.Store(w.id).Live(space).Generation("nothing", 1)
 		if err != nil {
 			return err
