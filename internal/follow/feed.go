@@ -359,7 +359,7 @@ func (f *feed) advance() {
 }
 
 // A feedReader is one subscription. It keeps the version that it has seen and no queue: a slow reader
-// gets the last status of each segment, and costs no memory.
+// gets the last status of each segment, however often it changed meanwhile.
 type feedReader struct {
 	feed *feed
 	seen uint64 // version

@@ -92,18 +92,22 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	var err error
 	final := true
 	switch code {
+	// The segment has another incarnation than the one that this process proposed.
 	case "OTHER":
 		a.adopt(f, rest)
 		return
 	case "EXPIRED":
 		a.expire(f, rest)
 		return
+	// The entry that the caller was told of last may have been replaced: it is compared before
+	// anything is stored.
 	case "DOUBT":
 		a.doubted(f)
 		return
 	case "LOST":
 		a.gone(f, &streamhub.HistoryLostError{FirstLost: 1})
 		return
+	// The segment was deleted. Its tombstone says how it ended.
 	case "GONE":
 		a.gone(f, goneError(rest, false))
 		return
@@ -135,6 +139,7 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 		if err = parseNumbers(rest, &e.Expected); err == nil {
 			err, final = e, e.Expected > e.Got
 		}
+	// The row of the producer is missing, or the frame is further than the next one.
 	case "GAP":
 		if f.own {
 			a.rowGone(f)
@@ -147,6 +152,7 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 		err, final = producerError(streamhub.ErrProducerGap, rest, 0), false
 	case "EPOCH":
 		err = producerError(streamhub.ErrProducerFenced, rest, 1)
+	// The row remembers the last append only: this one was stored before it, and where is not known.
 	case "OLD":
 		err = producerError(streamhub.ErrUnknownOutcome, rest, 1)
 	case "MISMATCH":

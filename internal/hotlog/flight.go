@@ -117,8 +117,11 @@ func (f *flight) address(a *appender) {
 	}
 	first, mode := f.requests[0], byte('+')
 	switch {
+	// The incarnation was seen in Redis: the segment must have it.
 	case f.pinned:
 		mode = '='
+	// The log of the incarnation that the script may find is not among the keys, so this is for a
+	// single server, and for a first attempt.
 	case first.incarnation == 0 && f.attempt == 0 && !f.unknown && a.log.conn.Cluster == nil:
 		mode = '~'
 	}

@@ -462,15 +462,19 @@ func (r *reader) missing(ctx context.Context, p *batch, sequence uint64) error {
 		return err
 	case !m.exists:
 		return &streamhub.HistoryLostError{FirstLost: 1}
+	// The segment was deleted and created again after the read began.
 	case m.incarnation != p.source.meta.incarnation:
 		return &streamhub.HistoryLostError{FirstLost: 1}
 	case m.state == stateTombstone:
 		return goneOf(&m)
+	// It was trimmed meanwhile. The new meta says from where a reader can go on.
 	case sequence < m.first:
 		p.source.meta = m
 		return r.trimmed()
 	case sequence > m.last:
 		return &streamhub.HistoryLostError{FirstLost: m.last + 1}
+	// The archiver has moved it. Only the border is taken over from the new meta: the rest of the
+	// read goes on with the meta that it began with.
 	case sequence >= p.source.meta.hot && sequence < m.hot:
 		p.source.meta.hot, p.source.meta.hotProof = m.hot, m.hotProof
 		return nil

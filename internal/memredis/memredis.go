@@ -51,7 +51,7 @@ func Start(now time.Time) (*Server, error) {
 	return s, nil
 }
 
-// Close ends it.
+// Close ends the server and all that it holds.
 func (s *Server) Close() { s.mini.Close() }
 
 // Stop lets it refuse connections, and Continue has it serve what it held again, in the same lineage.
@@ -81,14 +81,14 @@ func (s *Server) Client(hooks ...redis.Hook) redis.UniversalClient {
 	return c
 }
 
-// Now is what its clock says.
+// Now is the time of the server's clock, which only Advance moves.
 func (s *Server) Now() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now
 }
 
-// Advance lets time pass.
+// Advance moves the clock, and removes the keys whose time to live is then over.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	s.now = s.now.Add(d)
@@ -151,6 +151,7 @@ func (s *Server) play(c *mock.Peer, cmd string, args ...string) bool {
 	return false
 }
 
+// shaOf is the name of a script for EVALSHA.
 func shaOf(script string) string {
 	sum := sha1.Sum([]byte(script))
 	return hex.EncodeToString(sum[:])
