@@ -57,3 +57,39 @@ test("an answer is resumed and stopped at any server", async (t) => {
   assert.equal(await one.reconnectToStream({ chatId: "a b/c" }), null)
   assert.deepEqual([await stop("a b/c"), await stop("none")], [204, 404])
 })
+
+test("the transport reads straight at the gateways", async (t) => {
+  const gateways = await twoGateways((end) => t.after(end))
+  const at = (gateway) => new DefaultChatTransport({
+    prepareReconnectToStreamRequest: ({ id }) => ({ api: `${gateway}/v1/live/${encodeURIComponent(id)}?raw=1` }),
+  })
+  for (const [n, here] of gateways.entries()) {
+    const [chatId, there] = [`chat ${n}`, gateways[1 - n]]
+    const address = `${here}/v1/live/${encodeURIComponent(chatId)}`
+    const call = async (method, path, body, producer) => {
+      const headers = { "Content-Type": path.startsWith("/chunks") ? "application/x-ndjson" : "application/json", ...(producer && { "Streamhub-Producer": producer }) }
+      const response = await fetch(address + path, { method, body, headers })
+      assert.ok(response.ok, `${path}: ${response.status}`)
+      return response.json()
+    }
+    assert.equal(await at(there).reconnectToStream({ chatId }), null)
+    const { producer } = await call("PUT", "", "{}")
+    let next = 1
+    const say = async (...parts) => {
+      const lines = parts.map((part) => JSON.stringify(part) + "\n").join("")
+      next = (await call("POST", `/chunks?first=${next}`, lines, producer)).next
+    }
+    await say({ type: "start" }, { type: "text-start", id: "1" }, { type: "text-delta", id: "1", delta: "Hello" })
+    const cut = await textOf(await at(here).reconnectToStream({ chatId }), 4)
+    assert.equal(cut.text, "Hello")
+    const refreshed = [here, there].map(async (gateway) => textOf(await at(gateway).reconnectToStream({ chatId })))
+    await say({ type: "text-delta", id: "1", delta: ", world" })
+    const heard = call("GET", "/messages?wait=30s", undefined, producer)
+    assert.equal((await fetch(`${there}/v1/live/${encodeURIComponent(chatId)}/cancel?wait=0`, { method: "POST", body: "{}" })).status, 202)
+    assert.ok((await heard).stop)
+    await say({ type: "abort" })
+    await call("POST", "/end", '{"kind":"cancelled"}', producer)
+    assert.deepEqual(await Promise.all(refreshed), Array(2).fill({ text: "Hello, world", last: "abort" }))
+    assert.deepEqual(await textOf(await at(there).reconnectToStream({ chatId })), { text: "Hello, world", last: "abort" })
+  }
+})
