@@ -26,7 +26,7 @@ type space struct {
 
 	mu    sync.Mutex // held while the timeline is read
 	based bool       // last was read
-	last  streamhub.TimelineID
+	last  hotlog.Mark
 	// suspects moved since the last check that succeeded.
 	suspects map[member]struct{}
 }
@@ -115,12 +115,12 @@ func (s *space) base(ctx context.Context) error {
 	if s.based {
 		return nil
 	}
-	_, last, _, err := s.store.Changes(ctx, s.key.space, streamhub.TimelineID{})
+	_, last, _, err := s.store.Changes(ctx, s.key.space, hotlog.Mark{})
 	if err != nil {
 		if passing(err) {
 			return err
 		}
-		last = streamhub.TimelineID{} // the reads will say what is wrong
+		last = hotlog.Mark{} // the reads will say what is wrong
 	}
 	s.last, s.based = last, true
 	return nil
@@ -130,7 +130,7 @@ func (s *space) base(ctx context.Context) error {
 func (s *space) seen() streamhub.TimelineID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last
+	return s.last.ID
 }
 
 // check asks the timeline what changed and tells the members. One that moved has to read again

@@ -36,6 +36,12 @@ func newRange(ctx context.Context, stream, from, to string, count, size int) ran
 	return rangeCmd{redis.NewRawWriteToCmd(ctx, buf, "xrange", stream, from, to, "count", buf), buf}
 }
 
+// newLast makes the command that reads the last entry of a stream.
+func newLast(ctx context.Context, stream string) rangeCmd {
+	buf := &replyBuffer{count: 1}
+	return rangeCmd{redis.NewRawWriteToCmd(ctx, buf, "xrevrange", stream, "+", "-", "count", buf), buf}
+}
+
 // A replyBuffer holds a reply. It is also the last argument of its command, COUNT: the driver asks for its bytes each time
 // it writes the command, so that a reply that was cut off is forgotten when the next one begins.
 type replyBuffer struct {

@@ -3,6 +3,7 @@ package hotlog
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"strconv"
 	"strings"
@@ -34,7 +35,11 @@ func (l *Log) timelineEnd(ctx context.Context, k spaceKeys) (streamhub.TimelineI
 
 // changes reads up to about count entries of a timeline. next is where to go on if there are more.
 func (l *Log) changes(ctx context.Context, k spaceKeys, from, to streamhub.TimelineID, count int) (changes []change, next streamhub.TimelineID, more bool, err error) {
-	cmd := newRange(ctx, k.timeline(), from.String(), to.String(), count, 0)
+	return l.changesOf(ctx, newRange(ctx, k.timeline(), from.String(), to.String(), count, 0))
+}
+
+// changesOf reads what cmd asks for; see changes.
+func (l *Log) changesOf(ctx context.Context, cmd rangeCmd) (changes []change, next streamhub.TimelineID, more bool, err error) {
 	if err := l.conn.Process(ctx, cmd); err != nil {
 		return nil, next, false, redisx.ReadOutcome(err)
 	}
@@ -69,7 +74,7 @@ func (l *Log) changes(ctx context.Context, k spaceKeys, from, to streamhub.Timel
 	if p.failed || len(p.b) != 0 {
 		return nil, next, false, p.error()
 	}
-	return changes, next, n >= count, nil
+	return changes, next, n >= cmd.buf.count, nil
 }
 
 // SpaceEnd returns the position after the last change of a space; zero if there is none.
@@ -99,36 +104,67 @@ type SegmentChange struct {
 	LastSequence uint64
 }
 
+// A Mark is a place in the timeline of a space, together with what stands there. After a loss another entry can get the same id,
+// from the slower clock of another primary.
+type Mark struct {
+	ID  streamhub.TimelineID
+	sum uint64
+}
+
+// IsZero reports whether m names no place.
+func (m Mark) IsZero() bool { return m.ID.IsZero() }
+
+// markOf is the mark of the entry that changes begins with, which may be empty.
+func markOf(changes []change) (m Mark) {
+	if len(changes) == 0 {
+		return m
+	}
+	m.ID = changes[0].id
+	sum := fnv.New64a()
+	for i := range changes {
+		c := &changes[i]
+		if c.id != m.ID {
+			break
+		}
+		fmt.Fprint(sum, c.segment, " ", c.kind, " ", c.last, " ", c.records, " ")
+	}
+	m.sum = sum.Sum64()
+	return m
+}
+
 // Changes names what changed in a space after a place in its timeline. An after of zero names
 // nothing, and last is then the end of the timeline. lost says that the place is not there any more,
 // or that a sweep removed something after it: anything may have changed.
-func (s *Store) Changes(ctx context.Context, space string, after streamhub.TimelineID) (changes []SegmentChange, last streamhub.TimelineID, lost bool, err error) {
+func (s *Store) Changes(ctx context.Context, space string, after Mark) (changes []SegmentChange, last Mark, lost bool, err error) {
 	defer func() { err = s.fail("changes", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
 		return nil, after, false, err
 	}
 	k := keysOf(s.id, space)
 	if after.IsZero() {
-		end, err := s.log.timelineEnd(ctx, k)
-		return nil, end, false, err
+		end, _, _, err := s.log.changesOf(ctx, newLast(ctx, k.timeline()))
+		return nil, markOf(end), false, err
 	}
-	from := after
-	found, next, more, err := s.log.changes(ctx, k, from, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges)
+	found, next, more, err := s.log.changes(ctx, k, after.ID, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges)
 	if err != nil {
 		return nil, after, false, err
 	}
-	if len(found) == 0 || found[0].id != from {
-		end, err := s.log.timelineEnd(ctx, k)
-		return nil, end, true, err
+	if markOf(found) != after {
+		end, _, _, err := s.log.changesOf(ctx, newLast(ctx, k.timeline()))
+		return nil, markOf(end), true, err
 	}
 	for len(found) > 0 {
+		first := 0 // of the changes at the last place
 		for i := range found {
 			c := &found[i]
-			last = c.id
-			if last != after {
+			if c.id != found[first].id {
+				first = i
+			}
+			if c.id != after.ID {
 				changes = append(changes, c.public())
 			}
 		}
+		last = markOf(found[first:])
 		if !more {
 			break
 		}
@@ -143,7 +179,7 @@ func (s *Store) Changes(ctx context.Context, space string, after streamhub.Timel
 		if err != nil {
 			return nil, after, false, err
 		}
-		lost = from.Before(state.swept)
+		lost = after.ID.Before(state.swept)
 	}
 	return changes, last, lost, nil
 }

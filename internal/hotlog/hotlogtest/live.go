@@ -3,6 +3,7 @@ package hotlogtest
 import (
 	"fmt"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -135,14 +136,14 @@ func readSpacePageOfNothing(f *fixture) {
 }
 
 func changes(f *fixture) {
-	list, last, lost, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	list, last, lost, err := f.Changes(f.ctx, space, hotlog.Mark{})
 	require.NoError(f, err)
 	require.Empty(f, list)
 	require.False(f, lost)
 	require.True(f, last.IsZero())
 
 	f.append("a", "1")
-	_, start, lost, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	_, start, lost, err := f.Changes(f.ctx, space, hotlog.Mark{})
 	require.NoError(f, err)
 	require.False(f, lost)
 	require.False(f, start.IsZero())
@@ -179,7 +180,7 @@ func changes(f *fixture) {
 
 func changesLost(f *fixture) {
 	f.append("a", "1")
-	_, start, _, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	_, start, _, err := f.Changes(f.ctx, space, hotlog.Mark{})
 	require.NoError(f, err)
 	f.append("a", "2")
 	f.trim("a", 2)
@@ -188,9 +189,18 @@ func changesLost(f *fixture) {
 	require.NoError(f, err)
 	require.True(f, lost)
 	require.Empty(f, list)
-	_, end, _, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	_, end, _, err := f.Changes(f.ctx, space, hotlog.Mark{})
 	require.NoError(f, err)
 	require.Equal(f, end, last)
+	// Another primary, whose clock is slower, gives the same place to another segment.
+	f.del(f.timelineKey())
+	id := fmt.Sprintf("%d-%d", end.ID.MS, end.ID.N)
+	require.NoError(f, f.conn.XAdd(f.ctx, &redis.XAddArgs{Stream: f.timelineKey(), ID: id, Values: []string{"b", "2"}}).Err())
+	_, last, lost, err = f.Changes(f.ctx, space, end)
+	require.NoError(f, err)
+	require.True(f, lost)
+	require.Equal(f, end.ID, last.ID)
+	require.NotEqual(f, end, last)
 	f.wipe()
 	_, last, lost, err = f.Changes(f.ctx, space, end)
 	require.NoError(f, err)

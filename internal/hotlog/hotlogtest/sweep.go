@@ -304,7 +304,7 @@ func sweepBounded(f *fixture) {
 // sweepChanges asks what changed where something of that was swept although the place is still there.
 func sweepChanges(f *fixture) {
 	f.append("a", "1")
-	_, start, _, err := f.Changes(f.ctx, space, streamhub.TimelineID{})
+	_, start, _, err := f.Changes(f.ctx, space, hotlog.Mark{})
 	require.NoError(f, err)
 	f.sweep()
 	f.append("b", "1")
