@@ -1,0 +1,68 @@
+package wsgateway_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/internal/wire"
+	"github.com/seed-147127fe/streamhub/wsgateway"
+)
+
+// TestHeld sends appends while Redis stores nothing: so many bytes are taken, and no more is read. All are stored
+// when Redis is back.
+func TestHeld(t *testing.T) {
+	const messages, size, held, buffers = 200, 512 << 10, 32 << 20, 20 << 20 // of sockets, and the message that does not fit
+	redis := testredis.Start(t, nil)
+	h, err := hub.Open(t.Context(), redis.Client(), nil)
+	require.NoError(t, err)
+	g, err := wsgateway.New(t.Context(), h, nil)
+	require.NoError(t, err)
+	server := httptest.NewServer(g)
+	t.Cleanup(func() {
+		require.NoError(t, g.Shutdown(within(t)))
+		server.Close()
+		require.NoError(t, h.Close())
+	})
+	p := dial(t, strings.TrimPrefix(server.URL, "http://"), nil)
+	id := uuid.New()
+	p.open(1, 0, id, &wire.Spaces{})
+	end, _ := p.end(1)
+	require.NoError(t, end.Err)
+
+	redis.Pause()
+	var written atomic.Int64
+	sent := make(chan error, 1)
+	ctx := within(t)
+	go func() {
+		var err error
+		for n := uint64(2); n < 2+messages && err == nil; n++ {
+			request := &wire.Append{Append: streamhub.Append{Space: "space", Segment: "seg", Records: []streamhub.Record{{Payload: make([]byte, size)}}}}
+			if err = p.ws.Write(ctx, websocket.MessageBinary, wire.AppendMessage(nil, wire.TypeOpen, n, (&wire.Open{Store: id, Request: request}).Append(nil))); err == nil {
+				written.Add(size)
+			}
+		}
+		sent <- err
+	}()
+	for now, last := written.Load(), int64(-1); (now != last || now < held/2) && ctx.Err() == nil; now = written.Load() {
+		last = now
+		<-time.After(500 * time.Millisecond)
+	}
+	taken := written.Load()
+	redis.Resume()
+	require.LessOrEqual(t, taken, int64(held+buffers))
+	require.NoError(t, <-sent)
+	for n := range uint64(messages) {
+		end, _ := p.end(n + 2)
+		require.NoError(t, end.Err)
+	}
+}
