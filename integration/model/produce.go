@@ -792,12 +792,33 @@ func (r *run) rewinding() func() error {
 				g.chunks = append(g.chunks, c)
 			case touched && told:
 				p.over = err
+				if err := r.underWay(p, g, c); err != nil {
+					return err
+				}
 			default:
 				return fmt.Errorf("producer %d of %q lost nothing, and was told: %w", slot, p.id, err)
 			}
 		}
 		return nil
 	}
+}
+
+// underWay looks whether a chunk was stored whose producer was stopped while it was under way.
+func (r *run) underWay(p *producer, g *generation, c *chunk) error {
+	if g == nil || g.verdict != nil {
+		return nil
+	}
+	stream, err := r.way.Live(0, liveSpace).Generation(p.id, g.number)
+	if err != nil {
+		return err
+	}
+	return r.sure(func(ctx context.Context) error {
+		status, err := stream.Status(ctx)
+		if err == nil && status.Chunks == uint64(len(g.chunks))+1 {
+			g.chunks = append(g.chunks, c)
+		}
+		return err
+	})
 }
 
 // silence lets the clock go on in steps that no producer of this process misses, so that all others are lost.
