@@ -23,7 +23,7 @@ type table struct {
 	mu     sync.Mutex // of what follows; held while segments are visited
 	policy policy     // that the entries follow
 	// seen is the place in the timeline up to which the table is right; zero before every segment was visited.
-	seen     streamhub.TimelineID
+	seen     hotlog.Mark
 	whole    time.Time // when that was
 	segments map[string]hot
 	bytes    int64
@@ -71,7 +71,7 @@ func (t *table) refresh(ctx context.Context, s *space, policy *policy, also []st
 
 // build visits every segment.
 func (t *table) build(ctx context.Context, s *space, policy *policy) error {
-	t.seen, t.policy, t.segments, t.bytes = streamhub.TimelineID{}, *policy, map[string]hot{}, 0
+	t.seen, t.policy, t.segments, t.bytes = hotlog.Mark{}, *policy, map[string]hot{}, 0
 	_, seen, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
 	if err != nil {
 		return err

@@ -332,39 +332,6 @@ func (s *Store) Hot(ctx context.Context, space string, names []string, sizes boo
 	return hot, nil
 }
 
-// ChangedSince returns the segments that the timeline of a space names after the place after, each once, and the last
-// place of the timeline, zero if that is empty. For the place zero it returns the last place alone. A place that
-// Redis does not keep any more is a [streamhub.HistoryLostError]: what changed since is not known.
-func (s *Store) ChangedSince(ctx context.Context, space string, after streamhub.TimelineID) (segments []string, last streamhub.TimelineID, err error) {
-	defer func() { err = s.fail("list", space, "", err) }()
-	k := keysOf(s.id, space)
-	if after.IsZero() {
-		end, err := s.log.timelineEnd(ctx, k)
-		return nil, end, err
-	}
-	seen := map[string]bool{}
-	last = after
-	for from, more := after, true; more; {
-		var page []change
-		if page, from, more, err = s.log.changes(ctx, k, from, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges); err != nil {
-			return nil, after, err
-		}
-		if last == after && (len(page) == 0 || page[0].id != after) {
-			return nil, after, &streamhub.HistoryLostError{}
-		}
-		for i := range page {
-			c := &page[i]
-			if last = c.id; last == after || seen[c.segment] {
-				continue
-			}
-			seen[c.segment] = true
-			name, _ := redisx.Unescape(c.segment)
-			segments = append(segments, name)
-		}
-	}
-	return segments, last, nil
-}
-
 // An archivedMeta is the meta of a segment, and how far the segment is archived.
 type archivedMeta struct {
 	meta

@@ -142,35 +142,16 @@ func (s *Store) Changes(ctx context.Context, space string, after Mark) (changes 
 	}
 	k := keysOf(s.id, space)
 	if after.IsZero() {
-		end, _, _, err := s.log.changesOf(ctx, newLast(ctx, k.timeline()))
-		return nil, markOf(end), false, err
+		last, err = s.log.lastMark(ctx, k)
+		return nil, last, false, err
 	}
-	found, next, more, err := s.log.changes(ctx, k, after.ID, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges)
+	last, there, err := s.log.changesAfter(ctx, k, after, func(c *change) { changes = append(changes, c.public()) })
 	if err != nil {
 		return nil, after, false, err
 	}
-	if markOf(found) != after {
-		end, _, _, err := s.log.changesOf(ctx, newLast(ctx, k.timeline()))
-		return nil, markOf(end), true, err
-	}
-	for len(found) > 0 {
-		first := 0 // of the changes at the last place
-		for i := range found {
-			c := &found[i]
-			if c.id != found[first].id {
-				first = i
-			}
-			if c.id != after.ID {
-				changes = append(changes, c.public())
-			}
-		}
-		last = markOf(found[first:])
-		if !more {
-			break
-		}
-		if found, next, more, err = s.log.changes(ctx, k, next, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges); err != nil {
-			return nil, after, false, err
-		}
+	if !there {
+		last, err = s.log.lastMark(ctx, k)
+		return nil, last, true, err
 	}
 	if last != after {
 		// What a sweep removed after the place is not named any more. Asked after the reads, so that
@@ -182,6 +163,63 @@ func (s *Store) Changes(ctx context.Context, space string, after Mark) (changes 
 		lost = after.ID.Before(state.swept)
 	}
 	return changes, last, lost, nil
+}
+
+// ChangedSince returns the segments that the timeline of a space names after the place after, each once, and the last
+// place of the timeline, zero if that is empty. For the place zero it returns the last place alone. A place that
+// is not there any more is a [streamhub.HistoryLostError]: what changed since is not known. What a sweep removed is not
+// named: the segments of that have no entries.
+func (s *Store) ChangedSince(ctx context.Context, space string, after Mark) (segments []string, last Mark, err error) {
+	defer func() { err = s.fail("list", space, "", err) }()
+	k := keysOf(s.id, space)
+	if after.IsZero() {
+		last, err = s.log.lastMark(ctx, k)
+		return nil, last, err
+	}
+	seen := map[string]bool{}
+	last, there, err := s.log.changesAfter(ctx, k, after, func(c *change) {
+		if !seen[c.segment] {
+			seen[c.segment] = true
+			segments = append(segments, c.public().Segment)
+		}
+	})
+	if err == nil && !there {
+		err = &streamhub.HistoryLostError{}
+	}
+	return segments, last, err
+}
+
+// lastMark is the mark of the end of a timeline, zero if that is empty.
+func (l *Log) lastMark(ctx context.Context, k spaceKeys) (Mark, error) {
+	end, _, _, err := l.changesOf(ctx, newLast(ctx, k.timeline()))
+	return markOf(end), err
+}
+
+// changesAfter calls visit with each change after a place of a timeline, and returns the last place. there is false,
+// and nothing is visited, if something else stands at the place by now, or nothing.
+func (l *Log) changesAfter(ctx context.Context, k spaceKeys, after Mark, visit func(c *change)) (last Mark, there bool, err error) {
+	for from, more := after.ID, true; more; {
+		var page []change
+		page, from, more, err = l.changes(ctx, k, from, streamhub.TimelineID{MS: math.MaxUint64, N: math.MaxUint64}, maxChanges)
+		if err != nil || !there && markOf(page) != after {
+			return after, false, err
+		}
+		there = true
+		first := 0 // of the changes at the last place
+		for i := range page {
+			c := &page[i]
+			if c.id != page[first].id {
+				first = i
+			}
+			if c.id != after.ID {
+				visit(c)
+			}
+		}
+		if len(page) > 0 {
+			last = markOf(page[first:])
+		}
+	}
+	return last, true, nil
 }
 
 func (c *change) public() SegmentChange {
