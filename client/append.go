@@ -93,7 +93,8 @@ func (s *remoteStore) check(request *wire.Append) error {
 	return checkSize(request.Records)
 }
 
-// checkSize refuses records that no hub takes, counted as a frame counts them.
+// checkSize refuses records that no hub takes, counted as a frame counts them. How large one record may be is an option
+// of the hub, which refuses it without disturbing other calls.
 func checkSize(records []streamhub.Record) error {
 	const header, pairs = 41, 1 << 10 // of a frame; of one record
 	if len(records) > streamhub.MaxFrameRecords {
@@ -104,9 +105,8 @@ func checkSize(records []streamhub.Record) error {
 	prefixed := func(n int) int { return n + binary.PutUvarint(scratch[:], uint64(n)) }
 	for i := range records {
 		r := &records[i]
-		if n := sizeOf(r); n > streamhub.MaxRecordBytes || len(r.Metadata) > pairs {
-			return fmt.Errorf("%w: record %d has %d bytes and %d pairs of metadata, the limits are %d and %d",
-				streamhub.ErrTooLarge, i, n, len(r.Metadata), streamhub.MaxRecordBytes, pairs)
+		if len(r.Metadata) > pairs {
+			return fmt.Errorf("%w: record %d has %d pairs of metadata, the limit is %d", streamhub.ErrTooLarge, i, len(r.Metadata), pairs)
 		}
 		if len(r.Metadata) == 0 {
 			total += len(r.Payload) + binary.PutUvarint(scratch[:], uint64(len(r.Payload))+1)

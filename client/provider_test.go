@@ -57,6 +57,25 @@ func TestInProcess(t *testing.T) {
 	providertest.Run(t, func(*testing.T) streamhub.Provider { return h.Provider() })
 }
 
+// TestLargeRecord: how large a record may be is for the hub to say, as it is in process.
+func TestLargeRecord(t *testing.T) {
+	h, err := hub.Open(t.Context(), nil, &hub.Options{MaxRecordBytes: 5 << 20})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	store := dial(t, nil, serve(t, h, nil)).Store(uuid.New())
+	record := func(size int) []streamhub.Record { return []streamhub.Record{{Payload: make([]byte, size)}} }
+	_, err = store.Append(t.Context(), "space", "seg", record(5<<20), nil)
+	require.NoError(t, err)
+	_, err = store.Append(t.Context(), "space", "seg", record(5<<20+1), nil)
+	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	_, _, err = store.Create(t.Context(), "space", "other", &streamhub.CreateOptions{Records: record(5<<20 + 1)})
+	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	for e, err := range store.ConsumeSegment(t.Context(), "space", "seg", nil) {
+		require.NoError(t, err)
+		require.Len(t, e.Payload, 5<<20)
+	}
+}
+
 func TestWebSocket(t *testing.T) {
 	h := embedded(t)
 	address := serve(t, h, nil)
