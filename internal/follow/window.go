@@ -119,8 +119,8 @@ func same(a, b streamhub.Position) bool {
 	if a.IsZero() || b.IsZero() {
 		return true // nothing lies before them
 	}
-	if !a.Timeline.IsZero() {
-		return true // a place in a timeline is its own proof
+	if !a.Timeline.IsZero() && (a.Proof == 0 || b.Proof == 0) {
+		return true // a change without an entry has no proof
 	}
 	return a.Incarnation == b.Incarnation && a.Proof == b.Proof
 }
