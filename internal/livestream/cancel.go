@@ -43,15 +43,24 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 			metadata[k] = v
 		}
 	}
-	_, err := s.toProducer(ctx, s.log.Exempt(), streamhub.Record{Metadata: metadata}, controlCancel)
+	asked, err := s.toProducer(ctx, s.log.Exempt(), streamhub.Record{Metadata: metadata}, controlCancel)
 	var closed *streamhub.ClosedError
 	switch {
 	case errors.As(ending(err), &closed):
 		return closed.Verdict, nil
 	case err != nil && !errors.Is(err, streamhub.ErrBatchMismatch):
 		return streamhub.Verdict{}, err
-	case o.NoWait:
+	case o.NoWait && err == nil && !asked.Repeated:
 		return streamhub.Verdict{}, nil
+	case o.NoWait: // another caller asked before, and the generation may have ended since
+		status, err := s.begin(ctx)
+		if err = ending(err); errors.As(err, &closed) {
+			return closed.Verdict, nil
+		}
+		if err == nil && status.Verdict != nil {
+			return *status.Verdict, nil
+		}
+		return streamhub.Verdict{}, err
 	}
 	patience, cancel := context.WithTimeout(ctx, s.m.opt.CancelGrace+s.m.opt.CancelGrace/5)
 	defer cancel()

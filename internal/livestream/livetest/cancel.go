@@ -95,6 +95,11 @@ func cancelNoWait(f *fixture) {
 	require.Equal(f, streamhub.VerdictCancelled, f.verdict(p).Kind)
 	<-p.Context().Done()
 	require.ErrorAs(f, context.Cause(p.Context()), new(*live.CancelError))
+	for _, reason := range []string{"", "another"} {
+		v, err = f.get(b, "chat").Cancel(f.ctx, &live.CancelOptions{NoWait: true, Reason: reason})
+		require.NoError(f, err)
+		require.Equal(f, streamhub.VerdictCancelled, v.Kind, "asked again, it has ended")
+	}
 }
 
 // cancelOften asks from everywhere; the producer is told once.
