@@ -22,6 +22,7 @@ func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
 			return nil, s.fail("await", id, streamhub.ErrShutdown)
 		}
 		select {
+		// err is still ErrNotFound, so the loop asks again: the stream may be gone already, and is waited for anew.
 		case <-begun:
 		case <-s.m.ctx.Done():
 			err = s.fail("await", id, streamhub.ErrShutdown)
@@ -38,7 +39,7 @@ func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
 const (
 	// lobbyEvery is how often a lobby with few ids asks for them.
 	lobbyEvery = 200 * time.Millisecond
-	// lobbyPause is how long an id has to be paid for, which bounds the look-ups of a lobby with many.
+	// lobbyPause is the least pause for each id, so a lobby with many costs Redis 1,000 look-ups a second at most.
 	lobbyPause = time.Millisecond
 	// lobbyPage bounds the commands of one pipeline.
 	lobbyPage = 256
@@ -78,6 +79,7 @@ func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave fun
 	return a.begun, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		// The id may have a newer arrival, if this one was let in and other callers wait for the id again.
 		if a.callers--; a.callers == 0 && l.waiting[id] == a {
 			delete(l.waiting, id)
 		}
@@ -92,6 +94,7 @@ func (l *lobby) run() {
 		for id := range l.waiting {
 			ids = append(ids, id)
 		}
+		// Under the same lock as queue: a caller that comes later finds no lobby and starts one.
 		if len(ids) == 0 {
 			delete(l.m.lobbies, l.spaceKey)
 			l.m.mu.Unlock()

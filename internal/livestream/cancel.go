@@ -13,8 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Keys of the metadata of a message in the back lane. A message with controlKey is from the hub
-// itself.
+// Keys of the metadata of a message in the back lane. A message with controlKey is from the hub itself: Send sets
+// byKey and onceKey only, so no message of a reader passes for one.
 const (
 	controlKey    = "live"
 	controlCancel = "cancel"
@@ -43,11 +43,14 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 			metadata[k] = v
 		}
 	}
+	// controlCancel is also the name of the producer of the record. The names that Send makes begin with a word and a
+	// space, so no message takes this one first.
 	asked, err := s.toProducer(ctx, s.log.Exempt(), streamhub.Record{Metadata: metadata}, controlCancel)
 	var closed *streamhub.ClosedError
 	switch {
 	case errors.As(ending(err), &closed):
 		return closed.Verdict, nil
+	// A mismatch says that another request to cancel was first, with another name or reason. That one counts.
 	case err != nil && !errors.Is(err, streamhub.ErrBatchMismatch):
 		return streamhub.Verdict{}, err
 	case o.NoWait && err == nil && !asked.Repeated:
@@ -73,7 +76,8 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 
 // toProducer appends to the back lane. A key makes the record the first append of a producer of that
 // name: of several records with the same key the first one counts, and a repeat is recognised. The
-// back lane of a generation that has just begun may still be missing, so it is waited for.
+// back lane of a generation that has just begun may still be missing, so it is waited for,
+// for about 1.3 s.
 func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.Record, key string) (streamhub.AppendResult, error) {
 	o := streamhub.AppendOptions{MustExist: true, Generation: s.generation}
 	if key != "" {

@@ -93,6 +93,7 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	p.cancel(closed)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
+	// The verdict is stored, so End has succeeded whatever becomes of the rest, which any instance can do.
 	if err := p.settle(bye, v, p.opt.EndedTTL); err != nil {
 		p.m.opt.Logger.Warn("the end of a live stream is left to the next heartbeat", "id", p.id, "error", err)
 		p.m.touch(p.Streams)
@@ -162,6 +163,7 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 			}
 			if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) {
 				var created bool
+				// A verdict is written even if the store is over its quota: without it readers would wait for ever.
 				_, created, err = s.log.Exempt().Create(ctx, s.space, s.segment(), &streamhub.CreateOptions{Closed: &v, Generation: s.generation})
 				if err == nil && !created || errors.Is(err, streamhub.ErrConflict) {
 					continue
@@ -175,6 +177,7 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 		if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
 			return v, err
 		}
+		// The session knows what its producer asked for, unless another generation has replaced it.
 		keep := s.m.opt.EndedTTL
 		if d, err := s.describe(ctx, s.id); err == nil && d.generation == s.generation {
 			keep = time.Duration(d.keep) * time.Millisecond

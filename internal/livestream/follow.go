@@ -56,7 +56,7 @@ type following struct {
 	// The goroutines bring news through these channels; all of them end when the context of the call
 	// does.
 	entries chan streamhub.Entry
-	failed  error // why entries was closed
+	failed  error // why entries was closed; written before that, so it may be read once entries is seen closed
 	begun   chan *Stream
 	ended   chan conclusion
 }
@@ -192,6 +192,7 @@ func (f *following) kept(ctx context.Context, id string, earliest func(time.Time
 			return err
 		}
 		for _, name := range names {
+			// Names come in byte order, so the first one with another beginning ends the list.
 			if len(name) <= len(id) || name[:len(id)+1] != id+"~" {
 				return nil
 			}
@@ -202,6 +203,7 @@ func (f *following) kept(ctx context.Context, id string, earliest func(time.Time
 			}
 			status, err := f.log.Status(ctx, f.space, name)
 			if errors.Is(err, streamhub.ErrNotFound) {
+				// It was kept when its name was read, and is gone since.
 				continue
 			}
 			if err != nil {
@@ -243,6 +245,7 @@ func (f *following) replay(ctx context.Context, from time.Time, next streamhub.C
 				f.failed = err
 				return
 			}
+			// ids may be read here without a lock: only check writes it, before there is any goroutine.
 			if id, _, ok := parseSegment(e.Segment); !ok || !f.ids[id] {
 				continue
 			}
@@ -268,6 +271,8 @@ func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
 		if f.o.Cursor == "" && !f.o.Generations && f.passed(id, number) {
 			return nil // of a generation before the one that it began with
 		}
+		// The chunk is the first sign of this generation: it began after the call did, or is an
+		// earlier one with chunks after the cursor.
 		f.meet(ctx, f.at(id, number))
 		k = f.known[generation{id, number}]
 	}

@@ -22,11 +22,13 @@ func (m *Manager) Forget(ctx context.Context, store uuid.UUID, space string) err
 		}
 		_, err = m.conn.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, name := range names {
+				// Members hold escaped ids, so they are parts of keys as they are.
 				id := name[:max(strings.LastIndexByte(name, '~'), 0)]
 				p.Unlink(ctx, hotlog.Key(store, space, "ls:"+id))
 				p.Unlink(ctx, hotlog.Key(store, space, "lw:"+name))
 				p.ZRem(ctx, k.active(), name)
 			}
+			// Each page is removed, so the next one is first again. With the last one goes what the space has.
 			if len(names) < listPage {
 				p.Unlink(ctx, k.beats())
 				p.Unlink(ctx, k.instances())

@@ -64,6 +64,7 @@ func (s *Streams) inForce(ctx context.Context, segments []string) ([]*Stream, er
 	if len(named) == 0 {
 		return nil, nil
 	}
+	// redis.Nil is the answer for a session that has expired: its segment is still kept, but is no longer in force.
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, redisx.ReadOutcome(err)
 	}

@@ -27,21 +27,27 @@ type Manager struct {
 	log      *hotlog.Log
 	watcher  *follow.Watcher
 	opt      live.Options
-	instance string
+	instance string // names this manager among those that count readers; random, so a restart is another one
 
 	tasks *drain.Group
 	ctx   context.Context // of tasks: ends when Close has said goodbye
 
 	chunks atomic.Int64
 
+	// mu guards what follows, and in it every space and lobby. A goroutine that holds the lock of a producer may take
+	// mu, never the other way round.
 	mu      sync.Mutex
 	closing bool
 	spaces  map[spaceKey]*space
 	lobbies map[spaceKey]*lobby
-	ready   map[*Producer]struct{} // have something to send and nothing on its way
-	due     time.Time              // when the first of them has waited long enough
-	sooner  chan struct{}          // due is earlier than it was
-	full    chan struct{}          // it is now
+	// ready are the producers that have something to send and nothing on its way. due is when the first of them has
+	// waited for MaxDelay; it is zero after a batch has left.
+	ready map[*Producer]struct{}
+	due   time.Time
+	// Each of these holds one signal for publish, to which a second one adds nothing: due is earlier than it was, and
+	// what is ready has to leave now.
+	sooner chan struct{}
+	full   chan struct{}
 }
 
 // Open starts a manager on conn, log and watcher, which stay the caller's and are closed after it.
@@ -74,6 +80,7 @@ func (m *Manager) Close() error {
 		m.mu.Unlock()
 		return nil
 	}
+	// attach refuses a producer from here on, so the list below is complete.
 	m.closing = true
 	var producers []*Producer
 	for _, w := range m.spaces {
@@ -87,6 +94,7 @@ func (m *Manager) Close() error {
 	var ending sync.WaitGroup
 	for _, p := range producers {
 		ending.Go(func() {
+			// Before End: a producer that has ended its generation itself is told nothing any more.
 			p.tell(streamhub.ErrShutdown)
 			err := p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer's process is shutting down"})
 			if err != nil {

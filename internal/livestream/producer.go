@@ -18,11 +18,13 @@ import (
 // that one goroutine publishes keep their order.
 type Producer struct {
 	*Stream
-	owner  string
-	opt    live.RegisterOptions
-	ctx    context.Context // ends when the producer has to stop
+	owner string
+	opt   live.RegisterOptions
+	// ctx ends when the producer has to stop, life when it has stopped. Between the two lies the grace in which it may
+	// publish its last chunks and write its own verdict.
+	ctx    context.Context
 	cancel context.CancelCauseFunc
-	life   context.Context // ends when it has
+	life   context.Context
 	leave  context.CancelFunc
 	told   sync.Once // OnCancel
 
@@ -61,6 +63,7 @@ func (p *Producer) Context() context.Context { return p.ctx }
 func (m *Manager) attach(p *Producer, back streamhub.Position) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// Under the lock that Close takes to list the producers: it finds this one there, or this call finds closing.
 	if m.closing {
 		return false
 	}
@@ -92,6 +95,7 @@ func (p *Producer) listen(from streamhub.Position) {
 		switch {
 		case err == nil && entry.Metadata[controlKey] == controlCancel:
 			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})
+		// Not after the producer has stopped, nor at a shutdown, which Close tells of.
 		case err != nil && p.life.Err() == nil && !errors.Is(err, streamhub.ErrShutdown):
 			p.stop(ending(err))
 		}
@@ -117,8 +121,9 @@ func (p *Producer) stop(reason error) {
 	p.notify()
 	p.mu.Unlock()
 	p.m.detach(p)
+	// Only now, when every call is refused with reason already: the callback may call the producer.
 	p.tell(reason)
-	p.cancel(reason)
+	p.cancel(reason) // which tell leaves out after a hand-over
 }
 
 // tell calls OnCancel, unless that was done. The callback runs in a goroutine of its own, which Close waits for: it may
@@ -143,6 +148,7 @@ func (p *Producer) requested(by *live.CancelError) {
 	p.mu.Unlock()
 	p.tell(by)
 	p.m.tasks.Go(func() {
+		// life ends if the producer writes a verdict of its own within the grace. Then nothing is left to do.
 		if !pause.For(p.life, p.m.opt.CancelGrace) {
 			return
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// activePage is how many names one command brings.
+// activePage is how many names one command brings: few enough that Redis serves others in between.
 const activePage = 500
 
 // ListStatus gives the generations that are produced in the space, in no order, each once; with ended also
@@ -55,6 +55,7 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 		if !ended {
 			return
 		}
+		// Streams that have ended are not among the active ones. Only their segments lead to them.
 		for name, err := range s.log.AllSegments(ctx, s.space) {
 			if err != nil {
 				yield(live.Listed{}, s.fail("list", "", err))
@@ -87,7 +88,7 @@ func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 	}
 }
 
-// idOf returns the stream that a segment is a generation of.
+// idOf returns the stream that a segment is a generation of. A back lane is none: its name ends in "~b".
 func idOf(segment string) (id string, ok bool) {
 	at := strings.LastIndexByte(segment, '~')
 	if at <= 0 {

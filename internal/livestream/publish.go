@@ -14,12 +14,13 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// chunkOverhead is what a chunk counts in a buffer besides its bytes; batchBytes and
-// streamhub.MaxFrameRecords bound what is sent of one stream at once.
 const (
+	// chunkOverhead is what a chunk counts in a buffer besides its bytes, so empty chunks fill it as well.
 	chunkOverhead = 64
-	batchBytes    = 1 << 20
-	retryPause    = 100 * time.Millisecond
+	// batchBytes and streamhub.MaxFrameRecords bound what is sent of one stream at once.
+	batchBytes = 1 << 20
+	// retryPause is the delay before a flight or a verdict that Redis did not take is sent again.
+	retryPause = 100 * time.Millisecond
 )
 
 // Publish is that of [live.Producer].
@@ -41,6 +42,7 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 	if len(p.pending) == 0 {
 		p.since = p.last
 	}
+	// A copy: the chunk is sent after Publish has returned, when the caller may have reused data.
 	p.pending = append(p.pending, streamhub.Record{Payload: bytes.Clone(data)})
 	p.bytes += len(data) + chunkOverhead
 	full := len(p.pending) >= p.m.opt.MaxChunks || p.m.opt.MaxDelay < 0
@@ -53,8 +55,9 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// admit waits while a verdict is under way, or more than so many bytes are to be sent. The lock is
-// held before and after.
+// admit waits while a verdict is under way, or more than so many bytes are to be sent. What the caller adds is not
+// counted yet, so a chunk that is larger than the limit passes too, and the buffer exceeds it by one chunk at most.
+// The lock is held before and after.
 func (p *Producer) admit(ctx context.Context, limit int) error {
 	for p.err == nil && (p.ending || p.bytes > limit) {
 		if err := p.await(ctx); err != nil {
@@ -66,6 +69,7 @@ func (p *Producer) admit(ctx context.Context, limit int) error {
 
 // await waits for a change. The lock is held before and after.
 func (p *Producer) await(ctx context.Context) error {
+	// Taken under the lock, so a change between here and the select has closed this very channel.
 	changed, trouble := p.changed, p.trouble
 	p.mu.Unlock()
 	defer p.mu.Lock()
@@ -136,6 +140,8 @@ func (m *Manager) publish() {
 		select {
 		case <-m.sooner:
 			m.mu.Lock()
+			// A full batch may have left since the signal, and due may be zero. The timer then fires at once, for an
+			// empty batch.
 			timer.Reset(time.Until(m.due))
 			m.mu.Unlock()
 			continue
@@ -155,6 +161,7 @@ func (m *Manager) publish() {
 			}
 		}
 		for _, flights := range bySpace {
+			// In a goroutine for each space: one whose server does not answer delays no other.
 			m.tasks.Go(func() { m.send(flights) })
 		}
 	}
@@ -166,7 +173,8 @@ type flight struct {
 	append streamhub.Append
 }
 
-// take returns what p has to send, if anything is and nothing is on its way.
+// take returns what p has to send, if anything is and nothing is on its way. A single chunk is taken even if it alone
+// exceeds batchBytes.
 func (p *Producer) take() (flight, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -182,7 +190,8 @@ func (p *Producer) take() (flight, bool) {
 	return p.flight(), true
 }
 
-// flight is the append of what is on its way. The lock is held.
+// flight is the append of what is on its way. The segment must exist: one that was lost with the history of Redis would
+// otherwise begin anew in the middle of the generation. The lock is held.
 func (p *Producer) flight() flight {
 	return flight{p, streamhub.Append{
 		Space: p.space, Segment: p.segment(), Records: p.flying,
@@ -207,6 +216,7 @@ func (m *Manager) send(flights []flight) {
 // the producer.
 func (p *Producer) landed(err error) {
 	p.mu.Lock()
+	// stop has dropped the flight while it was under way.
 	if p.err != nil || p.flying == nil {
 		p.mu.Unlock()
 		return
@@ -228,6 +238,7 @@ func (p *Producer) landed(err error) {
 		// A full Redis may have room again, and until then nothing is lost.
 		p.trouble = err
 		var unknown *streamhub.UnknownOutcomeError
+		// A definite refusal of a later attempt does not clear repeat: an earlier one may still have been stored.
 		if errors.As(err, &unknown) {
 			p.repeat = unknown.TRX
 		}

@@ -16,16 +16,18 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// maxMetadata bounds what a stream keeps as metadata.
+// maxMetadata bounds what a stream keeps as metadata, in bytes of JSON. Get and every status read all of it.
 const maxMetadata = 64 << 10
 
-// validKey is what [live.RegisterOptions.Key] may be.
+// validKey is what [live.RegisterOptions.Key] may be. A key becomes the part of a token that follows the dot, so it
+// holds none, and is not longer than what resume takes.
 var validKey = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 
 // maxBy bounds what a stream keeps as the name of its producer.
 const maxBy = 256
 
-// registerTries bounds how often a stream is found to end while it is registered.
+// registerTries bounds how often a stream is found to end while it is registered, and how often finish finds that a
+// segment came or went meanwhile.
 const registerTries = 16
 
 // Register is that of [live.Streams].
@@ -76,6 +78,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	}
 	option.Default(&o.IdleTTL, s.m.opt.IdleTTL)
 	option.Default(&o.EndedTTL, s.m.opt.EndedTTL)
+	// Redis is told whole milliseconds, and less than one would be 0.
 	o.EndedTTL = max(o.EndedTTL, minTTL)
 	if err := errors.Join(checkID(id), streamhub.CheckName("space", s.space)); err != nil {
 		return nil, nil, err
@@ -110,6 +113,8 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 		}
 		if code == "NEW" {
 			b, err := s.produce(ctx, s.at(id, n[0]), n[1], owner, o)
+			// The segment is there and differs: the generation was ended before this call came to create it, or this
+			// is a repeat with another content type.
 			if errors.Is(err, streamhub.ErrConflict) {
 				if d, missing := s.describe(ctx, id); missing == nil && d.generation != n[0] {
 					return nil, s.at(id, d.generation), nil // another producer took over already
@@ -149,6 +154,8 @@ func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, ow
 			stream.abandon(ctx)
 		}
 	}()
+	// A failure here ends nothing: the script has made the old generation due, so the next heartbeat of any instance
+	// that watches the space gives it its verdict.
 	if before != 0 {
 		if _, err := s.at(stream.id, before).finish(ctx, supersededBy(stream.generation)); err != nil {
 			s.m.opt.Logger.Warn("a superseded live stream has no verdict yet", "id", stream.id, "error", err)
@@ -158,6 +165,7 @@ func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, ow
 	if _, _, err := s.log.Create(ctx, s.space, stream.segment(), &create); err != nil {
 		return nil, err
 	}
+	// The type is that of the chunks. Messages of readers have none.
 	create.ContentType = ""
 	back, _, err := s.log.Create(ctx, s.space, stream.backLane(), &create)
 	if err != nil {

@@ -68,6 +68,7 @@ func (s *Streams) resume(ctx context.Context, id, token string) (*remote, error)
 		return nil, err
 	}
 	head, owner, ok := strings.Cut(token, ".")
+	// Generations stay below 2^53, beyond which the numbers of Lua are not exact.
 	generation, err := strconv.ParseUint(head, 36, 53)
 	if !ok || err != nil || owner == "" || len(owner) > 64 {
 		return nil, errToken
@@ -153,6 +154,7 @@ func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (ui
 		case elsewhere.Expected-first >= uint64(len(records)):
 			return elsewhere.Expected, nil // all of it is a repeat
 		}
+		// What is there is not compared: it is of this producer, which alone has the token.
 		records, first = records[elsewhere.Expected-first:], elsewhere.Expected
 	}
 }
@@ -183,6 +185,7 @@ func (r *remote) overdue(ctx context.Context) error {
 	if err != nil || back.LastSequence == 0 {
 		return producing(ending(err), r.generation)
 	}
+	// Requests are stamped by Redis, so Redis is asked how old they are.
 	now, err := r.log.Now(ctx)
 	if err != nil {
 		return err
@@ -255,6 +258,7 @@ func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 		p.mu.Unlock()
 		return "", 0, err
 	}
+	// Chunks that come from here on get the error of the hand-over, or are sent after it has failed.
 	p.ending = true // Publish waits
 	p.m.hurry()
 	err := p.drain(ctx)

@@ -82,8 +82,8 @@ func backLane(id string, generation uint64) string  { return segmentOf(id, gener
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// run runs a script about one stream, which gets the key more unless it is empty. Every script may run twice, so it is
-// sent again while that can help.
+// run runs a script about one stream. KEYS[1] and KEYS[2] of each are the set of active generations and the session;
+// more is the third key, unless it is empty. Every script may run twice, so it is sent again while that can help.
 func (s *Streams) run(ctx context.Context, script *redisx.Script, id, more string, args ...any) (any, error) {
 	keys := []any{s.active(), s.session(id)}
 	if more != "" {

@@ -72,6 +72,7 @@ func (s *Streams) Active(ctx context.Context, ids []string) (map[string]bool, er
 	}
 	for id, answer := range ask {
 		v := answer()
+		// "e" comes with the end. A producer that is silent counts as active until an instance has noticed.
 		active[id] = v[0] != nil && v[1] == nil
 	}
 	s.m.touch(s)
@@ -97,6 +98,7 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 			return status, err
 		}
 	} else {
+		// Another generation is in force, or none. So no producer is about to create the segment of this one.
 		d.over = true
 	}
 	segment, err := s.log.Status(ctx, s.space, s.segment())
@@ -176,6 +178,7 @@ func (s *Streams) viewers(ctx context.Context, id string, generation uint64) (in
 		if err != nil || len(counts) == 0 {
 			return 0, redisx.ReadOutcome(err)
 		}
+		// The deadlines of the instances are times of Redis, which the clock of this process need not agree with.
 		now, err := s.m.conn.Time(ctx).Result()
 		if err != nil {
 			return 0, redisx.ReadOutcome(err)
@@ -184,6 +187,7 @@ func (s *Streams) viewers(ctx context.Context, id string, generation uint64) (in
 			Min: "(" + strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf",
 		}).Result()
 		sum := 0
+		// The hash also has counts of instances that died. They have no deadline left, and are passed over.
 		for _, instance := range here {
 			n, _ := strconv.Atoi(counts[instance]) // 0 for one without readers
 			sum += n

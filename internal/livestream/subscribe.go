@@ -28,10 +28,12 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 		if err != nil {
 			return err
 		}
+		// The generation of the cursor, not that of s: its reader first gets the rest of what it was reading.
 		s, follow.Cursor = s.at(s.id, generation), cursor
 	}
 	defer s.m.use(s, true)()
-	var end uint64 // of the replay, if that comes in one batch
+	// end is the last chunk of a replay that comes in one batch, 0 if each chunk comes alone.
+	var end uint64
 	if o.Cursor == "" || o.BatchReplay {
 		status, err := s.begin(ctx)
 		if err != nil {
@@ -41,7 +43,8 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 			end = status.LastSequence
 		}
 		if o.Cursor == "" {
-			// The start of this life, so that one that is deleted meanwhile is not waited for.
+			// The start of this very incarnation. Without it a segment that is deleted meanwhile would be waited for,
+			// as if it were still to be created.
 			start := streamhub.Position{Incarnation: status.Position.Incarnation, Lineage: status.Position.Lineage}
 			follow.Cursor = start.Cursor()
 		}
@@ -49,6 +52,7 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 	var batch live.Chunk
 	for entry, err := range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &follow) {
 		if err != nil {
+			// The batch is not complete, but its position is that of its last chunk: the reader can resume after it.
 			if batch.Replayed > 0 && !yield(batch, nil) {
 				return nil
 			}
@@ -59,6 +63,7 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 			Data: entry.Payload, Replayed: 1, Position: entry.Position,
 		}
 		if entry.Sequence <= end {
+			// The first append copies, because batch.Data is nil then: payloads are shared with other readers.
 			c.Data, c.Replayed = append(batch.Data, c.Data...), batch.Replayed+1
 			batch = c
 			if entry.Sequence < end {
@@ -97,7 +102,8 @@ func ending(err error) error {
 	return err
 }
 
-// Channel is that of [live.Stream].
+// Channel is that of [live.Stream]. Its goroutine ends with ctx, with the subscription or with the manager, which waits
+// for it. So Close is not held up by a channel that is not read any more.
 func (s *Stream) Channel(ctx context.Context, o *live.SubscribeOptions) <-chan live.Event {
 	if o == nil {
 		o = &live.SubscribeOptions{}
@@ -129,6 +135,7 @@ func (s *Stream) Wait(ctx context.Context) (streamhub.Verdict, error) {
 }
 
 func (s *Stream) wait(ctx context.Context) (streamhub.Verdict, error) {
+	// A caller that only waits for the end is no viewer. It still needs the heartbeat that finds a dead producer.
 	defer s.m.use(s, false)()
 	closed, err := s.closing(ctx)
 	if err != nil {
@@ -144,6 +151,7 @@ func (s *Stream) closing(ctx context.Context) (*streamhub.ClosedError, error) {
 		return &streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence}, nil
 	}
 	if err == nil {
+		// From the present end on: no stored chunk is read only to be dropped.
 		for _, err = range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 			if err != nil {
 				break

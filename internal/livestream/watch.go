@@ -54,6 +54,8 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 			Streams: s, now: make(chan struct{}, 1),
 			producers: map[string]*Producer{}, readers: map[generation]int{}, changed: map[generation]struct{}{},
 		}
+		// Once the manager is closed no heartbeat begins. The space is not kept then, and what the caller puts into it
+		// has no effect.
 		if m.tasks.Go(w.run) {
 			m.spaces[s.spaceKey] = w
 		}
@@ -62,7 +64,8 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 	return w
 }
 
-// linger keeps the space for as long as it takes to find out that a producer is silent.
+// linger keeps the space for as long as it takes to find out that a producer is silent. That is less than two
+// heartbeats for one in a process. A remote one may be silent for longer, and is left to Sweep where no caller reads.
 func (w *space) linger() { w.until = time.Now().Add(5 * w.m.opt.Heartbeat) }
 
 // poke asks for a beat soon.
@@ -92,6 +95,7 @@ func (m *Manager) use(s *Stream, reads bool) func() {
 		w.users += n
 		if reads {
 			g := generation{s.id, s.generation}
+			// Also when the last reader leaves: the next beat takes its count off.
 			w.changed[g] = struct{}{}
 			if w.readers[g] += n; w.readers[g] <= 0 {
 				delete(w.readers, g)
@@ -114,6 +118,8 @@ func (w *space) run() {
 			if ctx.Err() == nil {
 				w.m.opt.Logger.Warn("the heartbeat of live streams failed", "space", w.space, "error", err)
 			}
+			// No goodbye if the manager is closed meanwhile: Redis has just failed, and the counts expire by
+			// themselves.
 			if next, delay = delay, min(2*delay, longestPause); !pause.For(ctx, next) {
 				return
 			}
@@ -138,7 +144,8 @@ func (w *space) run() {
 	}
 }
 
-// leave forgets a space that is no longer needed.
+// leave forgets a space that is no longer needed. It stays while Redis does not know the latest counts, and while
+// generations are being reaped.
 func (w *space) leave() bool {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -173,6 +180,7 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 
 	interval := m.opt.Heartbeat
 	keys := []any{w.active(), w.beats(), w.instances()}
+	// Counts hold for three heartbeats, so readers stay counted while a beat or two fail.
 	args := []any{int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
 	for _, p := range producers {
 		keys = append(keys, w.session(p.id))
@@ -180,6 +188,7 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 		if p.opt.CancelUnwatched > 0 {
 			watched = 1
 			keys = append(keys, w.counts(p.id, p.generation))
+			// Two beats within the time allowed, so it is exceeded by about half of it at most.
 			interval = min(interval, max(p.opt.CancelUnwatched/2, minHeartbeat))
 		}
 		args = append(args, redisx.Escape(p.id), decimal(p.generation), p.owner, watched)
@@ -190,7 +199,8 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	}
 	v, err := m.conn.Run(ctx, beatScript, len(keys), append(keys, args...)...)
 	if err != nil {
-		// The counts are sent again. What changed meanwhile is among them with its newest number.
+		// The counts are sent again. What changed meanwhile is among them with its newest number. That the script
+		// has run although its reply was lost does no harm: it is told numbers, not differences.
 		m.mu.Lock()
 		maps.Copy(w.changed, changed)
 		m.mu.Unlock()
@@ -206,10 +216,13 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	}
 	if due := lines[1+len(producers):]; len(due) > 0 {
 		w.reap(due)
+		// One reply names 100 silent generations at most. The next beat names more, and those whose verdict failed.
 		return min(interval, m.opt.Heartbeat/4), nil
 	}
 	deadline, _ := strconv.ParseInt(next, 10, 64)
 	present, _ := strconv.ParseInt(now, 10, 64)
+	// A millisecond later, so that the deadline has passed. The lower bound is for deadlines that are renewed at the
+	// last moment again and again.
 	if left := time.Duration(deadline-present+1) * time.Millisecond; deadline > 0 && left < interval {
 		interval = max(left, m.opt.Heartbeat/20)
 	}
@@ -311,6 +324,7 @@ func (w *space) reapOne(ctx context.Context, line string) error {
 	if err != nil {
 		return err
 	}
+	// EARLY (it was heard again) and SETTLED (it has its verdict) leave nothing to do.
 	switch code {
 	case "LOST":
 		_, err = w.at(id, number).finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
@@ -336,6 +350,7 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 		if status.Generation != number || !status.ExpiresAt.IsZero() {
 			continue // a segment that only has such a name, or a generation with all that it needs
 		}
+		// The score is 0, which has passed. There is no session, so the reap script answers LOST.
 		member := redis.Z{Member: segmentOf(redisx.Escape(id), number)}
 		if err := m.conn.ZAdd(ctx, s.active(), member).Err(); err != nil {
 			return s.fail("restore", id, redisx.Outcome(err))
@@ -356,6 +371,8 @@ func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 		}
 		for _, name := range names {
 			s := m.Streams(id, name)
+			// The deadlines are times of Redis. A clock that differs starts a heartbeat too early or too late, and
+			// ends no stream: the scripts ask Redis for the time.
 			silent, err := m.conn.ZRangeByScore(ctx, s.active(), &redis.ZRangeBy{
 				Min: "-inf", Max: strconv.FormatInt(time.Now().UnixMilli(), 10), Count: 1,
 			}).Result()
