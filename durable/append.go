@@ -29,6 +29,7 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 		return err
 	}
 	p := &post{handler: d, stream: s, options: o, media: mediaType(h.Get("Content-Type")), match: h.Get("If-Match")}
+	// A close without a body appends nothing. The protocol has its Content-Type ignored.
 	if len(body) > 0 || o.Close == nil {
 		p.options.ContentType = h.Get("Content-Type")
 		p.records, p.invalid = recordsOf(p.options.ContentType, body, false)
@@ -52,6 +53,7 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 	if err != nil {
 		return unknown(err)
 	}
+	// The script renews a sliding time to live with each new append, and not with a repeat.
 	if result.Repeated && l.ttl {
 		d.renews.touch(ctx, s)
 	}
@@ -206,9 +208,11 @@ func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) er
 	switch {
 	case p.repeat(err):
 		errors.As(err, &producer)
+		// The protocol wants the highest sequence that was accepted in the answer, not the one of this request.
 		p.options.Producer.Seq = producer.ExpectedSeq - 1
 		return p.answered(ctx, w, true)
 	case errors.As(err, &closed):
+		// To close a closed stream is a success, so a close without a producer can be repeated as well.
 		if p.options.Close != nil && len(p.records) == 0 && p.options.Producer == nil {
 			return p.answered(ctx, w, true)
 		}

@@ -105,6 +105,7 @@ func messages(body []byte, creates bool) ([]streamhub.Record, error) {
 	if _, err := elements.Token(); err != nil {
 		return nil, badRequest("the body is not valid JSON")
 	}
+	// Nothing may follow the array: a Decoder would read a second value from the same bytes.
 	if _, err := elements.Token(); err != io.EOF {
 		return nil, badRequest("the body is not valid JSON")
 	}

@@ -26,6 +26,7 @@ type wakeStream struct {
 
 // look returns how the streams of a wake are now. Streams that are gone are left out.
 func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wakeStream, error) {
+	// Not nil, which would be null and not an empty array in JSON.
 	found := []wakeStream{}
 	for _, path := range paths {
 		stream, err := o.stream(path)
@@ -123,7 +124,8 @@ func (c *subscriptionCall) claim(r *http.Request) (any, int, error) {
 }
 
 // pending looks for streams with something to do, among the first 256 links that it finds: a claim
-// must not read every stream of a large subscription.
+// must not read every stream of a large subscription. The order of a map is random, so a claim that is repeated looks
+// at other links.
 func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]string, error) {
 	var paths []string
 	for path := range s.links {

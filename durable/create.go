@@ -33,6 +33,7 @@ func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) erro
 	var status streamhub.Status
 	created := false
 	if f != nil {
+		// The fork shows the entries of its source, so its creator must be allowed to read these.
 		if err := d.authorize(r, f.source.right(false)); err != nil {
 			return err
 		}
@@ -96,6 +97,7 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 	}
 	if len(ttl) > 0 {
 		seconds, err := wholeNumber(ttl[0])
+		// More seconds than a time.Duration holds would turn negative.
 		if err != nil || seconds > uint64(1<<63-1)/uint64(time.Second) {
 			return nil, badRequest("%s: %.64q is no whole number of seconds", headerTTL, ttl[0])
 		}
@@ -144,7 +146,7 @@ func (d *Handler) remove(w http.ResponseWriter, r *http.Request, s *stream) erro
 	return nil
 }
 
-// head answers HEAD.
+// head answers HEAD. Unlike GET it renews no sliding time to live: the protocol wants so.
 func (d *Handler) head(w http.ResponseWriter, r *http.Request, s *stream) error {
 	status, err := s.store.Status(r.Context(), s.space, s.segment)
 	if err != nil {

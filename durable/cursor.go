@@ -7,7 +7,7 @@ import (
 )
 
 // A cursor counts intervals of time. So caches between here and many readers can give all of them
-// the same answer, and give none of them the same one twice.
+// the same answer, and give none of them the same one twice. Interval, epoch and jitter are those of the protocol.
 const cursorInterval = 20 * time.Second
 
 var cursorEpoch = time.Date(2024, time.October, 9, 0, 0, 0, 0, time.UTC)

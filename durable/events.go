@@ -22,6 +22,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	lifetime := d.opt.EventStreamTime
+	// A fixed end ends its event streams too. A sliding one is moved by them, see renew.
 	if status.TTL == 0 && !status.ExpiresAt.IsZero() {
 		lifetime = min(lifetime, max(time.Until(status.ExpiresAt), 0))
 	}
@@ -31,6 +32,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer done()
 	out := &eventWriter{cursor: q.cursor, form: formOf(contentType(&status))}
+	// no-transform: a proxy that compresses would hold events back until it has enough of them.
 	if w.Header().Set("Cache-Control", "no-cache, no-transform"); out.form == base64Form {
 		w.Header().Set(headerSSEEncoding, "base64")
 	}
@@ -42,6 +44,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	if status.TTL > 0 {
 		renew = func(ctx context.Context) { d.renews.touch(ctx, s) }
 	}
+	// Three times within the time to live, so that one renewal may fail.
 	defer out.KeepOpen(ctx, renew, max(status.TTL/3, renewEvery))()
 	// From here on an error ends the stream of events, and the client comes again.
 	for {
@@ -58,6 +61,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 		incarnation := p.incarnation
+		// Another incarnation does not go on where the last event ended.
 		if p, status, err = d.fetch(ctx, s, p.end); err != nil || p.incarnation != incarnation {
 			return nil
 		}
@@ -159,6 +163,7 @@ func (f form) event(body []byte) []byte {
 // cursor for caches, and whether the client has everything.
 func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) []byte {
 	b = fmt.Appendf(b, "event: control\ndata:{\"streamNextOffset\":%q", next.String())
+	// No client comes again after a close, so it gets no cursor.
 	if !closed {
 		b = fmt.Appendf(b, ",\"streamCursor\":%q", cursor)
 	}

@@ -141,6 +141,8 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		o.Records = append([]streamhub.Record{{Payload: part}}, o.Records...)
 	}
 	if f.source.space == s.space {
+		// The incarnation has the create refused if the source was deleted and created again since its status was
+		// read.
 		o.ForkOf, o.ForkAt, o.ForkIncarnation = f.source.segment, &limit, source.Position.Incarnation
 	} else if o.Records, err = f.copy(ctx, limit, o.Records); err != nil {
 		return status, false, err
@@ -152,8 +154,8 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 	return f.confirm(ctx, s, o, true, err)
 }
 
-// confirm is for a fork that may be there: failed says why it could not be made. Without the source
-// only what the request itself says can be compared.
+// confirm is for a fork that may be there: failed says why it could not be made. whole says that o has what the request
+// leaves open and the source adds. Without the source only what the request itself says can be compared.
 func (f *fork) confirm(ctx context.Context, s *stream, o *streamhub.CreateOptions, whole bool, failed error) (streamhub.Status, bool, error) {
 	status, err := s.store.Status(ctx, s.space, s.segment)
 	switch {
@@ -234,6 +236,7 @@ func (f *fork) copy(ctx context.Context, limit uint64, rest []streamhub.Record) 
 			if err != nil {
 				return nil, err
 			}
+			// The beginning of the source was trimmed. In a copy of the rest the entries would have other sequences.
 			if e.Sequence != uint64(len(records))+1 {
 				return nil, &goneError{}
 			}

@@ -66,13 +66,16 @@ const (
 
 // A Handler serves a hub as Durable Streams. It is safe for concurrent use.
 type Handler struct {
-	hub    *hub.Hub
-	opt    Options
+	hub *hub.Hub
+	opt Options
+	// pages, lives and renews are memory of this process, and no gateway needs what another one remembers. What pages
+	// and lives say is compared with Redis before it counts.
 	pages  *lru.Cache[pageKey, *page]
 	lives  lives
 	renews renewals
 	wakes  *wakes
 
+	// readers are the requests that wait for entries. Its context also ends the goroutines of wakes.
 	readers *drain.Group
 }
 
@@ -126,6 +129,7 @@ func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Cont
 		return nil, nil, errStopping
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
+	// Each reader ends at a random moment of its own, so they do not all come to the next gateway at once.
 	detach := context.AfterFunc(d.readers.Context(), func() { time.AfterFunc(jitter(drainSpread), cancel) })
 	return ctx, func() {
 		detach()
@@ -153,6 +157,7 @@ func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, r, nil, err)
 		return
 	}
+	// A preflight of a browser carries no token (Fetch standard), so it is answered without one.
 	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -188,6 +193,7 @@ func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
 		return
 	}
+	// The right comes before the headers and the body: a stranger costs no more than the look at its token.
 	err = d.authorize(r, s.right(write))
 	if err == nil {
 		err = checkSingle(r.Header)
@@ -206,6 +212,7 @@ func (d *Handler) authorize(r *http.Request, right streamhub.Right) error {
 		return nil
 	}
 	err := d.opt.Authorize(r, right)
+	// The program's own error: it says that the client is not known, see [Options.Authorize].
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {
 		err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 	}

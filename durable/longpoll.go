@@ -27,6 +27,7 @@ func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	}
 	if p.empty() {
 		h.Del("Content-Type")
+		// A cached answer without data would be given to clients for which there is some by then.
 		h.Set("Cache-Control", cacheNothing)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -78,6 +79,7 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 func (q *reading) patience(status *streamhub.Status) time.Duration {
 	limit := q.handler.opt.LongPollTimeout
 	if status.TTL == 0 && !status.ExpiresAt.IsZero() {
+		// A millisecond more, so that the stream has expired when the wait ends.
 		limit = min(limit, max(time.Until(status.ExpiresAt)+time.Millisecond, 0))
 	}
 	return limit

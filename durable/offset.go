@@ -22,8 +22,10 @@ type offset struct {
 }
 
 const (
+	// Sixteen digits hold every sequence, since those end at [streamhub.MaxInteger].
 	digits    = 16
 	maxNumber = 9_999_999_999_999_999
+	// The two offsets that the protocol names: before the first entry, and after the last one.
 	beginning = "-1"
 	now       = "now"
 	// proofLetters write a proof. They are no digits, so that no client counts on with them.
@@ -79,7 +81,8 @@ func parseOffset(text string) (o offset, err error) {
 // start reports whether o is the beginning of any stream.
 func (o offset) start() bool { return o == offset{} }
 
-// lifeOf tells one life of a stream from another. A fork has that of its source.
+// lifeOf tells one life of a stream from another. A fork has that of its source. It is the incarnation, which is
+// random, cut to what sixteen digits hold; 0 is left for a text that names none.
 func lifeOf(status *streamhub.Status) uint64 {
 	if o, ok := parseOrigin(status.Origin); ok {
 		return o.life
@@ -111,20 +114,24 @@ func (o offset) at(status *streamhub.Status) (uint64, error) {
 	life := lifeOf(status)
 	tail, kept := tailOf(status), offsetOf(life, &status.Kept)
 	switch {
+	// The beginning of any life: reading begins with the first entry that is kept.
 	case o.start():
 		return kept.sequence, nil
 	case o.life != life:
 		return 0, errOtherLife
+	// The proof in o is that of the source, and the copy has others, so the cases below would take o for lost.
 	case o.copied(status):
 		if o.sequence < kept.sequence {
 			return 0, &goneError{kept}
 		}
+	// A stream gives no offset after its end. So what the client has read is not there any more.
 	case o.sequence > tail.sequence, o.sequence == tail.sequence && o != tail:
 		return 0, errLost
 	case o.sequence == 0 && kept.sequence == 0:
 		return 0, nil
 	case o.sequence < kept.sequence:
 		return 0, &goneError{kept}
+	// The entry before the first one kept is gone, but its proof is still known.
 	case o.sequence == kept.sequence && kept.proof != 0 && o != kept:
 		return 0, errLost
 	}
@@ -148,6 +155,8 @@ func (s *stream) proven(ctx context.Context, o offset, status *streamhub.Status)
 	if err != nil || o.sequence == 0 || o == tailOf(status) || o.copied(status) {
 		return err == nil, nil
 	}
+	// A cursor at the offset makes the read compare the proof of the entry there. Whether it then gives an entry does
+	// not matter.
 	p := status.Position
 	p.Sequence, p.Proof = o.sequence, o.proof
 	for _, err = range s.store.ConsumeSegment(ctx, s.space, s.segment, &streamhub.ReadOptions{Cursor: p.Cursor(), Limit: 1}) {
@@ -187,7 +196,8 @@ func badRequest(format string, args ...any) error {
 
 func conflict(message string) error { return &statusError{http.StatusConflict, message} }
 
-// isNotFound reports whether there is no stream, not even one that forks read.
+// isNotFound reports whether there is no stream, not even one that forks read. The path of such a one is not free: the
+// protocol wants it answered 410, and PUT refused.
 func isNotFound(err error) bool {
 	deleted := (*streamhub.DeletedError)(nil)
 	held := errors.As(err, &deleted) && deleted.Held

@@ -32,7 +32,8 @@ func pageAt(status *streamhub.Status, end offset) *page {
 
 func (p *page) empty() bool { return p.end.sequence == p.after }
 
-// holds reports whether the page is what the stream has now, in its whole length.
+// holds reports whether the page is what the stream has now, in its whole length. A page that is as long as a page gets
+// stays the same while the stream grows; a shorter one would have more by now.
 func (p *page) holds(status *streamhub.Status) bool {
 	tail := tailOf(status)
 	return p.incarnation == status.Position.Incarnation && p.lineage == status.Position.Lineage &&
@@ -100,6 +101,7 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 	} else {
 		snapshot, err = port.Of(s.store).ReadAfter(ctx, s.space, s.segment, from.sequence, from.proof)
 	}
+	// Where a copy begins, the offset has the proof of the source and the entry has another one.
 	if errors.Is(err, streamhub.ErrHistoryLost) && d.copiedAt(ctx, s, from) {
 		snapshot, err = port.Of(s.store).ReadFrom(ctx, s.space, s.segment, from.sequence+1)
 	}
@@ -113,6 +115,7 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 	}
 	end := offset{lifeOf(&status), after, from.proof}
 	switch {
+	// Nothing follows: the page ends where the stream does, and has its proof, whatever from was.
 	case after == status.LastSequence:
 		end = tailOf(&status)
 	case from.start():

@@ -156,6 +156,7 @@ func (p *page) etag(status *streamhub.Status) string {
 // matches reports whether a list of tags holds one.
 func matches(list, etag string) bool {
 	for tag := range strings.SplitSeq(list, ",") {
+		// If-None-Match compares weakly (RFC 9110, 13.1.2), and a proxy that compresses may have made the tag weak.
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
 		if tag == etag || tag == "*" {
 			return true

@@ -61,6 +61,7 @@ func statusOf(err error) (status int, message string) {
 	switch {
 	case errors.As(err, &known):
 		return known.status, known.message
+	// Before ErrNotFound, which a deletion also is.
 	case errors.As(err, &deleted) && deleted.Held:
 		return http.StatusGone, "the stream was deleted; its forks still read it"
 	case is(streamhub.ErrNotFound):

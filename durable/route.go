@@ -24,8 +24,8 @@ const (
 // A root is where the streams of a store lie.
 type root struct {
 	store *hub.Store
-	path  string // begins and ends with a slash
-	base  string // scheme and host
+	path  string // up to and with /v1/stream/; begins and ends with a slash
+	base  string // scheme and host, for the addresses that clients are told
 }
 
 // url is where a path of the root is, in the form that clients send.
@@ -55,6 +55,7 @@ func (d *Handler) route(r *http.Request) (*root, string, error) {
 	if rest, other := strings.CutPrefix(path, stores); other {
 		name, rest, _ := strings.Cut(rest, "/")
 		var err error
+		// uuid.Parse also reads shorter and longer forms. Each would be one more address of the same streams.
 		if id, err = uuid.Parse(name); err != nil || len(name) != 36 || auth.Reserved(id) {
 			return nil, "", errNoStream
 		}
@@ -75,7 +76,8 @@ func (d *Handler) route(r *http.Request) (*root, string, error) {
 
 var errNoStream = fmt.Errorf("%w: there are no streams at this path", streamhub.ErrNotFound)
 
-// stream names the segment that lies at a path.
+// stream names the segment that lies at a path. "a" and "default/a" are the same segment; where paths are compared or
+// kept, [pathOf] gives the one form.
 func (o *root) stream(path string) (*stream, error) {
 	s := &stream{root: o, path: path, space: defaultSpace, segment: path}
 	if space, segment, ok := strings.Cut(path, "/"); ok {
@@ -90,7 +92,8 @@ func (o *root) stream(path string) (*stream, error) {
 	return s, streamhub.CheckName("segment", s.segment)
 }
 
-// pathOf is the path of a segment.
+// pathOf is the path of a segment. In the default space a name with a slash needs the space before it: what stands
+// before the first slash of a path is taken for a space.
 func pathOf(space, segment string) string {
 	if space == defaultSpace && !strings.Contains(segment, "/") {
 		return segment

@@ -37,6 +37,7 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 	if err := input(r, &body); err != nil {
 		return nil, 0, err
 	}
+	// The body repeats what the token is for. One of another wake must not be settled with this token.
 	if body.Generation != generation || body.Wake != wake {
 		return nil, 0, errToken
 	}

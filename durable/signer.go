@@ -25,7 +25,8 @@ type signer struct {
 	kid    string
 }
 
-// signers makes one, once.
+// signers keeps the signer once it is known. The lock is held while Redis is asked, so one request of many reads
+// the key.
 type signers struct {
 	mu  sync.Mutex
 	one *signer
@@ -85,6 +86,7 @@ func (d *Handler) knownSigner(ctx context.Context) (*signer, error) {
 
 func newSigner(seed []byte) *signer {
 	g := &signer{key: ed25519.NewKeyFromSeed(seed)}
+	// A key of its own for tokens, derived from the same seed: no signature can pass for a token.
 	tokens := sha256.Sum256(append([]byte("streamhub subscription tokens\x00"), seed...))
 	g.tokens = tokens[:]
 	id := sha256.Sum256(g.public())

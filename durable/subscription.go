@@ -17,6 +17,7 @@ const (
 	pullKind    = "pull-wake"
 )
 
+// The bounds and the default of lease_ttl_ms, in milliseconds.
 const (
 	minLease     = 1000
 	maxLease     = 600_000
@@ -87,6 +88,7 @@ const (
 
 func trimPath(path string) string { return strings.Trim(path, "/") }
 
+// equal compares two that parseSubscription made: both have one form, so equal ones have equal texts.
 func (c *subscriptionConfig) equal(other *subscriptionConfig) bool {
 	a, errA := json.Marshal(c)
 	b, errB := json.Marshal(other)
@@ -223,8 +225,8 @@ type subscription struct {
 
 type core struct {
 	Config  subscriptionConfig `json:"config"`
-	Root    string             `json:"root"` // URL under which it was created
-	Created int64              `json:"created"`
+	Root    string             `json:"root"`    // URL under which it was created
+	Created int64              `json:"created"` // in Unix milliseconds
 	Deleted bool               `json:"deleted,omitempty"`
 	// Generation counts wakes, over all lives of the subscription.
 	Generation uint64 `json:"generation"`

@@ -149,6 +149,7 @@ func (w *waker) called(id string, wake *subscription, streams []wakeStream, done
 	switch {
 	case s.stale:
 		return // it is loaded soon, and its lease says the rest
+	// The wake has ended meanwhile, by a callback of the receiver or by its lease. The next one may begin now.
 	case s.Wake != wake.Wake:
 		w.act(s)
 	case err != nil:
@@ -158,6 +159,7 @@ func (w *waker) called(id string, wake *subscription, streams []wakeStream, done
 		for _, item := range streams {
 			had := s.links[item.Path]
 			links[item.Path] = &link{Acked: item.Tail, Lineage: item.tip.lineage, Explicit: had != nil && had.Explicit}
+			// It stays pending if the stream has grown since the receiver was told its tail.
 			if tail, ok := w.tails[item.Path]; ok && !links[item.Path].pending(tail) {
 				delete(s.pending, item.Path)
 			}

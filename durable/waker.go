@@ -55,7 +55,9 @@ type watch struct {
 	due     time.Time           // when something is to be done though nothing comes; zero for never
 	stale   bool                // to be loaded anew
 	calling bool                // a webhook is under way
-	told    uint64              // the generation that the wake stream has
+	// told is the generation that the wake stream is known to have, 0 after a takeover. A wake that no worker has yet is
+	// appended once more then, and Redis recognises the repeat.
+	told uint64
 }
 
 func newWaker(w *wakes, r register, store *hub.Store) *waker {
@@ -70,6 +72,7 @@ func newWaker(w *wakes, r register, store *hub.Store) *waker {
 // gateway stops. It then waits for its goroutines.
 func (w *waker) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
+	// Deferred calls run from the last one up: the context ends, then the goroutines, then idle connections.
 	defer w.client.CloseIdleConnections()
 	defer w.tasks.Wait()
 	defer cancel()

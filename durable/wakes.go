@@ -25,7 +25,8 @@ const (
 	// lookEvery is how often stores with subscriptions are looked for, and spaces where a pattern is
 	// for all of them.
 	lookEvery = 5 * time.Second
-	// wakerLease is how long the subscriptions of a store may rest after their gateway has died.
+	// wakerLease is how long the subscriptions of a store may rest after their gateway has died. The others try to get
+	// the lease at the pace of again, so one of them goes on within the sum of the two.
 	wakerLease = 5 * time.Second
 	// again is the delay before an operation that Redis refused is retried.
 	again = time.Second

@@ -29,20 +29,23 @@ func checkTarget(text string, loopback bool) error {
 			return rejected("webhook.url has a port that is none")
 		}
 	}
+	// A dot at the end of a name means the same host, so it must not hide localhost.
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	address, err := netip.ParseAddr(host)
 	local := err != nil && (host == "localhost" || strings.HasSuffix(host, ".localhost"))
 	switch {
 	case local && !loopback, err == nil && !mayCall(address, loopback):
 		return rejected("webhook.url is an address that is not called")
+	// Plain http is for the machine itself alone, where no network carries the token of the wake.
 	case u.Scheme != "https" && !local && (err != nil || !address.Unmap().IsLoopback()):
 		return rejected("webhook.url needs https")
 	}
 	return nil
 }
 
-// privateNets are those that netip does not name: addresses that are not of the open Internet, and
-// ways to write an IPv4 address as one of IPv6.
+// privateNets are those that netip does not name: addresses that are not of the open Internet, and ways to write an
+// IPv4 address as one of IPv6. Most are from the registries of special-purpose addresses (RFC 6890). Through
+// 64:ff9b::/96 (NAT64) or 2002::/16 (6to4), for instance, a private IPv4 address could be called.
 var privateNets = func() (nets []netip.Prefix) {
 	for _, text := range []string{
 		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
@@ -56,6 +59,7 @@ var privateNets = func() (nets []netip.Prefix) {
 
 // mayCall reports whether a webhook may go to an address.
 func mayCall(a netip.Addr, loopback bool) bool {
+	// Unmap: ::ffff:127.0.0.1 is dialled as 127.0.0.1.
 	a = a.WithZone("").Unmap()
 	if a.IsLoopback() {
 		return loopback
@@ -74,14 +78,17 @@ func mayCall(a netip.Addr, loopback bool) bool {
 var errAddress = errors.New("an address that is not called")
 
 const (
-	webhookTime  = 10 * time.Second
+	// webhookTime bounds a call from the look-up of the name to the last byte of the reply, and each part of it.
+	webhookTime = 10 * time.Second
+	// maxReply is how much of a reply is read. A longer one is cut, and says nothing then.
 	maxReply     = 64 << 10
 	maxWebhooks  = 32 // of one store at the same time
 	contentsJSON = "application/json"
 )
 
 // newCaller makes the client that calls webhooks: no redirects, no proxy, and only addresses that
-// may be called, looked at when they are dialled.
+// may be called, looked at when they are dialled. A proxy would dial in place of this process, and the address that
+// is looked at would be that of the proxy.
 func newCaller(loopback bool) *http.Client {
 	dialer := &net.Dialer{Timeout: webhookTime, Control: func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
@@ -91,7 +98,8 @@ func newCaller(loopback bool) *http.Client {
 		return nil
 	}}
 	return &http.Client{
-		Transport:     &http.Transport{DialContext: dialer.DialContext, MaxConnsPerHost: maxWebhooks, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: webhookTime, ForceAttemptHTTP2: true},
+		Transport: &http.Transport{DialContext: dialer.DialContext, MaxConnsPerHost: maxWebhooks, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: webhookTime, ForceAttemptHTTP2: true},
+		// The redirect itself is the reply then. Its status is none of 2xx, so the delivery has failed.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       webhookTime,
 	}
