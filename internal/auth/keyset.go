@@ -25,7 +25,8 @@ const (
 	keysFresh = 15 * time.Minute
 	// keysStale is how long they are used while the issuer does not answer.
 	keysStale = 24 * time.Hour
-	// fetchPause is between two fetches, whatever the first one brought.
+	// fetchPause is between two fetches, whatever the first one brought. Anybody can send tokens with key ids that are
+	// made up, and must not have the issuer asked for each of them.
 	fetchPause   = 10 * time.Second
 	fetchTimeout = 5 * time.Second
 	// knownWait is how long a token with a known key waits for newer keys: an issuer that hangs does
@@ -45,11 +46,12 @@ type keySet struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	// mu guards what follows. No request to the issuer is made under it.
 	mu      sync.Mutex
 	keys    map[string]jwkset.JWK
 	fetched time.Time // of what is in keys
-	tried   time.Time
-	flight  *flight // the fetch under way
+	tried   time.Time // when the last fetch began, also one that failed
+	flight  *flight   // the fetch under way
 }
 
 // A flight is one fetch, for everybody who waits.
@@ -71,6 +73,7 @@ func newKeySet(o *Options) (*keySet, error) {
 	if client == nil {
 		client = &http.Client{Timeout: fetchTimeout}
 	}
+	// A copy: the client is the caller's, and may follow redirects elsewhere.
 	limited := *client
 	limited.CheckRedirect = func(*http.Request, []*http.Request) error {
 		return errors.New("a key set does not redirect")
@@ -84,6 +87,8 @@ func newKeySet(o *Options) (*keySet, error) {
 // close ends the fetch under way and waits for it.
 func (s *keySet) close() {
 	s.mu.Lock()
+	// Under the lock: fetch adds to tasks only while it holds it and the context lives, so nothing is added during
+	// Wait.
 	s.cancel()
 	s.mu.Unlock()
 	s.tasks.Wait()
@@ -199,6 +204,7 @@ func (s *keySet) fetch(ctx context.Context, known bool) error {
 	f := s.flight
 	if f == nil {
 		now := s.now()
+		// No error: the caller goes on with the keys that there are, or says that it has none.
 		if now.Sub(s.tried) < fetchPause && !s.tried.IsZero() || s.ctx.Err() != nil {
 			s.mu.Unlock()
 			return nil
@@ -240,6 +246,7 @@ func (s *keySet) fly(f *flight, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.err = err; err == nil {
+		// now is when the fetch began. Keys count as older than they are, and never as newer.
 		s.keys, s.fetched = keys, now
 	}
 	s.flight = nil

@@ -33,8 +33,8 @@ type Limiter struct {
 	rate     *rate.Limiter
 }
 
-// An address is one IP address. It is forgotten when it has no connection and may make as many
-// handshakes at once as anybody.
+// An address is one IP address. One that is refused stays as well, since its rate is what refuses it. Those without a
+// connection are forgotten once there are many; see forget.
 type address struct {
 	open int
 	rate *rate.Limiter
@@ -90,6 +90,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		a = &address{rate: newRate(l.limits.HandshakesPerIP)}
 		l.ips[ip] = a
 	}
+	// The rate of the address comes first: handshakes that it refuses take nothing from the rate of the process.
 	if !local && (!a.rate.Allow() || !l.rate.Allow() || over(a.open, l.limits.PerIP)) ||
 		over(l.total, l.limits.Connections) || subject != "" && over(l.subjects[subject], l.limits.PerSubject) {
 		return nil, ErrTooMany
@@ -163,7 +164,8 @@ func (l *Limiter) leave(subject string) {
 // maxAddresses is how many addresses without a connection are remembered.
 const maxAddresses = 10_000
 
-// forget drops addresses that have no connection, once there are many. The lock is held.
+// forget drops addresses that have no connection, once there are many. At least maxAddresses of them have none then,
+// so one pass over the map makes room for as many. Their rates begin anew. The lock is held.
 func (l *Limiter) forget() {
 	if len(l.ips) < l.total+maxAddresses {
 		return

@@ -67,6 +67,7 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 		if _, ok = o.allowed[origin]; !ok {
 			own, isURL := parseOrigin("http://" + r.Host)
 			ownTLS, _ := parseOrigin("https://" + r.Host)
+			// Either scheme: a proxy before the gateway may have ended TLS, which the request does not say.
 			ok = isURL && (origin == own || origin == ownTLS)
 		}
 	}

@@ -98,7 +98,7 @@ func parsePattern(text string) (p pattern, err error) {
 
 // Internal is the store in which gateways keep what is theirs: the subscriptions of Durable Streams
 // and the key that signs webhooks. No transport serves it, whatever a client may do: who reads the key
-// can forge webhooks.
+// can forge webhooks. Its UUID is made of a name, so every gateway has the same one.
 var Internal = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable/subscriptions"))
 
 // Reserved reports whether a store is [Internal].

@@ -23,7 +23,7 @@ const (
 	// TicketTime is how long a ticket is valid by default, and MaxTicketTime the most.
 	TicketTime    = time.Minute
 	MaxTicketTime = 5 * time.Minute
-	// ticketType tells tickets from tokens, also where both have one key.
+	// ticketType tells tickets from tokens, also where both have one key. A Verifier refuses tokens of this type.
 	ticketType = "streamhub-ticket"
 	// ticketName is the parameter of a URL that holds a ticket.
 	ticketName = "ticket"
@@ -218,6 +218,7 @@ func TicketOf(r *http.Request) string {
 	case len(all) == 0:
 		return ""
 	case len(all) > 1, all[0] == "":
+		// It is no ticket, so it is refused. With none the request would count by its cookie.
 		return "?"
 	default:
 		return all[0]

@@ -177,6 +177,7 @@ func (v *Verifier) Authenticate(ctx context.Context, token string) (*streamhub.I
 	if err != nil {
 		return nil, err
 	}
+	// With the leeway, so that what the token has opened ends when the token itself is refused.
 	return &streamhub.Identity{Subject: subject, Issuer: issuer, Expires: expires.Add(v.opt.Leeway), Scopes: scopes}, nil
 }
 
@@ -197,9 +198,11 @@ func kidOf(t *jwt.Token) string {
 // key returns what verifies t. Nothing in the token but its key id has a say in that; a token without
 // one is tried against the keys of its algorithm, of newer ones if anew is set.
 func (v *Verifier) key(ctx context.Context, t *jwt.Token, anew bool) (any, error) {
+	// at+jwt is an access token (RFC 9068). Other types are for something else, such as tickets.
 	if typ, ok := t.Header["typ"].(string); ok && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "at+jwt") {
 		return nil, fmt.Errorf("a token of type %.20q", typ)
 	}
+	// Extensions that must be understood (RFC 7515, 4.1.11): none is.
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("a critical header that is not known")
 	}
