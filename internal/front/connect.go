@@ -33,7 +33,7 @@ type Guest struct {
 	request *http.Request // only for the log
 	// Principal is who it is, nil where the gateway asks for no token, and [auth.Anonymous] before it has said so.
 	Principal *auth.Principal
-	releases  []func()
+	releases  []func() // of the places that it takes; Leave calls them
 }
 
 type gateKey struct{}
@@ -146,6 +146,7 @@ func (g *Guest) Replace(ctx context.Context, p *auth.Principal, token string) (*
 	if err != nil {
 		return nil, g.gate.unproven(ctx, g.dialect.Transport, g.request, err)
 	}
+	// Any other p is the same subject, whose place was counted when it came.
 	if p == auth.Anonymous {
 		leave, err := g.gate.connections.AcquireSubject(next)
 		if err != nil {
@@ -166,9 +167,10 @@ func (g *Gate) Refused(ctx context.Context, d *Dialect, reason string) {
 // A Load is what a message of a connection holds of the room that bodies and messages have together. It
 // begins with one holder, the goroutine that reads the message. The nil Load holds nothing.
 type Load struct {
-	gate    *Gate
+	gate *Gate
+	// subject stays that of the first Hold, so that the room is given back where it was taken.
 	subject string
-	size    int
+	size    int // in bytes
 	holders atomic.Int32
 }
 
@@ -176,7 +178,8 @@ type Load struct {
 const holdPatience = 5 * time.Second
 
 // Hold makes l, nil at first, as large as size, and waits for room if there is none. It is called by the
-// goroutine that reads the message. The error is [streamhub.ErrLimitExceeded].
+// goroutine that reads the message. The error is [streamhub.ErrLimitExceeded]. The Load that comes with it still holds
+// what it held before, until Done.
 func (g *Guest) Hold(ctx context.Context, l *Load, size int) (*Load, error) {
 	if l == nil {
 		l = &Load{gate: g.gate, subject: subjectKey(g.Principal)}

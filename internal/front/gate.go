@@ -75,6 +75,7 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	}
 	g.waiting = auth.NewLimiter(&auth.Limits{
 		Connections: g.limits.Requests, PerSubject: g.limits.RequestsPerSubject, PerIP: g.limits.RequestsPerIP,
+		// Requests have no rate: only those under way count.
 		Handshakes: -1, HandshakesPerIP: -1,
 	})
 	g.bodies = newBudget(g.limits.BodyBytes, g.limits.BodyBytesPerSubject)

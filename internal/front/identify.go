@@ -15,8 +15,8 @@ import (
 var errNoTickets = fmt.Errorf("%w: this gateway makes none", auth.ErrTicket)
 
 // identify returns who makes a request: by its bearer token, or else by its ticket, or else by its
-// cookie. An error says why not; it is for the log and not for the client, unless it is one of
-// package streamhub.
+// cookie. The cookie comes last: the sender chose the other two, and a browser adds the cookie by itself. An error
+// says why not; it is for the log and not for the client, unless it is one of package streamhub.
 func (g *Gate) identify(r *http.Request) (*auth.Principal, error) {
 	token := auth.Bearer(r)
 	if token == "" {

@@ -26,7 +26,8 @@ type Limits struct {
 // bodyRate is how many bytes a second a body has to bring after the pause.
 const bodyRate = 32 << 10
 
-// patience is how long a body may take after n bytes of it have come.
+// patience is how long a body may take after n bytes of it have come, counted from its start. A deadline that every
+// byte renewed would let a client that sends byte by byte keep its place for ever.
 func (l *Limits) patience(n int) time.Duration {
 	return l.BodyPause + time.Duration(n)*time.Second/bodyRate
 }
@@ -101,6 +102,7 @@ func (b *budget) await(ctx context.Context, subject string, n int, patience time
 		if b.given == nil {
 			b.given = make(chan struct{})
 		}
+		// The channel is taken before the next try, so what is given back in between is not missed.
 		given := b.given
 		b.mu.Unlock()
 		if b.take(subject, n) {

@@ -112,6 +112,7 @@ func (m *metrics) ended(ctx context.Context, transport, method string, w *writer
 	at, operation := attribute.String("transport", transport), attribute.String("op", op)
 	m.requests.Add(ctx, 1, metric.WithAttributes(at, operation, attribute.String("code", strconv.Itoa(w.code()))))
 	m.bytes.Add(ctx, w.bytes, metric.WithAttributes(at))
+	// An event stream lasts for as long as its client wants, and would hide the times of all others.
 	if w.Header().Get("Content-Type") != "text/event-stream" {
 		m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(at, operation))
 	}

@@ -24,6 +24,7 @@ type pass struct {
 	control   *http.ResponseController
 	cancel    context.CancelCauseFunc
 
+	// mu guards what follows: the timer and the handler run at the same time.
 	mu        sync.Mutex
 	principal *auth.Principal // nil before the token was looked at
 	timer     *time.Timer     // ends the request with its token
@@ -77,6 +78,7 @@ func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
 // nothing more comes from it.
 func (p *pass) expire() {
 	p.mu.Lock()
+	// Before the deadline below: a Read that ends by that deadline asks for the reason.
 	p.expired = true
 	p.mu.Unlock()
 	p.cancel(errExpired)
@@ -134,6 +136,8 @@ var errSlow = fmt.Errorf("%w: the body comes too slowly", os.ErrDeadlineExceeded
 func (b *body) Read(data []byte) (int, error) {
 	p := b.pass
 	if !b.open {
+		// Before the look at expired. expire sets that before its own deadline, so either Read sees it or the deadline
+		// of expire is the last one.
 		_ = p.control.SetReadDeadline(b.start.Add(p.gate.limits.patience(b.read)))
 	}
 	if p.hasExpired() {
@@ -250,6 +254,8 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &body{ReadCloser: r.Body, pass: p, start: start, open: endless != nil && endless(r)}
 		}
+		// finished stays false if the handler panics. Package net/http ends the connection then, and no answer may
+		// look whole.
 		finished := false
 		defer func() {
 			// A transport whose context has ended takes its client for gone and may answer nothing. That

@@ -63,6 +63,7 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
+	// This keeps no page out. makeTicket does, by the token or, where none is asked for, by the origin.
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
 	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
@@ -126,6 +127,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // who does not hear it is gone
 }
 
+// errTicketAgain keeps a ticket from living longer than [auth.MaxTicketTime], by a chain of tickets.
 var errTicketAgain = fmt.Errorf("%w: a ticket makes no ticket", streamhub.ErrUnauthenticated)
 
 func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
