@@ -27,8 +27,10 @@ const (
 // A request is one append. Its fields up to done do not change once it is submitted.
 type request struct {
 	place
-	id         uuid.UUID
-	named      bool // the caller chose the id and so may send it again
+	id    uuid.UUID
+	named bool // the caller chose the id and so may send it again
+	// sum is the checksum of body. Of a request that is not named it is made late, under appender.mu: when an error
+	// is to tell its caller the id; see sign.
 	sum        uint32
 	records    int
 	body       []byte // records, encoded
@@ -115,7 +117,9 @@ type appender struct {
 	laneLimit int                  // of lanes, at which idle ones are forgotten
 	open      map[openKey]*request // not answered, and a caller may send them again
 	listed    map[string]struct{}  // spaces that this process has registered
-	epochs    uint64
+	// epochs is the last epoch that was given to a segment. It grows over all of them, so a segment that was
+	// forgotten and comes back has a higher one than its row in Redis.
+	epochs uint64
 }
 
 func newAppender(l *Log) *appender {
@@ -199,6 +203,7 @@ func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResu
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	// It may have been answered before the lock was free.
 	select {
 	case <-req.done:
 		return req.result, req.err
@@ -229,10 +234,12 @@ func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResu
 func (a *appender) finish(g *tail, r *request, result streamhub.AppendResult, err error) {
 	if r.open {
 		a.forgetOpen(g, r)
+		// What was not stored may be sent again like any other append, so only results are remembered.
 		if r.producer == nil && result.Position != (streamhub.Position{}) {
 			g.keep(answer{r.id, r.sum, result})
 		}
 	}
+	// The records are not needed any more, and after would keep every request before this one in memory.
 	r.result, r.err, r.body, r.after, r.answered = result, err, nil, nil, true
 	g.stopping = g.stopping || r.stops()
 	close(r.done)

@@ -39,6 +39,7 @@ const (
 	maxMetadata    = 1 << 10 // pairs of one record
 )
 
+// castagnoli is CRC-32C, for which amd64 and arm64 have instructions of their own.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // recordBytes is what appendRecord will add, at most.
@@ -50,6 +51,8 @@ func recordBytes(r *streamhub.Record) int {
 	return n
 }
 
+// appendRecord encodes a record. Equal records get equal bytes, which is why metadata are sorted: a repeat is
+// recognised by the checksum of its records.
 func appendRecord(b []byte, r *streamhub.Record) []byte {
 	if len(r.Metadata) == 0 {
 		return append(binary.AppendUvarint(b, uint64(len(r.Payload))+1), r.Payload...)
@@ -70,7 +73,7 @@ func appendRecord(b []byte, r *streamhub.Record) []byte {
 	return b
 }
 
-// A part is one append inside a frame: its records, already encoded.
+// A part is one append inside a frame: its records, already encoded. appendFrame copies body.
 type part struct {
 	id      uuid.UUID
 	records int
@@ -86,6 +89,7 @@ func appendFrame(b []byte, node uuid.UUID, parts ...part) []byte {
 	last := parts[len(parts)-1]
 	start := len(b)
 	b = append(b, frameVersion)
+	// Both numbers fit: MaxFrameRecords bounds the records, and appends that share a frame have at least one each.
 	b = binary.LittleEndian.AppendUint16(b, uint16(records))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(parts)))
 	b = append(b, 0, 0, 0, 0)
@@ -108,23 +112,29 @@ func appendFrame(b []byte, node uuid.UUID, parts ...part) []byte {
 	return b
 }
 
+// frameSum is the checksum of the whole frame f, whatever stands in the place of the checksum.
 func frameSum(f []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, f[:checksumOffset])
 	return crc32.Update(sum, castagnoli, f[idOffset:])
 }
 
+// proofOf is the proof of an entry whose append has this id: its second half, as the scripts cut it out of a frame.
+// Of a new id it is 62 random bits, so incarnations are made with it too.
 func proofOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
 
 func appendProof(b []byte, proof uint64) []byte { return binary.BigEndian.AppendUint64(b, proof) }
 
 // A frame is decoded in place: its entries share its memory.
 type frame struct {
+	// last is the sequence of the last record. It stands beside the frame in Redis, as do number and timestamp, in
+	// Unix milliseconds.
 	last      uint64
 	number    uint64 // of the last append
 	timestamp int64
-	data      []byte
-	records   int
-	appends   int
+	// data is the whole frame. records and appends are from its header.
+	data    []byte
+	records int
+	appends int
 }
 
 func (f *frame) first() uint64 { return f.last - uint64(f.records) + 1 }
@@ -143,6 +153,7 @@ func parseFrame(last, number uint64, timestamp int64, data []byte) (frame, error
 	if sum := binary.LittleEndian.Uint32(data[checksumOffset:]); sum != frameSum(data) {
 		return f, fmt.Errorf("%w: checksum of the frame that ends at sequence %d", streamhub.ErrCorrupt, last)
 	}
+	// The first sequence and the TRX numbers are found by subtraction, which must not wrap.
 	if f.appends == 0 || f.records == 0 || uint64(f.records) > last || uint64(f.appends) > number {
 		return f, fmt.Errorf("%w: a frame of %d records in %d appends ends at sequence %d",
 			streamhub.ErrCorrupt, f.records, f.appends, last)
@@ -161,6 +172,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 	if f.data[0]&flagNode != 0 {
 		e.TRX.Node = uuid.UUID(d.bytes(16))
 	}
+	// The runs are the appends of the frame in their order, and how many of the records each of them has.
 	type run struct {
 		id      uuid.UUID
 		records int
@@ -179,6 +191,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 			total += r.records
 			runs = append(runs, r)
 		}
+		// The checksum says that the bytes are those that were written, not that their writer counted right.
 		if total != f.records {
 			d.failed = true
 		}
@@ -198,6 +211,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 			if !d.ok() {
 				return false, fmt.Errorf("%w: record %d", streamhub.ErrCorrupt, e.Sequence)
 			}
+			// It had to be decoded: only its length says where the next record begins.
 			if e.Sequence < from {
 				continue
 			}
@@ -226,7 +240,7 @@ func (f *frame) proof(sequence uint64) (uint64, error) {
 	return proof, err
 }
 
-// A decoder reads varints and byte strings until it fails.
+// A decoder reads varints and byte strings until it fails. The strings share b.
 type decoder struct {
 	b      []byte
 	failed bool
@@ -234,6 +248,7 @@ type decoder struct {
 
 func (d *decoder) ok() bool { return !d.failed }
 
+// uvarint reads a number. One above limit fails: it is a length or a count, and its caller allocates by it.
 func (d *decoder) uvarint(limit uint64) uint64 {
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 || v > limit {
@@ -244,6 +259,8 @@ func (d *decoder) uvarint(limit uint64) uint64 {
 	return v
 }
 
+// bytes returns the next n bytes in place. After a failure it makes up to 16 zeros: callers convert the result to a
+// UUID before they ask for ok, and a shorter slice would panic there.
 func (d *decoder) bytes(n uint64) []byte {
 	if n > uint64(len(d.b)) {
 		d.failed = true
@@ -254,6 +271,7 @@ func (d *decoder) bytes(n uint64) []byte {
 	return b
 }
 
+// text reads a string in place, which may be kept: the bytes of a frame do not change.
 func (d *decoder) text() string {
 	b := d.bytes(d.uvarint(streamhub.MaxFrameBytes))
 	return unsafe.String(unsafe.SliceData(b), len(b))

@@ -85,13 +85,14 @@ func (a *appender) list(g *tail) *lane {
 		return nil
 	}
 	g.listed = true
+	// A frame has one level of durability: that of its first request says by which lane it leaves.
 	l := a.lane(g.place, g.queue[0].durability)
 	l.ready = append(l.ready, g)
 	return l
 }
 
-// enqueue sends a flight again, with the next batch of its lane and before new frames. Its order is
-// written anew, because what is known of the segment may have changed.
+// enqueue sends a flight again, with the next batch of its lane and before new frames. Its order is written anew,
+// because what is known of the segment may have changed. It runs under appender.mu.
 func (a *appender) enqueue(f *flight) {
 	f.address(a)
 	l := a.lane(f.place, f.requests[0].durability)
@@ -104,12 +105,15 @@ func (a *appender) wake(l *lane) {
 	switch {
 	case l == nil || len(l.ready)+len(l.again) == 0, l.flights() >= laneFlights:
 	case l.parked > 0:
+		// It counts as at work from here on, not from when it wakes: the next wake must not rely on the same
+		// goroutine.
 		l.parked--
 		l.more <- struct{}{}
 	default:
 		l.runners++
 		if !a.log.tasks.Go(func() { a.run(l) }) {
 			l.runners--
+			// The log is closing and takes no goroutine more, so nothing else would answer what waits.
 			a.drop(l)
 		}
 	}
@@ -136,6 +140,7 @@ func (a *appender) run(l *lane) {
 			if a.leave(l) {
 				return
 			}
+		// One that is woken at the same moment goes around once more, and take answers what waits.
 		case <-a.log.ctx.Done():
 			if a.leave(l) {
 				return
@@ -215,6 +220,7 @@ func (a *appender) drop(l *lane) {
 // send carries a batch to Redis and deals with the answers. It locks appender.mu when they are there and
 // leaves it locked: callers that append again at once meet in the next batch.
 func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
+	// A trip is one call of a script and the flights that it carries, in the order of their answers.
 	type trip struct {
 		call    redisx.Call
 		flights []*flight
@@ -251,6 +257,7 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 	left := time.Now()
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	took := time.Since(left)
+	// There was one wait, after all calls and on their connection: its answer is for each of them.
 	unconfirmed := confirm()
 
 	a.mu.Lock()
@@ -266,6 +273,7 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 				a.log.conn.Observe(err)
 			}
 			a.failed(t.flights, t.call.Outcome(err))
+		// The short way answers with the timestamp of each space besides.
 		case len(answers) != len(t.flights)+len(sizes(t.flights)):
 			a.failed(t.flights, errAnswers)
 		default:
@@ -420,10 +428,12 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 	args = append(args, a.row, flags)
 	for _, f := range flights {
 		args = append(args, f.frame)
+		// A pointer becomes an interface without an allocation, a string does not.
 		for i := range f.pieces {
 			args = append(args, &f.pieces[i])
 		}
 	}
+	// The scripts that ask compare it with the lineage of the server; the others have it in their text.
 	if !flights[0].vouched {
 		args = append(args, hex16(flights[0].short.lineage))
 	}

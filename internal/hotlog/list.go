@@ -19,6 +19,7 @@ func (s *Store) Spaces(ctx context.Context, after string, limit int) ([]string, 
 // Segments returns up to limit names of segments of a space beyond after, in byte order. A space
 // that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space, after string, limit int) ([]string, error) {
+	// A place names a segment as well. Which one does not matter: the inventory is that of the space.
 	at, err := s.place(space, "-")
 	if err != nil {
 		return nil, s.fail("segments", space, "", err)
@@ -27,11 +28,13 @@ func (s *Store) Segments(ctx context.Context, space, after string, limit int) ([
 	return names, s.fail("segments", space, "", err)
 }
 
+// names reads a page of a sorted set. All members have the score 0, so ZRANGEBYLEX gives them in byte order.
 func (l *Log) names(ctx context.Context, key, after string, limit int) ([]string, error) {
 	from := "-"
 	if after != "" {
 		from = "(" + after
 	}
+	// At least 1: the driver leaves LIMIT out where the count is 0, and Redis takes a negative one for all.
 	names, err := l.conn.ZRangeByLex(ctx, key, &redis.ZRangeBy{Min: from, Max: "+", Count: int64(max(1, limit))}).Result()
 	return names, redisx.ReadOutcome(err)
 }
@@ -49,6 +52,8 @@ func (s *Store) AllSegments(ctx context.Context, space string) iter.Seq2[string,
 	return names(func(after string) ([]string, error) { return s.Segments(ctx, space, after, namesPage) })
 }
 
+// names ranges over pages, each after the last name of the one before, so names that come or go meanwhile do no harm.
+// No name is empty: the empty one stands before the first.
 func names(page func(after string) ([]string, error)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for after := ""; ; {

@@ -37,9 +37,11 @@ const (
 
 // quotas holds what this process knows of the stores that it appends to. A nil one has no limit.
 type quotas struct {
+	// limit is the quota of each store in bytes, every the time between two looks. Neither changes.
 	limit int64
 	every time.Duration
 
+	// mu guards the fields below. It is taken after appender.mu, under which stored frames are counted.
 	mu        sync.Mutex
 	stores    map[uuid.UUID]*storeUsage
 	queue     []claim // stores that this process is to measure, one after the other
@@ -189,6 +191,7 @@ func (l *Log) lookPart(ctx context.Context, stores []uuid.UUID) error {
 	counted, args := make([]int64, len(stores)), make([][]any, len(stores))
 	q.mu.Lock()
 	for i, id := range stores {
+		// The store is still known: only lookQuotas forgets stores, and it waits for this call.
 		counted[i] = q.stores[id].pending
 		// Below nine tenths of the quota the estimate is good enough, until it is old. From there on
 		// the script asks for a measurement; 0 asks for none, since one is in the queue already.
@@ -230,6 +233,7 @@ func (l *Log) lookPart(ctx context.Context, stores []uuid.UUID) error {
 // is queued.
 func (l *Log) looked(id uuid.UUID, counted int64, answer any) error {
 	fields, _ := answer.([]any)
+	// Bytes kept, bytes counted ever, whether to measure, and the time of Redis in milliseconds.
 	numbers := make([]int64, 4)
 	if len(fields) != len(numbers) {
 		return streamhub.ErrCorrupt
@@ -289,8 +293,11 @@ func (l *Log) measure(c claim) {
 		return l.conn.HSet(ctx, key, "c", clock()+quotaClaim.Milliseconds()).Err()
 	}
 	kept, err := m.run(l.ctx)
+	// The longer a measurement takes, the rarer it is. Where stores are looked at more often than by default, as in
+	// tests, the pause is shorter in proportion.
 	pause := max(quotaMeasure, quotaShare*time.Since(start))
 	next := []any{"c", clock() + min(pause, l.quotas.every*(pause/quotaEvery)).Milliseconds()}
+	// A measurement that failed leaves the last one as it is. The next one waits all the same.
 	if err == nil {
 		next = append(next, "b", kept, "m", c.begun, "a", clock())
 	}
@@ -302,10 +309,12 @@ func (l *Log) measure(c claim) {
 	}
 }
 
-// A measurement adds up the keys of one store.
+// A measurement adds up the keys of one store. It belongs to one goroutine.
 type measurement struct {
-	log     *Log
-	store   *Store
+	log   *Log
+	store *Store
+	// renew prolongs the claim where that is due, renewed is when it last was. Without it another process would begin
+	// to measure the same store after quotaClaim.
 	renew   func(context.Context) error
 	renewed time.Time
 	bytes   int64
@@ -339,6 +348,7 @@ func (m *measurement) space(ctx context.Context, k spaceKeys) error {
 		if len(names) == 0 {
 			break
 		}
+		// The inventory has names as they are; keys have them escaped.
 		after = names[len(names)-1]
 		for i := range names {
 			names[i] = redisx.Escape(names[i])
@@ -352,6 +362,7 @@ func (m *measurement) space(ctx context.Context, k spaceKeys) error {
 	}
 	// A segment that was deleted while forks read it is in no list, and is kept.
 	known := map[string]struct{}{}
+	// Such a parent may be a fork itself, so parents grows meanwhile. Each name is looked at once.
 	for len(parents) > 0 {
 		var names []string
 		for name := range parents {
@@ -408,7 +419,8 @@ func (m *measurement) segments(ctx context.Context, k spaceKeys, names []string,
 	return m.renew(ctx)
 }
 
-// add adds what keys take.
+// add adds what keys take, by MEMORY USAGE. samples is how many elements of each are looked at, 0 for all; miniredis
+// does not know that argument.
 func (m *measurement) add(ctx context.Context, samples string, keys ...string) error {
 	if len(keys) == 0 {
 		return nil

@@ -28,6 +28,7 @@ type answer struct {
 	result streamhub.AppendResult
 }
 
+// An openKey names an append under way. The same id in two segments names two appends.
 type openKey struct {
 	tail *tail
 	id   uuid.UUID
@@ -40,6 +41,8 @@ func (r *request) sign() {
 	}
 }
 
+// keepOpen lets a repeat of r find it while it is under way. A named producer is recognised by its row instead, and a
+// check stores nothing.
 func (a *appender) keepOpen(g *tail, r *request) {
 	if r.producer == nil && !r.opt.CheckOnly {
 		r.open = true
@@ -57,6 +60,7 @@ func (a *appender) forgetOpen(g *tail, r *request) {
 // keep remembers what came of appends.
 func (g *tail) keep(answers ...answer) {
 	g.kept = append(g.kept, answers...)
+	// The answers of one frame stay together, also if they are more than are kept otherwise.
 	if over := len(g.kept) - max(keptAnswers, len(answers)); over > 0 {
 		g.kept = append(g.kept[:0], g.kept[over:]...)
 	}
@@ -107,6 +111,7 @@ func mismatch(id uuid.UUID) error {
 // A doubt is a frame that may have been stored.
 type doubt struct {
 	*flight
+	// digest is the checksum of its frame. The row of the producer holds it, and four dashes; see lua/frames.lua.
 	digest string
 }
 

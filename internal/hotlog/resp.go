@@ -45,12 +45,17 @@ func newLast(ctx context.Context, stream string) rangeCmd {
 // A replyBuffer holds a reply. It is also the last argument of its command, COUNT: the driver asks for its bytes each time
 // it writes the command, so that a reply that was cut off is forgotten when the next one begins.
 type replyBuffer struct {
-	b     []byte
+	// b is what has come so far. After the last byte it does not change any more: entries are decoded in place and
+	// share it.
+	b []byte
+	// count is the argument of COUNT. size is what the reply is expected to have, in bytes, and spares growing b step
+	// by step; 0 if unknown.
 	count int
 	size  int
 }
 
-// MarshalBinary implements [encoding.BinaryMarshaler].
+// MarshalBinary implements [encoding.BinaryMarshaler]. The memory of a reply that was cut off is used again: no reply
+// is decoded before the driver is done with its command.
 func (r *replyBuffer) MarshalBinary() ([]byte, error) {
 	r.b = r.b[:0]
 	return strconv.AppendInt(nil, int64(r.count), 10), nil
@@ -76,6 +81,7 @@ func (r *replyBuffer) Write(p []byte) (int, error) {
 
 // ReadFrom implements [io.ReaderFrom]: the driver's copy of a string reads into the buffer itself.
 func (r *replyBuffer) ReadFrom(from io.Reader) (int64, error) {
+	// The length comes from the wire and is allocated before the bytes are there, so it is bounded.
 	limited, ok := from.(*io.LimitedReader)
 	if !ok || limited.N > maxBulk {
 		return 0, fmt.Errorf("%w: a reply with a string of unknown length", streamhub.ErrCorrupt)
@@ -110,7 +116,8 @@ func (l *Log) reply(ctx context.Context, cmd rangeCmd) ([]byte, error) {
 	return appendReply(nil, again.Val())
 }
 
-// appendReply writes arrays and bulk strings as Redis does.
+// appendReply writes arrays and bulk strings as Redis does: what the driver has parsed then goes through the same
+// decoder as any other reply.
 func appendReply(b []byte, v any) (_ []byte, err error) {
 	switch v := v.(type) {
 	case string:
@@ -136,8 +143,10 @@ func (l *Log) frames(ctx context.Context, cmd rangeCmd) ([]frame, error) {
 	}
 	p := respParser{b: raw}
 	n := p.array()
+	// n is what the reply says of itself: a damaged one must not take memory for entries that it does not have.
 	frames := make([]frame, 0, min(n, 1<<16))
 	for range n {
+		// An entry is its id and its fields. A frame is one field, so these are two strings.
 		if p.array() != 2 {
 			return nil, p.error()
 		}
@@ -162,6 +171,8 @@ func (l *Log) frames(ctx context.Context, cmd rangeCmd) ([]frame, error) {
 	return frames, nil
 }
 
+// messageFrames is [Log.frames] for entries that the driver has parsed. A trim looks at two of them, where that costs
+// little.
 func messageFrames(messages []redis.XMessage) ([]frame, error) {
 	frames := make([]frame, 0, len(messages))
 	for _, m := range messages {
@@ -190,10 +201,11 @@ func frameOf(id, number string, data []byte) (frame, error) {
 	return parseFrame(l, n, t, data)
 }
 
-// text is b as a string that shares its memory.
+// text is b as a string that shares its memory. b must not change as long as the string is used.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// A respParser reads arrays and bulk strings until it fails.
+// A respParser reads arrays and bulk strings until it fails. From then on every method returns zeros, so that a
+// caller may look at failed once for several of them. The strings share b.
 type respParser struct {
 	b      []byte
 	failed bool
@@ -203,7 +215,8 @@ func (p *respParser) error() error {
 	return fmt.Errorf("%w: a reply to XRANGE of another form", streamhub.ErrCorrupt)
 }
 
-// number reads "<kind><decimal>\r\n".
+// number reads "<kind><decimal>\r\n". A negative number fails: Redis writes null so, and no entry of a stream holds
+// one.
 func (p *respParser) number(kind byte) int {
 	if p.failed || len(p.b) < 4 || p.b[0] != kind {
 		p.failed = true
@@ -212,6 +225,8 @@ func (p *respParser) number(kind byte) int {
 	n, i := 0, 1
 	for ; i < len(p.b) && p.b[i] != '\r'; i++ {
 		c := p.b[i] - '0'
+		// A letter or a sign is above 9, since c is unsigned. 2^40 is more than any reply has, and leaves room for a
+		// digit.
 		if c > 9 || n > 1<<40 {
 			p.failed = true
 			return 0
@@ -234,6 +249,7 @@ func (p *respParser) bulk() []byte {
 		p.failed = true
 		return nil
 	}
+	// Its capacity ends with it: an append to one string must not write into the next.
 	b := p.b[:n:n]
 	p.b = p.b[n+2:]
 	return b

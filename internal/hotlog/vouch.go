@@ -22,7 +22,8 @@ const vouchAge = time.Second
 // maxVouchers bounds how many lineages are remembered: one for each primary, and those that have ended.
 const maxVouchers = 256
 
-// asks is how lone.lua and short.lua ask for the lineage.
+// asks is how lone.lua and short.lua ask for the lineage. The scripts of a voucher have true in its place; see
+// loadScripts.
 var asks = regexp.MustCompile(`reign\(\) == ARGV\[[^\]]+\]`)
 
 // shortScripts are the scripts of the short way: for one frame, and for several.
@@ -30,22 +31,27 @@ type shortScripts struct {
 	lone, many *redisx.Script
 }
 
-// A voucher has the short scripts of one lineage.
+// A voucher has the short scripts of one lineage. What is not a script is guarded by vouchers.mu.
 type voucher struct {
 	shortScripts
 	// asked is when the last call that asked for INFO, and was answered with the lineage, was made up.
-	asked   time.Time
-	loaded  bool
+	asked time.Time
+	// loaded is true from when both scripts were loaded until a server did not know one of them.
+	loaded bool
+	// loading is true while a goroutine loads them: there is one at a time.
 	loading bool
 }
 
 // vouchers are what a process has for the lineages that it has seen. They are safe for concurrent use.
 type vouchers struct {
+	// mu is taken after appender.mu where both are held.
 	mu sync.Mutex
 	of map[uint64]*voucher
 }
 
-// choose decides which script carries flights, which all go the short way: one that vouches for them, or one that asks.
+// choose decides which script carries flights, which all go the short way: one that vouches for them, or one that
+// asks. The flights keep the decision, because the voucher may have changed when their answer comes. Its time is from
+// before the call, so vouchAge never counts from too late.
 func (a *appender) choose(flights []*flight) {
 	now := time.Now()
 	v := &a.vouchers
@@ -84,6 +90,7 @@ func (a *appender) voucher(lineage uint64) *voucher {
 func (v *vouchers) get(l *Log, lineage uint64) *voucher {
 	one := v.of[lineage]
 	if one == nil {
+		// Any one may go: a lineage that still reigns has a voucher again with its next call, which asks.
 		for old := range v.of {
 			if len(v.of) < maxVouchers {
 				break
@@ -103,6 +110,7 @@ func (a *appender) vouch(flights []*flight, answers []string) {
 	for i := range flights {
 		found = found || answers[i] == "F" || answers[i] == "L"
 	}
+	// A script that did not ask has found nothing out. So at least one call in each vouchAge asks.
 	if first.vouched || !found || !a.log.conn.Lineages() {
 		return
 	}
@@ -114,6 +122,8 @@ func (a *appender) vouch(flights []*flight, answers []string) {
 	if one.loaded || one.loading {
 		return
 	}
+	// The caller holds appender.mu, and loading takes a round trip. Until it is done, or if it fails, calls go on
+	// asking.
 	one.loading = a.log.tasks.Go(func() {
 		loaded, err := a.log.conn.LoadFor(a.log.ctx, first.timeline(), hex16(lineage), one.lone, one.many)
 		v.mu.Lock()
@@ -122,7 +132,8 @@ func (a *appender) vouch(flights []*flight, answers []string) {
 	})
 }
 
-// disown sends flights again whose script the server does not know. It runs under appender.mu.
+// disown sends flights again whose script the server does not know. It has run nothing, so this is no attempt.
+// Without loaded they go with the script that asks. It runs under appender.mu.
 func (a *appender) disown(flights []*flight) {
 	one := a.voucher(flights[0].short.lineage)
 	a.vouchers.mu.Lock()
