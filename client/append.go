@@ -19,8 +19,8 @@ const (
 	maxMoves = 2
 )
 
-// A sending is one append of a call on its way to a gateway. Without a producer of the caller it gets
-// a slot, a producer of the provider, so that it may be sent again after a lost reply.
+// A sending is one append of a call on its way to a gateway. Without a producer of the caller it gets a slot, a
+// producer of the provider, so that it may be sent again after a lost reply. It belongs to the goroutine of the call.
 type sending struct {
 	place   int // among the appends of the call
 	request wire.Append
@@ -28,7 +28,7 @@ type sending struct {
 	named   bool               // the caller chose the TRX id, and no producer
 	known   streamhub.Position // what t knew when it was sent
 	slot    *slot              // nil for one that has a producer of its caller's, or writes nothing
-	moves   int
+	moves   int                // how often it was given another slot; see maxMoves
 }
 
 // stray reports whether x names another incarnation than the one that the provider knows of. Then
@@ -68,6 +68,7 @@ func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append)
 			continue
 		}
 		k := tailKey{s.id, a.Space, a.Segment}
+		// Each tail is held until the call ends: a slot of an append under way must not be forgotten with it.
 		if tails[k] == nil {
 			t, release := s.p.tail(k)
 			defer release()
@@ -96,6 +97,7 @@ func (s *remoteStore) check(request *wire.Append) error {
 // checkSize refuses records that no hub takes, counted as a frame counts them. How large one record may be is an option
 // of the hub, which refuses it without disturbing other calls.
 func checkSize(records []streamhub.Record) error {
+	// The header of a frame has 25 bytes, and 16 more where the hub names its node; see internal/hotlog/frame.go.
 	const header, pairs = 41, 1 << 10 // of a frame; of one record
 	if len(records) > streamhub.MaxFrameRecords {
 		return fmt.Errorf("%w: an append of %d records, the limit is %d: make several", streamhub.ErrTooLarge, len(records), streamhub.MaxFrameRecords)
@@ -188,6 +190,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 				b.finish(x, r, err)
 				continue
 			}
+			// Two of one id in a message would get two producers, and be stored twice. The later one waits until the
+			// answer to the first is kept.
 			if trx := x.request.Options.TRX; taken[trx] {
 				full[x.t] = true // it repeats one of this message
 			} else {
@@ -198,6 +202,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 		if size+n > maxMessage && len(now) > 0 {
 			return now, append(later, left[i:]...)
 		}
+		// Once one append of a segment stays behind, so do those after it. A place is waited for only with no append
+		// in hand: those in hand have places themselves, and two calls could wait for each other.
 		if full[x.t] || x.needsSlot() && !x.t.enter(ctx, len(now) == 0) {
 			if len(now) == 0 { // ctx has ended
 				return nil, left[i:]

@@ -27,10 +27,13 @@ type Client struct {
 	tasks    sync.WaitGroup
 	handlers chan struct{} // a place for each handler that runs
 
-	mu            sync.Mutex
-	closed        bool                                  // nothing that lasts begins any more
-	over          bool                                  // and what lasted has ended, with the last calls that it needed
-	lasting       map[*context.CancelCauseFunc]struct{} // of what Close ends
+	// mu guards the fields below, and orders every start of a task before Close waits for tasks.
+	mu     sync.Mutex
+	closed bool // nothing that lasts begins any more
+	over   bool // and what lasted has ended, with the last calls that it needed
+	// lasting has the contexts that Close ends. The key is a pointer, because functions cannot be compared.
+	lasting map[*context.CancelCauseFunc]struct{}
+	// subscriptions are those that are active and those that have failed, so that a status says why.
 	subscriptions map[uuid.UUID]*Subscription
 }
 
@@ -106,6 +109,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.tasks.Wait()
 	c.mu.Lock()
+	// Until here what ended could make its last calls: a producer writes its verdict with one.
 	c.over = true
 	c.mu.Unlock()
 	return nil

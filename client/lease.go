@@ -37,6 +37,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 		defer cancel()
 		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // its ttl does it otherwise
 	}
+	// The lease may be held all the same, and would keep others out for its whole ttl.
 	if errors.Is(err, streamhub.ErrUnknownOutcome) {
 		release()
 	}
@@ -53,6 +54,8 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 		}
 	}()
 	defer func() {
+		// In this order: no renewal is under way any more when the lease is given back, so none prolongs it
+		// afterwards.
 		close(stop)
 		<-renewed
 		lose(nil)
@@ -69,6 +72,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.Duration) (uint64, time.Time, error) {
 	until := time.Now().Add(wait)
 	for {
+		// Redis counts the ttl from later than this, so what is counted from here ends before the lease does.
 		sent := time.Now()
 		token, err := s.AcquireLeaseAs(ctx, key, holder, ttl)
 		var held *streamhub.LeaseHeldError
@@ -94,12 +98,14 @@ func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration
 			timer.Stop()
 			return nil
 		}
+		// As in acquire, the time from before the request is what counts.
 		now := time.Now()
 		if !now.Before(trusted) {
 			return streamhub.ErrLeaseLost
 		}
 		try, cancel := context.WithDeadline(ctx, trusted)
 		unbind := make(chan struct{})
+		// A stop ends the attempt under way: WithLease waits for it.
 		go func() {
 			defer close(unbind)
 			select {
@@ -108,6 +114,7 @@ func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration
 			case <-try.Done():
 			}
 		}()
+		// The attempts are made here, not by the policy of the client: its delays know nothing of trusted.
 		_, err := s.inner.RenewLeaseAs(try, key, holder, ttl)
 		cancel()
 		<-unbind

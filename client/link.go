@@ -27,10 +27,12 @@ type link struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc // with why the connection was lost
 
-	writing sync.Mutex // held while messages are written: channels are opened in order
+	// writing is held while a message is written, so that channels are opened in order. It is taken before mu.
+	writing sync.Mutex
 
 	// mu guards the fields below.
-	mu    sync.Mutex
+	mu sync.Mutex
+	// calls are those that have no end yet, by channel; last is the highest channel that was opened.
 	calls map[uint64]*call
 	last  uint64
 	// auths are the calls of auth that have no answer yet. Answers come in the order of the
@@ -59,14 +61,15 @@ type call struct {
 	unpaid int64 // bytes that were handled and not credited
 }
 
-// lose ends the connection and every call on it. New calls go over another connection.
+// lose ends the connection and every call on it. New calls go over another connection. The context ends first: calls
+// that notice find the cause there.
 func (l *link) lose(cause error) {
 	l.cancel(cause)
 	l.p.lost(l)
 	l.conn.Reset()
 }
 
-// read passes on what comes until the connection ends.
+// read passes on what comes until the connection ends. It serves all calls, so nothing in it waits for one of them.
 func (l *link) read() {
 	for {
 		data, err := l.conn.Receive(l.ctx)
@@ -158,6 +161,7 @@ func (l *link) openAll(ctx context.Context, store uuid.UUID, requests []wire.Req
 	for i, r := range requests {
 		o := wire.Open{Store: store, Credit: uint64(l.p.opt.Window), Trace: carried, Request: r}
 		bodies[i] = o.Append(nil)
+		// 16 bytes hold any header: a type, and channel and length as varints.
 		size += len(bodies[i]) + 16
 	}
 	l.writing.Lock()
@@ -167,6 +171,7 @@ func (l *link) openAll(ctx context.Context, store uuid.UUID, requests []wire.Req
 	}
 	calls = make([]*call, len(requests))
 	message := make([]byte, 0, size)
+	// Before the write, because an answer may come before it returns.
 	l.mu.Lock()
 	for i, body := range bodies {
 		l.last++
@@ -255,6 +260,7 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 			return nil, end, nil
 		}
 		select {
+		// It may be left over from what was taken already; then there is another turn.
 		case <-c.signal:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
@@ -304,6 +310,7 @@ func (c *call) handled(bytes int) {
 	}
 	unpaid := c.unpaid
 	c.unpaid = 0
+	// If this fails the connection is lost, and next says so.
 	_ = c.l.send(wire.TypeCredit, c.id, wire.AppendCredit(nil, uint64(unpaid)))
 }
 
@@ -315,6 +322,7 @@ func (c *call) leave() {
 	delete(c.l.calls, c.id)
 	c.l.mu.Unlock()
 	if open && c.l.ctx.Err() == nil {
+		// If this fails the connection is lost, which ends the call as well.
 		_ = c.l.send(wire.TypeCancel, c.id, nil)
 	}
 }

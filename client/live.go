@@ -298,6 +298,7 @@ func (s *liveStreams) Active(ctx context.Context, ids []string) (map[string]bool
 // Remove is that of [live.Streams]. It names the generation, so that a repeat removes no later one.
 func (s *liveStreams) Remove(ctx context.Context, id string) error {
 	current, err := s.find(ctx, "remove", id, s.c.opt.retry.Attempts, false)
+	// There is nothing to remove: that is also what a call finds that repeats one whose answer was lost.
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return nil
 	}
@@ -324,6 +325,7 @@ func (s *liveStream) Generation() uint64 { return s.generation }
 // Subscribe is that of [live.Stream].
 func (s *liveStream) Subscribe(ctx context.Context, options *live.SubscribeOptions) iter.Seq2[live.Chunk, error] {
 	return func(yield func(live.Chunk, error) bool) {
+		// Each range over the sequence begins where the options say, so it has a copy to move on with.
 		o := value(options)
 		pass := func(c live.Chunk, err error) bool { return yield(c, s.fail("subscribe", s.id, err)) }
 		resume(ctx, s.c, "live subscribe", forever, pass, func(ctx context.Context, pass func(live.Chunk) bool) error {
@@ -413,9 +415,11 @@ func (s *liveStream) Send(ctx context.Context, data []byte, options *live.SendOp
 	return sequence, s.fail("send", s.id, err)
 }
 
-// A liveRemote is a producer that no process keeps.
+// A liveRemote is a producer that no process keeps: a process that has the token can go on with it.
 type liveRemote struct {
 	*liveStream
+	// token is a secret that every write carries. silence is how long no gateway may hear of the producer before it
+	// counts as lost.
 	token   string
 	silence time.Duration
 }
@@ -475,6 +479,7 @@ func (r *liveRemote) SetMetadata(ctx context.Context, metadata json.RawMessage) 
 
 func (r *liveRemote) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
 	return func(yield func(live.Message, error) bool) {
+		// A copy, as in Subscribe: each range begins where the caller said.
 		after := after
 		pass := func(m live.Message, err error) bool { return yield(m, r.fail("messages", r.id, err)) }
 		resume(ctx, r.c, "live messages", forever, pass, func(ctx context.Context, pass func(live.Message) bool) error {

@@ -23,7 +23,8 @@ const (
 	liveChunks = 64
 	// liveBuffer is how much may wait for a gateway, and liveBatch what is sent at once.
 	liveBuffer, liveBatch = 1 << 20, 1 << 20
-	liveOverhead          = 64
+	// liveOverhead is what a chunk counts besides its bytes, so that empty ones are bounded too.
+	liveOverhead = 64
 	// liveIdle is the default of [live.RegisterOptions.IdleTTL].
 	liveIdle = 10 * time.Minute
 	// livePatience is how often a producer that was asked to stop says that it is there: the gateway
@@ -57,7 +58,7 @@ type liveProducer struct {
 	ending  bool          // a verdict is under way
 	asked   *live.CancelError
 	last    time.Time // of the last chunk
-	watched time.Time // when it was last seen to have readers
+	watched time.Time // when it was last seen to have readers; of run alone
 	pending [][]byte  // not known to be stored
 	first   uint64    // the number of the first of them
 	bytes   int       // of them
@@ -136,6 +137,7 @@ func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	p.last = time.Now()
 	p.pending = append(p.pending, bytes.Clone(data))
 	p.bytes += len(data) + liveOverhead
+	// run waits for the first chunk and for a full batch; those in between would wake it for nothing.
 	if n := len(p.pending); n == 1 || n == liveChunks {
 		p.notify()
 	}
@@ -207,6 +209,7 @@ func (p *liveProducer) run() {
 		case err == nil:
 			failed.Reset()
 			heard = time.Now()
+		// The next turn ends the loop and says goodbye.
 		case p.life.Err() != nil:
 		case streamhub.Retryable(err):
 			p.mu.Lock()
@@ -214,6 +217,7 @@ func (p *liveProducer) run() {
 			p.mu.Unlock()
 			failed.Wait(p.life)
 		default:
+			// While a verdict is under way it is end that learns how the generation has ended.
 			if !p.stopped(err) {
 				failed.Wait(p.life)
 			}
@@ -223,6 +227,8 @@ func (p *liveProducer) run() {
 
 // interval is how often the producer says that it is there.
 func (p *liveProducer) interval() time.Duration {
+	// Half of each time, so that its end is noticed soon after; 10 ms, so that a tiny one does not keep a gateway
+	// busy.
 	d := min(p.remote.silence/beatsPerSilence, max(p.opt.IdleTTL/2, 10*time.Millisecond))
 	if p.opt.CancelUnwatched > 0 {
 		d = min(d, max(p.opt.CancelUnwatched/2, 10*time.Millisecond))
@@ -245,6 +251,7 @@ func (p *liveProducer) gather(due time.Time) (batch [][]byte, first uint64) {
 	for {
 		p.mu.Lock()
 		n, changed := len(p.pending), p.changed
+		// The delay counts from the first chunk that waits: later ones do not put it off.
 		if n > 0 && !gathering {
 			gathering = true
 			timer.Reset(liveDelay)
@@ -363,6 +370,8 @@ func (p *liveProducer) over() {
 
 // listen hears requests to stop.
 func (p *liveProducer) listen() {
+	// From the first message on: with a key this may be a generation that was registered before, and was asked to
+	// stop since.
 	for m, err := range p.remote.Messages(p.life, 0) {
 		switch {
 		case err == nil && m.Stop:
@@ -402,6 +411,7 @@ func (p *liveProducer) stopped(reason error) bool {
 // stop ends the producer for good. Only the first reason counts. Chunks that wait are dropped: no
 // gateway takes them any more.
 func (p *liveProducer) stop(reason error) {
+	// The call that failed is one of the producer. Each method names itself when it returns the reason.
 	var named *streamhub.Error
 	if errors.As(reason, &named) {
 		reason = named.Err
@@ -579,6 +589,7 @@ func (p *liveProducer) HandOver(ctx context.Context) (token string, next uint64,
 	if err := p.settle(ctx); err != nil {
 		return "", 0, p.fail("hand over", p.id, err)
 	}
+	// Everything is stored, so what the gateway expects next is where the next holder of the token goes on.
 	next, err = p.remote.Beat(ctx)
 	if err != nil {
 		p.unsettle()

@@ -14,7 +14,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// ClientMetrics count what clients do.
+// ClientMetrics count what clients do. Their attributes are operations, codes and kinds of failure: these are few,
+// while stores and segments would make a series each.
 type ClientMetrics struct {
 	duration metric.Float64Histogram
 	failures metric.Int64Counter

@@ -30,6 +30,7 @@ func (s *Store) Produce(ctx context.Context, space, segment string, records iter
 				yield(streamhub.Status{}, err)
 				return false
 			}
+			// The answer to an append does not say where the segment begins, so the status has no first sequence.
 			return yield(streamhub.Status{
 				Space: space, Segment: segment, LastSequence: r.Last, LastTimestamp: r.Timestamp,
 				State: streamhub.StateOpen, Generation: r.Generation, Position: r.Position,

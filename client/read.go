@@ -85,6 +85,7 @@ func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, rea
 			if done.any {
 				o.Cursor, o.FromSequence = done.cursor, 0
 				if options != nil && options.Limit > 0 {
+					// A limit of 0 means no limit, so a read that has given all that it may is over and not repeated.
 					if o.Limit = options.Limit - done.n; o.Limit == 0 {
 						return nil
 					}
@@ -175,6 +176,7 @@ func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, en
 			if done.any {
 				o.Cursor, o.FromSequence = done.cursor, 0
 				if options != nil && options.Limit > 0 {
+					// As in consume, 0 means no limit.
 					if o.Limit = options.Limit - done.n; o.Limit == 0 {
 						return nil
 					}

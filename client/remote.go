@@ -54,7 +54,8 @@ func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []by
 	return result, err
 }
 
-// readsOnly reports whether a request that has one answer changes nothing.
+// readsOnly reports whether a request that has one answer changes nothing. One that is missing here does no harm: a
+// lost answer is then an unknown outcome, which may be repeated as well.
 func readsOnly(request wire.Request) bool {
 	switch request.(type) {
 	case *wire.Status, *wire.Peek, *wire.SpaceEnd, *wire.LiveStatus, *wire.LiveActive:
@@ -184,6 +185,7 @@ func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, 
 		switch {
 		case err != nil:
 			return err
+		// That gateway stops, and another one can go on.
 		case end != nil && errors.Is(end.Err, streamhub.ErrShutdown):
 			return down(end.Err)
 		case end != nil:
@@ -201,6 +203,7 @@ func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, 
 				return nil
 			}
 		}
+		// Only now, when the caller has handled them: a slow caller gets no more than its window.
 		c.handled(len(body))
 	}
 }

@@ -24,7 +24,8 @@ const (
 
 // A kept is what came of an append.
 type kept struct {
-	trx     uuid.UUID
+	trx uuid.UUID
+	// sum tells a repeat from another append under the same id.
 	sum     uint32
 	result  streamhub.AppendResult
 	asked   streamhub.Durability
@@ -69,6 +70,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // sum tells records from others.
 func sum(records []streamhub.Record) (sum uint32) {
+	// Each text follows its length, and an empty one ends a record. Otherwise records that divide the same bytes in
+	// another way would have the same sum.
 	add := func(s string) {
 		sum = crc32.Update(sum, castagnoli, binary.AppendUvarint(nil, uint64(len(s))))
 		sum = crc32.Update(sum, castagnoli, []byte(s))

@@ -53,6 +53,7 @@ func IsRetryable(err error) bool { return streamhub.Retryable(err) }
 func again(ctx context.Context, c *Client, op string, call func(ctx context.Context) error) error {
 	ctx, o := c.observe(ctx, op)
 	var err error
+	// Not from the moment in which Close begins: what it ends makes its last calls until it is over.
 	if c.isOver() {
 		err = &streamhub.Error{Op: op, Err: streamhub.ErrShutdown}
 		o.end(err)

@@ -34,10 +34,13 @@ type tailKey struct {
 
 // A tail has the producers of one segment.
 type tail struct {
-	mu     sync.Mutex
+	mu sync.Mutex
+	// made is how many slots there were ever, and names the next one. free are those with no append under way.
 	made   int
 	free   []*slot
 	places chan struct{} // one for each append under way
+	// doubts are the slots of appends whose outcome is unknown, by TRX id: a repeat must have the same slot and seq,
+	// or it would be stored twice.
 	doubts map[uuid.UUID]*slot
 	order  []uuid.UUID        // of doubts
 	kept   []kept             // what came of appends whose TRX id their caller chose
@@ -46,7 +49,7 @@ type tail struct {
 	users  int                // guarded by WebSocketProvider.mu
 }
 
-// A slot is a producer and the place of its next append.
+// A slot is a producer and the place of its next append. It belongs to the append that has taken it.
 type slot struct {
 	id  string
 	seq uint64
@@ -121,6 +124,7 @@ func (t *tail) take(client string, trx uuid.UUID, fresh bool) *slot {
 		return s
 	}
 	t.made++
+	// Redis forgets a producer whose id begins with "~" after a day without appends; see docs/protocol.md.
 	return &slot{id: "~" + client + "-" + strconv.Itoa(t.made)}
 }
 
@@ -179,6 +183,7 @@ func (t *tail) learn(known, position streamhub.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	same := position.Incarnation == t.known.Incarnation && position.Lineage == t.known.Lineage
+	// What is kept was stored in the segment that was there before.
 	if position.Incarnation != t.known.Incarnation && t.known.Incarnation != 0 {
 		t.kept = nil
 	}

@@ -59,15 +59,17 @@ type WebSocketProvider struct {
 	urls   []string
 	opt    WebSocketOptions
 	client string // names the producers of this provider
+	// ctx ends with Close. tasks are the dial, the readers of links, memberships and what was given to OnReconnect.
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	mu        sync.Mutex
-	link      *link    // nil if there is none that takes calls
-	dialing   *dialing // the dial under way
-	dialed    int      // successful dials
-	next      int      // of urls
+	mu      sync.Mutex
+	link    *link    // nil if there is none that takes calls
+	dialing *dialing // the dial under way
+	dialed  int      // successful dials
+	// next is of urls. The dial under way moves it on, or lost does while there is a link: never both.
+	next      int
 	listeners map[int]func()
 	listener  int
 	tails     map[tailKey]*tail
@@ -160,6 +162,7 @@ func (p *WebSocketProvider) Close() error {
 	l := p.link
 	p.link = nil
 	p.mu.Unlock()
+	// Without the lock, which lose takes.
 	if l != nil {
 		l.lose(streamhub.ErrShutdown)
 	}
@@ -201,6 +204,7 @@ func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 	}
 	d := p.dialing
 	if d == nil {
+		// The error stays where a dial succeeds only after Close.
 		d = &dialing{done: make(chan struct{}), err: streamhub.ErrShutdown}
 		p.dialing = d
 		p.start(func() { p.dial(d) })
@@ -293,6 +297,7 @@ func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 	case failed != nil && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
 		return nil, p.refused(errors.New(http.StatusText(failed.Status)))
 	case failed != nil && failed.Status == http.StatusTooManyRequests:
+		// It can pass, so it may be tried again; the cause shows through.
 		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))
 	}
 	return nil, down(err)

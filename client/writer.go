@@ -31,6 +31,7 @@ type Writer struct {
 	space, segment string
 	opt            WriterOptions
 
+	// batch is what was collected and not sent yet, bytes its size. Both are of the goroutine that calls the Writer.
 	batch []streamhub.Record
 	bytes int
 	// A nil batch is taken when the one before has been dealt with.
@@ -38,6 +39,7 @@ type Writer struct {
 	failed  chan struct{} // closed when err is set
 	done    sync.WaitGroup
 
+	// mu guards what run reports.
 	mu      sync.Mutex
 	err     error
 	written Written
