@@ -52,6 +52,7 @@ func (c *conn) submitAppends() (made []*submitted) {
 	c.submitting.Lock()
 	defer c.submitting.Unlock()
 	c.mu.Lock()
+	// Together under the lock: an append that comes after the look finds the place of this trip free, and begins one.
 	batch := c.appends
 	c.appends = nil
 	if len(batch) == 0 {

@@ -32,8 +32,8 @@ const (
 type conn struct {
 	*link
 
-	// mu guards the fields below, but for chain, which only the reader uses, and the credit of every
-	// channel.
+	// mu guards the fields below, but for chain, which only the reader uses, and the credit of every channel. It may
+	// be held when link.mu is taken, and not the other way round.
 	mu       sync.Mutex
 	channels map[uint64]*channel
 	readers  int
@@ -249,6 +249,7 @@ func (c *conn) open(m wire.Message) error {
 		return err
 	}
 	c.mu.Lock()
+	// Numbers only rise, so that what still comes for a channel that has ended never meets another one.
 	if m.Channel <= c.last {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: channel %d after %d", wire.ErrMalformed, m.Channel, c.last)
@@ -281,6 +282,7 @@ func (c *conn) open(m wire.Message) error {
 	if !ch.reader {
 		ch.size = len(m.Body)
 	}
+	// Readers are not waited for: they may last for days, and MaxReaders bounds them.
 	for !ch.reader && (c.calls >= maxCalls || c.calls > 0 && c.held+ch.size > maxHeld) && c.ctx.Err() == nil {
 		// The appends that came before in this message must leave: they may be what occupies the
 		// room.
@@ -296,6 +298,7 @@ func (c *conn) open(m wire.Message) error {
 	} else {
 		c.calls++
 		c.held += ch.size
+		// The body of the message stays in memory until the last call of it has ended.
 		ch.load = c.load.Share()
 	}
 	c.g.metrics.calls.Add(c.ctx, 1)

@@ -49,6 +49,7 @@ func newDirect(conn net.Conn) *direct {
 func (d *direct) write(p []byte) int {
 	d.p, d.n = p, 0
 	_ = d.raw.Write(d.try)
+	// The buffer of the caller goes back to a pool.
 	d.p = nil
 	return d.n
 }

@@ -10,6 +10,8 @@ import (
 // appendFrameHeader appends the header of an unmasked frame that is a whole message of n bytes; see RFC
 // 6455, section 5.2. No extension is negotiated, so the reserved bits are 0.
 func appendFrameHeader(b []byte, typ websocket.MessageType, n int) []byte {
+	// FIN and the opcode: the message types of the library are the opcodes of the RFC. Up to 125 the length is in the
+	// second byte; 126 says that 2 bytes of it follow, 127 that 8 do.
 	b = append(b, 0x80|byte(typ))
 	switch {
 	case n < 126:
@@ -20,7 +22,8 @@ func appendFrameHeader(b []byte, typ websocket.MessageType, n int) []byte {
 	return binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
 }
 
-// controlBytes has room for the longest control frame of a server.
+// controlBytes has room for the longest control frame of a server: its payload has 125 bytes at most (RFC 6455,
+// section 5.5).
 const controlBytes = 2 + 125
 
 // isClose reports whether a frame is a close frame.

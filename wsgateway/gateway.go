@@ -18,7 +18,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// Close codes besides those of RFC 6455.
+// Close codes besides those of RFC 6455, which leaves 4000 to 4999 to applications. The last three digits are those
+// of the status of HTTP that says the same.
 const (
 	closeUnauthorized = websocket.StatusCode(4401)
 	closeExhausted    = websocket.StatusCode(4429)
@@ -34,8 +35,10 @@ type Gateway struct {
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
 
-	mu       sync.Mutex
-	links    map[*link]struct{}
+	// mu guards the fields below.
+	mu    sync.Mutex
+	links map[*link]struct{}
+	// workers are the streams of streamkit workers here, so that one that comes again ends the stream that it had.
 	workers  map[workerKey]*muxChannel
 	draining bool
 	empty    chan struct{} // closed when draining and the last link is gone
@@ -181,6 +184,7 @@ type dialect interface{ serve() }
 
 // serve serves a connection until it ends. Shutdown waits for it.
 func (g *Gateway) serve(l *link, d dialect) {
+	// This runs last: Shutdown takes a link that is removed for one that has ended.
 	defer g.remove(l)
 	defer l.guest.Leave()
 	defer l.guest.Opened()()

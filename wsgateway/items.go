@@ -62,6 +62,7 @@ func (ch *channel) Offer(p *port.Page) bool {
 	if !ch.c.out.offer(wire.AppendHeader(header[:0], wire.TypeItems, ch.id, len(body)), body) {
 		return false
 	}
+	// Only now: a page that the connection did not take has cost the client nothing.
 	ch.c.mu.Lock()
 	ch.credit -= int64(len(body))
 	ch.c.mu.Unlock()
@@ -110,7 +111,8 @@ func (ch *channel) Item(item wire.Result) error {
 // Joined tells the client that its worker is on the list.
 func (ch *channel) Joined() error { return ch.items(nil) }
 
-// wait returns when the client has room for another message.
+// wait returns when the client has room for another message: while its credit is above zero. A message is sent whole,
+// so the credit may fall below; see docs/protocol.md.
 func (ch *channel) wait() error {
 	c := ch.c
 	c.mu.Lock()

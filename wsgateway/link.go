@@ -41,7 +41,8 @@ type link struct {
 	probe   func(silence time.Duration)
 
 	// mu guards the fields below.
-	mu        sync.Mutex
+	mu sync.Mutex
+	// principal is nil where the gateway asks for no token, and auth.Anonymous before the client has said who it is.
 	principal *auth.Principal
 	expires   time.Time // zero for never
 	leaving   bool      // a task closes the connection
@@ -82,6 +83,7 @@ func (l *link) read() (websocket.MessageType, []byte, error) {
 	}
 	nobody := l.anonymous()
 	if nobody {
+		// The limit is what is left of the budget, so a message above it is not read to its end.
 		l.ws.SetReadLimit(int64(l.unproven))
 	}
 	typ, data, err := l.message()
@@ -163,6 +165,7 @@ func (l *link) end() {
 	leaving := l.leaving
 	l.mu.Unlock()
 	l.cancel()
+	// Calls that wait for room in the outbox are among the goroutines that are waited for.
 	l.out.fail(context.Canceled)
 	if !leaving { // nothing else ends a write that is stuck
 		_ = l.ws.CloseNow()

@@ -35,7 +35,7 @@ type outbox struct {
 	pending [][]byte // messages
 	bytes   int      // of messages that wait or are being written
 	writing bool
-	since   time.Time // when the write under way began
+	since   time.Time // when the write under way began; zero while there is none
 	err     error     // why no message is taken any more
 }
 
@@ -45,9 +45,9 @@ func (o *outbox) init(l *link) {
 	o.room.L = &o.mu
 }
 
-// put sends a message, in parts that must not change afterwards. It returns when the message is
-// written or queued, and waits while the queue is full: so a slow client slows down its own calls. An
-// error says that the connection is over.
+// put sends a message, in parts that must not change afterwards: several connections may write the same page. It
+// returns when the message is written or queued, and waits while the queue is full: so a slow client slows down its
+// own calls. An error says that the connection is over.
 func (o *outbox) put(parts ...[]byte) error {
 	n := 0
 	for _, p := range parts {

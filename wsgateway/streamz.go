@@ -29,6 +29,7 @@ const (
 	// maxAnswer is the longest payload whose frame is not too long.
 	maxAnswer = (maxFrame - frameOverhead) / 4 * 3
 
+	// frameOverhead is the JSON around the payload of a data frame.
 	frameOverhead = 137
 
 	// A connection has as many channels as a process of a released client opens: it has one
@@ -47,6 +48,8 @@ const (
 	// Late frames of a channel that has ended are ignored for a while.
 	maxTombstones = 1024
 
+	// A connection that was silent for muxSilence is pinged: released clients and servers do so after 25 to 30 s.
+	// After muxDead both sides take it for dead.
 	muxSilence = 27 * time.Second
 	muxDead    = 90 * time.Second
 )
@@ -80,6 +83,7 @@ type muxKey struct{ store, channel uuid.UUID }
 type muxer struct {
 	*link
 
+	// Both are counted by the goroutines of channels as well, without mu.
 	held   atomic.Int64  // bytes; see maxHeldMux
 	queued atomic.Int64  // bytes; see maxQueued
 	taken  chan struct{} // something was taken from a queue, for the goroutine that reads
@@ -188,6 +192,7 @@ func (m *muxer) data(f *muxFrame) {
 	m.mu.Lock()
 	ch := m.channels[key]
 	_, late := m.tombstones[key]
+	// Only this goroutine opens channels: one that is not there now is not there below either.
 	open := len(m.channels)
 	draining := m.draining
 	m.mu.Unlock()
@@ -235,7 +240,8 @@ func (m *muxer) allowsStore(store uuid.UUID) bool {
 	return !auth.Reserved(store) && (m.principal == nil || m.principal.AllowsStore(store))
 }
 
-// controlOf returns what a payload ends, nil if it is none of the muxer's own.
+// controlOf returns what a payload ends, nil if it is none of the muxer's own. Those all hold the text mux::, and
+// hardly any other payload does, so a record is not decoded twice.
 func controlOf(f *muxFrame) *muxControl {
 	if !bytes.Contains(f.Payload, []byte(`mux::`)) {
 		return nil

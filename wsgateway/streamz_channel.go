@@ -81,6 +81,7 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 	m.g.metrics.calls.Add(m.ctx, 1)
 	m.start(func() {
 		err := run()
+		// The operation only knows that its context has ended; the client is told why.
 		if cause := context.Cause(ch.ctx); cause != nil && err != nil {
 			err = cause
 		}
@@ -138,6 +139,7 @@ func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 		}
 		ch.mu.Lock()
 	}
+	// The operation may have ended while this waited.
 	if !ch.taking {
 		return
 	}
@@ -172,6 +174,7 @@ func (ch *muxChannel) stop() {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	ch.taking = false
+	// First what the operation has taken, then what was still in the queue.
 	ch.looked()
 	ch.empty()
 	ch.looked()

@@ -35,6 +35,7 @@ func (ch *muxChannel) release(r *muxLease) error {
 func (ch *muxChannel) lease(r *muxLease, timed bool, request wire.Request) error {
 	var answer muxLeaseResult
 	switch {
+	// The texts are those of streamkit, as is an answer without one where another holder has the lease.
 	case r.Key == "":
 		answer.Message = "lease key must not be empty"
 	case r.Holder == "":

@@ -169,6 +169,7 @@ func (p *producing) receive(payload []byte) error {
 		return &streamhub.SequenceError{Expected: p.next, Got: r.Sequence}
 	}
 	for next, ok := r, true; ok; next, ok = p.ahead[p.next] {
+		// One that waited is held by ahead; add counts it for the chunk.
 		if p.ahead[p.next].Sequence != 0 {
 			delete(p.ahead, p.next)
 			p.ch.m.release(p.ch, recordCost(&next))
@@ -187,6 +188,7 @@ func (p *producing) receive(payload []byte) error {
 // is needed for the first answer anyway.
 func (p *producing) begin(r *streamhub.Record) error {
 	p.next = 1
+	// If the segment has entries already, the append of the first chunk says so.
 	if r.Sequence == 1 {
 		return nil
 	}
@@ -291,6 +293,7 @@ func (p *producing) store() error {
 	if err != nil {
 		return err
 	}
+	// Not the bytes of the chunk: a record for which there was no room was never counted.
 	p.ch.m.release(p.ch, p.held)
 	p.chunk, p.bytes, p.held = nil, 0, 0
 	r := result.(*wire.AppendResult)

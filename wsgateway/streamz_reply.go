@@ -28,7 +28,8 @@ func muxEntryOf(e *streamhub.Entry) *muxEntry {
 	return &muxEntry{e.Sequence, millis.Of(e.Timestamp), e.TRX, e.Payload, e.Metadata, e.Space, e.Segment}
 }
 
-// A muxStatus is the status of a segment.
+// A muxStatus is the status of a segment. Timestamps are Unix milliseconds. Heartbeat says that it only shows that
+// the subscription lives: then it has no other facts than the names.
 type muxStatus struct {
 	Space          string `json:"space"`
 	Segment        string `json:"segment"`
@@ -43,7 +44,7 @@ func muxStatusOf(s *streamhub.Status) *muxStatus {
 	return &muxStatus{s.Space, s.Segment, s.FirstSequence, millis.Of(s.FirstTimestamp), s.LastSequence, millis.Of(s.LastTimestamp), s.Heartbeat}
 }
 
-// A muxInventory is the list of workers.
+// A muxInventory is the list of workers. Timestamp is when it was sent, in Unix milliseconds.
 type muxInventory struct {
 	Workers   []muxWorker `json:"workers"`
 	Timestamp int64       `json:"timestamp"`
@@ -122,8 +123,8 @@ func heartbeat(seconds int64) time.Duration {
 	return time.Duration(min(seconds, 300)) * time.Second
 }
 
-// every calls beat at once and at every interval, until stop is called or it fails; then the
-// operation ends.
+// every calls beat at once and at every interval, until stop is called or it fails; then the operation ends. Released
+// clients give a subscription up after three intervals without a frame.
 func (ch *muxChannel) every(interval time.Duration, beat func() error) (stop func()) {
 	done := make(chan struct{})
 	var waiting sync.WaitGroup

@@ -18,7 +18,6 @@ import (
 // muxAPI is what the name of every message begins with.
 const muxAPI = "streamkit://api/v1/"
 
-// The contents of envelopes.
 // The contents of envelopes, with the names of fields that released clients send. Times are Unix
 // milliseconds.
 type (

@@ -14,13 +14,14 @@ import (
 )
 
 const (
+	// This is the text of streamkit, whose server says nothing to a worker in the other two cases.
 	errTakenOver = protocolError("worker_id registered by another stream")
 	errSilent    = protocolError("worker evicted: no presence was received")
 	errForeign   = protocolError("invalid request: only presence of the own worker is sent on this stream")
 )
 
-// minEviction is the least time that a silent worker stays on the list, whatever interval it asks
-// for.
+// minEviction is the least time that a silent worker stays on the list, whatever interval it asks for. This, and
+// three intervals where they are longer, is the rule of streamkit.
 const minEviction = 30 * time.Second
 
 // workers shows the list of workers to the client. If the client is a worker itself, it is on the
@@ -36,6 +37,7 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	}
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
+	// Runs before the wait, and ends the helpers.
 	defer ch.cancel(nil)
 	out := reply{ch: ch}
 	if r.WorkerID == uuid.Nil {
