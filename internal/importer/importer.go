@@ -100,6 +100,7 @@ type run struct {
 	left     []Left
 }
 
+// A place names an entry of the space. Two producers that raced leave two entries in one place; see [Left].
 type place struct {
 	segment  string
 	sequence uint64
@@ -136,6 +137,7 @@ func Space(ctx context.Context, src Source, dst streamhub.Store, space string, o
 			return r, err
 		}
 		im.phase("verify")
+		// compare notes all of them again, those that copy has passed over among them.
 		im.left = nil
 		if seen, err = im.compare(ctx, false); err != nil {
 			return r, err
@@ -169,6 +171,7 @@ type comparison struct {
 // what could not be stored.
 func (im *run) compare(ctx context.Context, learn bool) (c comparison, err error) {
 	c.later = map[string]bool{}
+	// The source is ranged over and the hub is pulled from: both are read in step, and neither is held in memory.
 	next, stop := iter.Pull2(im.dst.ConsumeSpace(ctx, im.space, nil))
 	defer stop()
 	var have streamhub.Entry
@@ -181,6 +184,7 @@ func (im *run) compare(ctx context.Context, learn bool) (c comparison, err error
 	if err := advance(); err != nil {
 		return c, err
 	}
+	// Of each segment the last sequence that the space has shown in its turn.
 	heads := map[string]uint64{}
 	for e, err := range im.src.Scan.ConsumeSpace(ctx, im.src.Store, im.space, nil, im.o.Until) {
 		if err != nil {
@@ -263,6 +267,7 @@ func (im *run) superseded(ctx context.Context, e *streamhub.Entry, noted bool) (
 	if _, ok := im.doubtful[place{e.Segment, e.Sequence}]; noted && !ok {
 		return false, nil
 	}
+	// One sequence is asked for, so there is one entry at most.
 	for truth, err := range im.src.Look.ConsumeSegment(ctx, im.src.Store, im.space, e.Segment, e.Sequence, e.Sequence) {
 		if err != nil {
 			return false, err
@@ -338,6 +343,7 @@ func (im *run) heads(ctx context.Context, segments []string, later map[string]bo
 		if status.LastSequence > 0 {
 			n++
 		}
+		// The source may have grown: what came was seen by compare and is counted as later, or lies after Until.
 		waits := head.Sequence > status.LastSequence && (later[name] || !im.o.Until.IsZero())
 		if head.Sequence != status.LastSequence && !waits {
 			return 0, differs(&head, "the segment of the source ends with it, and that of the hub with entry %d", status.LastSequence)
