@@ -29,6 +29,7 @@ type Options struct {
 type Server struct {
 	dial func(ctx context.Context) (*Conn, error)
 	conn *Conn // nil once it has ended
+	// lost is true from the loss of a connection until something came over a new one: Lost and Back are told once each.
 	lost bool
 	o    Options
 }
@@ -65,6 +66,7 @@ func (s *Server) again(ctx context.Context, call func(c *Conn) (came bool, err e
 			return err
 		}
 		s.Close()
+		// Patience is for one outage: what came shows that the one before is over.
 		if came || since.IsZero() {
 			since = time.Now()
 			failing.Reset()

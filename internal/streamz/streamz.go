@@ -45,6 +45,7 @@ type Conn struct {
 	cancel context.CancelCauseFunc
 	tasks  sync.WaitGroup
 
+	// mu guards channels: those whose caller still reads, by the id that this side chose.
 	mu       sync.Mutex
 	channels map[uuid.UUID]*channel
 }
@@ -176,10 +177,12 @@ func (c *Conn) call(ctx context.Context, store uuid.UUID, kind string, content a
 		c.mu.Lock()
 		c.channels[id] = ch
 		c.mu.Unlock()
-		ended := false
+		ended := false // the server has ended the channel, or the connection has ended: no close is owed
 		send := func(v any) error {
 			payload, err := json.Marshal(v)
 			if err == nil {
+				// Not the context of the caller: the library closes a connection on which a write was cut short, and
+				// others use it.
 				err = c.write(c.ctx, &frame{"data", store, id, payload})
 			}
 			return err
@@ -188,6 +191,7 @@ func (c *Conn) call(ctx context.Context, store uuid.UUID, kind string, content a
 			c.mu.Lock()
 			delete(c.channels, id)
 			c.mu.Unlock()
+			// read may wait for this channel, and every other one with it.
 			close(ch.done)
 			if !ended {
 				_ = send(control{Type: "mux::close"}) // the connection has ended otherwise
@@ -230,7 +234,8 @@ func (c *Conn) failed(err error) error {
 	return fmt.Errorf("%w: %v", streamhub.ErrUnavailable, err)
 }
 
-// controlOf returns what a message ends, nil if it is a message of the operation.
+// controlOf returns what a message ends, nil if it is a message of the operation. Those that end something all hold
+// the text mux::, and hardly any entry does, so an entry is not decoded twice.
 func controlOf(message []byte) *control {
 	if !bytes.Contains(message, []byte(`mux::`)) {
 		return nil
