@@ -49,6 +49,7 @@ func publish(ctx context.Context, p live.Producer, kind byte, data []byte, size 
 		frame = append(append(frame[:0], frameMark, kind, flags|last), data[:n]...)
 		err := p.Publish(ctx, frame) // which copies it
 		if errors.Is(err, streamhub.ErrTooLarge) && *size > minPartBytes {
+			// Later frames are as small at once: the limit of the hub stays as it is.
 			*size /= 2
 			continue
 		}

@@ -182,6 +182,7 @@ func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return core.NewPublicError(core.UNAVAILABLE, "the server is stopping", nil)
 	}
 	id := uuid.NewString()
+	// The flow goes on without the client that began it. Shutdown ends it, or a request to stop.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	p, err := h.manager.open(r.Context(), id, owned{owner}, func(reason error) { cancel(reason) })
 	if err != nil {
@@ -245,6 +246,7 @@ func (h *Handler) mine(ctx context.Context, id, owner string) (live.Stream, erro
 	if _, err := s.Metadata(ctx, &of); err != nil {
 		return nil, publicError(err)
 	}
+	// As if there were none: which ids there are is not for others to know.
 	if of.Owner != owner {
 		return nil, publicError(streamhub.ErrNotFound)
 	}

@@ -29,7 +29,7 @@ type input struct {
 	m    *StreamManager
 	p    live.Producer
 	ctx  context.Context // without an end
-	turn chan struct{}   // has one token, held over a write, so that the parts of one stay together
+	turn chan struct{}   // has one token, held over a write: the parts of one stay together, and to wait ends with ctx
 	size int             // of parts, guarded by turn
 
 	later sync.Once // starts closeLater
@@ -123,6 +123,8 @@ func mustJSON(v any) []byte {
 // end writes the verdict, with an output that is in frames unless a verdict keeps its bytes as they are.
 func (in *input) end(ctx context.Context, v streamhub.Verdict, kind byte, output []byte) error {
 	v.Output = output
+	// A verdict is JSON, which makes the JSON inside it compact and escapes it. Readers get back the bytes of the
+	// flow, so an output that would change goes into frames.
 	text, err := json.Marshal(json.RawMessage(output))
 	if err != nil || len(output) > verdictBytes || !bytes.Equal(text, output) || bytes.Equal(output, framed) {
 		if err := publish(ctx, in.p, kind, output, &in.size); err != nil {
