@@ -114,6 +114,7 @@ func (c *Conn) Fresh(ctx context.Context) error {
 		return opening(ctx.Err())
 	}
 	defer func() { <-c.learning }()
+	// Another caller may have looked while this one waited.
 	if c.server.Load() != nil && !c.stale.Load() {
 		return c.judged()
 	}

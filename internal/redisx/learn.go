@@ -239,7 +239,8 @@ func Final(err error) bool {
 	return err != nil && !errors.Is(err, streamhub.ErrUnavailable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// probeLua is refused by a server that takes no writes; it makes none.
+// probeLua is refused by a server that takes no writes, though it makes none: a script that begins so counts as one
+// that writes unless it names the flag no-writes.
 const probeLua = "#!lua\nreturn 1"
 
 // Probe reports whether the server takes writes at this moment. The reason of its

@@ -55,7 +55,8 @@ func (s *Script) text(server *Server) string {
 	return header + reign + s.body
 }
 
-// A named is a script with the name under which a server has it.
+// A named is a script with the name under which a server has it. lineage is empty for a real server. Only for
+// miniredis is it a part of the text, and so of the name.
 type named struct {
 	lineage, sha string
 }

@@ -39,6 +39,7 @@ type need struct {
 }
 
 var needs = func() (all []need) {
+	// The rule allows these names. judge tells by them whether keys or channels are among what is denied.
 	const key, channel = "sh:{x}:x", "sh:{x}:n"
 	for command, rest := range map[string]string{
 		"evalsha": "x 1 " + key, "xadd": key + " * f v", "xrange": key + " - +", "xrevrange": key + " + -", "xtrim": key + " MAXLEN 1", "xdel": key + " 1-1",
