@@ -121,10 +121,13 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	return server, nil
 }
 
+// fsyncs are the policies that promise something, the weaker one first. All others, no and what is not known, promise less.
+var fsyncs = []string{"everysec", "always"}
+
 // weaken takes from s what other does not have.
 func (s *Server) weaken(other *Server) {
 	s.AOF = s.AOF && other.AOF
-	if s.Fsync != other.Fsync && (s.Fsync != "everysec" || other.Fsync != "always") {
+	if slices.Index(fsyncs, other.Fsync) < slices.Index(fsyncs, s.Fsync) {
 		s.Fsync = other.Fsync
 	}
 	if other.Eviction != noEviction {
