@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -166,7 +167,10 @@ func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 	case !doubtful:
 		t.free = append(t.free, s)
 	}
-	delete(t.doubts, trx)
+	if doubtful {
+		delete(t.doubts, trx)
+		t.order = slices.DeleteFunc(t.order, func(id uuid.UUID) bool { return id == trx })
+	}
 	return again, err
 }
 
