@@ -397,15 +397,16 @@ func (p *liveProducer) requested(by *live.CancelError) {
 }
 
 // stopped ends the producer because of reason. A producer that is just writing its own verdict learns
-// the outcome from that, so it is left alone; the result is then false.
+// the outcome from that, so it is left alone; the result is then false. The verdict is not written before
+// every chunk is stored, so one that has chunks waits for this very end.
 func (p *liveProducer) stopped(reason error) bool {
 	p.mu.Lock()
-	ending := p.ending
+	writing := p.ending && len(p.pending) == 0
 	p.mu.Unlock()
-	if !ending {
+	if !writing {
 		p.stop(reason)
 	}
-	return !ending
+	return !writing
 }
 
 // stop ends the producer for good. Only the first reason counts. Chunks that wait are dropped: no

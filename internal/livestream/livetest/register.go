@@ -25,6 +25,7 @@ var registerCases = []namedCase{
 	{"RegisterRace", registerRace},
 	{"RegisterByKey", registerByKey},
 	{"Takeover", takeover},
+	{"TakeoverOfPending", takeoverOfPending},
 	{"TakeoverRace", takeoverRace},
 	{"TakeoverUnheard", takeoverUnheard},
 	{"Names", names},
@@ -168,6 +169,17 @@ func takeover(f *fixture) {
 	require.Equal(f, []string{"1", "2"}, texts)
 	require.Equal(f, streamhub.VerdictSuperseded, v.Kind)
 	require.Empty(f, told, "OnCancel was called twice")
+}
+
+// takeoverOfPending: a verdict waits for chunks that no generation takes any more, and so ends with the reason.
+func takeoverOfPending(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	for range 20 {
+		first := f.register(a, "chat", &live.RegisterOptions{Takeover: true})
+		second := f.register(b, "chat", &live.RegisterOptions{Takeover: true})
+		_ = first.Publish(f.ctx, []byte("late"))
+		f.fenced(first.Done(f.ctx, nil), second.Generation(), first.Generation())
+	}
 }
 
 // takeoverUnheard ends the generation before at once, though the answer that named it was lost.
