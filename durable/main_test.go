@@ -73,6 +73,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	took   time.Duration
 }
 
 func (r *reply) offset() string { return r.header.Get("Stream-Next-Offset") }
@@ -95,13 +96,14 @@ func (g *gateway) try(ctx context.Context, method, path, body string, headers ..
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Add(headers[i], headers[i+1])
 	}
+	begun := time.Now()
 	response, err := g.server.Client().Do(request)
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	return &reply{response.StatusCode, response.Header, string(text)}, err
+	return &reply{response.StatusCode, response.Header, string(text), time.Since(begun)}, err
 }
 
 func (g *gateway) url(path string) string {

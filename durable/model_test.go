@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -299,7 +300,10 @@ func (m *model) produce(path string) {
 		m.want(r, http.StatusConflict)
 		require.Equal(m.t, fmt.Sprint(p.seq+1), r.header.Get("Producer-Expected-Seq"))
 	default:
-		m.want(r, http.StatusOK)
+		// A gateway sends an append again that has no answer after 40 ms, and then takes it for a repeat.
+		if r.status != http.StatusNoContent || r.took < 30*time.Millisecond {
+			m.want(r, http.StatusOK)
+		}
 		s.messages = append(s.messages, messages...)
 		s.producers[id] = &modelProducer{epoch, seq}
 		if closes {

@@ -29,10 +29,10 @@ type load struct {
 	bar       *progress
 	made      int // segments that there may be
 
-	mu                      sync.Mutex
-	appends, delivers, read []time.Duration
-	stored                  uint64
-	sums                    map[string]uint64 // of what was appended, by segment
+	mu                sync.Mutex
+	appends, delivers []time.Duration
+	stored            uint64
+	sums              map[string]uint64 // of what was appended, by segment
 }
 
 // A tally is what one reader of a segment has read.

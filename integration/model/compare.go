@@ -121,8 +121,10 @@ func (n *names) position(got, want streamhub.Position) error {
 	} else {
 		proof = bind("proof", n.proofs, want.Proof, got.Proof)
 	}
-	err := errors.Join(unique("incarnation", n.lives, n.takenLives, want.Incarnation, got.Incarnation),
-		unique("lineage", n.reigns, n.takenReigns, want.Lineage, got.Lineage), proof)
+	err := errors.Join(unique("incarnation", n.lives, n.takenLives, want.Incarnation, got.Incarnation), proof)
+	if want.Lineage != 0 { // the reign that took the entry is remembered
+		err = errors.Join(err, unique("lineage", n.reigns, n.takenReigns, want.Lineage, got.Lineage))
+	}
 	if got.Sequence != want.Sequence {
 		err = errors.Join(err, fmt.Errorf("the position is after %d, want %d", got.Sequence, want.Sequence))
 	}

@@ -54,11 +54,17 @@ func (m *Model) Peek(space, segment string) (streamhub.Entry, error) {
 	return m.entry(space, segment, l, e), nil
 }
 
+// listed is how many reigns a segment remembers at least.
+const listed = 60
+
 // entry is e as a reader of the segment gets it.
 func (m *Model) entry(space, segment string, l *life, e *entry) streamhub.Entry {
 	reign := e.reign
 	if !m.keeps(RuleLineage) {
 		reign = m.server.reign
+	}
+	if i := slices.Index(l.reigns, reign); i >= 0 && i < len(l.reigns)-listed {
+		reign = 0 // forgotten
 	}
 	return streamhub.Entry{
 		Space: space, Segment: segment, Sequence: e.sequence, Timestamp: millis.Time(e.timestamp),

@@ -216,8 +216,8 @@ func (w *memory) Beat(ctx context.Context, space string, names []string) error {
 		if err != nil {
 			return err
 		}
-		for range s.Subscribe(ctx, nil) {
-			continue
+		for _, err := range s.Subscribe(ctx, nil) {
+			_ = err // there is no such generation: the reader is there for a moment, which is enough
 		}
 	}
 	tick := time.NewTicker(time.Millisecond)

@@ -190,8 +190,8 @@ func takeoverUnheard(f *fixture) {
 	f.publish(first, "old")
 	conn := f.connect(f.T)
 	f.eventually("the instance has said what it produces", func() bool {
-		said, err := conn.HExists(f.ctx, hotlog.Key(f.store, space, "lr"), "b").Result()
-		return err == nil && said
+		said, err := conn.HMGet(f.ctx, hotlog.Key(f.store, space, "lr"), "b").Result()
+		return err == nil && said[0] != nil
 	})
 	a.fate.silent.Store(true)
 	second := f.register(a, "chat", &live.RegisterOptions{Takeover: true})
