@@ -76,6 +76,9 @@ type reply struct {
 	took   time.Duration
 }
 
+// slow reports whether the gateway may have sent an append again, which it does after 200 ms without an answer.
+func (r *reply) slow() bool { return r.took > 150*time.Millisecond }
+
 func (r *reply) offset() string { return r.header.Get("Stream-Next-Offset") }
 
 // do makes a request; headers are pairs.

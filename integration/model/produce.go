@@ -37,8 +37,11 @@ type viewer struct {
 	events     <-chan live.Event
 	seen       []*chunk // the last one is where it goes on
 	batch      uint64   // chunks that come as one
-	over       bool
-	rewound    bool
+	// joins says that nothing came yet and that what is there comes as one. The viewer looks after the step that
+	// opened it, so that may be more.
+	joins   bool
+	over    bool
+	rewound bool
 }
 
 // A mark is a cursor of a live stream.
@@ -614,7 +617,7 @@ func (m mark) generationNumber(r *run) uint64 {
 // view opens a viewer in a slot.
 func (r *run) view(s Step, stream live.Stream, from mark) error {
 	r.endViewer(s.At % slots)
-	v := &viewer{id: from.id, generation: from.generation, seen: from.seen}
+	v := &viewer{id: from.id, generation: from.generation, seen: from.seen, joins: s.Any}
 	if g := r.model.generation(v.id, v.generation); s.Any && g != nil && len(g.chunks) > len(v.seen) {
 		v.batch = uint64(len(g.chunks) - len(v.seen))
 	}
@@ -696,10 +699,13 @@ func (r *run) follows(v *viewer) error {
 			return r.told(e.Err, &streamhub.ClosedError{Verdict: *g.verdict})
 		}
 		n := max(1, v.batch)
+		if v.joins {
+			n = max(n, e.Replayed)
+		}
 		if lost || uint64(len(g.chunks)-len(v.seen)) < n {
 			return fmt.Errorf("chunk %d of generation %d, %q, which is not there", e.Sequence, e.Generation, e.Data)
 		}
-		v.batch = 0
+		v.batch, v.joins = 0, false
 		want := ""
 		for _, c := range g.chunks[len(v.seen) : len(v.seen)+int(n)] {
 			want += c.data

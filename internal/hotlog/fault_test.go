@@ -184,7 +184,7 @@ func once(t *testing.T, s *hotlog.Store, last uint64, reason streamhub.Unavailab
 	t.Helper()
 	o := &streamhub.AppendOptions{TRX: uuid.New()}
 	start := time.Now()
-	// Of a caller whose context can end nothing is definite after 40 ms without an answer.
+	// Of a caller whose context can end nothing is definite after 200 ms without an answer.
 	_, err := s.Append(context.WithoutCancel(t.Context()), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, o)
 	unavailable(t, err, reason)
 	require.Less(t, time.Since(start), 20*retryFor)

@@ -17,9 +17,9 @@ import (
 const (
 	// leadTime is after what time a caller hands its append to the lane; a caller that is cancelled
 	// is held up no longer than that.
-	leadTime = 40 * time.Millisecond
+	leadTime = 200 * time.Millisecond
 	// leadTrip is how soon the last batch of a lane came back where a caller may lead.
-	leadTrip = leadTime / 4
+	leadTrip = 10 * time.Millisecond
 	// leadBytes is the largest append that its caller carries. A larger one may take its time.
 	leadBytes = 256 << 10
 )
