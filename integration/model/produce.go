@@ -37,7 +37,7 @@ type viewer struct {
 	events     <-chan live.Event
 	seen       []*chunk // the last one is where it goes on
 	batch      uint64   // chunks that come as one
-	// joins says that nothing came yet and that what is there comes as one. The viewer looks after the step that
+	// joins says that nothing came yet and that what is there comes as one. The viewer begins later than the step that
 	// opened it, so that may be more.
 	joins   bool
 	over    bool
