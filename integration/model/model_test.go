@@ -37,7 +37,7 @@ func number(t *testing.T, name string, otherwise int) int {
 // TestSimulate runs SEEDS programs on every way, or the one of SEED. A program that fails is shrunk
 // and printed as a test.
 func TestSimulate(t *testing.T) {
-	first, seeds := number(t, "SEED", 1), number(t, "SEEDS", 20)
+	first, seeds := number(t, "SEED", 1), number(t, "SEEDS", 10)
 	if os.Getenv("SEED") != "" && os.Getenv("SEEDS") == "" {
 		seeds = 1
 	}
