@@ -789,8 +789,8 @@ func (r *run) rewinding() func() error {
 			})
 			touched := before[p] == nil || !before[p].same(g)
 			told := errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrFenced) || errors.Is(err, streamhub.ErrClosed)
-			// A gateway knows a producer by its token alone, and Redis has not given that one.
-			told = told || r.way.Remote() && errors.Is(err, streamhub.ErrPermissionDenied)
+			// A gateway knows a producer by its token alone, and Redis has not given that one, or knows no such stream.
+			told = told || r.way.Remote() && (errors.Is(err, streamhub.ErrPermissionDenied) || g == nil && errors.Is(err, streamhub.ErrNotFound))
 			switch {
 			case err == nil && (g == nil || g.verdict != nil || len(g.chunks) < len(before[p].chunks)):
 				return fmt.Errorf("producer %d of %q went on after what it had published was lost", slot, p.id)
