@@ -239,7 +239,7 @@ func TestFollowLive(t *testing.T) {
 		w.append("a", "b", 4)
 		two := w.follower(by, "a", "b", &streamhub.FollowOptions{Live: true})
 		two.ask()
-		idle(t, by, w.key("a", "b"), 1)
+		placed(t, by, w.key("a", "b"), 2)
 		w.append("a", "b", 1)
 		require.EqualValues(t, 11, two.take(soon).value.Sequence)
 		expect(one, 7, 11)

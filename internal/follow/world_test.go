@@ -306,7 +306,29 @@ func until(t *testing.T, what string, check func() bool) {
 // idle waits until all followers of a topic have seen everything and wait.
 func idle(t *testing.T, w *Watcher, k key, followers int) {
 	t.Helper()
-	until(t, fmt.Sprintf("%d idle followers of %v", followers, k), func() bool {
+	untilTopic(t, w, k, fmt.Sprint(followers, " idle followers"), func(topic *topic) bool {
+		return topic.epoch > 0 && topic.waiting == followers && !topic.running
+	})
+}
+
+// placed waits until so many followers of a topic know where they are, wherever that is.
+func placed(t *testing.T, w *Watcher, k key, followers int) {
+	t.Helper()
+	untilTopic(t, w, k, fmt.Sprint(followers, " followers that know where they are"), func(topic *topic) bool {
+		n := 0
+		for f := range topic.followed {
+			if !f.seen.IsZero() {
+				n++
+			}
+		}
+		return n == followers
+	})
+}
+
+// untilTopic waits for a condition inside a topic, whose lock is held meanwhile.
+func untilTopic(t *testing.T, w *Watcher, k key, what string, check func(*topic) bool) {
+	t.Helper()
+	until(t, fmt.Sprintf("%s of %v", what, k), func() bool {
 		w.mu.Lock()
 		topic := w.topics[k]
 		w.mu.Unlock()
@@ -315,7 +337,7 @@ func idle(t *testing.T, w *Watcher, k key, followers int) {
 		}
 		topic.mu.Lock()
 		defer topic.mu.Unlock()
-		return topic.epoch > 0 && topic.waiting == followers && !topic.running
+		return check(topic)
 	})
 }
 
