@@ -49,8 +49,9 @@ func (r *spaceReader) whole(ctx context.Context) error {
 		return redisx.ReadOutcome(err)
 	}
 	err := r.judge(begins.Val(), should.Val())
-	if errors.Is(err, streamhub.ErrHistoryLost) && r.store.log.conn.Cluster != nil {
-		// While a slot moves, one of the commands of a pipeline may be sent once more, after the others.
+	if errors.Is(err, streamhub.ErrHistoryLost) {
+		// The first append of a space may come between the two, and one of them may be sent once more after the other
+		// while a slot moves. A second look meets neither.
 		if begins = r.store.log.conn.XRangeN(ctx, r.timeline(), "-", "+", 1); begins.Err() != nil {
 			return redisx.ReadOutcome(begins.Err())
 		}
