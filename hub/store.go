@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/instance"
 	"github.com/seed-147127fe/streamhub/lease"
@@ -88,9 +87,9 @@ func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict
 // Delete ends a segment with the verdict deleted and removes its entries; those that forks read
 // stay until the last fork goes.
 func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err error) {
-	ctx, call := s.hub.observer.begin(ctx, "delete", s, space, segment)
+	ctx, call, err := s.begin(ctx, "delete", space, segment)
 	defer func() { call.end(err) }()
-	if err := s.over("delete", space, segment); err != nil {
+	if err != nil {
 		return err
 	}
 	return s.log.Delete(ctx, space, segment, reason)
@@ -99,9 +98,9 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 // Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and
 // returns the first sequence that is kept.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "trim", s, space, segment)
+	ctx, call, err := s.begin(ctx, "trim", space, segment)
 	defer func() { call.end(err) }()
-	if err := s.over("trim", space, segment); err != nil {
+	if err != nil {
 		return 0, err
 	}
 	return s.log.Trim(ctx, space, segment, upTo)
@@ -110,9 +109,9 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 // Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
 // the deadline. Nothing renews it. With a ttl of 0 the segment never expires, and the deadline is the zero Time.
 func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "expire", s, space, segment)
+	ctx, call, err := s.begin(ctx, "expire", space, segment)
 	defer func() { call.end(err) }()
-	if err := s.over("expire", space, segment); err != nil {
+	if err != nil {
 		return time.Time{}, err
 	}
 	return s.log.Expire(ctx, space, segment, ttl)
@@ -121,9 +120,9 @@ func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Dura
 // Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
 // Time if it has none.
 func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time.Time, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "touch", s, space, segment)
+	ctx, call, err := s.begin(ctx, "touch", space, segment)
 	defer func() { call.end(err) }()
-	if err := s.over("touch", space, segment); err != nil {
+	if err != nil {
 		return time.Time{}, err
 	}
 	return s.log.Touch(ctx, space, segment)
@@ -131,9 +130,9 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time
 
 // Status describes a segment; one that does not exist is [streamhub.ErrNotFound].
 func (s *Store) Status(ctx context.Context, space, segment string) (status streamhub.Status, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "status", s, space, segment)
+	ctx, call, err := s.begin(ctx, "status", space, segment)
 	defer func() { call.end(err) }()
-	if err := s.over("status", space, segment); err != nil {
+	if err != nil {
 		return status, err
 	}
 	return s.log.Status(ctx, space, segment)
@@ -141,9 +140,9 @@ func (s *Store) Status(ctx context.Context, space, segment string) (status strea
 
 // SpaceEnd returns the cursor after the last entry of a space, "" if it never had one.
 func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cursor, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "space end", s, space, "")
+	ctx, call, err := s.begin(ctx, "space end", space, "")
 	defer func() { call.end(err) }()
-	if err := s.over("space end", space, ""); err != nil {
+	if err != nil {
 		return "", err
 	}
 	end, err := s.log.SpaceEnd(ctx, space)
@@ -156,9 +155,9 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cu
 // Peek returns the last entry of a segment; where none is kept the error is
 // [streamhub.ErrNotFound].
 func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "peek", s, space, segment)
+	ctx, call, err := s.begin(ctx, "peek", space, segment)
 	defer func() { call.end(err) }()
-	if err := s.over("peek", space, segment); err != nil {
+	if err != nil {
 		return entry, err
 	}
 	return s.log.Peek(ctx, space, segment)
@@ -166,12 +165,12 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhu
 
 // Spaces lists the spaces of the store in byte order.
 func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] {
-	return unlessOver(s, "spaces", "", "", s.log.AllSpaces(ctx))
+	return unlessOver(s, streamhub.Error{Op: "spaces"}, s.log.AllSpaces(ctx))
 }
 
 // Segments lists the segments of a space in byte order. A space that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
-	return unlessOver(s, "segments", space, "", s.log.AllSegments(ctx, space))
+	return unlessOver(s, streamhub.Error{Op: "segments", Space: space}, s.log.AllSegments(ctx, space))
 }
 
 // ConsumeSegment reads what a segment holds now, in order.
@@ -227,7 +226,7 @@ func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[stre
 // JoinWorkers shows a worker to every instance until it leaves, ctx ends or it is not renewed for
 // ttl.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
-	if err := s.over("join", "", ""); err != nil {
+	if err := s.over(streamhub.Error{Op: "join"}); err != nil {
 		return nil, err
 	}
 	m, err := s.hub.watcher.Join(ctx, s.ID(), worker, ttl)
@@ -245,7 +244,7 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 // AcquireLease gets the exclusive right on key for ttl, or a [streamhub.LeaseHeldError]. The holder renews
 // and releases it; its token is the generation to pass to appends.
 func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration) (*lease.Lease, error) {
-	if err := s.leasesOver("acquire lease", key); err != nil {
+	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return nil, err
 	}
 	return s.hub.leases.Acquire(ctx, s.ID(), key, ttl)
@@ -254,7 +253,7 @@ func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration)
 // AcquireLeaseAs, RenewLeaseAs and ReleaseLeaseAs are for a holder that the caller names; see
 // [lease.Manager.AcquireAs].
 func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
-	if err := s.leasesOver("acquire lease", key); err != nil {
+	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return 0, err
 	}
 	return s.hub.leases.AcquireAs(ctx, s.ID(), key, holder, ttl)
@@ -262,7 +261,7 @@ func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time
 
 // RenewLeaseAs: see [Store.AcquireLeaseAs].
 func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
-	if err := s.leasesOver("renew lease", key); err != nil {
+	if err := s.over(streamhub.Error{Op: "renew lease", Lease: key}); err != nil {
 		return 0, err
 	}
 	return s.hub.leases.RenewAs(ctx, s.ID(), key, holder, ttl)
@@ -270,7 +269,7 @@ func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.D
 
 // ReleaseLeaseAs: see [Store.AcquireLeaseAs].
 func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error) {
-	if err := s.leasesOver("release lease", key); err != nil {
+	if err := s.over(streamhub.Error{Op: "release lease", Lease: key}); err != nil {
 		return false, err
 	}
 	return s.hub.leases.ReleaseAs(ctx, s.ID(), key, holder)
@@ -278,14 +277,14 @@ func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, e
 
 // Leases gives the leases of the store that are held now; see [lease.Manager.List].
 func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
-	return unlessOver(s, "list leases", "", "", s.hub.leases.List(ctx, s.ID()))
+	return unlessOver(s, streamhub.Error{Op: "list leases"}, s.hub.leases.List(ctx, s.ID()))
 }
 
 // WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
 // releases it. The token is the generation to pass to appends. The context of fn ends before the lease
 // does, with [streamhub.ErrLeaseLost] as cause.
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
-	if err := s.leasesOver("acquire lease", key); err != nil {
+	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return err
 	}
 	leases := s.hub.leases
@@ -295,26 +294,26 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 	return leases.WithLease(ctx, s.ID(), key, ttl, func(ctx context.Context, l *lease.Lease) error { return fn(ctx, l.Token()) })
 }
 
-// over is the error of a call on a hub that was closed, and nil before that. Appends and followers are told by the log
-// and the watcher, which end what is under way as well.
-func (s *Store) over(op, space, segment string) error {
+// begin observes a call. The error is that of a hub that was closed; nothing is sent to Redis then. Appends and followers
+// need no such check: the log and the watcher refuse them, and end those that are under way.
+func (s *Store) begin(ctx context.Context, op, space, segment string) (context.Context, call, error) {
+	ctx, call := s.hub.observer.begin(ctx, op, s, space, segment)
+	return ctx, call, s.over(streamhub.Error{Op: op, Space: space, Segment: segment})
+}
+
+// over is nil until the hub is closed, and then [streamhub.ErrShutdown] for the call that where names.
+func (s *Store) over(where streamhub.Error) error {
 	if !s.hub.closing.Load() {
 		return nil
 	}
-	return fault.At(streamhub.Error{Op: op, Store: s.ID(), Space: space, Segment: segment}, streamhub.ErrShutdown)
+	where.Store, where.Err = s.ID(), streamhub.ErrShutdown
+	return &where
 }
 
-func (s *Store) leasesOver(op, key string) error {
-	if !s.hub.closing.Load() {
-		return nil
-	}
-	return fault.At(streamhub.Error{Op: op, Store: s.ID(), Lease: key}, streamhub.ErrShutdown)
-}
-
-// unlessOver is items, or the error of a hub that was closed by the time that they are asked for.
-func unlessOver[T any](s *Store, op, space, segment string, items iter.Seq2[T, error]) iter.Seq2[T, error] {
+// unlessOver is items, or the error of a hub that was closed before they are ranged over.
+func unlessOver[T any](s *Store, where streamhub.Error, items iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		if err := s.over(op, space, segment); err != nil {
+		if err := s.over(where); err != nil {
 			var none T
 			yield(none, err)
 			return
@@ -326,14 +325,17 @@ func unlessOver[T any](s *Store, op, space, segment string, items iter.Seq2[T, e
 // entries observes a read: one span and one count for all of it.
 func (s *Store) entries(ctx context.Context, op, space, segment string, read func(ctx context.Context) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
-		ctx, call := s.hub.observer.begin(ctx, op, s, space, segment)
-		var failed error
+		ctx, call, failed := s.begin(ctx, op, space, segment)
 		n := int64(0)
 		defer func() {
 			s.hub.observer.delivered.Add(ctx, n)
 			call.end(failed)
 		}()
-		for e, err := range unlessOver(s, op, space, segment, read(ctx)) {
+		if failed != nil {
+			yield(streamhub.Entry{}, failed)
+			return
+		}
+		for e, err := range read(ctx) {
 			if failed = err; err == nil {
 				n++
 			}
