@@ -86,11 +86,11 @@ func since(before, err error) error {
 
 // inconclusive reports whether err says only that nothing was done about a call.
 func inconclusive(err error) bool {
-	if err == nil || errors.Is(err, streamhub.ErrUnknownOutcome) {
+	if errors.Is(err, streamhub.ErrUnknownOutcome) {
 		return false
 	}
-	return streamhub.Retryable(err) || isEnd(err) || errors.Is(err, streamhub.ErrShutdown) ||
-		errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrLimitExceeded)
+	return isEnd(err) || errors.Is(err, streamhub.ErrShutdown) || errors.Is(err, streamhub.ErrUnavailable) ||
+		errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrLimitExceeded)
 }
 
 // interrupted is the error of a call whose context ended before the attempt after err.
