@@ -56,14 +56,11 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	case o.NoWait && err == nil && !asked.Repeated:
 		return streamhub.Verdict{}, nil
 	case o.NoWait: // another caller asked before, and the generation may have ended since
-		status, err := s.begin(ctx)
-		if err = ending(err); errors.As(err, &closed) {
-			return closed.Verdict, nil
+		closed, _, err := s.ended(ctx)
+		if closed == nil {
+			return streamhub.Verdict{}, err
 		}
-		if err == nil && status.Verdict != nil {
-			return *status.Verdict, nil
-		}
-		return streamhub.Verdict{}, err
+		return closed.Verdict, nil
 	}
 	patience, cancel := context.WithTimeout(ctx, s.m.opt.CancelGrace+s.m.opt.CancelGrace/5)
 	defer cancel()

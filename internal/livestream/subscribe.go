@@ -146,21 +146,30 @@ func (s *Stream) wait(ctx context.Context) (streamhub.Verdict, error) {
 
 // closing waits for the end of the generation.
 func (s *Stream) closing(ctx context.Context) (*streamhub.ClosedError, error) {
-	status, err := s.begin(ctx)
-	if err == nil && status.Verdict != nil {
-		return &streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence}, nil
+	closed, status, err := s.ended(ctx)
+	if closed != nil || err != nil {
+		return closed, err
 	}
-	if err == nil {
-		// From the present end on: no stored chunk is read only to be dropped.
-		for _, err = range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
-			if err != nil {
-				break
-			}
+	// From the present end on: no stored chunk is read only to be dropped.
+	for _, err = range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
+		if err != nil {
+			break
 		}
 	}
-	var closed *streamhub.ClosedError
 	if err = ending(err); errors.As(err, &closed) {
 		return closed, nil
 	}
 	return nil, err
+}
+
+// ended returns how the generation has ended, or nil and where it is now.
+func (s *Stream) ended(ctx context.Context) (closed *streamhub.ClosedError, now streamhub.Status, err error) {
+	now, err = s.begin(ctx)
+	if err == nil && now.Verdict != nil {
+		return &streamhub.ClosedError{Verdict: *now.Verdict, LastSequence: now.LastSequence}, now, nil
+	}
+	if err = ending(err); errors.As(err, &closed) {
+		return closed, now, nil
+	}
+	return nil, now, err
 }
