@@ -190,8 +190,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 				b.finish(x, r, err)
 				continue
 			}
-			// Two of one id in a message would get two producers, and be stored twice. The later one waits until the
-			// answer to the first is kept.
+			// Two appends with one TRX id in a message would get two producers and be stored twice. The later one
+			// waits until the answer to the first is kept.
 			if trx := x.request.Options.TRX; taken[trx] {
 				full[x.t] = true // it repeats one of this message
 			} else {
@@ -272,12 +272,13 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 	return false
 }
 
-// isEnd reports whether err is that of a context that ended.
+// isEnd reports whether err is the end of a context.
 func isEnd(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// finish is the end of x. That nothing came of it now does not say what came of it before.
+// finish records how x ended. While an earlier attempt is in doubt, an attempt that did nothing
+// leaves the outcome unknown.
 func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
 	if trx := x.request.Options.TRX; inconclusive(err) && x.t.inDoubt(trx) {
 		err = unknown(trx, err)

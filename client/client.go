@@ -29,11 +29,11 @@ type Client struct {
 
 	// mu guards the fields below, and orders every start of a task before Close waits for tasks.
 	mu     sync.Mutex
-	closed bool // nothing that lasts begins any more
-	over   bool // and what lasted has ended, with the last calls that it needed
+	closed bool // Close has begun: no subscription, membership or read starts
+	over   bool // every task has ended: no call is made
 	// lasting has the contexts that Close ends. The key is a pointer, because functions cannot be compared.
 	lasting map[*context.CancelCauseFunc]struct{}
-	// subscriptions are those that are active and those that have failed, so that a status says why.
+	// subscriptions has the active ones, and the failed ones so that their status says why.
 	subscriptions map[uuid.UUID]*Subscription
 }
 
@@ -109,7 +109,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.tasks.Wait()
 	c.mu.Lock()
-	// Until here what ended could make its last calls: a producer writes its verdict with one.
+	// Not earlier: a task that Close ends may make last calls. A producer writes its verdict.
 	c.over = true
 	c.mu.Unlock()
 	return nil

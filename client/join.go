@@ -50,7 +50,7 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker streamhub.Worker, ttl time.Duration) error {
 	for attempt := 0; ; attempt++ {
 		if now != nil {
-			// It was on the list, so the delays begin anew.
+			// The worker was on the list, so the next delay is the first again.
 			attempt = 0
 			<-now.Done()
 			if err := now.Err(); !streamhub.Retryable(err) {

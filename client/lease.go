@@ -37,7 +37,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 		defer cancel()
 		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // its ttl does it otherwise
 	}
-	// The lease may be held all the same, and would keep others out for its whole ttl.
+	// The lease may have been acquired. Unless it is released, it excludes others for its whole ttl.
 	if errors.Is(err, streamhub.ErrUnknownOutcome) {
 		release()
 	}
@@ -54,8 +54,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 		}
 	}()
 	defer func() {
-		// In this order: no renewal is under way any more when the lease is given back, so none prolongs it
-		// afterwards.
+		// The order matters: a renewal under way could prolong the lease after its release.
 		close(stop)
 		<-renewed
 		lose(nil)

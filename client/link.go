@@ -214,8 +214,8 @@ func (l *link) auth(ctx context.Context, token string) error {
 	}
 }
 
-// lostErr says why the connection is gone. Close code 4401 is a token that the gateway does not take
-// any more.
+// lostErr says why the connection is gone. Close code 4401 means that the gateway no longer accepts
+// the token.
 func (l *link) lostErr() error {
 	cause := context.Cause(l.ctx)
 	if errors.Is(cause, streamhub.ErrShutdown) {
@@ -260,7 +260,7 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 			return nil, end, nil
 		}
 		select {
-		// It may be left over from what was taken already; then there is another turn.
+		// The signal may be left from items that were taken already. Then the loop waits again.
 		case <-c.signal:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
@@ -314,7 +314,7 @@ func (c *call) handled(bytes int) {
 	_ = c.l.send(wire.TypeCredit, c.id, wire.AppendCredit(nil, uint64(unpaid)))
 }
 
-// leave ends a call that is not wanted any more. If it is still open, the gateway is asked to cancel
+// leave ends a call that is no longer wanted. If it is still open, the gateway is asked to cancel
 // it; what still comes is dropped.
 func (c *call) leave() {
 	c.l.mu.Lock()

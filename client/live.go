@@ -100,7 +100,7 @@ func (s *liveStreams) at(id string, generation uint64) *liveStream {
 	return &liveStream{liveStreams: s, id: id, generation: generation}
 }
 
-// Register is that of [live.Streams]. If the goroutines of the producer cannot be started, because
+// Register implements [live.Streams]. If the goroutines of the producer cannot be started, because
 // the client is being closed, the new generation is ended as lost.
 func (s *liveStreams) Register(ctx context.Context, id string, options *live.RegisterOptions) (live.Producer, live.Stream, error) {
 	o := value(options)
@@ -116,7 +116,7 @@ func (s *liveStreams) Register(ctx context.Context, id string, options *live.Reg
 	}
 	p := newLiveProducer(remote, o)
 	if o.Key != "" {
-		// The key may have begun the generation before, and chunks of that are stored.
+		// An earlier registration with this key may have stored chunks.
 		if p.first, err = remote.Beat(ctx); err != nil {
 			return nil, nil, err
 		}
@@ -128,7 +128,7 @@ func (s *liveStreams) Register(ctx context.Context, id string, options *live.Reg
 	return p, nil, nil
 }
 
-// Start is that of [live.Streams].
+// Start implements [live.Streams].
 func (s *liveStreams) Start(ctx context.Context, id string, options *live.RegisterOptions) (live.RemoteProducer, live.Stream, error) {
 	o := value(options)
 	if o.OnCancel != nil || o.CancelUnwatched != 0 || o.IdleTTL != 0 {
@@ -172,7 +172,7 @@ func (s *liveStreams) start(ctx context.Context, op, id string, o *live.Register
 	return &liveRemote{liveStream: s.at(id, r.Generation), token: r.Token, silence: r.Silence}, nil, nil
 }
 
-// encodeMetadata writes metadata as JSON; no metadata are no bytes.
+// encodeMetadata writes metadata as JSON, and nil as no bytes.
 func encodeMetadata(v any) ([]byte, error) {
 	if v == nil {
 		return nil, nil
@@ -184,7 +184,7 @@ func encodeMetadata(v any) ([]byte, error) {
 	return b, nil
 }
 
-// Resume is that of [live.Streams].
+// Resume implements [live.Streams].
 func (s *liveStreams) Resume(ctx context.Context, id, token string) (live.RemoteProducer, error) {
 	body, err := s.ask(ctx, "resume", id, &wire.LiveResume{Space: s.space, ID: id, Token: token})
 	if err != nil {
@@ -206,17 +206,17 @@ func (s *liveStreams) find(ctx context.Context, op, id string, attempts int, wai
 	return s.at(id, generation), nil
 }
 
-// Get is that of [live.Streams].
+// Get implements [live.Streams].
 func (s *liveStreams) Get(ctx context.Context, id string) (live.Stream, error) {
 	return s.find(ctx, "get", id, s.c.opt.retry.Attempts, false)
 }
 
-// Await is that of [live.Streams].
+// Await implements [live.Streams].
 func (s *liveStreams) Await(ctx context.Context, id string) (live.Stream, error) {
 	return s.find(ctx, "await", id, forever, true)
 }
 
-// Generation is that of [live.Streams].
+// Generation implements [live.Streams].
 func (s *liveStreams) Generation(id string, generation uint64) (live.Stream, error) {
 	err := streamhub.CheckName("live stream", id)
 	if err == nil && len(id) > live.MaxIDLength {
@@ -228,7 +228,7 @@ func (s *liveStreams) Generation(id string, generation uint64) (live.Stream, err
 	return s.at(id, generation), nil
 }
 
-// Follow is that of [live.Streams].
+// Follow implements [live.Streams].
 func (s *liveStreams) Follow(ctx context.Context, ids []string, options *live.FollowOptions) iter.Seq2[live.Update, error] {
 	return func(yield func(live.Update, error) bool) {
 		o := value(options)
@@ -255,7 +255,7 @@ func (s *liveStreams) named(yield func(live.Update, error) bool) func(live.Updat
 	return func(u live.Update, err error) bool { return yield(u, s.fail("follow", u.ID, err)) }
 }
 
-// List is that of [live.Streams].
+// List implements [live.Streams].
 func (s *liveStreams) List(ctx context.Context, options *live.ListOptions) iter.Seq2[live.Stream, error] {
 	return func(yield func(live.Stream, error) bool) {
 		o := value(options)
@@ -275,7 +275,7 @@ func (s *liveStreams) List(ctx context.Context, options *live.ListOptions) iter.
 	}
 }
 
-// Active is that of [live.Streams].
+// Active implements [live.Streams].
 func (s *liveStreams) Active(ctx context.Context, ids []string) (map[string]bool, error) {
 	active := make(map[string]bool, len(ids))
 	if len(ids) == 0 {
@@ -295,10 +295,10 @@ func (s *liveStreams) Active(ctx context.Context, ids []string) (map[string]bool
 	return active, s.fail("active", "", err)
 }
 
-// Remove is that of [live.Streams]. It names the generation, so that a repeat removes no later one.
+// Remove implements [live.Streams]. It names the generation, so that a repeat removes no later one.
 func (s *liveStreams) Remove(ctx context.Context, id string) error {
 	current, err := s.find(ctx, "remove", id, s.c.opt.retry.Attempts, false)
-	// There is nothing to remove: that is also what a call finds that repeats one whose answer was lost.
+	// There is nothing to remove. A repeat after a lost answer finds the same.
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return nil
 	}
@@ -322,7 +322,7 @@ var _ live.Stream = (*liveStream)(nil)
 func (s *liveStream) ID() string         { return s.id }
 func (s *liveStream) Generation() uint64 { return s.generation }
 
-// Subscribe is that of [live.Stream].
+// Subscribe implements [live.Stream].
 func (s *liveStream) Subscribe(ctx context.Context, options *live.SubscribeOptions) iter.Seq2[live.Chunk, error] {
 	return func(yield func(live.Chunk, error) bool) {
 		// Each range over the sequence begins where the options say, so it has a copy to move on with.
@@ -338,7 +338,7 @@ func (s *liveStream) Subscribe(ctx context.Context, options *live.SubscribeOptio
 	}
 }
 
-// Channel is that of [live.Stream].
+// Channel implements [live.Stream].
 func (s *liveStream) Channel(ctx context.Context, options *live.SubscribeOptions) <-chan live.Event {
 	o := value(options)
 	events := make(chan live.Event, max(o.Buffer, 0))
@@ -359,12 +359,12 @@ func (s *liveStream) Channel(ctx context.Context, options *live.SubscribeOptions
 	return events
 }
 
-// Wait is that of [live.Stream].
+// Wait implements [live.Stream].
 func (s *liveStream) Wait(ctx context.Context) (streamhub.Verdict, error) {
 	return item(ctx, s.liveStreams, "wait", s.id, forever, &wire.LiveWait{Space: s.space, ID: s.id, Generation: s.generation}, wire.DecodeLiveVerdict)
 }
 
-// Status is that of [live.Stream].
+// Status implements [live.Stream].
 func (s *liveStream) Status(ctx context.Context) (status live.Status, err error) {
 	body, err := s.ask(ctx, "status", s.id, &wire.LiveStatus{Space: s.space, ID: s.id, Generation: s.generation})
 	if err == nil {
@@ -373,7 +373,7 @@ func (s *liveStream) Status(ctx context.Context) (status live.Status, err error)
 	return status, err
 }
 
-// Metadata is that of [live.Stream].
+// Metadata implements [live.Stream].
 func (s *liveStream) Metadata(ctx context.Context, v any) (bool, error) {
 	status, err := s.Status(ctx)
 	if err != nil || len(status.Metadata) == 0 {
@@ -383,7 +383,7 @@ func (s *liveStream) Metadata(ctx context.Context, v any) (bool, error) {
 	return err == nil, s.fail("metadata", s.id, err)
 }
 
-// Cancel is that of [live.Stream].
+// Cancel implements [live.Stream].
 func (s *liveStream) Cancel(ctx context.Context, options *live.CancelOptions) (streamhub.Verdict, error) {
 	o := value(options)
 	// Once the request is stored it is waited for, however often the connection is lost.
@@ -396,7 +396,7 @@ func (s *liveStream) Cancel(ctx context.Context, options *live.CancelOptions) (s
 	return item(ctx, s.liveStreams, "cancel", s.id, forever, request, wire.DecodeLiveVerdict)
 }
 
-// Send is that of [live.Stream]. A key makes it safe to repeat.
+// Send implements [live.Stream]. A key makes it safe to repeat.
 func (s *liveStream) Send(ctx context.Context, data []byte, options *live.SendOptions) (uint64, error) {
 	o := value(options)
 	if o.Once == "" && o.Key == "" {

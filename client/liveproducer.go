@@ -106,7 +106,7 @@ func (p *liveProducer) abandon(ctx context.Context) {
 	_, _ = p.remote.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "it was not begun"})
 }
 
-// Context is that of [live.Producer].
+// Context implements [live.Producer].
 func (p *liveProducer) Context() context.Context { return p.ctx }
 
 // notify wakes all that wait for a change. The lock is held.
@@ -123,7 +123,7 @@ func (p *liveProducer) rush() {
 	}
 }
 
-// Publish is that of [live.Producer].
+// Publish implements [live.Producer].
 func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	if len(data) > streamhub.MaxRecordBytes {
 		err := fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), streamhub.MaxRecordBytes)
@@ -168,7 +168,7 @@ func (p *liveProducer) await(ctx context.Context) error {
 	}
 }
 
-// Flush is that of [live.Producer].
+// Flush implements [live.Producer].
 func (p *liveProducer) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -217,7 +217,7 @@ func (p *liveProducer) run() {
 			p.mu.Unlock()
 			failed.Wait(p.life)
 		default:
-			// While a verdict is under way it is end that learns how the generation has ended.
+			// While a verdict is under way, end learns how the generation has ended.
 			if !p.stopped(err) {
 				failed.Wait(p.life)
 			}
@@ -227,8 +227,8 @@ func (p *liveProducer) run() {
 
 // interval is how often the producer says that it is there.
 func (p *liveProducer) interval() time.Duration {
-	// Half of each time, so that its end is noticed soon after; 10 ms, so that a tiny one does not keep a gateway
-	// busy.
+	// Half of each limit, so that its expiry is noticed soon. At least 10 ms, so that a tiny limit does not keep
+	// a gateway busy.
 	d := min(p.remote.silence/beatsPerSilence, max(p.opt.IdleTTL/2, 10*time.Millisecond))
 	if p.opt.CancelUnwatched > 0 {
 		d = min(d, max(p.opt.CancelUnwatched/2, 10*time.Millisecond))
@@ -370,8 +370,8 @@ func (p *liveProducer) over() {
 
 // listen hears requests to stop.
 func (p *liveProducer) listen() {
-	// From the first message on: with a key this may be a generation that was registered before, and was asked to
-	// stop since.
+	// From the first message on: with a key the generation may be older than this registration, and may have been
+	// asked to stop.
 	for m, err := range p.remote.Messages(p.life, 0) {
 		switch {
 		case err == nil && m.Stop:
@@ -396,9 +396,9 @@ func (p *liveProducer) requested(by *live.CancelError) {
 	p.tell(by)
 }
 
-// stopped ends the producer because of reason. A producer that is just writing its own verdict learns
-// the outcome from that, so it is left alone; the result is then false. The verdict is not written before
-// every chunk is stored, so one that has chunks waits for this very end.
+// stopped ends the producer because of reason. A producer that is just writing its own verdict learns the
+// outcome from that, so it is left alone; the result is then false. The verdict is written after every
+// chunk is stored, so a producer with pending chunks still has to be stopped.
 func (p *liveProducer) stopped(reason error) bool {
 	p.mu.Lock()
 	writing := p.ending && len(p.pending) == 0
@@ -412,7 +412,7 @@ func (p *liveProducer) stopped(reason error) bool {
 // stop ends the producer for good. Only the first reason counts. Chunks that wait are dropped: no
 // gateway takes them any more.
 func (p *liveProducer) stop(reason error) {
-	// The call that failed is one of the producer. Each method names itself when it returns the reason.
+	// The name of the failed call is dropped: each method names itself when it returns the reason.
 	var named *streamhub.Error
 	if errors.As(reason, &named) {
 		reason = named.Err
@@ -441,7 +441,7 @@ func (p *liveProducer) tell(reason error) {
 	})
 }
 
-// SetMetadata is that of [live.Producer].
+// SetMetadata implements [live.Producer].
 func (p *liveProducer) SetMetadata(ctx context.Context, v any) error {
 	p.mu.Lock()
 	err := p.err
@@ -459,7 +459,7 @@ func (p *liveProducer) SetMetadata(ctx context.Context, v any) error {
 	return p.remote.SetMetadata(ctx, metadata)
 }
 
-// Messages is that of [live.Producer].
+// Messages implements [live.Producer].
 func (p *liveProducer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
 	return func(yield func(live.Message, error) bool) {
 		for m, err := range p.remote.Messages(ctx, after) {
@@ -470,7 +470,7 @@ func (p *liveProducer) Messages(ctx context.Context, after uint64) iter.Seq2[liv
 	}
 }
 
-// Done is that of [live.Producer].
+// Done implements [live.Producer].
 func (p *liveProducer) Done(ctx context.Context, output any) error {
 	v, err := verdict.Done(output)
 	if err != nil {
@@ -479,7 +479,7 @@ func (p *liveProducer) Done(ctx context.Context, output any) error {
 	return p.End(ctx, v)
 }
 
-// Fail is that of [live.Producer].
+// Fail implements [live.Producer].
 func (p *liveProducer) Fail(ctx context.Context, reason error) error {
 	v, err := verdict.Failed(reason, p.cancelled())
 	if err != nil {
@@ -488,7 +488,7 @@ func (p *liveProducer) Fail(ctx context.Context, reason error) error {
 	return p.End(ctx, v)
 }
 
-// Close is that of [live.Producer].
+// Close implements [live.Producer].
 func (p *liveProducer) Close(ctx context.Context) error {
 	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
@@ -499,7 +499,7 @@ func (p *liveProducer) cancelled() *live.CancelError {
 	return p.asked
 }
 
-// End is that of [live.Producer].
+// End implements [live.Producer].
 func (p *liveProducer) End(ctx context.Context, v streamhub.Verdict) error {
 	return p.fail("end", p.id, p.end(ctx, v))
 }
@@ -585,7 +585,7 @@ func (p *liveProducer) finish(ctx context.Context, v streamhub.Verdict) (streamh
 	}
 }
 
-// HandOver is that of [live.Producer].
+// HandOver implements [live.Producer].
 func (p *liveProducer) HandOver(ctx context.Context) (token string, next uint64, err error) {
 	if err := p.settle(ctx); err != nil {
 		return "", 0, p.fail("hand over", p.id, err)

@@ -85,7 +85,7 @@ func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, rea
 			if done.any {
 				o.Cursor, o.FromSequence = done.cursor, 0
 				if options != nil && options.Limit > 0 {
-					// A limit of 0 means no limit, so a read that has given all that it may is over and not repeated.
+					// A limit of 0 means no limit, so a read that has reached its limit ends here.
 					if o.Limit = options.Limit - done.n; o.Limit == 0 {
 						return nil
 					}
@@ -207,7 +207,7 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 	return lasting(ctx, s, "workers", s.inner.Workers)
 }
 
-// lasting begins anew after a lost connection: the first items say what is there then.
+// lasting restarts after a lost connection. The first items then give the present state.
 func lasting[T any](ctx context.Context, s *Store, op string, subscribe func(ctx context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		resume(ctx, s.c, op, forever, yield, func(ctx context.Context, pass func(T) bool) error {

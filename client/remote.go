@@ -27,9 +27,9 @@ func (s *remoteStore) fail(op, space, segment string, err error) error {
 	return fault.At(streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment}, err)
 }
 
-// do makes a call that has one answer. Where none came, what was to change something ends with
-// [streamhub.ErrUnknownOutcome], and what only reads with [streamhub.ErrUnavailable] or the error of ctx. Both may be
-// repeated.
+// do makes a call that has one answer. Without an answer, a request that changes something ends with
+// [streamhub.ErrUnknownOutcome]. One that only reads ends with [streamhub.ErrUnavailable] or the error of ctx. Both
+// may be repeated.
 func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []byte, err error) {
 	l, err := s.p.connect(ctx)
 	if err != nil {
@@ -54,8 +54,8 @@ func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []by
 	return result, err
 }
 
-// readsOnly reports whether a request that has one answer changes nothing. One that is missing here does no harm: a
-// lost answer is then an unknown outcome, which may be repeated as well.
+// readsOnly reports whether a request that has one answer changes nothing. A type that is missing here does no
+// harm: its lost answer becomes an unknown outcome, which may be repeated as well.
 func readsOnly(request wire.Request) bool {
 	switch request.(type) {
 	case *wire.Status, *wire.Peek, *wire.SpaceEnd, *wire.LiveStatus, *wire.LiveActive:
@@ -64,8 +64,8 @@ func readsOnly(request wire.Request) bool {
 	return false
 }
 
-// unknown is the error of a call that may have been made. The end of a context shows through it. Another cause does not: as a
-// condition of its own it would say that nothing happened.
+// unknown returns the error of a call that may have been made. The end of a context stays visible to errors.Is. Another
+// cause is kept as text only: as a condition it would say that nothing happened.
 func unknown(trx uuid.UUID, err error) error {
 	if !isEnd(err) {
 		err = errors.New(err.Error())

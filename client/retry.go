@@ -53,7 +53,7 @@ func IsRetryable(err error) bool { return streamhub.Retryable(err) }
 func again(ctx context.Context, c *Client, op string, call func(ctx context.Context) error) error {
 	ctx, o := c.observe(ctx, op)
 	var err error
-	// Not from the moment in which Close begins: what it ends makes its last calls until it is over.
+	// Not as soon as Close begins: the tasks that it ends may make last calls.
 	if c.isOver() {
 		err = &streamhub.Error{Op: op, Err: streamhub.ErrShutdown}
 		o.end(err)
@@ -74,8 +74,8 @@ func again(ctx context.Context, c *Client, op string, call func(ctx context.Cont
 	return err
 }
 
-// since is the error of an attempt after one that ended with before. That nothing came of the later one does not say
-// what came of the earlier one.
+// since returns the error of a call whose last two attempts ended with before and err. If before is an unknown
+// outcome and err says only that the last attempt did nothing, the outcome stays unknown.
 func since(before, err error) error {
 	var lost *streamhub.UnknownOutcomeError
 	if !errors.As(before, &lost) || !inconclusive(err) {
@@ -84,7 +84,7 @@ func since(before, err error) error {
 	return renamed(before, unknown(lost.TRX, err))
 }
 
-// inconclusive reports whether err says only that nothing was done about a call.
+// inconclusive reports whether err says only that its own attempt did nothing.
 func inconclusive(err error) bool {
 	if errors.Is(err, streamhub.ErrUnknownOutcome) {
 		return false
@@ -93,7 +93,7 @@ func inconclusive(err error) bool {
 		errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrLimitExceeded)
 }
 
-// interrupted is the error of a call whose context ended before the attempt after err.
+// interrupted returns the error of a call whose context ended in the pause after err.
 func interrupted(ctx context.Context, err error) error {
 	var lost *streamhub.UnknownOutcomeError
 	if errors.As(err, &lost) {
@@ -107,7 +107,7 @@ func interrupted(ctx context.Context, err error) error {
 	return renamed(err, fmt.Errorf("%w: %v", ctx.Err(), cause))
 }
 
-// renamed is err as the error of the call that named names, if it names one.
+// renamed wraps err in a copy of the [streamhub.Error] in named. Without one it returns err.
 func renamed(named, err error) error {
 	var call *streamhub.Error
 	if !errors.As(named, &call) {

@@ -36,7 +36,7 @@ type tailKey struct {
 // A tail has the producers of one segment.
 type tail struct {
 	mu sync.Mutex
-	// made is how many slots there were ever, and names the next one. free are those with no append under way.
+	// made counts every slot so far, and names the next one. free has the slots without an append under way.
 	made   int
 	free   []*slot
 	places chan struct{} // one for each append under way
@@ -187,7 +187,7 @@ func (t *tail) learn(known, position streamhub.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	same := position.Incarnation == t.known.Incarnation && position.Lineage == t.known.Lineage
-	// What is kept was stored in the segment that was there before.
+	// The kept results belong to the earlier incarnation.
 	if position.Incarnation != t.known.Incarnation && t.known.Incarnation != 0 {
 		t.kept = nil
 	}

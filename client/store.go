@@ -170,7 +170,7 @@ func (s *Store) names(ctx context.Context, list func(ctx context.Context) iter.S
 				if err != nil {
 					return err
 				}
-				// The listing began anew, and these names were given before.
+				// The listing was restarted, and these names were given already.
 				if any && name <= last {
 					continue
 				}

@@ -117,7 +117,7 @@ func subscribe[T any](ctx context.Context, c *Client, handler func(context.Conte
 	ctx, cancel := c.last(ctx)
 	s := &Subscription{id: uuid.New(), c: c, cancel: cancel, done: make(chan struct{})}
 	s.status = SubscriptionStatus{ID: s.id, Status: SubscriptionActive}
-	// Before its goroutine starts, which may end at once and removes it then.
+	// Before the goroutine starts: it may end at once, and then removes the subscription.
 	c.mu.Lock()
 	c.subscriptions[s.id] = s
 	c.mu.Unlock()
@@ -165,7 +165,7 @@ func (s *Subscription) fail(err error) {
 // among the handlers until it returns.
 func (s *Subscription) handle(ctx context.Context, handler func(ctx context.Context)) {
 	select {
-	// While there is no place no status is taken, so what comes next is the newest.
+	// No status is taken while there is no place, so the next one is the newest.
 	case s.c.handlers <- struct{}{}:
 	case <-ctx.Done():
 		return
@@ -193,7 +193,7 @@ func (s *Subscription) handle(ctx context.Context, handler func(ctx context.Cont
 	defer timer.Stop()
 	select {
 	case <-done:
-	// The handler has a context from this one, and Close waits for it.
+	// The context of the handler derives from ctx, and Close waits for the handler.
 	case <-ctx.Done():
 	case <-timer.C:
 		s.handlerFailed(ctx, "timeout", context.DeadlineExceeded, func(status *SubscriptionStatus) { status.HandlerTimeouts++ })

@@ -68,7 +68,8 @@ type WebSocketProvider struct {
 	link    *link    // nil if there is none that takes calls
 	dialing *dialing // the dial under way
 	dialed  int      // successful dials
-	// next is of urls. The dial under way moves it on, or lost does while there is a link: never both.
+	// next is an index of urls. It is moved by the dial under way, or by lost while there is a link:
+	// never by both.
 	next      int
 	listeners map[int]func()
 	listener  int
@@ -204,7 +205,7 @@ func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 	}
 	d := p.dialing
 	if d == nil {
-		// The error stays where a dial succeeds only after Close.
+		// The error remains if the dial succeeds only after Close.
 		d = &dialing{done: make(chan struct{}), err: streamhub.ErrShutdown}
 		p.dialing = d
 		p.start(func() { p.dial(d) })
@@ -297,7 +298,7 @@ func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 	case failed != nil && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
 		return nil, p.refused(errors.New(http.StatusText(failed.Status)))
 	case failed != nil && failed.Status == http.StatusTooManyRequests:
-		// It can pass, so it may be tried again; the cause shows through.
+		// The condition can pass, so the call may be repeated. The cause stays visible to errors.Is.
 		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))
 	}
 	return nil, down(err)

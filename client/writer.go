@@ -31,7 +31,8 @@ type Writer struct {
 	space, segment string
 	opt            WriterOptions
 
-	// batch is what was collected and not sent yet, bytes its size. Both are of the goroutine that calls the Writer.
+	// batch is what was collected and not sent yet, bytes its size. Both belong to the goroutine that calls the
+	// Writer.
 	batch []streamhub.Record
 	bytes int
 	// A nil batch is taken when the one before has been dealt with.

@@ -246,7 +246,7 @@ func (h *Handler) mine(ctx context.Context, id, owner string) (live.Stream, erro
 	if _, err := s.Metadata(ctx, &of); err != nil {
 		return nil, publicError(err)
 	}
-	// As if there were none: which ids there are is not for others to know.
+	// The same answer as for no stream: other callers must not learn which ids exist.
 	if of.Owner != owner {
 		return nil, publicError(streamhub.ErrNotFound)
 	}

@@ -29,7 +29,7 @@ type input struct {
 	m    *StreamManager
 	p    live.Producer
 	ctx  context.Context // without an end
-	turn chan struct{}   // has one token, held over a write: the parts of one stay together, and to wait ends with ctx
+	turn chan struct{}   // has one token. A write holds it, so that its parts stay together. A wait for it ends with ctx.
 	size int             // of parts, guarded by turn
 
 	later sync.Once // starts closeLater

@@ -33,7 +33,7 @@ const (
 // isGap reports whether e stands for an event that was not stored.
 func isGap(e *streamhub.Entry) bool { return e.Metadata[kindKey] == gapKind }
 
-// Append is that of [sdk.EventStore]. The event, of any size, is stored when it returns. If it returns
+// Append implements [sdk.EventStore]. The event, of any size, is stored when it returns. If it returns
 // an error, the event is counted all the same: the SDK counts it too.
 func (s *EventStore) Append(ctx context.Context, session, stream string, data []byte) error {
 	st, err := s.stream(ctx, session, stream)
@@ -134,7 +134,7 @@ func (a *appending) append(ctx context.Context, segment string, records []stream
 	return err
 }
 
-// revive makes the stream anew that has expired or was lost, unless it was deleted on purpose: the
+// revive creates a stream again that has expired or was lost, unless it was deleted on purpose: the
 // session was closed.
 func (a *appending) revive(ctx context.Context) error {
 	status, err := a.s.store.Status(ctx, a.s.space, segmentOf(a.session, a.stream))

@@ -137,7 +137,7 @@ func (s *EventStore) keep(ctx context.Context, session, stream string) {
 	}
 }
 
-// SessionClosed is that of [sdk.EventStore]: it removes the session and its streams. If Redis does not
+// SessionClosed implements [sdk.EventStore]: it removes the session and its streams. If Redis does not
 // answer, that is done with a later Open, as long as this process runs.
 func (s *EventStore) SessionClosed(ctx context.Context, name string) error {
 	s.mu.Lock()

@@ -125,7 +125,7 @@ func fit(name string) string {
 // often than the streams and must be there for as long as any of them.
 func (s *EventStore) outlive() time.Duration { return 2 * s.ttl }
 
-// Open is that of [sdk.EventStore]. It may be repeated.
+// Open implements [sdk.EventStore]. It may be repeated.
 func (s *EventStore) Open(ctx context.Context, session, stream string) error {
 	var last uint64
 	err := s.patiently(ctx, func() (err error) {
@@ -191,7 +191,7 @@ func (s *EventStore) patiently(ctx context.Context, f func() error) error {
 	return err
 }
 
-// After is that of [sdk.EventStore]. Events that are gone, or were never stored, are
+// After implements [sdk.EventStore]. Events that are gone, or were never stored, are
 // [sdk.ErrEventsPurged]. Events are read one at a time.
 func (s *EventStore) After(ctx context.Context, session, stream string, index int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {

@@ -584,7 +584,7 @@ func testVerdicts(t *testing.T, s streamhub.Store) {
 	}
 }
 
-// testSequences: the sequences that records name are compared, those of the first content as well.
+// testSequences checks the sequences that records name, in a create and in an append.
 func testSequences(t *testing.T, s streamhub.Store) {
 	named := func(sequences ...uint64) []streamhub.Record {
 		list := make([]streamhub.Record, len(sequences))

@@ -138,7 +138,7 @@ func scopeList(claim any) ([]string, error) {
 	return nil, errors.New("scopes is neither a string nor an array of strings")
 }
 
-// Authenticate is that of [streamhub.Authenticator].
+// Authenticate implements [streamhub.Authenticator].
 func (v *Verifier) Authenticate(ctx context.Context, token string) (*streamhub.Identity, error) {
 	switch {
 	case token == "":

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Await is that of [live.Streams].
+// Await implements [live.Streams].
 func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
 	for {
 		stream, err := s.Get(ctx, id)
@@ -22,7 +22,7 @@ func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
 			return nil, s.fail("await", id, streamhub.ErrShutdown)
 		}
 		select {
-		// err is still ErrNotFound, so the loop asks again: the stream may be gone already, and is waited for anew.
+		// err is still ErrNotFound, so the loop asks again. A stream that is gone already is waited for again.
 		case <-begun:
 		case <-s.m.ctx.Done():
 			err = s.fail("await", id, streamhub.ErrShutdown)

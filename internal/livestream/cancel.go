@@ -23,7 +23,7 @@ const (
 	onceKey       = "once"
 )
 
-// Cancel is that of [live.Stream].
+// Cancel implements [live.Stream].
 func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.Verdict, error) {
 	if o == nil {
 		o = &live.CancelOptions{}
@@ -95,7 +95,7 @@ func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.
 	}
 }
 
-// Send is that of [live.Stream].
+// Send implements [live.Stream].
 func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (sequence uint64, err error) {
 	defer func() { err = s.fail("send", s.id, err) }()
 	if o == nil {
@@ -127,7 +127,7 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	return result.First, ending(err)
 }
 
-// Messages is that of [live.Producer].
+// Messages implements [live.Producer].
 func (p *Producer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Message, error] {
 	return p.messages(ctx, after, false)
 }

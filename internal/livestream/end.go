@@ -18,7 +18,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Done is that of [live.Producer].
+// Done implements [live.Producer].
 func (p *Producer) Done(ctx context.Context, output any) error {
 	v, err := verdict.Done(output)
 	if err != nil {
@@ -27,7 +27,7 @@ func (p *Producer) Done(ctx context.Context, output any) error {
 	return p.End(ctx, v)
 }
 
-// Fail is that of [live.Producer].
+// Fail implements [live.Producer].
 func (p *Producer) Fail(ctx context.Context, reason error) error {
 	v, err := verdict.Failed(reason, p.cancelled())
 	if err != nil {
@@ -36,7 +36,7 @@ func (p *Producer) Fail(ctx context.Context, reason error) error {
 	return p.End(ctx, v)
 }
 
-// Close is that of [live.Producer].
+// Close implements [live.Producer].
 func (p *Producer) Close(ctx context.Context) error {
 	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
@@ -47,7 +47,7 @@ func (p *Producer) cancelled() *live.CancelError {
 	return p.asked
 }
 
-// End is that of [live.Producer].
+// End implements [live.Producer].
 func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
 	return p.fail("end", p.id, p.end(ctx, v))
 }
@@ -204,7 +204,7 @@ func (s *Stream) settle(ctx context.Context, v streamhub.Verdict, keep time.Dura
 	return err
 }
 
-// Remove is that of [live.Streams].
+// Remove implements [live.Streams].
 func (s *Streams) Remove(ctx context.Context, id string) error {
 	return s.fail("remove", id, s.remove(ctx, id, 0))
 }

@@ -18,7 +18,7 @@ import (
 // clockSlack is how much earlier than the start of a generation the read of the timeline begins.
 const clockSlack = time.Second
 
-// Follow is that of [live.Streams].
+// Follow implements [live.Streams].
 func (s *Streams) Follow(ctx context.Context, ids []string, o *live.FollowOptions) iter.Seq2[live.Update, error] {
 	if o == nil {
 		o = &live.FollowOptions{}

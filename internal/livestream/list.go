@@ -16,7 +16,7 @@ import (
 // listPage is how many names of segments are looked at together.
 const listPage = 256
 
-// List is that of [live.Streams].
+// List implements [live.Streams].
 func (s *Streams) List(ctx context.Context, o *live.ListOptions) iter.Seq2[live.Stream, error] {
 	return func(yield func(live.Stream, error) bool) {
 		after := ""

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// SetMetadata is that of [live.Producer].
+// SetMetadata implements [live.Producer].
 func (p *Producer) SetMetadata(ctx context.Context, v any) error {
 	return p.fail("set metadata", p.id, p.setMetadata(ctx, v))
 }

@@ -55,7 +55,7 @@ func newProducer(s *Stream, owner string, o live.RegisterOptions) *Producer {
 	return p
 }
 
-// Context is that of [live.Producer].
+// Context implements [live.Producer].
 func (p *Producer) Context() context.Context { return p.ctx }
 
 // attach lets the manager serve p: its heartbeat, and its way back. It is false when the manager is closing, and Close
@@ -95,7 +95,7 @@ func (p *Producer) listen(from streamhub.Position) {
 		switch {
 		case err == nil && entry.Metadata[controlKey] == controlCancel:
 			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})
-		// Not after the producer has stopped, nor at a shutdown, which Close tells of.
+		// Not after the producer has stopped. Close notifies the producer of a shutdown.
 		case err != nil && p.life.Err() == nil && !errors.Is(err, streamhub.ErrShutdown):
 			p.stop(ending(err))
 		}

@@ -88,7 +88,8 @@ func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 	}
 }
 
-// idOf returns the stream that a segment is a generation of. A back lane is none: its name ends in "~b".
+// idOf returns the stream that a segment is a generation of. A back lane is not one: its name ends in
+// "~b".
 func idOf(segment string) (id string, ok bool) {
 	at := strings.LastIndexByte(segment, '~')
 	if at <= 0 {

@@ -23,7 +23,7 @@ const (
 	retryPause = 100 * time.Millisecond
 )
 
-// Publish is that of [live.Producer].
+// Publish implements [live.Producer].
 func (p *Producer) Publish(ctx context.Context, data []byte) error {
 	return p.fail("publish", p.id, p.publish(ctx, data))
 }
@@ -83,7 +83,7 @@ func (p *Producer) await(ctx context.Context) error {
 	}
 }
 
-// Flush is that of [live.Producer].
+// Flush implements [live.Producer].
 func (p *Producer) Flush(ctx context.Context) error {
 	p.m.hurry()
 	p.mu.Lock()
@@ -190,8 +190,8 @@ func (p *Producer) take() (flight, bool) {
 	return p.flight(), true
 }
 
-// flight is the append of what is on its way. The segment must exist: one that was lost with the history of Redis would
-// otherwise begin anew in the middle of the generation. The lock is held.
+// flight is the append of what is on its way. The segment must exist: if Redis lost it, the append would create it
+// again in the middle of the generation. The lock is held.
 func (p *Producer) flight() flight {
 	return flight{p, streamhub.Append{
 		Space: p.space, Segment: p.segment(), Records: p.flying,

@@ -19,8 +19,8 @@ import (
 // maxMetadata bounds what a stream keeps as metadata, in bytes of JSON. Get and every status read all of it.
 const maxMetadata = 64 << 10
 
-// validKey is what [live.RegisterOptions.Key] may be. A key becomes the part of a token that follows the dot, so it
-// holds none, and is not longer than what resume takes.
+// validKey is what [live.RegisterOptions.Key] may be. A key becomes the part of a token after the dot, so it holds
+// no dot and is not longer than resume accepts.
 var validKey = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 
 // maxBy bounds what a stream keeps as the name of its producer.
@@ -30,7 +30,7 @@ const maxBy = 256
 // segment came or went meanwhile.
 const registerTries = 16
 
-// Register is that of [live.Streams].
+// Register implements [live.Streams].
 func (s *Streams) Register(ctx context.Context, id string, options *live.RegisterOptions) (live.Producer, live.Stream, error) {
 	o := live.RegisterOptions{}
 	if options != nil {
@@ -165,7 +165,7 @@ func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, ow
 	if _, _, err := s.log.Create(ctx, s.space, stream.segment(), &create); err != nil {
 		return nil, err
 	}
-	// The type is that of the chunks. Messages of readers have none.
+	// The content type applies to chunks. Messages of readers have none.
 	create.ContentType = ""
 	back, _, err := s.log.Create(ctx, s.space, stream.backLane(), &create)
 	if err != nil {

@@ -30,7 +30,7 @@ type remote struct {
 	silence time.Duration
 }
 
-// Start is that of [live.Streams].
+// Start implements [live.Streams].
 func (s *Streams) Start(ctx context.Context, id string, options *live.RegisterOptions) (live.RemoteProducer, live.Stream, error) {
 	o := live.RegisterOptions{}
 	if options != nil {
@@ -52,7 +52,7 @@ func (s *Streams) Start(ctx context.Context, id string, options *live.RegisterOp
 	return &remote{begun.Stream, begun.owner, silence}, nil, nil
 }
 
-// Resume is that of [live.Streams].
+// Resume implements [live.Streams].
 func (s *Streams) Resume(ctx context.Context, id, token string) (live.RemoteProducer, error) {
 	r, err := s.resume(ctx, id, token)
 	if err != nil {
@@ -228,7 +228,7 @@ func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 	if !v.Kind.Known() {
 		return v, fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
 	}
-	// One that has vanished is not made anew, only to be closed.
+	// A segment that has vanished is not created again only to be closed.
 	if _, err := r.log.Status(ctx, r.space, r.segment()); err != nil {
 		var closed *streamhub.ClosedError
 		if err = producing(ending(err), r.generation); errors.As(err, &closed) {
@@ -243,7 +243,7 @@ func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 	return v, err
 }
 
-// HandOver is that of [live.Producer].
+// HandOver implements [live.Producer].
 func (p *Producer) HandOver(ctx context.Context) (token string, next uint64, err error) {
 	token, next, err = p.handOver(ctx)
 	return token, next, p.fail("hand over", p.id, err)

@@ -35,7 +35,7 @@ func (s *Streams) at(id string, generation uint64) *Stream {
 	return &Stream{Streams: s, id: id, generation: generation}
 }
 
-// Get is that of [live.Streams].
+// Get implements [live.Streams].
 func (s *Streams) Get(ctx context.Context, id string) (live.Stream, error) {
 	d, err := s.describe(ctx, id)
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Streams) Get(ctx context.Context, id string) (live.Stream, error) {
 	return s.at(id, d.generation), nil
 }
 
-// Generation is that of [live.Streams].
+// Generation implements [live.Streams].
 func (s *Streams) Generation(id string, generation uint64) (live.Stream, error) {
 	if err := checkID(id); err != nil {
 		return nil, s.fail("get", id, err)
@@ -53,7 +53,7 @@ func (s *Streams) Generation(id string, generation uint64) (live.Stream, error) 
 	return s.at(id, generation), nil
 }
 
-// Active is that of [live.Streams].
+// Active implements [live.Streams].
 func (s *Streams) Active(ctx context.Context, ids []string) (map[string]bool, error) {
 	active := make(map[string]bool, len(ids))
 	pipe := s.m.conn.Pipeline()
@@ -79,7 +79,7 @@ func (s *Streams) Active(ctx context.Context, ids []string) (map[string]bool, er
 	return active, nil
 }
 
-// Status is that of [live.Stream].
+// Status implements [live.Stream].
 func (s *Stream) Status(ctx context.Context) (live.Status, error) {
 	status, err := s.status(ctx)
 	return status, s.fail("status", s.id, err)
@@ -115,7 +115,7 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 	return status, nil
 }
 
-// Metadata is that of [live.Stream].
+// Metadata implements [live.Stream].
 func (s *Stream) Metadata(ctx context.Context, v any) (bool, error) {
 	d, err := s.describe(ctx, s.id)
 	if err == nil && (d.generation != s.generation || len(d.metadata) == 0) {

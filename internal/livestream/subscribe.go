@@ -9,7 +9,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Subscribe is that of [live.Stream].
+// Subscribe implements [live.Stream].
 func (s *Stream) Subscribe(ctx context.Context, o *live.SubscribeOptions) iter.Seq2[live.Chunk, error] {
 	if o == nil {
 		o = &live.SubscribeOptions{}
@@ -43,8 +43,8 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 			end = status.LastSequence
 		}
 		if o.Cursor == "" {
-			// The start of this very incarnation. Without it a segment that is deleted meanwhile would be waited for,
-			// as if it were still to be created.
+			// The start of this incarnation. Without it a segment that is deleted meanwhile would be waited for, as
+			// if it were still to be created.
 			start := streamhub.Position{Incarnation: status.Position.Incarnation, Lineage: status.Position.Lineage}
 			follow.Cursor = start.Cursor()
 		}
@@ -102,8 +102,8 @@ func ending(err error) error {
 	return err
 }
 
-// Channel is that of [live.Stream]. Its goroutine ends with ctx, with the subscription or with the manager, which waits
-// for it. So Close is not held up by a channel that is not read any more.
+// Channel implements [live.Stream]. Its goroutine ends with ctx, with the subscription or with the manager, which waits
+// for it. Close does not wait for a reader that has left its channel.
 func (s *Stream) Channel(ctx context.Context, o *live.SubscribeOptions) <-chan live.Event {
 	if o == nil {
 		o = &live.SubscribeOptions{}
@@ -128,7 +128,7 @@ func (s *Stream) Channel(ctx context.Context, o *live.SubscribeOptions) <-chan l
 	return events
 }
 
-// Wait is that of [live.Stream].
+// Wait implements [live.Stream].
 func (s *Stream) Wait(ctx context.Context) (streamhub.Verdict, error) {
 	verdict, err := s.wait(ctx)
 	return verdict, s.fail("wait", s.id, err)

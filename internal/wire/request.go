@@ -360,7 +360,7 @@ func (r *Append) append(b []byte) []byte {
 	return appendRecords(b, r.Records, flags&hasSequences != 0)
 }
 
-// nameSequences reports whether any of records names a sequence. Whether they fit together is for the hub to say.
+// nameSequences reports whether any of records names a sequence. The hub checks whether they fit together.
 func nameSequences(records []streamhub.Record) bool {
 	return slices.ContainsFunc(records, func(r streamhub.Record) bool { return r.Sequence != 0 })
 }

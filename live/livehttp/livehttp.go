@@ -115,7 +115,7 @@ type call struct {
 	streams live.Streams
 
 	query url.Values
-	raw   bool // its client takes every event for data
+	raw   bool // the client reads every event as data
 }
 
 var errNone = fmt.Errorf("%w: there is no live stream at this path", streamhub.ErrNotFound)
