@@ -265,8 +265,6 @@ type HotSegment struct {
 	First, Last, Archived         uint64
 	FirstTimestamp, LastTimestamp int64 // Unix milliseconds
 	Bytes                         int64 // about what they take
-	// Held says that the segment was deleted and its forks read it. Each page with one of the forks lists it.
-	Held bool
 }
 
 // HotSegments lists the segments beyond after that have entries in Redis, and the last of up to
@@ -311,7 +309,7 @@ func (s *Store) Hot(ctx context.Context, space string, names []string, sizes boo
 			}
 			name, _ := redisx.Unescape(a.segment)
 			hot = append(hot, HotSegment{
-				Segment: name, Incarnation: a.incarnation, Held: a.held(),
+				Segment: name, Incarnation: a.incarnation,
 				First: a.hot, Last: a.last, Archived: a.archived, FirstTimestamp: a.hotTimestamp, LastTimestamp: a.timestamp,
 			})
 		}
