@@ -32,13 +32,10 @@ func (p *policy) copyBound(now, oldest int64) int64 {
 // until. An idle segment leaves whole, also the entries that KeepLast protects otherwise. upTo is
 // never beyond what is archived. (0, 0) removes nothing.
 func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64, until int64) {
-	if p.Idle > 0 && h.LastTimestamp <= now-p.Idle.Milliseconds() {
+	if p.idleAt(h) <= now {
 		return h.Archived, math.MaxInt64
 	}
-	if h.Last <= p.KeepLast {
-		return 0, 0
-	}
-	upTo = min(h.Archived, h.Last-p.KeepLast)
+	upTo = p.movable(h)
 	switch {
 	// Without room the age does not matter: everything that is archived leaves, but for KeepLast.
 	case pressed:
@@ -52,7 +49,7 @@ func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64
 // due says from when on cut names entries of h, and whether it does as soon as the space is pressed.
 func (p *policy) due(h *hotlog.HotSegment) (at int64, pressed bool) {
 	at = p.idleAt(h)
-	if h.Last <= p.KeepLast || min(h.Archived, h.Last-p.KeepLast) < h.First {
+	if p.movable(h) < h.First {
 		return at, false
 	}
 	if p.Age > 0 {
@@ -61,9 +58,18 @@ func (p *policy) due(h *hotlog.HotSegment) (at int64, pressed bool) {
 	return at, true
 }
 
+// movable is the last sequence of h that may leave while h is not idle: it is archived, and KeepLast does not
+// protect it. One before h.First means that none may.
+func (p *policy) movable(h *hotlog.HotSegment) uint64 {
+	if h.Last <= p.KeepLast {
+		return 0
+	}
+	return min(h.Archived, h.Last-p.KeepLast)
+}
+
 // idleAt is when all of h leaves because it is idle.
 func (p *policy) idleAt(h *hotlog.HotSegment) int64 {
-	if p.Idle == 0 || h.Archived < h.First {
+	if p.Idle <= 0 || h.Archived < h.First {
 		return math.MaxInt64
 	}
 	return h.LastTimestamp + p.Idle.Milliseconds()
