@@ -261,13 +261,13 @@ func (s *keySet) load(ctx context.Context) (map[string]jwkset.JWK, error) {
 		return nil, fmt.Errorf("the key set cannot be read: %w", err)
 	}
 	var set struct {
-		Keys *[]json.RawMessage `json:"keys"`
+		Keys []json.RawMessage `json:"keys"`
 	}
 	if json.Unmarshal(text, &set) != nil || set.Keys == nil {
 		return nil, errors.New("the key set cannot be read: the answer is none")
 	}
-	keys := make(map[string]jwkset.JWK, len(*set.Keys))
-	for i, one := range *set.Keys {
+	keys := make(map[string]jwkset.JWK, len(set.Keys))
+	for i, one := range set.Keys {
 		var m jwkset.JWKMarshal
 		if json.Unmarshal(one, &m) != nil {
 			continue
