@@ -102,7 +102,7 @@ func (t *topic) release(f *follower) {
 		// A read that is under way may still want to push. It finds the context ended under this
 		// lock and leaves the window empty, so the bytes are given back exactly once.
 		t.mu.Lock()
-		t.w.buffered.Add(-int64(t.window.restart(t.live)))
+		t.restart(t.live)
 		t.mu.Unlock()
 	}
 }
@@ -277,7 +277,7 @@ func (t *topic) resume() bool {
 	if t.ctx.Err() != nil {
 		return true // released: the window stays empty
 	}
-	t.w.buffered.Add(-int64(t.window.restart(t.first)))
+	t.restart(t.first)
 	if len(p.entries) > 0 {
 		t.w.buffered.Add(int64(t.window.add(p.entries)))
 	}
@@ -301,7 +301,7 @@ func (t *topic) begin() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.w.buffered.Add(-int64(t.window.restart(at)))
+	t.restart(at)
 	t.live, t.end = at, end
 	t.epoch++
 	t.moved = true
@@ -316,7 +316,7 @@ func (t *topic) take(p *batch) {
 	defer t.mu.Unlock()
 	if len(p.entries) > 0 && t.live.IsZero() && t.key.segment != "" && p.entries[0].Sequence != 1 {
 		// The segment begins somewhere else: who waits for its start has to see that for itself.
-		t.w.buffered.Add(-int64(t.window.restart(p.next)))
+		t.restart(p.next)
 		t.live, t.end = p.next, p.end
 		t.moved = true
 		t.advance()
@@ -362,11 +362,17 @@ func (t *topic) advance() {
 	t.stir()
 }
 
+// restart empties the window, which then begins at a position, and gives back its share of the bytes that all
+// windows may hold. The lock is held.
+func (t *topic) restart(at streamhub.Position) {
+	t.w.buffered.Add(-int64(t.window.restart(at)))
+}
+
 // relax empties the window once every follower has seen it. So a segment whose followers keep up costs
 // no memory between appends. The lock is held.
 func (t *topic) relax() {
 	if t.waiting == t.followers && t.window.bytes > 0 {
-		t.w.buffered.Add(-int64(t.window.restart(t.live)))
+		t.restart(t.live)
 	}
 }
 
