@@ -43,22 +43,25 @@ func (t *table) refresh(ctx context.Context, s *space, policy *policy, also []st
 	defer t.mu.Unlock()
 	if t.seen.IsZero() || t.policy != *policy || time.Since(t.whole) > wholeEvery {
 		err = t.build(ctx, s, policy)
-		return t.bytes, err
-	}
-	names, last, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
-	if errors.Is(err, streamhub.ErrHistoryLost) {
+	} else if err = t.update(ctx, s, also); errors.Is(err, streamhub.ErrHistoryLost) {
 		err = t.build(ctx, s, policy)
-		return t.bytes, err
 	}
+	return t.bytes, err
+}
+
+// update visits what the timeline names since the last visit, and also. It is a [streamhub.HistoryLostError] if the
+// timeline cannot tell. It runs under mu.
+func (t *table) update(ctx context.Context, s *space, also []string) error {
+	names, last, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	names = append(names, also...)
 	slices.Sort(names)
 	for page := range slices.Chunk(slices.Compact(names), namesPage) {
-		found, err := s.store.Hot(ctx, s.id.Space, page, policy.HotBytes > 0)
+		found, err := s.store.Hot(ctx, s.id.Space, page, t.policy.HotBytes > 0)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		for _, name := range page {
 			t.remove(name)
@@ -66,13 +69,13 @@ func (t *table) refresh(ctx context.Context, s *space, policy *policy, also []st
 		t.put(found)
 	}
 	t.seen = last
-	return t.bytes, nil
+	return nil
 }
 
-// build visits every segment.
+// build visits every segment. It runs under mu.
 func (t *table) build(ctx context.Context, s *space, policy *policy) error {
 	t.seen, t.policy, t.segments, t.bytes = hotlog.Mark{}, *policy, map[string]hot{}, 0
-	_, seen, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
+	_, seen, err := s.store.ChangedSince(ctx, s.id.Space, hotlog.Mark{})
 	if err != nil {
 		return err
 	}
