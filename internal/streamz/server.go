@@ -87,9 +87,9 @@ func (s *Server) again(ctx context.Context, call func(c *Conn) (came bool, err e
 func (s *Server) once(ctx context.Context, call func(c *Conn) (bool, error)) (came bool, err error) {
 	if s.conn == nil {
 		within, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		if s.conn, err = s.dial(within); err != nil {
-			s.conn = nil
+		s.conn, err = s.dial(within)
+		cancel()
+		if err != nil {
 			return false, err
 		}
 	}
