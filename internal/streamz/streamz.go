@@ -203,23 +203,29 @@ func (c *Conn) call(ctx context.Context, store uuid.UUID, kind string, content a
 			return
 		}
 		for {
+			var message []byte
 			select {
-			case message := <-ch.messages:
-				if end := controlOf(message); end != nil {
-					if ended = true; end.Err != "" {
-						yield(nil, remote(end.Err))
-					}
-					return
-				}
-				if !yield(message, nil) {
-					return
-				}
+			case message = <-ch.messages:
 			case <-ctx.Done():
 				yield(nil, context.Cause(ctx))
 				return
 			case <-c.ctx.Done():
-				ended = true
-				yield(nil, context.Cause(c.ctx))
+				// What came before the end is passed on: a caller that connects again goes on after it.
+				select {
+				case message = <-ch.messages:
+				default:
+					ended = true
+					yield(nil, context.Cause(c.ctx))
+					return
+				}
+			}
+			if end := controlOf(message); end != nil {
+				if ended = true; end.Err != "" {
+					yield(nil, remote(end.Err))
+				}
+				return
+			}
+			if !yield(message, nil) {
 				return
 			}
 		}
