@@ -12,10 +12,9 @@ import (
 	"time"
 )
 
-// TestHeaderLimits sends headers that are too long, and headers that do not end.
-func TestHeaderLimits(t *testing.T) {
-	t.Parallel()
-	s := newServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+// listen has a server listen until the test ends, and returns host:port.
+func listen(t *testing.T, s *http.Server) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -28,8 +27,16 @@ func TestHeaderLimits(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return listener.Addr().String()
+}
+
+// TestHeaderLimits sends headers that are too long, and headers that do not end.
+func TestHeaderLimits(t *testing.T) {
+	t.Parallel()
+	s := newServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	address := listen(t, s)
 	ask := func(text string) string {
-		conn, err := net.Dial("tcp", listener.Addr().String())
+		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,21 +84,10 @@ func TestUnread(t *testing.T) {
 	}), slog.New(slog.DiscardHandler))
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetUnencryptedHTTP2(true)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(listener) }()
-	t.Cleanup(func() {
-		_ = s.Close()
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
+	address := listen(t, s)
 	transport := &http.Transport{Protocols: s.Protocols}
 	t.Cleanup(transport.CloseIdleConnections)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+listener.Addr().String()+"/", body)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/", body)
 	if err != nil {
 		t.Fatal(err)
 	}
