@@ -267,7 +267,10 @@ func TestExits(t *testing.T) {
 	}
 	good(t, strings.NewReader("1\n"), "live", "publish", "job", "--server", open.front)
 	for _, id := range []string{"hook", "piped"} {
-		subscribe(t, open.front, id)
+		url, body := open.front+"/v1/stream/__ds/subscriptions/"+id, `{"type":"webhook","streams":["s"],"webhook":{"url":"http://127.0.0.1:1/x"}}`
+		if status, text := ask(t, http.MethodPut, url, body, "Content-Type", "application/json"); status != http.StatusCreated {
+			t.Fatal(status, text)
+		}
 	}
 
 	stopped, stop := context.WithCancelCause(t.Context())
@@ -304,24 +307,5 @@ func TestExits(t *testing.T) {
 		"serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", "demo --listen 127.0.0.1:0",
 	} {
 		does(args, 0, "").try(t, "SIGTERM", ended, nil, places)
-	}
-}
-
-// subscribe makes a subscription.
-func subscribe(t *testing.T, front, id string) {
-	t.Helper()
-	body := `{"type":"webhook","streams":["s"],"webhook":{"url":"http://127.0.0.1:1/x"}}`
-	r, err := http.NewRequestWithContext(within(t), http.MethodPut, front+"/v1/stream/__ds/subscriptions/"+id, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode/100 != 2 {
-		t.Fatal(answer.Status)
 	}
 }

@@ -102,18 +102,9 @@ func TestSubscriptions(t *testing.T) {
 	store := uuid.NewString()
 	put := func(path, contentType, body string) {
 		t.Helper()
-		r, err := http.NewRequestWithContext(within(t), http.MethodPut, g.front+"/stores/"+store+"/v1/stream/"+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", contentType)
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusCreated {
-			t.Fatalf("%s: %s", path, answer.Status)
+		url := g.front + "/stores/" + store + "/v1/stream/" + path
+		if status, text := ask(t, http.MethodPut, url, body, "Content-Type", contentType); status != http.StatusCreated {
+			t.Fatalf("%s: %d %s", path, status, text)
 		}
 	}
 	put("__ds/subscriptions/hook", "application/json", `{"type":"webhook","streams":["s"],"webhook":{"url":"http://127.0.0.1:1/x"}}`)

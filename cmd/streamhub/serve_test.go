@@ -72,6 +72,31 @@ func get(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
+// put makes a stream with one message.
+func put(t *testing.T, url string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(within(t), http.MethodPut, url, strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response
+}
+
+// becomesReady waits until the gateway says that it serves.
+func (s *served) becomesReady(t *testing.T) {
+	t.Helper()
+	until(t, "readiness", func() bool {
+		code, _ := get(t, s.front+"/readyz")
+		return code == http.StatusOK
+	})
+}
+
 func TestServeEmbedded(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		s := serve(t)
@@ -126,10 +151,7 @@ func TestServeRedis(t *testing.T) {
 		t.Errorf("the process lives, but %d", code)
 	}
 	server.Restart()
-	until(t, "readiness", func() bool {
-		code, _ := get(t, s.front+"/readyz")
-		return code == 200
-	})
+	s.becomesReady(t)
 	s.end(syscall.SIGTERM)
 }
 
@@ -143,27 +165,12 @@ func TestServeBeforeRedis(t *testing.T) {
 	if code, body := get(t, s.front+"/readyz"); code != http.StatusServiceUnavailable || body != "away\n" {
 		t.Errorf("%d %q", code, body)
 	}
-	put := func() *http.Response {
-		request, err := http.NewRequestWithContext(within(t), http.MethodPut, s.front+"/v1/stream/a", strings.NewReader("x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		return response
-	}
-	if r := put(); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+	if r := put(t, s.front+"/v1/stream/a"); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
 		t.Errorf("%s, Retry-After %q", r.Status, r.Header.Get("Retry-After"))
 	}
 	server.Restart()
-	until(t, "readiness", func() bool {
-		code, _ := get(t, s.front+"/readyz")
-		return code == 200
-	})
-	if r := put(); r.StatusCode != http.StatusCreated {
+	s.becomesReady(t)
+	if r := put(t, s.front+"/v1/stream/a"); r.StatusCode != http.StatusCreated {
 		t.Error(r.Status)
 	}
 	set := func(key, value, word string, status int) {

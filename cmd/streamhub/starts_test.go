@@ -281,27 +281,3 @@ func appendOne(t *testing.T, s *hub.Store) error {
 	_, err := s.Append(within(t), "space", "segment", []streamhub.Record{{Payload: []byte("x")}}, nil)
 	return err
 }
-
-// put makes a stream with one message.
-func put(t *testing.T, url string) *http.Response {
-	t.Helper()
-	request, err := http.NewRequestWithContext(within(t), http.MethodPut, url, strings.NewReader("x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = response.Body.Close()
-	return response
-}
-
-func (s *served) becomesReady(t *testing.T) {
-	t.Helper()
-	until(t, "readiness", func() bool {
-		code, _ := get(t, s.front+"/readyz")
-		return code == http.StatusOK
-	})
-}
