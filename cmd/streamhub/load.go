@@ -35,8 +35,13 @@ type load struct {
 	sums              map[string]uint64 // of what was appended, by segment
 }
 
-// A tally is what one reader of a segment has read.
+// A tally is what was written to a segment or a live stream, or what one reader has read of it.
 type tally struct{ entries, sum uint64 }
+
+func (n *tally) add(payload []byte) {
+	n.entries++
+	n.sum += checksum(payload)
+}
 
 // checksum is of a payload. The sum over a segment does not depend on the order, which is looked at
 // by itself.
@@ -114,41 +119,60 @@ func (l *load) append(ctx context.Context) (r phaseReport, err error) {
 	if lost := <-followed; err == nil {
 		err = lost
 	}
-	r = l.report(took, l.stored)
+	return l.written(took), err
+}
+
+// written is about what was written for so long, and delivered meanwhile.
+func (l *load) written(took time.Duration) phaseReport {
+	r := l.report(took, l.stored)
 	r.Appends, r.Deliveries = figures(l.appends, took), figures(l.delivers, took)
-	return r, err
+	return r
 }
 
 func (l *load) report(took time.Duration, records uint64) phaseReport {
 	return phaseReport{Seconds: took.Seconds(), Records: records, Megabytes: float64(records) * float64(l.Size) / 1e6 / took.Seconds()}
 }
 
-func (l *load) appendTo(ctx context.Context, segment string, until time.Time) error {
-	records := make([]streamhub.Record, l.Batch)
+// repeat calls write, at the pace of the load, until the time is over, and notes how long each call took.
+func (l *load) repeat(ctx context.Context, until time.Time, write func() error) error {
 	var times []time.Duration
-	sum := uint64(0)
 	for {
 		if l.pace != nil && l.pace.Wait(ctx) != nil {
 			return context.Cause(ctx)
 		}
-		sent := time.Now()
-		if sent.After(until) {
+		began := time.Now()
+		if began.After(until) {
 			break
 		}
-		for i := range records {
-			records[i].Payload = l.payload()
-			sum += checksum(records[i].Payload)
-		}
-		if _, err := l.store.Append(ctx, l.space, segment, records, nil); err != nil {
+		if err := write(); err != nil {
 			return err
 		}
-		times = append(times, time.Since(sent))
+		times = append(times, time.Since(began))
 		l.bar.add(1)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.appends = append(l.appends, times...)
-	l.sums[segment] += sum
+	return nil
+}
+
+func (l *load) appendTo(ctx context.Context, segment string, until time.Time) error {
+	records := make([]streamhub.Record, l.Batch)
+	var sent tally
+	err := l.repeat(ctx, until, func() error {
+		for i := range records {
+			records[i].Payload = l.payload()
+			sent.add(records[i].Payload)
+		}
+		_, err := l.store.Append(ctx, l.space, segment, records, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sums[segment] += sent.sum
 	return nil
 }
 
@@ -168,16 +192,25 @@ func (l *load) entries(segment string, all iter.Seq2[streamhub.Entry, error], vi
 			return read, nil
 		case err != nil:
 			return read, err
-		case e.Sequence != read.entries+1:
-			return read, failedf("%s/%s: entry %d came after %d", l.space, segment, e.Sequence, read.entries)
-		case len(e.Payload) != l.Size:
-			return read, failedf("%s/%s: entry %d has %d bytes", l.space, segment, e.Sequence, len(e.Payload))
 		}
-		read.entries++
-		read.sum += checksum(e.Payload)
+		if err := l.take(&read, "entry", segment, e.Sequence, e.Payload); err != nil {
+			return read, err
+		}
 		visit(e.Payload)
 	}
 	return read, nil
+}
+
+// take adds what a reader got, which has to be the next one and as long as all.
+func (l *load) take(read *tally, what, id string, sequence uint64, payload []byte) error {
+	switch {
+	case sequence != read.entries+1:
+		return failedf("%s/%s: %s %d came after %d", l.space, id, what, sequence, read.entries)
+	case len(payload) != l.Size:
+		return failedf("%s/%s: %s %d has %d bytes", l.space, id, what, sequence, len(payload))
+	}
+	read.add(payload)
+	return nil
 }
 
 // intact compares what a reader got with what was appended, once that is complete.
@@ -200,9 +233,7 @@ func (l *load) follow(ctx context.Context, segment string) error {
 	if err := l.intact(segment, read); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.delivers = append(l.delivers, times...)
+	l.deliver(times)
 	return nil
 }
 
@@ -256,10 +287,7 @@ func (l *load) live(ctx context.Context) (r phaseReport, err error) {
 		}
 		return l.stream(ctx, p, begin.Add(l.Duration))
 	})
-	took := time.Since(begin)
-	r = l.report(took, l.stored)
-	r.Appends, r.Deliveries = figures(l.appends, took), figures(l.delivers, took)
-	return r, err
+	return l.written(time.Since(begin)), err
 }
 
 // stream publishes to one live stream, which it ends, and returns when its readers have its verdict.
@@ -300,30 +328,15 @@ func (l *load) stream(ctx context.Context, p live.Producer, until time.Time) (er
 }
 
 func (l *load) publish(ctx context.Context, p live.Producer, until time.Time) (sent tally, err error) {
-	var times []time.Duration
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.appends = append(l.appends, times...)
-		l.stored += sent.entries
-	}()
-	for {
-		if l.pace != nil && l.pace.Wait(ctx) != nil {
-			return sent, context.Cause(ctx)
-		}
-		began := time.Now()
-		if began.After(until) {
-			return sent, nil
-		}
+	err = l.repeat(ctx, until, func() error {
 		data := l.payload()
-		if err := p.Publish(ctx, data); err != nil {
-			return sent, err
-		}
-		sent.entries++
-		sent.sum += checksum(data)
-		times = append(times, time.Since(began))
-		l.bar.add(1)
-	}
+		sent.add(data)
+		return p.Publish(ctx, data)
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stored += sent.entries
+	return sent, err
 }
 
 // chunks reads a live stream to its verdict.
@@ -332,22 +345,24 @@ func (l *load) chunks(ctx context.Context, stream live.Stream) (read tally, err 
 	for chunk, err := range stream.Subscribe(ctx, nil) {
 		switch {
 		case errors.Is(err, streamhub.ErrClosed):
-			l.mu.Lock()
-			l.delivers = append(l.delivers, times...)
-			l.mu.Unlock()
+			l.deliver(times)
 			return read, nil
 		case err != nil:
 			return read, err
-		case len(chunk.Data) != l.Size:
-			return read, failedf("%s/%s: chunk %d has %d bytes", l.space, stream.ID(), chunk.Sequence, len(chunk.Data))
-		case chunk.Sequence != read.entries+1:
-			return read, failedf("%s/%s: chunk %d came after %d", l.space, stream.ID(), chunk.Sequence, read.entries)
 		}
-		read.entries++
-		read.sum += checksum(chunk.Data)
+		if err := l.take(&read, "chunk", stream.ID(), chunk.Sequence, chunk.Data); err != nil {
+			return read, err
+		}
 		times = append(times, age(chunk.Data))
 	}
 	return read, nil
+}
+
+// deliver notes how long the deliveries to a reader took.
+func (l *load) deliver(times []time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.delivers = append(l.delivers, times...)
 }
 
 // remove deletes what was made, also after an interrupt.
