@@ -106,6 +106,13 @@ func gateway(t testing.TB, o *wsgateway.Options) (*hub.Hub, *wsgateway.Gateway, 
 	t.Helper()
 	h, err := hub.Open(t.Context(), nil, nil)
 	require.NoError(t, err)
+	g, address := gatewayOf(t, h, o)
+	return h, g, address
+}
+
+// gatewayOf starts a gateway of a hub, which is closed after it, and returns host:port.
+func gatewayOf(t testing.TB, h *hub.Hub, o *wsgateway.Options) (*wsgateway.Gateway, string) {
+	t.Helper()
 	g, err := wsgateway.New(t.Context(), h, o)
 	require.NoError(t, err)
 	server := httptest.NewServer(g)
@@ -114,7 +121,7 @@ func gateway(t testing.TB, o *wsgateway.Options) (*hub.Hub, *wsgateway.Gateway, 
 		server.Close()
 		require.NoError(t, h.Close())
 	})
-	return h, g, strings.TrimPrefix(server.URL, "http://")
+	return g, strings.TrimPrefix(server.URL, "http://")
 }
 
 func fill(t testing.TB, s *hub.Store, entries, size int) {

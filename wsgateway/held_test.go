@@ -2,8 +2,6 @@ package wsgateway_test
 
 import (
 	"context"
-	"net/http/httptest"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/internal/wire"
-	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
 // TestHeld sends appends while Redis stores nothing: so many bytes are taken, and no more is read. All are stored
@@ -26,15 +23,8 @@ func TestHeld(t *testing.T) {
 	redis := testredis.Start(t, nil)
 	h, err := hub.Open(t.Context(), redis.Client(), nil)
 	require.NoError(t, err)
-	g, err := wsgateway.New(t.Context(), h, nil)
-	require.NoError(t, err)
-	server := httptest.NewServer(g)
-	t.Cleanup(func() {
-		require.NoError(t, g.Shutdown(within(t)))
-		server.Close()
-		require.NoError(t, h.Close())
-	})
-	p := dial(t, strings.TrimPrefix(server.URL, "http://"), nil)
+	_, address := gatewayOf(t, h, nil)
+	p := dial(t, address, nil)
 	id := uuid.New()
 	p.open(1, 0, id, &wire.Spaces{})
 	end, _ := p.end(1)
