@@ -306,26 +306,45 @@ func (i *issuer) set(keys map[string]any) {
 	}
 }
 
+// A timed is a verifier that asks an issuer, by a clock that the test sets forward.
+type timed struct {
+	*auth.Verifier
+	clock atomic.Int64
+}
+
+func newTimed(t testing.TB, i *issuer) *timed {
+	t.Helper()
+	v := &timed{}
+	v.clock.Store(time.Now().UnixNano())
+	var err error
+	v.Verifier, err = auth.NewVerifier(auth.Options{JWKSURL: i.URL, Now: v.now})
+	require.NoError(t, err)
+	return v
+}
+
+func (v *timed) now() time.Time { return time.Unix(0, v.clock.Load()) }
+
+func (v *timed) forward(d time.Duration) { v.clock.Add(int64(d)) }
+
+// try presents a token of a key, which lives for an hour.
+func (v *timed) try(t testing.TB, method jwt.SigningMethod, key any, kid string) error {
+	_, err := auth.Identify(t.Context(), v.Verifier, sign(t, method, key, map[string]any{"kid": kid}, claims(map[string]any{"exp": v.now().Add(time.Hour).Unix()})))
+	return err
+}
+
 // TestHangingIssuer asks an issuer that does not answer for newer keys: whoever has a known key goes on.
 func TestHangingIssuer(t *testing.T) {
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	issuer := newIssuer(t)
 	issuer.set(map[string]any{"ed": ed.Public()})
-	var clock atomic.Int64
-	clock.Store(time.Now().UnixNano())
-	now := func() time.Time { return time.Unix(0, clock.Load()) }
-	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
-	require.NoError(t, err)
-	verify := func(kid string) error {
-		_, err := auth.Identify(t.Context(), v, sign(t, jwt.SigningMethodEdDSA, ed, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
-		return err
-	}
+	v := newTimed(t, issuer)
+	verify := func(kid string) error { return v.try(t, jwt.SigningMethodEdDSA, ed, kid) }
 	require.NoError(t, verify("ed"))
 	issuer.mu.Lock() // it takes connections and answers nothing
 	hanging := sync.OnceFunc(issuer.mu.Unlock)
 	defer hanging()
-	clock.Add(int64(16 * time.Minute))
+	v.forward(16 * time.Minute)
 	start := time.Now()
 	for range 100 {
 		require.NoError(t, verify("ed"))
@@ -352,21 +371,14 @@ func TestLyingIssuer(t *testing.T) {
 	require.NoError(t, err)
 	issuer := newIssuer(t)
 	issuer.set(map[string]any{"ed": edPublic})
-	var clock atomic.Int64
-	clock.Store(time.Now().UnixNano())
-	now := func() time.Time { return time.Unix(0, clock.Load()) }
-	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
-	require.NoError(t, err)
-	verify := func(kid string) error {
-		_, err := auth.Identify(t.Context(), v, sign(t, jwt.SigningMethodEdDSA, ed, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
-		return err
-	}
+	v := newTimed(t, issuer)
+	verify := func(kid string) error { return v.try(t, jwt.SigningMethodEdDSA, ed, kid) }
 	require.NoError(t, verify("ed"))
 	says := func(answer func(w http.ResponseWriter)) {
 		issuer.mu.Lock()
 		issuer.instead = answer
 		issuer.mu.Unlock()
-		clock.Add(int64(16 * time.Minute))
+		v.forward(16 * time.Minute)
 	}
 	text := func(text string) func(w http.ResponseWriter) {
 		return func(w http.ResponseWriter) { _, _ = io.WriteString(w, text) }
@@ -407,16 +419,9 @@ func TestKeySet(t *testing.T) {
 	require.NoError(t, err)
 	issuer := newIssuer(t)
 	issuer.set(map[string]any{"ec": ec.Public()})
-	var clock atomic.Int64
-	clock.Store(time.Now().UnixNano())
-	forward := func(d time.Duration) { clock.Add(int64(d)) }
-	now := func() time.Time { return time.Unix(0, clock.Load()) }
-	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
-	require.NoError(t, err)
-	try := func(method jwt.SigningMethod, key any, kid string) error {
-		_, err := auth.Identify(t.Context(), v, sign(t, method, key, map[string]any{"kid": kid}, claims(map[string]any{"exp": now().Add(time.Hour).Unix()})))
-		return err
-	}
+	v := newTimed(t, issuer)
+	forward := v.forward
+	try := func(method jwt.SigningMethod, key any, kid string) error { return v.try(t, method, key, kid) }
 	require.NoError(t, try(jwt.SigningMethodES256, ec, "ec"))
 	require.NoError(t, try(jwt.SigningMethodES256, ec, "ec"))
 	require.EqualValues(t, 1, issuer.asked.Load())

@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,11 +25,7 @@ func TestNoKid(t *testing.T) {
 	require.NoError(t, err)
 	issuer := newIssuer(t)
 	issuer.set(map[string]any{"a": otherKey(t).Public(), "b": rsaKey.Public(), "c": ecKey.Public()})
-	var clock atomic.Int64
-	clock.Store(time.Now().UnixNano())
-	now := func() time.Time { return time.Unix(0, clock.Load()) }
-	v, err := auth.NewVerifier(auth.Options{JWKSURL: issuer.URL, Now: now})
-	require.NoError(t, err)
+	v := newTimed(t, issuer)
 	defer v.Close()
 	verify := func(method jwt.SigningMethod, key any) error {
 		_, err := v.Authenticate(t.Context(), sign(t, method, key, nil, claims(nil)))
@@ -44,7 +39,7 @@ func TestNoKid(t *testing.T) {
 	require.NoError(t, err)
 	issuer.set(map[string]any{"": newer.Public(), "b": rsaKey.Public()}) // a key without an id
 	require.Error(t, verify(jwt.SigningMethodRS256, newer), "there was a fetch a moment ago")
-	clock.Add(int64(11 * time.Second))
+	v.forward(11 * time.Second)
 	require.NoError(t, verify(jwt.SigningMethodRS256, newer), "the keys are fetched anew")
 	require.Error(t, verify(jwt.SigningMethodES256, ecKey), "its key is gone")
 	many := map[string]any{}
@@ -52,7 +47,7 @@ func TestNoKid(t *testing.T) {
 		many[string(kid)] = newer.Public()
 	}
 	issuer.set(many)
-	clock.Add(int64(time.Hour / 2))
+	v.forward(time.Hour / 2)
 	require.Error(t, verify(jwt.SigningMethodRS256, newer), "a token is not tried against any number of keys")
 }
 
