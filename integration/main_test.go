@@ -61,6 +61,17 @@ func pick[T any](small, large T) T {
 	return small
 }
 
+// rounds is how often a test does what it is about: as a variable says, or n times.
+func rounds(t *testing.T, variable string, n int) int {
+	t.Helper()
+	if text := os.Getenv(variable); text != "" {
+		var err error
+		n, err = strconv.Atoi(text)
+		require.NoError(t, err, variable)
+	}
+	return n
+}
+
 // seedOf returns the seed of a test, that of STREAMHUB_SEED if it is set, and prints it.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()

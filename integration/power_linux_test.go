@@ -28,10 +28,7 @@ import (
 // TestPowerCuts kills servers under writers and cuts each of their files to what was synced; STREAMHUB_POWER_CUTS says how often.
 // What was acknowledged with Fsync is there afterwards. What was acknowledged without is counted.
 func TestPowerCuts(t *testing.T) {
-	rounds := 3
-	if n, err := strconv.Atoi(os.Getenv("STREAMHUB_POWER_CUTS")); err == nil {
-		rounds = n
-	}
+	rounds := rounds(t, "STREAMHUB_POWER_CUTS", 3)
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
 		t.Skip("install gcc: a power cut is simulated by a library that is preloaded into redis-server")

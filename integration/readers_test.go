@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,10 +28,7 @@ import (
 // TestReaders promotes a replica that lags, again and again; STREAMHUB_FAILOVERS says how often. There are readers by cursor, offset,
 // long-poll and event stream, and writers with If-Match, over two gateways. Each whose entries were lost is told so, and no other is.
 func TestReaders(t *testing.T) {
-	rounds := 3
-	if n, err := strconv.Atoi(os.Getenv("STREAMHUB_FAILOVERS")); err == nil {
-		rounds = n
-	}
+	rounds := rounds(t, "STREAMHUB_FAILOVERS", 3)
 	seed := seedOf(t)
 	p := startPair(t, seed)
 	told, untold := 0, 0
@@ -162,12 +158,7 @@ func (f *failover) run(seed uint64) {
 			}
 			f.judge(fmt.Sprintf("a reader by offset after %d", n), s, n > s.kept, a.status == http.StatusGone,
 				a.status == http.StatusOK && strings.ReplaceAll(a.body, "new;", "") == whole, a)
-			var err error
-			for _, err = range f.hubs[f.r.IntN(2)].Store(testStore).ConsumeSegment(ctx, f.space, s.name, &streamhub.ReadOptions{Cursor: s.cursors[n]}) {
-				if err != nil {
-					break
-				}
-			}
+			err := readThrough(f.hubs[f.r.IntN(2)].Store(testStore).ConsumeSegment(ctx, f.space, s.name, &streamhub.ReadOptions{Cursor: s.cursors[n]}))
 			f.judge(fmt.Sprintf("a reader by cursor after %d", n), s, n > s.kept, errors.Is(err, streamhub.ErrHistoryLost), err == nil, err)
 		}
 	}
@@ -175,15 +166,20 @@ func (f *failover) run(seed uint64) {
 		cursor streamhub.Cursor
 		lost   bool
 	}{{before, false}, {after, true}} {
-		var err error
-		for _, err = range f.hubs[f.r.IntN(2)].Store(testStore).ConsumeSpace(ctx, f.space, &streamhub.ReadOptions{Cursor: c.cursor}) {
-			if err != nil {
-				break
-			}
-		}
+		err := readThrough(f.hubs[f.r.IntN(2)].Store(testStore).ConsumeSpace(ctx, f.space, &streamhub.ReadOptions{Cursor: c.cursor}))
 		f.judge("a reader of the space by cursor", streams[0], c.lost, errors.Is(err, streamhub.ErrHistoryLost), err == nil, err)
 	}
 	watching.Wait()
+}
+
+// readThrough reads entries to their end and returns the error that ended them.
+func readThrough(entries iter.Seq2[streamhub.Entry, error]) error {
+	for _, err := range entries {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // spaceCursor is the end of the space.

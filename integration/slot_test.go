@@ -5,9 +5,7 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,17 +20,6 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
-
-// slotMoves is how often TestSlotMoves moves the slot: SLOTS of make slots, or 3.
-func slotMoves(t *testing.T) int {
-	text := os.Getenv("STREAMHUB_SLOTS")
-	if text == "" {
-		return pick(3, 50)
-	}
-	n, err := strconv.Atoi(text)
-	require.NoError(t, err, "STREAMHUB_SLOTS")
-	return n
-}
 
 // TestSlotMoves moves the slot of a space from master to master, key by key, while everything happens in the space that
 // can. Nobody gets an error: a call waits until its keys are together. Nothing is lost, and nothing is there twice.
@@ -240,7 +227,7 @@ func moveSlots(t *testing.T, archived bool) {
 	}
 
 	w.progress(30 * time.Second)
-	moves, keys := slotMoves(t), 0
+	moves, keys := rounds(t, "STREAMHUB_SLOTS", pick(3, 50)), 0 // SLOTS of make slots
 	var longest time.Duration
 	for n := range moves {
 		begin := time.Now()
