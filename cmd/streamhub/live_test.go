@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,13 +101,7 @@ func TestLiveOrigin(t *testing.T) {
 // TestLiveGoesOn kills and drains gateways in turn under a producer and a reader. There is one generation,
 // and each chunk comes once. STREAMHUB_LIVE_ROUNDS says how often; of seven rounds two are drains.
 func TestLiveGoesOn(t *testing.T) {
-	rounds := 4
-	if text := os.Getenv("STREAMHUB_LIVE_ROUNDS"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rounds := rounds(t, "STREAMHUB_LIVE_ROUNDS", 4)
 	server := testredis.Start(t, nil)
 	gateways := []*served{serve(t, "--redis", server.URL()), serve(t, "--redis", server.URL())}
 	both := gateways[0].ws() + "," + gateways[1].ws()

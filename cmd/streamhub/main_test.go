@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,6 +58,18 @@ func commandUnderLease() {
 
 // patience bounds every wait.
 const patience = 30 * time.Second
+
+// rounds is how often a test does what it is about: as a variable says, or n times.
+func rounds(t *testing.T, variable string, n int) int {
+	t.Helper()
+	if text := os.Getenv(variable); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("%s: %v", variable, err)
+		}
+	}
+	return n
+}
 
 func within(t *testing.T) context.Context {
 	t.Helper()

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,11 +212,7 @@ func TestStartWithoutRight(t *testing.T) {
 // TestStartOrders starts two gateways, a primary that wants a replica, and the replica, in a random order; STREAMHUB_STARTS says
 // how often. All come up.
 func TestStartOrders(t *testing.T) {
-	rounds := 5
-	if n, err := strconv.Atoi(os.Getenv("STREAMHUB_STARTS")); err == nil {
-		rounds = n
-	}
-	for round := range rounds {
+	for round := range rounds(t, "STREAMHUB_STARTS", 5) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			primary := testredis.Start(t, &testredis.Options{Config: []string{"min-replicas-to-write 1"}})
 			host, port, _ := strings.Cut(primary.Addr(), ":")
