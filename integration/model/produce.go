@@ -262,15 +262,7 @@ func (r *run) publish(s Step) error {
 		data = append(data, []byte(added[i].data))
 	}
 	if p.local != nil {
-		err := r.sure(func(ctx context.Context) error {
-			for ; len(data) > 0; data = data[1:] {
-				if err := p.local.Publish(ctx, data[0]); err != nil {
-					return err
-				}
-			}
-			return p.local.Flush(ctx)
-		})
-		goesOn, bad := r.produced(p, err)
+		goesOn, bad := r.produced(p, r.store(p.local, data...))
 		if goesOn && bad == nil {
 			g.chunks = append(g.chunks, added...)
 		}
@@ -306,6 +298,18 @@ func (r *run) publish(s Step) error {
 	}
 	g.chunks = append(g.chunks, added...)
 	return same("next one", next, uint64(len(g.chunks))+1)
+}
+
+// store publishes chunks, each once, and waits until they are stored.
+func (r *run) store(p live.Producer, data ...[]byte) error {
+	return r.sure(func(ctx context.Context) error {
+		for ; len(data) > 0; data = data[1:] {
+			if err := p.Publish(ctx, data[0]); err != nil {
+				return err
+			}
+		}
+		return p.Flush(ctx)
+	})
 }
 
 // describe replaces the metadata.
@@ -781,12 +785,7 @@ func (r *run) rewinding() func() error {
 			}
 			g := r.model.generation(p.id, p.generation)
 			c := &chunk{fmt.Sprintf("%d.%d", r.index, slot)}
-			err := r.sure(func(ctx context.Context) error {
-				if err := p.local.Publish(ctx, []byte(c.data)); err != nil {
-					return err
-				}
-				return p.local.Flush(ctx)
-			})
+			err := r.store(p.local, []byte(c.data))
 			touched := before[p] == nil || !before[p].same(g)
 			told := errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrFenced) || errors.Is(err, streamhub.ErrClosed)
 			// A gateway knows a producer by its token alone, and Redis has not given that one, or knows no such stream.
@@ -814,17 +813,24 @@ func (r *run) underWay(p *producer, g *generation, c *chunk) error {
 	if g == nil || g.verdict != nil {
 		return nil
 	}
-	stream, err := r.way.Live(0, liveSpace).Generation(p.id, g.number)
-	if err != nil {
-		return err
+	status, err := r.statusOf(p.id, g)
+	if err == nil && status.Chunks == uint64(len(g.chunks))+1 {
+		g.chunks = append(g.chunks, c)
 	}
-	return r.sure(func(ctx context.Context) error {
-		status, err := stream.Status(ctx)
-		if err == nil && status.Chunks == uint64(len(g.chunks))+1 {
-			g.chunks = append(g.chunks, c)
-		}
+	return err
+}
+
+// statusOf is the status of a generation, whether it is in force or not.
+func (r *run) statusOf(id string, g *generation) (status live.Status, err error) {
+	stream, err := r.way.Live(0, liveSpace).Generation(id, g.number)
+	if err != nil {
+		return status, err
+	}
+	err = r.sure(func(ctx context.Context) (err error) {
+		status, err = stream.Status(ctx)
 		return err
 	})
+	return status, err
 }
 
 // silence lets the clock go on in steps that no producer of this process misses, so that all others are lost.
@@ -863,15 +869,7 @@ func (r *run) silence() error {
 
 // ended looks whether a generation that was silent has ended.
 func (r *run) ended(id string, g *generation) error {
-	stream, err := r.way.Live(0, liveSpace).Generation(id, g.number)
-	if err != nil {
-		return err
-	}
-	var got live.Status
-	err = r.sure(func(ctx context.Context) (err error) {
-		got, err = stream.Status(ctx)
-		return err
-	})
+	got, err := r.statusOf(id, g)
 	if err != nil || got.Verdict == nil {
 		return err
 	}

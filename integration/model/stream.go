@@ -3,7 +3,6 @@ package model
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -120,7 +119,7 @@ func (m *Model) register(id string, o *live.RegisterOptions) (begun, taken *gene
 	return g, nil, nil
 }
 
-// named is called with the number that the store has given a generation that has just begun.
+// numbered is called with the number that the store has given a generation that has just begun.
 func (m *Model) numbered(id string, g *generation, number uint64) error {
 	list := m.server.streams[id]
 	for _, other := range list[:len(list)-1] {
@@ -194,7 +193,7 @@ func (m *Model) cancel(g *generation, by *live.CancelError) streamhub.Verdict {
 // silent are the generations without a verdict but for those that are heard of.
 func (m *Model) silent(heard map[uint64]bool) (list map[string]*generation) {
 	list = map[string]*generation{}
-	for id := range maps.Keys(m.server.streams) {
+	for id := range m.server.streams {
 		if g := m.stream(id); g != nil && g.verdict == nil && !heard[g.id] {
 			list[id] = g
 		}
