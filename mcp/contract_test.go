@@ -324,8 +324,18 @@ type caller struct {
 
 func (c *caller) do(ctx context.Context, method, body string, headers ...string) *http.Response {
 	c.t.Helper()
-	r, err := http.NewRequestWithContext(ctx, method, c.url, strings.NewReader(body))
+	response, err := c.try(ctx, method, body, headers...)
 	require.NoError(c.t, err)
+	c.t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
+// try is do for a server that may be away.
+func (c *caller) try(ctx context.Context, method, body string, headers ...string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.url, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
 	if c.session != "" {
@@ -335,10 +345,7 @@ func (c *caller) do(ctx context.Context, method, body string, headers ...string)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	response, err := http.DefaultClient.Do(r)
-	require.NoError(c.t, err)
-	c.t.Cleanup(func() { _ = response.Body.Close() })
-	return response
+	return http.DefaultClient.Do(r)
 }
 
 func (c *caller) connect(version string) {
@@ -357,15 +364,7 @@ func (c *caller) resume(last string, n int) (got []string) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 	defer cancel()
 	for len(got) < n && ctx.Err() == nil {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
-		if err != nil {
-			break
-		}
-		r.Header.Set("Accept", "text/event-stream")
-		r.Header.Set("Mcp-Session-Id", c.session)
-		r.Header.Set("Mcp-Protocol-Version", "2025-11-25")
-		r.Header.Set("Last-Event-ID", last)
-		response, err := http.DefaultClient.Do(r)
+		response, err := c.try(ctx, http.MethodGet, "", "Last-Event-ID", last)
 		if err != nil {
 			continue
 		}
