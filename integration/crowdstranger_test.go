@@ -84,12 +84,9 @@ func (g *guarded) token(subject, scope string) string {
 
 // resident is the memory of the process, in bytes.
 func (g *guarded) resident() int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
-	require.NoError(g.t, err)
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	kib, err := strconv.Atoi(strings.Fields(rest)[0])
-	require.NoError(g.t, err)
-	return kib << 10
+	n := rss(g.cmd.Process.Pid)
+	require.NotZero(g.t, n)
+	return int(n)
 }
 
 // cpu is the time that the process has taken.

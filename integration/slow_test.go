@@ -134,7 +134,7 @@ func TestSlowFollower(t *testing.T) {
 				running = false
 			case <-time.After(500 * time.Millisecond):
 			}
-			most, mostRSS = max(most, heap()), max(mostRSS, rss())
+			most, mostRSS = max(most, heap()), max(mostRSS, rss(os.Getpid()))
 		}
 		w.wait(time.Minute)
 		return most, mostRSS
@@ -169,7 +169,7 @@ func TestSlowFollower(t *testing.T) {
 		}
 	})
 	during := follow(ctx, "segment", count)
-	start, startRSS := heap(), rss()
+	start, startRSS := heap(), rss(os.Getpid())
 	w := flood("segment", count, stall)
 	most, mostRSS := sampled(w)
 	lag := during()
@@ -200,9 +200,9 @@ func heap() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-// rss is the memory of the process in the eyes of the kernel, 0 where that is not known.
-func rss() uint64 {
-	text, err := os.ReadFile("/proc/self/statm")
+// rss is the memory of a process in the eyes of the kernel, 0 where that is not known.
+func rss(pid int) uint64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0
 	}
