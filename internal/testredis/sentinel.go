@@ -22,6 +22,10 @@ const (
 	quorum     = 2
 )
 
+// staleVerdict is how Valkey 9.1 shows a healthy Sentinel that once called a master dead: it forgets that only when it
+// asks again, after the next master has died. Redis and older Valkey forget it within five ask-periods.
+const staleVerdict = "sentinel,master_down"
+
 // SentinelOptions configures a master, its replicas and their Sentinels.
 type SentinelOptions struct {
 	// Options apply to master and replicas.
@@ -211,7 +215,7 @@ func (n *node) watchesAll(ctx context.Context, servers []*node) error {
 		return fmt.Errorf("%d other sentinels known", len(others))
 	}
 	for _, o := range others {
-		if o["flags"] != "sentinel" {
+		if !slices.Contains([]string{"sentinel", staleVerdict}, o["flags"]) {
 			return fmt.Errorf("sentinel %s is %s", o["name"], o["flags"])
 		}
 	}
