@@ -35,6 +35,9 @@ type Options struct {
 	SAS string
 	// Credential defaults to that of azidentity.NewDefaultAzureCredential.
 	Credential azcore.TokenCredential
+	// MustExist refuses a prefix that holds no archive with ErrNotFound, and makes none. The default is
+	// to make one.
+	MustExist bool
 	// Client configures the SDK: transport, retries, logging. By default a call is tried five times
 	// with growing pauses, or those that the service asks for.
 	Client azcore.ClientOptions
@@ -69,6 +72,12 @@ func Open(ctx context.Context, account, prefix string, options *Options) (*Backe
 		return nil, fmt.Errorf("%w: azure storage account %q: %w", streamhub.ErrInvalidArgument, account, err)
 	}
 	b := &Backend{table: service.NewClient(prefix), blobs: blobs}
+	if o.MustExist {
+		if err := b.exists(ctx); err != nil {
+			return nil, fmt.Errorf("azure://%s/%s: %w", account, prefix, err)
+		}
+		return b, nil
+	}
 	if _, err := b.table.CreateTable(ctx, nil); !made(err) {
 		return nil, outcome(err)
 	}
@@ -76,6 +85,16 @@ func Open(ctx context.Context, account, prefix string, options *Options) (*Backe
 		return nil, outcome(err)
 	}
 	return b, nil
+}
+
+// exists asks for an entity of the table, which is there as long as the archive is.
+func (b *Backend) exists(ctx context.Context) error {
+	one := int32(1)
+	_, err := b.table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Top: &one}).NextPage(ctx)
+	if status(err) == 404 {
+		return fmt.Errorf("%w: there is no archive of that name; check it", streamhub.ErrNotFound)
+	}
+	return outcome(err)
 }
 
 // made reports whether a table or container can be taken to exist. Who may not make one may still

@@ -166,6 +166,24 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestMustExist makes neither a table nor a container.
+func TestMustExist(t *testing.T) {
+	for code, want := range map[int]error{
+		http.StatusOK: nil, http.StatusNotFound: streamhub.ErrNotFound, http.StatusForbidden: streamhub.ErrPermissionDenied,
+	} {
+		o := azure.Options{AccountKey: "a2V5", MustExist: true}
+		o.Client.Transport = transport(func(r *http.Request) (*http.Response, error) {
+			require.Equal(t, http.MethodGet, r.Method)
+			return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"value":[]}`)), Request: r}, nil
+		})
+		_, err := azure.Open(t.Context(), "me", "cold", &o)
+		require.ErrorIs(t, err, want, code)
+		if want != nil {
+			require.ErrorContains(t, err, "azure://me/cold")
+		}
+	}
+}
+
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) Do(r *http.Request) (*http.Response, error) { return f(r) }

@@ -60,7 +60,8 @@ type Backend struct {
 
 var _ archive.Backend = (*Backend)(nil)
 
-// Open opens the archive in dir, which is made if need be. It must not be writable for everybody.
+// Open opens the archive in dir, which is made if need be. It must not be writable for everybody, and
+// an archive is made only where there are no files of others: such a directory is ErrInvalidArgument.
 func Open(dir string, options *Options) (*Backend, error) {
 	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Logger: silent{}}
 	b := &Backend{dir: dir, reserve: defaultReserve}
@@ -92,6 +93,9 @@ func Open(dir string, options *Options) (*Backend, error) {
 		}
 		if info.Mode().Perm()&0o002 != 0 {
 			return nil, fmt.Errorf("%w: everybody may write to %s: chmod o-w it", streamhub.ErrInvalidArgument, dir)
+		}
+		if err := checkOurs(dir); err != nil {
+			return nil, err
 		}
 		if err := makePrivate(dir); err != nil {
 			return nil, fmt.Errorf("%w: %w", streamhub.ErrUnavailable, err)

@@ -83,3 +83,26 @@ func TestReopen(t *testing.T) {
 	_, err = pebble.Open(dir, nil)
 	require.ErrorIs(t, err, streamhub.ErrInvalidArgument, "everybody may write to it")
 }
+
+// TestForeign makes an archive only where no files of others are, and leaves those as they were.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]error{
+		"notes.txt": streamhub.ErrInvalidArgument, "dump.rdb": streamhub.ErrInvalidArgument, "cold": streamhub.ErrInvalidArgument,
+		"lost+found": nil, ".snapshot": nil, "OPTIONS-000003": nil,
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+		b, err := pebble.Open(dir, nil)
+		if want == nil {
+			require.NoError(t, err, name)
+			require.NoError(t, b.Close())
+			continue
+		}
+		require.ErrorIs(t, err, want, name)
+		require.ErrorContains(t, err, name)
+		files, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, files, 1, "nothing is made beside %s", name)
+	}
+}

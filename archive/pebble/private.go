@@ -1,11 +1,15 @@
 package pebble
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/seed-147127fe/streamhub"
 )
 
 // privateFS is the file system of the operating system. Only their owner may read the files that it
@@ -47,6 +51,29 @@ func makePrivate(dir string) error {
 		if f.Type().IsRegular() && ours.MatchString(f.Name()) {
 			_ = os.Chmod(filepath.Join(dir, f.Name()), 0o600)
 		}
+	}
+	return nil
+}
+
+// checkOurs refuses a directory that has files of others and no archive: its name is mistyped, and the
+// files of an archive would lie among them. Hidden files and lost+found are what file systems put there.
+func checkOurs(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", streamhub.ErrUnavailable, err)
+	}
+	foreign := ""
+	for _, f := range files {
+		switch name := f.Name(); {
+		case ours.MatchString(name):
+			return nil
+		case name != "lost+found" && !strings.HasPrefix(name, "."):
+			foreign = name
+		}
+	}
+	if foreign != "" {
+		return fmt.Errorf("%w: %s holds no archive but other files, %s among them: name a new or an empty directory",
+			streamhub.ErrInvalidArgument, dir, foreign)
 	}
 	return nil
 }

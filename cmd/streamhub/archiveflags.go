@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/alecthomas/units"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/azure"
 	"github.com/seed-147127fe/streamhub/archive/pebble"
@@ -27,7 +29,7 @@ type archiveFlag struct {
 	Archive string `placeholder:"URL" help:"Where cold history lies: pebble:///DIR for one process, azure://ACCOUNT/PREFIX for any number; $STREAMHUB_ARCHIVE if not given. Azure: $AZURE_STORAGE_CONNECTION_STRING, $AZURE_STORAGE_KEY, $AZURE_STORAGE_SAS_TOKEN, or who Azure's tools say you are."`
 }
 
-// backend opens the archive, nil if none is named. With mustExist a directory without one is refused.
+// backend opens the archive, nil if none is named. With mustExist a place without one is refused.
 func (f *archiveFlag) backend(ctx context.Context, s *session, mustExist bool) (archive.Backend, error) {
 	text := f.Archive
 	if text == "" {
@@ -40,19 +42,27 @@ func (f *archiveFlag) backend(ctx context.Context, s *session, mustExist bool) (
 	case u.Scheme == "pebble" && u.Host == "" && u.Path != "" && u.RawQuery == "":
 		b, err := pebble.Open(u.Path, &pebble.Options{MustExist: mustExist})
 		if err != nil {
-			return nil, failedf("--archive: %w", err)
+			return nil, archiveError(err)
 		}
 		return b, nil
 	case u.Scheme == "azure" && u.Host != "" && u.RawQuery == "":
 		b, err := azure.Open(ctx, u.Host, strings.Trim(u.Path, "/"), &azure.Options{
-			ConnectionString: s.getenv(azureConnection), AccountKey: s.getenv(azureKey), SAS: s.getenv(azureSAS),
+			ConnectionString: s.getenv(azureConnection), AccountKey: s.getenv(azureKey), SAS: s.getenv(azureSAS), MustExist: mustExist,
 		})
 		if err != nil {
-			return nil, failedf("--archive: %w", err)
+			return nil, archiveError(err)
 		}
 		return b, nil
 	}
 	return nil, usagef("--archive %q: want pebble:///DIR or azure://ACCOUNT/PREFIX", text)
+}
+
+// archiveError tells a place that is named wrong from one that cannot be used now.
+func archiveError(err error) error {
+	if errors.Is(err, streamhub.ErrInvalidArgument) {
+		return usagef("--archive: %w", err)
+	}
+	return failedf("--archive: %w", err)
 }
 
 // policyFlags say what leaves Redis. They hold for every space.

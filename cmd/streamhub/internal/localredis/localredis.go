@@ -59,6 +59,9 @@ func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := checkOurs(dir); err != nil {
+		return nil, err
+	}
 	// The directory may have been there, with another mode. Redis makes its files readable for everybody.
 	files := filepath.Join(dir, filesName)
 	if err := os.MkdirAll(files, 0o700); err != nil {
@@ -99,6 +102,29 @@ func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkOurs refuses a directory that has files and none of a server of ours: its name is mistyped, or it has a
+// dump.rdb, which a server with append-only files passes over in silence. Hidden files and lost+found are what
+// file systems put there.
+func checkOurs(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	foreign := ""
+	for _, f := range files {
+		switch name := f.Name(); {
+		case name == filesName || name == lockName:
+			return nil
+		case name != "lost+found" && !strings.HasPrefix(name, "."):
+			foreign = name
+		}
+	}
+	if foreign != "" {
+		return fmt.Errorf("%s holds no data of streamhub serve but other files, %s among them: name a new or an empty directory", dir, foreign)
+	}
+	return nil
 }
 
 func (s *Server) launch(program, socket string) error {
