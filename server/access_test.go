@@ -36,20 +36,60 @@ import (
 type operation struct {
 	transport, name string
 	// write says which right it needs, and about for what: a segment of the space, a space as a whole
-	// ("space"), or the store as a whole ("").
+	// ("space"), the store as a whole (""), or everyStore.
 	write bool
 	about string
-	call  func(t *testing.T, url, token string, store uuid.UUID) string
+	call  call
 }
 
-// replacedBy is between a token and the one that takes its place on an open connection.
-const replacedBy = " replaced by "
+// A call makes an operation in a store.
+type call func(t *testing.T, url string, c credential, store uuid.UUID) string
+
+// A credential is what a client shows, "" for none of a kind.
+type credential struct {
+	bearer, ticket, cookie string
+	foreign                bool   // the cookie comes with the page of another origin
+	replaced               string // the token that takes the place of the first one on an open connection
+}
+
+// present is the URL and the headers of a request with the credential.
+func (c *credential) present(url string) (string, http.Header) {
+	header := http.Header{}
+	if c.bearer != "" {
+		header.Set("Authorization", "Bearer "+c.bearer)
+	}
+	if c.cookie != "" {
+		header.Set("Cookie", cookieName+"="+c.cookie)
+		header.Set("Sec-Fetch-Site", "same-origin")
+		if c.foreign {
+			header.Set("Sec-Fetch-Site", "cross-site")
+		}
+	}
+	if c.ticket != "" {
+		separator := "?"
+		if strings.Contains(url, "?") {
+			separator = "&"
+		}
+		url += separator + "ticket=" + c.ticket
+	}
+	return url, header
+}
+
+const (
+	cookieName = "session"
+	everyStore = "*"
+)
 
 // overHTTP makes a request at the path of a store.
-func overHTTP(method, path, body string) func(*testing.T, string, string, uuid.UUID) string {
-	return func(t *testing.T, url, token string, store uuid.UUID) string {
+func overHTTP(method, path, body string) call {
+	return func(t *testing.T, url string, c credential, store uuid.UUID) string {
 		t.Helper()
-		answer := send(t, method, url+"/stores/"+store.String()+path, token, strings.NewReader(body), "Content-Type", "application/octet-stream")
+		url, header := c.present(url + "/stores/" + store.String() + path)
+		pairs := []string{"Content-Type", "application/octet-stream"}
+		for name := range header {
+			pairs = append(pairs, name, header.Get(name))
+		}
+		answer := send(t, method, url, "", strings.NewReader(body), pairs...)
 		switch answer.StatusCode {
 		case http.StatusUnauthorized:
 			return "unauthenticated"
@@ -64,17 +104,14 @@ func overHTTP(method, path, body string) func(*testing.T, string, string, uuid.U
 }
 
 // overOurs opens a channel of streamhub.v1.
-func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string {
-	return func(t *testing.T, url, token string, store uuid.UUID) string {
+func overOurs(r wire.Request) call {
+	return func(t *testing.T, url string, c credential, store uuid.UUID) string {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		o := &websocket.DialOptions{Subprotocols: []string{wire.Subprotocol}}
-		token, narrower, replaced := strings.Cut(token, replacedBy)
-		if token != "" {
-			o.HTTPHeader = http.Header{"Authorization": {"Bearer " + token}}
-		}
-		ws, answer, err := websocket.Dial(ctx, url+"/streamz", o)
+		url, o.HTTPHeader = c.present(url + "/streamz")
+		ws, answer, err := websocket.Dial(ctx, url, o)
 		if err != nil {
 			require.NotNil(t, answer, "%v", err)
 			require.Equal(t, http.StatusUnauthorized, answer.StatusCode)
@@ -83,8 +120,8 @@ func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string
 		defer func() { _ = ws.CloseNow() }()
 		open := wire.Open{Store: store, Credit: 1 << 20, Request: r}
 		var messages []byte
-		if replaced {
-			messages = wire.AppendMessage(messages, wire.TypeAuth, 0, wire.AppendToken(nil, narrower))
+		if c.replaced != "" {
+			messages = wire.AppendMessage(messages, wire.TypeAuth, 0, wire.AppendToken(nil, c.replaced))
 		}
 		require.NoError(t, ws.Write(ctx, websocket.MessageBinary, wire.AppendMessage(messages, wire.TypeOpen, 1, open.Append(nil))))
 		reading, enough := context.WithTimeout(ctx, 300*time.Millisecond) // a follower that is let in says nothing
@@ -106,6 +143,9 @@ func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string
 				require.NoError(t, err)
 				switch streamhub.CodeOf(end.Err) {
 				case streamhub.CodeOf(streamhub.ErrPermissionDenied):
+					if !strings.Contains(end.Err.Error(), "the token does not allow to") {
+						return "ok" // the right is there, and what only the producer has is missing
+					}
 					return "permission"
 				case streamhub.CodeOf(streamhub.ErrUnauthenticated):
 					return "unauthenticated"
@@ -117,16 +157,16 @@ func overOurs(r wire.Request) func(*testing.T, string, string, uuid.UUID) string
 }
 
 // overStreamkit opens a channel of streamkit.
-func overStreamkit(kind string, content map[string]any) func(*testing.T, string, string, uuid.UUID) string {
-	return func(t *testing.T, url, token string, store uuid.UUID) string {
+func overStreamkit(kind string, content map[string]any) call {
+	return func(t *testing.T, url string, c credential, store uuid.UUID) string {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		header := http.Header{"Origin": {"http://localhost"}}
-		if token != "" {
-			header.Set("Authorization", "Bearer "+token)
+		url, header := c.present(url + "/streamz")
+		if c.cookie == "" { // a released client; it has no cookies
+			header.Set("Origin", "http://localhost")
 		}
-		ws, answer, err := websocket.Dial(ctx, url+"/streamz", &websocket.DialOptions{HTTPHeader: header})
+		ws, answer, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: header})
 		if err != nil {
 			require.NotNil(t, answer, "%v", err)
 			require.Equal(t, http.StatusUnauthorized, answer.StatusCode)
@@ -161,7 +201,7 @@ func overStreamkit(kind string, content map[string]any) func(*testing.T, string,
 var worker = uuid.New()
 
 func operations() (all []operation) {
-	add := func(transport, name string, write bool, about string, call func(*testing.T, string, string, uuid.UUID) string) {
+	add := func(transport, name string, write bool, about string, call call) {
 		all = append(all, operation{transport, name, write, about, call})
 	}
 	records := []streamhub.Record{{Payload: []byte("x")}}
@@ -193,6 +233,25 @@ func operations() (all []operation) {
 		{true, "", &wire.AcquireLease{Key: "key", Holder: "me", TTL: time.Minute}},
 		{true, "", &wire.RenewLease{Key: "key", Holder: "me", TTL: time.Minute}},
 		{true, "", &wire.ReleaseLease{Key: "key", Holder: "me"}},
+		{true, "another", &wire.LiveStart{Space: "space", ID: "another"}},
+		{true, "answer", &wire.LiveResume{Space: "space", ID: "answer", Token: "x"}},
+		{true, "answer", &wire.LivePublish{Space: "space", ID: "answer", Token: "x", First: 1, Chunks: [][]byte{[]byte("x")}}},
+		{true, "answer", &wire.LiveEnd{Space: "space", ID: "answer", Token: "x", Verdict: streamhub.Verdict{Kind: streamhub.VerdictDone}}},
+		{true, "answer", &wire.LiveMetadata{Space: "space", ID: "answer", Token: "x", Metadata: []byte("{}")}},
+		{true, "answer", &wire.LiveMessages{Space: "space", ID: "answer", Token: "x"}},
+		{false, "answer", &wire.LiveFind{Space: "space", ID: "answer"}},
+		{false, "answer", &wire.LiveStatus{Space: "space", ID: "answer", Generation: 1}},
+		{false, "answer", &wire.LiveSubscribe{Space: "space", ID: "answer", Generation: 1}},
+		{false, "answer", &wire.LiveFollow{Space: "space", IDs: []string{"answer"}}},
+		{false, "space", &wire.LiveFollow{Space: "space", IDs: []string{"answer", "other"}}},
+		{false, "space", &wire.LiveFollow{Space: "space"}},
+		{false, "answer", &wire.LiveWait{Space: "space", ID: "answer", Generation: 1}},
+		{true, "answer", &wire.LiveCancel{Space: "space", ID: "answer", Generation: 1, NoWait: true}},
+		{true, "answer", &wire.LiveSend{Space: "space", ID: "answer", Generation: 1, Data: []byte("x")}},
+		{false, "answer", &wire.LiveActive{Space: "space", IDs: []string{"answer"}}},
+		{false, "space", &wire.LiveActive{Space: "space", IDs: []string{"answer", "other"}}},
+		{true, "answer", &wire.LiveRemove{Space: "space", ID: "answer", Generation: 1}},
+		{false, "space", &wire.LiveList{Space: "space"}},
 	} {
 		add("websocket", strings.TrimPrefix(fmt.Sprintf("%T", o.request), "*wire."), o.write, o.about, overOurs(o.request))
 	}
@@ -251,6 +310,16 @@ func operations() (all []operation) {
 	} {
 		add("live", o.method+" "+o.path, o.write, "answer", overHTTP(o.method, o.path, o.body))
 	}
+	for _, o := range []struct {
+		method, path string
+		about        string
+	}{
+		{"GET", "leases", ""}, {"GET", "live?space=space", "space"}, {"DELETE", "live?space=space&id=never", "space"},
+		{"GET", "subscriptions", ""}, {"GET", "subscriptions?id=s", ""}, {"DELETE", "subscriptions?id=s", ""},
+		{"DELETE", "store", ""}, {"GET", "instances", everyStore}, {"GET", "overview", everyStore},
+	} {
+		add("operate", o.method+" "+o.path, o.method == "DELETE", o.about, overHTTP(o.method, "/v1/operate/"+o.path, ""))
+	}
 	return all
 }
 
@@ -273,8 +342,8 @@ func dump(t *testing.T, client redis.UniversalClient) string {
 	return fmt.Sprintf("%d keys, %x", len(keys), sum.Sum(nil))
 }
 
-// TestAccess makes every operation over every transport with tokens that do not allow it: it is refused,
-// and nothing in Redis has changed.
+// TestAccess makes every operation over every transport with tokens, tickets and cookies that do not allow
+// it: it is refused, and nothing in Redis has changed.
 func TestAccess(t *testing.T) {
 	redisServer := testredis.Start(t, nil)
 	client := redisServer.Client()
@@ -282,7 +351,10 @@ func TestAccess(t *testing.T) {
 	require.NoError(t, err)
 	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
-	s, err := server.New(h, &server.Options{Auth: tokens, Connections: &wsgateway.Limits{PerSubject: -1}})
+	s, err := server.New(h, &server.Options{
+		Auth: tokens, Cookie: cookieName, TicketKey: secret, // which is not in Redis
+		Connections: &wsgateway.Limits{PerSubject: -1},
+	})
 	require.NoError(t, err)
 	listener := httptest.NewServer(s)
 	t.Cleanup(func() {
@@ -301,41 +373,64 @@ func TestAccess(t *testing.T) {
 	scope := func(store uuid.UUID, space, right string) string {
 		return "streamhub::" + store.String() + "::" + space + "::" + right
 	}
+	ticket := func(store uuid.UUID, read, write string) credential {
+		text, _ := ticketFor(t, listener.URL+"/stores/"+store.String(), sign(t, "a", time.Hour, "streamkit::*"), `{"read":[`+read+`],"write":[`+write+`],"ttl":"5m"}`)
+		return credential{ticket: text}
+	}
+	const everything, others = `"space/*"`, `"space/se","space/x*","space/seg3*"`
+	tickets := map[string]credential{
+		"other store": ticket(other, everything, everything), "other space": ticket(store, `"other/*"`, `"other/*"`), "other segment": ticket(store, others, others),
+		"read": ticket(store, everything, ""), "write": ticket(store, "", everything), "space": ticket(store, everything, everything),
+		"one segment": ticket(store, `"space/seg","space/s*"`, `"space/seg"`),
+	}
 	all := operations()
-	forged := func(o *operation) map[string]string {
+	forged := func(o *operation) map[string]credential {
 		right, opposite := "read", "write"
 		if o.write {
 			right, opposite = opposite, right
 		}
 		tokens := map[string]string{
-			"no token": "", "garbage": "x.y.z", "expired": signUntil(t, "a", time.Now().Add(-time.Minute), "streamkit::*"),
+			"garbage": "x.y.z", "expired": signUntil(t, "a", time.Now().Add(-time.Minute), "streamkit::*"),
 			"other store": sign(t, "a", time.Hour, "streamkit::"+other.String()), "other space": sign(t, "a", time.Hour, scope(store, "other", "*")),
 			"other right":   sign(t, "a", time.Hour, scope(store, "*", opposite)),
 			"other segment": sign(t, "a", time.Hour, scope(store, "*::other", "*"), scope(store, "space::se", "*"), scope(store, "*::x*", "*"), scope(store, "space::seg3*", "*")),
 		}
-		if o.about == "" {
+		shown := map[string]credential{
+			"no token": {}, "ticket: garbage": {ticket: "x.y.z"}, "cookie: foreign page": {cookie: sign(t, "a", time.Hour, "streamkit::*"), foreign: true},
+			"ticket: other store": tickets["other store"], "ticket: other space": tickets["other space"],
+			"ticket: other segment": tickets["other segment"], "ticket: other right": tickets[opposite],
+		}
+		switch o.about {
+		case everyStore:
+			tokens["one store"] = sign(t, "a", time.Hour, scope(store, "*", "*"))
+			shown["ticket: space"] = tickets["space"]
+		case "":
 			tokens["one space"] = sign(t, "a", time.Hour, scope(store, "space", "*"))
 			tokens["one segment of each space"] = sign(t, "a", time.Hour, scope(store, "*::seg", "*"))
-		}
-		if o.about == "space" {
+			shown["ticket: space"] = tickets["space"]
+		case "space":
 			tokens["one segment"] = sign(t, "a", time.Hour, scope(store, "space::seg", "*"), scope(store, "space::s*", "*"))
+			shown["ticket: one segment"] = tickets["one segment"]
 		}
-		if o.transport == "websocket" {
-			for _, name := range []string{"other store", "other space", "other right", "other segment"} {
-				tokens["replaced by "+name] = sign(t, "a", time.Hour, scope(store, "*", right)) + replacedBy + tokens[name]
+		for name, token := range tokens {
+			shown[name], shown["cookie: "+name] = credential{bearer: token}, credential{cookie: token}
+			if o.transport == "websocket" && strings.HasPrefix(name, "o") {
+				shown["replaced by "+name] = credential{bearer: sign(t, "a", time.Hour, scope(store, "*", right)), replaced: token}
 			}
 		}
-		return tokens
+		return shown
 	}
 	refuse := func() {
 		t.Helper()
 		for _, o := range all {
-			for name, token := range forged(&o) {
+			for name, shown := range forged(&o) {
 				want := "permission"
-				if name == "no token" || name == "garbage" || name == "expired" {
-					want = "unauthenticated"
+				for _, unknown := range []string{"no token", "garbage", "expired", "foreign page"} {
+					if strings.HasSuffix(name, unknown) {
+						want = "unauthenticated"
+					}
 				}
-				require.Equal(t, want, o.call(t, listener.URL, token, store), "%s, %s, %s", o.transport, o.name, name)
+				require.Equal(t, want, o.call(t, listener.URL, shown, store), "%s, %s, %s", o.transport, o.name, name)
 			}
 		}
 	}
@@ -343,26 +438,41 @@ func TestAccess(t *testing.T) {
 	refuse()
 	require.Equal(t, before, dump(t, client), "a call that was refused has changed something")
 
-	others := watchAll(t, h, listener.URL, store)
-	others.mark("begin")
+	bystanders := watchAll(t, h, listener.URL, store)
+	bystanders.mark("begin")
 	refuse()
-	others.mark("end") // and nobody hears anything between the two
+	bystanders.mark("end") // and nobody hears anything between the two
 
 	for _, o := range all { // and the table asks for what there is
-		space, right := "space::"+o.about, "read"
-		switch o.about {
-		case "":
-			space = "*"
-		case "space":
-			space = "space"
-		}
+		scopes, right := "", "read"
 		if o.write {
 			right = "write"
 		}
-		if o.name == "subscribe_workers" {
-			right = "*" // it shows the list, too
+		shown := credential{}
+		switch o.about {
+		case everyStore:
+			scopes = "streamhub::*::*::" + right
+		case "":
+			scopes = scope(store, "*", right)
+		case "space":
+			scopes, shown = scope(store, "space", right), tickets[right]
+		default:
+			scopes, shown = scope(store, "space::"+o.about, right), tickets[right]
 		}
-		require.Equal(t, "ok", o.call(t, listener.URL, sign(t, "a", time.Hour, scope(store, space, right)), store), "%s, %s", o.transport, o.name)
+		if o.name == "subscribe_workers" {
+			scopes = scope(store, "*", "*") // it shows the list, too
+		}
+		token := sign(t, "a", time.Hour, scopes)
+		ways := map[string]credential{"token": {bearer: token}}
+		if o.transport != "websocket" && o.transport != "streamkit" { // where most calls that are let in say nothing
+			ways["cookie"] = credential{cookie: token}
+			if shown.ticket != "" {
+				ways["ticket"] = shown
+			}
+		}
+		for name, shown := range ways {
+			require.Equal(t, "ok", o.call(t, listener.URL, shown, store), "%s, %s, %s", o.transport, o.name, name)
+		}
 	}
 }
 
