@@ -92,26 +92,15 @@ func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, e
 			fail(err)
 			return
 		}
-		seen := map[string]bool{}
-		// A renewal moves a lease to the end while the list is read: it is met twice, never missed.
-		from, offset := "-inf", int64(0)
-		for {
-			page, err := conn.ZRangeByScoreWithScores(ctx, index(store), &redis.ZRangeBy{Min: from, Max: "+inf", Offset: offset, Count: listPage}).Result()
+		for page, err := range conn.ByScore(ctx, index(store), listPage) {
 			if err != nil {
 				fail(err)
 				return
 			}
-			var names []name
-			for _, z := range page {
-				if key, _ := z.Member.(string); !seen[key] {
-					seen[key] = true
-					names = append(names, name{store, key})
-				}
-				if at := strconv.FormatFloat(z.Score, 'f', 0, 64); at == from {
-					offset++
-				} else {
-					from, offset = at, 1
-				}
+			names := make([]name, len(page))
+			for i, z := range page {
+				key, _ := z.Member.(string)
+				names[i] = name{store, key}
 			}
 			held, err := look(ctx, conn, names)
 			if err != nil {
@@ -122,9 +111,6 @@ func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, e
 				if !yield(l, nil) {
 					return
 				}
-			}
-			if len(page) < listPage {
-				return
 			}
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
@@ -71,9 +69,8 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 // deadlines returns the segments of the generations that are produced, and when each counts as silent.
 func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 	silent := map[string]time.Time{}
-	for start := int64(0); ; start += activePage {
-		page, err := s.m.conn.ZRangeByScoreWithScores(ctx, s.active(), &redis.ZRangeBy{Min: "-inf", Max: "+inf", Offset: start, Count: activePage}).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
+	for page, err := range s.m.conn.ByScore(ctx, s.active(), activePage) {
+		if err != nil {
 			return nil, err
 		}
 		for _, z := range page {
@@ -82,10 +79,8 @@ func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 				silent[name] = time.UnixMilli(int64(z.Score))
 			}
 		}
-		if len(page) < activePage {
-			return silent, nil
-		}
 	}
+	return silent, nil
 }
 
 // idOf returns the stream that a segment is a generation of. A back lane is not one: its name ends in
