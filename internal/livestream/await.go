@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/pause"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -111,7 +112,7 @@ func (l *lobby) run() {
 // look lets those in whose stream has been registered. Only the field of the generation is asked for, which is what
 // the registration writes first: a caller that is let in may still have to wait for the segment.
 //
-// A Redis that does not answer is asked again.
+// A Redis that does not answer is asked again. Where asking again does not help, all are let in and learn it themselves.
 func (l *lobby) look(ids []string) {
 	pipe := l.m.conn.Pipeline()
 	begun := make([]func() []any, len(ids))
@@ -120,12 +121,15 @@ func (l *lobby) look(ids []string) {
 	}
 	if _, err := pipe.Exec(l.m.ctx); err != nil {
 		l.m.opt.Logger.Debug("live streams that are waited for cannot be looked up", "space", l.space, "error", err)
-		return
+		if streamhub.Retryable(redisx.ReadOutcome(err)) || l.m.ctx.Err() != nil {
+			return
+		}
+		begun = nil
 	}
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
 	for i, id := range ids {
-		if a := l.waiting[id]; a != nil && begun[i]()[0] != nil {
+		if a := l.waiting[id]; a != nil && (begun == nil || begun[i]()[0] != nil) {
 			close(a.begun)
 			delete(l.waiting, id)
 		}

@@ -324,7 +324,7 @@ func (f *following) meet(ctx context.Context, s *Stream) {
 }
 
 // await waits for the first generation of a stream in a goroutine. It finds a generation without
-// chunks, which the timeline read does not.
+// chunks, which the timeline read does not. A stream that cannot be waited for is a conclusion without a generation.
 func (f *following) await(ctx context.Context, id string) {
 	f.tasks.Go(func() {
 		for pauses := (pause.Backoff{First: firstPause, Longest: longestPause}); ; {
@@ -336,16 +336,25 @@ func (f *following) await(ctx context.Context, id string) {
 				}
 				return
 			}
-			if !streamhub.Retryable(err) || !pauses.Wait(ctx) {
-				return
+			if streamhub.Retryable(err) && pauses.Wait(ctx) {
+				continue
 			}
+			select {
+			case f.ended <- conclusion{generation: generation{id: id}, err: err}:
+			case <-ctx.Done():
+			}
+			return
 		}
 	})
 }
 
-// finish records the end of a generation, which settle gives when its turn comes.
+// finish records the end of a generation, which settle gives when its turn comes. An error that is not about one
+// generation ends the call: a reader would take it for the end of the stream.
 func (f *following) finish(ctx context.Context, end *conclusion) error {
 	k := f.known[end.generation]
+	if k == nil || errors.Is(end.err, streamhub.ErrShutdown) {
+		return end.err
+	}
 	k.end = end
 	return f.settle(ctx, k)
 }

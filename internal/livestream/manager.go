@@ -84,7 +84,7 @@ func (m *Manager) Close() error {
 	m.closing = true
 	var producers []*Producer
 	for _, w := range m.spaces {
-		for _, p := range w.producers {
+		for p := range w.producers {
 			producers = append(producers, p)
 		}
 	}

@@ -68,7 +68,7 @@ func (m *Manager) attach(p *Producer, back streamhub.Position) bool {
 		return false
 	}
 	w := m.spaceLocked(p.Streams)
-	w.producers[p.segment()] = p
+	w.producers[p] = struct{}{}
 	if p.opt.CancelUnwatched > 0 {
 		w.poke() // it may be due before the next heartbeat
 	}
@@ -83,7 +83,7 @@ func (m *Manager) detach(p *Producer) {
 	defer m.mu.Unlock()
 	delete(m.ready, p)
 	if w := m.spaces[p.spaceKey]; w != nil {
-		delete(w.producers, p.segment())
+		delete(w.producers, p)
 		w.linger()
 	}
 }

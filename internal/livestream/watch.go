@@ -27,7 +27,7 @@ type space struct {
 
 	// What follows is guarded by Manager.mu.
 
-	producers map[string]*Producer // by segment
+	producers map[*Producer]struct{} // several may have begun one generation, under one key
 	readers   map[generation]int
 	changed   map[generation]struct{} // readers that Redis does not know of
 	users     int                     // who read or wait
@@ -52,7 +52,7 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 	if w == nil {
 		w = &space{
 			Streams: s, now: make(chan struct{}, 1),
-			producers: map[string]*Producer{}, readers: map[generation]int{}, changed: map[generation]struct{}{},
+			producers: map[*Producer]struct{}{}, readers: map[generation]int{}, changed: map[generation]struct{}{},
 		}
 		// Once the manager is closed no heartbeat begins. The space is not kept then, and what the caller puts into it
 		// has no effect.
@@ -169,7 +169,7 @@ func (w *space) goodbye(ctx context.Context) {
 func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m := w.m
 	m.mu.Lock()
-	producers := slices.Collect(maps.Values(w.producers))
+	producers := slices.Collect(maps.Keys(w.producers))
 	changed := w.changed
 	w.changed = map[generation]struct{}{}
 	counts := make(map[generation]int, len(changed))
@@ -369,12 +369,15 @@ func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 		if err != nil || len(names) == 0 {
 			return err
 		}
+		// The deadlines are times of Redis, which the clock of this process need not agree with.
+		now, err := log.Now(ctx)
+		if err != nil {
+			return err
+		}
 		for _, name := range names {
 			s := m.Streams(id, name)
-			// The deadlines are times of Redis. A clock that differs starts a heartbeat too early or too late, and
-			// ends no stream: the scripts ask Redis for the time.
 			silent, err := m.conn.ZRangeByScore(ctx, s.active(), &redis.ZRangeBy{
-				Min: "-inf", Max: strconv.FormatInt(time.Now().UnixMilli(), 10), Count: 1,
+				Min: "-inf", Max: strconv.FormatInt(now, 10), Count: 1,
 			}).Result()
 			if err != nil {
 				return s.fail("sweep", "", redisx.ReadOutcome(err))

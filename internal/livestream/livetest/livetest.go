@@ -82,6 +82,7 @@ var inside = map[string]bool{
 	"PublishWaits":             true,
 	"RefusedOptions":           true,
 	"RemoteRepeats":            true,
+	"SeveralUnreadable":        true,
 	"SpacesAndStoresDoNotMeet": true,
 	"Sweep":                    true,
 	"TakeoverUnheard":          true,

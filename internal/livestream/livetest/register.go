@@ -97,6 +97,19 @@ func registerByKey(f *fixture) {
 	require.NoError(f, second.Done(f.ctx, nil))
 	texts, _ := f.read(f.get(i, "chat"), nil)
 	require.Equal(f, []string{"1", "2", "3"}, texts)
+
+	// Each of them is served for itself, also when the other one is over.
+	a, b := f.open(&fast), f.open(nil)
+	told, onCancel := onCancel()
+	o.OnCancel = onCancel
+	first = f.register(a, "job", o)
+	second = f.register(a, "job", o)
+	_, _, err := first.HandOver(f.ctx)
+	require.NoError(f, err)
+	f.publish(second, "4")
+	require.NoError(f, a.close())
+	require.ErrorIs(f, f.called(told), streamhub.ErrShutdown)
+	require.Equal(f, streamhub.VerdictLost, f.verdict(f.get(b, "job")).Kind)
 }
 
 // registerRace has one winner each time, also where a generation has just ended.

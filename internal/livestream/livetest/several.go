@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -20,6 +21,8 @@ var severalCases = []namedCase{
 	{"SeveralSuperseded", severalSuperseded},
 	{"SeveralRefused", severalRefused},
 	{"SeveralEnough", severalEnough},
+	{"SeveralUnreadable", severalUnreadable},
+	{"SeveralShutdown", severalShutdown},
 	{"List", list},
 }
 
@@ -225,6 +228,49 @@ func severalEnough(f *fixture) {
 	}
 	cancel()
 	require.NoError(f, p.Done(f.ctx, nil))
+}
+
+// severalUnreadable is told that a stream which it waits for cannot be read.
+func severalUnreadable(f *fixture) {
+	a := f.open(nil)
+	told := make(chan error, 1)
+	go func() {
+		for _, err := range a.Follow(f.ctx, []string{"chat"}, nil) {
+			told <- err
+			return
+		}
+		told <- nil
+	}()
+	f.eventually("it is waited for", func() bool { return a.manager.Waiting() == 1 })
+	require.NoError(f, f.connect(f.T).HSet(f.ctx, hotlog.Key(f.store, space, "ls:chat"), "g", "no number").Err())
+	select {
+	case err := <-told:
+		require.ErrorIs(f, err, streamhub.ErrCorrupt)
+	case <-f.ctx.Done():
+		f.Fatal("it waits for ever")
+	}
+}
+
+// severalShutdown is told that the instance ends, and not that its streams did.
+func severalShutdown(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	p := f.start(b, "chat", nil)
+	_, err := p.Publish(f.ctx, 1, chunks("1"))
+	require.NoError(f, err)
+	ids := []string{"chat"}
+	if a.manager != nil {
+		ids = append(ids, "another") // chunks come from the watcher, which is still open
+	}
+	var last error
+	for u, err := range a.Follow(f.ctx, ids, nil) {
+		if err == nil {
+			require.NoError(f, u.Err)
+			require.Equal(f, "1", string(u.Data))
+			require.NoError(f, a.close())
+		}
+		last = err
+	}
+	require.ErrorIs(f, last, streamhub.ErrShutdown)
 }
 
 // list gives each stream once, with its generation.
