@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// A Code names a condition where an error itself cannot go: on a wire, in a metric, in a log. The
-// list is closed; see [Codes].
+// A Code is the text that stands for an error on the wire, in metrics and in logs. The list is
+// closed; see [Codes].
 type Code string
 
 // codes orders the sentinels so that the more telling one comes first where an error wraps several.
@@ -43,7 +43,7 @@ var codes = []struct {
 	{"deadline_exceeded", context.DeadlineExceeded},
 }
 
-// CodeInternal is the code of an error that is none of the list.
+// CodeInternal is the code of every error that wraps no sentinel of this package.
 const CodeInternal Code = "internal"
 
 // Codes returns every code that [CodeOf] returns for an error, [CodeInternal] last.

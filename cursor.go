@@ -28,22 +28,23 @@ func (id TimelineID) String() string {
 	return strconv.FormatUint(id.MS, 10) + "-" + strconv.FormatUint(id.N, 10)
 }
 
-// A Position is what a [Cursor] says. Stores make and read positions; everybody else passes
-// cursors on.
+// A Position is the content of a [Cursor]. Stores make and read positions; programs keep and pass
+// cursors.
 type Position struct {
-	// Incarnation is the life of the segment, Lineage the reign of the primary that took the entry.
+	// Incarnation is the random id of the segment from its creation to its deletion. Lineage is the
+	// id of one uninterrupted reign of a Redis primary: the one that took the entry.
 	Incarnation, Lineage uint64
 	Sequence             uint64
 	// Proof is taken from the id of the append that wrote the entry.
 	Proof uint64
-	// Timeline is set for a position along a space, and Index says which of the changes there is meant.
+	// Timeline is set for a position along a space. Index numbers the changes of that timeline entry.
 	Timeline TimelineID
 	Index    uint32
-	// Mark is set for a position along a space: a number made from the store and the name of the space.
-	// Timelines of two spaces have the same ids.
+	// Mark is set for a position along a space: a hash of the store and the name of the space. It tells
+	// spaces apart, whose timelines can have equal ids.
 	Mark uint32
-	// Trimmed is set for a position along a space whose reader was told that entries after it were
-	// trimmed: up to this place they are left out.
+	// Trimmed is set for a position along a space whose reader has received a [TrimmedError] there.
+	// The read leaves out trimmed entries up to this place.
 	Trimmed TimelineID
 }
 

@@ -1,13 +1,15 @@
-// Package streamhub is the vocabulary of the hub: what a producer sends, what a reader gets, how
-// a position is named and how a call fails. It holds no code that talks to anything, so a program
-// can name an [Entry] without linking Redis.
+// Package streamhub holds the types that all other packages share: records and entries, positions
+// and cursors, the options of calls, and errors. It talks to no server, so a program can name an
+// [Entry] without linking Redis.
 //
-// Most programs open a hub with package hub and use the types of this package in its calls.
+// Most programs open a hub with package hub, or connect to one with package client, and use these
+// types in its calls. [Store] is the interface that both implement.
 //
 // # Sequences
 //
-// A segment is an ordered log inside a space; its entries are numbered 1, 2, 3, … without gaps.
-// A reader that remembers the last sequence it handled can tell a lost entry from a slow one.
+// A store is a tenant, named by a UUID. It holds spaces, and a space holds segments. A segment is
+// an ordered log; its entries are numbered 1, 2, 3, … without gaps. A reader that remembers the
+// last sequence it handled can tell a lost entry from a slow one.
 //
 // # Cursors
 //
@@ -18,8 +20,10 @@
 //
 // # Errors
 //
-// Every condition that a caller acts on is a sentinel; the value wrapped around it carries the
-// facts (see [SequenceError], [FencedError], [ClosedError] and the others). An error is definite,
-// nothing happened and nothing will, unless it is [ErrUnknownOutcome]: then the request was sent
-// and no answer came, and repeating it with the same [TRX] id is safe.
+// Every condition that a caller acts on is a sentinel for errors.Is. Some come inside a type with
+// details for errors.As, such as [SequenceError], [FencedError] and [ClosedError]. An error means
+// that nothing happened and nothing will, with two exceptions. After [ErrUnknownOutcome] the
+// request was sent and no answer came; repeating it with the same [TRX] id is safe.
+// [ErrNotConfirmed] comes with a result: the append is stored, but not yet at the durability asked
+// for.
 package streamhub

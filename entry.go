@@ -22,9 +22,9 @@ type Record struct {
 type TRX struct {
 	// ID names the append; a repeat with the same id is recognised and stored once.
 	ID uuid.UUID `json:"id"`
-	// Node is the instance that sent it; the nil UUID where none was configured.
+	// Node is hub.Options.Node of the instance that sent it; the nil UUID if none was set.
 	Node uuid.UUID `json:"node"`
-	// Number counts the appends of the segment from 1.
+	// Number is the number of the append in its segment, from 1.
 	Number uint64 `json:"number"`
 }
 

@@ -127,7 +127,7 @@ func (e *DeletedError) Error() string {
 func (e *DeletedError) Unwrap() error { return ErrNotFound }
 
 // A ProducerError is an [ErrProducerGap], [ErrProducerFenced], [ErrBatchMismatch], or
-// [ErrUnknownOutcome] for a repeat that is older than what is remembered; Kind says which.
+// [ErrUnknownOutcome] for a repeat that is older than what is remembered; Kind is that sentinel.
 type ProducerError struct {
 	Kind error
 	// Epoch is the one in force, ExpectedSeq what its next append must carry.
@@ -222,7 +222,7 @@ const (
 	ReasonFull     UnavailableReason = "full"        // out of memory or disk
 	ReasonReplicas UnavailableReason = "no-replicas" // too few replicas are connected
 	ReasonBusy     UnavailableReason = "busy"        // a script or too many clients block it
-	ReasonDenied   UnavailableReason = "denied"      // user, password or ACL
+	ReasonDenied   UnavailableReason = "denied"      // wrong user or password, or a missing right
 	ReasonTLS      UnavailableReason = "tls"         // the certificate is not trusted, or the port speaks no TLS
 	ReasonPool     UnavailableReason = "pool"        // no free connection in this process
 	ReasonGateway  UnavailableReason = "gateway"     // no connection to a gateway

@@ -11,10 +11,11 @@ import (
 type Identity struct {
 	// Subject is who it is, and Issuer says so. Limits count by both; an empty subject is not counted.
 	Subject, Issuer string
-	// Expires is when what was begun with the token ends, unless it is renewed; zero is never.
+	// Expires is when connections and requests of the token end, unless the client presents a new
+	// one; the zero Time is never.
 	Expires time.Time
 	// Scopes are what is allowed, in the form of docs/auth.md: "streamhub::<store>::<space>::<right>", or
-	// "streamhub::<store>::<space>::<segment>::<right>". One that cannot be read refuses the token.
+	// "streamhub::<store>::<space>::<segment>::<right>". A token with a malformed scope is refused.
 	Scopes []string
 }
 
@@ -24,8 +25,8 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*Identity, error)
 }
 
-// A Right is what the sender of a call must be allowed: to read from, or to write to, one segment, a space
-// as a whole, or a store as a whole.
+// A Right is the permission that a call needs: to read or to write one segment, a space as a whole, or a
+// store as a whole.
 type Right struct {
 	Store uuid.UUID
 	// Space is "" for what belongs to the store as a whole: the list of its spaces, its workers, its

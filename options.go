@@ -43,7 +43,8 @@ type Producer struct {
 	Seq   uint64
 }
 
-// Durability says when an append counts as done.
+// A Durability is the level at which an append is acknowledged. The zero value waits for the
+// primary alone.
 type Durability struct {
 	// Replicas is how many replicas must have taken the append.
 	Replicas int
@@ -59,16 +60,17 @@ type Durability struct {
 type AppendOptions struct {
 	// ExpectedSequence is the sequence that the first record must get; 0 takes the next one.
 	ExpectedSequence uint64
-	// Generation fences: once a segment has seen one, a lower one is refused. 0 is no generation
-	// and is refused as well where one was seen.
+	// Generation is the fencing token of the writer. Once a segment has stored one, an append with
+	// a lower one, or with none, is refused with [ErrFenced]. 0 is none.
 	Generation uint64
-	// Producer makes the append idempotent over processes. Without it the hub's own is used, which
-	// recognises a repeat by TRX within one hub.
+	// Producer makes the append idempotent across processes. Without it, a repeat is recognised by
+	// its TRX id, and only by the hub or client that made the first attempt.
 	Producer *Producer
 	// TRX identifies the append; the nil UUID is replaced by a random one. Repeating an append
 	// that ended with [ErrUnknownOutcome] needs the id that its error carries.
 	TRX uuid.UUID
-	// Close ends the segment in the same step, after the records. There may be none.
+	// Close ends the segment with this verdict in the same step, after the records; Records may
+	// then be empty.
 	Close *Verdict
 	// ContentType is kept when the append creates the segment; otherwise, unless empty, it must
 	// equal what was kept, letter case and parameters aside.
@@ -78,11 +80,12 @@ type AppendOptions struct {
 	StreamSeq string
 	// MustExist refuses to create the segment.
 	MustExist bool
-	// Incarnation, unless 0, is the life that the segment must be in, as a [Position] names it. In
-	// another one, or before it is known here to be another one, the append is refused with
-	// [ErrHistoryLost]; where there is no segment, with [ErrNotFound].
+	// Incarnation, unless 0, is the incarnation that the segment must have; see [Position]. The
+	// append is refused with [ErrHistoryLost] if the segment has another one, and with
+	// [ErrNotFound] if there is no segment.
 	Incarnation uint64
-	// CheckOnly makes every check and writes nothing. The result then says what would happen.
+	// CheckOnly makes every check and writes nothing. The result is the one that the append would
+	// have.
 	CheckOnly bool
 	// Durability replaces the level that the hub was opened with.
 	Durability *Durability
@@ -110,7 +113,7 @@ type AppendResult struct {
 // Cursor returns the position after the last record.
 func (r *AppendResult) Cursor() Cursor { return r.Position.Cursor() }
 
-// An Append is one of several that are sent together; see the stores.
+// An Append is one append of a call of [Store.AppendAll]; Options may be nil.
 type Append struct {
 	Space, Segment string
 	Records        []Record
@@ -127,13 +130,13 @@ type CreateOptions struct {
 	// Closed creates the segment with a verdict.
 	Closed     *Verdict
 	Generation uint64
-	// Records are its first content. A call that finds the segment there appends nothing.
+	// Records are its first entries. If the segment exists already, nothing is appended.
 	Records []Record
 	// ForkOf makes the segment a fork of another one of its space. It shares the entries up to
 	// ForkAt with it (the last one if ForkAt is nil) and goes its own way from there.
 	ForkOf string
 	ForkAt *uint64
-	// ForkIncarnation, unless 0, is the life that the other segment must be in.
+	// ForkIncarnation, unless 0, is the incarnation that the other segment must have.
 	ForkIncarnation uint64
 	// Origin, a text in UTF-8, is kept with the segment for its creator, and never compared.
 	// Clients of a gateway do not see it.
@@ -144,7 +147,8 @@ type CreateOptions struct {
 type ReadOptions struct {
 	// Cursor resumes after an entry. It excludes FromSequence.
 	Cursor Cursor
-	// FromSequence and ToSequence are inclusive; 0 is no bound. They need a segment.
+	// FromSequence and ToSequence are inclusive; 0 is no bound. They are for a segment, not for a
+	// space.
 	FromSequence, ToSequence uint64
 	// After is exclusive and Until inclusive, both cut to milliseconds; the zero Time is no bound.
 	After, Until time.Time
@@ -156,7 +160,8 @@ type ReadOptions struct {
 type FollowOptions struct {
 	// Cursor resumes after an entry. It excludes FromSequence and Live.
 	Cursor Cursor
-	// FromSequence is inclusive; it needs a segment.
+	// FromSequence, inclusive, begins with that entry; 0 is no bound. It is for a segment, not for
+	// a space.
 	FromSequence uint64
 	// Live begins with the next entry: nothing is replayed.
 	Live bool
@@ -164,11 +169,11 @@ type FollowOptions struct {
 	Limit uint64
 }
 
-// A Worker is a process that says it is there. Every instance sees every worker of a store.
+// A Worker is a process on the list of workers of a store, which every instance sees.
 type Worker struct {
 	ID       uuid.UUID
 	Metadata map[string]string
-	// LastSeen is when it last said so, by the clock of Redis.
+	// LastSeen is when the worker last renewed its membership, by the clock of Redis.
 	LastSeen time.Time
 }
 

@@ -17,19 +17,20 @@ type Provider interface {
 
 // A Store is one tenant's part of a hub. Nothing crosses it.
 //
-// Calls return errors of this package, so that a program does the same about them in process and
-// over a network. Sequences of entries end with their context or with one last error, and may be
-// ranged over again. Records may be reused when an append has returned; entries may be kept, but
-// their payload and metadata must not be changed.
+// Calls return the same errors of this package in process and over a network. Sequences of entries
+// end with their context or with one last error, and may be ranged over again. Records may be
+// reused when an append has returned; entries may be kept, but their payload and metadata must not
+// be changed.
 type Store interface {
 	ID() uuid.UUID
 
 	// Append adds records, all or none, to the end of a segment, which is created if need be.
 	Append(ctx context.Context, space, segment string, records []Record, options *AppendOptions) (AppendResult, error)
 	// AppendAll makes several appends at once, those to one segment in the order given. Each succeeds
-	// or fails by itself, but none is made after one of its segment that may be made yet: that one
-	// ends with [ErrUnavailable] or [ErrUnknownOutcome], and those after it with ErrUnavailable.
-	// Results and errors are in the order of appends.
+	// or fails alone, with one exception. After an append that ends with [ErrUnavailable] or
+	// [ErrUnknownOutcome] the later ones to the same segment are not made and end with
+	// ErrUnavailable: the earlier one can still be stored, and the order must hold. Results and
+	// errors are in the order of appends.
 	AppendAll(ctx context.Context, appends []Append) ([]AppendResult, []error)
 	// Create makes a segment with options. If it exists with the same ones, created is false; with
 	// others the error is [ErrConflict].
@@ -47,7 +48,7 @@ type Store interface {
 	Touch(ctx context.Context, space, segment string) (deadline time.Time, err error)
 	// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and
 	// returns the deadline. Appends and touches do not renew it. With a ttl of 0 the segment never
-	// expires, and the deadline is the zero Time. A repeat counts from then.
+	// expires, and the deadline is the zero Time. A repeated call counts the ttl from the repeat.
 	Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error)
 
 	// Status describes a segment; one that does not exist is [ErrNotFound].
@@ -70,20 +71,22 @@ type Store interface {
 	FollowSegment(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
 	FollowSpace(ctx context.Context, space string, options *FollowOptions) iter.Seq2[Entry, error]
 
-	// SubscribeSegment and SubscribeSpace give the status of what exists, and then of what
-	// changes. A slow reader gets the newest one.
+	// SubscribeSegment and SubscribeSpace give the status of what exists, and then one after each
+	// change. A reader that is slower than the changes gets the newest status.
 	SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[Status, error]
 	SubscribeSpace(ctx context.Context, space string) iter.Seq2[Status, error]
-	// JoinWorkers shows a worker to everybody until it leaves, ctx ends or it is not renewed for ttl.
+	// JoinWorkers puts a worker on the list of the store and renews it until the worker leaves or ctx
+	// ends. If the process dies, the worker is removed after ttl.
 	JoinWorkers(ctx context.Context, worker Worker, ttl time.Duration) (Membership, error)
-	// Workers gives the workers of the store, sorted by id, and again whenever that changes.
+	// Workers gives the list of workers, sorted by id, now and after each change of it.
 	Workers(ctx context.Context) iter.Seq2[[]Worker, error]
 
 	// AcquireLeaseAs gets the exclusive right on key for a holder that the caller names, or a
 	// [LeaseHeldError]. The token is the generation to pass to appends. A holder that has the lease
 	// gets it again with the same token.
 	AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
-	// RenewLeaseAs lets the ttl start again, or returns [ErrLeaseLost].
+	// RenewLeaseAs restarts the ttl, or returns [ErrLeaseLost] if the holder does not have the
+	// lease.
 	RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
 	// ReleaseLeaseAs reports whether the holder had the lease.
 	ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error)

@@ -2,14 +2,14 @@ package streamhub
 
 import "errors"
 
-// Retryable reports whether making the same call again can help, after a pause: nothing happened because
-// something was out of reach, or it is unknown what happened. An append whose outcome is unknown is then
-// repeated with the TRX id of its error, or under the same [Producer].
+// Retryable reports whether the same call can succeed later, after a pause: Redis or a gateway could not
+// serve, or the outcome is unknown. Repeat an append whose outcome is unknown with the TRX id of its
+// error, or under the same [Producer].
 //
-// Everything else is an answer and stays as it is until an operator acts: a user that lacks a
-// right, or a certificate that is not trusted ([ReasonDenied], [ReasonTLS]); a repeat that is older
-// than what is remembered of its producer; a limit; a lease that another holds; the end of the
-// caller's own context. After [ErrShutdown] another hub may take the call; this one never will.
+// Every other error is final. Some need an operator: a missing right or an untrusted certificate
+// ([ReasonDenied], [ReasonTLS]), or a limit. So are a repeat that is older than what its producer's
+// row remembers, a lease that another holder has, and the end of the caller's own context. After
+// [ErrShutdown] another hub can take the call.
 //
 // It looks at the kind of the error only, never at its text.
 func Retryable(err error) bool {

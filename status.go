@@ -78,8 +78,8 @@ type Status struct {
 	ForkedAt uint64
 	Origin   string   // see [CreateOptions]; not in JSON
 	Position Position // of the last entry; not in JSON
-	// Kept is the position before FirstSequence, from which everything that is kept can be read. Its
-	// proof is 0 where nothing is known of the entry before. It is not in JSON.
+	// Kept is the position before FirstSequence: a read from its cursor gives everything that is
+	// kept. Its proof is 0 if the entry before is unknown. It is not in JSON.
 	Kept Position
 }
 

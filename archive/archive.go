@@ -15,7 +15,7 @@ import (
 
 // Options configure an [Archive]; nil stands for the defaults.
 type Options struct {
-	// CacheBytes bounds what is kept unfolded for readers; the default is 64 MiB.
+	// CacheBytes bounds the cache of decompressed windows and chunks; the default is 64 MiB.
 	CacheBytes int
 }
 
@@ -29,7 +29,7 @@ type Archive struct {
 	// commits remembers windows that another one follows. They change only with the history of the
 	// space, which is therefore a part of the key.
 	commits map[commitID]Commit
-	// rewinds is the latest Manifest.Rewinds that was seen of each space.
+	// rewinds holds the latest Manifest.Rewinds of each space; cached windows of others are stale.
 	rewinds map[SpaceID]uint64
 }
 
@@ -57,7 +57,8 @@ func New(backend Backend, options *Options) *Archive {
 	return &Archive{backend: backend, cache: lru.New[cacheKey, any](size), commits: map[commitID]Commit{}, rewinds: map[SpaceID]uint64{}}
 }
 
-// Manifest says how far a space is archived; [streamhub.ErrNotFound] if it was never begun.
+// Manifest returns the manifest of a space, which says how far it is archived, or
+// [streamhub.ErrNotFound] if it was never archived.
 func (a *Archive) Manifest(ctx context.Context, space SpaceID) (Manifest, error) {
 	m, _, err := loadManifest(ctx, a.backend, space)
 	if err == nil {
@@ -102,8 +103,8 @@ func (a *Archive) SpacesOf(ctx context.Context, store uuid.UUID, after string, l
 	return ids, err
 }
 
-// commit returns what is known of a committed window of a history, or [streamhub.ErrNotFound]. A
-// caller that has seen a later attempt at the window than the one remembered gets what there is now.
+// commit returns the commit of a window, or [streamhub.ErrNotFound]. It uses the cache unless the
+// caller has seen a later attempt at the window than the cached one.
 func (a *Archive) commit(ctx context.Context, space SpaceID, rewinds, window, seen uint64) (Commit, error) {
 	id := commitID{space, rewinds, window}
 	a.mu.Lock()
@@ -183,7 +184,7 @@ func (a *Archive) Chunk(ctx context.Context, space SpaceID, segment string, inca
 	return a.load(ctx, space, name)
 }
 
-// Locate tells what Chunk would return without reading it.
+// Locate returns the range of the chunk that [Archive.Chunk] would return, without reading it.
 func (a *Archive) Locate(ctx context.Context, space SpaceID, segment string, incarnation, sequence uint64) (Range, error) {
 	name, err := a.find(ctx, space, segment, incarnation, sequence)
 	if err != nil {
@@ -247,8 +248,8 @@ func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Ch
 }
 
 // Window returns the window that holds the first change at or after from, or
-// [streamhub.ErrNotFound] where the archive ends before it. It is a window that the manifest led to
-// at a moment of the call, whatever was known before. It is shared and must not be changed.
+// [streamhub.ErrNotFound] where the archive ends before it. The manifest named that window at some
+// moment of the call, whatever was cached. The window is shared and must not be changed.
 func (a *Archive) Window(ctx context.Context, space SpaceID, from streamhub.TimelineID) (*Window, error) {
 	for forgotten := false; ; {
 		m, err := a.Manifest(ctx, space)

@@ -12,26 +12,28 @@ type SpaceID struct {
 	Space string
 }
 
-// An Object is a key with what lies under it.
+// An Object is a key and the bytes under it.
 type Object struct {
 	Key  string
 	Data []byte
 }
 
-// An Item is a key and how many bytes lie under it.
+// An Item is a key and the size of its object in bytes.
 type Item struct {
 	Key  string
 	Size int64
 }
 
-// A Backend holds objects that are written once, by space and key, and one manifest a space. Keys
-// have 1 to 512 bytes, all of them letters, digits and '!'. A Backend is safe for concurrent use by
-// many processes, or refuses the second one. What it has confirmed is on disk.
+// A Backend stores objects that are written once, by space and key, and one manifest for each
+// space. Keys have 1 to 512 bytes, all of them letters, digits and '!'. A Backend is safe for
+// concurrent use by many processes, or refuses the second one. A write that it has confirmed is on
+// disk.
 type Backend interface {
-	// Put writes objects, in any order and not as one: after an error some may be there. A key that
-	// holds the same bytes already is no error; one that holds others is [streamhub.ErrConflict].
+	// Put writes objects, in any order and not atomically: after an error some may be stored. A key
+	// that holds the same bytes already is no error; one with other bytes is
+	// [streamhub.ErrConflict].
 	Put(ctx context.Context, space SpaceID, objects ...Object) error
-	// Get returns what lies under key, or [streamhub.ErrNotFound]. The bytes are the caller's.
+	// Get returns the object under key, or [streamhub.ErrNotFound]. The caller owns the bytes.
 	Get(ctx context.Context, space SpaceID, key string) ([]byte, error)
 	// List returns up to limit items in the byte order of their keys: those that begin with prefix
 	// and are greater than after.
@@ -48,9 +50,9 @@ type Backend interface {
 	// [streamhub.ErrFenced]; if there is none, that is no error.
 	RemoveManifest(ctx context.Context, space SpaceID, version string) error
 	// Spaces lists up to limit spaces that have a manifest, beyond after; the zero SpaceID is the start. The
-	// order is the backend's own, but for this: the spaces of a store lie together, after the SpaceID that
-	// has the store and no name.
+	// backend chooses the order, but the spaces of a store are adjacent, after the SpaceID of the store
+	// without a name.
 	Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error)
-	// Close gives back what the backend holds. Nothing may be called after it.
+	// Close releases the resources of the backend. No method may be called after it.
 	Close() error
 }

@@ -8,17 +8,17 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Frame is one frame of a segment as it lay in Redis.
+// A Frame is one frame of a segment, with the bytes that it had in Redis.
 type Frame struct {
 	Last    uint64 // sequence of its last record
 	Records uint64
-	// Number is that of the TRX of its last append.
+	// Number is the TRX number of its last append.
 	Number    uint64
 	Timestamp int64 // Unix milliseconds
 	Data      []byte
 }
 
-// First is the sequence of the first record.
+// First returns the sequence of its first record.
 func (f *Frame) First() uint64 { return f.Last - f.Records + 1 }
 
 // A Chunk is a run of frames of one segment, at least one, without gaps.
@@ -26,33 +26,33 @@ type Chunk struct {
 	Space       SpaceID
 	Segment     string
 	Incarnation uint64
-	// Window and Attempt say which writing it belongs to.
+	// Window and Attempt name the window that it was written for, and the attempt to write it.
 	Window, Attempt uint64
-	// FirstTRX and LastTRX are the ids of the appends at both ends.
+	// FirstTRX and LastTRX are the ids of the first and the last append.
 	FirstTRX, LastTRX uuid.UUID
 	Frames            []Frame
 }
 
-// First and Last are the sequences at both ends.
+// First returns the first sequence of the chunk.
 func (c *Chunk) First() uint64 { return c.Frames[0].First() }
 
-// Last: see First.
+// Last returns the last sequence of the chunk.
 func (c *Chunk) Last() uint64 { return c.Frames[len(c.Frames)-1].Last }
 
-// Key is where the chunk lies.
+// Key is the key of the chunk in a [Backend].
 func (c *Chunk) Key() string {
 	n := chunkName{segmentText(c.Segment), c.Incarnation, c.Range(), c.Window, c.Attempt}
 	return n.key()
 }
 
-// Range is what the chunk holds.
+// Range returns the sequences and times of the frames of the chunk.
 func (c *Chunk) Range() Range {
 	first, last := &c.Frames[0], &c.Frames[len(c.Frames)-1]
 	return Range{first.First(), last.Last, first.Timestamp, last.Timestamp}
 }
 
-// Encode writes the chunk. The description holds what the chunk is; the body first what is known of
-// each frame and then their data.
+// Encode returns the bytes of the chunk: a header that names it, and a compressed body with the
+// descriptions of all frames and then their data.
 func (c *Chunk) Encode() ([]byte, error) {
 	var d, body writer
 	d.b = append(d.b, c.Space.Store[:]...)
@@ -80,7 +80,7 @@ func (c *Chunk) Encode() ([]byte, error) {
 	return sealObject(kindChunk, d.b, body.b)
 }
 
-// DecodeChunk reads what Encode wrote. The frames share its memory.
+// DecodeChunk is the inverse of [Chunk.Encode]. Bytes that are no chunk are [streamhub.ErrCorrupt].
 func DecodeChunk(b []byte) (*Chunk, error) {
 	description, body, err := openObject(kindChunk, b)
 	if err != nil {

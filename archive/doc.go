@@ -1,8 +1,9 @@
-// Package archive keeps what has left Redis: the contract of a cold store, the form of what lies in
-// it, and the rules by which it is written and read.
+// Package archive stores the entries that have left Redis. It defines the contract of a cold store,
+// [Backend], the format of the objects in it, and how an [Archive] writes and reads them.
 //
-// Programs hand a [Backend] to package hub, which does the rest; package tier moves history there.
-// Who writes a backend implements the contract and runs package archivetest.
+// Programs pass a [Backend] to package hub: see hub.Options.Archive, and package tier for what
+// moves when. Packages pebble and azure implement backends; the tests of another one run package
+// archivetest.
 //
 // # Windows and chunks
 //
@@ -18,13 +19,12 @@
 // carries the token, the lineage and the holder of the lease under which it was written. A lower
 // token is refused, and so is the same token in other hands, which a failover of Redis can produce.
 //
-// A window counts once the manifest names it. What an archiver wrote before it died is in no
-// reader's way, because the keys of chunks carry the attempt that wrote them; the next archiver
-// finds and removes it.
+// A window counts once the manifest names it. Objects of an archiver that died before are never
+// read, because keys carry the attempt that wrote them; the next archiver removes them.
 //
 // # Concurrency and errors
 //
 // Backends, and [Archive], are safe for concurrent use. Errors are those of package streamhub:
 // ErrNotFound, ErrConflict for a key that holds other bytes, ErrFenced for a writer that is late,
-// ErrCorrupt, and ErrUnavailable for everything that may pass.
+// ErrCorrupt, and ErrUnavailable for every failure that may be temporary.
 package archive

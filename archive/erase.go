@@ -7,10 +7,10 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Erase removes everything that is archived of a space, and its manifest last. Owner has to be later than
-// the one that writes the space now, which is fenced off. Trust, unless it is nil, is called before each
-// page of objects; its error ends the erasure. An erasure that failed may be repeated, by a later owner
-// too: until the end the space is one without windows.
+// Erase removes everything that is archived of a space, and its manifest last. Owner must be later than
+// the current writer of the space, which is fenced off. Trust, unless it is nil, is called before each
+// page of objects; its error ends the erasure. An erasure that failed may be repeated, also by a later
+// owner; until then readers find a space without windows.
 func (a *Archive) Erase(ctx context.Context, space SpaceID, owner Owner, trust func(context.Context) error) error {
 	w := &Writer{archive: a, space: space}
 	var err error

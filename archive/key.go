@@ -25,7 +25,8 @@ import (
 
 var nameText = base32.HexEncoding.WithPadding(base32.NoPadding)
 
-// EncodeName writes a name of any bytes in digits and capital letters. The order of names is kept.
+// EncodeName writes a name of any bytes in digits and capital letters. It keeps the byte order of
+// names.
 func EncodeName(name string) string { return nameText.EncodeToString([]byte(name)) }
 
 // DecodeName is the inverse of EncodeName.
@@ -34,7 +35,7 @@ func DecodeName(text string) (name string, ok bool) {
 	return string(b), err == nil && EncodeName(string(b)) == text
 }
 
-// Text writes the id so that it can be part of a key: the store, '!' and the encoded name.
+// Text returns the id in a form that fits into a key: the store, '!' and the encoded name.
 func (id SpaceID) Text() string { return id.Store.String() + "!" + EncodeName(id.Space) }
 
 // ParseSpaceID is the inverse of Text.
@@ -82,7 +83,7 @@ func segmentPrefix(text string, incarnation uint64) string {
 	return "s!" + text + "!" + hex16(incarnation) + "!"
 }
 
-// A Range describes frames that lie together.
+// A Range describes consecutive frames by their sequences and times.
 type Range struct {
 	First, Last                   uint64
 	FirstTimestamp, LastTimestamp int64 // Unix milliseconds

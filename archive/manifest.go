@@ -13,34 +13,34 @@ const (
 	kindManifest = 'm'
 )
 
-// An Owner is who writes: the token and the holder of a lease, and the lineage of the Redis that
-// gave it.
+// An Owner is the writer of a space: the token and the holder of its lease, and the lineage of the
+// Redis that granted it.
 type Owner struct {
 	Token   uint64 `json:"token"`
 	Lineage string `json:"lineage"`
 	Holder  string `json:"holder"`
 }
 
-// A Commit says how far a space is archived, and what that amounts to.
+// A Commit says how far a space is archived, with totals.
 type Commit struct {
 	// Window and Attempt name the last window; Window is 0 if there is none.
 	Window  uint64 `json:"window"`
 	Attempt uint64 `json:"attempt"`
-	// Position is where that window ends.
+	// Position is the end of that window.
 	Position streamhub.TimelineID `json:"position"`
 	Entries  uint64               `json:"entries"`
 	Chunks   uint64               `json:"chunks"`
-	// RawBytes are those of the frames, Bytes what they take here.
+	// RawBytes is the size of the frames before compression, Bytes that of their objects.
 	RawBytes uint64 `json:"raw_bytes"`
 	Bytes    uint64 `json:"bytes"`
 }
 
-// A Manifest is what a space's archive is known by.
+// A Manifest is the root of the archive of a space: its writer, and the last window that counts.
 type Manifest struct {
 	Owner  Owner  `json:"owner"`
 	Commit Commit `json:"commit"`
-	// Rewinds grows whenever former windows become the last ones again, because Redis had another
-	// history. It begins with the token of the first owner. What is known of windows holds for one
+	// Rewinds grows with each rewind: when Redis has lost history, an earlier window becomes the
+	// last one again. It begins with the token of the first owner. Cached windows are valid for one
 	// value of it.
 	Rewinds uint64 `json:"rewinds,omitempty"`
 }

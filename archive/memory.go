@@ -12,8 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Memory is a [Backend] that keeps its objects in memory only, for tests and first steps. It is
-// safe for concurrent use.
+// A Memory is a [Backend] in memory, for tests and first steps. It is safe for concurrent use.
 type Memory struct {
 	mu     sync.Mutex
 	spaces map[string]*memorySpace // by SpaceID.Text
@@ -28,7 +27,7 @@ type memorySpace struct {
 	version  string
 }
 
-// NewMemory returns an empty one.
+// NewMemory returns an empty Memory.
 func NewMemory() *Memory { return &Memory{spaces: map[string]*memorySpace{}} }
 
 func (m *Memory) space(id SpaceID) *memorySpace {

@@ -8,27 +8,26 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Report is what Verify found.
+// A Report is the result of [Archive.Verify].
 type Report struct {
 	Windows, Chunks uint64
 	Entries         uint64
 	Bytes           uint64
 	// Problems say what is damaged or missing.
 	Problems []Problem
-	// Orphans are keys that nothing leads to: left by archivers that died, and harmless.
+	// Orphans are keys that no window names. Archivers that died left them; they are harmless.
 	Orphans []string
 }
 
-// A Problem is one object that is not what it should be.
+// A Problem is one damaged or missing object.
 type Problem struct {
 	Key string
 	Err error
 }
 
-// Verify reads everything that is archived of a space. Chunks that were removed because their
-// entries were trimmed or deleted are not missed: a segment may begin later, but not have a gap.
-// progress, if not nil, is called with the bytes of each object. An error means that the archive
-// could not be read to the end.
+// Verify reads everything that is archived of a space. Chunks of trimmed and deleted entries may be
+// absent: a segment may begin later, but not have a gap. Progress, if not nil, is called with the
+// size of each object in bytes. An error means that the archive could not be read to the end.
 func (a *Archive) Verify(ctx context.Context, space SpaceID, progress func(bytes int)) (Report, error) {
 	var r Report
 	known := map[string]bool{}

@@ -6,29 +6,29 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Change is what one place of a timeline says of one segment. The archive only keeps it: Kind, Last
-// and Records have the meaning that the log gives them.
+// A Change is one change of a segment in a timeline. The archive only stores it; the log defines
+// Kind, Last and Records.
 type Change struct {
 	ID            streamhub.TimelineID
-	Index         uint32 // among those at the same place
+	Index         uint32 // among the changes of the same timeline entry
 	Segment       string
 	Kind          byte
 	Last, Records uint64
 }
 
-// A Part is what a window holds of one incarnation of a segment.
+// A Part is the share of one incarnation of a segment in a window.
 type Part struct {
 	Segment     string
 	Incarnation uint64
-	// Chunks say which entries the window has of it; there may be none.
+	// Chunks are the ranges of entries that the window holds of the segment; there may be none.
 	Chunks []Range
-	// Proof is that of the last entry.
+	// Proof is the proof of the last entry.
 	Proof uint64
-	// Meta is what else is to be known of the segment to restore it, as package store writes it.
+	// Meta is the rest of the state that a restore needs, in the encoding of the log.
 	Meta []byte
 }
 
-// Last is the last sequence that the window has of the segment, 0 if there is none.
+// Last returns the last sequence of the segment in the window, 0 if there is none.
 func (p *Part) Last() uint64 {
 	if n := len(p.Chunks); n > 0 {
 		return p.Chunks[n-1].Last
@@ -36,9 +36,9 @@ func (p *Part) Last() uint64 {
 	return 0
 }
 
-// A Window is a part of the timeline of a space: all that lies after After, up to To. Windows are
-// numbered from 1 without gaps. Attempt tells apart windows of one number that different archivers
-// wrote; the manifest says which one counts.
+// A Window is the part of the timeline of a space after After, up to and including To. Windows are
+// numbered from 1 without gaps. Several archivers can write a window of the same number; Attempt
+// tells them apart, and the manifest names the one that counts.
 type Window struct {
 	Space           SpaceID
 	Number, Attempt uint64
@@ -47,7 +47,7 @@ type Window struct {
 	Parts           []Part
 }
 
-// Key is where the window lies.
+// Key is the key of the window in a [Backend].
 func (w *Window) Key() string { return windowKey(w.Number, w.Attempt) }
 
 // keys are those of the chunks of the window.
@@ -63,9 +63,9 @@ func (w *Window) keys() []string {
 	return keys
 }
 
-// Encode writes the window. The description says which window it is. The body holds the names of
-// segments, each once, then the changes and the parts, which refer to names by number. Times are
-// written as differences to the change before.
+// Encode returns the bytes of the window: a header that names it, and a compressed body. The body
+// holds the names of segments, each once, then the changes and the parts, which refer to names by
+// number. The time of a change is stored as the difference from the previous one.
 func (w *Window) Encode() ([]byte, error) {
 	var d, body writer
 	d.b = append(d.b, w.Space.Store[:]...)
@@ -126,9 +126,8 @@ func (w *Window) Encode() ([]byte, error) {
 	return sealObject(kindWindow, d.b, body.b)
 }
 
-// DecodeWindow reads what Encode wrote. It checks what readers rely on: changes in order and inside
-// the window, and chunks of a part that follow each other without a gap. Anything else is
-// [streamhub.ErrCorrupt].
+// DecodeWindow is the inverse of [Window.Encode]. It checks that changes are in order and inside
+// the window, and that the chunks of a part have no gap. Anything else is [streamhub.ErrCorrupt].
 func DecodeWindow(b []byte) (*Window, error) {
 	description, body, err := openObject(kindWindow, b)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Writer writes the archive of one space, in the name of one owner. It is not safe for concurrent
-// use; several of them, in any number of processes, are safe: all but one fail.
+// A Writer writes the archive of one space for one owner. It is not safe for concurrent use.
+// Several Writers of one space, in any number of processes, are safe: all but one fail.
 type Writer struct {
 	archive  *Archive
 	space    SpaceID
@@ -39,7 +39,8 @@ const (
 	listPage   = 256
 )
 
-// Claim makes owner the one that writes a space. It removes what former owners left unfinished.
+// Claim makes owner the only writer of a space. It removes the unfinished objects of earlier
+// owners.
 func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Writer, error) {
 	if owner.Token > streamhub.MaxInteger {
 		return nil, fmt.Errorf("%w: token %d has to be below 2^53", streamhub.ErrInvalidArgument, owner.Token)
@@ -64,7 +65,7 @@ func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Write
 	return w, w.tidy(ctx)
 }
 
-// Commit says how far the space is archived.
+// Commit returns how far the space is archived.
 func (w *Writer) Commit() Commit { return w.manifest.Commit }
 
 // swap replaces the manifest. It has succeeded if the new one is there, whatever the reply was.
@@ -93,7 +94,7 @@ func (w *Writer) tidy(ctx context.Context) error {
 		return err
 	}
 	w.archive.forget(w.space, c.Window)
-	// Of the last window too, save what was committed.
+	// The last window may have objects of several attempts: keep only the committed ones.
 	if err := w.collect(ctx, "c!", commitPrefix(c.Window)); err != nil {
 		return err
 	}
@@ -154,9 +155,10 @@ func (w *Writer) delete(ctx context.Context, keys ...string) error {
 	return w.archive.backend.Delete(ctx, w.space, keys...)
 }
 
-// Write writes a window after the last one, and commits it. It fills in what names the window. An
-// error says that it was not committed, unless it is [streamhub.ErrUnavailable] or that of ctx: then
-// the outcome is unknown, and only another Claim may follow.
+// Write appends a window after the last one and commits it. It sets Number, Attempt and the other
+// names of the window and its chunks. After an error the window is not committed, with one
+// exception: after [streamhub.ErrUnavailable] or the error of ctx the outcome is unknown, and only
+// another [Archive.Claim] may follow.
 func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) error {
 	last := w.manifest.Commit
 	if window.After != last.Position || !window.After.Before(window.To) {
@@ -220,8 +222,8 @@ func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error
 	return w.delete(ctx, append(window.keys(), window.Key())...) // the other one may have removed the window alone
 }
 
-// Rewind makes a former window the last one and removes those after it: Redis has another history
-// from there on.
+// Rewind makes an earlier window the last one and removes those after it, because Redis has lost
+// the history after it.
 func (w *Writer) Rewind(ctx context.Context, window uint64) error {
 	c, err := w.archive.commit(ctx, w.space, w.manifest.Rewinds, window, 0)
 	if err != nil {
@@ -233,8 +235,8 @@ func (w *Writer) Rewind(ctx context.Context, window uint64) error {
 	return w.tidy(ctx)
 }
 
-// Prune removes the chunks of a segment that are of another incarnation, or end before a sequence:
-// the segment was deleted or trimmed.
+// Prune removes the chunks of a segment that was deleted or trimmed: those of other incarnations,
+// and those that end before the sequence before.
 func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before uint64) error {
 	prefix := segmentsPrefix(segment)
 	for after := ""; ; {

@@ -20,7 +20,8 @@ const (
 	DefaultConcurrentHandlers = 50
 )
 
-// A Client makes calls that last. It is safe for concurrent use.
+// A Client makes calls to stores and retries them; see [Options.Retry]. It is safe for concurrent
+// use.
 type Client struct {
 	provider streamhub.Provider
 	opt      options
@@ -39,7 +40,7 @@ type Client struct {
 
 // Options configure a [Client]; nil stands for the defaults.
 type Options struct {
-	// Retry says how often a call is made; nil is [DefaultRetryPolicy].
+	// Retry says how often a call is attempted; nil is [DefaultRetryPolicy].
 	Retry *RetryPolicy
 	// HandlerTimeout bounds a handler of a subscription; 0 is [DefaultHandlerTimeout]. With a negative
 	// value handlers run inline, one after the other, for as long as they take.
@@ -49,14 +50,14 @@ type Options struct {
 	ConcurrentHandlers int
 	// Metrics count calls, see [NewOTelClientMetrics]; nil counts none.
 	Metrics *ClientMetrics
-	// TracerProvider makes a span for each call; nil makes none.
+	// TracerProvider records a span for each call; nil records none.
 	TracerProvider trace.TracerProvider
-	// Logger gets what no caller is told; nil discards it.
+	// Logger receives background failures, which no call returns; nil discards them.
 	Logger *slog.Logger
 	// OnSubscriptionFailed is called when a subscription ends for good although the program did not end it.
 	OnSubscriptionFailed func(SubscriptionStatus, error)
 	// OnHandlerFailed is called after a handler panicked, or took longer than HandlerTimeout: then the error is
-	// [context.DeadlineExceeded]. It is called on the goroutine of the subscription or of the handler.
+	// [context.DeadlineExceeded]. It is called in the goroutine of the subscription or of the handler.
 	OnHandlerFailed func(SubscriptionStatus, error)
 }
 
@@ -156,10 +157,10 @@ func (c *Client) start(f func()) error {
 	return nil
 }
 
-// Store returns the part of one store, a tenant. It costs nothing and needs no closing.
+// Store returns the store of one tenant. It sends nothing and needs no closing.
 func (c *Client) Store(id uuid.UUID) *Store { return &Store{c, c.provider.Store(id)} }
 
-// A Store is one tenant's part of a hub, with calls that last. It is a [streamhub.Store].
+// A Store is a [streamhub.Store] whose calls are retried. It is safe for concurrent use.
 type Store struct {
 	c     *Client
 	inner streamhub.Store

@@ -1,5 +1,5 @@
-// Package client is the Go SDK: what a program holds that uses a hub, in the same process or behind
-// gateways. It links no Redis.
+// Package client is the Go SDK for programs that use a hub through gateways, or through a hub in
+// the same process. It links no Redis.
 //
 //	gateways, err := client.NewWebSocketProvider(ctx, []string{"ws://127.0.0.1:8080"}, nil)
 //	c := client.New(gateways, nil)
@@ -9,21 +9,20 @@
 //
 // # Two layers
 //
-// A streamhub.Provider makes each call once: [WebSocketProvider] over a connection to a gateway,
-// hub.Hub.Provider in process. A [Client] stands on any of them and makes calls that last: it tries
-// again what can be tried again, by the code of the error and never by its text.
+// A [streamhub.Provider] makes each call once: [WebSocketProvider] over a connection to a gateway,
+// hub.Hub.Provider in process. A [Client] uses a provider and retries failed calls where a retry
+// can help. It decides by the code of the error, never by its text.
 //
 // # What resumes by itself
 //
 // Readers and followers go on after the last entry that they passed on, on whichever gateway
 // answers: without a gap, a duplicate or a wrong order. Followers and subscriptions do so until
-// their context ends or an error says that it cannot be ([streamhub.ErrHistoryLost],
-// [streamhub.ErrTrimmed], [streamhub.ErrUnauthenticated] and so on). An append that is sent again
-// is stored once. A subscription gives the state of what it is about anew, then what changes.
+// their context ends or an error is final ([streamhub.ErrHistoryLost], [streamhub.ErrTrimmed],
+// [streamhub.ErrUnauthenticated] and so on). An append that is sent again is stored once. After a
+// reconnect a subscription gives the current state again, and then each change.
 //
 // # Errors
 //
-// Errors are those of package streamhub. One that is left after the last attempt is returned as it
-// is; for an append it may be [streamhub.ErrUnknownOutcome], and the append may be repeated with the
-// TRX id that the error carries.
+// Errors are those of package streamhub. A call returns the error of its last attempt. For an append
+// that can be [streamhub.ErrUnknownOutcome]: repeat the append with the TRX id of the error.
 package client

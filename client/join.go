@@ -9,8 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// JoinWorkers shows a worker until it leaves, ctx ends, or another takes its id. After a lost
-// connection it joins again.
+// JoinWorkers keeps a worker on the list of the store until it leaves, ctx ends, or another worker
+// takes its id. After a lost connection it joins again.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
 	// The membership outlives the call: staying ends with ctx or with the client, not when
 	// JoinWorkers returns.

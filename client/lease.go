@@ -20,15 +20,16 @@ const (
 	leasePoll = 500 * time.Millisecond
 )
 
-// WithLease gets the lease on key, waiting for up to wait, runs fn while it renews the lease, and
-// releases it. Token is the generation to pass to appends.
+// WithLease acquires the lease on key, waiting for up to wait, runs fn while it renews the lease,
+// and releases it. Pass token as Generation to appends.
 //
-// The context of fn ends with [streamhub.ErrLeaseLost] as cause when the lease is gone. It also ends
-// two thirds of the ttl after the sending of the last renewal that is known to have succeeded: so it
-// ends before the lease does when the network is lost. fn must stop then, and WithLease returns
-// [streamhub.ErrLeaseLost] joined to what it returned.
+// The context of fn ends with [streamhub.ErrLeaseLost] as its cause when the lease is lost. It also
+// ends when two thirds of the ttl have passed since the last confirmed renewal was sent, so without
+// a network it ends before the lease does. Then fn must stop, and WithLease returns
+// [streamhub.ErrLeaseLost] joined to the error of fn.
 //
-// The holder is "<host>/<process id>/<random id>". A caller that wants the lease meanwhile is told so.
+// The holder is "<host>/<process id>/<random id>". Another caller of Acquire sees it in its
+// [streamhub.LeaseHeldError].
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	holder := instance.Name() + "/" + uuid.NewString()
 	token, sent, err := s.acquire(ctx, key, holder, ttl, wait)

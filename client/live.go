@@ -15,8 +15,8 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Live returns the live streams of a space, with calls that last: what is produced and read goes on at
-// another gateway by itself. It costs nothing and needs no closing.
+// Live returns the live streams of a space. Their calls are retried, and producers and readers
+// continue at another gateway. Live sends nothing and needs no closing.
 //
 // A producer that [live.Streams.Register] returns has no gateway: it counts as lost when no gateway has
 // heard of it for [live.RemoteProducer.Silence], 30 s by default. Close of the client ends it as lost.

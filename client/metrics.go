@@ -14,8 +14,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// ClientMetrics count what clients do. Their attributes are operations, codes and kinds of failure: these are few,
-// while stores and segments would make a series each.
+// ClientMetrics count the calls of clients. Their attributes are operation, code and kind of failure. Stores and
+// segments are no attributes, because each would add a series.
 type ClientMetrics struct {
 	duration metric.Float64Histogram
 	failures metric.Int64Counter

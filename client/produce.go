@@ -15,7 +15,7 @@ const (
 
 // Produce appends records in chunks, each all or none, and gives the status of the segment after
 // each. Records may name their sequences; then the segment must be there. It ends with the first
-// error, of the records or of an append: what stands before it is stored.
+// error, of the records or of an append; the records before it are stored.
 func (s *Store) Produce(ctx context.Context, space, segment string, records iter.Seq2[streamhub.Record, error]) iter.Seq2[streamhub.Status, error] {
 	return func(yield func(streamhub.Status, error) bool) {
 		var chunk []streamhub.Record

@@ -60,8 +60,8 @@ func each[T any](items iter.Seq2[T, error], pass func(T) bool) error {
 	return nil
 }
 
-// ConsumeSegment reads what a segment holds. It goes on after the last entry when it is cut off;
-// what was appended meanwhile may then be among the entries.
+// ConsumeSegment reads the entries of a segment. After a lost connection it resumes after the last
+// entry; the entries can then include some that were appended meanwhile.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.consume(ctx, options, func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 		return s.inner.ConsumeSegment(ctx, space, segment, o)
@@ -134,8 +134,8 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	}
 }
 
-// FollowSegment reads a segment and goes on with what is appended, over lost connections and on other
-// gateways, until ctx ends, the segment does or the loop is left.
+// FollowSegment reads a segment and continues with new entries, across lost connections and gateways,
+// until ctx ends, the segment ends or the loop is left.
 func (s *Store) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.follow(ctx, options, func(ctx context.Context) (streamhub.Cursor, error) {
 		status, err := s.Status(ctx, space, segment)
@@ -187,8 +187,8 @@ func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, en
 	}
 }
 
-// SubscribeSegment gives the status of a segment as it is and whenever it changes. After a lost
-// connection it begins anew with what is there.
+// SubscribeSegment gives the status of a segment, at first and after each change. After a lost
+// connection it gives the current status again.
 func (s *Store) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return lasting(ctx, s, "subscribe", func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
 		return s.inner.SubscribeSegment(ctx, space, segment)

@@ -10,13 +10,13 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// A RetryPolicy says how often a call is made and how long to wait in between. Each wait is between
-// half and all of the time that is due, at random.
+// A RetryPolicy says how often a call is attempted and how long to wait between attempts. Each wait
+// is random, between half of the current delay and all of it.
 type RetryPolicy struct {
-	// Attempts is how often at most; 1 or less is once.
+	// Attempts is the largest number of attempts; 1 or less is one.
 	Attempts int
-	// InitialDelay is after the first attempt; each further one is Multiplier times as long, up to
-	// MaxDelay.
+	// InitialDelay is the delay after the first attempt. Each further delay is Multiplier times as
+	// long, up to MaxDelay.
 	InitialDelay, MaxDelay time.Duration
 	Multiplier             float64
 }

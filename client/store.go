@@ -30,8 +30,8 @@ func withTRX(options *streamhub.AppendOptions) *streamhub.AppendOptions {
 	return &o
 }
 
-// AppendAll makes several appends at once, those to one segment in the order given. Those that can be
-// tried again are, and keep that order.
+// AppendAll makes several appends at once, those to one segment in the order given. Those that can
+// succeed later are retried, in that order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
 	left := make([]int, len(appends))
@@ -99,8 +99,8 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (u
 }
 
 // Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
-// the deadline. Nothing renews it; an attempt that is repeated counts from then. With a ttl of 0 the
-// segment never expires, and the deadline is the zero Time.
+// the deadline. Appends and touches do not renew it. A retried attempt counts the ttl from the retry.
+// With a ttl of 0 the segment never expires, and the deadline is the zero Time.
 func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (time.Time, error) {
 	return result(ctx, s, "expire", func(ctx context.Context) (time.Time, error) { return s.inner.Expire(ctx, space, segment, ttl) })
 }
@@ -126,13 +126,13 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (streamhub.Entr
 	return result(ctx, s, "peek", func(ctx context.Context) (streamhub.Entry, error) { return s.inner.Peek(ctx, space, segment) })
 }
 
-// AcquireLeaseAs gets a lease for a holder that the caller names; see [Store.WithLease] for one that
-// is kept.
+// AcquireLeaseAs acquires a lease for a holder that the caller names and renews itself; see
+// [Store.WithLease] for one that is renewed.
 func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
 	return result(ctx, s, "acquire lease", func(ctx context.Context) (uint64, error) { return s.inner.AcquireLeaseAs(ctx, key, holder, ttl) })
 }
 
-// RenewLeaseAs lets the ttl start again.
+// RenewLeaseAs restarts the ttl of a lease.
 func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
 	return result(ctx, s, "renew lease", func(ctx context.Context) (uint64, error) { return s.inner.RenewLeaseAs(ctx, key, holder, ttl) })
 }

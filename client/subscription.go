@@ -13,10 +13,10 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A StatusHandler is told of the status of a segment. Its context ends at the handler timeout.
+// A StatusHandler is called with the status of a segment. Its context ends at the handler timeout.
 type StatusHandler func(ctx context.Context, status streamhub.Status)
 
-// A Subscription calls a handler until it is ended. It re-establishes itself after lost connections.
+// A Subscription calls a handler until it is ended. It continues after lost connections.
 type Subscription struct {
 	id     uuid.UUID
 	c      *Client
@@ -27,7 +27,7 @@ type Subscription struct {
 	status SubscriptionStatus
 }
 
-// A SubscriptionState says whether a subscription is at work.
+// A SubscriptionState is active, ended by the program, or failed for good.
 type SubscriptionState string
 
 // The states.
@@ -37,7 +37,7 @@ const (
 	SubscriptionFailed SubscriptionState = "failed"
 )
 
-// A SubscriptionStatus tells how a subscription does.
+// A SubscriptionStatus describes a subscription and counts its failures.
 type SubscriptionStatus struct {
 	ID     uuid.UUID
 	Status SubscriptionState
@@ -54,8 +54,8 @@ type SubscriptionStatus struct {
 // ID names the subscription.
 func (s *Subscription) ID() uuid.UUID { return s.id }
 
-// Unsubscribe ends the subscription. When it returns no further handler is called; one that is
-// running may still be.
+// Unsubscribe ends the subscription. After it returns no handler call begins; one that is running
+// may continue.
 func (s *Subscription) Unsubscribe() {
 	s.cancel()
 	<-s.done
@@ -64,7 +64,7 @@ func (s *Subscription) Unsubscribe() {
 // Done is closed when the subscription has ended.
 func (s *Subscription) Done() <-chan struct{} { return s.done }
 
-// Status returns how it does.
+// Status returns the current status of the subscription.
 func (s *Subscription) Status() SubscriptionStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +77,8 @@ func (s *Subscription) note(f func(*SubscriptionStatus)) {
 	f(&s.status)
 }
 
-// GetSubscriptionStatus returns how a subscription does, nil for one that is not there or was ended
-// by its own side.
+// GetSubscriptionStatus returns the status of a subscription; nil for an unknown id, and after
+// Unsubscribe.
 func (c *Client) GetSubscriptionStatus(id uuid.UUID) *SubscriptionStatus {
 	c.mu.Lock()
 	s := c.subscriptions[id]
@@ -90,9 +90,9 @@ func (c *Client) GetSubscriptionStatus(id uuid.UUID) *SubscriptionStatus {
 	return &status
 }
 
-// HandleSegment calls handler with the status of a segment, as it is and whenever it changes. Its
-// calls do not overlap, unless one takes longer than the handler timeout; a handler that is slow
-// gets the newest status.
+// HandleSegment calls handler with the status of a segment, at first and after each change. Its
+// calls do not overlap, unless one takes longer than the handler timeout. A handler that is slower
+// than the changes gets the newest status.
 func (s *Store) HandleSegment(ctx context.Context, space, segment string, handler StatusHandler) (*Subscription, error) {
 	return subscribe(ctx, s.c, handler, func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
 		return s.SubscribeSegment(ctx, space, segment)

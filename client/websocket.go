@@ -23,27 +23,27 @@ import (
 // WebSocketOptions configure a WebSocketProvider; nil stands for the defaults.
 type WebSocketOptions struct {
 	// Token returns the token to present. It is called for every dial and for
-	// [WebSocketProvider.RefreshToken]. Without it none is presented.
+	// [WebSocketProvider.RefreshToken]. By default no token is presented.
 	Token func(ctx context.Context) (string, error)
-	// RetryAuthFailures treats a token that is refused as if the gateway could not be reached, for
-	// issuers whose keys take a while to arrive. By default it is a definite
-	// [streamhub.ErrUnauthenticated].
+	// RetryAuthFailures makes a refused token a retryable [streamhub.ErrUnavailable], for issuers
+	// whose keys reach the gateway late. By default it is a final [streamhub.ErrUnauthenticated].
 	RetryAuthFailures bool
-	// OnDialFailure is told of each dial that failed.
+	// OnDialFailure, if not nil, is called after each dial that failed.
 	OnDialFailure func(url string, err error)
-	// Window is how many bytes of entries a reader may have received and not yet handled; the
-	// default is 1 MiB. A reader that is slow costs that much and does not delay the others.
+	// Window is how many bytes of entries may wait for one reader; the default is 1 MiB. A slow
+	// reader holds at most that much and does not delay the others.
 	Window int64
 	// DialTimeout bounds one dial; the default is 10 s.
 	DialTimeout time.Duration
-	// PingInterval is how often the gateway is asked whether it is there; the default is 10 s, and
-	// it has as long to answer.
+	// PingInterval is the interval between pings of the gateway, and how long it may take to answer
+	// one; the default is 10 s.
 	PingInterval time.Duration
 	// HTTPClient dials; the default is http.DefaultClient. Its Timeout must be 0.
 	HTTPClient *http.Client
 	// Header is sent with every dial.
 	Header http.Header
-	// Logger gets what no caller is told; the default discards it. Tokens are never logged.
+	// Logger receives background failures, which no call returns; the default discards them. Tokens
+	// are never logged.
 	Logger *slog.Logger
 }
 
@@ -53,8 +53,9 @@ const (
 	defaultPing        = 10 * time.Second
 )
 
-// A WebSocketProvider reaches a hub through gateways. All calls share one connection, which is made
-// when one is needed. It retries nothing by itself: a [Client] does.
+// A WebSocketProvider reaches a hub through gateways. All calls share one connection, which the
+// first call opens. It makes each call once; a [Client] on it retries. It is safe for concurrent
+// use.
 type WebSocketProvider struct {
 	urls   []string
 	opt    WebSocketOptions
@@ -77,9 +78,9 @@ type WebSocketProvider struct {
 	closed    bool
 }
 
-// NewWebSocketProvider returns a provider for gateways, which are tried in turn:
-// ws://host:port, wss://host:port, with a path prefix if the gateway has one. Nothing is dialed yet;
-// ctx lends its values and its end means nothing.
+// NewWebSocketProvider returns a provider for gateways, which are tried in turn: ws://host:port or
+// wss://host:port, with a path prefix if the gateway has one. It dials nothing. It uses the values
+// of ctx, and ignores its end.
 func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOptions) (*WebSocketProvider, error) {
 	p := &WebSocketProvider{
 		client: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], listeners: map[int]func(){}, tails: map[tailKey]*tail{},
@@ -116,10 +117,11 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 	return p, nil
 }
 
-// Store returns the part of one store.
+// Store returns the store of one tenant. It sends nothing and needs no closing.
 func (p *WebSocketProvider) Store(id uuid.UUID) streamhub.Store { return &remoteStore{p, id} }
 
-// Connect makes the connection now if there is none, for who wants to know at once that it works.
+// Connect opens the connection now if there is none, so that a program can check early that it
+// works.
 func (p *WebSocketProvider) Connect(ctx context.Context) error {
 	_, err := p.connect(ctx)
 	return err

@@ -12,16 +12,16 @@ import (
 
 // WriterOptions configure a [Writer]; nil stands for the defaults.
 type WriterOptions struct {
-	// Records and Bytes, of payloads and metadata, are what one append carries at most; the defaults
-	// are 1,000 and 256 KiB. A record that is larger by itself goes alone.
+	// Records and Bytes limit one append; the defaults are 1,000 records and 256 KiB of payloads and
+	// metadata. A larger record is sent alone.
 	Records, Bytes int
 	// Generation fences the appends; see [streamhub.AppendOptions].
 	Generation uint64
 }
 
-// A Writer loads many records into one segment: it collects them, and appends what has been
-// collected while more is. Records keep their order and are stored once, also where an append had to
-// be sent again. Others may append to the segment meanwhile.
+// A Writer loads many records into one segment. It collects records while an append is in flight,
+// and sends the collected ones together in the next append. Records keep their order and are stored
+// once, even if an append is retried. Other writers may append to the segment meanwhile.
 //
 // It is like a [bufio.Writer]: not safe for concurrent use, after an error nothing more is accepted,
 // and Close, or Flush, sends the rest.
@@ -51,11 +51,11 @@ type Written struct {
 	Records uint64
 	// First and Last are the sequences of the first and the last of them.
 	First, Last uint64
-	// Cursor is after the last.
+	// Cursor resumes after the last of them.
 	Cursor streamhub.Cursor
 }
 
-// NewWriter starts a Writer; it has to be closed. When ctx ends, so does what it can do.
+// NewWriter starts a Writer, which the caller closes. ctx bounds all of its appends.
 func (s *Store) NewWriter(ctx context.Context, space, segment string, options *WriterOptions) *Writer {
 	w := &Writer{
 		s: s, ctx: ctx, space: space, segment: segment, opt: value(options),
@@ -72,7 +72,7 @@ func (s *Store) NewWriter(ctx context.Context, space, segment string, options *W
 	return w
 }
 
-// Write takes a record and copies it. An error is that of an append before.
+// Write copies a record into the buffer. An error is that of an earlier append.
 func (w *Writer) Write(r streamhub.Record) error {
 	if w.batches == nil {
 		return fmt.Errorf("%w: the writer is closed", streamhub.ErrShutdown)
@@ -122,8 +122,8 @@ func (w *Writer) Flush() error {
 	return w.failure()
 }
 
-// Close flushes and ends the writer. What it returns is right whatever the error is, but after
-// [streamhub.ErrUnknownOutcome] the records after it may be stored as well. It may be called twice.
+// Close flushes and ends the writer. It returns what is stored, also with an error; after
+// [streamhub.ErrUnknownOutcome] further records may be stored as well. It may be called twice.
 func (w *Writer) Close() (Written, error) {
 	err := w.Flush()
 	if w.batches != nil {

@@ -2,8 +2,9 @@
 // read and followed with nothing but GET, PUT, POST, HEAD and DELETE. docs/durable-streams.md says
 // what a client sees.
 //
-// A [Handler] is an http.Handler that holds no state another gateway needs: any number of them stand
-// before one Redis, and every request may go to another one.
+// Most programs use package server, which serves every transport. A [Handler] is an http.Handler for
+// Durable Streams alone. It holds no state that another process needs: any number of handlers serve
+// one Redis, and each request may reach another one.
 //
 // # Streams and segments
 //
@@ -14,20 +15,20 @@
 //
 // # Offsets
 //
-// An offset is the life of the stream, a sequence, and the proof of the entry with that sequence. One
-// of a former life is answered 410, and so is one of entries that Redis has lost, also where others
-// have their sequences by now: no reader goes on in a stream that is not the one that was read. A fork
-// shares the offsets of its source.
+// An offset holds the incarnation of the stream, a sequence, and the proof of the entry with that
+// sequence. An offset of an earlier incarnation is answered 410. So is an offset after entries that
+// Redis has lost, even if other entries have their sequences now. A reader never continues in a stream
+// that it has not read. A fork shares the offsets of its source.
 //
 // # Readers
 //
-// However many long-polls and event streams follow a segment, a process reads it once and encodes
-// each page once. Readers whose client is gone end at once; all of them end with [Handler.Shutdown],
-// spread over a while so that they do not come back together.
+// A process reads a segment once and encodes each page once, however many long-polls and event
+// streams follow it. A reader ends at once when its client disconnects. [Handler.Shutdown] ends the
+// readers spread over two seconds, so that they do not reconnect all at once.
 //
 // # Subscriptions
 //
-// A subscription wakes a worker when streams that it matches have grown: by a signed webhook, or by
-// an entry in a stream that workers follow. Its state lives in Redis, so it survives restarts, and
-// every gateway answers for it.
+// A subscription wakes a worker after an append to a stream that it matches: by a signed webhook,
+// or by an entry in a stream that workers follow. Its state is in Redis, so it survives restarts,
+// and every gateway serves it.
 package durable

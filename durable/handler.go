@@ -25,33 +25,32 @@ import (
 type Options struct {
 	// Prefix stands before /v1/stream/ and /stores/ in every path; the default is none.
 	Prefix string
-	// PublicURL is where clients reach the gateway, as scheme://host[:port]. It begins what others are told:
-	// the addresses of wakes, keys and new streams. The default is what each request says of itself, which
-	// is wrong after a proxy with TLS.
+	// PublicURL is where clients reach the handler, as scheme://host[:port]. The URLs of wakes, keys and new
+	// streams begin with it. The default is taken from each request, which is wrong if a proxy ends TLS.
 	PublicURL string
-	// Store is the one that /v1/stream/ means; the default is the nil UUID.
+	// Store is the store that /v1/stream/ serves; the default is the nil UUID.
 	Store uuid.UUID
-	// Authorize says whether the sender of a request has a right. An error that is none of package
-	// streamhub is answered 401. Without it everybody may do everything.
+	// Authorize returns nil if the sender of a request has a right. An error that wraps no sentinel
+	// of package streamhub is answered 401. Without Authorize every client has every right.
 	Authorize func(r *http.Request, right streamhub.Right) error
-	// CheckOrigin, where it returns an error, has a request answered 403 before anything else: it is
-	// of a web page that may not use this gateway. Without it, and without Authorize, pages of the
-	// gateway's own origin may.
+	// CheckOrigin refuses requests of web pages of foreign origins: if it returns an error, the
+	// request is answered 403 before any other check. Without CheckOrigin and Authorize only pages
+	// of the handler's own origin are served.
 	CheckOrigin func(r *http.Request) error
 	// LongPollTimeout is how long a long-poll waits; the default is 20 s.
 	LongPollTimeout time.Duration
-	// EventStreamTime is how long an event stream lasts before its client connects anew; the default
-	// is a minute.
+	// EventStreamTime is how long an event stream lasts before its client has to reconnect; the
+	// default is a minute.
 	EventStreamTime time.Duration
-	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
+	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
-	// CacheBytes is about how much is kept of pages that were read; the default is 32 MiB.
+	// CacheBytes bounds the cache of encoded pages; the default is 32 MiB.
 	CacheBytes int
 	// LoopbackWebhooks lets subscriptions call addresses of this machine. Private addresses of other
 	// machines are never called.
 	LoopbackWebhooks bool
-	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
-	// logged.
+	// Logger receives the failures that no client sees; the default discards them. Payloads and
+	// tokens are never logged.
 	Logger *slog.Logger
 }
 
@@ -79,7 +78,8 @@ type Handler struct {
 	readers *drain.Group
 }
 
-// New makes a handler on h, which stays the caller's. Shut it down before h is closed.
+// New makes a handler on h, which stays the caller's. The handler runs until [Handler.Shutdown],
+// which comes before h is closed; the end of ctx does not stop it.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	d := &Handler{hub: h}
 	if o != nil {
@@ -117,8 +117,8 @@ func checkPublicURL(text string) error {
 	return nil
 }
 
-// Shutdown lets no reader wait any more, ends those that do within two seconds, and waits for them
-// and for every goroutine of the handler. When ctx ends first it returns its error.
+// Shutdown ends the waiting readers within two seconds, and waits for them and for every goroutine
+// of the handler. If ctx ends first, Shutdown returns its error.
 func (d *Handler) Shutdown(ctx context.Context) error { return d.readers.Stop(ctx, d.wakes.wait) }
 
 var errStopping = errors.New("the gateway is stopping")
@@ -138,8 +138,8 @@ func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Cont
 	}, nil
 }
 
-// Owns reports whether a path is one of the handler's. Its paths must not pass through a mux that
-// cleans them: names may hold anything.
+// Owns reports whether the handler serves a path. Such paths must not pass through an
+// http.ServeMux, which cleans them: names may hold any bytes.
 func (d *Handler) Owns(path string) bool {
 	path, ok := strings.CutPrefix(path, d.opt.Prefix)
 	if rest, other := strings.CutPrefix(path, stores); other {

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
-// A Subscription describes one subscription to operators. Unlike what clients get, it says what went
-// wrong.
+// A Subscription describes one subscription to operators. Unlike the answer that clients get, it
+// says why deliveries failed.
 type Subscription struct {
 	ID string `json:"id"`
 	// Type is webhook or pull-wake.
@@ -22,24 +22,25 @@ type Subscription struct {
 	Webhook     string `json:"webhook,omitempty"`
 	WakeStream  string `json:"wake_stream,omitempty"`
 	Description string `json:"description,omitempty"`
-	// Status is that of the protocol; Holder is who has the wake under way.
+	// Status is the state in the terms of the protocol; Holder is the worker that has the wake in
+	// flight.
 	Status string `json:"status"`
 	Holder string `json:"holder,omitempty"`
-	// Created is in Unix milliseconds, Wakes counts all wakes so far.
+	// Created is in Unix milliseconds. Wakes counts all wakes so far.
 	Created int64  `json:"created_at"`
 	Wakes   uint64 `json:"wakes"`
-	// Failures counts the deliveries of the wake under way that failed. Failure says why the last one
-	// did and FailedAt when, in Unix milliseconds.
+	// Failures counts the failed deliveries of the wake in flight. Failure is the error of the last
+	// one and FailedAt its time, in Unix milliseconds.
 	Failures int    `json:"failures"`
 	Failure  string `json:"failure,omitempty"`
 	FailedAt int64  `json:"failed_at,omitempty"`
-	// Streams are the offsets up to which streams were acknowledged, by path; only
-	// [FindSubscription] fills it.
+	// Streams holds the acknowledged offset of each stream, by path; only [FindSubscription] fills
+	// it.
 	Streams map[string]string `json:"streams,omitempty"`
 }
 
-// Subscriptions lists the subscriptions of a store in the byte order of their ids. Each is read as a
-// whole.
+// Subscriptions lists the subscriptions of a store in the byte order of their ids. It reads the
+// whole state of each one.
 func Subscriptions(ctx context.Context, h *hub.Hub, store uuid.UUID) iter.Seq2[Subscription, error] {
 	return func(yield func(Subscription, error) bool) {
 		r := registerOf(h, store)
@@ -83,8 +84,8 @@ func FindSubscription(ctx context.Context, h *hub.Hub, store uuid.UUID, id strin
 	return found, nil
 }
 
-// RemoveSubscription deletes a subscription of a store as a client does, or returns
-// [streamhub.ErrNotFound]. A wake that is under way is over.
+// RemoveSubscription deletes a subscription of a store, as a client can, or returns
+// [streamhub.ErrNotFound]. It cancels a wake in flight.
 func RemoveSubscription(ctx context.Context, h *hub.Hub, store uuid.UUID, id string) error {
 	err := registerOf(h, store).change(ctx, id, func(s *subscription) (map[string]*link, error) {
 		if s.sequence == 0 || s.Deleted {

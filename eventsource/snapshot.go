@@ -17,8 +17,9 @@ const (
 	snapshotVersion = "version"
 )
 
-// Snapshots keep states of entities as JSON, so that loading one need not begin with its first
-// event. A snapshot that is missing or cannot be read costs time and nothing else.
+// Snapshots keep states of entities as JSON, so that loading an entity does not have to read all of
+// its events. A snapshot that is missing or unreadable is ignored: Load then reads from the first
+// event.
 type Snapshots[E, S any] struct {
 	events *Store[E]
 	apply  func(S, E) (S, error)
@@ -29,8 +30,8 @@ func NewSnapshots[E, S any](events *Store[E], apply func(S, E) (S, error)) *Snap
 	return &Snapshots[E, S]{events, apply}
 }
 
-// Load returns the state of an entity and its version: its last snapshot with the events after it.
-// An entity that does not exist is zero, at version 0.
+// Load returns the state of an entity and its version: the last snapshot plus the events after it.
+// An entity that does not exist has the zero state and version 0.
 func (s *Snapshots[E, S]) Load(ctx context.Context, entity string) (state S, version uint64, err error) {
 	if state, version, err = s.last(ctx, entity); err != nil {
 		return state, 0, err
@@ -63,7 +64,8 @@ func (s *Snapshots[E, S]) last(ctx context.Context, entity string) (state S, ver
 	return state, version, nil
 }
 
-// Save keeps a state that [Snapshots.Load] returned, with its version, and drops older ones.
+// Save stores a state that [Snapshots.Load] returned, with its version, and removes older
+// snapshots.
 func (s *Snapshots[E, S]) Save(ctx context.Context, entity string, state S, version uint64) error {
 	payload, err := json.Marshal(state)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Codec writes and reads events. Metadata travels beside the payload.
+// A Codec turns an event into a payload with metadata, and back. It must be safe for concurrent
+// use.
 type Codec[E any] interface {
 	Encode(event E) (payload []byte, metadata map[string]string, err error)
 	Decode(payload []byte, metadata map[string]string) (E, error)
@@ -33,19 +34,19 @@ func (JSON[E]) Decode(payload []byte, _ map[string]string) (event E, err error) 
 	return event, json.Unmarshal(payload, &event)
 }
 
-// An Event is one that was saved.
+// An Event is a saved event with its version and time.
 type Event[E any] struct {
-	// Version is that of the entity after the event: 1 for the first.
+	// Version is the version of the entity after the event: 1 for the first event.
 	Version uint64
-	// Timestamp is when it was saved, by the clock of Redis, in UTC and whole milliseconds.
+	// Timestamp is when the event was saved, by the clock of Redis, in UTC and whole milliseconds.
 	Timestamp time.Time
 	Data      E
 }
 
-// A ConflictError says that another program has saved the entity: nothing was stored.
+// A ConflictError says that another program has saved the entity meanwhile. Nothing was stored.
 type ConflictError struct {
 	Entity string
-	// Expected is the version that the save stood on, Actual the one that the entity has.
+	// Expected is the version that the save named, Actual the one that the entity has.
 	Expected, Actual uint64
 }
 
@@ -101,7 +102,7 @@ type SaveOptions struct {
 	// ID names the save, so that it can be repeated when its answer was lost: see
 	// [streamhub.UnknownOutcomeError].TRX. The nil UUID is replaced by a random one.
 	ID uuid.UUID
-	// Generation fences; see [streamhub.AppendOptions].
+	// Generation is the fencing token of the writer; see [streamhub.AppendOptions].
 	Generation uint64
 }
 
@@ -151,8 +152,8 @@ func (s *Store[E]) Entities(ctx context.Context) iter.Seq2[string, error] {
 	return s.store.Segments(ctx, s.area)
 }
 
-// Fold applies the events of an entity to a state, one after the other, and returns the state and
-// its version.
+// Fold applies the events of an entity to state, in order, and returns the resulting state and the
+// version of the entity.
 func Fold[E, S any](ctx context.Context, s *Store[E], entity string, state S, apply func(S, E) (S, error)) (S, uint64, error) {
 	return foldFrom(ctx, s, entity, state, 0, apply)
 }

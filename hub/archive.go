@@ -24,8 +24,8 @@ func (h *Hub) openTier() (*archiver.Tier, error) {
 
 var errNoArchive = fmt.Errorf("%w: the hub was opened without an archive: set Options.Archive", streamhub.ErrInvalidArgument)
 
-// ArchiveNow does at once what the policies of [Options.Archiving] name, in every space that no
-// other instance archives.
+// ArchiveNow applies the policies of [Options.Archiving] now, in every space that no other instance
+// archives, and returns when that is done.
 func (h *Hub) ArchiveNow(ctx context.Context) error {
 	if h.tier == nil {
 		return fault.At(streamhub.Error{Op: "archive"}, errNoArchive)
@@ -33,9 +33,9 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 	return h.archiver.Turn(ctx)
 }
 
-// RestoreSpace brings a space that Redis has lost back from the archive; its segments go on after the last archived
-// entry, and what is archived is read again. A space that is not empty is [streamhub.ErrConflict].
-// No program may append to the space meanwhile; a restore that failed may be repeated.
+// RestoreSpace restores a space that Redis has lost from the archive. Its segments continue after their last
+// archived entry, and archived entries can be read again. A space that is not empty is [streamhub.ErrConflict]. No
+// program may append to the space meanwhile. A restore that failed may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
 	if h.tier == nil {
 		return tier.Restored{}, fault.At(streamhub.Error{Op: "restore"}, errNoArchive)
@@ -45,7 +45,7 @@ func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Res
 	})
 }
 
-// A Purged is how much [Store.Purge] removed.
+// A Purged says how much [Store.Purge] removed.
 type Purged struct {
 	// Spaces are those of Redis and of the archive, each counted once.
 	Spaces int
@@ -55,10 +55,10 @@ type Purged struct {
 
 const purgePage = 256
 
-// Purge removes what a store has left whose segments were deleted: its spaces, what the archive holds of them,
-// and its leases. What tells a deleted segment from a lost one stays for a day, and what makes tokens of leases
-// grow for seven. A space that has segments is [streamhub.ErrConflict]. A hub without an archive refuses a space
-// that has archived entries. A call that failed may be repeated; no program may create segments meanwhile.
+// Purge removes the rest of a store whose segments were deleted: its spaces, their archived entries, and its
+// leases. A space that still has segments is [streamhub.ErrConflict]. A hub without an archive refuses a space
+// that has archived entries. Tombstones of deleted segments stay for a day, and the counters of lease tokens for
+// seven. A call that failed may be repeated. No program may create segments in the store meanwhile.
 func (s *Store) Purge(ctx context.Context) (p Purged, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "purge", s, "", "")
 	defer func() { call.end(err) }()

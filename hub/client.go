@@ -39,9 +39,9 @@ func NewClient(address string) (redis.UniversalClient, error) {
 	return new(ClientOptions).NewClient(address)
 }
 
-// ClientOptions are what an address need not or cannot carry.
+// ClientOptions add what an address does not carry; the zero value adds nothing.
 type ClientOptions struct {
-	// Password is for an address without one, so that it need not stand in an address that others see.
+	// Password is used if the address has none, so that the address can be shown and logged.
 	Password string
 	// TLS changes the configuration of a connection with TLS, whose minimum version and server name are
 	// set: it adds authorities, or a certificate of the client. An address without TLS is then an error.
@@ -50,7 +50,7 @@ type ClientOptions struct {
 	MeterProvider metric.MeterProvider
 }
 
-// NewClient is the function of that name with c.
+// NewClient is the function [NewClient] with these options.
 func (c *ClientOptions) NewClient(address string) (redis.UniversalClient, error) {
 	client, err := c.newClient(address)
 	if err != nil {

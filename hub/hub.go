@@ -38,22 +38,22 @@ type Options struct {
 	// append in memory. A level that the server cannot give is refused by Open.
 	Durability streamhub.Durability
 	// StoreQuota is how many bytes a store may keep in Redis; the default, 0, is any number. An append
-	// over it is [streamhub.ErrQuota]; deletes, trims and closes go on. What a store keeps is an
-	// estimate, which is up to 10 s late. All instances are given the same one.
+	// over it is [streamhub.ErrQuota]; deletes, trims and closes go on. The use of a store is an
+	// estimate, up to 10 s old. Give all instances the same quota.
 	StoreQuota int64
-	// RetryFor is how long an append is tried again while Redis cannot serve; the default is 5 s.
+	// RetryFor is how long an append is retried while Redis cannot serve; the default is 5 s.
 	RetryFor time.Duration
-	// WaitForRedis lets Open succeed although Redis is away or reading its data; calls get
-	// [streamhub.ErrUnavailable] until it serves, and the hub goes on by itself. What waiting does not
-	// cure is still an error of Open: a wrong password, a missing right, a certificate that is not
-	// trusted, a server that may evict keys or cannot give Durability. If it shows only later, it is
-	// the error of every call, and of [Hub.Unfit]. A hub opens without it, too, while Redis is full,
-	// read-only or short of replicas.
+	// WaitForRedis lets Open succeed while Redis is out of reach or loading its data. Until Redis
+	// serves, calls end with [streamhub.ErrUnavailable]. Open still fails for what waiting does not
+	// cure: a wrong password, a missing right, an untrusted certificate, a server that may evict keys
+	// or cannot give Durability. If such a fault shows only later, every call returns it, and so does
+	// [Hub.Unfit]. With or without WaitForRedis a hub opens while Redis is full, read-only or short of
+	// replicas.
 	WaitForRedis bool
 	// Recheck is how long a lost notification can go unnoticed; the default is 5 s.
 	Recheck time.Duration
-	// SweepEvery is how often expired segments and idle appenders are cleared away, by one of the
-	// instances; the default is a minute, and a negative value never.
+	// SweepEvery is how often one of the instances removes expired segments and the rows of idle
+	// appenders. The default is a minute; a negative value switches it off.
 	SweepEvery time.Duration
 	// Instance is how this process reports itself, see [Hub.Instances]; nil stands for the defaults.
 	Instance *InstanceOptions
@@ -62,14 +62,15 @@ type Options struct {
 	AllowEviction bool
 	// Live are the defaults of live streams, see [Store.Live].
 	Live *live.Options
-	// Archive keeps what leaves Redis, and stays the caller's. Every instance must be opened with
-	// the same one; without it what was archived cannot be read. The default is none.
+	// Archive stores the entries that leave Redis; the caller closes it after the hub. Every
+	// instance must be opened with the same one: without it archived entries cannot be read. The
+	// default is none.
 	Archive archive.Backend
-	// Archiving says what leaves, and how; its Logger and MeterProvider default to those of the
-	// hub. By default nothing leaves, but what has left is read.
+	// Archiving says which entries leave Redis, and how; its Logger and MeterProvider default to
+	// those of the hub. By default none leave, and archived entries are still read.
 	Archiving tier.Options
-	// Logger gets what no caller is told. The default discards it. Payloads and tokens are never
-	// logged.
+	// Logger receives background failures, which no call returns. The default discards them.
+	// Payloads and tokens are never logged.
 	Logger *slog.Logger
 	// TracerProvider and MeterProvider default to the global ones of OpenTelemetry.
 	TracerProvider trace.TracerProvider
@@ -181,11 +182,12 @@ func (h *Hub) check(server *redisx.Server) error {
 	return server.CheckLevel(h.opt.Durability)
 }
 
-// Store returns the part of one store, a tenant. It costs nothing and needs no closing.
+// Store returns the store of one tenant, which need not exist yet. It sends nothing and needs no
+// closing.
 func (h *Hub) Store(id uuid.UUID) *Store { return &Store{hub: h, log: h.log.Store(id)} }
 
-// Unfit gets the first error, after Open, that waiting does not cure; see [Options.WaitForRedis]. It is
-// never closed.
+// Unfit returns a channel that receives the first error after Open that waiting does not cure; see
+// [Options.WaitForRedis]. The channel is never closed.
 func (h *Hub) Unfit() <-chan error { return h.unfit }
 
 func (h *Hub) lost(err error) {

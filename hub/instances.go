@@ -48,9 +48,9 @@ var (
 
 // InstanceOptions say how a process reports itself to all others; see [Hub.Instances].
 type InstanceOptions struct {
-	// Name is for people; the default is "<host>/<process id>".
+	// Name is shown to operators; the default is "<host>/<process id>".
 	Name string
-	// Version is that of the program; the default is what the build says.
+	// Version is the version of the program; the default is read from the build information.
 	Version string
 	// Address is where clients reach it; the default is none.
 	Address string
@@ -60,7 +60,7 @@ type InstanceOptions struct {
 
 // An Instance is one process with a hub on this Redis, as it reported itself last.
 type Instance struct {
-	// ID is random, another one for each hub that is opened.
+	// ID is a new random id for each hub that is opened.
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
@@ -68,20 +68,20 @@ type Instance struct {
 	// Started and Reported are Unix milliseconds by the clock of the instance.
 	Started  int64 `json:"started_at"`
 	Reported int64 `json:"reported_at"`
-	// Connections are those of clients that are open; Followers are the followers of the hub, those
-	// of clients among them.
+	// Connections are the open connections of clients. Followers are the followers of the hub,
+	// including those of clients.
 	Connections int64 `json:"connections"`
 	Followers   int64 `json:"followers"`
-	// The rates are those since the report before: records stored, entries handed to readers and
-	// followers, and calls that failed, a second.
+	// The rates, each per second and since the previous report: records stored, entries delivered
+	// to readers and followers, and calls that failed.
 	AppendRate   float64 `json:"appends_per_second"`
 	DeliveryRate float64 `json:"deliveries_per_second"`
 	ErrorRate    float64 `json:"errors_per_second"`
 }
 
-// Instances returns the processes that have a hub on this Redis and were heard of within 50 s, by name.
-// Each reports itself every 15 s, with one command, unless its options say otherwise or it never
-// sweeps. One that was killed is among them until then.
+// Instances returns the processes that have a hub on this Redis, sorted by name. Each reports every 15
+// s, with one command, unless it is [InstanceOptions].Silent or never sweeps. A process that was killed
+// stays in the list for 50 s.
 func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
 	v, err := h.conn.Run(ctx, instancesScript, 2, instancesDeadlines, instancesReports)
 	if err != nil {
@@ -99,8 +99,8 @@ func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
 	return all, nil
 }
 
-// CountConnections has the instance report how many connections clients have open, as count says at
-// that moment. count has to be safe for concurrent use.
+// CountConnections sets the function that returns how many client connections this process has
+// open; the instance reports that number. Count must be safe for concurrent use.
 func (h *Hub) CountConnections(count func() int) {
 	if h.reporter != nil {
 		h.reporter.connections.Store(&count)
@@ -120,7 +120,7 @@ type reporter struct {
 	history []Sample
 }
 
-// A Sample is what all instances said of themselves at a time, added up.
+// A Sample is the sum of the reports of all instances at one time.
 type Sample struct {
 	At           int64   `json:"at"` // Unix milliseconds, by the clock of this process
 	AppendRate   float64 `json:"appends_per_second"`
@@ -148,8 +148,8 @@ func (r *reporter) remember(at time.Time, answer any) {
 	}
 }
 
-// History returns what all instances did in the last 15 minutes, a sample every 15 s, oldest first. It costs
-// Redis nothing: the samples come with the reports of this instance, so one that does not report has none.
+// History returns the load of all instances in the last 15 minutes: a sample every 15 s, oldest first. It
+// sends nothing to Redis. An instance collects samples as it reports, so a silent one has none.
 func (h *Hub) History() []Sample {
 	if h.reporter == nil {
 		return nil

@@ -11,12 +11,12 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Live returns the live streams of a space: what one producer publishes and any number of readers
-// resume, on any instance, with a verdict at the end. It costs nothing and needs no closing.
+// Live returns the live streams of a space; see package live. It sends nothing and needs no
+// closing.
 func (s *Store) Live(space string) live.Streams { return s.hub.live.Streams(s.ID(), space) }
 
-// LiveStreams lists the live streams of a space that are produced, in no order; with ended also those
-// that have ended and are kept. Each costs two commands.
+// LiveStreams lists the live streams of a space that have a producer, in no order; with ended it also
+// lists those that have ended and are kept. Each stream costs two Redis commands.
 func (s *Store) LiveStreams(ctx context.Context, space string, ended bool) iter.Seq2[live.Listed, error] {
 	return s.hub.live.Streams(s.ID(), space).ListStatus(ctx, ended)
 }

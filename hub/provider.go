@@ -6,8 +6,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Provider returns the hub as a [streamhub.Provider], for what works in process and over a network
-// alike.
+// Provider returns the hub as a [streamhub.Provider], for code that runs over a hub or over a
+// gateway.
 func (h *Hub) Provider() streamhub.Provider { return provider{h} }
 
 type provider struct{ hub *Hub }

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
-// A Store is one tenant: nothing crosses it.
+// A Store is one tenant; no call reaches the data of another one. It is safe for concurrent use.
 type Store struct {
 	hub *Hub
 	log *hotlog.Store
@@ -26,11 +26,11 @@ func (s *Store) ID() uuid.UUID { return s.log.ID() }
 // Concurrent appends travel together; each keeps its own answer. Records may not be changed before it
 // returns. Appends of one goroutine keep their order.
 //
-// If ctx ends before the append was sent nothing happened. Afterwards the error is a
-// [streamhub.UnknownOutcomeError], and the call may be repeated on the same hub with the TRX id that
-// the error carries. A hub remembers the last 64 appends of a segment for that, for ten minutes
-// unless it appends to very many segments. A named producer is remembered by Redis. A result comes
-// with an error only for [streamhub.ErrNotConfirmed].
+// If ctx ends before the append is sent, nothing has happened. If it ends later, the error is a
+// [streamhub.UnknownOutcomeError]; repeat the call on the same hub with the TRX id of the error. To
+// recognise repeats a hub remembers the last 64 appends of a segment, for up to ten minutes; those
+// of a named producer are remembered in Redis. A result comes with an error only for
+// [streamhub.ErrNotConfirmed].
 func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
 	ctx, call := s.hub.observer.begin(ctx, "append", s, space, segment)
 	r, err := s.log.Append(ctx, space, segment, records, options)
@@ -44,8 +44,8 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 // AppendAll makes several appends at once. Those to different segments travel together, those to one
 // segment are stored in the order given; results and errors are in the order of appends. Each succeeds
 // or fails by itself. One that ends with [streamhub.ErrUnavailable] or [streamhub.ErrUnknownOutcome]
-// can still be made, so it is not overtaken: those after it in the same segment are not made and end
-// with ErrUnavailable. What has failed can be repeated, in its order.
+// can still be stored. So the later ones to the same segment are not made and end with ErrUnavailable.
+// Repeat the failed ones in their order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
 	results, errs := s.log.AppendAll(ctx, appends)
@@ -195,9 +195,9 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	})
 }
 
-// FollowSegment reads a segment and goes on with what is appended, until ctx ends, the segment does or the
-// loop is left. A segment that does not exist yet is waited for. After the last entry of a closed
-// segment the error is a [streamhub.ClosedError] with the verdict.
+// FollowSegment reads a segment and goes on with what is appended, until ctx ends, the segment ends or the
+// loop is left. If the segment does not exist yet, the follower waits for it. After the last entry of a
+// closed segment the error is a [streamhub.ClosedError] with the verdict.
 func (s *Store) FollowSegment(ctx context.Context, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.follow(ctx, space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.hub.watcher.FollowSegment(ctx, s.log, space, segment, options)
@@ -211,8 +211,8 @@ func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhu
 	})
 }
 
-// SubscribeSegment gives the status of a segment, first as it is, if it exists, and then after
-// changes. A slow reader gets the newest one.
+// SubscribeSegment gives the status of a segment, if it exists, and then one after each change. A
+// reader that is slower than the changes gets the newest status.
 func (s *Store) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return s.hub.watcher.SubscribeSegment(ctx, s.log, space, segment)
 }
@@ -223,8 +223,8 @@ func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[stre
 	return s.hub.watcher.SubscribeSpace(ctx, s.log, space)
 }
 
-// JoinWorkers shows a worker to every instance until it leaves, ctx ends or it is not renewed for
-// ttl.
+// JoinWorkers puts a worker on the list of the store, which every instance sees, and renews it
+// until the worker leaves or ctx ends. If the process dies, the worker is removed after ttl.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
 	if err := s.over(streamhub.Error{Op: "join"}); err != nil {
 		return nil, err
@@ -236,13 +236,14 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 	return m, nil
 }
 
-// Workers gives the workers of the store, sorted by id, and again whenever that changes.
+// Workers gives the list of workers, sorted by id, now and after each change of it.
 func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error] {
 	return s.hub.watcher.Workers(ctx, s.ID())
 }
 
-// AcquireLease gets the exclusive right on key for ttl, or a [streamhub.LeaseHeldError]. The holder renews
-// and releases it; its token is the generation to pass to appends.
+// AcquireLease acquires the lease on key for ttl, or returns a [streamhub.LeaseHeldError] at once. The
+// caller renews and releases it, and passes its token as Generation to appends. See [Store.WithLease] for
+// a lease that is renewed.
 func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration) (*lease.Lease, error) {
 	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return nil, err

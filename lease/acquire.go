@@ -15,11 +15,11 @@ import (
 // longestPause is between two tries of a caller that waits.
 const longestPause = time.Second / 2
 
-// Acquire gets the lease on key under a new random holder. If another has it, it waits as long as
-// [Options] say and then returns a [streamhub.LeaseHeldError].
+// Acquire acquires the lease on key under a new random holder. If another holder has it, Acquire
+// waits for up to [Options.Wait] and then returns a [streamhub.LeaseHeldError].
 //
-// If no answer came at all it tries, for up to a second and also after ctx has ended, to give back
-// what it may have got. Where that fails too the lease can stay taken until its ttl ends.
+// If no attempt was answered, it releases the lease that it may have got, for up to a second even
+// after ctx has ended. If that fails too, the lease can stay taken until its ttl ends.
 func (m *Manager) Acquire(ctx context.Context, store uuid.UUID, key string, ttl time.Duration) (*Lease, error) {
 	l := &Lease{m: m, name: name{store, key}, holder: m.holder(), ttl: ttl}
 	err := l.acquire(ctx)
@@ -63,9 +63,9 @@ func (l *Lease) acquire(ctx context.Context) error {
 	}
 }
 
-// AcquireAs is for a holder that the caller knows by a text of its own, 1 to [streamhub.MaxNameLength] bytes, and does
-// not wait. It returns the token. If the holder has the lease already, the ttl starts again and
-// the token is the same; so it is safe to repeat. If another has it, the error is a [streamhub.LeaseHeldError].
+// AcquireAs acquires the lease for a holder that the caller names, with 1 to [streamhub.MaxNameLength] bytes, and
+// returns the token. It does not wait. If the holder has the lease already, the ttl restarts and the token is the
+// same, so a repeat is safe. If another holder has it, the error is a [streamhub.LeaseHeldError].
 func (m *Manager) AcquireAs(ctx context.Context, store uuid.UUID, key, holder string, ttl time.Duration) (uint64, error) {
 	n := name{store, key}
 	r, err := m.acquire(ctx, n, holder, ttl)

@@ -1,17 +1,17 @@
 // Package lease gives one holder at a time the right to a key, for a time, with a token that only
 // grows.
 //
-// Callers are the packages of the hub that must run once over all instances, such as the archiver,
-// and the gateways, which pass on what remote clients ask for. Most programs use package hub.
+// The hub uses it for work that only one instance may do, such as archiving, and gateways use it on
+// behalf of remote clients. Most programs use package hub.
 //
 // # What it is good for
 //
-// A lease saves work: it keeps two instances from doing the same thing. It does not make them
-// safe, because a holder can be paused longer than its lease lasts and then go on. Safety comes
-// from [Lease.Token]: pass it as generation to every append (AppendOptions.Generation). Once a
-// later holder has written, whatever an earlier one still sends is refused as ErrFenced. Tokens
-// grow over release, expiry and an empty restart of Redis; after a failover that lost writes they
-// grow up to the error of the clocks. So a program that keeps tokens outside of Redis must refuse one
+// A lease saves work: it keeps two instances from doing the same thing. It does not make them safe,
+// because a holder can be paused longer than its lease lasts and then go on. Safety comes from
+// [Lease.Token]: pass it as generation to every append (AppendOptions.Generation). Once a later
+// holder has written, every write of an earlier one is refused with ErrFenced. Tokens grow across
+// release, expiry and an empty restart of Redis. A failover that lost writes can repeat a token if
+// the clocks of the servers differ. So a program that keeps tokens outside Redis must refuse a token
 // that it has seen with another holder.
 //
 // # The life of a lease
@@ -22,8 +22,8 @@
 //	 │ └────── release by its holder ─┘  │ └──┘
 //	 └───────────── the ttl ends ────────┘
 //
-// Everything else changes nothing: another's acquire ends with [streamhub.ErrLeaseNotAcquired],
-// another's renewal with [streamhub.ErrLeaseLost], another's release says that it released nothing.
+// Calls of other holders change nothing: acquire ends with [streamhub.ErrLeaseNotAcquired], renew
+// with [streamhub.ErrLeaseLost], and release reports false.
 //
 // # The trust window
 //
@@ -35,7 +35,7 @@
 //	 │ trusted: work                      │ not trusted: the context   │ free for others,
 //	 │                                    │ of fn has ended            │ by the clock of Redis
 //
-// [Manager.WithLease] does that; who calls [Manager.Acquire] looks at [Lease.TrustedUntil]. The last
+// [Manager.WithLease] does that; a caller of [Manager.Acquire] checks [Lease.TrustedUntil]. The last
 // third is there for clocks that run differently and for work that takes a moment to stop.
 //
 // # Lost replies

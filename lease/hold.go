@@ -16,13 +16,13 @@ import (
 // WithLease acquires the lease as [Manager.Acquire] does, runs fn while it renews it, releases it
 // and returns what fn returned.
 //
-// The context of fn ends with ctx. It ends with [streamhub.ErrLeaseLost] as cause as soon as Redis
-// says that the lease is gone, or when two thirds of the ttl have passed without a confirmed
-// renewal. fn must stop then; WithLease joins [streamhub.ErrLeaseLost] to what it returns. While fn
-// winds down after the end of ctx, the lease is still renewed.
+// The context of fn ends with ctx. It ends with [streamhub.ErrLeaseLost] as its cause when Redis
+// reports the lease as lost, or when two thirds of the ttl have passed without a confirmed renewal.
+// Then fn must stop, and WithLease returns [streamhub.ErrLeaseLost] joined to the error of fn.
+// After the end of ctx the lease is still renewed until fn returns.
 //
-// Before it returns, WithLease waits for a renewal that is on its way and takes up to a second to
-// release, whatever became of ctx. A panic of fn goes on after that.
+// Before it returns, WithLease waits for a renewal in flight and releases the lease, for up to a
+// second even if ctx has ended. Then it resumes a panic of fn.
 func (m *Manager) WithLease(ctx context.Context, store uuid.UUID, key string, ttl time.Duration,
 	fn func(ctx context.Context, l *Lease) error) error {
 	l, err := m.Acquire(ctx, store, key, ttl)

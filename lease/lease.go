@@ -7,8 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Lease is one that [Manager.Acquire] got. It is safe for concurrent use. Nothing renews it by
-// itself outside of [Manager.WithLease].
+// A Lease is a lease that this process acquired. Only [Manager.WithLease] renews it; a caller of
+// [Manager.Acquire] renews it with [Lease.Renew]. It is safe for concurrent use.
 type Lease struct {
 	m      *Manager
 	name   name
@@ -25,11 +25,11 @@ type Lease struct {
 // long as the lease is held and is greater than that of every earlier holder, and below 2^53.
 func (l *Lease) Token() uint64 { return l.token }
 
-// Store and Key tell what the lease is on.
+// Store returns the store that the lease belongs to.
 func (l *Lease) Store() uuid.UUID { return l.name.store }
 func (l *Lease) Key() string      { return l.name.key }
 
-// Holder is the text that stands for this lease in Redis, unique to it.
+// Holder returns the text that names the holder in Redis; it is unique to this lease.
 func (l *Lease) Holder() string { return l.holder }
 
 // TrustedUntil returns when the holder has to stop, unless the lease is renewed before: two thirds

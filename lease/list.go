@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// listPage is how many leases are looked at in one pipeline.
+	// listPage is how many leases one pipeline reads.
 	listPage = 128
 	// noteTime bounds what a call may wait for the list after its lease was granted.
 	noteTime = 250 * time.Millisecond
 )
 
-// A Listed is a lease that is held, and its key.
+// A Listed is one lease of [Manager.List].
 type Listed struct {
 	Key string
 	Held
@@ -34,16 +34,16 @@ type Listed struct {
 // clock; where the clock was set back meanwhile, Since is later than the acquisition.
 func (h Held) Since() time.Time { return time.UnixMicro(int64(h.Token)) }
 
-// index is the key of the list of a store. Leases lie in slots of their own, so no script can change
-// both; see note.lua.
+// index is the key of the list of a store. The list and a lease lie in different slots of a cluster,
+// so no script can change both; see note.lua.
 func index(store uuid.UUID) string { return "sh:{" + store.String() + "}:l" }
 
-// noted bounds how many leases a manager remembers to have put on a list.
+// noted bounds how many leases a manager remembers as listed.
 const noted = 4096
 
-// note puts a lease that was granted on the list of its store, for three times its ttl, unless it stands
-// there for long enough already: so four renewals of five cost nothing more. A lease that could not be
-// written down is a lease like others, and its next renewal is written down.
+// note puts a granted lease on the list of its store, for three times its ttl, unless its row there
+// lasts long enough: so four renewals of five send nothing more. A lease is valid even if this fails;
+// its next renewal puts it on the list.
 func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 	now := time.Now()
 	m.mu.Lock()
@@ -71,7 +71,7 @@ func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 		}
 	}
 	if len(m.noted) >= noted {
-		clear(m.noted) // they are written down once more
+		clear(m.noted) // each is put on its list once more
 	}
 	if m.noted == nil {
 		m.noted = map[name]time.Time{}
@@ -79,9 +79,9 @@ func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 	m.noted[n] = now.Add(3 * ttl)
 }
 
-// List gives the leases of a store that are held, each once, those that end first before the others.
-// One that was granted but not renewed while Redis was out of reach may be missing until its next
-// renewal. It costs one command a page and two for each lease, and can be ranged over again.
+// List gives the leases of a store that are held, each once, in the order in which they expire. A
+// lease that could not be put on the list when it was granted is missing until its next renewal. It
+// costs one command for each page and two for each lease, and can be ranged over again.
 func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, error] {
 	return func(yield func(Listed, error) bool) {
 		fail := func(err error) {
@@ -158,9 +158,8 @@ func look(ctx context.Context, conn *redisx.Conn, names []name) ([]Listed, error
 	return held, nil
 }
 
-// Purge ends the leases of a store, held or not by a living process, and returns how many there were. Their holders
-// learn it at the next renewal. Tokens go on growing: what tells later holders from earlier ones stays
-// for seven days.
+// Purge takes all leases of a store from their holders, as [Manager.End] does, and returns how many there were.
+// Tokens keep growing: their counters stay in Redis for seven days.
 func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err error) {
 	conn, err := m.connect(ctx)
 	if err != nil {
@@ -184,8 +183,8 @@ func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err er
 	return ended, nil
 }
 
-// End ends the lease on key, whether its holder lives or not, and reports whether it was held. The holder
-// learns it at the next renewal.
+// End takes the lease on key from its holder and reports whether it was held. The holder gets
+// [streamhub.ErrLeaseLost] at its next renewal.
 func (m *Manager) End(ctx context.Context, store uuid.UUID, key string) (held bool, err error) {
 	n := name{store, key}
 	defer func() { err = n.fail("end lease", err) }()

@@ -20,8 +20,8 @@ const (
 	MaxTTL = 24 * time.Hour
 )
 
-// A Manager acquires leases in one Redis. It has no goroutines and nothing to close, and is safe
-// for concurrent use; make another one where the options differ.
+// A Manager acquires leases in one Redis. It is safe for concurrent use, has no goroutines and
+// needs no closing.
 type Manager struct {
 	client redis.UniversalClient
 	opts   Options
@@ -33,12 +33,12 @@ type Manager struct {
 
 // Options of a [Manager]; nil stands for the defaults.
 type Options struct {
-	// Name comes first in the holders that [Manager.Acquire] makes up, so that [Manager.Peek]
-	// tells which instance has the lease. Default: none, holders are random.
+	// Name is the prefix of the random holders of [Manager.Acquire], so that [Manager.Peek] shows
+	// which instance has the lease. The default is no prefix.
 	Name string
-	// Wait is how long [Manager.Acquire] and [Manager.WithLease] wait for a lease that another
-	// has, or for a Redis that does not answer. They ask again at random times, twice a second at
-	// the rarest, and when the holder's ttl ends. Default: they do not wait.
+	// Wait is how long [Manager.Acquire] and [Manager.WithLease] wait for a lease that another has,
+	// or for a Redis that does not answer. They retry at random times, at least twice a second, and
+	// when the holder's ttl ends. The default, 0, does not wait.
 	Wait time.Duration
 }
 

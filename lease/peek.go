@@ -14,13 +14,13 @@ import (
 type Held struct {
 	Holder string
 	Token  uint64
-	// Left is what remains of the ttl, by the clock of Redis. 0 means that the next one to ask gets
-	// the lease.
+	// Left is what remains of the ttl, by the clock of Redis. 0 means that the next caller of
+	// Acquire gets the lease.
 	Left time.Duration
 }
 
-// Peek returns the holder of the lease on key; [streamhub.ErrNotFound] means that there is none. By the time
-// it returns that may have changed: never decide by it what only a token can decide.
+// Peek returns the holder of the lease on key, or [streamhub.ErrNotFound] if there is none. The holder may
+// change at any moment, so use Peek to inform operators; only a token protects a write.
 func (m *Manager) Peek(ctx context.Context, store uuid.UUID, key string) (Held, error) {
 	n := name{store, key}
 	if err := streamhub.CheckName("lease key", key); err != nil {

@@ -29,10 +29,10 @@ func (l *Lease) goodbye(ctx context.Context) (bool, error) {
 	return l.Release(ctx)
 }
 
-// ReleaseAs gives the lease back for the holder of [Manager.AcquireAs]. It reports whether the
-// holder had it; if not, because the ttl ended or another has the lease, nothing changes. After a
-// lost reply that cannot always be told: the error is then [streamhub.ErrUnknownOutcome], and
-// another call tells whether the holder has the lease.
+// ReleaseAs releases the lease of a holder of [Manager.AcquireAs] and reports whether the holder
+// had it. If not, because the ttl ended or another holder has the lease, nothing changes. If a
+// reply was lost, the error can be [streamhub.ErrUnknownOutcome]; call again to be sure that the
+// lease is released.
 func (m *Manager) ReleaseAs(ctx context.Context, store uuid.UUID, key, holder string) (bool, error) {
 	n := name{store, key}
 	if err := check(n, holder); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Renew lets the ttl of the lease start again. [streamhub.ErrLeaseLost] means that it is over for
-// this holder, by expiry, release or takeover; after any other error it may still be held.
+// Renew restarts the ttl of the lease. [streamhub.ErrLeaseLost] means that this holder no longer
+// has it: it expired, was released or was ended. After any other error it may still be held.
 func (l *Lease) Renew(ctx context.Context) error {
 	return l.name.fail("renew lease", l.renew(ctx))
 }
@@ -32,8 +32,8 @@ func (l *Lease) renew(ctx context.Context) error {
 	return nil
 }
 
-// RenewAs lets the ttl start again, which may be another one than before, for the holder of
-// [Manager.AcquireAs]. It returns the token, or [streamhub.ErrLeaseLost] if the holder does not
+// RenewAs restarts the lease of a holder of [Manager.AcquireAs] with this ttl, which may differ
+// from the one before. It returns the token, or [streamhub.ErrLeaseLost] if the holder does not
 // have the lease.
 func (m *Manager) RenewAs(ctx context.Context, store uuid.UUID, key, holder string, ttl time.Duration) (uint64, error) {
 	n := name{store, key}

@@ -2,7 +2,8 @@ package live
 
 import "github.com/seed-147127fe/streamhub"
 
-// A CancelError tells a producer that a caller asked it to stop.
+// A CancelError is the reason of a producer's end after a caller of [Stream.Cancel] asked it to
+// stop.
 type CancelError struct{ By, Reason string }
 
 func (e *CancelError) Error() string {
@@ -16,7 +17,7 @@ func (e *CancelError) Error() string {
 	return text
 }
 
-// Verdict is that of a generation that ends because of the request.
+// Verdict returns the verdict of a generation that ends because of the request.
 func (e *CancelError) Verdict() streamhub.Verdict {
 	reason := e.By
 	if e.Reason != "" && reason != "" {
@@ -27,7 +28,7 @@ func (e *CancelError) Verdict() streamhub.Verdict {
 
 // CancelOptions describe a request to stop; nil stands for the defaults.
 type CancelOptions struct {
-	// By and Reason are told to the producer, and become the reason of the verdict.
+	// By and Reason reach the producer in a [CancelError], and become the reason of the verdict.
 	By, Reason string
 	// NoWait returns as soon as the request is stored.
 	NoWait bool

@@ -6,17 +6,17 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Chunk is what one call of Publish has stored, with its place.
+// A Chunk holds the bytes of one call of Publish, and its place in the generation.
 type Chunk struct {
 	Generation uint64
 	// Sequence numbers the chunks of a generation 1, 2, 3, …
 	Sequence uint64
 	// Timestamp is when Redis took the chunk, in UTC and whole milliseconds.
 	Timestamp time.Time
-	// Data may share memory with what others get and must not be changed.
+	// Data may share memory with the chunks of other readers and must not be changed.
 	Data []byte
-	// Replayed is how many chunks Data holds, one after the other. Sequence is that of the last
-	// one. It is 1 but for the first chunk of a batch replay.
+	// Replayed is how many chunks Data holds, one after the other: 1, except for the first chunk of
+	// a batch replay. Sequence is that of the last of them.
 	Replayed uint64
 
 	// Position is where the chunk stands in the segment of its generation; see [Chunk.Cursor].

@@ -9,7 +9,7 @@ import (
 )
 
 // A Cursor is an opaque text naming a position after one chunk of one generation: letters, digits,
-// '-', '_' and '.'. The zero Cursor is the start of whatever generation it is used with.
+// '-', '_' and '.'. The zero Cursor is the start of the generation that it is used with.
 type Cursor string
 
 // CursorAt is the cursor after the entry at p in the segment of a generation.

@@ -2,7 +2,7 @@ package live
 
 import "github.com/seed-147127fe/streamhub"
 
-// MaxFollowed is how many ids one [Streams.Follow] takes.
+// MaxFollowed is the largest number of ids of one [Streams.Follow].
 const MaxFollowed = 100
 
 // FollowOptions say what [Streams.Follow] gives; nil stands for the defaults.
@@ -10,8 +10,8 @@ type FollowOptions struct {
 	// Cursor resumes after an [Update]. Without it each stream begins with the first chunk of its
 	// current generation.
 	Cursor streamhub.Cursor
-	// Generations gives every generation of the ids that is kept, and those that come. The sequence then
-	// ends with its context only.
+	// Generations gives every kept and every future generation of the ids. The sequence then ends with
+	// its context only.
 	Generations bool
 }
 
@@ -23,7 +23,7 @@ type Update struct {
 	Chunk
 	// Cursor resumes all streams after this update. It is empty before the first chunk.
 	Cursor streamhub.Cursor
-	// Verdict is set at the end of a generation. It may be told again to a reader that has resumed.
+	// Verdict is set at the end of a generation. A reader that resumes may get it twice.
 	Verdict *streamhub.Verdict
 	// Err is set, in place of a verdict, for a generation that cannot be read any more.
 	Err error

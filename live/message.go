@@ -9,26 +9,26 @@ import (
 
 // SendOptions describe a message; nil stands for none.
 type SendOptions struct {
-	// By says who sends it.
+	// By names the sender.
 	By string
-	// Once names a question that has one answer, 1 to [MaxIDLength] bytes: the first message that is sent
-	// under it is stored, and any other one gets [streamhub.ErrConflict]. The same message sent
-	// again counts as stored.
+	// Once names a question that takes one answer, in 1 to [MaxIDLength] bytes. The first message with
+	// this name is stored; a different one is refused with [streamhub.ErrConflict], and the same one
+	// again succeeds.
 	Once string
-	// Key makes a message safe to send again: under one key it is stored once, and the answer is the
-	// same. 16 to 64 letters and digits from a good source of random bytes. The default is none.
+	// Key makes a message safe to repeat: messages with one key are stored once, and return the same
+	// sequence. It is 16 to 64 letters and digits from crypto/rand. The default is none.
 	Key string
 }
 
-// A Message is what a reader has sent to the producer.
+// A Message is a message from a reader to the producer.
 type Message struct {
 	Sequence uint64
 	// Timestamp is when Redis took the message, in UTC and whole milliseconds.
 	Timestamp time.Time
 	// By and Once are those of [SendOptions].
 	By, Once string
-	// Stop says that this is a request to stop, with its reason as Data. Only a [RemoteProducer] gets
-	// it; a [Producer] is told by its context.
+	// Stop marks a request to stop, whose reason is Data. Only a [RemoteProducer] gets such messages;
+	// the [Producer.Context] of a producer ends instead.
 	Stop bool
 	Data []byte
 }

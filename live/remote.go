@@ -9,31 +9,34 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A RemoteProducer publishes to a generation through any instance: its token stands for it. Nothing of
-// it lives in a process, so it goes on after the death of an instance, or of its own process if it
-// kept the token. It is safe for concurrent use, but chunks are numbered by the caller.
+// A RemoteProducer publishes to a generation through any instance, which recognises it by its token.
+// No instance keeps state for it, so it survives the death of an instance, and of its own process if
+// the token was saved. It is safe for concurrent use, but the caller numbers the chunks.
 //
-// A remote producer has to be heard of within [RemoteProducer.Silence]: by Publish, or by Beat if it
-// has nothing to publish. Otherwise the generation ends with the verdict lost.
+// A remote producer calls Publish, or Beat if it has nothing to publish, at least once every
+// [RemoteProducer.Silence]. Otherwise the generation ends with the verdict lost.
 type RemoteProducer interface {
-	// ID and Generation name what it produces.
+	// ID and Generation name the stream and the generation.
 	ID() string
 	Generation() uint64
-	// Token resumes the producer with [Streams.Resume]. It is a secret: who knows it can publish.
+	// Token resumes the producer with [Streams.Resume]. It is a secret: a caller that has it can
+	// publish.
 	Token() string
-	// Silence is how long the producer may say nothing.
+	// Silence is how long the producer may send nothing.
 	Silence() time.Duration
-	// Publish stores chunks, all or none. The first gets the number first. It returns the
-	// number of the next one. Chunks that were stored before are passed over, so a call whose answer
-	// was lost can be made again. If first is too high the error is a [streamhub.SequenceError].
+	// Publish stores chunks, all or none. The first one gets the number first. Publish returns the
+	// number of the next chunk. Chunks that are stored already are skipped, so a call whose answer
+	// was lost is safe to repeat. If first is too high the error is a [streamhub.SequenceError].
 	Publish(ctx context.Context, first uint64, chunks [][]byte) (next uint64, err error)
-	// Beat says that the producer is there, and returns the number of the next chunk.
+	// Beat keeps the generation alive without a chunk, and returns the number of the next chunk.
 	Beat(ctx context.Context) (next uint64, err error)
 	// SetMetadata replaces what the stream keeps as metadata: JSON of at most 64 KiB.
 	SetMetadata(ctx context.Context, metadata json.RawMessage) error
-	// Messages gives what readers send, as those of [Producer] do. A request to stop is one with Stop.
+	// Messages gives the messages of readers, as [Producer] does. A request to stop is a message with
+	// Stop set.
 	Messages(ctx context.Context, after uint64) iter.Seq2[Message, error]
-	// End ends the generation and returns its verdict: that of an earlier End, or of another caller, if
-	// there is one. A generation that another producer took over is a [streamhub.FencedError].
+	// End ends the generation and returns its verdict, which is an earlier one if another End or
+	// another caller came first. A generation that another producer took over is a
+	// [streamhub.FencedError].
 	End(ctx context.Context, verdict streamhub.Verdict) (streamhub.Verdict, error)
 }

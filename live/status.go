@@ -12,23 +12,22 @@ import (
 type Status struct {
 	ID         string
 	Generation uint64
-	// Verdict is nil as long as it is produced.
+	// Verdict is nil while the generation has a producer.
 	Verdict *streamhub.Verdict
-	// Chunks is how many were published, which is the sequence of the last one, and Cursor is
-	// after that.
+	// Chunks is the number of chunks, which is the sequence of the last one. Cursor resumes after
+	// it.
 	Chunks uint64
 	Cursor Cursor
-	// LastTimestamp is when the last chunk, or the verdict, came.
+	// LastTimestamp is when the last chunk or the verdict was stored.
 	LastTimestamp time.Time
-	// StartedAt is when the generation was registered; the zero Time for one that is not in force any
-	// more.
+	// StartedAt is when the generation was registered; the zero Time for an earlier generation.
 	StartedAt time.Time
-	// By is who produces the generation in force, where its producer has said so.
+	// By is [RegisterOptions.By] of the current generation.
 	By string
-	// Viewers is how many readers are subscribed on all instances. It follows them with a delay of
-	// about a tenth of a second.
+	// Viewers is how many readers are subscribed on all instances, as of about a tenth of a second
+	// ago.
 	Viewers int
-	// Metadata is what the producer has set.
+	// Metadata is the JSON that the producer has set.
 	Metadata json.RawMessage
 }
 
@@ -72,8 +71,8 @@ func (s *Status) UnmarshalJSON(data []byte) error {
 // A Listed is a live stream in a list.
 type Listed struct {
 	Status
-	// SilentAt is when its producer counts as silent unless it is heard of before; the zero Time for
-	// one that is not produced any more.
+	// SilentAt is when the generation ends as lost unless its producer sends a sign of life before.
+	// It is the zero Time for a generation that has ended.
 	SilentAt time.Time
 }
 

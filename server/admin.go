@@ -12,10 +12,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/operate"
 )
 
-// Admin returns the handler for operators: the console at /, /metrics, if there is one, /debug/pprof/, and
-// what the commands of the binary ask for, of all stores. Serve it on a listener of its own: profiles show
-// what a program holds. With an admin token the console asks for it once, and everything else wants it as
-// bearer token, or from the console the cookie of its session.
+// Admin returns the handler for operators: the console at /, /metrics if [Options.Metrics] is set,
+// /debug/pprof/, and the API of the streamhub commands, for all stores. Serve it on a separate listener,
+// because profiles reveal the memory of the process. With an admin token the console asks for the token
+// once and keeps a session cookie; other requests carry it as a bearer token.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	if s.opt.Metrics != nil {

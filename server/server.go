@@ -29,26 +29,26 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
-// Limits bound the requests over HTTP that are under way and what their bodies hold. 0 stands for the
-// default, and a negative value for none. Requests from the loopback count for the process and the
-// subject only: they come from a proxy, for many.
+// Limits bound the HTTP requests in flight and the bytes of their bodies. 0 is the default; a
+// negative value is no limit. Requests from the loopback do not count by IP address, because a proxy
+// sends them for many clients.
 type Limits struct {
 	// Requests are those of the process, of one subject and of one IP address; the defaults are
 	// 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
 	Requests, RequestsPerSubject, RequestsPerIP int
-	// BodyBytes is what bodies under way may hold together, of the process and of one subject; the
-	// defaults are 512 MiB and 128 MiB. A message of a connection counts too if it has more than
-	// 64 KiB, until its calls have ended.
+	// BodyBytes limits the bytes of all request bodies in flight, of the process and of one
+	// subject; the defaults are 512 MiB and 128 MiB. A WebSocket message of more than 64 KiB counts
+	// too, until its calls have ended.
 	BodyBytes, BodyBytesPerSubject int
-	// BodyPause is how long a body, or such a message, may take besides a second for each 32 KiB; the
-	// default is 30 s.
+	// BodyPause is how long a body, or such a message, may take to arrive, besides one second for
+	// each 32 KiB; the default is 30 s.
 	BodyPause time.Duration
 }
 
 // Options configure a [Server]; nil stands for the defaults.
 type Options struct {
-	// Auth says who presents a token; [wsgateway.NewJWT] makes one. Without it everybody who reaches
-	// the server may do everything.
+	// Auth checks tokens; [wsgateway.NewJWT] returns an authenticator. Without it every client that
+	// reaches the server has every right.
 	Auth streamhub.Authenticator
 	// CloseExpiredStreamkit is that of [wsgateway.Options].
 	CloseExpiredStreamkit bool
@@ -61,14 +61,14 @@ type Options struct {
 	// Cookie names a cookie that may hold the token of a page of the server's own origin, which an
 	// EventSource can send; the default is none.
 	Cookie string
-	// TicketKey signs the tickets of POST /v1/tickets, with 32 bytes or more; every server that is to take
-	// them has the same. Without it a key is made in Redis and replaced daily.
+	// TicketKey signs the tickets of POST /v1/tickets. It has 32 bytes or more, and all servers that
+	// accept the tickets share it. By default the servers share a key in Redis, which is replaced daily.
 	TicketKey []byte
 	// Connections bound WebSocket connections, Requests those of HTTP; nil stands for the defaults.
 	Connections *wsgateway.Limits
 	Requests    *Limits
-	// PublicURL is where clients reach the server, as scheme://host[:port]: what others are told begins with
-	// it, and its host is one of Hosts. The default is what each request says of itself.
+	// PublicURL is where clients reach the server, as scheme://host[:port]. Every URL that the server sends
+	// begins with it, and its host counts as one of Hosts. The default is taken from each request.
 	PublicURL string
 	// LongPollTimeout is how long a long-poll of a Durable Stream waits; the default is 20 s.
 	LongPollTimeout time.Duration
@@ -77,17 +77,18 @@ type Options struct {
 	// Metrics answers /metrics of [Server.Admin]; without it there is no such path.
 	Metrics http.Handler
 	// AdminToken is the bearer token that [Server.Admin] asks for. Without it the admin handler answers
-	// everybody, but under names of the loopback and Hosts only; OpenAdmin answers under every name.
+	// every client, but only under names of the loopback and Hosts. OpenAdmin lifts that limit on
+	// names.
 	AdminToken string
 	OpenAdmin  bool
 	// AdminWrite lets the admin handler change things: end leases and subscriptions. By default it only
 	// shows.
 	AdminWrite bool
-	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
-	// logged.
+	// Logger receives the failures that no client sees; the default discards them. Payloads and
+	// tokens are never logged.
 	Logger *slog.Logger
-	// AccessLog has Logger get a line for each request and each connection that has ended, without query,
-	// headers and body. The default is false.
+	// AccessLog writes a line to Logger for each request and each connection that has ended, without
+	// query, headers and body. The default is false.
 	AccessLog bool
 	// MeterProvider defaults to the global one of OpenTelemetry, and so does Propagator.
 	MeterProvider metric.MeterProvider
@@ -238,9 +239,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	front.LeaveBody(w, r)
 }
 
-// Shutdown accepts no connection any more: /readyz says so, readers end with the place to go on from, what is
-// being stored is waited for, and connections are closed. What is left when ctx ends is cut off. The
-// http.Server is shut down after it.
+// Shutdown drains the server. It refuses new connections, makes /readyz fail, ends readers with a cursor to
+// resume from, waits for appends in flight, and closes the connections. When ctx ends it closes the rest at
+// once. Call it before http.Server.Shutdown.
 func (s *Server) Shutdown(ctx context.Context) error { return s.stop(ctx) }
 
 func (s *Server) stop(ctx context.Context) error {

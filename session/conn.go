@@ -15,8 +15,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
-// A Logger gets what no caller is told, each connection that is made, and the start and the end of a
-// session; *slog.Logger is one. It is called from several goroutines.
+// A Logger receives background failures, each new connection, and the start and the end of a
+// session. A *slog.Logger is one. It is called from several goroutines.
 type Logger interface {
 	Debug(msg string, keyvals ...any)
 	Info(msg string, keyvals ...any)
@@ -31,24 +31,25 @@ func (silent) Info(string, ...any)  {}
 func (silent) Warn(string, ...any)  {}
 func (silent) Error(string, ...any) {}
 
-// ConnConfig says how to connect; a field that is zero has its default.
+// ConnConfig configures a [Conn]; a zero field has its default.
 type ConnConfig struct {
 	URL     string
 	Headers http.Header
-	// Header, if not nil, returns the headers of each attempt, a fresh token say, instead of Headers.
+	// Header, if not nil, replaces Headers: it returns the headers of each attempt, with a fresh
+	// token for example.
 	Header func(ctx context.Context) (http.Header, error)
 	// Subprotocols are offered to the server.
 	Subprotocols []string
 	// HTTPClient dials; the default is http.DefaultClient, which wants TLS 1.2 or later.
 	HTTPClient *http.Client
 
-	DialTimeout      time.Duration // of one attempt; 10 s
-	WriteWait        time.Duration // of one message; 10 s
-	MaxMessageSize   int64         // of what is received, bytes; 16 MiB
-	MaxRetries       int           // attempts of ConnectWithRetry; 3
-	RetryBackoffBase time.Duration // before the second attempt, doubled for each one more; 1 s
+	DialTimeout      time.Duration // of one attempt; the default is 10 s
+	WriteWait        time.Duration // of one message; the default is 10 s
+	MaxMessageSize   int64         // of a received message, in bytes; the default is 16 MiB
+	MaxRetries       int           // attempts of ConnectWithRetry; the default is 3
+	RetryBackoffBase time.Duration // before the second attempt, doubled for each further one; the default is 1 s
 	RetryBackoffMax  time.Duration // 30 s
-	CloseGracePeriod time.Duration // for the peer to answer Close; 5 s
+	CloseGracePeriod time.Duration // for the peer to answer Close; the default is 5 s
 	Logger           Logger
 }
 
@@ -66,15 +67,16 @@ func (c *ConnConfig) fill() {
 }
 
 var (
-	// ErrConnClosed is for a Conn after Close and before Reset.
+	// ErrConnClosed is the error of calls on a Conn between Close and Reset.
 	ErrConnClosed = errors.New("connection is closed")
-	// ErrNotConnected is for a Conn that has no connection to send on or to receive from.
+	// ErrNotConnected is the error of Send and Receive on a Conn that is not connected.
 	ErrNotConnected = errors.New("websocket is not connected")
-	// ErrNoPong is why a connection has ended whose peer did not answer a ping.
+	// ErrNoPong is the error of a connection that ended because its peer did not answer a ping.
 	ErrNoPong = errors.New("the peer does not answer")
 )
 
-// A DialError is an attempt to connect that failed. Status is that of the answer, 0 if there was none.
+// A DialError is a failed attempt to connect. Status and Header are those of the HTTP answer, 0 and
+// nil if there was none.
 type DialError struct {
 	Status int
 	Header http.Header
@@ -87,7 +89,7 @@ func (e *DialError) Unwrap() error { return e.Err }
 // queued is how many messages may wait to be received before the connection is not read any more.
 const queued = 64
 
-// A Conn is a WebSocket, or several one after the other.
+// A Conn is a WebSocket connection that can be dialed again after it was lost.
 type Conn struct {
 	cfg ConnConfig
 
@@ -121,8 +123,8 @@ func (c *Conn) notify() {
 	c.changed = make(chan struct{})
 }
 
-// Connect connects once. The error is a [DialError], [ErrConnClosed], or that of ctx. A Conn that is
-// connected stays as it is.
+// Connect dials once. The error is a [DialError], [ErrConnClosed], or that of ctx. On a connected
+// Conn it does nothing.
 func (c *Conn) Connect(ctx context.Context) error {
 	begun := time.Now()
 	subprotocol, connected, err := c.connect(ctx)
@@ -255,9 +257,9 @@ func (c *Conn) lost(err error) {
 }
 
 // Receive returns the next message, text or binary, in the order in which they came over this and
-// earlier connections. After the last one of a connection that has ended the error is why, a
-// [websocket.CloseError] for instance; it is given again until there is another connection. When ctx
-// ends first nothing is lost: the next call gets the message.
+// earlier connections. After the last message of a lost connection it returns the error that ended
+// the connection, such as a [websocket.CloseError], until the Conn is connected again. If ctx ends
+// first nothing is lost: the next call gets the message.
 func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -288,8 +290,8 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// ReceiveLoop puts messages into ch until the connection is closed, which is no error if that was by
-// Close or with close code 1000, or until ctx ends.
+// ReceiveLoop sends received messages to ch until the connection ends or ctx does. It returns nil
+// after Close and after close code 1000.
 func (c *Conn) ReceiveLoop(ctx context.Context, ch chan<- []byte) error {
 	for {
 		data, err := c.Receive(ctx)
@@ -316,8 +318,8 @@ func (c *Conn) Send(v any) error {
 	return c.SendRaw(data)
 }
 
-// SendRaw sends a text message. When it returns an error the connection has ended, and the message may
-// have arrived or not.
+// SendRaw sends a text message. After an error the connection has ended, and it is unknown whether the
+// message arrived.
 func (c *Conn) SendRaw(data []byte) error { return c.send(websocket.MessageText, data) }
 
 // SendBinary is SendRaw for a binary message.
@@ -351,8 +353,8 @@ func (c *Conn) drop(ws *websocket.Conn, err error) {
 	_ = ws.CloseNow()
 }
 
-// StartHeartbeat pings the peer of the connection there is now, until that or ctx ends. A peer that
-// does not answer within the interval is gone: the connection ends with [ErrNoPong].
+// StartHeartbeat pings the peer of the current connection until the connection or ctx ends. If the
+// peer does not answer within the interval, the connection ends with [ErrNoPong].
 func (c *Conn) StartHeartbeat(ctx context.Context, interval time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -386,8 +388,9 @@ func (c *Conn) heartbeat(ctx, life context.Context, ws *websocket.Conn, interval
 	}
 }
 
-// Close says goodbye with close code 1000 and waits for the goroutines of the Conn. What was received
-// can still be. Calling it again, or on a Conn that was never connected, does nothing.
+// Close closes the connection with close code 1000 and waits for the goroutines of the Conn. Received
+// messages can still be read. A repeated call, or one on a Conn that was never connected, does
+// nothing.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	ws, was := c.ws, c.closed
@@ -404,8 +407,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Reset drops the connection, if there is one, without a goodbye, and makes a Conn usable again that
-// was closed. What was received stays to be received.
+// Reset drops the connection without a close handshake, and makes a closed Conn usable again.
+// Received messages can still be read.
 func (c *Conn) Reset() {
 	c.mu.Lock()
 	ws := c.ws
@@ -420,7 +423,7 @@ func (c *Conn) Reset() {
 	c.notify()
 }
 
-// IsClosed reports whether Close was called, and Reset was not since.
+// IsClosed reports whether Close was called and Reset was not called after it.
 func (c *Conn) IsClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -434,8 +437,8 @@ func (c *Conn) IsConnected() bool {
 	return c.ws != nil
 }
 
-// Subprotocol is what the server has chosen for the last connection, "" if there was none. It stays
-// readable when that has ended, which may be at any moment.
+// Subprotocol returns the subprotocol that the server chose for the last connection, or "". It
+// stays readable after the connection has ended.
 func (c *Conn) Subprotocol() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,28 +10,28 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
-// SessionConfig says what a [Session] of chunks T does.
+// SessionConfig configures a [Session] with chunks of type T.
 type SessionConfig[T any] struct {
-	// Conn is connected already. The session closes it.
+	// Conn must be connected. The session closes it.
 	Conn *Conn
 	// OnMessage turns a message into any number of chunks. An error ends the session.
 	OnMessage func(message []byte) ([]T, error)
-	// OnError reports whether to connect again after a connection has ended with this error. Without
-	// it the answer is yes, as far as the rest allows it.
+	// OnError reports whether to reconnect after a connection ended with err. By default the session
+	// reconnects, if OnReconnect and MaxReconnectAttempts allow it.
 	OnError func(err error) (reconnect bool)
-	// OnReconnect is called on each new connection before its messages are handled, to send what a
-	// server has to know. Without it the session does not connect again.
+	// OnReconnect is called on each new connection before its messages are handled, for example to
+	// send a subscription again. Without it the session does not reconnect.
 	OnReconnect func(ctx context.Context, conn *Conn) error
-	// MaxReconnectAttempts is how often to try after one loss; each attempt is a ConnectWithRetry. 0
-	// does not connect again.
+	// MaxReconnectAttempts limits the attempts after one loss; each attempt is a ConnectWithRetry. 0
+	// does not reconnect.
 	MaxReconnectAttempts int
-	// ResponseChannelSize is the capacity of the channel of chunks; 10.
+	// ResponseChannelSize is the capacity of the channel of chunks; the default is 10.
 	ResponseChannelSize int
 	Logger              Logger
 }
 
-// A Session turns the messages of a Conn into chunks until it ends: by Close, by its context, by a
-// close with code 1000, or by an error that no reconnect cures.
+// A Session turns the messages of a Conn into chunks. It ends by Close, by its context, by close
+// code 1000, or by an error that a reconnect does not cure.
 type Session[T any] struct {
 	cfg    SessionConfig[T]
 	ctx    context.Context
@@ -44,10 +44,10 @@ type Session[T any] struct {
 	err    error
 }
 
-// ErrSessionClosed is for a session that was closed.
+// ErrSessionClosed is the error of calls on a closed Session.
 var ErrSessionClosed = errors.New("session is closed")
 
-// NewSession starts a session, which ends with ctx at the latest.
+// NewSession starts a session, which ends when ctx does, if not before.
 func NewSession[T any](ctx context.Context, cfg SessionConfig[T]) (*Session[T], error) {
 	switch {
 	case cfg.Conn == nil:
@@ -154,14 +154,14 @@ func (s *Session[T]) Response() <-chan T { return s.chunks }
 // Done is closed when the session has ended, with Response.
 func (s *Session[T]) Done() <-chan struct{} { return s.done }
 
-// Error returns why the session has ended, nil if as it should be or not yet.
+// Error returns why the session has ended; nil while it runs, and after a regular end.
 func (s *Session[T]) Error() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Close ends the session and its Conn, and waits for that. It may be repeated.
+// Close ends the session and its Conn, and waits for their goroutines. It may be called twice.
 func (s *Session[T]) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -171,7 +171,7 @@ func (s *Session[T]) Close() error {
 	return nil
 }
 
-// Conn returns that of the session.
+// Conn returns the Conn of the session.
 func (s *Session[T]) Conn() *Conn { return s.cfg.Conn }
 
 // Closed reports whether the session has ended, or is about to.

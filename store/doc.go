@@ -16,6 +16,6 @@
 // # Errors
 //
 // Every error is a [streamhub.Error]. It wraps one of the sentinels of package streamhub or the error
-// of the context. Nothing was stored, unless it is [streamhub.ErrUnknownOutcome], or
-// [streamhub.ErrNotConfirmed], which comes with the result.
+// of the context. Nothing was stored, with two exceptions: after [streamhub.ErrUnknownOutcome] the
+// append may be stored, and [streamhub.ErrNotConfirmed] comes with the result of a stored one.
 package store

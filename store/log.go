@@ -27,12 +27,12 @@ type Options struct {
 	// RetryFor is how long an append is retried while Redis does not answer or cannot serve; the
 	// default is 5 s. A context that ends earlier ends it earlier.
 	RetryFor time.Duration
-	// Logger gets what no caller is told; the default discards it.
+	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
 }
 
-// A Log is every store in one Redis. It is safe for concurrent use. What an archive holds it does not
-// see; use package hub where history is archived.
+// A Log reads and writes every store in one Redis. It does not see archived entries; use package hub
+// where history is archived. It is safe for concurrent use.
 type Log struct{ log *hotlog.Log }
 
 // Open starts a log on client, which stays the caller's. ctx bounds the opening only. The client
@@ -60,7 +60,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 // waits for the goroutines of the log. It may be called twice.
 func (l *Log) Close() error { return l.log.Close() }
 
-// Store returns the part of one store, a tenant: nothing crosses it. It costs nothing and needs no
+// Store returns the store of one tenant, which need not exist yet. It sends nothing and needs no
 // closing.
 func (l *Log) Store(id uuid.UUID) *Store { return &Store{l.log.Store(id)} }
 

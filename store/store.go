@@ -11,7 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A Store is one tenant's part of a [Log]. It is safe for concurrent use.
+// A Store is one tenant; no call reaches the data of another one. It is safe for concurrent use.
 type Store struct{ log *hotlog.Store }
 
 // ID returns the id of the store.
@@ -116,6 +116,6 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	return s.log.Consume(ctx, cursors, options)
 }
 
-// Sweep does what is due in every space of the store: it ends segments whose time is over and forgets
-// idle appenders. A hub does it by itself; a program on this package calls it about once a minute.
+// Sweep ends the expired segments of the store and removes the rows of idle appenders. A hub sweeps
+// by itself; a program on this package calls Sweep about once a minute.
 func (s *Store) Sweep(ctx context.Context) error { return s.log.Sweep(ctx) }

@@ -12,7 +12,7 @@
 //
 // # How a follower ends
 //
-// With one last error, when nothing can follow any more:
+// The sequence ends with one last error:
 //
 //	[streamhub.ClosedError]       after the last entry of a closed segment; carries the verdict
 //	[streamhub.ErrNotFound]       the segment was deleted on purpose

@@ -25,18 +25,18 @@ type Options struct {
 	// PingInterval is how long the Pub/Sub connection may be silent before it is pinged; after two
 	// such intervals without an answer it is replaced. The default is 2 s.
 	PingInterval time.Duration
-	// BufferBytes is about how much one followed segment keeps in memory for followers that are not
-	// idle, besides the page read last. The default is 4 MiB.
+	// BufferBytes is roughly how many bytes of one followed segment are kept in memory for its
+	// followers, besides the page read last. The default is 4 MiB.
 	BufferBytes int
 	// TotalBufferBytes bounds all segments together, except for the page read last of each segment
 	// that has a slow follower. The default is 64 MiB.
 	TotalBufferBytes int
-	// Logger gets what no caller is told; the default discards it.
+	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
 }
 
-// A Watcher is all that one process needs to follow segments in one Redis. It is safe for concurrent
-// use.
+// A Watcher holds the Pub/Sub connection and the followers of one process on one Redis. It is safe
+// for concurrent use.
 type Watcher struct {
 	log     *hotlog.Log
 	watcher *follow.Watcher
@@ -85,10 +85,10 @@ func (w *Watcher) FollowSpace(ctx context.Context, store uuid.UUID, space string
 	return w.watcher.FollowSpace(ctx, w.log.Store(store), space, options)
 }
 
-// SubscribeSegment gives the status of a segment, if it exists, and then one for each change of it.
-// Changes that come faster than they are taken are one; the last one is never left out. A deleted
-// segment gives its last status with [streamhub.StateDeleted], and the subscription goes on, because
-// the segment can be created again.
+// SubscribeSegment gives the status of a segment, if it exists, and then one after each change of
+// it. A reader that is slower than the changes gets the newest status. A deleted segment gives its
+// last status with [streamhub.StateDeleted], and the subscription continues, because the segment can
+// be created again.
 func (w *Watcher) SubscribeSegment(ctx context.Context, store uuid.UUID, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return w.watcher.SubscribeSegment(ctx, w.log.Store(store), space, segment)
 }
@@ -113,9 +113,9 @@ func (w *Watcher) JoinWorkers(ctx context.Context, store uuid.UUID, worker strea
 	return m, nil
 }
 
-// Workers gives all workers of a store, sorted by the bytes of their ids, at once and again whenever
-// one comes, goes or changes its metadata. A change of LastSeen alone is none. The slice must not be
-// changed.
+// Workers gives the workers of a store, sorted by id: at once, and again after a worker joins,
+// leaves or changes its metadata. A change of LastSeen alone gives no new list. The slice must not
+// be changed.
 func (w *Watcher) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[[]streamhub.Worker, error] {
 	return w.watcher.Workers(ctx, store)
 }

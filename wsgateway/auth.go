@@ -15,8 +15,9 @@ type JWTOptions struct {
 	InsecureShortSecret bool
 	// JWKSURL is where the keys for RS256, ES256 and EdDSA are. It is https, except on the loopback.
 	JWKSURL string
-	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE. Of
-	// a certificate only the key counts. There may be up to 8 for each algorithm. The key id of a token has no say.
+	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE. Of a
+	// certificate only the key is used. Up to 8 keys for each algorithm are allowed. The key id of a token is
+	// ignored.
 	PublicKeys []byte
 	// Issuer and Audience, unless empty, must be in the token.
 	Issuer, Audience string
@@ -39,13 +40,14 @@ func NewJWT(o JWTOptions) (streamhub.Authenticator, error) {
 	return v, nil
 }
 
-// Limits bound the connections of a gateway. 0 stands for the default, and a negative value for none.
-// Connections from the loopback count for the process and the subject only: they come from a proxy,
-// for many.
+// Limits bound the connections of a gateway. 0 is the default; a negative value is no limit.
+// Connections from the loopback do not count by IP address, because a proxy opens them for many
+// clients.
 type Limits struct {
-	// Connections are those of the process, of one subject and of one IP address; the defaults are
-	// 10,000, 100 and 200.
+	// Connections, PerSubject and PerIP limit the open connections of the process, of one subject
+	// and of one IP address; the defaults are 10,000, 100 and 200.
 	Connections, PerSubject, PerIP int
-	// Handshakes are those a second, of the process and of one IP address; 1,000 and 10.
+	// Handshakes and HandshakesPerIP limit the handshakes per second of the process and of one IP
+	// address; the defaults are 1,000 and 10.
 	Handshakes, HandshakesPerIP float64
 }

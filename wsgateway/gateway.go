@@ -44,7 +44,8 @@ type Gateway struct {
 	empty    chan struct{} // closed when draining and the last link is gone
 }
 
-// New makes a gateway to h, which stays the caller's. Close it before h.
+// New makes a gateway to h, which stays the caller's. The gateway runs until [Gateway.Shutdown],
+// which comes before h is closed; the end of ctx does not stop it.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
 	var err error
@@ -71,8 +72,8 @@ var (
 	streamkit = front.Dialect{Transport: "streamkit", AnyLocalhost: true, Op: "produce", Refusals: []string{"protocol"}}
 )
 
-// ServeHTTP makes a connection and returns: the connection has a goroutine of the gateway, whose
-// stack is smaller than that of the handshake.
+// ServeHTTP accepts a connection and returns. The connection runs in another goroutine, because the
+// stack of the handshake is large and would stay.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gate := g.gate.Of(r)
 	var asked []string
@@ -228,8 +229,8 @@ func (g *Gateway) Draining() bool {
 	return g.draining
 }
 
-// Shutdown lets no one in any more, ends readers with the cursor to go on from, waits for what is
-// being stored and closes the connections. What is left when ctx ends is cut off. It waits for
+// Shutdown refuses new connections, ends readers with the cursor to resume from, waits for appends
+// in flight and closes the connections. When ctx ends it closes the rest at once. It waits for
 // every goroutine of the gateway and may be called twice.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()

@@ -14,8 +14,8 @@ import (
 
 // Options configure a Gateway; nil stands for the defaults.
 type Options struct {
-	// Auth says who may connect. Without it everybody may do everything: use that on the loopback
-	// only, or behind something that lets the right people in.
+	// Auth checks tokens. Without it every client has every right: use that on the loopback only,
+	// or behind a proxy that authenticates.
 	Auth streamhub.Authenticator
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides
 	// the gateway's own.
@@ -24,12 +24,12 @@ type Options struct {
 	// is none.
 	Cookie string
 	// CloseExpiredStreamkit closes a connection of a streamkit client when its token expires. By default
-	// the token counts at the handshake only, as in streamkit: its clients never renew what ends then.
+	// the token counts at the handshake only, as in streamkit, whose clients never renew a token.
 	CloseExpiredStreamkit bool
 	// Limits bound connections; nil stands for the defaults.
 	Limits *Limits
 	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the
-	// default is 128. One more is [streamhub.ErrLimitExceeded].
+	// default is 128. Another one is refused with [streamhub.ErrLimitExceeded].
 	MaxReaders int
 	// MaxMessageBytes bounds one WebSocket message of a client, and so one append; the default is
 	// what the largest append needs. A larger one closes the connection with code 1009.
@@ -38,11 +38,11 @@ type Options struct {
 	PingInterval time.Duration
 	// PongTimeout is how long the answer may take; the default is 10 s.
 	PongTimeout time.Duration
-	// WriteTimeout is how long a client may leave what was sent to it unread, once all buffers are
-	// full; the default is 90 s.
+	// WriteTimeout is how long a write to a client may block, once all buffers are full; the
+	// default is 90 s.
 	WriteTimeout time.Duration
-	// Logger gets what no client is told; the default discards it. Payloads and tokens are never
-	// logged.
+	// Logger receives the failures that no client sees; the default discards them. Payloads and
+	// tokens are never logged.
 	Logger *slog.Logger
 	// MeterProvider defaults to the global one of OpenTelemetry, and so does Propagator.
 	MeterProvider metric.MeterProvider

@@ -1,5 +1,5 @@
-// Package archivetest is the contract of package archive in executable form. Each backend calls
-// [Run] in a test of its own.
+// Package archivetest is the contract of package archive in executable form. Each backend has a
+// test that calls [Run].
 package archivetest
 
 import (

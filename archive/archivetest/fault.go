@@ -22,8 +22,8 @@ var faultCases = []namedCase{
 	{"BitFlips", bitFlips},
 }
 
-// A Faulty is a Backend that fails on command: Before is asked before each call that writes, After
-// when it has been carried out. An error of theirs is that of the call.
+// A Faulty is a Backend that fails on command. Before is called before each write, and After once
+// it has been made; a call returns their errors.
 type Faulty struct {
 	archive.Backend
 	Before, After func(op string) error

@@ -1,9 +1,8 @@
 // Package azure keeps an archive in an Azure storage account, for any number of instances: a table
-// as the index, with the objects in it as long as they fit into an entity, and blobs for those that
-// do not.
+// is the index and holds the objects that fit into a table entity; blobs hold the larger ones.
 //
-// Manifests change by the etag of their entity, so compare-and-set is that of the service. The SDK
-// repeats what is throttled or not answered; a repeat that finds its own write is a success.
+// A manifest is replaced only if the etag of its table entity is still the expected one. The SDK
+// repeats requests that are throttled or not answered; a repeat that finds its own write succeeds.
 package azure
 
 import (
@@ -23,11 +22,11 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
-// Options say how to reach an account; nil stands for the defaults. Of the ways to show who one is
-// the first that is set counts.
+// Options say how to reach an account; nil stands for the defaults. The first credential that is
+// set, in the order of the fields, is used.
 type Options struct {
-	// ConnectionString names endpoints and a credential, as the portal shows it. Its account must be
-	// the one that is opened.
+	// ConnectionString names endpoints and a credential, as the portal shows it. It must be for the
+	// account that is opened.
 	ConnectionString string
 	// AccountKey is the shared key of the account.
 	AccountKey string
@@ -55,7 +54,8 @@ var _ archive.Backend = (*Backend)(nil)
 var prefixes = regexp.MustCompile(`^[a-z][a-z0-9]{2,62}$`)
 
 // Open opens the archive under a prefix, which names its table and its container: 3 to 63 small
-// letters and digits. Both are made if need be and allowed; ctx bounds that.
+// letters and digits. Open creates both if they do not exist and the credential may; ctx bounds
+// that.
 func Open(ctx context.Context, account, prefix string, options *Options) (*Backend, error) {
 	o := Options{}
 	if options != nil {
@@ -87,7 +87,7 @@ func Open(ctx context.Context, account, prefix string, options *Options) (*Backe
 	return b, nil
 }
 
-// exists asks for an entity of the table, which is there as long as the archive is.
+// exists returns an error unless the table, and so the archive, exists.
 func (b *Backend) exists(ctx context.Context) error {
 	one := int32(1)
 	_, err := b.table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Top: &one}).NextPage(ctx)
@@ -97,8 +97,8 @@ func (b *Backend) exists(ctx context.Context) error {
 	return outcome(err)
 }
 
-// made reports whether a table or container can be taken to exist. Who may not make one may still
-// use it.
+// made reports whether a table or container can be taken to exist. A credential that may not create
+// one (403) may still use it.
 func made(err error) bool { return err == nil || status(err) == 409 || status(err) == 403 }
 
 func (o *Options) clients(account, prefix string) (*aztables.ServiceClient, *container.Client, error) {
@@ -157,5 +157,5 @@ func accountOf(text string) string {
 	return ""
 }
 
-// Close gives back what the backend holds, which is nothing.
+// Close does nothing: the backend holds no resources.
 func (b *Backend) Close() error { return nil }

@@ -50,7 +50,7 @@ func spaceOf(e *aztables.EDMEntity) (archive.SpaceID, bool) {
 	return space, err == nil && partition(space) == e.RowKey
 }
 
-// Manifest implements [archive.Backend]. The version is the etag.
+// Manifest implements [archive.Backend]. The version is the etag of the entity.
 func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
 	found, err := b.table.GetEntity(ctx, manifests, partition(space), nil)
 	if err != nil {

@@ -80,7 +80,7 @@ func (b *Backend) put(ctx context.Context, space archive.SpaceID, o *archive.Obj
 		return err
 	}
 	_, err = b.table.AddEntity(ctx, text, nil)
-	if status(err) == 409 { // this is a repeat, the reply to the first attempt was lost, or it holds something else
+	if status(err) == 409 { // either this is a repeat, or the key holds other bytes
 		there, found := b.entity(ctx, space, o.Key)
 		if found != nil {
 			return found

@@ -1,5 +1,6 @@
-// Package pebble keeps an archive in a directory, with Pebble. One process at a time may have it
-// open; use package azure where several instances are to read what is cold.
+// Package pebble keeps an archive in a local directory, with the key-value store Pebble. Only one
+// process at a time can open it; use package azure if several instances have to read archived
+// entries.
 //
 // Every write is synced before it is confirmed.
 package pebble
@@ -33,12 +34,11 @@ const (
 
 // Options configure a [Backend]; nil stands for the defaults.
 type Options struct {
-	// Reserve is how much of the disk stays free: what would leave less is refused with
-	// [streamhub.ErrUnavailable], because Pebble does not survive a disk that is full. The default is
-	// 256 MiB.
+	// Reserve is how many bytes of the disk stay free, because Pebble does not survive a full disk. A
+	// write that would leave less is refused with [streamhub.ErrUnavailable]. The default is 256 MiB.
 	Reserve uint64
-	// MustExist refuses a directory that holds no archive with ErrNotFound, and makes none. The default
-	// is to make one.
+	// MustExist makes Open return ErrNotFound for a directory that holds no archive. By default Open
+	// creates one.
 	MustExist bool
 	// FS replaces the file system, for tests.
 	FS vfs.FS
@@ -60,8 +60,8 @@ type Backend struct {
 
 var _ archive.Backend = (*Backend)(nil)
 
-// Open opens the archive in dir, which is made if need be. It must not be writable for everybody, and
-// an archive is made only where there are no files of others: such a directory is ErrInvalidArgument.
+// Open opens the archive in dir, and creates it if it does not exist. A directory that every user can
+// write to, or one without an archive but with other files, is refused with ErrInvalidArgument.
 func Open(dir string, options *Options) (*Backend, error) {
 	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Logger: silent{}}
 	b := &Backend{dir: dir, reserve: defaultReserve}
@@ -311,7 +311,8 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	if current != version {
 		return "", fmt.Errorf("%w: the manifest of %q has changed", streamhub.ErrFenced, space.Space)
 	}
-	// A first manifest begins anywhere, so that it does not repeat the version of one that was removed.
+	// The first version is random, so that it differs from every version of a manifest that was
+	// removed.
 	n := rand.Uint64N(1 << 62)
 	_, _ = fmt.Sscan(current, &n) // "" is none
 	n++

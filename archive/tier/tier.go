@@ -12,43 +12,45 @@ import (
 
 // Options say what a hub moves into its archive, and how; the zero value moves nothing.
 type Options struct {
-	// Policy is that of every space that PolicyFor has none for. The zero Policy moves nothing.
+	// Policy applies to every space for which PolicyFor returns none. The zero Policy moves
+	// nothing.
 	Policy Policy
 	// PolicyFor, if not nil, returns the policy of a space, or nil for Policy.
 	PolicyFor func(store uuid.UUID, space string) *Policy
-	// Every is how often the archiver looks what is due; the default is 10 s. Negative: only when it
-	// is asked to, with hub.Hub.ArchiveNow.
+	// Every is the interval between two runs of the archiver; the default is 10 s. With a negative
+	// value it runs only when hub.Hub.ArchiveNow is called.
 	Every time.Duration
-	// Recent is how long the archived part of a timeline stays in Redis for followers that look for
-	// their place in it; the default is a minute. Without room it goes at once.
+	// Recent is how long the archived part of a timeline stays in Redis, so that followers that
+	// resume find their place without the archive. The default is a minute. A space over its
+	// HotBytes removes it at once.
 	Recent time.Duration
-	// WindowBytes is about how much is archived in one step; the default is 8 MiB. ChunkBytes is
-	// about the size of one chunk before it is compressed; the default is 1 MiB.
+	// WindowBytes is roughly how many bytes are archived in one step; the default is 8 MiB.
+	// ChunkBytes is the approximate size of a chunk before compression; the default is 1 MiB.
 	WindowBytes, ChunkBytes int
-	// CacheBytes bounds what is kept unfolded for readers; the default is 64 MiB.
+	// CacheBytes bounds the cache of decompressed chunks; the default is 64 MiB.
 	CacheBytes int
-	// Logger gets what no caller is told; the default discards it.
+	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
 	// MeterProvider defaults to the global one of OpenTelemetry.
 	MeterProvider metric.MeterProvider
 }
 
-// A Policy says what leaves Redis. What none of its rules names stays.
+// A Policy is a set of rules. An entry that no rule names stays in Redis.
 type Policy struct {
-	// Age is how old an entry becomes in Redis; 0 is no rule.
+	// Age moves entries that are older than this; 0 is no rule.
 	Age time.Duration
-	// Idle is how long a segment may be without a new entry until all of it leaves; 0 is no rule.
+	// Idle moves all entries of a segment that had no append for this long; 0 is no rule.
 	Idle time.Duration
-	// HotBytes is what the entries of the space may take in Redis; 0 is no rule. Above three quarters
-	// of it the oldest ones leave, down to a half. Above seven eighths appends of entries end with
-	// [streamhub.ErrUnavailable] (full) until they have: what is left is for appends that come before
-	// every process has heard of it.
+	// HotBytes limits the memory that the entries of the space take in Redis; 0 is no rule. Above
+	// three quarters of it the oldest entries move, down to a half. Above seven eighths appends end
+	// with [streamhub.ErrUnavailable] (reason full) until enough have moved. The last eighth absorbs
+	// appends of processes that have not seen this state yet.
 	HotBytes int64
 	// KeepLast entries of each segment stay, whatever Age and HotBytes say.
 	KeepLast uint64
 }
 
-// A Restored says what a restore brought back.
+// A Restored is the result of hub.Hub.RestoreSpace.
 type Restored struct {
 	Space    archive.SpaceID
 	Segments int

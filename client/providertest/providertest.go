@@ -23,7 +23,8 @@ import (
 // deadline is how long anything may take.
 const deadline = 30 * time.Second
 
-// Run checks what open returns. Providers share nothing but the hub.
+// Run runs the contract, each case as a subtest with a provider from open. The providers of one run
+// may share a hub and nothing else.
 func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 	for name, test := range map[string]func(t *testing.T, s streamhub.Store){
 		"append":     testAppend,
@@ -795,7 +796,8 @@ func testCancel(t *testing.T, s streamhub.Store) {
 	require.NoError(t, err)
 }
 
-// All makes every call of a Store, and demands that each ends with want and gives nothing.
+// All makes every call of a [streamhub.Store], and checks that each ends with the error want and
+// without a result.
 func All(t *testing.T, ctx context.Context, s streamhub.Store, want error) {
 	t.Helper()
 	done := streamhub.Verdict{Kind: streamhub.VerdictDone}
@@ -939,8 +941,8 @@ func testOrder(t *testing.T, s streamhub.Store) {
 	}
 }
 
-// testChains gives appends that depend on each other at once: those of one producer, those that name
-// their sequences, a mixture with plain ones, and one that closes.
+// testChains passes appends that depend on each other to one AppendAll: those of one producer, those
+// that name their sequences, a mixture with plain ones, and one that closes.
 func testChains(t *testing.T, s streamhub.Store) {
 	const n = 20
 	chain := func(segment string, options func(i int) *streamhub.AppendOptions) {

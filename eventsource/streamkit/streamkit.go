@@ -24,8 +24,8 @@ import (
 	"github.com/seed-147127fe/streamhub/eventsource"
 )
 
-// A Codec is an [eventsource.Codec] for events of several types, which share the type E: an interface,
-// or any. It does not change and is safe for concurrent use.
+// A Codec is an [eventsource.Codec] for events of several types with the common type E, which is an
+// interface or any. It is immutable and safe for concurrent use.
 type Codec[E any] struct {
 	make  map[string]func() E     // by discriminator
 	names map[reflect.Type]string // discriminators by the type that make gives
@@ -33,10 +33,10 @@ type Codec[E any] struct {
 
 var _ eventsource.Codec[any] = (*Codec[any])(nil)
 
-// NewCodec returns a codec for the types that the functions make, each under its discriminator. A
-// function returns a pointer to a new event, which is what [Codec.Decode] gives; [Codec.Encode] takes
-// the same type. A type under two discriminators, and a function that returns no pointer, are
-// [streamhub.ErrInvalidArgument].
+// NewCodec returns a codec for several types of events. The keys of types are the discriminators;
+// each function returns a pointer to a new, empty event of its type. [Codec.Decode] returns such
+// pointers, and [Codec.Encode] takes them. A type under two discriminators, and a function that
+// returns no pointer, are [streamhub.ErrInvalidArgument].
 func NewCodec[E any](types map[string]func() E) (*Codec[E], error) {
 	c := &Codec[E]{make: make(map[string]func() E, len(types)), names: make(map[reflect.Type]string, len(types))}
 	for name, function := range types {
@@ -80,8 +80,8 @@ func (c *Codec[E]) Encode(event E) (payload []byte, metadata map[string]string, 
 	return payload, nil, err
 }
 
-// Decode is the inverse of Encode. What is no envelope, and one of a type that the codec does not
-// have, is an error: an event that is left out would make another state of the entity.
+// Decode is the inverse of Encode. A payload that is no envelope, or whose type the codec does not
+// have, is an error: skipping the event would give a wrong state.
 func (c *Codec[E]) Decode(payload []byte, _ map[string]string) (event E, err error) {
 	var e envelope
 	if err := json.Unmarshal(payload, &e); err != nil {

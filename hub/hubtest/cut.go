@@ -21,8 +21,9 @@ type Target struct {
 	Space, Segment string
 }
 
-// A Reader reads a segment from its start until it was closed, and calls saw with each entry when it has
-// handled it. It returns nil or a [streamhub.ClosedError] at the end, and soon after ctx has ended.
+// A Reader reads a segment from its start until it is closed, and calls saw with each entry after it has
+// handled it. At the end it returns nil or a [streamhub.ClosedError]. It also returns soon after ctx has
+// ended.
 type Reader func(ctx context.Context, from Target, saw func(streamhub.Entry)) error
 
 const (
@@ -30,10 +31,10 @@ const (
 	cutPatient = 20 * time.Second // for a reader to reach the end
 )
 
-// CutEverywhere runs read once for every entry of a segment, and cuts its connection as soon as it has
-// handled that entry; once more it cuts before the first. It does so over a segment that was written
-// before, and over one that is written while it is read. It fails tb unless each run has seen every
-// entry once, in order, and has ended as a [Reader] has to.
+// CutEverywhere runs read once for each entry of a segment and cuts its connection right after that
+// entry; in one more run it cuts before the first. It does so with a segment that was written before,
+// and with one that is written meanwhile. It fails tb unless each run has seen every entry once, in
+// order, and has ended as a [Reader] has to.
 func CutEverywhere(tb TB, read Reader) {
 	tb.Helper()
 	for _, live := range []bool{false, true} {

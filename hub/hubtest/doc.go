@@ -1,4 +1,5 @@
-// Package hubtest gives tests of programs over a hub, or over a client, a hub that fails on request.
+// Package hubtest is for the tests of programs that use a hub or a client: it opens a hub that fails
+// on request.
 //
 //	func TestOrders(t *testing.T) {
 //		env := hubtest.Open(t)
@@ -14,19 +15,19 @@
 //
 // # Faults
 //
-// Each fault lasts until it is ended, or until the number of calls is used up that it was asked for:
+// Each fault lasts until it is ended, or for the number of calls that the test asked for:
 //
-//	LoseReplies    an append or another change is made, and the reply is lost
-//	LoseRequests   it is not made, and its caller cannot know
-//	StopRedis      Redis is out of reach, until StartRedis
-//	Mark, LoseHistory   what Redis took since the mark is lost, as after a failover that lagged
-//	Cut            every connection of clients to the gateway is cut; they may connect again
-//	Stall          clients receive nothing, until Resume: they are slow readers for the gateway
+//	LoseReplies        the next changes are made, but the hub gets no reply
+//	LoseRequests       the next changes are not made, and the hub cannot know
+//	StopRedis          Redis is unreachable until StartRedis
+//	Mark, LoseHistory  every change since the mark is lost, as after a lagging failover
+//	Cut                the connections of clients to the gateway are cut; clients may reconnect
+//	Stall              clients receive nothing until Resume, as if they read slowly
 //
-// # A reader that survives
+// # Readers that resume
 //
-// [CutEverywhere] runs a reader of yours once for every entry, cuts its connection after that entry, and
-// demands that it has seen all entries once and in order.
+// [CutEverywhere] tests that your reader resumes. For each entry it runs the reader, cuts its connection
+// after that entry, and checks that the reader has seen all entries once and in order.
 //
-// A program that is no test uses [Start] and [Env.Close].
+// Programs other than tests use [Start] and [Env.Close].
 package hubtest

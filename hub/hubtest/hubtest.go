@@ -22,7 +22,7 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
-// TB is what this package needs of a test; [testing.TB] has it.
+// TB is the part of [testing.TB] that this package uses.
 type TB interface {
 	Helper()
 	Cleanup(func())
@@ -32,17 +32,17 @@ type TB interface {
 
 // Options configure an [Env]; nil stands for the defaults.
 type Options struct {
-	// Hub are the options of every hub. Where they are zero, RetryFor is 100 ms and Recheck 20 ms, so that
-	// faults show soon, and nothing is swept but by [Env.Sweep].
+	// Hub are the options of every hub. The defaults differ: RetryFor is 100 ms and Recheck 20 ms, so that
+	// faults show soon, and only [Env.Sweep] sweeps.
 	Hub hub.Options
 	// Gateway are the options of the gateway; nil stands for its defaults.
 	Gateway *wsgateway.Options
-	// Now is what the clock of Redis says at first; the default is noon of January 1, 2030, in UTC.
+	// Now is the first time of the clock of Redis; the default is noon of January 1, 2030, in UTC.
 	Now time.Time
 }
 
-// An Env is a hub with a Redis and a gateway of its own. Its methods may be called from any goroutine,
-// save that only one at a time moves the clock or asks for faults.
+// An Env is a hub with its own Redis and gateway. Its methods are safe for concurrent use, except that
+// only one goroutine at a time may move the clock or ask for faults.
 type Env struct {
 	// ID is a store to use; any other id is a store too.
 	ID uuid.UUID
@@ -77,7 +77,7 @@ func Open(tb TB, options ...*Options) *Env {
 	return e
 }
 
-// Start starts an Env, which the caller closes. ctx lends its values; its end means nothing afterwards.
+// Start starts an Env, which the caller closes. The Env uses the values of ctx, and ignores its end.
 func Start(ctx context.Context, o *Options) (_ *Env, err error) {
 	e := &Env{ID: uuid.New(), ctx: context.WithoutCancel(ctx), link: &memredis.Link{}}
 	if o != nil {
@@ -107,7 +107,7 @@ func Start(ctx context.Context, o *Options) (_ *Env, err error) {
 	}
 	server := httptest.NewServer(gateway)
 	e.later(func() error {
-		ctx, cancel := context.WithTimeout(e.ctx, goodbye)
+		ctx, cancel := context.WithTimeout(e.ctx, shutdownTime)
 		defer cancel()
 		defer server.Close()
 		return gateway.Shutdown(ctx)
@@ -119,8 +119,8 @@ func Start(ctx context.Context, o *Options) (_ *Env, err error) {
 	return e, nil
 }
 
-// goodbye is how long the gateway may take to end.
-const goodbye = 10 * time.Second
+// shutdownTime bounds the shutdown of the gateway.
+const shutdownTime = 10 * time.Second
 
 func (e *Env) later(f func() error) {
 	e.mu.Lock()
@@ -143,11 +143,11 @@ func (e *Env) Close() (err error) {
 	return err
 }
 
-// Hub is the hub that the gateway is of. It ends with the Env.
+// Hub returns the hub that the gateway serves. The Env closes it.
 func (e *Env) Hub() *hub.Hub { return e.hub }
 
-// NewHub opens one more hub on the same Redis, as another process would. It ends with the Env; the caller
-// may close it before.
+// NewHub opens another hub on the same Redis, as another process would. The Env closes it, unless the
+// caller has.
 func (e *Env) NewHub() (*hub.Hub, error) {
 	conn := e.redis.Client(e.link)
 	o := e.opt.Hub
@@ -159,8 +159,8 @@ func (e *Env) NewHub() (*hub.Hub, error) {
 	return h, nil
 }
 
-// NewClient returns one more client of the gateway, as another process would have. It ends with the Env.
-// Give it to [client.New] for calls that are retried.
+// NewClient returns another client of the gateway, as another process would have. The Env closes it.
+// Pass it to [client.New] for calls that are retried.
 func (e *Env) NewClient(o *client.WebSocketOptions) (streamhub.Provider, error) {
 	p, err := client.NewWebSocketProvider(e.ctx, []string{e.URL()}, o)
 	if err != nil {
@@ -179,16 +179,18 @@ func (e *Env) Client() streamhub.Provider {
 	return p
 }
 
-// URL is the address of the gateway for clients, ws://host:port. Faults of connections are on it.
+// URL returns the address of the gateway for clients, ws://host:port. Connection faults apply to
+// it.
 func (e *Env) URL() string { return "ws://" + e.proxy.Addr() }
 
-// Now is what the clock of Redis says.
+// Now returns the time of the clock of Redis.
 func (e *Env) Now() time.Time { return e.redis.Now() }
 
-// Advance moves the clock of Redis. What has expired then is gone for every caller, swept or not.
+// Advance moves the clock of Redis forward. Whatever has expired then is gone for every caller,
+// swept or not.
 func (e *Env) Advance(d time.Duration) { e.redis.Advance(d) }
 
-// Sweep clears away what has expired in every store, as each hub does once in a while.
+// Sweep removes the expired segments of every store, as hubs do at [hub.Options.SweepEvery].
 func (e *Env) Sweep(ctx context.Context) (err error) {
 	client := e.redis.Client()
 	defer func() { err = errors.Join(err, client.Close()) }()
@@ -208,15 +210,16 @@ func (e *Env) Sweep(ctx context.Context) (err error) {
 	return err
 }
 
-// LoseReplies has the next n changes made without a reply to the hub. Zero ends it. The hub retries, so
-// one lost reply shows only as a repeat that was recognised. With a number that outlasts
+// LoseReplies loses the replies to the next n changes, which Redis makes. Zero ends it. The hub
+// retries, so the caller does not notice one lost reply. With an n that outlasts
 // [hub.Options.RetryFor], such as 1,000, the caller gets [streamhub.ErrUnknownOutcome].
 func (e *Env) LoseReplies(n int) { e.link.Lose(n, false) }
 
-// LoseRequests loses the next n changes on the way to Redis: they are not made. Zero ends it.
+// LoseRequests loses the next n changes before they reach Redis, which does not make them. Zero
+// ends it.
 func (e *Env) LoseRequests(n int) { e.link.Lose(n, true) }
 
-// StopRedis takes Redis out of reach. It keeps what it holds.
+// StopRedis makes Redis unreachable until [Env.StartRedis]. Redis keeps its data.
 func (e *Env) StopRedis() { e.redis.Stop() }
 
 // StartRedis ends [Env.StopRedis].
@@ -225,21 +228,21 @@ func (e *Env) StartRedis() error { return e.redis.Continue() }
 // A Mark is a state of Redis.
 type Mark struct{ saved any }
 
-// Mark notes the state of Redis for [Env.LoseHistory].
+// Mark saves the state of Redis for [Env.LoseHistory].
 func (e *Env) Mark() Mark { return Mark{e.redis.Save()} }
 
-// LoseHistory loses what Redis took since the mark, as after a restart from a backup. Cursors, writers
-// and followers that have seen more are told [streamhub.ErrHistoryLost].
+// LoseHistory makes Redis lose every change since the mark, as after a restart from a backup. Cursors,
+// writers and followers that have seen more get [streamhub.ErrHistoryLost].
 func (e *Env) LoseHistory(m Mark) { e.redis.Rewind(m.saved) }
 
-// Promote has Redis begin another lineage and lose nothing, as after a failover that went well. No reader
-// or writer notices.
+// Promote gives Redis a new lineage without any loss, as after a clean failover. No reader or writer
+// notices.
 func (e *Env) Promote() { e.redis.Promote() }
 
 // Cut cuts the connections of clients to the gateway and returns how many there were.
 func (e *Env) Cut() int { return e.proxy.CutAll() }
 
-// Stall keeps from clients what the gateway sends, until [Env.Resume].
+// Stall holds back everything that the gateway sends to clients, until [Env.Resume].
 func (e *Env) Stall() { e.proxy.Set(faultproxy.Faults{ToClient: faultproxy.Flow{Hold: true}}) }
 
 // Resume ends [Env.Stall].

@@ -1,5 +1,6 @@
-// Package livehttp serves live streams to plain browsers: an event stream that an EventSource
-// resumes by itself, and requests to stop and to send. docs/live.md says what a client sees.
+// Package livehttp serves live streams over plain HTTP: as event streams that the EventSource of a
+// browser resumes by itself, with requests to stop a producer and to send it messages. Most
+// programs use package server, which includes it. docs/live.md says what a client sees.
 package livehttp
 
 import (
@@ -29,18 +30,19 @@ import (
 
 // Options configure a [Handler].
 type Options struct {
-	// Streams returns the live streams of a space; it has to be set.
+	// Streams returns the live streams of a space. It is required.
 	Streams func(store uuid.UUID, space string) live.Streams
-	// Authorize says who asks, and whether they have a right; the segment is the id of the stream. An
-	// error that is none of package streamhub is answered 401. Without it every client may do everything,
-	// without a subject.
+	// Authorize returns the subject of a request if it has a right; the segment of the right is the id of
+	// the stream. An error that wraps no sentinel of package streamhub is answered 401. Without Authorize
+	// every client has every right, and no subject.
 	Authorize func(r *http.Request, right streamhub.Right) (subject string, err error)
-	// CheckOrigin, where it returns an error, has a request answered 403 before anything else. Without
-	// it, and without Authorize, pages of the gateway's own origin may do everything, and others nothing.
+	// CheckOrigin refuses requests of web pages of foreign origins: if it returns an error, the request
+	// is answered 403 before any other check. Without CheckOrigin and Authorize only pages of the
+	// handler's own origin are served.
 	CheckOrigin func(r *http.Request) error
-	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
+	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
-	// Logger gets what no client is told; the default discards it.
+	// Logger receives the failures that no client sees; the default discards them.
 	Logger *slog.Logger
 }
 
@@ -71,7 +73,8 @@ type Handler struct {
 	clients *drain.Group // that read or produce
 }
 
-// New makes a handler. Shut it down before the hub is closed.
+// New makes a handler. It runs until [Handler.Shutdown], which comes before the hub is closed; the
+// end of ctx does not stop it.
 func New(ctx context.Context, o Options) *Handler {
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 30 * time.Second
@@ -83,12 +86,13 @@ func New(ctx context.Context, o Options) *Handler {
 	return &Handler{opt: o, clients: drain.New(ctx)}
 }
 
-// Shutdown ends all readers, whose browsers go on at another gateway, and the generations that are
-// produced over this handler, and waits for them. When ctx ends first it returns its error.
+// Shutdown ends all readers, whose browsers continue at another gateway, and the generations whose
+// producer sends one long request to this handler. It waits for them; if ctx ends first, it returns
+// its error.
 func (h *Handler) Shutdown(ctx context.Context) error { return h.clients.Stop(ctx, nil) }
 
-// Owns reports whether a path is one of the handler's. Its paths must not pass through a mux that
-// cleans them: ids may hold anything.
+// Owns reports whether the handler serves a path. Such paths must not pass through an
+// http.ServeMux, which cleans them: ids may hold any bytes.
 func (h *Handler) Owns(path string) bool {
 	if rest, ok := strings.CutPrefix(path, stores); ok {
 		_, path, _ = strings.Cut(rest, "/")
@@ -97,8 +101,8 @@ func (h *Handler) Owns(path string) bool {
 	return path == root || strings.HasPrefix(path, prefix)
 }
 
-// Endless reports whether the body of a request goes on for as long as its sender has something to say:
-// that of a plain producer. All others are read as a whole before anything is done.
+// Endless reports whether a request is that of a plain producer, whose body lasts as long as its
+// generation. The body of any other request is read as a whole before the request has an effect.
 func (h *Handler) Endless(r *http.Request) bool {
 	c, err := parse(r)
 	return err == nil && r.Method == http.MethodPost && !c.whole && c.action == ""
@@ -211,8 +215,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // reads reports whether a GET asks for an event stream of chunks.
 func (c *call) reads() bool { return (c.whole || c.id != "") && c.action == "" }
 
-// refused reports whether err concerns the client and not the stream. That has a status in any case,
-// for what stands between: the page gets a token and makes a new EventSource.
+// refused reports whether err concerns the client and not the stream. Such an error is always
+// answered with an HTTP status, never inside an event stream: the page then gets a token and makes a
+// new EventSource.
 func refused(err error) bool {
 	return errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrPermissionDenied)
 }
@@ -220,8 +225,8 @@ func refused(err error) bool {
 // An action answers one kind of request.
 type action = func(*Handler, http.ResponseWriter, *http.Request, *call) error
 
-// ofSpace and ofStream are what can be asked of all streams of a space and of one stream: by what follows
-// in the path, and by method.
+// ofSpace and ofStream are the actions on all streams of a space and on one stream, by the rest of the
+// path and the method.
 var (
 	ofSpace = map[string]map[string]action{
 		"": {http.MethodGet: (*Handler).space},

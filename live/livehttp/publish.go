@@ -182,7 +182,7 @@ func publishLines(ctx context.Context, p live.Producer, body io.Reader) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for {
 		line, err := readLine(lines)
-		// A line that was cut in its middle is none.
+		// A line without its end was cut off and does not count.
 		if err == nil || errors.Is(err, io.EOF) && len(line) > 0 {
 			if published := p.Publish(ctx, line); published != nil {
 				return published

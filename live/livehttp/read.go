@@ -178,8 +178,8 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
-// wait returns how long to wait for a stream that has not begun, or for a message; given says that the
-// client named a time.
+// wait returns how long to wait for a stream that has not begun, or for a message; given reports
+// whether the client named a time.
 func (c *call) wait() (wait time.Duration, given bool, err error) {
 	if !c.query.Has("wait") {
 		return 0, false, nil

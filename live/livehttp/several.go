@@ -90,7 +90,7 @@ func checkSeveral(ids []string, cursor streamhub.Cursor) error {
 	return err
 }
 
-// severed is the last event of a reading of several streams that cannot go on.
+// severed writes the last event of a read of several streams that cannot continue.
 func (g *reading) severed(ctx context.Context, err error) {
 	switch {
 	case ctx.Err() != nil:
@@ -148,8 +148,8 @@ type listing struct {
 	Next string `json:"next,omitempty"`
 }
 
-// list answers with a page of the streams of a space, each with its status. A stream that goes
-// between the two reads is left out.
+// list answers with a page of the streams of a space, each with its status. A stream that is
+// removed between the two reads is left out.
 func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	limit := listDefault
 	if c.query.Has("limit") {

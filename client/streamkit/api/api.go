@@ -159,7 +159,7 @@ func (*Consume) consumable()                      {}
 func (*ConsumeSpace) consumable()                 {}
 func (*ConsumeSegment) consumable()               {}
 
-// A Subscription calls a handler until Unsubscribe. It re-establishes itself after lost connections.
+// A Subscription calls a handler until Unsubscribe. It continues after lost connections.
 type Subscription interface {
 	ID() string
 	Unsubscribe()

@@ -1,6 +1,6 @@
-// Package client is streamkit's client package over the client of this module. Each of its names maps
-// to one there; docs/migrating.md has the list. Options that could not be combined in streamkit are
-// fields of [Options] here.
+// Package client has the API of streamkit's client package, on top of the client of this module.
+// docs/migrating.md maps each name to the new one. Options that could not be combined in streamkit
+// are fields of [Options] here.
 package client
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 )
 
-// Names of package api.
+// The types of package api under the names that streamkit's client has for them.
 type (
 	Entry           = api.Entry
 	Record          = api.Record
@@ -40,15 +40,16 @@ type (
 	Subscription    = api.Subscription
 )
 
-// MaxProduceLocks is streamkit's limit of segments that one client publishes to at the same time. There
-// is no such limit here.
+// MaxProduceLocks is streamkit's limit of segments that one client publishes to at the same time. It
+// has no effect here.
 const MaxProduceLocks = 10_000
 
 // ErrLeaseNotAcquired says that another holder has the lease.
 var ErrLeaseNotAcquired = streamhub.ErrLeaseNotAcquired
 
-// An Enumerator steps through items. Current returns the item that MoveNext went to, Err the error that
-// ended it. It is for one goroutine. Enumerators of other packages with these methods fit.
+// An Enumerator steps through items. Current returns the item that the last MoveNext reached, and Err
+// the error that ended the enumeration. It is not safe for concurrent use. Enumerators of other
+// packages with these methods can be used.
 type Enumerator[T any] interface {
 	MoveNext() bool
 	Current() (T, error)
@@ -61,7 +62,8 @@ type Client interface {
 	// GetSpaces and GetSegments list names in byte order.
 	GetSpaces(ctx context.Context, storeID uuid.UUID) Enumerator[string]
 	GetSegments(ctx context.Context, storeID uuid.UUID, space string) Enumerator[string]
-	// Peek returns the last entry of a segment; where nothing is kept, one with its names only.
+	// Peek returns the last entry of a segment. If none is kept, the entry has the names of the
+	// space and the segment only.
 	Peek(ctx context.Context, storeID uuid.UUID, space, segment string) (*Entry, error)
 	// Consume, ConsumeSpace and ConsumeSegment read what there is now.
 	Consume(ctx context.Context, storeID uuid.UUID, args *Consume) Enumerator[*Entry]
@@ -77,7 +79,7 @@ type Client interface {
 	SubscribeToSegment(ctx context.Context, storeID uuid.UUID, space, segment string, handler func(*SegmentStatus)) (Subscription, error)
 	// SubscribeWorkers calls handler with the workers of a store; with [WithWorkerID] it is one of them.
 	SubscribeWorkers(ctx context.Context, storeID uuid.UUID, handler func(*WorkerInventory), options ...SubscribeWorkersOption) (Subscription, error)
-	// GetSubscriptionStatus is nil for a subscription that is gone.
+	// GetSubscriptionStatus returns nil for a subscription that has ended.
 	GetSubscriptionStatus(id string) *SubscriptionStatus
 	// WithLease runs fn while it holds the lease on key, or returns [ErrLeaseNotAcquired]. The context of
 	// fn ends before the lease does.
@@ -91,13 +93,13 @@ type ClientFactory interface {
 	Get(ctx context.Context) (Client, error)
 }
 
-// Options configure [New]; every one goes with every other.
+// Options configure [New]; all of them can be combined.
 type Options struct {
 	// HandlerTimeout bounds a handler; 0 is 30 s.
 	HandlerTimeout time.Duration
 	// RetryPolicy replaces [DefaultRetryPolicy].
 	RetryPolicy *RetryPolicy
-	// Metrics are told of calls; nil switches them off.
+	// Metrics measure calls; nil measures none.
 	Metrics ClientMetrics
 	// Tracing makes a span for each call, with the global provider of OpenTelemetry.
 	Tracing bool

@@ -9,9 +9,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// ClientMetrics are told of calls. A client calls them from several goroutines.
-// RecordSubscriptionReplay is not called: a subscription re-establishes itself below this API, and goes on with the
-// newest status.
+// ClientMetrics measure calls. A client calls them from several goroutines. RecordSubscriptionReplay is not called:
+// a subscription re-establishes itself below this API, and goes on with the newest status.
 type ClientMetrics interface {
 	RecordProduceLatency(space, segment string, d time.Duration)
 	RecordConsumeLatency(space, segment string, d time.Duration)

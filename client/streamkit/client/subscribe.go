@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A SubscriptionStatus tells how a subscription does.
+// A SubscriptionStatus describes a subscription and counts its failures.
 type SubscriptionStatus struct {
 	ID     string
 	Status string // active or failed
@@ -31,7 +31,7 @@ type SubscriptionStatus struct {
 	PendingStatuses  int
 }
 
-// A subscription joins what streamkit has in one: to watch, and to be a worker.
+// A subscription can be two things at once, as in streamkit: a watcher of workers, and a worker.
 type subscription struct {
 	*hubclient.Subscription
 	leave func()
@@ -80,23 +80,23 @@ type workerOptions struct {
 	interval time.Duration
 }
 
-// WithWorkerID shows the subscriber as a worker; the nil UUID does not.
+// WithWorkerID puts the subscriber on the list of workers under an id; the nil UUID does not.
 func WithWorkerID(id uuid.UUID) SubscribeWorkersOption {
 	return func(o *workerOptions) { o.worker.ID = id }
 }
 
-// WithWorkerMetadata is what others see of the worker.
+// WithWorkerMetadata sets the metadata that other subscribers see of the worker.
 func WithWorkerMetadata(metadata map[string]string) SubscribeWorkersOption {
 	return func(o *workerOptions) { o.worker.Metadata = maps.Clone(metadata) }
 }
 
-// WithWorkerHeartbeatInterval is how often the worker says that it is there; the default is 30 s. It
-// leaves the list three of them after it was heard last, but not before 30 s.
+// WithWorkerHeartbeatInterval sets the interval of the worker's heartbeats; the default is 30 s. A
+// worker leaves the list three intervals after its last heartbeat, and after 30 s at the earliest.
 func WithWorkerHeartbeatInterval(d time.Duration) SubscribeWorkersOption {
 	return func(o *workerOptions) { o.interval = d }
 }
 
-// leaveTime bounds the goodbye of a worker.
+// leaveTime bounds the call that takes a worker off the list.
 const leaveTime = 5 * time.Second
 
 func (c *client) SubscribeWorkers(ctx context.Context, storeID uuid.UUID, handler func(*WorkerInventory), options ...SubscribeWorkersOption) (Subscription, error) {

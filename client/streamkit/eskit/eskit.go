@@ -34,7 +34,7 @@ type DomainEvent interface {
 	GetSequence() uint64
 }
 
-// A Sequenced is what [Store] asks of an event.
+// A Sequenced is an event that knows its sequence, as [Store] needs.
 type Sequenced interface{ GetSequence() uint64 }
 
 // Types say how entities and events of some library are stored; all three functions are required.
@@ -52,7 +52,7 @@ type Store[E any, D Sequenced] struct {
 	types  Types[E, D]
 }
 
-// A StreamStore is a store over the types of this package.
+// A StreamStore is a [Store] of the types of this package.
 type StreamStore = Store[Entity, DomainEvent]
 
 // New returns a store over the types of a library. It implements the interface of that library if its methods are
@@ -61,8 +61,8 @@ func New[E any, D Sequenced](c client.Client, types Types[E, D]) *Store[E, D] {
 	return &Store[E, D]{c, types}
 }
 
-// NewStreamStore returns a store. The functions make the types of events that there are, each a pointer to a new
-// event, under the discriminator that it has.
+// NewStreamStore returns a store. Each function returns a pointer to a new event of one type, whose
+// discriminator names the type.
 func NewStreamStore(c client.Client, types ...func() DomainEvent) *StreamStore {
 	makers := map[string]func() DomainEvent{}
 	for _, function := range types {
@@ -88,7 +88,7 @@ func NewStreamStore(c client.Client, types ...func() DomainEvent) *StreamStore {
 }
 
 // LoadEvents returns the events of an entity from minSequence on, all of them if that is 0. An entity that does not
-// exist has none. An event that cannot be decoded is an error: one that is left out would make another state.
+// exist has none. An event that cannot be decoded is an error: skipping it would give a wrong state.
 func (s *Store[E, D]) LoadEvents(ctx context.Context, entity E, minSequence uint64) (events []D, err error) {
 	tenant, area, id := s.types.Place(entity)
 	entries := s.client.ConsumeSegment(ctx, tenant, &client.ConsumeSegment{Space: area, Segment: id, MinSequence: minSequence})
@@ -108,8 +108,9 @@ func (s *Store[E, D]) LoadEvents(ctx context.Context, entity E, minSequence uint
 }
 
 // SaveEvents appends events to an entity whose last event has expectedSequence, 0 if it has none. The events name the
-// sequences after that. If the entity is elsewhere the error is [streamhub.ErrSequenceMismatch] and nothing is stored.
-// An error of another kind may come after a part of more than 10,000 events or of more than a mebibyte.
+// sequences after that. If the entity has another last event, the error is [streamhub.ErrSequenceMismatch] and
+// nothing is stored. More than 10,000 events or 1 MiB are stored in parts, so after any other error a part may be
+// stored.
 func (s *Store[E, D]) SaveEvents(ctx context.Context, entity E, events []D, expectedSequence uint64) error {
 	if len(events) == 0 {
 		return nil

@@ -26,7 +26,7 @@ func NewInProcBidiStreamProvider(_ context.Context, h *hub.Hub) *InProcBidiStrea
 	return &InProcBidiStreamProvider{h}
 }
 
-// Hub returns what package client stands on.
+// Hub returns the provider that package client uses.
 func (p *InProcBidiStreamProvider) Hub() (streamhub.Provider, error) { return p.hub.Provider(), nil }
 
 // CallStream returns [errors.ErrUnsupported].

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 )
 
-// Errors that programs compare with. What ends for one of these reasons has another error here, of
-// package streamhub: ErrUnavailable, ErrLimitExceeded or ErrTooLarge.
+// The errors of streamkit's wskit, so that programs that compare with them compile. No call returns
+// them: the same failures are ErrUnavailable, ErrLimitExceeded or ErrTooLarge of package streamhub.
 var (
 	ErrMuxerClosed      = fmt.Errorf("muxer closed: %w", streamhub.ErrUnavailable)
 	ErrHeartbeatTimeout = fmt.Errorf("heartbeat timeout: %w", streamhub.ErrUnavailable)
@@ -49,11 +49,11 @@ func WithStreamRecvOfferTimeout(time.Duration) MuxerOption { return func() {} }
 func WithStreamRecvSaturationPolicy(StreamRecvSaturationPolicy) MuxerOption { return func() {} }
 
 // A WebSocketBidiStreamProvider reaches a hub through one gateway; [client.NewWebSocketProvider] takes
-// several. Its fields are read when the first client is made on it.
+// several. Set its fields before the first client uses it.
 type WebSocketBidiStreamProvider struct {
-	// RetryAuthFailures treats a token that is refused as if the gateway could not be reached.
+	// RetryAuthFailures makes a refused token a retryable error.
 	RetryAuthFailures bool
-	// OnDialFailure is told of each dial that failed.
+	// OnDialFailure, if not nil, is called after each dial that failed.
 	OnDialFailure func(error)
 
 	address string
@@ -68,13 +68,13 @@ type WebSocketBidiStreamProvider struct {
 }
 
 // NewBidiStreamProvider returns a provider for the gateway at addr, ws:// or wss://. fetchJWT returns the
-// token of a dial; nil is for gateways that ask for none. Nothing is dialed yet, and an address that is
-// none is an error of the first call.
+// token of a dial; nil is for gateways that ask for none. It dials nothing; the first call returns the
+// error of an invalid address.
 func NewBidiStreamProvider(addr string, fetchJWT func() (string, error), _ ...MuxerOption) api.BidiStreamProvider {
 	return &WebSocketBidiStreamProvider{address: addr, token: fetchJWT}
 }
 
-// Hub returns what package client stands on.
+// Hub returns the provider that package client uses.
 func (p *WebSocketBidiStreamProvider) Hub() (streamhub.Provider, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
