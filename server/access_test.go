@@ -347,7 +347,8 @@ func dump(t *testing.T, client redis.UniversalClient) string {
 func TestAccess(t *testing.T) {
 	redisServer := testredis.Start(t, nil)
 	client := redisServer.Client()
-	h, err := hub.Open(t.Context(), client, &hub.Options{SweepEvery: -1})
+	// The heartbeat of live streams changes keys as well.
+	h, err := hub.Open(t.Context(), client, &hub.Options{SweepEvery: -1, Live: &live.Options{Heartbeat: time.Hour}})
 	require.NoError(t, err)
 	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
