@@ -40,6 +40,11 @@ func (s *Server) Admin() http.Handler {
 			page.ServeHTTP(w, r)
 			return
 		}
+		// A profile takes time of the processor, which a page of another origin could ask for.
+		if auth.OwnOrigin(r) != nil {
+			http.Error(w, "another origin", http.StatusForbidden)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 	switch {

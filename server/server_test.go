@@ -351,6 +351,34 @@ func TestOwnOrigin(t *testing.T) {
 			}
 		}
 	}
+	// A page that shows or runs an address sends no Origin.
+	for _, test := range []struct {
+		name    string
+		handler http.Handler
+		path    string
+	}{
+		{"durable", streams, "/v1/stream/space/seg"}, {"live", lives, "/v1/live"}, {"server, durable", whole, "/v1/stream/space/seg"},
+		{"server, live", whole, "/v1/live"}, {"server, operate", whole, "/v1/operate/live?space=space"},
+		{"admin, operate", whole.Admin(), "/v1/operate/live?space=space"}, {"admin, profile", whole.Admin(), "/debug/pprof/cmdline"},
+	} {
+		for _, site := range []struct {
+			site, mode, referer string
+			status              int
+		}{
+			{"cross-site", "no-cors", "", http.StatusForbidden}, {"cross-site", "no-cors", "https://evil.example.com/", http.StatusForbidden},
+			{"same-site", "no-cors", "http://127.0.0.1:3000/page", http.StatusForbidden}, {"same-origin", "no-cors", "", http.StatusOK},
+			{"cross-site", "navigate", "https://example.com/", http.StatusOK}, {"none", "navigate", "", http.StatusOK},
+		} {
+			r := httptest.NewRequest(http.MethodGet, test.path, nil)
+			r.Host = "127.0.0.1:8080"
+			r.Header.Set("Sec-Fetch-Site", site.site)
+			r.Header.Set("Sec-Fetch-Mode", site.mode)
+			r.Header.Set("Referer", site.referer)
+			w := httptest.NewRecorder()
+			test.handler.ServeHTTP(w, r)
+			require.Equal(t, site.status, w.Code, "%s: %v", test.name, site)
+		}
+	}
 }
 
 // TestCookie has a page send its token in a cookie, over HTTP and a WebSocket of both dialects.

@@ -48,16 +48,22 @@ func parseOrigin(text string) (string, bool) {
 }
 
 // Check returns [ErrForbiddenOrigin] for a page of another origin than the gateway's own and those
-// allowed. A request without an origin is none of a browser. A request with a verified token needs
-// no check: no page of others has the token.
+// allowed. A request with a verified token needs no check: no page of others has the token.
 func (o *Origins) Check(r *http.Request, streamkit bool) error {
 	values := r.Header.Values("Origin")
-	if len(values) == 0 {
-		return nil
-	}
-	text := values[0]
 	if len(values) > 1 {
 		return fmt.Errorf("%w: several", ErrForbiddenOrigin)
+	}
+	var text string
+	switch {
+	case len(values) == 1:
+		text = values[0]
+	case embedded(r):
+		if text = originOfReferer(r); text == "" {
+			return fmt.Errorf("%w: of a page that does not say which", ErrForbiddenOrigin)
+		}
+	default:
+		return nil // no browser, or a user who opens the address
 	}
 	if streamkit && text == streamkitOrigin {
 		return nil
@@ -75,6 +81,22 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 		return fmt.Errorf("%w: %.100q", ErrForbiddenOrigin, text)
 	}
 	return nil
+}
+
+// embedded reports whether a request is of a page of another origin that shows or runs what it gets, as an image or
+// a script. A browser sends no Origin then, and the page can run what it may not read.
+func embedded(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") == "no-cors"
+}
+
+// originOfReferer returns the origin of the page that a request comes from, "" if that is not said.
+func originOfReferer(r *http.Request) string {
+	u, err := url.Parse(r.Header.Get("Referer"))
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // OwnOrigin is for requests of web pages of the gateway's own origin, and of what is no page.
