@@ -155,6 +155,14 @@ func TestRequestLimits(t *testing.T) {
 					require.Contains(t, string(text), `"code":"limit_exceeded"`)
 				}
 			}
+			for _, path := range []string{"/v1/live/id", "/v1/live?id=a&id=b"} { // an EventSource would give up after 429
+				answer := send(t, "GET", l.url+path, l.token, nil, "Accept", "text/event-stream")
+				require.Equal(t, http.StatusOK, answer.StatusCode, path)
+				require.Equal(t, "*", answer.Header.Get("Access-Control-Allow-Origin"))
+				text, err := io.ReadAll(answer.Body)
+				require.NoError(t, err)
+				require.Regexp(t, `(?m)^retry: \d+\n: limit_exceeded$`, string(text))
+			}
 			l.refused("limit", "durable", "live", "tickets")
 			_, status := l.connect("websocket", nil)
 			require.Equal(t, http.StatusSwitchingProtocols, status, "connections are not disturbed")

@@ -195,10 +195,10 @@ func (s *Server) assemble(ctx context.Context) error {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)
 	mux.HandleFunc("GET "+openapi.Path, openapi.Serve)
-	durables := s.gate.Wrap("durable", streams, nil)
-	livings := s.gate.Wrap("live", lives, lives.Endless)
-	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), nil)
-	operating := s.gate.Wrap("operate", operations, nil)
+	durables := s.gate.Wrap("durable", streams, front.Ways{})
+	livings := s.gate.Wrap("live", lives, front.Ways{Endless: lives.Endless, Busy: lives.Busy})
+	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), front.Ways{})
+	operating := s.gate.Wrap("operate", operations, front.Ways{})
 	// Names may hold anything, so no mux cleans the paths of the two.
 	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -35,7 +35,7 @@ func FuzzStranger(f *testing.F) {
 	g, err := New(context.Background(), &Options{Auth: strangers{}, Tickets: noKeys{}, Origins: []string{"https://app.example.com"}, Cookie: "hub"})
 	require.NoError(f, err)
 	d := &Dialect{Transport: "websocket", Op: "append"}
-	tickets := g.Wrap("tickets", http.HandlerFunc(g.ServeTickets), nil)
+	tickets := g.Wrap("tickets", http.HandlerFunc(g.ServeTickets), Ways{})
 	f.Add("/v1/tickets", "ticket=a.b.c", "hub.example.com", "https://app.example.com", "Bearer a.b.c", "hub=x", `{"read":["a/b*"]}`)
 	f.Add("/stores/x/v1/tickets", "ticket=&ticket=", "[::1]:80", "null", "Basic x", "", "")
 	f.Add("/", strings.Repeat("ticket&", 2000), strings.Repeat("a.", 2000), strings.Repeat("http://", 500), strings.Repeat("Bearer ", 500), strings.Repeat("hub=x; ", 500), strings.Repeat("[", 16<<10))

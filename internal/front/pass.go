@@ -221,12 +221,18 @@ func (w *writer) code() int {
 // Unwrap is for http.ResponseController.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// Ways are what is particular to the requests of a transport. The zero value stands for nothing.
+type Ways struct {
+	// Endless reports whether the body of a request goes on for as long as its sender has something to say.
+	Endless func(*http.Request) bool
+	// Busy answers a request over a limit, where its client would take 429 for good. It reports whether it did.
+	Busy func(http.ResponseWriter, *http.Request) bool
+}
+
 // Wrap returns a handler that lets the requests of a transport through the gate: it counts them, bounds
 // them and their bodies, and ends them with their token. Whether a request may pass is asked by the
 // transport, with [Gate.CheckOrigin] and [Gate.Authorize], when it knows what the request is about.
-// endless, unless it is nil, reports whether the body of a request goes on for as long as its sender
-// has something to say.
-func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Request) bool) http.Handler {
+func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler {
 	g.metrics.beginHTTP(transport)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		runtime.Gosched() // a client that asks without end takes turns with the others
@@ -244,15 +250,18 @@ func (g *Gate) Wrap(transport string, next http.Handler, endless func(*http.Requ
 		release, err := g.waiting.Acquire(r, nil)
 		if err != nil {
 			g.refused(r, "limit")
-			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
+			if ways.Busy != nil && ways.Busy(w, r) {
+				return
+			}
+			w.Header().Set("Retry-After", "1")
 			answer(w, http.StatusTooManyRequests, streamhub.CodeOf(streamhub.ErrLimitExceeded), "too many requests")
 			return
 		}
 		defer release()
 		defer g.metrics.opened(ctx, transport)()
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &body{ReadCloser: r.Body, pass: p, start: start, open: endless != nil && endless(r)}
+			r.Body = &body{ReadCloser: r.Body, pass: p, start: start, open: ways.Endless != nil && ways.Endless(r)}
 		}
 		// finished stays false if the handler panics. Package net/http ends the connection then, and no answer may
 		// look whole.

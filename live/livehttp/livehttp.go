@@ -176,10 +176,8 @@ func (c *call) readQuery(u *url.URL) (err error) {
 // flag reports whether one of the flags is set.
 func (c *call) flag(name string) bool { return c.query.Get(name) == "1" }
 
-// ServeHTTP implements http.Handler. Every answer has the CORS headers, errors too: a page could not
-// read them otherwise.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
+// setHeaders sets what every answer has. With the CORS headers a page can read errors too.
+func setHeaders(header http.Header) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'") // nothing of it is a page
 	header.Set("Cache-Control", "no-store")
@@ -187,6 +185,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+producerHeader)
 	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, OPTIONS")
 	header.Set("Access-Control-Max-Age", "86400")
+}
+
+// Busy answers a request over a limit of the gateway if its client is an EventSource, which would give up for
+// good after 429. It reports whether it did.
+func (h *Handler) Busy(w http.ResponseWriter, r *http.Request) bool {
+	c, err := parse(r)
+	if err != nil || !c.listens(r) {
+		return false
+	}
+	setHeaders(w.Header())
+	h.tell(h.begin(w), c.id, 0, streamhub.ErrLimitExceeded)
+	return true
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
 	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -205,15 +220,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 	// An EventSource gives up for good after a status that is an error. It is told within an event
 	// stream, where it can tell an error that passes from one that lasts.
-	case r.Method == http.MethodGet && c.reads() && wantsEvents(r) && !c.raw && !refused(err):
+	case c.listens(r) && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
 		h.fail(w, r, err)
 	}
 }
 
-// reads reports whether a GET asks for an event stream of chunks.
-func (c *call) reads() bool { return (c.whole || c.id != "") && c.action == "" }
+// listens reports whether a request is that of an EventSource for chunks.
+func (c *call) listens(r *http.Request) bool {
+	return r.Method == http.MethodGet && (c.whole || c.id != "") && c.action == "" && wantsEvents(r) && !c.raw
+}
 
 // refused reports whether err concerns the client and not the stream. Such an error is always
 // answered with an HTTP status, never inside an event stream: the page then gets a token and makes a
