@@ -299,6 +299,8 @@ func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 		return conn, nil
 	case failed != nil && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
 		return nil, p.refused(errors.New(http.StatusText(failed.Status)))
+	case failed != nil && failed.Status == http.StatusNotFound:
+		return nil, down(fmt.Errorf("what answers there is no gateway, an admin listener or another server say: %w", err))
 	case failed != nil && failed.Status == http.StatusTooManyRequests:
 		// The condition can pass, so the call may be repeated. The cause stays visible to errors.Is.
 		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,10 +60,13 @@ func (c *ClientOptions) NewClient(address string) (redis.UniversalClient, error)
 	return measureClient(client, c.MeterProvider)
 }
 
+const wantURL = "want redis://HOST:PORT, or the same with rediss, redis+cluster or redis+sentinel, or unix:///PATH"
+
 func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the Redis URL cannot be parsed", streamhub.ErrInvalidArgument) // it may hold a password
+		// It may hold a password, so it is not named.
+		return nil, fmt.Errorf("%w: the Redis URL cannot be parsed: %s", streamhub.ErrInvalidArgument, wantURL)
 	}
 	fail := func(err error) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("%w: the Redis URL: %w", streamhub.ErrInvalidArgument, err)
@@ -97,6 +101,9 @@ func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error)
 			return fail(err)
 		}
 		return redis.NewFailoverClient(o), nil
+	}
+	if !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme) {
+		return fail(errors.New(wantURL))
 	}
 	o, err := redis.ParseURL(address)
 	if err != nil {

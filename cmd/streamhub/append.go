@@ -80,6 +80,9 @@ func (c *appendCmd) Run(s *session) error {
 	}
 	err = a.all(cutter, input)
 	a.bar.finish()
+	if err == nil && a.summary.Records == 0 {
+		s.note("the input is empty: nothing was appended, and no segment was made")
+	}
 	if a.summary.Records > 0 {
 		if reported := json.NewEncoder(s.stdout).Encode(a.summary); reported != nil && !unread(reported) {
 			err = errors.Join(err, reported)

@@ -162,7 +162,7 @@ func TestAppendTogether(t *testing.T) {
 
 func TestAppendTooLong(t *testing.T) {
 	url, _ := embedded(t)
-	text := "1\n2\n" + strings.Repeat("x", streamhub.MaxRecordBytes+1) + "\n4\n"
+	text := "1\n2\n" + strings.Repeat("x", maxRecord+1) + "\n4\n"
 	r := call(t, strings.NewReader(text), "append", "a/b", "--redis", url)
 	if s := summary(t, r); r.code != exitFailed || s.Records != 2 || s.Last != 2 || !strings.Contains(r.err, "line 3") {
 		t.Errorf("exit %d, %+v\n%s", r.code, s, r.err)

@@ -69,7 +69,7 @@ func (p *archivePlace) each(ctx context.Context, a *archive.Archive, visit func(
 
 // archiveRedis is the Redis that history leaves or comes back to.
 type archiveRedis struct {
-	Redis string `placeholder:"URL" help:"Redis of the hub; $STREAMHUB_REDIS_URL if not given."`
+	Redis redisURL `placeholder:"URL" help:"Redis of the hub; $STREAMHUB_REDIS_URL if not given."`
 	redisFlags
 }
 
@@ -79,7 +79,7 @@ func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Poli
 	if hot.Redis == "" {
 		return nil, nil, nil, usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
 	}
-	client, err := hot.client(s, hot.Redis)
+	client, err := hot.client(s, string(hot.Redis))
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -45,7 +45,7 @@ func TestArchive(t *testing.T) {
 	if r := call(t, nil, append([]string{"archive", "verify", "none"}, cold...)...); r.code != exitFailed {
 		t.Errorf("%+v", r)
 	}
-	if r := call(t, nil, append(on(server.URL(), "archive", "restore"), cold...)...); r.code != exitFailed || !strings.Contains(r.err, "not empty") {
+	if r := call(t, nil, append(on(server.URL(), "archive", "restore"), cold...)...); r.code != exitConflict || !strings.Contains(r.err, "not empty") {
 		t.Errorf("restore into a Redis that has it: %+v", r)
 	}
 

@@ -97,7 +97,7 @@ func (c *benchCmd) Run(s *session) error {
 		pace = fmt.Sprintf("%v a second", c.Rate)
 	}
 	s.note("%s through %s, %v each: %d callers, %d segments, %d followers each, %d records of %d bytes an append, %s",
-		strings.Join(c.Phases, ", "), hidden("", firstOf(c.Redis, c.Server, defaultServer)), c.Duration, c.Callers, c.Segments, c.Followers, c.Batch, c.Size, pace)
+		strings.Join(c.Phases, ", "), hidden("", firstOf(string(c.Redis), string(c.Server), defaultServer)), c.Duration, c.Callers, c.Segments, c.Followers, c.Batch, c.Size, pace)
 	report := benchReport{Space: space, Callers: c.Callers, Segments: c.Segments, Batch: c.Batch, Size: c.Size, Followers: c.Followers, Rate: c.Rate, Intact: true}
 	produced := &load{benchCmd: c, store: store, space: space + "-a", pace: limit}
 	followed := &load{benchCmd: c, store: store, space: space + "-b", pace: limit, followers: c.Followers}

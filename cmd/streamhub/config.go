@@ -68,6 +68,13 @@ func (cmd configShowCmd) Run(s *session, app *kong.Kong, c *settings) error {
 		}
 		node = node.Children[child]
 	}
+	if len(node.Children) > 0 {
+		var names []string
+		for _, child := range node.Children {
+			names = append(names, child.Name)
+		}
+		return usagef("%s is a group of commands: name one of them, %s", strings.Join(path, " "), strings.Join(names, ", "))
+	}
 	var b strings.Builder
 	indent := ""
 	for _, name := range path {

@@ -43,7 +43,7 @@ type tooLongError struct {
 }
 
 func (e *tooLongError) Error() string {
-	return fmt.Sprintf("%s %d is longer than a record may be (%d bytes); everything before it is stored", e.what, e.line, streamhub.MaxRecordBytes)
+	return fmt.Sprintf("%s %d is longer than a record may be (%d bytes); everything before it is stored", e.what, e.line, maxRecord)
 }
 func (e *tooLongError) Unwrap() error { return streamhub.ErrTooLarge }
 
@@ -169,7 +169,7 @@ func (c *cutter) piece(piece []byte) error {
 		return nil
 	}
 	r, err := c.decode(piece)
-	if err == nil && len(r.Payload) > streamhub.MaxRecordBytes {
+	if err == nil && len(r.Payload) > maxRecord {
 		return &tooLongError{c.line, "the payload of line"}
 	}
 	if err != nil {
@@ -180,10 +180,10 @@ func (c *cutter) piece(piece []byte) error {
 }
 
 // maxJSONLine is what a record takes in JSON at most: a byte is \u0000 there, and there are the other keys.
-const maxJSONLine = 6*streamhub.MaxRecordBytes + 64<<10
+const maxJSONLine = 6*maxRecord + 64<<10
 
 func (c *cutter) check(size int) error {
-	if size <= streamhub.MaxRecordBytes || c.decode != nil && size <= maxJSONLine {
+	if size <= maxRecord || c.decode != nil && size <= maxJSONLine {
 		return nil
 	}
 	what := "line"

@@ -92,7 +92,7 @@ func TestCutFullBatches(t *testing.T) {
 }
 
 func TestCutTooLong(t *testing.T) {
-	most := strings.Repeat("x", streamhub.MaxRecordBytes)
+	most := strings.Repeat("x", maxRecord)
 	for _, test := range []struct {
 		name, input string
 		line, kept  int // 0: not too long

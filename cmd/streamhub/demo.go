@@ -12,7 +12,7 @@ import (
 )
 
 type demoCmd struct {
-	Listen      string        `name:"listen" default:"127.0.0.1:8090" placeholder:"HOST:PORT" help:"Where the page is, on this machine only; port 0 takes a free one."`
+	Listen      listenAddress `name:"listen" default:"127.0.0.1:8090" placeholder:"HOST:PORT" help:"Where the page is, on this machine only; port 0 takes a free one."`
 	Words       int           `default:"3000" placeholder:"N" help:"Words of an answer."`
 	Pause       time.Duration `default:"80ms" placeholder:"TIME" help:"Time for a word."`
 	RedisServer string        `placeholder:"PROGRAM" help:"Server program, a path or a name on PATH; redis-server, or else valkey-server, or else an embedded one, if not given."`
@@ -25,14 +25,14 @@ func (c *demoCmd) Run(s *session) error {
 	if c.Words < 1 || c.Pause <= 0 {
 		return usagef("--words and --pause have to be above 0")
 	}
-	if err := onLoopback("--listen", c.Listen, "and whoever opens the page stops and starts processes of this one"); err != nil {
+	if err := onLoopback("--listen", string(c.Listen), "and whoever opens the page stops and starts processes of this one"); err != nil {
 		return err
 	}
 	program, err := os.Executable()
 	if err != nil {
 		return failedf("%w", err)
 	}
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := net.Listen("tcp", string(c.Listen))
 	if err != nil {
 		return failedf("--listen: %w", err)
 	}

@@ -186,7 +186,20 @@ type completeCmd struct {
 // Run writes one candidate a line.
 func (c completeCmd) Run(s *session, app *kong.Kong) error {
 	node := app.Model.Node
-	for _, word := range c.Words {
+	words, last := c.Words, ""
+	if len(words) > 0 && words[0] == "--" {
+		words = words[1:]
+	}
+	if len(words) > 0 {
+		last = words[len(words)-1]
+	}
+	// What follows these is a command.
+	if len(words) > 0 && words[0] == "help" {
+		words = words[1:]
+	} else if len(words) > 1 && words[0] == "config" && words[1] == "show" {
+		words = words[2:]
+	}
+	for _, word := range words {
 		for _, child := range node.Children {
 			if child.Name == word {
 				node = child
@@ -195,6 +208,16 @@ func (c completeCmd) Run(s *session, app *kong.Kong) error {
 		}
 	}
 	var lines []string
+	for _, group := range node.AllFlags(true) {
+		for _, flag := range group {
+			if "--"+flag.Name == last && !flag.IsBool() {
+				return c.write(s, values(flag.Value)) // what follows is one of them
+			}
+		}
+	}
+	for _, argument := range node.Positional {
+		lines = append(lines, values(argument)...)
+	}
 	for _, child := range node.Children {
 		if !child.Hidden {
 			lines = append(lines, child.Name)
@@ -205,6 +228,18 @@ func (c completeCmd) Run(s *session, app *kong.Kong) error {
 			lines = append(lines, "--"+flag.Name)
 		}
 	}
+	return c.write(s, lines)
+}
+
+// values are those that a flag or an argument takes, if they are known.
+func values(v *kong.Value) []string {
+	if v.Enum == "" {
+		return nil
+	}
+	return v.EnumSlice()
+}
+
+func (completeCmd) write(s *session, lines []string) error {
 	_, err := s.stdout.Write([]byte(strings.Join(lines, "\n") + "\n"))
 	return err
 }

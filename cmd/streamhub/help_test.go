@@ -61,10 +61,14 @@ func TestHelpCommands(t *testing.T) {
 		"version": "streamhub ", "help": "completion", "help live": "publish", "help live read": "--wait",
 		"completion bash": "complete -o default", "completion zsh": "bashcompinit", "completion fish": "complete -c streamhub",
 		"complete": "append\n", "complete -- live": "publish\n", "complete -- live read": "--from\n",
+		"complete -- read --output": "raw\ntext\n", "complete -- completion": "fish\n", "complete -- help live": "publish\n", "complete -- config show live": "publish\n",
 	} {
 		if r := good(t, nil, strings.Fields(args)...); !strings.Contains(r.out, want) || r.err != "" {
 			t.Errorf("%s: %+v", args, r)
 		}
+	}
+	if r := good(t, nil, "complete", "--", "read", "--output"); strings.Contains(r.out, "--") {
+		t.Errorf("a flag where its value is to stand: %+v", r)
 	}
 	if r := call(t, nil); r.code != exitUsage || r.out != "" || !strings.Contains(r.err, "serve") {
 		t.Errorf("without arguments: %+v", r)
@@ -115,7 +119,7 @@ func TestNothing(t *testing.T) {
 		if len(args) == 2 {
 			in = ""
 		}
-		if r := call(t, strings.NewReader(in), append(args, "--redis", url)...); r.out != "" {
+		if r := call(t, strings.NewReader(in), append(args, "--redis", url)...); r.out != "" || in == "" && (r.code != 0 || !strings.Contains(r.err, "nothing was appended")) {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}

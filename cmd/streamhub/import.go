@@ -46,7 +46,7 @@ func (c *importCmd) Run(s *session) (err error) {
 		}
 		defer (*server).Close()
 	}
-	client, err := c.client(s, c.Redis)
+	client, err := c.client(s, string(c.Redis))
 	if err != nil {
 		return err
 	}

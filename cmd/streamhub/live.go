@@ -25,6 +25,9 @@ type liveCmd struct {
 	Ls      liveLsCmd      `cmd:"" help:"List the live streams of a space."`
 }
 
+// defaultLiveSpace is where live streams are if no space is named.
+const defaultLiveSpace = "live"
+
 // livePlace is a live stream, and where it is.
 type livePlace struct {
 	target
@@ -69,7 +72,7 @@ func (c *livePublishCmd) Run(s *session) error {
 		return interrupted(s.ctx, err)
 	}
 	if p == nil {
-		return failedf("%w: generation %d is being produced", streamhub.ErrConflict, current.Generation())
+		return &statusError{exitConflict, fmt.Errorf("the live stream %q is being produced (generation %d): --takeover ends that generation and begins the next one", c.ID, current.Generation())}
 	}
 	err = publishLines(s.ctx, p, s.stdin)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), drainTime)

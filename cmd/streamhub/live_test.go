@@ -68,7 +68,7 @@ func TestLiveCancel(t *testing.T) {
 			} // it was there before the producer
 		}
 	}
-	if r := call(t, strings.NewReader("x\n"), "live", "publish", "job", "--server", s.ws()); r.code != exitFailed || !strings.Contains(r.err, "being produced") {
+	if r := call(t, strings.NewReader("x\n"), "live", "publish", "job", "--server", s.ws()); r.code != exitConflict || !strings.Contains(r.err, "--takeover") || strings.Contains(r.err, "configuration") {
 		t.Errorf("a second producer: %+v", r)
 	}
 	r := good(t, nil, "live", "cancel", "job", "--reason", "enough", "--server", s.ws())

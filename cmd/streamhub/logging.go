@@ -22,7 +22,7 @@ func (f *logFlags) logger(w io.Writer) *slog.Logger {
 
 // logStart writes what this process is, as the first line of its log.
 func (c *serveCmd) logStart(s *session, log *slog.Logger, listen, admin net.Addr) {
-	redis, because := hidden("redis", c.Redis), "--redis"
+	redis, because := hidden("redis", string(c.Redis)), "--redis"
 	switch {
 	case c.Data != "":
 		redis, because = "a server of its own on "+c.Data, "--data"

@@ -29,6 +29,9 @@ func (t *target) operations(s *session) (operate.Operations, func(), error) {
 // operationsWith is operations for a command that may need the archive too.
 func (t *target) operationsWith(s *session, archived bool) (operate.Operations, func(), error) {
 	if t.Redis == "" {
+		if err := s.needs("redis", redisOnly...); err != nil {
+			return nil, nil, err
+		}
 		base, err := t.httpBase()
 		if err != nil {
 			return nil, nil, err

@@ -180,6 +180,10 @@ func TestInstancesOfAll(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// It only shows.
+	// Each command of docs/operations.md that shows who is there.
+	for _, args := range []string{"top --count 1", "lease ls", "live ls", "live ls --all", "subscriptions ls", "workers"} {
+		good(t, nil, append(strings.Fields(args), "--server", g.admin, "--token", "open sesame, please")...)
+	}
 	if r := call(t, nil, "subscriptions", "rm", "x", "--yes", "--server", g.admin, "--token", "open sesame, please"); r.code != exitFailed || !strings.Contains(r.err, "denied") {
 		t.Errorf("%+v", r)
 	}

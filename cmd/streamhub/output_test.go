@@ -103,7 +103,7 @@ $`)
 			t.Errorf("%q, want %q", copied.out, raw.out)
 		}
 	}
-	big := `{"text":"` + strings.Repeat(`\u0000`, streamhub.MaxRecordBytes) + `"}`
+	big := `{"text":"` + strings.Repeat(`\u0000`, maxRecord) + `"}`
 	for _, test := range []struct {
 		in, says string
 		code     int

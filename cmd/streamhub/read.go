@@ -50,6 +50,9 @@ func (c *readCmd) Run(s *session) error {
 	defer done()
 
 	out := newSink(s.stdout, c.format())
+	if c.Follow {
+		noteMissing(s, store, c.Place)
+	}
 	bar := s.progress(!c.Follow && !isTerminal(s.stdout.w), "entries", -1)
 	err = c.copy(s.ctx, c.entries(s.ctx, store, from, cursor), out, bar)
 	bar.finish()
@@ -90,6 +93,23 @@ func (c *readCmd) exists(ctx context.Context, store *client.Store) error {
 		return err
 	}
 	return failedf("read %q: %w: there is no such space, and never was; streamhub ls lists what there is", c.Place.space, streamhub.ErrNotFound)
+}
+
+// noteMissing says that there is nothing yet where a command waits: the name may be mistyped. It is a
+// courtesy, so its own failures are left to the command.
+func noteMissing(s *session, store *client.Store, at placeName) {
+	if at.segment != "" {
+		if _, err := store.Status(s.ctx, at.space, at.segment); errors.Is(err, streamhub.ErrNotFound) {
+			s.note("there is no segment %q in the space %q yet; waiting for it", at.segment, at.space)
+		}
+		return
+	}
+	for range store.Segments(s.ctx, at.space) {
+		return // one is there, or that cannot be told
+	}
+	if s.ctx.Err() == nil {
+		s.note("there is no segment in the space %q yet; waiting for one", at.space)
+	}
 }
 
 // start reads --from.
@@ -200,6 +220,9 @@ func (c *readCmd) printCursor(s *session, store *client.Store, out *sink, from u
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), goodbyeTime)
 			defer cancel()
 			status, err := store.Status(ctx, c.Place.space, c.Place.segment)
+			if err == nil && status.LastSequence < from-1 {
+				s.note("%q ends at sequence %d: there is nothing from %d on", c.Place.segment, status.LastSequence, from)
+			}
 			if err != nil || status.LastSequence != from-1 {
 				return
 			}

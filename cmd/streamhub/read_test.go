@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -89,7 +90,7 @@ func TestReadBehindEnd(t *testing.T) {
 	if r := good(t, nil, "read", "a/b", "--from", cursor, "--redis", url); r.out != "3\n" {
 		t.Errorf("%q", r.out)
 	}
-	if r := good(t, nil, "read", "a/b", "--from", "9", "--redis", url); r.err != "" {
+	if r := good(t, nil, "read", "a/b", "--from", "9", "--redis", url); !strings.HasSuffix(r.err, "ends at sequence 3: there is nothing from 9 on\n") {
 		t.Errorf("a position that does not exist: %q", r.err)
 	}
 }
@@ -403,6 +404,29 @@ func TestSinkFull(t *testing.T) {
 		}
 		if out.written.Sequence != want {
 			t.Errorf("room for %d bytes: written up to %d, want %d", room, out.written.Sequence, want)
+		}
+	}
+}
+
+// TestNotYet says that there is nothing yet where a command waits.
+func TestNotYet(t *testing.T) {
+	url, _ := embedded(t)
+	good(t, strings.NewReader("1\n"), "append", "a/b", "--redis", url)
+	for place, missing := range map[string]bool{"a": false, "a/b": false, "a/never": true, "never": true} {
+		for _, args := range [][]string{{"read", place, "--follow"}, {"watch", place}} {
+			var out, said buffer
+			ctx, end := context.WithCancelCause(within(t))
+			ended := make(chan int)
+			go func() { ended <- run(ctx, append(args, "--redis", url), strings.NewReader(""), &out, &said, nil) }()
+			if missing {
+				until(t, "a word of what is missing", func() bool { return strings.Contains(said.String(), "yet; waiting for") })
+			} else if args[0] == "read" {
+				until(t, "an entry", func() bool { return out.String() == "1\n" })
+			}
+			end(interrupt{syscall.SIGINT})
+			if code := <-ended; code != exitInterrupted || !missing && strings.Contains(said.String(), "waiting") {
+				t.Errorf("%v: %d, %q", args, code, said.String())
+			}
 		}
 	}
 }

@@ -24,6 +24,9 @@ type redisFlags struct {
 	RedisTLSServerName string `name:"redis-tls-server-name" placeholder:"NAME" help:"Name that the certificate of Redis must have, in place of the host of the URL."`
 }
 
+// redisOnly are the flags of a connection to Redis.
+var redisOnly = []string{"redis-password-file", "redis-tls-ca", "redis-tls-cert", "redis-tls-key", "redis-tls-server-name"}
+
 // client makes a client for address.
 func (f *redisFlags) client(s *session, address string) (redis.UniversalClient, error) {
 	o := &hub.ClientOptions{Password: s.getenv(passwordVariable), MeterProvider: s.meters}

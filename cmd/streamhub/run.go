@@ -79,6 +79,16 @@ type session struct {
 // given reports whether a flag is among the arguments themselves.
 func (s *session) given(flag string) bool { return s.call != nil && given(s.call, flag) }
 
+// needs refuses flags that are given and have no effect, because another one is missing.
+func (s *session) needs(missing string, flags ...string) error {
+	for _, flag := range flags {
+		if s.given(flag) {
+			return usagef("--%s goes with --%s", flag, missing)
+		}
+	}
+	return nil
+}
+
 func given(call *kong.Context, flag string) bool {
 	for _, p := range call.Path {
 		if p.Flag != nil && p.Flag.Name == flag && !p.Resolved {
@@ -248,7 +258,7 @@ func codeOf(err error) int {
 	case errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrTrimmed):
 		return exitHistory
 	case errors.Is(err, streamhub.ErrSequenceMismatch), errors.Is(err, streamhub.ErrFenced),
-		errors.Is(err, streamhub.ErrLeaseNotAcquired), errors.Is(err, streamhub.ErrLeaseLost):
+		errors.Is(err, streamhub.ErrLeaseNotAcquired), errors.Is(err, streamhub.ErrLeaseLost), errors.Is(err, streamhub.ErrConflict):
 		return exitConflict
 	case errors.Is(err, streamhub.ErrInvalidName), errors.Is(err, streamhub.ErrInvalidCursor),
 		errors.Is(err, streamhub.ErrInvalidArgument):
@@ -326,12 +336,15 @@ func (s *session) listing(err error) string {
 		command, _, _ = strings.Cut(s.call.Selected().Path(), " ")
 	}
 	var at *streamhub.Error
+	named := errors.As(err, &at)
 	switch {
+	case command == "live" && named && at.Space != defaultLiveSpace:
+		return "streamhub live ls --all --space " + shellQuote(at.Space)
 	case command == "live":
 		return "streamhub live ls --all"
 	case command == "subscriptions", command == "archive":
 		return "streamhub " + command + " ls"
-	case errors.As(err, &at) && at.Segment != "":
+	case named && at.Segment != "":
 		return "streamhub ls " + shellQuote(at.Space)
 	}
 	return "streamhub ls"

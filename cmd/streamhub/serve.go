@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ const (
 	// drainTime is what requests have to end in, stopTime what a Redis of our own has after that.
 	drainTime = 5 * time.Second
 	stopTime  = 4 * time.Second
-	// maxRecord is what clients of streamkit may send.
+	// maxRecord is what clients of streamkit may send, and what append takes through a gateway and without one.
 	maxRecord = 9 << 19 // 4.5 MiB
 )
 
@@ -31,11 +32,11 @@ const (
 const defaultListen = "127.0.0.1:8080"
 
 type serveCmd struct {
-	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
-	AdminListen string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where the console, /metrics and /debug/pprof/ are."`
-	AdminWrite  bool   `help:"Let the admin listener change things: without it, it only shows."`
-	Redis       string `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
-	Data        string `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
+	Listen      listenAddress `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where clients connect; port 0 takes a free one."`
+	AdminListen listenAddress `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Where the console, /metrics and /debug/pprof/ are."`
+	AdminWrite  bool          `help:"Let the admin listener change things: without it, it only shows."`
+	Redis       redisURL      `xor:"redis" placeholder:"URL" help:"Redis to use. Without --redis and --data an embedded one is started that keeps nothing."`
+	Data        string        `xor:"redis" placeholder:"DIR" help:"Directory to keep everything in: redis-server or valkey-server is started on it, and ended with this process."`
 	redisFlags
 	Durability   durability `placeholder:"LEVEL" help:"When an append that names no level counts as done: replicas=N, fsync, timeout=D, separated by commas. The default is when the primary has it in memory."`
 	StoreQuota   byteSize   `placeholder:"SIZE" help:"What a store may keep in Redis, 1GiB say, by an estimate that is up to 10 s late: appends over it are refused, deletes and trims go on. The same for every gateway of a Redis; no limit if not given."`
@@ -51,12 +52,30 @@ type serveCmd struct {
 	policyFlags
 }
 
+// useless refuses flags that are given and have no effect.
+func (c *serveCmd) useless(s *session) error {
+	var failed error
+	if c.Archive == "" {
+		failed = cmp.Or(failed, s.needs("archive", "archive-age", "archive-idle", "archive-hot-bytes", "archive-keep"))
+	}
+	if c.Data == "" {
+		failed = cmp.Or(failed, s.needs("data", "redis-server"))
+	}
+	if c.Redis == "" {
+		failed = cmp.Or(failed, s.needs("redis", redisOnly...))
+	}
+	return failed
+}
+
 // Run serves until a signal ends it.
 func (c *serveCmd) Run(s *session) (err error) {
 	if c.Data != "" && localredis.Unsupported != nil {
 		return usagef("--data: %w", localredis.Unsupported)
 	}
-	if err := c.check(c.Listen, c.AdminListen); err != nil {
+	if err := c.check(string(c.Listen), string(c.AdminListen)); err != nil {
+		return err
+	}
+	if err := c.useless(s); err != nil {
 		return err
 	}
 	verifier, err := c.verifier()
@@ -93,12 +112,12 @@ func (c *serveCmd) Run(s *session) (err error) {
 	defer cancel()
 
 	// The ports first: they tell a second serve from a first before anything else is started.
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := net.Listen("tcp", string(c.Listen))
 	if err != nil {
 		return failedf("--listen: %w", err)
 	}
 	defer listener.Close()
-	adminListener, err := net.Listen("tcp", c.AdminListen)
+	adminListener, err := net.Listen("tcp", string(c.AdminListen))
 	if err != nil {
 		return failedf("--admin-listen: %w", err)
 	}
@@ -265,7 +284,7 @@ func (c *serveCmd) open(ctx context.Context, s *session, options *hub.Options) (
 			err = errors.Join(err, b.close())
 		}
 	}()
-	address := c.Redis
+	address := string(c.Redis)
 	if c.Data != "" {
 		if b.local, err = localredis.Start(ctx, c.Data, c.RedisServer); err != nil {
 			return b, &statusError{exitFailed, fmt.Errorf("--data: %w", err)}

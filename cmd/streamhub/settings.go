@@ -79,13 +79,15 @@ func (c *settings) try(flag *kong.Flag, text string, from source) error {
 	if err == nil && flag.Enum != "" && !flag.EnumMap()[text] {
 		err = fmt.Errorf("%q is none of %s", text, flag.Enum)
 	}
-	switch {
-	case err != nil && from == fromEnvironment:
-		return fmt.Errorf("from $%s: %w", variable(flag.Name), err)
-	case err != nil:
-		return fmt.Errorf("from %s: %w", c.path, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	source := c.path
+	if from == fromEnvironment {
+		source = "$" + variable(flag.Name)
+	}
+	// The parser names the flag once more.
+	return fmt.Errorf("from %s: %s", source, strings.TrimPrefix(err.Error(), "--"+flag.Name+": "))
 }
 
 // value returns what a variable or the file says of a flag of a command.
@@ -113,26 +115,41 @@ func (c *settings) fileValue(node *kong.Node, flag string) (string, bool) {
 		keys := c.file
 		for _, name := range path[:n] {
 			below := map[string]yaml.Node{}
-			if section, ok := keys[name]; ok && section.Kind == yaml.MappingNode {
+			if section, ok := keys[name]; ok && resolved(&section).Kind == yaml.MappingNode {
 				_ = section.Decode(&below) // load has done so before
 			}
 			keys = below
 		}
-		if value, ok := keys[flag]; ok && value.Kind != yaml.MappingNode && scalar(&value) != "" {
+		if value, ok := keys[flag]; ok && resolved(&value).Kind != yaml.MappingNode && scalar(&value) != "" {
 			return scalar(&value), true
 		}
 	}
 	return "", false
 }
 
+// resolved is what an alias stands for, or n itself.
+func resolved(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// none reports whether a key has no value: all that was below it is commented out, say.
+func none(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
 // scalar returns a value as an argument has it; the items of a list are separated by commas.
 func scalar(n *yaml.Node) string {
-	if n.Kind != yaml.SequenceNode {
+	n = resolved(n)
+	switch {
+	case none(n):
+		return ""
+	case n.Kind != yaml.SequenceNode:
 		return n.Value
 	}
 	var items []string
 	for _, item := range n.Content {
-		items = append(items, item.Value)
+		items = append(items, scalar(item))
 	}
 	return strings.Join(items, ",")
 }
@@ -147,41 +164,54 @@ func (c *settings) load(app *kong.Application, path string) error {
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
-	if err := yaml.Unmarshal(text, &c.file); err != nil {
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
 		return fmt.Errorf("--config %s: %w", c.path, err)
 	}
-	if unknown, err := unknownKeys(app.Node, c.file, ""); err != nil || len(unknown) > 0 {
-		return fmt.Errorf("--config %s: no command takes %s: a key is the name of a flag without its dashes, or a command with keys below", c.path, strings.Join(unknown, ", "))
+	if len(document.Content) > 0 && document.Content[0].Kind != yaml.MappingNode && !none(document.Content[0]) {
+		return fmt.Errorf("--config %s: want keys with values, \"listen: 127.0.0.1:8080\" say", c.path)
+	}
+	if err := document.Decode(&c.file); err != nil {
+		return fmt.Errorf("--config %s: %w", c.path, err)
+	}
+	wrong, err := wrongKeys(app.Node, c.file, "")
+	if err != nil {
+		return fmt.Errorf("--config %s: %w", c.path, err)
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("--config %s: %s: a key is the name of a flag without its dashes, or a command with keys below", c.path, strings.Join(wrong, ", "))
 	}
 	return nil
 }
 
-// unknownKeys returns the keys that name neither a flag of node or of a command below it nor such a
-// command, whose keys are looked at too.
-func unknownKeys(node *kong.Node, keys map[string]yaml.Node, prefix string) (unknown []string, err error) {
+// wrongKeys says what is wrong with keys. Each has to name a flag of node, one of a command below it, or such a command,
+// whose keys are looked at too. A flag has a value and a command has keys.
+func wrongKeys(node *kong.Node, keys map[string]yaml.Node, prefix string) (wrong []string, err error) {
 	for key, value := range keys {
-		if value.Kind != yaml.MappingNode {
-			if !hasFlag(node, key) {
-				unknown = append(unknown, prefix+key)
-			}
-			continue
-		}
 		child := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == key })
-		if child < 0 {
-			unknown = append(unknown, prefix+key)
-			continue
-		}
-		below := map[string]yaml.Node{}
-		if err := value.Decode(&below); err != nil {
-			return append(unknown, prefix+key), err
-		}
-		more, err := unknownKeys(node.Children[child], below, prefix+key+".")
-		if unknown = append(unknown, more...); err != nil {
-			return unknown, err
+		flag, section := hasFlag(node, key), resolved(&value).Kind == yaml.MappingNode
+		switch {
+		case !flag && child < 0:
+			wrong = append(wrong, "no command takes "+prefix+key)
+		case none(&value): // as if the key were not there
+		case section && child < 0:
+			wrong = append(wrong, prefix+key+" is a flag, which has a value and no keys below")
+		case !section && !flag:
+			wrong = append(wrong, prefix+key+" is a command, which has keys below and no value")
+		case section:
+			below := map[string]yaml.Node{}
+			if err := value.Decode(&below); err != nil {
+				return nil, fmt.Errorf("%s%s: %w", prefix, key, err)
+			}
+			more, err := wrongKeys(node.Children[child], below, prefix+key+".")
+			if err != nil {
+				return nil, err
+			}
+			wrong = append(wrong, more...)
 		}
 	}
-	slices.Sort(unknown)
-	return unknown, nil
+	slices.Sort(wrong)
+	return wrong, nil
 }
 
 // hasFlag reports whether node or a command below it has a flag that can be set.
@@ -194,6 +224,9 @@ func hasFlag(node *kong.Node, name string) bool {
 // BeforeResolve is called by the parser when it knows the arguments, before it asks the settings for
 // the flags that are missing.
 func (*commands) BeforeResolve(c *settings, app *kong.Kong, call *kong.Context) error {
+	if n := call.Selected(); n != nil && len(n.Flags) == 0 && n.Parent == app.Model.Node {
+		return nil // version and completion take nothing of a file that may be broken
+	}
 	path := ""
 	for _, flag := range app.Model.Flags {
 		if flag.Name == "config" {

@@ -66,6 +66,8 @@ func TestSettings(t *testing.T) {
 		{"file that a variable names", []string{"STREAMHUB_CONFIG=" + path}, nil, 2},
 		{"variable over file", []string{"STREAMHUB_LIMIT=3"}, []string{"--config", path}, 3},
 		{"flag over variable", []string{"STREAMHUB_LIMIT=3"}, []string{"--config", path, "--limit", "4"}, 4},
+		{"a section that is commented out", nil, []string{"--config", configFile(t, "redis: "+url+"\nread:\n  # limit: 2\nserve: ~\nlimit: null\n")}, 9},
+		{"anchors", nil, []string{"--config", configFile(t, "redis: "+url+"\nbatch: &n 2\nread: {limit: *n}\nserve: &all {redis: x}\narchive: {run: *all}\n")}, 2},
 		{"an empty variable is none", []string{"STREAMHUB_LIMIT="}, []string{"--config", path}, 2},
 		{"the flag for another place", []string{"STREAMHUB_SERVER=ws://127.0.0.1:1"}, []string{"--config", path, "--redis", url}, 2},
 		{"variables over a file", []string{"STREAMHUB_REDIS_URL=" + url}, []string{"--config", configFile(t, "server: ws://127.0.0.1:1")}, 9},
@@ -93,6 +95,11 @@ func TestSettings(t *testing.T) {
 		{nil, "limt: 3", "limt"},
 		{nil, "read:\n  listen: x", "read.listen"},
 		{nil, "reed:\n  limit: 3", "reed"},
+		{nil, "append: 3", "append is a command"},
+		{nil, "limit: {a: 3}", "limit is a flag"},
+		{nil, "- limit", "want keys with values"},
+		{nil, "read:\n  limit: 1\n  limit: 2", "read: yaml"},
+		{nil, "read:\n  limit: many", "--limit: from"},
 		{nil, "limit: many", "streamhub.yaml"},
 		{nil, "limit: [", "streamhub.yaml"},
 		{[]string{"STREAMHUB_CONFIG=/nowhere/at/all"}, "", "/nowhere/at/all"},
@@ -131,12 +138,12 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 }
 
 func TestConfigCommands(t *testing.T) {
-	path := configFile(t, "token: geheim\nserve:\n  origin: [https://a.example, https://b.example]\n  redis: redis://me:geheim@example:6379?password=geheim\n")
+	path := configFile(t, "token: geheim\nserve:\n  origin: [https://a.example, https://b.example]\n  redis: redis://me:geheim@example:6379\n  jwks-url: https://example/keys?password=geheim\n")
 	env := []string{"STREAMHUB_LISTEN=127.0.0.1:1", "STREAMHUB_CONFIG=" + path}
 	show := callWith(t, env, "config", "show")
 	for _, line := range []string{
 		"  listen: '127.0.0.1:1' # environment $STREAMHUB_LISTEN\n", "  origin: 'https://a.example,https://b.example' # file\n",
-		"  admin-listen: '127.0.0.1:9090' # default\n", "  redis: 'redis://me:xxxxx@example:6379?password=xxxxx' # file\n",
+		"  admin-listen: '127.0.0.1:9090' # default\n", "  redis: 'redis://me:xxxxx@example:6379' # file\n", "  jwks-url: 'https://example/keys?password=xxxxx' # file\n",
 	} {
 		if show.code != 0 || !strings.Contains(show.out, line) {
 			t.Errorf("%s is missing in %+v", line, show)
@@ -148,8 +155,10 @@ func TestConfigCommands(t *testing.T) {
 	if r := callWith(t, nil, "config", "show", "live", "read"); !strings.HasPrefix(r.out, "live:\n  read:\n    server: '' # default\n") {
 		t.Errorf("%+v", r)
 	}
-	if r := callWith(t, nil, "config", "show", "nothing"); r.code != exitUsage {
-		t.Errorf("%+v", r)
+	for _, group := range []string{"nothing", "live"} {
+		if r := callWith(t, nil, "config", "show", group); r.code != exitUsage || !strings.Contains(r.err, group) || r.out != "" {
+			t.Errorf("%+v", r)
+		}
 	}
 	// What is shown can be read.
 	if r := callWith(t, nil, "config", "check", "--config", configFile(t, show.out)); r.code != 0 || !strings.HasPrefix(r.out, "ok ") {
@@ -157,6 +166,48 @@ func TestConfigCommands(t *testing.T) {
 	}
 	if r := callWith(t, []string{"STREAMHUB_BATCH=x", "STREAMHUB_LISTN=1"}, "config", "check"); r.code != exitUsage || !strings.Contains(r.err, "--batch from $STREAMHUB_BATCH") || !strings.Contains(r.err, "$STREAMHUB_LISTN is the variable of no flag") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestConfigCheckPlaces finds addresses that are none, of every flag for one.
+func TestConfigCheckPlaces(t *testing.T) {
+	for _, pair := range []string{
+		"SERVER=127.0.0.1:8080", "SERVER=ws://", "SERVER=ws://a:x", "SERVER=ws://a:70000", "SERVER=ftp://a", "SERVER=ws://a,b",
+		"REDIS_URL=127.0.0.1:6379", "REDIS_URL=http://a", "REDIS_URL=redis://a/b", "REDIS_URL=redis+sentinel://a",
+		"LISTEN=8080", "LISTEN=127.0.0.1:", "LISTEN=127.0.0.1:70000", "ADMIN_LISTEN=nowhere",
+	} {
+		name, value, _ := strings.Cut("STREAMHUB_"+pair, "=")
+		if r := callWith(t, []string{name + "=" + value}, "config", "check"); r.code != exitUsage || !strings.Contains(r.err, name) || r.out != "" {
+			t.Errorf("%s: %+v", pair, r)
+		}
+	}
+	r := callWith(t, []string{"STREAMHUB_SERVER=ws://me:geheim@a:x", "STREAMHUB_REDIS_URL=redis://me:geheim@a:x"}, "config", "check")
+	if r.code != exitUsage || strings.Contains(r.err, "geheim") {
+		t.Errorf("%+v", r)
+	}
+	for _, pair := range []string{"SERVER=wss://a,http://b:1/path", "REDIS_URL=unix:///run/redis.sock", "LISTEN=:0", "LISTEN=[::1]:http"} {
+		if r := callWith(t, []string{"STREAMHUB_" + pair}, "config", "check"); r.code != 0 {
+			t.Errorf("%s: %+v", pair, r)
+		}
+	}
+	// A broken file is for the commands that take something of it.
+	for _, args := range [][]string{{"version"}, {"completion", "bash"}} {
+		if r := callWith(t, []string{"STREAMHUB_CONFIG=/nowhere/at/all"}, args...); r.code != 0 {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}
+
+// TestUseless refuses flags that have no effect without another one.
+func TestUseless(t *testing.T) {
+	for args, needs := range map[string]string{
+		"serve --archive-age 1m": "--archive", "serve --archive-idle 1m": "--archive", "serve --archive-hot-bytes 1MiB": "--archive", "serve --archive-keep 1": "--archive",
+		"serve --redis-server x": "--data", "serve --redis-password-file x": "--redis", "serve --data d --redis-tls-ca x": "--redis",
+		"ls --redis-tls-cert x": "--redis", "top --redis-tls-server-name x": "--redis", "append a/b --redis-tls-key x": "--redis",
+	} {
+		if r := callWith(t, nil, strings.Fields(args)...); r.code != exitUsage || !strings.Contains(r.err, "goes with "+needs+"\n") {
+			t.Errorf("%s: %+v", args, r)
+		}
 	}
 }
 

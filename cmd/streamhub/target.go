@@ -24,17 +24,17 @@ const (
 // A target names the store and the hub that a command works on, and how it is reached: through a
 // gateway, or with a hub in this process on the Redis itself.
 type target struct {
-	Server string    `xor:"place" placeholder:"URL" help:"Gateway to go through, or several with commas; $STREAMHUB_SERVER, or ws://127.0.0.1:8080 if neither this nor a Redis is given. http:// and https:// do as well."`
-	Redis  string    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
-	Store  uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on."`
-	Token  string    `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
+	Server gatewayURLs `xor:"place" placeholder:"URL" help:"Gateway to go through, or several with commas; $STREAMHUB_SERVER, or ws://127.0.0.1:8080 if neither this nor a Redis is given. http:// and https:// do as well."`
+	Redis  redisURL    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
+	Store  uuid.UUID   `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on."`
+	Token  string      `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
 	redisFlags
 	archiveFlag
 }
 
 // gateways are the addresses of the gateways to go through.
 func (t *target) gateways() []string {
-	list := strings.Split(firstOf(t.Server, defaultServer), ",")
+	list := strings.Split(firstOf(string(t.Server), defaultServer), ",")
 	for i, address := range list {
 		// serve prints where it listens as a URL of HTTP.
 		if rest, ok := strings.CutPrefix(address, "http"); ok && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "s://")) {
@@ -51,6 +51,9 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 	}
 	if s.given("archive") {
 		return nil, nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
+	}
+	if err := s.needs("redis", redisOnly...); err != nil {
+		return nil, nil, err
 	}
 	o := &client.WebSocketOptions{}
 	if token := t.Token; token != "" {
@@ -86,7 +89,7 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 // openHub opens a hub for one command, with the archive of the target if that names one and archived says so. The
 // function that it returns closes both.
 func (t *target) openHub(s *session, options hub.Options, archived bool) (*hub.Hub, func(), error) {
-	redis, err := t.redisFlags.client(s, t.Redis)
+	redis, err := t.redisFlags.client(s, string(t.Redis))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,6 +109,7 @@ func (t *target) openHub(s *session, options hub.Options, archived bool) (*hub.H
 		}
 	}
 	options.SweepEvery = -1 // that is for instances that stay
+	options.MaxRecordBytes = maxRecord
 	h, err := hub.Open(s.ctx, redis, &options)
 	if err != nil {
 		release()
@@ -122,7 +126,7 @@ func (t *target) openHub(s *session, options hub.Options, archived bool) (*hub.H
 
 // client makes a client for the Redis of the target, for a command that looks at that itself.
 func (t *target) client(s *session) (redis.UniversalClient, string, error) {
-	address := t.Redis
+	address := string(t.Redis)
 	if address == "" && !s.given("server") {
 		address = s.getenv(redisVariable) // a variable that names a gateway is not for this command
 	}

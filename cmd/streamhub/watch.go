@@ -21,6 +21,7 @@ func (c *watchCmd) Run(s *session) error {
 		return err
 	}
 	defer done()
+	noteMissing(s, store, c.Place)
 	updates := store.SubscribeSpace(s.ctx, c.Place.space)
 	if c.Place.segment != "" {
 		updates = store.SubscribeSegment(s.ctx, c.Place.space, c.Place.segment)

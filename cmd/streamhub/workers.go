@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,8 +10,6 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/client"
-	"github.com/seed-147127fe/streamhub/hub"
 )
 
 type workersCmd struct {
@@ -22,40 +19,20 @@ type workersCmd struct {
 
 // Run writes the workers that are there now, sorted by id.
 func (c *workersCmd) Run(s *session) error {
-	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
+	ops, done, err := c.operations(s)
 	if err != nil {
 		return err
 	}
 	defer done()
-	for workers, err := range store.Workers(s.ctx) {
-		if err != nil {
-			return interrupted(s.ctx, err)
-		}
-		if len(workers) == 0 {
-			s.note("the store has no workers")
-		}
-		return c.write(s, workers)
+	all, err := collect(s, ops.Workers(s.ctx, c.Store))
+	if err != nil {
+		return err
 	}
-	return interrupted(s.ctx, nil)
-}
-
-func (c *workersCmd) write(s *session, workers []streamhub.Worker) error {
-	if c.JSON {
-		out := json.NewEncoder(s.stdout)
-		for _, w := range workers {
-			if err := out.Encode(w); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	t := newTable("worker", "last seen", "metadata")
-	for _, w := range workers {
+	return writeList(s, c.JSON, all, "the store has no workers", []string{"worker", "last seen", "metadata"}, func(w streamhub.Worker) table.Row {
 		var metadata []string
 		for _, key := range slices.Sorted(maps.Keys(w.Metadata)) {
 			metadata = append(metadata, oneLine(fmt.Sprintf("%s=%s", key, w.Metadata[key])))
 		}
-		t.AppendRow(table.Row{w.ID, w.LastSeen.UTC().Format(time.DateTime), strings.Join(metadata, " ")})
-	}
-	return writeTable(s.stdout, t)
+		return table.Row{w.ID, w.LastSeen.UTC().Format(time.DateTime), strings.Join(metadata, " ")}
+	})
 }

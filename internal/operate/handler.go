@@ -128,6 +128,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return lines(w, h.ops.Leases(ctx, store))
+	case "GET workers":
+		space = ""
+		if err := allowed(); err != nil {
+			return err
+		}
+		return lines(w, h.ops.Workers(ctx, store))
 	case "GET live":
 		if err := streamhub.CheckName("space", space); err != nil {
 			return err

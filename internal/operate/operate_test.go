@@ -332,8 +332,21 @@ func TestRemote(t *testing.T) {
 	store := d.hub.Store(uuid.New())
 	_, err := store.AcquireLeaseAs(t.Context(), "k", "me", time.Minute)
 	require.NoError(t, err)
+	seen := streamhub.Worker{ID: uuid.New(), Metadata: map[string]string{"zone": "a"}}
+	member, err := store.JoinWorkers(t.Context(), seen, time.Minute)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, member.Leave(t.Context())) }()
 	for _, ops := range []operate.Operations{operate.New(d.hub), remote} {
 		n := 0
+		for w, err := range ops.Workers(t.Context(), store.ID()) {
+			require.NoError(t, err)
+			require.Equal(t, seen.ID, w.ID)
+			require.Equal(t, seen.Metadata, w.Metadata)
+			require.WithinDuration(t, time.Now(), w.LastSeen, time.Minute)
+			n++
+		}
+		require.Equal(t, 1, n)
+		n = 0
 		for l, err := range ops.Leases(t.Context(), store.ID()) {
 			require.NoError(t, err)
 			require.Equal(t, "me", l.Holder)

@@ -18,6 +18,8 @@ import (
 type Operations interface {
 	// Leases gives the leases of a store that are held.
 	Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error]
+	// Workers gives the workers of a store that are there, by id.
+	Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error]
 	// Live gives the live streams of a space that are produced, with ended also those that are kept.
 	Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error]
 	// CancelLive asks the producer of a live stream to stop, and returns the verdict once there is one; see
@@ -66,6 +68,23 @@ type local struct {
 
 // New returns the operations of a hub, which stays the caller's. They may do everything.
 func New(h *hub.Hub) Operations { return local{h, &lookout{hub: h}} }
+
+func (l local) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error] {
+	return func(yield func(streamhub.Worker, error) bool) {
+		for workers, err := range l.hub.Store(store).Workers(ctx) {
+			if err != nil {
+				yield(streamhub.Worker{}, err)
+				return
+			}
+			for _, w := range workers {
+				if !yield(w, nil) {
+					return
+				}
+			}
+			return // a later list is for those that watch
+		}
+	}
+}
 
 func (l local) Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error] {
 	return func(yield func(Lease, error) bool) {

@@ -160,6 +160,10 @@ func (c remote) Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, er
 	return list[Lease](ctx, c, store, "leases", nil)
 }
 
+func (c remote) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error] {
+	return list[streamhub.Worker](ctx, c, store, "workers", nil)
+}
+
 func (c remote) Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error] {
 	query := url.Values{"space": {space}}
 	if ended {

@@ -329,11 +329,6 @@ func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, op
 	case "entries":
 		p, err := v.entries(ctx, store, space, segment, query.Get("from"))
 		return true, one(w, p, err)
-	case "workers":
-		for workers, err := range v.hub.Store(store).Workers(ctx) {
-			return true, one(w, page[streamhub.Worker]{Items: workers, Commands: 1}, err)
-		}
-		return true, ctx.Err()
 	case "history":
 		return true, one(w, v.history(), nil)
 	case "doctor":

@@ -116,7 +116,10 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	case failure != nil && (server == nil || Final(failure)):
 		return nil, failure
 	case server == nil:
-		return nil, opening(errors.Join(err, errors.New("the cluster has no primary")))
+		if err != nil {
+			return nil, opening(fmt.Errorf("the cluster has no primary: %w", err))
+		}
+		return nil, opening(errors.New("the cluster has no primary"))
 	}
 	return server, nil
 }

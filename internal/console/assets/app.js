@@ -363,7 +363,7 @@ async function leases() {
     body.replaceChildren(table('Leases that are held', ['Key', 'Holder', 'Since (UTC)', 'Left', '#Token'],
       list.map((l) => [l.key, l.host ? `process ${l.process} on ${l.host}` : l.holder, at(l.since), duration(l.left_ms), String(l.token)]), 'No lease is held in this store.'));
     there.replaceChildren(table('Workers that have joined', ['Worker', 'Last seen', 'Metadata'],
-      (workers.items ?? []).map((w) => [w.worker_id, ago(w.last_seen_at), Object.entries(w.metadata ?? {}).map(([k, v]) => `${k}=${v}`).join(' ') || '–']), 'This store has no workers.'));
+      workers.map((w) => [w.worker_id, ago(w.last_seen_at), Object.entries(w.metadata ?? {}).map(([k, v]) => `${k}=${v}`).join(' ') || '–']), 'This store has no workers.'));
   };
 }
 
