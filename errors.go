@@ -214,7 +214,7 @@ func (e *LeaseHeldError) Unwrap() error { return ErrLeaseNotAcquired }
 // An UnavailableReason says why Redis cannot serve, or that it cannot be reached.
 type UnavailableReason string
 
-// The reasons.
+// The reasons of an [UnavailableError].
 const (
 	ReasonDown     UnavailableReason = "down"        // no connection, or no primary
 	ReasonLoading  UnavailableReason = "loading"     // reading its data after a start

@@ -36,7 +36,7 @@ const (
 // Seq if it knows it, or raises Epoch and starts at 0 again; a lower epoch is then refused.
 //
 // A producer lives as long as the segment. One whose ID begins with '~' is ephemeral: a day after
-// its last append it may be forgotten, and has to begin anew with another ID.
+// its last append it may be forgotten, and has to begin again with another ID.
 type Producer struct {
 	ID    string
 	Epoch uint64

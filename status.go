@@ -22,7 +22,7 @@ const (
 // A VerdictKind is the terminal state of a segment.
 type VerdictKind string
 
-// The verdicts.
+// The kinds of verdicts.
 const (
 	VerdictDone       VerdictKind = "done"
 	VerdictFailed     VerdictKind = "failed"

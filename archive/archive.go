@@ -206,7 +206,7 @@ func (a *Archive) find(ctx context.Context, space SpaceID, segment string, incar
 			if !ok {
 				continue
 			}
-			// Keys are listed anew each time, and a later attempt than the one remembered is looked up.
+			// Keys are listed again each time, and a later attempt than the one remembered is looked up.
 			c, err := a.commit(ctx, space, a.latest(space), name.window, name.attempt)
 			if errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt != name.attempt {
 				continue // it was never committed

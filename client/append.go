@@ -27,8 +27,8 @@ type sending struct {
 	t       *tail
 	named   bool               // the caller chose the TRX id, and no producer
 	known   streamhub.Position // what t knew when it was sent
-	slot    *slot              // nil for one that has a producer of its caller's, or writes nothing
-	moves   int                // how often it was given another slot; see maxMoves
+	slot    *slot              // nil if the caller named a producer, or for CheckOnly
+	moves   int                // how often the append changed its slot; see maxMoves
 }
 
 // stray reports whether x names another incarnation than the one that the provider knows of. Then
@@ -289,7 +289,7 @@ func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
 	}
 }
 
-// after is the error of an append that comes after one that may be made yet.
+// after returns the error of an append whose predecessor, in the same segment, can still be stored.
 func after(err error) error {
 	reason := streamhub.ReasonGateway
 	var unavailable *streamhub.UnavailableError

@@ -26,7 +26,7 @@ type Client struct {
 	provider streamhub.Provider
 	opt      options
 	tasks    sync.WaitGroup
-	handlers chan struct{} // a place for each handler that runs
+	handlers chan struct{} // one place for each running handler
 
 	// mu guards the fields below, and orders every start of a task before Close waits for tasks.
 	mu     sync.Mutex
@@ -110,7 +110,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.tasks.Wait()
 	c.mu.Lock()
-	// Not earlier: a task that Close ends may make last calls. A producer writes its verdict.
+	// Only now: tasks that Close ends may make last calls, such as the verdict of a producer.
 	c.over = true
 	c.mu.Unlock()
 	return nil

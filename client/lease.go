@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// goodbye bounds what is still asked after the end of a context.
+	// goodbye bounds the calls that are still made after the end of a context.
 	goodbye = time.Second
 	// leasePoll is how long to wait at most before a lease that another has is asked for again.
 	leasePoll = 500 * time.Millisecond

@@ -32,7 +32,7 @@ type link struct {
 
 	// mu guards the fields below.
 	mu sync.Mutex
-	// calls are those that have no end yet, by channel; last is the highest channel that was opened.
+	// calls holds the open calls by channel; last is the highest channel opened so far.
 	calls map[uint64]*call
 	last  uint64
 	// auths are the calls of auth that have no answer yet. Answers come in the order of the
@@ -83,8 +83,8 @@ func (l *link) read() {
 	}
 }
 
-// handle passes on the messages of one WebSocket message. A message for a channel that is not known
-// is late: its call was left.
+// handle passes on the messages of one WebSocket message. A message for an unknown channel is
+// dropped: its caller has left.
 func (l *link) handle(data []byte) error {
 	for m, err := range wire.Messages(data) {
 		if err != nil {
@@ -122,14 +122,14 @@ func (l *link) handle(data []byte) error {
 			}
 			l.mu.Unlock()
 		case wire.TypeGoAway:
-			l.p.lost(l) // what is open ends by itself; what is new goes elsewhere
+			l.p.lost(l) // open calls end by themselves; new ones use another connection
 		}
 	}
 	return nil
 }
 
-// write sends one WebSocket message. The connection is lost if that does not work, or takes longer
-// than anybody waits for a pong: half a message cannot be taken back.
+// write sends one WebSocket message. If that fails, or takes longer than the wait for a pong, the
+// connection is given up: half a message cannot be taken back.
 func (l *link) write(message []byte) error {
 	if err := l.conn.SendBinary(message); err != nil {
 		l.lose(err)
@@ -280,7 +280,7 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 type outcome int
 
 const (
-	answered   outcome = iota // the gateway said what came of it
+	answered   outcome = iota // the gateway has sent the result
 	unanswered                // it may have been made
 	unmade                    // it was certainly not made
 )

@@ -19,7 +19,8 @@ import (
 // continue at another gateway. Live sends nothing and needs no closing.
 //
 // A producer that [live.Streams.Register] returns has no gateway: it counts as lost when no gateway has
-// heard of it for [live.RemoteProducer.Silence], 30 s by default. Close of the client ends it as lost.
+// had a request of it for [live.RemoteProducer.Silence], 30 s by default. Close of the client ends it
+// as lost.
 func (s *Store) Live(space string) live.Streams {
 	switch inner := s.inner.(type) {
 	case *remoteStore:
@@ -232,7 +233,7 @@ func (s *liveStreams) Generation(id string, generation uint64) (live.Stream, err
 func (s *liveStreams) Follow(ctx context.Context, ids []string, options *live.FollowOptions) iter.Seq2[live.Update, error] {
 	return func(yield func(live.Update, error) bool) {
 		o := value(options)
-		ended := map[wire.LiveRef]bool{} // what was told, and would be told again after a reconnect
+		ended := map[wire.LiveRef]bool{} // ends that were given, and would be given again after a reconnect
 		resume(ctx, s.c, "live follow", forever, s.named(yield), func(ctx context.Context, pass func(live.Update) bool) error {
 			request := &wire.LiveFollow{Space: s.space, IDs: ids, Cursor: o.Cursor, Generations: o.Generations}
 			return items(ctx, s, request, wire.DecodeLiveUpdates, func(u live.Update) bool {
@@ -418,8 +419,8 @@ func (s *liveStream) Send(ctx context.Context, data []byte, options *live.SendOp
 // A liveRemote is a producer that no process keeps: a process that has the token can go on with it.
 type liveRemote struct {
 	*liveStream
-	// token is a secret that every write carries. silence is how long no gateway may hear of the producer before it
-	// counts as lost.
+	// token is a secret that every write carries. silence is the time without a request of the producer after which
+	// it counts as lost.
 	token   string
 	silence time.Duration
 }

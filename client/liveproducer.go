@@ -27,10 +27,11 @@ const (
 	liveOverhead = 64
 	// liveIdle is the default of [live.RegisterOptions.IdleTTL].
 	liveIdle = 10 * time.Minute
-	// livePatience is how often a producer that was asked to stop says that it is there: the gateway
-	// answers with the verdict when the time is over that it has for that.
+	// livePatience is the heartbeat interval of a producer that was asked to stop: once its time is
+	// over, the gateway answers a heartbeat with the verdict.
 	livePatience = time.Second
-	// beatsPerSilence is how often a producer says that it is there in the time after which it is lost.
+	// beatsPerSilence is how many heartbeats a producer sends in the time after which it counts as
+	// lost.
 	beatsPerSilence = 3
 )
 
@@ -186,7 +187,7 @@ func (p *liveProducer) drain(ctx context.Context) error {
 	return p.err
 }
 
-// run sends chunks, and says that the producer is there while there are none, until it is over.
+// run sends chunks, or heartbeats while there are none, until the producer is over.
 func (p *liveProducer) run() {
 	defer p.release()
 	failed := pause.Backoff{First: 20 * time.Millisecond, Longest: 2 * time.Second}
@@ -209,7 +210,7 @@ func (p *liveProducer) run() {
 		case err == nil:
 			failed.Reset()
 			heard = time.Now()
-		// The next turn ends the loop and says goodbye.
+		// The next turn of the loop ends it and calls over.
 		case p.life.Err() != nil:
 		case streamhub.Retryable(err):
 			p.mu.Lock()
@@ -225,7 +226,7 @@ func (p *liveProducer) run() {
 	}
 }
 
-// interval is how often the producer says that it is there.
+// interval is the time between two heartbeats.
 func (p *liveProducer) interval() time.Duration {
 	// Half of each limit, so that its expiry is noticed soon. At least 10 ms, so that a tiny limit does not keep
 	// a gateway busy.
@@ -295,7 +296,7 @@ func (p *liveProducer) send(batch [][]byte, first uint64) error {
 	next, err := p.remote.next(p.once(p.life, request))
 	var gap *streamhub.SequenceError
 	if errors.As(err, &gap) || err == nil && next < first+uint64(len(batch)) {
-		return &streamhub.HistoryLostError{FirstLost: next} // what was acknowledged is not there
+		return &streamhub.HistoryLostError{FirstLost: next} // acknowledged chunks are missing
 	}
 	if err != nil || len(batch) == 0 {
 		return err
@@ -344,8 +345,8 @@ func (p *liveProducer) look() error {
 	return err
 }
 
-// over says goodbye when the client is closed: it sends what waits, once, and ends the generation as
-// lost. Both are bounded in time.
+// over ends the producer of a closed client: it sends pending chunks, once, and ends the generation
+// as lost. Both are bounded in time.
 func (p *liveProducer) over() {
 	p.mu.Lock()
 	ended, batch, first := p.err != nil, p.pending, p.first

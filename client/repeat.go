@@ -22,10 +22,10 @@ const (
 	keptFor = 10 * time.Minute
 )
 
-// A kept is what came of an append.
+// A kept is the remembered result of an append.
 type kept struct {
 	trx uuid.UUID
-	// sum tells a repeat from another append under the same id.
+	// sum is a checksum of the records: it tells a repeat from another append under the same id.
 	sum     uint32
 	result  streamhub.AppendResult
 	asked   streamhub.Durability
@@ -68,7 +68,7 @@ func (t *tail) repeats(a *wire.Append) (r streamhub.AppendResult, err error, ok 
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sum tells records from others.
+// sum returns a checksum of records.
 func sum(records []streamhub.Record) (sum uint32) {
 	// Each text follows its length, and an empty one ends a record. Otherwise records that divide the same bytes in
 	// another way would have the same sum.

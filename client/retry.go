@@ -93,7 +93,7 @@ func inconclusive(err error) bool {
 		errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrLimitExceeded)
 }
 
-// interrupted returns the error of a call whose context ended in the pause after err.
+// interrupted returns the error of a call whose context ended while it waited to retry after err.
 func interrupted(ctx context.Context, err error) error {
 	var lost *streamhub.UnknownOutcomeError
 	if errors.As(err, &lost) {

@@ -23,7 +23,7 @@ const (
 	maxSlots = 16
 	// maxDoubts is how many appends of a segment are remembered that the caller may repeat.
 	maxDoubts = 64
-	// tailRest is how long a segment without appends is remembered.
+	// tailRest is how long the producers of a segment without appends are remembered.
 	tailRest = 10 * time.Minute
 	maxTails = 4096
 )
@@ -44,8 +44,8 @@ type tail struct {
 	// or it would be stored twice.
 	doubts map[uuid.UUID]*slot
 	order  []uuid.UUID        // of doubts
-	kept   []kept             // what came of appends whose TRX id their caller chose
-	known  streamhub.Position // after the last entry that a caller was told of
+	kept   []kept             // results of appends whose TRX id the caller chose
+	known  streamhub.Position // after the last entry that a caller knows of
 	used   time.Time          // guarded by WebSocketProvider.mu
 	users  int                // guarded by WebSocketProvider.mu
 }
@@ -129,7 +129,7 @@ func (t *tail) take(client string, trx uuid.UUID, fresh bool) *slot {
 	return &slot{id: "~" + client + "-" + strconv.Itoa(t.made)}
 }
 
-// inDoubt reports whether an append may have been stored although its caller was not told so.
+// inDoubt reports whether an append may have been stored although its caller got no result.
 func (t *tail) inDoubt(trx uuid.UUID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -163,7 +163,7 @@ func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 		return false, err
 	case errors.Is(err, streamhub.ErrProducerGap), errors.Is(err, streamhub.ErrBatchMismatch) && !doubtful:
 		again = true
-		t.free = nil // what took this one from Redis will have taken the others
+		t.free = nil // Redis has most likely forgotten the other slots as well
 	case !doubtful:
 		t.free = append(t.free, s)
 	}
@@ -181,8 +181,9 @@ func (t *tail) knows() streamhub.Position {
 	return t.known
 }
 
-// learn takes the position of an append that was stored, and was sent when known was the last one. An
-// answer that shows that what others were told of meanwhile is lost does not hide that from the next.
+// learn records the position of a stored append that was sent when known was the last position. If
+// another caller has learned of a later position meanwhile, that one stays, so that its loss is still
+// noticed.
 func (t *tail) learn(known, position streamhub.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -196,8 +197,7 @@ func (t *tail) learn(known, position streamhub.Position) {
 	}
 }
 
-// found takes the position of a segment that the caller has created or asked to be created. It is told
-// of its own records only.
+// found records the position of a segment after a create. The caller knows only of its own records.
 func (t *tail) found(position streamhub.Position, own bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -210,7 +210,7 @@ func (t *tail) found(position streamhub.Position, own bool) {
 	t.known, t.kept = position, nil
 }
 
-// forget drops the position that a caller was told the loss of.
+// forget drops a position after a caller got the error that it is lost.
 func (t *tail) forget(known streamhub.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

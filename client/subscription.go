@@ -30,7 +30,7 @@ type Subscription struct {
 // A SubscriptionState is active, ended by the program, or failed for good.
 type SubscriptionState string
 
-// The states.
+// The states of a subscription.
 const (
 	SubscriptionActive SubscriptionState = "active"
 	SubscriptionEnded  SubscriptionState = "ended"
@@ -213,7 +213,7 @@ func (s *Subscription) handlerFailed(ctx context.Context, how string, err error,
 	}
 }
 
-// guarded keeps a panic of a handler to itself.
+// guarded runs a handler and recovers its panic, which it counts and reports.
 func (s *Subscription) guarded(ctx context.Context, handler func(ctx context.Context)) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -165,7 +165,7 @@ func (p *WebSocketProvider) Close() error {
 	l := p.link
 	p.link = nil
 	p.mu.Unlock()
-	// Without the lock, which lose takes.
+	// Unlocked, because lose takes the lock.
 	if l != nil {
 		l.lose(streamhub.ErrShutdown)
 	}
@@ -183,7 +183,7 @@ func (p *WebSocketProvider) start(f func()) bool {
 	return true
 }
 
-// run is start for who does not hold the lock.
+// run is start for callers that do not hold the lock.
 func (p *WebSocketProvider) run(f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,7 +194,7 @@ func (p *WebSocketProvider) run(f func()) bool {
 // the same dial. The end of ctx ends the wait of this caller only.
 func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err // nothing is sent, so nothing has happened
+		return nil, err // not sent: the call has had no effect
 	}
 	p.mu.Lock()
 	if p.closed {
@@ -329,6 +329,6 @@ func (p *WebSocketProvider) lost(l *link) {
 	defer p.mu.Unlock()
 	if p.link == l {
 		p.link = nil
-		p.next++ // another gateway may be better off
+		p.next++ // another gateway may work
 	}
 }

@@ -67,9 +67,8 @@ func (s *stream) holds(ctx context.Context, l *link, status *streamhub.Status) (
 	return s.proven(ctx, l.Acked, status)
 }
 
-// claim gives the wake under way to a worker, or begins one if there is something to do. Of two
-// workers that claim at once, the step of one is refused by the register, and that one then finds the
-// wake held.
+// claim gives the wake in flight to a worker, or begins one if a stream has grown. If two workers
+// claim at once, the register refuses the step of one, which then finds the wake held.
 func (c *subscriptionCall) claim(r *http.Request) (any, int, error) {
 	ctx := r.Context()
 	var body struct {

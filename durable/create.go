@@ -133,7 +133,7 @@ func wholeNumber(text string) (uint64, error) {
 	return strconv.ParseUint(text, 10, 64)
 }
 
-// remove answers DELETE.
+// remove answers a DELETE of a stream.
 func (d *Handler) remove(w http.ResponseWriter, r *http.Request, s *stream) error {
 	// What was deleted before, and what only forks read, is not there to be deleted.
 	if _, err := s.store.Status(r.Context(), s.space, s.segment); err != nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A cursor counts intervals of time. So caches between here and many readers can give all of them
-// the same answer, and give none of them the same one twice. Interval, epoch and jitter are those of the protocol.
+// A cursor is the number of a time interval. A cache can then share one answer among many readers, and no reader
+// gets the same cached answer twice. Interval, epoch and jitter are those of the protocol.
 const cursorInterval = 20 * time.Second
 
 var cursorEpoch = time.Date(2024, time.October, 9, 0, 0, 0, 0, time.UTC)

@@ -201,7 +201,7 @@ func (out *eventWriter) nextCursor() string {
 	return nextCursor(out.cursor, time.Now())
 }
 
-// write sends a data event, if there is one, and its control event.
+// write sends a data event, unless data is empty, and the control event after it.
 func (out *eventWriter) write(data []byte, end offset, upToDate, closed bool) error {
 	return out.Send(appendControl(data, end, out.nextCursor(), upToDate, closed))
 }

@@ -32,7 +32,7 @@ type lives struct {
 	known map[streamKey]life
 }
 
-// maxLives bounds them; then they are learned anew.
+// maxLives bounds the cache, which is cleared when it is full.
 const maxLives = 1 << 15
 
 func (l *lives) get(key streamKey) (life, bool) {

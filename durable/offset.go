@@ -107,9 +107,9 @@ var (
 	errLost      = &statusError{http.StatusGone, "the offset is of a history that was lost: read the stream again from its beginning"}
 )
 
-// at returns the sequence after which to read, where o may be a place in the stream as it is now.
-// Only for the end and for the beginning does the status tell whether it is: in between the entry
-// before has to be read, see [proven].
+// at returns the sequence after which to read, if o can be an offset of the stream as it is now.
+// The status proves that only for the beginning and the end; between them the entry before has to
+// be read, see [proven].
 func (o offset) at(status *streamhub.Status) (uint64, error) {
 	life := lifeOf(status)
 	tail, kept := tailOf(status), offsetOf(life, &status.Kept)
@@ -155,8 +155,7 @@ func (s *stream) proven(ctx context.Context, o offset, status *streamhub.Status)
 	if err != nil || o.sequence == 0 || o == tailOf(status) || o.copied(status) {
 		return err == nil, nil
 	}
-	// A cursor at the offset makes the read compare the proof of the entry there. Whether it then gives an entry does
-	// not matter.
+	// A read from a cursor at the offset compares the proof of the entry there. It may give no entry.
 	p := status.Position
 	p.Sequence, p.Proof = o.sequence, o.proof
 	for _, err = range s.store.ConsumeSegment(ctx, s.space, s.segment, &streamhub.ReadOptions{Cursor: p.Cursor(), Limit: 1}) {

@@ -111,7 +111,7 @@ func (q *reading) catchUp(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// describe sets what a page says of itself.
+// describe sets the headers that describe a page.
 func (q *reading) describe(h http.Header, p *page, status *streamhub.Status) {
 	h.Set("Content-Type", contentType(status))
 	h.Set(headerNextOffset, p.end.String())
@@ -140,8 +140,9 @@ func (d *Handler) ofOne(how string) string {
 	return "private, " + how
 }
 
-// etag changes with the life of the stream, with its history as far as it can have changed, with the
-// range, and when the stream is closed after it. So one of what was lost matches nothing, at any gateway.
+// etag returns the ETag of a page. It covers the incarnation, the proofs, the range, and whether the
+// stream is closed after it. So the ETag of a page with lost entries matches no later page, at any
+// gateway.
 func (p *page) etag(status *streamhub.Status) string {
 	end := ""
 	if p.end == tailOf(status) {

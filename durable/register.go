@@ -32,7 +32,7 @@ func registerOf(h *hub.Hub, store uuid.UUID) register {
 	return register{h.Store(registerStore), store.String(), &defaultStepLimits}
 }
 
-// A step is what an entry holds.
+// A step is the content of one entry of a register.
 type step struct {
 	core
 	// Whole says that nothing before this entry counts.
@@ -52,7 +52,7 @@ func (r register) load(ctx context.Context, id string) (*subscription, error) {
 	return s, r.update(ctx, id, s)
 }
 
-// update brings s up to date. If steps after the one that s has were trimmed, s is built anew: what
+// update brings s up to date. If steps after the one that s has were trimmed, s is built again: what
 // is kept always describes the whole subscription.
 func (r register) update(ctx context.Context, id string, s *subscription) error {
 	for {
@@ -122,10 +122,10 @@ func (s *subscription) apply(sequence uint64, next *step) {
 func linkBytes(path string) int { return len(path) + 128 }
 
 // stepLimits bound what a subscription takes in Redis and how much travels at once. Every step carries the core,
-// and the links that changed. So that the first entries can go, a step also carries anew what the first ones hold
+// and the links that changed. So that the first entries can go, a step also carries again what the first ones hold
 // that still counts.
 type stepLimits struct {
-	entryBytes  int // of links in an entry
+	entryBytes  int // bytes of links in one entry
 	appendBytes int // of links in an append
 	entries     int // that are kept besides twice those that the links fill
 }

@@ -161,7 +161,7 @@ func TestRegisterPartly(t *testing.T) {
 	require.Greater(t, len(at.entries), 4*visible, "only the last append shows it")
 }
 
-// TestRegisterDropsGone: links to streams that are gone are not written anew.
+// TestRegisterDropsGone: links to streams that are gone are not written again.
 func TestRegisterDropsGone(t *testing.T) {
 	r := testRegister(t, &stepLimits{entryBytes: 512, appendBytes: 4 << 10, entries: 4})
 	s, err := r.load(t.Context(), "s")

@@ -123,7 +123,7 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 	return nil, 0, errNoStream
 }
 
-// input reads a body of JSON into a value. An empty body is an empty object.
+// input decodes a JSON body into a value. An empty body counts as an empty object.
 func input(r *http.Request, into any) error {
 	if err := plainBody(r); err != nil {
 		return err

@@ -101,5 +101,5 @@ func pathOf(space, segment string) string {
 	return space + "/" + segment
 }
 
-// escapeElement writes a name as one element of a path.
+// escapeElement returns a name escaped as one element of a path.
 func escapeElement(name string) string { return url.PathEscape(name) }

@@ -60,7 +60,7 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 			s.links[path] = acked[path]
 		}
 		if !body.Done {
-			return acked, nil // and the lease begins anew
+			return acked, nil // and the lease begins again
 		}
 		left, err := c.root.look(ctx, s, s.Streams)
 		if err != nil {

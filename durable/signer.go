@@ -103,7 +103,7 @@ func (g *signer) sign(body []byte, at time.Time) string {
 }
 
 // token is what the holder of a wake shows: the wake and a code over it. Every gateway can tell
-// whether it is right before it reads the request, whatever became of the wake since.
+// whether it is right before it reads the request, even if the wake has ended since.
 func (g *signer) token(r register, id string, generation uint64, wake string) string {
 	mac := hmac.New(sha256.New, g.tokens)
 	fmt.Fprintf(mac, "%s\x00%d:%s\x00%d\x00%s", r.space, len(id), id, generation, wake)

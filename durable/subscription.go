@@ -214,12 +214,12 @@ type subscription struct {
 	// sequence is that of the last step, saved the core that it holds.
 	sequence uint64
 	saved    core
-	// entries are those that Redis may hold, in order.
+	// entries lists the entries of the register that Redis may still hold, in order.
 	entries []written
 	// begins says that the next step is the first one of a new incarnation.
 	begins bool
 	// gone, unless nil, reports whether a stream is deleted. Links to such streams are dropped when they would be written
-	// anew.
+	// again.
 	gone func(path string) bool
 }
 

@@ -111,8 +111,8 @@ func (w *waker) call(s *watch, links map[string]*link) {
 	})
 }
 
-// post waits for a place among the calls of the store, and calls. streams is how far the receiver was told that
-// each stream reaches: with done it has handled that, and not what came later.
+// post waits for a free place among the calls of the store and calls the webhook. streams are the ends of the
+// streams as the request named them: with done the receiver has handled everything up to them.
 func (w *waker) post(ctx context.Context, id string, s *subscription) (streams []wakeStream, done bool, err error) {
 	select {
 	case w.calls <- struct{}{}:

@@ -45,7 +45,7 @@ type waker struct {
 }
 
 // A watch is a subscription, and what this gateway knows beside it. None of that is in Redis: it is worked out
-// anew from the tails of the streams when another gateway takes over.
+// again from the tails of the streams when another gateway takes over.
 type watch struct {
 	id string
 	*subscription
@@ -53,7 +53,7 @@ type watch struct {
 	dropped map[string]uint64   // paths of streams that were deleted, with the life that ended: their links go with the next step
 	seen    uint64              // the step that due was counted from
 	due     time.Time           // when something is to be done though nothing comes; zero for never
-	stale   bool                // to be loaded anew
+	stale   bool                // its state must be loaded again
 	calling bool                // a webhook is under way
 	// told is the generation that the wake stream is known to have, 0 after a takeover. A wake that no worker has yet is
 	// appended once more then, and Redis recognises the repeat.
@@ -102,7 +102,7 @@ func (w *waker) run(ctx context.Context) {
 	}
 }
 
-// do has the waker's goroutine call event. It returns false if the waker has ended.
+// do runs event in the waker's goroutine. It returns false if the waker has ended.
 func (w *waker) do(event func()) bool {
 	select {
 	case w.events <- event:

@@ -35,7 +35,7 @@ type HandlerOptions struct {
 	MaxBody int64
 	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
 	WriteTimeout time.Duration
-	// Logger gets what no client is told; the default discards it.
+	// Logger receives the failures that no client sees; the default discards them.
 	Logger *slog.Logger
 }
 

@@ -78,7 +78,7 @@ func (s *Store) Purge(ctx context.Context) (p Purged, err error) {
 			p.Spaces++
 		}
 	}
-	if s.hub.tier != nil { // spaces that Redis knows nothing of
+	if s.hub.tier != nil { // spaces that are in the archive only
 		for after := ""; ; {
 			ids, err := s.hub.tier.Archive().SpacesOf(ctx, s.ID(), after, purgePage)
 			if err != nil {

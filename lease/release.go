@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// goodbyeTime bounds what is still sent after the caller's context has ended.
+// goodbyeTime bounds requests that are sent after the caller's context has ended.
 const goodbyeTime = time.Second
 
 // Release gives the lease back; see [Manager.ReleaseAs]. The lease is not trusted from the moment

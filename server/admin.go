@@ -32,7 +32,7 @@ func (s *Server) Admin() http.Handler {
 	})
 	page := console.New(s.opt.AdminToken, s.opt.AdminWrite)
 	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if operate.Owns(r.URL.Path) { // names may hold anything, so no mux cleans its paths
+		if operate.Owns(r.URL.Path) { // before the mux, which would clean paths: names may hold any bytes
 			operations.ServeHTTP(w, r)
 			return
 		}

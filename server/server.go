@@ -203,7 +203,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer") // a URL may have a ticket
+		h.Set("Referrer-Policy", "no-referrer") // a URL may carry a ticket
 		switch {
 		case front.OwnsTickets(r.URL.Path):
 			ticketing.ServeHTTP(w, r)

@@ -100,7 +100,7 @@ type Conn struct {
 	closed  bool
 	ws      *websocket.Conn // nil without a connection
 	end     context.CancelFunc
-	life    context.Context // of ws
+	life    context.Context // ends with ws
 	err     error           // why the last connection has ended
 	chosen  string          // subprotocol of the last connection
 	queue   [][]byte        // received, of all connections so far
@@ -399,7 +399,7 @@ func (c *Conn) Close() error {
 	c.mu.Unlock()
 	if ws != nil && !was {
 		late := time.AfterFunc(c.cfg.CloseGracePeriod, func() { _ = ws.CloseNow() })
-		_ = ws.Close(websocket.StatusNormalClosure, "") // the pump sees whatever becomes of it
+		_ = ws.Close(websocket.StatusNormalClosure, "") // the pump sees the error
 		late.Stop()
 		c.drop(ws, ErrConnClosed)
 	}

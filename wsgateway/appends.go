@@ -7,8 +7,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// sendAppends starts a trip to the hub with the appends that wait, unless enough are under way.
-// None waits for company: those that came while all trips were taken go together on the next.
+// sendAppends starts a trip to the hub with the appends that wait, unless maxTrips are in flight.
+// No append waits to fill a batch: those that arrive while all trips are in flight share the next
+// one.
 func (c *conn) sendAppends() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,7 +75,8 @@ func (c *conn) submitAppends() (made []*submitted) {
 		for i, a := range s.calls {
 			requests[i] = a.request
 		}
-		// An append that has been read is made, whatever becomes of its channel.
+		// The context is that of the connection: an append that has been read is made, even if its
+		// channel is cancelled.
 		s.wait = dispatch.Appends(s.calls[0].ch.base, c.g.hub.Store(s.calls[0].open.Store), c, requests,
 			func(i int) dispatch.Chain { return s.calls[i].chain })
 	}

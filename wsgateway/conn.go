@@ -23,7 +23,8 @@ const (
 	// maxHeld is how many bytes of calls that are no readers may be under way, but for one that is
 	// larger. More are not read until some of them have ended.
 	maxHeld = 32 << 20
-	// maxTrips is how many batches of appends may be under way. What comes meanwhile goes together.
+	// maxTrips is how many batches of appends may be under way. Appends that arrive meanwhile share
+	// the next batch.
 	maxTrips = 8
 )
 
@@ -57,7 +58,7 @@ type channel struct {
 	c      *conn
 	id     uint64
 	reader bool
-	base   context.Context // of the connection, with the trace of the client
+	base   context.Context // the context of the connection, with the trace of the client
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	credit int64
@@ -66,7 +67,7 @@ type channel struct {
 	load   *front.Load   // what the message of the request holds
 	op     string        // name of the operation, "" for one that was refused before it was read
 	begun  time.Time     // zero for a reader
-	open   *wire.Open    // what it was opened for, but for appends, which are checked when they leave
+	open   *wire.Open    // the request, for the check of a renewed token; nil for an append, which is checked when it leaves
 }
 
 // An appendCall is an append on its way to the hub.
@@ -188,7 +189,7 @@ func (c *conn) auth(m wire.Message) error {
 		c.revise()
 	} else if errors.Is(end.Err, streamhub.ErrLimitExceeded) {
 		code, why = closeExhausted, "too many connections"
-	} else { // why is for the log
+	} else { // the reason goes to the log only
 		end.Err = streamhub.ErrUnauthenticated
 	}
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
@@ -223,7 +224,7 @@ func (c *conn) credit(m wire.Message) error {
 	defer c.mu.Unlock()
 	ch := c.channels[m.Channel]
 	if ch == nil {
-		return nil // it has ended meanwhile
+		return nil // the call has ended meanwhile
 	}
 	if n > uint64(maxCredit) || ch.credit > maxCredit-int64(n) {
 		return fmt.Errorf("%w: credit beyond %d bytes", wire.ErrMalformed, maxCredit)
@@ -244,7 +245,7 @@ func (c *conn) open(m wire.Message) error {
 	var o *wire.Open
 	var err error
 	if c.anonymous() {
-		err = streamhub.ErrUnauthenticated // nothing is decoded for a client that may not call
+		err = streamhub.ErrUnauthenticated // not even decoded
 	} else if o, err = wire.DecodeOpen(m.Body); errors.Is(err, wire.ErrMalformed) {
 		return err
 	}

@@ -29,7 +29,7 @@ const (
 type Gateway struct {
 	hub     *hub.Hub
 	opt     Options
-	gate    *front.Gate // for handshakes that came through no other
+	gate    *front.Gate // used by handshakes that did not pass package server's gate
 	metrics *metrics
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -126,9 +126,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialec
 	l, err := g.upgrade(w, r, d, guest)
 	if err != nil {
 		g.gate.Of(r).Refused(r.Context(), d, "protocol")
-		return false // it has answered
+		return false // the handshake was answered with an error
 	}
-	// Whole before others see it.
+	// The dialect is complete before other goroutines see the link.
 	var served dialect
 	if d == &ours {
 		l.ws.SetReadLimit(g.opt.MaxMessageBytes)
@@ -168,7 +168,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Diale
 type hijacked struct {
 	http.ResponseWriter
 	conn    net.Conn
-	control *bufio.Writer // whole control frames
+	control *bufio.Writer // holds whole control frames
 }
 
 func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -185,7 +185,7 @@ type dialect interface{ serve() }
 
 // serve serves a connection until it ends. Shutdown waits for it.
 func (g *Gateway) serve(l *link, d dialect) {
-	// This runs last: Shutdown takes a link that is removed for one that has ended.
+	// This runs last, because Shutdown takes a removed link as ended.
 	defer g.remove(l)
 	defer l.guest.Leave()
 	defer l.guest.Opened()()

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// entriesKey is under which a page keeps its encoding in this protocol.
+// entriesKey is the key under which a page caches its encoding in this protocol.
 type entriesKey struct{}
 
 func encodeEntries(entries []streamhub.Entry) []byte {
@@ -36,7 +36,7 @@ func (ch *channel) Page(p *port.Page) error {
 		part, bytes = i+1, 0
 	}
 	if part == 0 {
-		return ch.entries(p.Encode(entriesKey{}, encodeEntries)) // once for all who follow
+		return ch.entries(p.Encode(entriesKey{}, encodeEntries)) // encoded once for all followers
 	}
 	return ch.entries(encodeEntries(p.Entries[part:]))
 }
@@ -62,7 +62,7 @@ func (ch *channel) Offer(p *port.Page) bool {
 	if !ch.c.out.offer(wire.AppendHeader(header[:0], wire.TypeItems, ch.id, len(body)), body) {
 		return false
 	}
-	// Only now: a page that the connection did not take has cost the client nothing.
+	// Only after the write: a page that was not sent uses no credit.
 	ch.c.mu.Lock()
 	ch.credit -= int64(len(body))
 	ch.c.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/front"
 )
 
-// A link is what the connections of both dialects have in common: who is there, for how long, and the
-// way out. The Gateway's ticker calls tick; the dialect's reader calls read; anything may call fail
+// A link is the common part of the connections of both dialects: the principal, the expiry and the
+// outbox. The Gateway's ticker calls tick; the dialect's reader calls read; anything may call fail
 // and cut.
 type link struct {
 	g      *Gateway
@@ -36,7 +36,8 @@ type link struct {
 
 	heard   atomic.Int64 // when something came last, in Unix nanoseconds
 	pinging atomic.Bool
-	// Set by the dialect before it serves: drained ends readers, probe is told how long nothing came.
+	// Set by the dialect before it serves: drained ends readers; probe is called with the time since
+	// the last frame.
 	drained func()
 	probe   func(silence time.Duration)
 
@@ -197,7 +198,7 @@ func (l *link) fail(code websocket.StatusCode, reason string) {
 	if l.principal == auth.Anonymous {
 		patience = unprovenGoodbye
 	}
-	l.tasks.Go(func() { // a client that reads nothing keeps the close frame waiting
+	l.tasks.Go(func() { // in a goroutine, because a client that reads nothing blocks the close frame
 		defer time.AfterFunc(patience, l.cut).Stop()
 		_ = l.ws.Close(code, reason)
 		l.cancel()

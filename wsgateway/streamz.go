@@ -253,7 +253,7 @@ func controlOf(f *muxFrame) *muxControl {
 	return &c
 }
 
-// refuse answers a frame that belongs to no channel.
+// refuse answers a frame that belongs to no channel with an error.
 func (m *muxer) refuse(key muxKey, text string) {
 	payload, _ := json.Marshal(muxControl{muxError, text}) // strings
 	_ = m.out.put(appendMuxFrame("error", key, payload))
@@ -267,7 +267,7 @@ func appendMuxFrame(kind string, key muxKey, payload []byte) []byte {
 	return append(b, `"}`...)
 }
 
-// close forgets a channel and leaves a tombstone: a frame that the client sent before it heard of the
+// close forgets a channel and leaves a tombstone: a frame that the client sent before it received the
 // end must not open the channel again.
 func (m *muxer) close(ch *muxChannel) {
 	ch.stop()

@@ -17,8 +17,8 @@ import (
 // errStopping ends channels of a gateway that drains.
 var errStopping = errors.New(stopping)
 
-// lastWord is how long the end of a channel with one answer waits for the client to end it first:
-// released clients can lose an answer that the end comes right after.
+// lastWord is how long a channel with one answer waits for the client to end it first. Released
+// clients can lose an answer that is followed at once by the end.
 const lastWord = 100 * time.Millisecond
 
 // A muxChannel is one operation of a client. The goroutine of the operation takes what the client
@@ -32,7 +32,7 @@ type muxChannel struct {
 
 	kind    string    // the operation, "" before it is known
 	begun   time.Time // zero for a subscription
-	lasting bool      // it is a subscription
+	lasting bool      // the channel is a subscription
 	cost    int       // bytes of the connection that it holds, see muxer.hold; the operation's own
 
 	// What the client sends after the envelope. The queue is bounded by the reader of the connection: a
@@ -81,7 +81,7 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 	m.g.metrics.calls.Add(m.ctx, 1)
 	m.start(func() {
 		err := run()
-		// The operation only knows that its context has ended; the client is told why.
+		// The operation sees only the end of its context; the client gets the cause.
 		if cause := context.Cause(ch.ctx); cause != nil && err != nil {
 			err = cause
 		}
@@ -276,8 +276,8 @@ func (ch *muxChannel) run(request wire.Request, reply dispatch.Reply) (wire.Resu
 	return dispatch.Run(ch.ctx, ch.store, ch.m, request, reply)
 }
 
-// text is what a client of streamkit is told. Its programs look for some of these words, and the
-// client decides by them what to try again.
+// text returns the error text for a client of streamkit. Programs search it for some of these
+// words, and the client decides by them what to retry.
 func (ch *muxChannel) text(err error) string {
 	var sequence *streamhub.SequenceError
 	var call *streamhub.Error
@@ -313,7 +313,7 @@ func (ch *muxChannel) text(err error) string {
 	return err.Error()
 }
 
-// A protocolError is an error whose text the client of streamkit is told as it is.
+// A protocolError is an error whose text is sent to a client of streamkit unchanged.
 type protocolError string
 
 func (e protocolError) Error() string { return string(e) }

@@ -41,11 +41,11 @@ type producing struct {
 	chunk []streamhub.Record
 	bytes int // of the chunk, and how many of them the connection counts
 	held  int
-	first *streamhub.Status // of the segment, once it was read
+	first *streamhub.Status // the status of the segment before the first chunk, once it was read
 
-	next  uint64                      // sequence whose turn it is; 0 before the first record
-	ahead map[uint64]streamhub.Record // what came before its turn, by sequence
-	since time.Time                   // when the record whose turn it is was missed
+	next  uint64                      // the next sequence to store; 0 before the first record
+	ahead map[uint64]streamhub.Record // records that came early, by sequence
+	since time.Time                   // since when the next record is missing
 	taken int                         // records that came
 }
 

@@ -104,8 +104,8 @@ var messages = map[string]string{
 	"worker_inventory_notification": "WorkerInventoryNotification",
 }
 
-// operations are what an envelope may ask for, by the name of its type. They are set by init, because
-// openEnvelope reads them: a literal would be an initialization cycle.
+// operations holds the operations of the protocol by the type name of their envelope. It is set by
+// init, because openEnvelope reads it: a literal would be an initialization cycle.
 var operations map[string]func(ch *muxChannel, content json.RawMessage) (func() error, error)
 
 func init() {

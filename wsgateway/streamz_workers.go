@@ -110,8 +110,8 @@ func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
 // A workerKey names a worker of a store.
 type workerKey struct{ store, worker uuid.UUID }
 
-// replaceWorker ends the stream that the worker had on this gateway at once; one on another gateway
-// learns of it when it renews its place. It returns what to do at the end.
+// replaceWorker ends an earlier stream of the worker on this gateway at once; one on another
+// gateway ends at its next renewal. The caller calls the returned function at the end.
 func (g *Gateway) replaceWorker(ch *muxChannel, worker uuid.UUID) (leave func()) {
 	key := workerKey{ch.key.store, worker}
 	g.mu.Lock()

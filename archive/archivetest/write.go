@@ -284,7 +284,7 @@ func (f *fixture) nothing() {
 	}
 }
 
-// erase removes a space, under a reader that knew it and a writer that was late, and begins it anew.
+// erase removes a space, under a reader that knew it and a writer that was late, and begins it again.
 func erase(f *fixture) {
 	h := newHistory(12)
 	w := f.claim(5)

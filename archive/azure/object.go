@@ -105,7 +105,7 @@ func (b *Backend) entity(ctx context.Context, space archive.SpaceID, key string)
 	if err := json.Unmarshal(found.Value, &e); err != nil {
 		return e, fmt.Errorf("%w: entity %q: %w", streamhub.ErrCorrupt, key, err)
 	}
-	// The SDK has types of its own for them.
+	// The SDK decodes these types into its own.
 	for name, v := range e.Properties {
 		if v, ok := v.(aztables.EDMBinary); ok {
 			e.Properties[name] = []byte(v)

@@ -476,8 +476,8 @@ func testFollowEnd(t *testing.T, s streamhub.Store) {
 	}
 }
 
-// testCrowd: many followers of one segment wait at its end. Each gets every entry once and in order, whatever
-// becomes of the others: one does not take what it gets, and some end.
+// testCrowd: many followers of one segment wait at its end. Each gets every entry once and in order,
+// although another one takes nothing and some end.
 func testCrowd(t *testing.T, s streamhub.Store) {
 	const crowd, leaving, entries = 60, 20, 50
 	add(t, s, "space", "seg", "1")

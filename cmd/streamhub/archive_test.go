@@ -68,7 +68,7 @@ func TestArchive(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if r := call(t, nil, append(on(other.URL(), "read", "logs/app", "--from", cursor), cold...)...); r.code != exitHistory {
-		t.Errorf("a cursor of what was lost, and taken anew: %+v", r)
+		t.Errorf("a cursor of what was lost, and taken again: %+v", r)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 const (
 	releasesDir = "testdata/releases"
-	// next is the release that is being made. Until it is out, -update writes its fixtures anew; afterwards they stay
+	// next is the release that is being made. Until it is out, -update writes its fixtures again; afterwards they stay
 	// as they are, and the next release gets a directory of its own.
 	next = "0.1.0"
 )

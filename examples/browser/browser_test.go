@@ -329,7 +329,7 @@ func TestDurable(t *testing.T) {
 }
 
 // TestDurableAway kills the gateway while notes are typed. They are stored when it is back, in their
-// order, and both pages go on; one of them is loaded anew with its notes still waiting.
+// order, and both pages go on; one of them is loaded again with its notes still waiting.
 func TestDurableAway(t *testing.T) {
 	path, redis := build(t, "./cmd/streamhub"), redisOf(t)
 	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis)

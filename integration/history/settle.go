@@ -57,13 +57,13 @@ func (g *group) since(o *Op) int64 {
 }
 
 // elsewhere reports whether o was stored at another place than the group: what it was is lost, and
-// it was stored anew.
+// it was stored again.
 func (g *group) elsewhere(o *Op) bool {
 	first := g.acked()
 	return first != nil && (o.Outcome == OK || o.Outcome == Weak) && o.First != first.First
 }
 
-// takeOpen takes the attempts after the last answer, which may be those that stored it anew.
+// takeOpen takes the attempts after the last answer, which may be those that stored it again.
 func (g *group) takeOpen(old *group) {
 	n := len(old.attempts)
 	for n > 0 && old.attempts[n-1].Outcome == Unknown {

@@ -80,7 +80,7 @@
 //
 // # Where ways differ
 //
-// In one thing, as docs/contracts.md says. A segment is deleted on purpose and made anew before the next
+// In one thing, as docs/contracts.md says. A segment is deleted on purpose and made again before the next
 // append of a writer of the old one. A process that has the hub is told. A client of a gateway goes on in
 // the new one, unless its append names the incarnation.
 package model

@@ -243,7 +243,7 @@ func newTail() *tail {
 	return &tail{maybe: map[string]bool{}, at: map[string]past{}, answer: map[uuid.UUID]remembered{}}
 }
 
-// forget lets the process start anew with a segment.
+// forget lets the process start again with a segment.
 func (t *tail) forget() { *t = *newTail() }
 
 // tombstone is how long a deleted segment is known as one.

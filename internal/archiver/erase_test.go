@@ -11,7 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// TestErase removes a space from Redis and the archive while another instance archives it, and begins it anew.
+// TestErase removes a space from Redis and the archive while another instance archives it, and begins it again.
 func TestErase(t *testing.T) {
 	t.Parallel()
 	o := everything(0)

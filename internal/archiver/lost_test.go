@@ -202,7 +202,7 @@ func TestLostBehindManySegments(t *testing.T) {
 	v.move()
 	all(v, "kept")
 	v.whole()
-	require.Zero(t, v.hot("s00"), "it was archived anew, and has left")
+	require.Zero(t, v.hot("s00"), "it was archived again, and has left")
 	v.append("s00", "more")
 	v.move()
 	require.Equal(t, "kept more", v.payloads("s00", nil))

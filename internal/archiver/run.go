@@ -147,7 +147,8 @@ func (r *Runner) Turn(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Space does what is due in one space. It does nothing if another instance has the space.
+// Space archives and removes what the policy names in one space. It does nothing if another
+// instance archives the space.
 func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error {
 	id := archive.SpaceID{Store: s.ID(), Space: name}
 	policy := r.tier.policy(id)

@@ -327,7 +327,7 @@ func (s *space) watch(ctx context.Context, policy *policy) error {
 	return err
 }
 
-// measure says what the space takes in Redis, 0 if the policy does not ask. It visits what the table has to know anew:
+// measure says what the space takes in Redis, 0 if the policy does not ask. It visits what the table has to know again:
 // see [table.refresh].
 func (s *space) measure(ctx context.Context, policy *policy, also []string) (int64, error) {
 	bytes, err := s.table.refresh(ctx, s, policy, also)
@@ -435,7 +435,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 	if good == 0 {
 		return fmt.Errorf("%w: the archive reaches %s and Redis has another history of the space", streamhub.ErrConflict, last.Position)
 	}
-	s.tier.opt.Logger.Warn("Redis has lost what was archived; it is archived anew from there on",
+	s.tier.opt.Logger.Warn("Redis has lost what was archived; it is archived again from there on",
 		"store", s.id.Store, "space", s.id.Space, "window", good, "position", last.Position)
 	return s.writer.Rewind(ctx, good)
 }

@@ -123,7 +123,8 @@ func (t *table) due(now int64, pressed bool) (names []string) {
 	return names
 }
 
-// stuck says that no whole frame of a segment could leave: until it changes, or is idle, it is not due.
+// stuck records that no whole frame of a segment could leave: the segment is not due until it changes
+// or becomes idle.
 func (t *table) stuck(h *hotlog.HotSegment, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

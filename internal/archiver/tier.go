@@ -61,8 +61,8 @@ func (t *Tier) policy(id archive.SpaceID) *policy {
 	return (*policy)(&t.opt.Policy)
 }
 
-// Frames implements [hotlog.Cold]. It returns the whole chunk that holds sequence. Frames of the
-// chunk before that sequence are the caller's to skip.
+// Frames implements [hotlog.Cold]. It returns all frames of the chunk that holds sequence; the
+// caller skips those before it.
 func (t *Tier) Frames(ctx context.Context, of hotlog.ColdSegment, sequence uint64) ([]hotlog.ColdFrame, error) {
 	c, err := t.archive.Chunk(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestNoKid(t *testing.T) {
 	issuer.set(map[string]any{"": newer.Public(), "b": rsaKey.Public()}) // a key without an id
 	require.Error(t, verify(jwt.SigningMethodRS256, newer), "there was a fetch a moment ago")
 	v.forward(11 * time.Second)
-	require.NoError(t, verify(jwt.SigningMethodRS256, newer), "the keys are fetched anew")
+	require.NoError(t, verify(jwt.SigningMethodRS256, newer), "the keys are fetched again")
 	require.Error(t, verify(jwt.SigningMethodES256, ecKey), "its key is gone")
 	many := map[string]any{}
 	for _, kid := range "abcdefghi" {

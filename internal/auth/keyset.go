@@ -103,12 +103,12 @@ func isLoopback(host string) bool {
 // that anybody can ask for.
 const maxCandidates = 8
 
-// candidates returns the keys for an algorithm, for a token that names none. With anew they are
+// candidates returns the keys for an algorithm, for a token that names none. With refetch they are
 // fetched first, as for a key that is not known.
-func (s *keySet) candidates(ctx context.Context, algorithm string, anew bool) (any, error) {
+func (s *keySet) candidates(ctx context.Context, algorithm string, refetch bool) (any, error) {
 	list, fresh := s.every(algorithm)
-	if len(list) == 0 || !fresh || anew {
-		err := s.fetch(ctx, len(list) > 0 && !anew)
+	if len(list) == 0 || !fresh || refetch {
+		err := s.fetch(ctx, len(list) > 0 && !refetch)
 		if list, _ = s.every(algorithm); len(list) == 0 {
 			return nil, errors.Join(fmt.Errorf("no key for %s", algorithm), err)
 		}
@@ -197,8 +197,8 @@ func (s *keySet) look(kid string) (key jwkset.JWK, ok, fresh bool) {
 	return key, ok && age < keysStale, age < keysFresh
 }
 
-// fetch waits for newer keys, unless there was a try a moment ago. One fetch serves all callers. A
-// caller whose key is known waits for a moment only.
+// fetch waits for newer keys, unless they were fetched a moment ago. All callers share one fetch.
+// If known is set, the caller has a key already and waits only briefly.
 func (s *keySet) fetch(ctx context.Context, known bool) error {
 	s.mu.Lock()
 	f := s.flight

@@ -165,7 +165,7 @@ func (l *Limiter) leave(subject string) {
 const maxAddresses = 10_000
 
 // forget drops addresses that have no connection, once there are many. At least maxAddresses of them have none then,
-// so one pass over the map makes room for as many. Their rates begin anew. The lock is held.
+// so one pass over the map makes room for as many. Their rates begin again. The lock is held.
 func (l *Limiter) forget() {
 	if len(l.ips) < l.total+maxAddresses {
 		return

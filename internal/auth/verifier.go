@@ -196,8 +196,8 @@ func kidOf(t *jwt.Token) string {
 }
 
 // key returns what verifies t. Nothing in the token but its key id has a say in that; a token without
-// one is tried against the keys of its algorithm, of newer ones if anew is set.
-func (v *Verifier) key(ctx context.Context, t *jwt.Token, anew bool) (any, error) {
+// one is tried against the keys of its algorithm, of newer ones if refetch is set.
+func (v *Verifier) key(ctx context.Context, t *jwt.Token, refetch bool) (any, error) {
 	// at+jwt is an access token (RFC 9068). Other types are for something else, such as tickets.
 	if typ, ok := t.Header["typ"].(string); ok && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "at+jwt") {
 		return nil, fmt.Errorf("a token of type %.20q", typ)
@@ -215,7 +215,7 @@ func (v *Verifier) key(ctx context.Context, t *jwt.Token, anew bool) (any, error
 	if kid := kidOf(t); kid != "" {
 		return v.keys.find(ctx, kid, t.Method.Alg())
 	}
-	return v.keys.candidates(ctx, t.Method.Alg(), anew)
+	return v.keys.candidates(ctx, t.Method.Alg(), refetch)
 }
 
 // Bearer returns the token of a request, "" if there is none.

@@ -14,7 +14,7 @@ const (
 	clockTolerance  = time.Second
 	highWater       = 80 // per cent of maxmemory
 	fullWater       = 95
-	fragmentedBytes = 64 << 20 // below that fragmentation is nothing
+	fragmentedBytes = 64 << 20 // less fragmentation than this is not reported
 )
 
 // patched are the first releases of each line without CVE-2025-49844, by which a script runs code

@@ -265,7 +265,7 @@ func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) 
 type reading struct {
 	Page
 	next  streamhub.Position     // to go on from, if that is not after the page
-	moved bool                   // the position will have changed, or time has passed
+	moved bool                   // the position has changed, or time has passed
 	end   *streamhub.ClosedError // after the page
 }
 

@@ -115,7 +115,7 @@ func (s *subscriber) touch(c *channel) {
 	}
 }
 
-// run keeps the connection until ctx ends. The pause between attempts starts anew only after a
+// run keeps the connection until ctx ends. The pause between attempts starts again only after a
 // connection on which something was heard: a server that accepts and then refuses is not stormed.
 func (s *subscriber) run(ctx context.Context) {
 	var pause = pauses()
@@ -247,7 +247,7 @@ func (s *subscriber) open(ctx context.Context) (*redis.PubSub, error) {
 	return node.Subscribe(ctx), nil
 }
 
-// reset forgets what the last connection knew. Every channel is subscribed anew, and those that were
+// reset forgets what the last connection knew. Every channel is subscribed again, and those that were
 // confirmed before are counted: when the last of them is back, messages may have been missed on any
 // of them, and the subscriber reports restored once.
 func (s *subscriber) reset() {

@@ -30,7 +30,7 @@ type Options struct {
 	// TotalBufferBytes bounds all windows together, except for the page read last of each segment
 	// that has a slow follower. The default is 64 MiB.
 	TotalBufferBytes int
-	// Logger gets what no caller is told; the default discards it.
+	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
 }
 

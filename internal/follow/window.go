@@ -104,7 +104,7 @@ func (w *window) holds(p streamhub.Position) bool {
 	return order(entries[j].Position, p) != 0 || same(p, entries[j].Position)
 }
 
-// order compares positions of one segment, or of one space.
+// order compares two positions of one segment, or of one space, as cmp.Compare does.
 func order(a, b streamhub.Position) int {
 	return cmp.Or(
 		cmp.Compare(a.Timeline.MS, b.Timeline.MS),

@@ -31,7 +31,8 @@ type Guest struct {
 	gate    *Gate
 	dialect *Dialect
 	request *http.Request // only for the log
-	// Principal is who it is, nil where the gateway asks for no token, and [auth.Anonymous] before it has said so.
+	// Principal is the client: nil if the gateway asks for no token, and [auth.Anonymous] before the client has
+	// authenticated.
 	Principal *auth.Principal
 	releases  []func() // of the places that it takes; Leave calls them
 }

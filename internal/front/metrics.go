@@ -51,7 +51,7 @@ func (m *metrics) begin(transport string, more ...string) {
 	m.open.Add(ctx, 0, metric.WithAttributes(at))
 }
 
-// beginHTTP has the series of a transport over HTTP there as well.
+// beginHTTP creates the series of an HTTP transport, so that they exist before the first request.
 func (m *metrics) beginHTTP(transport string) {
 	m.begin(transport)
 	at := attribute.String("transport", transport)

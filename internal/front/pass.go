@@ -187,7 +187,7 @@ func (p *pass) hold(n int) bool {
 	return true
 }
 
-// A writer notes what is answered.
+// A writer records the status and the size of an answer.
 type writer struct {
 	http.ResponseWriter
 	status int

@@ -262,7 +262,7 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 // the segment, or that only followed what it found, begins the next one.
 func (a *appender) gone(f *flight, err error) {
 	if f.remote() && !f.unknown && f.pinned {
-		// What this process remembers is none of the caller's business.
+		// The caller gets its error; only the state of this process is in doubt.
 		a.abandon(f.tail, err)
 		f.adopted, f.opt.MustExist = false, f.opt.MustExist || f.requests[0].incarnation != 0
 		a.enqueue(f)
@@ -345,7 +345,7 @@ func (a *appender) rowGone(f *flight) {
 	}, func(uint64) { a.renew(f.tail) })
 }
 
-// doubted finds out whether what the caller was told of is still there.
+// doubted reads whether the last entry that the caller knows of is still stored.
 func (a *appender) doubted(f *flight) {
 	known := f.told()
 	a.inspect(f, hex16(f.incarnation), func(ctx context.Context, id uint64) error {

@@ -88,7 +88,7 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	case err == nil:
 		created = true
 	case errors.Is(err, streamhub.ErrQuota):
-		// What is there already takes no room.
+		// A segment that exists already needs no room.
 		if m, metaErr := s.readMeta(ctx, at); metaErr != nil || m.gone() {
 			return status, false, err
 		}

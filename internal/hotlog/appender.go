@@ -82,7 +82,7 @@ type tail struct {
 	// mixed says that position is not after a frame of the appender's own producer, whose row would
 	// be missed.
 	mixed bool
-	// owed is what a caller of this process has yet to be told of the life before.
+	// owed is the error about the earlier incarnation that the next caller of this process gets.
 	owed     error
 	queue    []*request
 	busy     bool // a frame is on its way

@@ -21,7 +21,7 @@ import (
 // noPosition begins the archive state of a space without an archive.
 const noPosition = "0-0 "
 
-// An ArchiveOwner is who archives a space: the token and the holder of a lease.
+// An ArchiveOwner is the archiver of a space: the token and the holder of its lease.
 type ArchiveOwner struct {
 	Token  uint64
 	Holder string

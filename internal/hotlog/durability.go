@@ -51,7 +51,7 @@ func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
 	return err
 }
 
-// waits reports whether d asks the server for more than to run the script.
+// waits reports whether an append at d has to wait for replicas or the disk after the script.
 func waits(d streamhub.Durability) bool { return d.Replicas > 0 || d.Fsync }
 
 // How long a level is waited for by default.
@@ -160,7 +160,7 @@ func notConfirmed(err error) error {
 	return streamhub.ErrNotConfirmed
 }
 
-// settle answers r with a result that is known from before. The level that r asks for is confirmed anew: what was
+// settle answers r with a result that is known from before. The level that r asks for is confirmed again: what was
 // confirmed to others, or was not, says nothing. It runs under appender.mu.
 func (a *appender) settle(g *tail, r *request, result streamhub.AppendResult) {
 	a.settleAfter(g, r, nil, func() (streamhub.AppendResult, error) { return result, nil })

@@ -203,7 +203,7 @@ func TestFsync(t *testing.T) {
 			require.ErrorIs(t, err, streamhub.ErrNotConfirmed)
 			require.EqualValues(t, 3, r.First)
 			_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("4")}}, nil)
-			require.ErrorIs(t, err, streamhub.ErrInvalidArgument, "what was learned is learned anew")
+			require.ErrorIs(t, err, streamhub.ErrInvalidArgument, "what was learned is learned again")
 			require.NoError(t, server.Client().ConfigSet(t.Context(), "appendfsync", policy).Err())
 			require.Eventually(t, func() bool {
 				_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("4")}}, nil)

@@ -50,7 +50,7 @@ func (s *Store) Import(ctx context.Context, space string) (_ *Importer, err erro
 
 // Add stores entries, which are in the order of their timestamps. Entries that follow each other with the
 // same TRX become one append. It stores them in several steps, each all or none: after an error an
-// importer that is made anew finds how many there are. [streamhub.ErrConflict] means that the space
+// importer that is made again finds how many there are. [streamhub.ErrConflict] means that the space
 // has changed meanwhile, or that an entry does not continue what is there.
 func (im *Importer) Add(ctx context.Context, entries []streamhub.Entry) error {
 	for len(entries) > 0 {

@@ -91,7 +91,7 @@ func (a *appender) list(g *tail) *lane {
 	return l
 }
 
-// enqueue sends a flight again, with the next batch of its lane and before new frames. Its order is written anew,
+// enqueue sends a flight again, with the next batch of its lane and before new frames. Its order is written again,
 // because what is known of the segment may have changed. It runs under appender.mu.
 func (a *appender) enqueue(f *flight) {
 	f.address(a)
@@ -113,7 +113,8 @@ func (a *appender) wake(l *lane) {
 		l.runners++
 		if !a.log.tasks.Go(func() { a.run(l) }) {
 			l.runners--
-			// The log is closing and takes no goroutine more, so nothing else would answer what waits.
+			// The log is closing and starts no more goroutines, so the waiting frames are answered
+			// here.
 			a.drop(l)
 		}
 	}
@@ -433,7 +434,8 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 			args = append(args, &f.pieces[i])
 		}
 	}
-	// The scripts that ask compare it with the lineage of the server; the others have it in their text.
+	// The scripts that check it compare it with the lineage of the server; the others have it in their
+	// text.
 	if !flights[0].vouched {
 		args = append(args, hex16(flights[0].short.lineage))
 	}

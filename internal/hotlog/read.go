@@ -108,8 +108,9 @@ func ofSegment(start streamhub.Position) error {
 	return nil
 }
 
-// A source is a log that holds a part of a segment: its own, or that of a segment that it is a fork
-// of. limit is the last sequence that is taken from it, the largest integer for its own log.
+// A source is a log that holds a part of a segment: its own log, or that of an ancestor if the
+// segment is a fork. limit is the last sequence to read from it; for its own log it is the largest
+// integer.
 type source struct {
 	place
 	meta  meta
@@ -213,7 +214,7 @@ func firstOf(sources []source) (first uint64, timestamp int64, proof uint64) {
 			first, timestamp, proof = m.first, m.firstTimestamp, m.trimProof
 		}
 		if first > low {
-			break // it was trimmed, and so is all that lies below
+			break // trimmed, and so are all sources below
 		}
 	}
 	return first, timestamp, proof

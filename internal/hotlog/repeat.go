@@ -11,9 +11,9 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An append that the caller sends again, with the TRX id that it chose or that an error told it,
-// is recognised here as long as this process remembers it. Appends of a named producer need none
-// of this: their row in Redis remembers.
+// This file recognises appends that a caller repeats with a TRX id that it chose or got from an
+// error, for as long as this process remembers them. Appends of a named producer are recognised by
+// their row in Redis instead.
 
 const (
 	keptAnswers = 64               // by segment
@@ -21,7 +21,7 @@ const (
 	keptFor     = 10 * time.Minute // or shorter, where very many segments are appended to
 )
 
-// An answer is what came of an append that may be sent again.
+// An answer is the remembered result of an append that may be repeated.
 type answer struct {
 	id     uuid.UUID
 	sum    uint32
@@ -57,7 +57,7 @@ func (a *appender) forgetOpen(g *tail, r *request) {
 	}
 }
 
-// keep remembers what came of appends.
+// keep remembers the results of appends.
 func (g *tail) keep(answers ...answer) {
 	g.kept = append(g.kept, answers...)
 	// The answers of one frame stay together, also if they are more than are kept otherwise.

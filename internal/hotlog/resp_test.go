@@ -70,7 +70,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// TestAppendReply: a reply that the driver has decoded is decoded anew as the bytes that Redis sent.
+// TestAppendReply: a reply that the driver has decoded is decoded again as the bytes that Redis sent.
 func TestAppendReply(t *testing.T) {
 	data := string(appendFrame(nil, uuid.Nil, part{uuid.New(), 1, appendRecord(nil, &streamhub.Record{Payload: []byte("x\r\n")})}))
 	raw, err := appendReply(nil, []any{

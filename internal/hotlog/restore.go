@@ -94,7 +94,7 @@ type RestoredSegment struct {
 	Deleted, Unread bool
 }
 
-// MetaHeld reports whether the segment with this meta was deleted and its forks read it.
+// MetaHeld reports whether the segment with this meta was deleted but is still read by its forks.
 func MetaHeld(meta []byte) bool {
 	fields, err := decodeMeta(meta)
 	return err == nil && fields["h"][stateAt] == stateDeleted
@@ -210,7 +210,8 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 		keys = append(keys, at.forks(parent.segment, parent.incarnation))
 		member = at.segment + " " + hex16(h.incarnation) + " " + strconv.FormatUint(parent.limit, 10)
 	}
-	// The rows of producers first, in parts: there may be any number. The head comes with the last part.
+	// First the rows of producers, in parts, because there may be any number. The head is written with
+	// the last part.
 	due := ""
 	switch {
 	case g.Unread:

@@ -86,7 +86,7 @@ var numbers = func() map[string]string {
 var capitals = regexp.MustCompile(`\b[A-Z]+_[A-Z_]+\b`)
 
 // spell joins the texts of a script and puts numbers in the place of names: a local variable that holds one would be
-// made anew in every call, and once more for each function that uses it.
+// made again in every call, and once more for each function that uses it.
 func spell(texts ...string) string { return spellWith(nil, texts...) }
 
 // spellWith is spell with more names.

@@ -80,7 +80,7 @@ type spaceReader struct {
 	count int
 	// toEnd says that end is a place of the timeline that the read has to reach.
 	toEnd bool
-	// held says that what only forks may read is read too.
+	// held includes segments that were deleted and that only their forks read.
 	held bool
 }
 

@@ -79,7 +79,7 @@ func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
 	if err != nil {
 		return err
 	}
-	// One that was lost and begins anew within the same millisecond has the same id.
+	// One that was lost and begins again within the same millisecond has the same id.
 	segment, ref, known := strings.Cut(state.begin, " ")
 	if state.first.Before(id) || known && id == state.start && begins[0].Values[segment] != ref {
 		return &streamhub.HistoryLostError{}

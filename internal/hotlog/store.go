@@ -40,7 +40,7 @@ type Options struct {
 	QuotaEvery time.Duration
 	// Cold is where history goes that leaves Redis. Without it what was archived cannot be read.
 	Cold Cold
-	// Logger gets what no caller is told; the default discards it.
+	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
 }
 

@@ -47,8 +47,8 @@ func (s *Store) Sweep(ctx context.Context) error {
 	}
 }
 
-// sweepSpace does what is due before it shortens the timeline, so that the changes of segments that
-// end now can go at once.
+// sweepSpace ends expired segments before it shortens the timeline, so that their changes can be
+// removed in the same run.
 func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 	if err := s.sweepDue(ctx, k); err != nil {
 		return err

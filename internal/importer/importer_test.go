@@ -289,7 +289,7 @@ func TestMeanwhile(t *testing.T) {
 }
 
 // TestReconnect cuts the connections of an import again and again: it connects again and goes on after the entry that came
-// last. One that began anew would never come to the end.
+// last. One that began again would never come to the end.
 func TestReconnect(t *testing.T) {
 	each(t, func(b *bench) {
 		b.fill("sp", 200, 7)

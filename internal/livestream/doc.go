@@ -10,7 +10,7 @@
 //
 // Every [live.Options.Heartbeat] an instance says, with one command for each space, which generations
 // it produces, and learns which producers are silent. When no producer was heard, because Redis restarted
-// or was out of reach, silence is counted anew: an outage ends no healthy producer.
+// or was out of reach, silence is counted again: an outage ends no healthy producer.
 //
 // # The back lane
 //

@@ -93,7 +93,7 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	p.cancel(closed)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	// The verdict is stored, so End has succeeded whatever becomes of the rest, which any instance can do.
+	// The verdict is stored, so End has succeeded even if the rest fails; any instance can do that.
 	if err := p.settle(bye, v, p.opt.EndedTTL); err != nil {
 		p.m.opt.Logger.Warn("the end of a live stream is left to the next heartbeat", "id", p.id, "error", err)
 		p.m.touch(p.Streams)

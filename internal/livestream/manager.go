@@ -44,8 +44,8 @@ type Manager struct {
 	// waited for MaxDelay; it is zero after a batch has left.
 	ready map[*Producer]struct{}
 	due   time.Time
-	// Each of these holds one signal for publish, to which a second one adds nothing: due is earlier than it was, and
-	// what is ready has to leave now.
+	// Each of these holds one signal for publish: sooner says that due is earlier than before, full that ready
+	// chunks have to leave.
 	sooner chan struct{}
 	full   chan struct{}
 }

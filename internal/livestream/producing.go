@@ -13,7 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// activePage is how many names one command brings: few enough that Redis serves others in between.
+// activePage is how many names one command reads: few enough that Redis serves other clients in
+// between.
 const activePage = 500
 
 // ListStatus gives the generations that are produced in the space, in no order, each once; with ended also

@@ -211,9 +211,9 @@ func (m *Manager) send(flights []flight) {
 	}
 }
 
-// landed deals with what came of a flight. What may succeed later is sent again, the same records under the same id, so
-// chunks keep their order and are stored once. Publish meanwhile fills the buffer and then blocks. What is final stops
-// the producer.
+// landed handles the result of an append. After an error that can pass, the same records are sent again under the
+// same id, so chunks keep their order and are stored once. Publish meanwhile fills the buffer and then blocks. A
+// final error stops the producer.
 func (p *Producer) landed(err error) {
 	p.mu.Lock()
 	// stop has dropped the flight while it was under way.

@@ -21,7 +21,7 @@ import (
 // producer in a process, because the producer has to live through the restart of a gateway.
 const remoteSilence = 6
 
-// A remote is a producer that no process keeps. Every call proves anew that it is the producer.
+// A remote is a producer that no process keeps. Every call proves again that it is the producer.
 type remote struct {
 	*Stream
 	// owner is the secret part of the token; the session in Redis holds it.

@@ -64,8 +64,8 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 	return w
 }
 
-// linger keeps the space for as long as it takes to find out that a producer is silent. That is less than two
-// heartbeats for one in a process. A remote one may be silent for longer, and is left to Sweep where no caller reads.
+// linger keeps the space for as long as it takes to detect a silent producer. That is less than two heartbeats for a
+// producer in a process. A remote one may be silent for longer; if no caller reads, Sweep ends its generation.
 func (w *space) linger() { w.until = time.Now().Add(5 * w.m.opt.Heartbeat) }
 
 // poke asks for a beat soon.

@@ -36,7 +36,7 @@ type Server struct {
 	told    map[*mock.Peer]string // the lineage that each connection was told last, guarded by mu
 	reigns  int                   // guarded by mu
 	deaf    bool                  // guarded by mu
-	scripts map[string]string     // guarded by mu: what miniredis calls a script
+	scripts map[string]string     // guarded by mu: the name that miniredis has for each script
 }
 
 // Start starts a server on the loopback, whose clock says now.

@@ -38,7 +38,7 @@ type HandlerOptions struct {
 	View *View
 	// ReadOnly refuses what changes something.
 	ReadOnly bool
-	// Logger gets what no client is told. The default discards it.
+	// Logger receives the failures that no client sees. The default discards them.
 	Logger *slog.Logger
 }
 

@@ -248,7 +248,7 @@ func shown(e *streamhub.Entry) Shown {
 	payload := e.Payload
 	if len(payload) > maxShown {
 		payload, s.Cut = payload[:maxShown], true
-		for range utf8.UTFMax - 1 { // do not cut a code point
+		for range utf8.UTFMax - 1 { // so that no code point is cut
 			if r, n := utf8.DecodeLastRune(payload); r == utf8.RuneError && n == 1 {
 				payload = payload[:len(payload)-1]
 			}

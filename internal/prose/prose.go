@@ -49,6 +49,9 @@ var rules = []rule{
 	avoid(`\bof which\b`, "two sentences"),
 	avoid(`\butili[sz]e[sd]?\b|\butili[sz]ing\b`, "use"),
 	avoid(`\bin order to\b`, "to"),
+	avoid(`\banew\b`, "again"),
+	avoid(`\bno (?:caller|client) is told\b`, "receives failures that no call returns"),
+	avoid(`\bwhatever (?:becomes|became) of\b`, "even if it fails"),
 	avoid(`\bprior to\b`, "before"),
 	avoid(`\bit is (?:important|worth) (?:to note|noting) that\b`, "say it"),
 }

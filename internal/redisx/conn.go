@@ -29,7 +29,7 @@ type Options struct {
 // A Conn is a Redis and what it can do. It is safe for concurrent use.
 //
 // What it can do is learned from what it is, never from what it refuses at the moment, and learned
-// anew when a connection was lost.
+// again when a connection was lost.
 type Conn struct {
 	redis.UniversalClient
 	// Cluster is set where keys live on several nodes.
@@ -77,7 +77,7 @@ func (c *Conn) Server() *Server { return c.server.Load() }
 
 // Ready reports whether commands can be made: once the server was learned they can, whatever state
 // it is in. What was learned before a connection was lost does until [Conn.Attend] or [Conn.Fresh] has
-// looked anew; a server that was unfit is looked at again, at most every 100 ms.
+// looked again; a server that was unfit is looked at again, at most every 100 ms.
 func (c *Conn) Ready(ctx context.Context) error {
 	if c.Known() {
 		return nil
@@ -167,7 +167,7 @@ func (c *Conn) Observe(err error) {
 	}
 }
 
-// Doubt has the server looked at anew before the next command.
+// Doubt has the server looked at again before the next command.
 func (c *Conn) Doubt() {
 	c.stale.Store(true)
 	c.wake()

@@ -53,7 +53,7 @@ func (s *Server) Close() {
 	}
 }
 
-// again calls until the call is answered. A call that got something reports it: the patience begins anew then.
+// again calls until the call is answered. A call that got something reports it: the patience begins again then.
 func (s *Server) again(ctx context.Context, call func(c *Conn) (came bool, err error)) error {
 	failing := pause.Backoff{First: 100 * time.Millisecond, Longest: 5 * time.Second}
 	var since time.Time

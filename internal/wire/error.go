@@ -55,7 +55,7 @@ func appendError(b []byte, err error) []byte {
 		deleted     *streamhub.DeletedError
 	)
 	switch {
-	case errors.As(err, &unknown): // first: it may wrap another
+	case errors.As(err, &unknown): // checked first, because it may wrap another sentinel
 		return append(append(b, unknownOutcomeError), unknown.TRX[:]...)
 	case errors.As(err, &sequence):
 		return appendUint(appendUint(append(b, sequenceError), sequence.Expected), sequence.Got)

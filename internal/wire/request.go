@@ -108,7 +108,7 @@ type ConsumeSpace struct {
 	Options streamhub.ReadOptions
 }
 
-// Consume reads several spaces, each after its own cursor. The items of all spaces are mixed.
+// Consume reads several spaces, each after its own cursor, in one sequence.
 type Consume struct {
 	Cursors map[string]streamhub.Cursor
 	Options streamhub.ReadOptions
@@ -246,7 +246,7 @@ var requests = map[Op]func(*decoder) Request{
 	OpSpaceEnd: func(d *decoder) Request { return &SpaceEnd{d.string()} },
 }
 
-// appendNames writes strings, each with its length.
+// appendNames appends strings to b, each after its length.
 func appendNames(b []byte, names ...string) []byte {
 	for _, name := range names {
 		b = appendBytes(b, name)

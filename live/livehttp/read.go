@@ -286,7 +286,7 @@ func (g *reading) end(id string, generation uint64, err error) {
 	case g.raw:
 		_ = g.out.Send(fmt.Appendf(nil, ": %s\n\n", streamhub.CodeOf(err)))
 	case errors.As(err, &closed):
-		verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
+		verdict, _ := json.Marshal(closed.Verdict) // cannot fail: it was decoded from JSON
 		_ = g.out.Send(event("end", fmt.Sprint(generation, ended), verdict))
 	default:
 		g.h.tell(g.out, id, generation, err)

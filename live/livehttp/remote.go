@@ -295,7 +295,7 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) erro
 			}
 			err = out.Send(event(name, strconv.FormatUint(m.Sequence, 10), body))
 		case errors.As(err, &closed):
-			verdict, _ := json.Marshal(closed.Verdict) // it came as JSON
+			verdict, _ := json.Marshal(closed.Verdict) // cannot fail: it was decoded from JSON
 			_ = out.Send(event("end", text, verdict))
 		case ctx.Err() == nil:
 			h.tell(out, c.id, p.Generation(), err)

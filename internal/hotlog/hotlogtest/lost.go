@@ -241,7 +241,7 @@ func lostTailBehindProducer(f *fixture) {
 	f.holds("seg", "1", "new")
 }
 
-// lostBeforeTrimmed lets the space begin anew after a loss, and be trimmed. A cursor of what was lost is
+// lostBeforeTrimmed lets the space begin again after a loss, and be trimmed. A cursor of what was lost is
 // told of the loss: the cursor of the other error would go on as if there had been none.
 func lostBeforeTrimmed(f *fixture) {
 	f.append("seg", "1", "2")

@@ -127,7 +127,7 @@ func deleteKeepsNeighbours(f *fixture) {
 	require.NoError(f, errs[2])
 }
 
-// dropSpace removes what a space has left, and begins it anew under a process that knew it.
+// dropSpace removes what a space has left, and begins it again under a process that knew it.
 func dropSpace(f *fixture) {
 	drop := func(owner *hotlog.ArchiveOwner) error { return f.DropSpace(f.ctx, space, owner) }
 	require.NoError(f, drop(nil), "there is none")

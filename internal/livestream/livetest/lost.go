@@ -125,7 +125,7 @@ func outage(f *fixture) {
 	a.fate.dead.Store(true)
 	b.fate.dead.Store(true)
 	f.pass(4 * fast.Heartbeat)
-	b.fate.dead.Store(false) // the reader's instance is back first
+	b.fate.dead.Store(false) // the reader's instance can reach Redis before the producer's
 	f.pass(fast.Heartbeat)
 	a.fate.dead.Store(false)
 	f.pass(3 * fast.Heartbeat)
