@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
 	"github.com/seed-147127fe/streamhub/internal/livestream/livetest"
@@ -76,4 +77,37 @@ func TestLiveTwoGateways(t *testing.T) {
 		t.Cleanup(func() { cancel(); <-cut })
 		return livetest.Outside{Streams: c.Store(store).Live(space), Close: c.Close}
 	})
+}
+
+// TestLiveForgotten tells a producer behind a gateway that Redis has lost its generation: with the whole stream, or with
+// an earlier generation in its place.
+func TestLiveForgotten(t *testing.T) {
+	server := redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr()})
+	t.Cleanup(func() { _ = server.Close() })
+	c := connect(t, dial(t, nil, serve(t, living(t, nil), nil)), nil)
+	for _, lose := range []func(session string) error{
+		func(session string) error { return server.Del(t.Context(), session).Err() },
+		func(session string) error { return server.HSet(t.Context(), session, "g", "1").Err() },
+	} {
+		store := uuid.New()
+		streams := c.Store(store).Live("space")
+		told := make(chan error, 1)
+		key := "thisisakeyforoneregistration"
+		p, _, err := streams.Register(t.Context(), "chat", &live.RegisterOptions{Key: key, OnCancel: func(err error) { told <- err }})
+		require.NoError(t, err)
+		remote, _, err := streams.Start(t.Context(), "chat", &live.RegisterOptions{Key: key})
+		require.NoError(t, err)
+		require.NoError(t, lose("sh:{"+store.String()+".space}:ls:chat"))
+		_ = p.Publish(t.Context(), []byte("late"))
+		require.ErrorIs(t, p.Flush(t.Context()), streamhub.ErrHistoryLost)
+		require.ErrorIs(t, <-told, streamhub.ErrHistoryLost)
+		_, err = remote.Publish(t.Context(), 1, [][]byte{[]byte("late")})
+		require.ErrorIs(t, err, streamhub.ErrHistoryLost)
+		_, err = remote.End(t.Context(), streamhub.Verdict{Kind: streamhub.VerdictDone})
+		require.ErrorIs(t, err, streamhub.ErrHistoryLost)
+		require.ErrorIs(t, remote.SetMetadata(t.Context(), []byte("{}")), streamhub.ErrHistoryLost)
+		for _, err := range remote.Messages(t.Context(), 0) {
+			require.ErrorIs(t, err, streamhub.ErrHistoryLost)
+		}
+	}
 }

@@ -59,7 +59,8 @@ type Streams interface {
 	Start(ctx context.Context, id string, options *RegisterOptions) (RemoteProducer, Stream, error)
 	// Resume returns the producer that a token names. A token that was never given for this stream is
 	// [streamhub.ErrPermissionDenied]; one of an earlier generation is a [streamhub.FencedError] or, if
-	// that generation has ended, a [streamhub.ClosedError].
+	// that generation has ended, a [streamhub.ClosedError]. One of a generation that Redis has lost is
+	// [streamhub.ErrHistoryLost] or, where Redis has lost the stream, [streamhub.ErrNotFound].
 	Resume(ctx context.Context, id, token string) (RemoteProducer, error)
 	// Get returns the current generation if it can still be read, and [streamhub.ErrNotFound]
 	// otherwise.
@@ -134,7 +135,8 @@ type Producer interface {
 	// the generation is being ended, Publish waits for the outcome.
 	//
 	// After an error the producer can publish no more: the generation has a verdict
-	// ([streamhub.ClosedError]), or another producer took over ([streamhub.FencedError]).
+	// ([streamhub.ClosedError]), another producer took over ([streamhub.FencedError]), or Redis has
+	// lost the generation ([streamhub.ErrHistoryLost]).
 	Publish(ctx context.Context, data []byte) error
 	// Flush waits until every chunk that was published before is stored.
 	Flush(ctx context.Context) error

@@ -230,7 +230,7 @@ func (r *run) produced(p *producer, got error) (goesOn bool, err error) {
 		if got == nil {
 			return false, fmt.Errorf("a producer of a generation that is gone went on, want %w", want)
 		}
-		for _, kind := range []error{streamhub.ErrHistoryLost, streamhub.ErrFenced, streamhub.ErrClosed, streamhub.ErrNotFound, streamhub.ErrPermissionDenied} {
+		for _, kind := range []error{streamhub.ErrHistoryLost, streamhub.ErrFenced, streamhub.ErrClosed} {
 			if errors.Is(got, kind) {
 				return false, nil
 			}
@@ -788,8 +788,6 @@ func (r *run) rewinding() func() error {
 			err := r.store(p.local, []byte(c.data))
 			touched := before[p] == nil || !before[p].same(g)
 			told := errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrFenced) || errors.Is(err, streamhub.ErrClosed)
-			// A gateway knows a producer by its token alone, and Redis has not given that one, or knows no such stream.
-			told = told || r.way.Remote() && (errors.Is(err, streamhub.ErrPermissionDenied) || g == nil && errors.Is(err, streamhub.ErrNotFound))
 			switch {
 			case err == nil && (g == nil || g.verdict != nil || len(g.chunks) < len(before[p].chunks)):
 				return fmt.Errorf("producer %d of %q went on after what it had published was lost", slot, p.id)

@@ -27,7 +27,7 @@ var liveOperations = []*Operation{
 	// looks that up in Redis, so no gateway keeps state between two requests.
 	one("live publish", write, func(r *wire.LivePublish) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LivePublish) (wire.Result, error) {
-			p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
+			p, err := producer(ctx, store, r.Space, r.ID, r.Token)
 			if err != nil {
 				return nil, err
 			}
@@ -42,7 +42,7 @@ var liveOperations = []*Operation{
 	one("live end", write, func(r *wire.LiveEnd) streamhub.Right { return stream(r.Space, r.ID) }, liveEnd),
 	one("live metadata", write, func(r *wire.LiveMetadata) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveMetadata) (wire.Result, error) {
-			p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
+			p, err := producer(ctx, store, r.Space, r.ID, r.Token)
 			if err == nil {
 				err = p.SetMetadata(ctx, r.Metadata)
 			}
@@ -52,7 +52,7 @@ var liveOperations = []*Operation{
 	// proves itself by its token.
 	items("live messages", write, func(r *wire.LiveMessages) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveMessages, reply Reply) error {
-			p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
+			p, err := producer(ctx, store, r.Space, r.ID, r.Token)
 			if err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ func liveStart(ctx context.Context, store *hub.Store, r *wire.LiveStart) (wire.R
 // liveEnd ends a generation. If the reply to the first attempt was lost, the repeat finds the stream
 // closed and answers with the verdict that was stored, whatever verdict the repeat carries.
 func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Result, error) {
-	p, err := store.Live(r.Space).Resume(ctx, r.ID, r.Token)
+	p, err := producer(ctx, store, r.Space, r.ID, r.Token)
 	v := r.Verdict
 	var closed *streamhub.ClosedError
 	switch {
@@ -208,6 +208,16 @@ func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Resul
 		v, err = p.End(ctx, v)
 	}
 	return onSuccess((*wire.LiveVerdictResult)(&v), err)
+}
+
+// producer resumes the producer that makes a request. It was given a token, so a stream that Redis does not know any more
+// is lost.
+func producer(ctx context.Context, store *hub.Store, space, id, token string) (live.RemoteProducer, error) {
+	p, err := store.Live(space).Resume(ctx, id, token)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		err = &streamhub.HistoryLostError{FirstLost: 1}
+	}
+	return p, err
 }
 
 // producerResult carries the token: only the client that has it may publish.

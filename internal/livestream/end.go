@@ -265,3 +265,12 @@ func producing(err error, generation uint64) error {
 	}
 	return err
 }
+
+// fenced is what a producer is told of the generation in force. Generations only grow, so one that is not later
+// says that Redis has lost that of the producer.
+func fenced(current, got uint64) error {
+	if current <= got {
+		return &streamhub.HistoryLostError{FirstLost: 1}
+	}
+	return &streamhub.FencedError{Current: current, Got: got}
+}

@@ -32,7 +32,7 @@ func (s *Stream) setMetadata(ctx context.Context, v any) error {
 	case err != nil:
 		return err
 	case code == "FENCED":
-		return &streamhub.FencedError{Current: n[0], Got: s.generation}
+		return fenced(n[0], s.generation)
 	case code != "+":
 		return fmt.Errorf("%w: the stream has ended", streamhub.ErrClosed)
 	}

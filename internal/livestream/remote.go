@@ -99,7 +99,7 @@ func (r *remote) hold(ctx context.Context, silence string) error {
 		if v := status.Verdict; err == nil && v != nil && v.Kind != streamhub.VerdictSuperseded {
 			return &streamhub.ClosedError{Verdict: *v, LastSequence: status.LastSequence}
 		}
-		return &streamhub.FencedError{Current: n[0], Got: r.generation}
+		return fenced(n[0], r.generation)
 	case code == "ABSENT":
 		return streamhub.ErrNotFound
 	}
@@ -167,7 +167,7 @@ func (r *remote) Beat(ctx context.Context) (uint64, error) {
 // beat keeps the generation alive and returns the number of the next chunk.
 func (r *remote) beat(ctx context.Context) (uint64, error) {
 	if err := r.hold(ctx, ""); err != nil {
-		return 0, err
+		return 0, producing(err, r.generation)
 	}
 	if err := r.overdue(ctx); err != nil {
 		return 0, err

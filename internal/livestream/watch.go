@@ -261,7 +261,7 @@ func (p *Producer) heard(line string) {
 			})
 		}
 	case "FENCED":
-		p.stop(&streamhub.FencedError{Current: n[0], Got: p.generation})
+		p.stop(fenced(n[0], p.generation))
 	default:
 		p.m.tasks.Go(p.learn)
 	}

@@ -81,6 +81,7 @@ var inside = map[string]bool{
 	"PublishTogether":          true,
 	"PublishWaits":             true,
 	"RefusedOptions":           true,
+	"RemoteForgotten":          true,
 	"RemoteRepeats":            true,
 	"SeveralUnreadable":        true,
 	"SpacesAndStoresDoNotMeet": true,

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -23,6 +24,7 @@ var remoteCases = []namedCase{
 	{"RemoteOnce", remoteOnce},
 	{"RemoteLateRepeat", remoteLateRepeat},
 	{"RemoteKeys", remoteKeys},
+	{"RemoteForgotten", remoteForgotten},
 	{"HandOver", handOver},
 }
 
@@ -125,7 +127,7 @@ func remoteTokens(f *fixture) {
 	other := f.start(a, "other", nil)
 	_, owner, _ := strings.Cut(other.Token(), ".")
 	generation, _, _ := strings.Cut(p.Token(), ".")
-	for _, token := range []string{"", ".", "x", "1.", generation + ".", generation + "." + owner, other.Token() + "x", strings.Repeat("x", 5000)} {
+	for _, token := range []string{"", ".", "x", "1.", generation + ".", generation + "." + owner, p.Token() + "x", strings.Repeat("x", 5000)} {
 		_, err := a.Resume(f.ctx, "chat", token)
 		require.ErrorIs(f, err, streamhub.ErrPermissionDenied, "%q", token)
 	}
@@ -279,6 +281,29 @@ func remoteLateRepeat(f *fixture) {
 	require.Equal(f, streamhub.VerdictDone, v.Kind)
 	_, err = next.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
 	require.NoError(f, err)
+}
+
+// remoteForgotten tells a producer that Redis has lost its generation, with an earlier one in its place or none.
+func remoteForgotten(f *fixture) {
+	a := f.open(&live.Options{Heartbeat: 50 * time.Millisecond})
+	conn := f.connect(f.T)
+	session := hotlog.Key(f.store, space, "ls:chat")
+	told, onCancel := onCancel()
+	remote := f.start(a, "chat", &live.RegisterOptions{Key: "thisisakeyforoneregistration"})
+	local := f.register(a, "chat", &live.RegisterOptions{Key: "thisisakeyforoneregistration", OnCancel: onCancel})
+	require.NoError(f, conn.HSet(f.ctx, session, "g", "1").Err())
+	require.ErrorIs(f, f.called(told), streamhub.ErrHistoryLost)
+	require.ErrorIs(f, local.Publish(f.ctx, []byte("late")), streamhub.ErrHistoryLost)
+	require.ErrorIs(f, remote.SetMetadata(f.ctx, json.RawMessage("{}")), streamhub.ErrHistoryLost)
+	_, err := remote.Beat(f.ctx)
+	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+	_, err = a.Resume(f.ctx, "chat", remote.Token())
+	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+	require.NoError(f, conn.Del(f.ctx, session).Err())
+	_, err = remote.Beat(f.ctx)
+	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+	_, err = a.Resume(f.ctx, "chat", remote.Token())
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
 }
 
 // remoteKeys registers and sends again under the same keys: once is enough.

@@ -8,13 +8,10 @@
 -- ARGV[4]  silence allowed from now on, in ms, or "" for what was allowed
 --
 -- Returns  + <silence allowed in ms> · ABSENT · DENIED (it is another's) · ENDED
---          FENCED <generation>  a later generation is in force
+--          FENCED <generation>  another generation is in force
 local s = call('HMGET', KEYS[2], 'g', 'o', 'e', 'w')
 if not s[1] then return 'ABSENT' end
-if s[1] ~= ARGV[2] then
-  if tonumber(s[1]) > tonumber(ARGV[2]) then return 'FENCED ' .. s[1] end
-  return 'DENIED'
-end
+if s[1] ~= ARGV[2] then return 'FENCED ' .. s[1] end
 if s[2] ~= ARGV[3] then return 'DENIED' end
 if s[3] then return 'ENDED' end
 local silence = s[4]
