@@ -27,6 +27,9 @@ var errNoArchive = fmt.Errorf("%w: the hub was opened without an archive: set Op
 // ArchiveNow applies the policies of [Options.Archiving] now, in every space that no other instance
 // archives, and returns when that is done.
 func (h *Hub) ArchiveNow(ctx context.Context) error {
+	if err := h.over(streamhub.Error{Op: "archive"}); err != nil {
+		return err
+	}
 	if h.tier == nil {
 		return fault.At(streamhub.Error{Op: "archive"}, errNoArchive)
 	}
@@ -37,6 +40,9 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 // archived entry, and archived entries can be read again. A space that is not empty is [streamhub.ErrConflict]. No
 // program may append to the space meanwhile. A restore that failed may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
+	if err := h.over(streamhub.Error{Op: "restore"}); err != nil {
+		return tier.Restored{}, err
+	}
 	if h.tier == nil {
 		return tier.Restored{}, fault.At(streamhub.Error{Op: "restore"}, errNoArchive)
 	}
@@ -60,8 +66,11 @@ const purgePage = 256
 // that has archived entries. Tombstones of deleted segments stay for a day, and the counters of lease tokens for
 // seven. A call that failed may be repeated. No program may create segments in the store meanwhile.
 func (s *Store) Purge(ctx context.Context) (p Purged, err error) {
-	ctx, call := s.hub.observer.begin(ctx, "purge", s, "", "")
+	ctx, call, err := s.begin(ctx, "purge", "", "")
 	defer func() { call.end(err) }()
+	if err != nil {
+		return p, err
+	}
 	for after := ""; ; {
 		names, err := s.log.Spaces(ctx, after, purgePage)
 		if err != nil {

@@ -200,6 +200,9 @@ func (h *Hub) lost(err error) {
 // Ready reports whether Redis serves, writes included, at this moment. The error is an
 // [streamhub.UnavailableError] whose reason says why not.
 func (h *Hub) Ready(ctx context.Context) error {
+	if err := h.over(streamhub.Error{Op: "ready"}); err != nil {
+		return err
+	}
 	if err := h.conn.Probe(ctx); err != nil {
 		return fault.At(streamhub.Error{Op: "ready"}, err)
 	}
@@ -208,6 +211,9 @@ func (h *Hub) Ready(ctx context.Context) error {
 
 // Ping reports whether Redis answers.
 func (h *Hub) Ping(ctx context.Context) error {
+	if err := h.over(streamhub.Error{Op: "ping"}); err != nil {
+		return err
+	}
 	if err := h.conn.Ping(ctx).Err(); err != nil {
 		return fault.At(streamhub.Error{Op: "ping"}, redisx.ReadOutcome(err))
 	}
@@ -251,6 +257,15 @@ func (h *Hub) Close() error {
 		}
 	})
 	return err
+}
+
+// over is nil until the hub is closed, and then [streamhub.ErrShutdown] for the call that where names.
+func (h *Hub) over(where streamhub.Error) error {
+	if !h.closing.Load() {
+		return nil
+	}
+	where.Err = streamhub.ErrShutdown
+	return &where
 }
 
 // sweep clears away what is due until ctx ends. A lease lets one instance do it for all.

@@ -83,6 +83,9 @@ type Instance struct {
 // s, with one command, unless it is [InstanceOptions].Silent or never sweeps. A process that was killed
 // stays in the list for 50 s.
 func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
+	if err := h.over(streamhub.Error{Op: "instances"}); err != nil {
+		return nil, err
+	}
 	v, err := h.conn.Run(ctx, instancesScript, 2, instancesDeadlines, instancesReports)
 	if err != nil {
 		return nil, fault.At(streamhub.Error{Op: "instances"}, redisx.ReadOutcome(redisx.Outcome(err)))
@@ -220,6 +223,9 @@ func (r *reporter) send(ctx context.Context, ttl time.Duration) {
 
 // Stores returns the ids of the stores that were ever appended to, in no order.
 func (h *Hub) Stores(ctx context.Context) ([]uuid.UUID, error) {
+	if err := h.over(streamhub.Error{Op: "stores"}); err != nil {
+		return nil, err
+	}
 	ids, err := h.log.Stores(ctx)
 	if err != nil {
 		return nil, &streamhub.Error{Op: "stores", Err: err}
@@ -230,6 +236,9 @@ func (h *Hub) Stores(ctx context.Context) ([]uuid.UUID, error) {
 // RedisInfo returns what one server says of itself, one command: the answer of INFO by field. On a
 // cluster it is any of the primaries.
 func (h *Hub) RedisInfo(ctx context.Context) (map[string]string, error) {
+	if err := h.over(streamhub.Error{Op: "info"}); err != nil {
+		return nil, err
+	}
 	text, err := h.conn.Info(ctx).Result()
 	if err != nil {
 		return nil, &streamhub.Error{Op: "info", Err: redisx.ReadOutcome(err)}

@@ -43,36 +43,54 @@ func (r portStore) FollowSpace(ctx context.Context, space string, options *strea
 }
 
 func (r portStore) ReadFrom(ctx context.Context, space, segment string, from uint64) (page port.Snapshot, err error) {
-	ctx, call := r.hub.observer.begin(ctx, "read", r.Store, space, segment)
+	ctx, call, err := r.begin(ctx, "read", space, segment)
 	defer func() { call.end(err) }()
+	if err != nil {
+		return page, err
+	}
 	page, err = r.log.ReadFrom(ctx, space, segment, from)
 	r.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
 	return page, err
 }
 
 func (r portStore) ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (page port.Snapshot, err error) {
-	ctx, call := r.hub.observer.begin(ctx, "read", r.Store, space, segment)
+	ctx, call, err := r.begin(ctx, "read", space, segment)
 	defer func() { call.end(err) }()
+	if err != nil {
+		return page, err
+	}
 	page, err = r.log.ReadAfter(ctx, space, segment, sequence, proof)
 	r.hub.observer.delivered.Add(ctx, int64(len(page.Entries)))
 	return page, err
 }
 
 func (r portStore) SpacesAfter(ctx context.Context, after string, limit int) ([]string, error) {
+	if err := r.over(streamhub.Error{Op: "spaces"}); err != nil {
+		return nil, err
+	}
 	return r.log.Spaces(ctx, after, limit)
 }
 
 func (r portStore) StatusesAfter(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error) {
+	if err := r.over(streamhub.Error{Op: "segments", Space: space}); err != nil {
+		return nil, err
+	}
 	return r.log.Statuses(ctx, space, after, limit)
 }
 
 func (r portStore) Sizes(ctx context.Context, space string, segments []string) ([]port.Size, error) {
+	if err := r.over(streamhub.Error{Op: "sizes", Space: space}); err != nil {
+		return nil, err
+	}
 	return r.log.Sizes(ctx, space, segments)
 }
 
 func (r portStore) Redis() redis.UniversalClient { return r.hub.conn.UniversalClient }
 
 func (r portStore) Archived(ctx context.Context, after string, limit int) ([]port.Archived, error) {
+	if err := r.over(streamhub.Error{Op: "archive"}); err != nil {
+		return nil, err
+	}
 	if r.hub.tier == nil {
 		return nil, nil
 	}
@@ -96,6 +114,9 @@ func (r portStore) Archived(ctx context.Context, after string, limit int) ([]por
 }
 
 func (r portStore) VerifyArchive(ctx context.Context, space string, progress func(bytes int)) (archive.Report, error) {
+	if err := r.over(streamhub.Error{Op: "verify", Space: space}); err != nil {
+		return archive.Report{}, err
+	}
 	if r.hub.tier == nil {
 		return archive.Report{}, fault.At(streamhub.Error{Op: "verify"}, errNoArchive)
 	}
@@ -139,5 +160,8 @@ func (r portStore) RemoveLive(ctx context.Context, space, id string, generation 
 }
 
 func (r portStore) Import(ctx context.Context, space string) (*hotlog.Importer, error) {
+	if err := r.over(streamhub.Error{Op: "import", Space: space}); err != nil {
+		return nil, err
+	}
 	return r.log.Import(ctx, space)
 }

@@ -304,11 +304,8 @@ func (s *Store) begin(ctx context.Context, op, space, segment string) (context.C
 
 // over is nil until the hub is closed, and then [streamhub.ErrShutdown] for the call that where names.
 func (s *Store) over(where streamhub.Error) error {
-	if !s.hub.closing.Load() {
-		return nil
-	}
-	where.Store, where.Err = s.ID(), streamhub.ErrShutdown
-	return &where
+	where.Store = s.ID()
+	return s.hub.over(where)
 }
 
 // unlessOver is items, or the error of a hub that was closed before they are ranged over.

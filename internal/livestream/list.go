@@ -19,6 +19,10 @@ const listPage = 256
 // List implements [live.Streams].
 func (s *Streams) List(ctx context.Context, o *live.ListOptions) iter.Seq2[live.Stream, error] {
 	return func(yield func(live.Stream, error) bool) {
+		if err := s.m.over(); err != nil {
+			yield(nil, s.fail("list", "", err))
+			return
+		}
 		after := ""
 		if o != nil && o.AfterID != "" {
 			if err := checkID(o.AfterID); err != nil {

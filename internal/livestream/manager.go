@@ -114,6 +114,15 @@ func (m *Manager) isClosing() bool {
 	return m.closing
 }
 
+// over is nil until Close has said goodbye, and then what a call is refused with that would otherwise only read. Appends and
+// followers need no such check.
+func (m *Manager) over() error {
+	if m.ctx.Err() != nil {
+		return streamhub.ErrShutdown
+	}
+	return nil
+}
+
 // Chunks returns how many chunks this manager has published.
 func (m *Manager) Chunks() int64 { return m.chunks.Load() }
 

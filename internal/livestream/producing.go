@@ -69,6 +69,9 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 
 // deadlines returns the segments of the generations that are produced, and when each counts as silent.
 func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
+	if err := s.m.over(); err != nil {
+		return nil, err
+	}
 	silent := map[string]time.Time{}
 	for page, err := range s.m.conn.ByScore(ctx, s.active(), activePage) {
 		if err != nil {

@@ -84,6 +84,9 @@ var errToken = fmt.Errorf("%w: this is not the token of a producer of the stream
 // milliseconds, replaces the length of that if it is not empty. The error says why it is not the
 // producer any more.
 func (r *remote) hold(ctx context.Context, silence string) error {
+	if err := r.m.over(); err != nil {
+		return err
+	}
 	code, n, err := r.ask(ctx, holdScript, r.id, "", redisx.Escape(r.id), decimal(r.generation), r.owner, silence)
 	switch {
 	case err != nil:
@@ -227,6 +230,9 @@ func (r *remote) End(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
 	if !v.Kind.Known() {
 		return v, fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	if err := r.m.over(); err != nil {
+		return v, err
 	}
 	// A segment that has vanished is not created again only to be closed.
 	if _, err := r.log.Status(ctx, r.space, r.segment()); err != nil {

@@ -1,6 +1,7 @@
 package livestream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,6 +56,9 @@ func (s *Streams) Generation(id string, generation uint64) (live.Stream, error) 
 
 // Active implements [live.Streams].
 func (s *Streams) Active(ctx context.Context, ids []string) (map[string]bool, error) {
+	if err := s.m.over(); err != nil {
+		return nil, s.fail("active", "", err)
+	}
 	active := make(map[string]bool, len(ids))
 	pipe := s.m.conn.Pipeline()
 	ask := make(map[string]func() []any, len(ids))
@@ -141,7 +145,7 @@ type description struct {
 
 // describe reads the session of a stream. None is [streamhub.ErrNotFound].
 func (s *Streams) describe(ctx context.Context, id string) (d description, err error) {
-	if err := checkID(id); err != nil {
+	if err := cmp.Or(checkID(id), s.m.over()); err != nil {
 		return d, err
 	}
 	v, err := s.m.patiently(ctx, func() (any, error) {

@@ -81,6 +81,9 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 // begin returns where the generation is now. One that is registered and has no segment yet is at
 // the zero position, where it is waited for.
 func (s *Stream) begin(ctx context.Context) (streamhub.Status, error) {
+	if err := s.m.over(); err != nil {
+		return streamhub.Status{}, err
+	}
 	status, err := s.log.Status(ctx, s.space, s.segment())
 	if err == nil || !errors.Is(err, streamhub.ErrNotFound) || errors.As(err, new(*streamhub.DeletedError)) {
 		return status, err
