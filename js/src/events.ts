@@ -21,7 +21,8 @@ export async function* readEvents(body: ReadableStream<Uint8Array>, o: RequestOp
     void reader.cancel(late).catch(() => {})
   })
   try {
-    let rest = ""
+    const held: string[] = [] // the parts of a line that has not ended: looking at them again would take quadratic time
+    let afterCR = false
     let event: StreamEvent = { name: "", id: "", data: "" }
     let data: string[] = []
     for (;;) {
@@ -30,11 +31,13 @@ export async function* readEvents(body: ReadableStream<Uint8Array>, o: RequestOp
       silent.end() // the caller may be slow
       if (late) throw late
       if (done) return
-      rest += value
-      // A CR at the end may be half of a CRLF.
-      const lines = (rest.endsWith("\r") ? rest.slice(0, -1) : rest).split(/\r\n|\n|\r/)
-      const kept = rest.endsWith("\r") ? "\r" : ""
-      rest = (lines.pop() ?? "") + kept
+      // A CR ends a line. A LF that comes next belongs to it.
+      const lines = (afterCR && value.startsWith("\n") ? value.slice(1) : value).split(/\r\n|\n|\r/)
+      afterCR = value.endsWith("\r")
+      held.push(lines.shift() ?? "")
+      if (lines.length === 0) continue
+      lines.unshift(held.splice(0).join(""))
+      held.push(lines.pop() ?? "")
       for (const line of lines) {
         if (line === "") {
           if (data.length > 0) yield { ...event, data: data.join("\n") }

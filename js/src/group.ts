@@ -1,7 +1,7 @@
 import { LiveError, type Verdict } from "./error.js"
 import { readEvents } from "./events.js"
 import { bytesOf, connect, type Chunk, type Hears, type ReadOptions } from "./read.js"
-import { Backoff, request } from "./request.js"
+import { Backoff, Passing, request, split } from "./request.js"
 
 /** How long streams are gathered that a page begins to read together, in milliseconds. */
 const gathering = 20
@@ -42,7 +42,7 @@ const spaces = new Map<string, Space>()
 
 /** Reads a stream over an event stream of several. */
 export async function* group(url: string, options: ReadOptions, hears: Hears): AsyncGenerator<Chunk, Verdict> {
-  const [path = "", query = ""] = url.split("?", 2)
+  const [path, query] = split(url)
   const at = path.lastIndexOf("/")
   const key = `${path.slice(0, at)}?${query}`
   const space = spaces.get(key) ?? new Space(key)
@@ -135,7 +135,7 @@ class Space {
       const one = new AbortController() // of a connection that has ended, so that its body is let go
       try {
         const ids = [...new Set(members.map(({ id }) => `id=${encodeURIComponent(id)}`))]
-        const [path, query] = this.key.split("?", 2)
+        const [path, query] = split(this.key)
         const address = `${path}?${[...ids, query, cursor && `cursor=${encodeURIComponent(cursor)}`].filter(Boolean).join("&")}`
         const init = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, one.signal]) }
         const response = await request(address, options, init)
@@ -151,6 +151,7 @@ class Space {
         }
       } catch (error) {
         if (signal.aborted) return
+        if (error instanceof Passing) least = error.after
         if (error instanceof LiveError) {
           // One of them may be the reason for all: who has nothing yet finds out alone.
           for (const member of this.#of(connection)) {

@@ -1,5 +1,5 @@
 import { LiveError, type Verdict } from "./error.js"
-import { retried, sleep, type RequestOptions } from "./request.js"
+import { request, retried, sleep, split, type RequestOptions } from "./request.js"
 
 export interface ProduceOptions extends RequestOptions {
   /** Kept with the stream. */
@@ -41,6 +41,8 @@ export interface LiveProducer {
   state(): ProducerState
 }
 
+/** Refusals of a stream that is not this producer's, or not any more. */
+const theirs = new Set(["closed", "fenced", "not_found", "permission_denied", "unauthenticated"])
 const mostChunks = 256
 const mostBytes = 1 << 20
 
@@ -152,9 +154,18 @@ class Producer implements LiveProducer {
       }
     } catch (error) {
       this.#stop(error)
+      if (error instanceof LiveError && !theirs.has(error.code)) await this.#abandon(error)
     } finally {
       this.#sending = false
     }
+  }
+
+  /** Ends as failed a stream whose next chunk is refused for good: readers would wait until it counts as lost. */
+  async #abandon(error: LiveError): Promise<void> {
+    const body = JSON.stringify({ kind: "failed", reason: `${error.code}: ${error.message}`.slice(0, 1000) })
+    const headers = { "Content-Type": "application/json", "Streamhub-Producer": this.begun.producer }
+    const { signal: _, ...options } = this.options
+    await request(withAction(this.url, "/end"), options, { method: "POST", body, headers }).catch(() => {})
   }
 
   /** Says from time to time that the producer is there. */
@@ -208,8 +219,8 @@ class Producer implements LiveProducer {
 }
 
 function withAction(url: string, action: string): string {
-  const [path = "", query] = url.split("?", 2)
-  const [name = "", more] = action.split("?", 2)
+  const [path, query] = split(url)
+  const [name, more] = split(action)
   const values = [query, more].filter(Boolean).join("&")
   return values ? `${path}${name}?${values}` : path + name
 }

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react"
 import type { LiveError, Verdict } from "./error.js"
 import { readLive, type Chunk, type ReadOptions, type ReadState } from "./read.js"
-import { request } from "./request.js"
+import { request, split } from "./request.js"
 
 export interface UseLiveOptions extends Omit<ReadOptions, "onState" | "signal"> {
   /** Gets every chunk, in order, once. Without it their text is put together. */
@@ -88,7 +88,7 @@ export function useLive(url: string | undefined, options: UseLiveOptions = {}): 
   const stop = useCallback(
     async (reason?: string) => {
       if (url === undefined) return
-      const [path = "", query] = url.split("?", 2)
+      const [path, query] = split(url)
       const body = JSON.stringify(reason === undefined ? {} : { reason })
       const headers = { "Content-Type": "application/json" }
       await request(`${path}/cancel?${query ? `${query}&` : ""}wait=0`, latest.current, { method: "POST", body, headers })

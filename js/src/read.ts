@@ -1,7 +1,7 @@
 import { LiveError, type Verdict } from "./error.js"
 import { readEvents } from "./events.js"
 import { group } from "./group.js"
-import { Backoff, request, type RequestOptions } from "./request.js"
+import { Backoff, Passing, request, split, type RequestOptions } from "./request.js"
 import { canShare, share } from "./share.js"
 
 /** What one call of publish stored. */
@@ -115,7 +115,7 @@ export interface Hears {
 }
 
 function addressOf(url: string, options: ReadOptions, cursor: string): string {
-  const [path = "", query = ""] = url.split("?", 2)
+  const [path, query] = split(url)
   const values = new URLSearchParams(query)
   if (cursor) values.set("cursor", cursor)
   else if (options.wait !== undefined) values.set("wait", `${Math.ceil(options.wait / 1000)}s`)
@@ -147,12 +147,14 @@ export async function* connect(url: string, options: ReadOptions, cursor: string
           const { code, message, ...details } = JSON.parse(e.data) as Record<string, unknown>
           throw new LiveError(String(code), String(message), details)
         }
+        if (e.name !== "" && e.name !== "message" && e.name !== "binary") continue // no event of ours
         cursor = e.id
         yield chunkOf(e.name, e.data, e.id)
       }
     } catch (error) {
       signal?.throwIfAborted()
       if (error instanceof LiveError) throw error
+      if (error instanceof Passing) least = error.after
     } finally {
       signal?.removeEventListener("abort", end)
       connection.abort() // also where the caller leaves the loop

@@ -35,9 +35,9 @@ export class Backoff {
     this.#pause = shortest
   }
 
-  /** Waits; least is what the other side asked for, in milliseconds. */
+  /** Waits; least is what the other side asked for, in milliseconds. More than 15 s of that does not count. */
   async wait(signal: AbortSignal | undefined, least = 0): Promise<void> {
-    const pause = Math.max(least, Math.min(this.#pause, this.#longest) * (0.5 + Math.random()))
+    const pause = Math.max(Math.min(least, longest), Math.min(this.#pause, this.#longest) * (0.5 + Math.random()))
     this.#pause = Math.min(2 * this.#pause, this.#longest)
     await sleep(pause, signal)
   }
@@ -59,6 +59,13 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
+/** Splits a URL at its query. A fragment is for the page alone. */
+export function split(url: string): [path: string, query: string] {
+  const [sent = ""] = url.split("#", 1)
+  const at = sent.indexOf("?")
+  return at < 0 ? [sent, ""] : [sent.slice(0, at), sent.slice(at + 1)]
+}
+
 /** Makes one request. It rejects where there is no answer, and with a LiveError that is final. */
 export async function request(url: string, o: RequestOptions, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers)
@@ -74,10 +81,11 @@ export async function request(url: string, o: RequestOptions, init: RequestInit)
     silent.end()
   }
   if (response.ok) return response
-  const text = await response.text()
+  const text = await Silence.bound(o, response.text()).catch(() => "") // a body that does not come changes nothing
+  given?.throwIfAborted()
   let body: Record<string, unknown> = {}
   try {
-    body = JSON.parse(text) as Record<string, unknown>
+    body = { ...(JSON.parse(text) as Record<string, unknown>) } // whatever JSON that is
   } catch {
     // It is not the gateway's: what stands in front of it answers as it likes.
   }
@@ -135,16 +143,17 @@ export class Passing extends Error {
 }
 
 /**
- * 404 without a code of ours is a proxy whose gateway is away. 507 stays until something is deleted or the
+ * 404 without our code is a proxy whose gateway is away. 507 stays until something is deleted or the
  * quota is raised.
  */
 function passes(status: number, code: unknown): boolean {
-  return (status >= 500 && status !== 507) || status === 408 || status === 425 || status === 429 || (status === 404 && code === undefined)
+  return (status >= 500 && status !== 507) || status === 408 || status === 425 || status === 429 || (status === 404 && code !== "not_found")
 }
 
 function retryAfter(response: Response): number {
-  const seconds = Number(response.headers.get("Retry-After") ?? 0)
-  return Number.isFinite(seconds) ? Math.min(seconds * 1000, longest) : 0
+  const text = response.headers.get("Retry-After") ?? ""
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
+  return ms > 0 ? ms : 0 // also where it is neither a number nor a date
 }
 
 /** Makes a request until it is answered. It must be one that may be made again. */
