@@ -26,6 +26,7 @@ var limits = map[string]struct {
 	"handshakes a second of an address":                                      {"%n; for %n s at once", []string{"internal/auth HandshakesPerIP", "internal/auth burst"}},
 	"bytes before a token":                                                   {"%b", []string{"wsgateway unprovenBytes"}},
 	"time before a token":                                                    {"%t", []string{"wsgateway firstMessage"}},
+	"tokens of a connection":                                                 {"%n at once, then one a second", []string{"wsgateway tokenBurst"}},
 	"readers of a connection":                                                {"%n", []string{"wsgateway defaultReaders"}},
 	"message of a client":                                                    {"%b; streamkit %b", []string{"wsgateway MaxMessageBytes", "wsgateway maxFrame"}},
 	"payload of a message of streamkit":                                      {"%b", []string{"wsgateway maxPayload"}},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
@@ -45,6 +46,7 @@ type conn struct {
 	appends  []*appendCall
 	trips    int
 	chain    dispatch.Chain // of the message that is being read
+	tokens   *rate.Limiter  // of auth messages; the reader's own
 	ending   int            // channels that are closed and not answered yet
 	draining bool
 	idle     sync.Cond // something ended while draining
@@ -91,6 +93,7 @@ func newConn(l *link) *conn {
 	})
 	l.out.typ, l.out.joined = websocket.MessageBinary, true
 	l.drained = c.drainReaders
+	c.tokens = rate.NewLimiter(1, tokenBurst)
 	return c
 }
 
@@ -174,12 +177,20 @@ func (c *conn) handle(data []byte) error {
 	return nil
 }
 
+// tokenBurst is how many tokens a connection may send at once; then it is one a second. To verify one takes up to
+// a thousand times as long as to send it, and a client needs a new one every few minutes.
+const tokenBurst = 16
+
 // auth replaces the token of the connection. It runs in the goroutine that reads, so a request that
 // comes after the token is judged by it, and one before it by the old one.
 func (c *conn) auth(m wire.Message) error {
 	token, err := wire.DecodeToken(m.Body)
 	if err != nil {
 		return err
+	}
+	if !c.tokens.Allow() {
+		c.fail(closeExhausted, "too many tokens")
+		return nil // handle sees that the connection is closing
 	}
 	// In order with the requests: what is opened after the token is allowed by it.
 	end := wire.End{Err: c.renew(token)}

@@ -1,9 +1,7 @@
 package wsgateway
 
 import (
-	"bufio"
 	"context"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -157,27 +155,9 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Diale
 	if err != nil {
 		return nil, err
 	}
-	l := newLink(g, ws, socket.conn, guest, g.until(d, guest))
+	l := newLink(g, ws, socket.incoming, guest, g.until(d, guest))
 	socket.control.Reset(&l.out)
 	return l, nil
-}
-
-// A hijacked keeps the connection of a handshake, which the outbox writes to. The library gets a way for
-// its control frames instead, with a buffer of that size in place of the 4 KiB of net/http. It sends
-// none before it is asked to read, ping or close.
-type hijacked struct {
-	http.ResponseWriter
-	conn    net.Conn
-	control *bufio.Writer // holds whole control frames
-}
-
-func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	h.conn, h.control = conn, bufio.NewWriterSize(nil, controlBytes)
-	return conn, bufio.NewReadWriter(rw.Reader, h.control), nil
 }
 
 // A dialect serves a connection.

@@ -25,7 +25,8 @@ type link struct {
 	g      *Gateway
 	guest  *front.Guest
 	ws     *websocket.Conn
-	socket net.Conn // under ws; out writes to it, ws reads and closes it
+	in     *incoming // under ws, which reads and closes it
+	socket net.Conn  // under in; out writes to it
 	out    outbox
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
@@ -50,8 +51,8 @@ type link struct {
 	over      bool      // no goroutine is started any more
 }
 
-func newLink(g *Gateway, ws *websocket.Conn, socket net.Conn, guest *front.Guest, expires time.Time) *link {
-	l := &link{g: g, guest: guest, ws: ws, socket: socket, principal: guest.Principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
+func newLink(g *Gateway, ws *websocket.Conn, in *incoming, guest *front.Guest, expires time.Time) *link {
+	l := &link{g: g, guest: guest, ws: ws, in: in, socket: in.Conn, principal: guest.Principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
 	l.probe = l.pingAfter
 	l.ctx, l.cancel = context.WithCancel(g.ctx)
 	l.out.init(l)
@@ -175,7 +176,7 @@ func (l *link) end() {
 }
 
 // cut ends the connection at once, whatever it is doing.
-func (l *link) cut() { _ = l.socket.Close() }
+func (l *link) cut() { _ = l.in.Close() }
 
 const (
 	// goodbye is how long a client may take to answer the close frame, unprovenGoodbye how long one
@@ -193,6 +194,7 @@ func (l *link) fail(code websocket.StatusCode, reason string) {
 		return
 	}
 	l.leaving = true
+	l.in.leave()
 	l.g.metrics.closed(l.ctx, int(code))
 	patience := goodbye
 	if l.principal == auth.Anonymous {

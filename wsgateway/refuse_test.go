@@ -2,6 +2,7 @@ package wsgateway_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -203,4 +204,21 @@ func TestSubjectPlaces(t *testing.T) {
 		_ = p.ws.CloseNow()
 		return err == nil
 	}, patience, 10*time.Millisecond)
+}
+
+// TestManyTokens lets a connection replace its token as often as a client needs to, and ends one that sends tokens
+// without end, whether they are good or not: to verify one costs far more than to send it.
+func TestManyTokens(t *testing.T) {
+	_, _, address := gateway(t, &wsgateway.Options{Auth: verifier(t)})
+	known := token(t, "streamkit::*")
+	for name, text := range map[string]string{"good": known, "refused": "x.y.z"} {
+		t.Run(name, func(t *testing.T) {
+			p := dial(t, address, http.Header{"Authorization": {"Bearer " + known}})
+			p.write(bytes.Repeat(wire.AppendMessage(nil, wire.TypeAuth, 0, wire.AppendToken(nil, text)), 1000))
+			for range 16 {
+				require.Equal(t, wire.TypeAuthResult, p.next().Type)
+			}
+			require.EqualValues(t, 4429, p.code())
+		})
+	}
 }
