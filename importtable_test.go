@@ -122,7 +122,7 @@ var importTable = []row{
 	{pkg: "internal/wire", imports: []string{"live"}, avoids: []string{redis, miniredis}, why: "client links it"},
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
-	{pkg: "server", imports: []string{"hub", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate", "internal/openapi", "internal/console"}, why: "it assembles the transports and decides nothing of what they do"},
+	{pkg: "server", imports: []string{"hub", "internal/port", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate", "internal/openapi", "internal/console"}, why: "it assembles the transports and decides nothing of what they do"},
 	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "archive", "internal/auth", "internal/doctor", "internal/instance", "internal/port", "internal/query"}, why: "it asks the hub what operators ask, and nothing below"},
 	{pkg: "internal/front", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
 

@@ -430,12 +430,12 @@ var _ live.RemoteProducer = (*liveRemote)(nil)
 func (r *liveRemote) Token() string          { return r.token }
 func (r *liveRemote) Silence() time.Duration { return r.silence }
 
-// publishing checks chunks, before anything is sent, and makes the request.
+// publishing checks chunks, before anything is sent, and makes the request. How large a chunk may be is up to the gateway.
 func (r *liveRemote) publishing(first uint64, chunks [][]byte) (*wire.LivePublish, error) {
 	size := 0
 	for i, chunk := range chunks {
-		if len(chunk) > streamhub.MaxRecordBytes {
-			return nil, fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), streamhub.MaxRecordBytes)
+		if len(chunk) > streamhub.MaxFrameBytes {
+			return nil, fmt.Errorf("%w: chunk %d has %d bytes", streamhub.ErrTooLarge, first+uint64(i), len(chunk))
 		}
 		size += len(chunk)
 	}

@@ -64,6 +64,8 @@ type liveProducer struct {
 	first   uint64    // the number of the first of them
 	bytes   int       // of them
 	trouble error     // why they could not be sent
+	large   bool      // a caller waits for the last chunk, a large one
+	refused error     // why that was not taken
 }
 
 var _ live.Producer = (*liveProducer)(nil)
@@ -124,11 +126,11 @@ func (p *liveProducer) rush() {
 	}
 }
 
-// Publish implements [live.Producer].
+// Publish implements [live.Producer]. A chunk that a gateway may refuse, because it is larger than a hub takes by
+// default, is waited for: what one gateway refuses another one refuses as well.
 func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
-	if len(data) > streamhub.MaxRecordBytes {
-		err := fmt.Errorf("%w: a chunk of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), streamhub.MaxRecordBytes)
-		return p.fail("publish", p.id, err)
+	if len(data) > streamhub.MaxFrameBytes {
+		return p.fail("publish", p.id, fmt.Errorf("%w: a chunk of %d bytes", streamhub.ErrTooLarge, len(data)))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,7 +144,43 @@ func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	if n := len(p.pending); n == 1 || n == liveChunks {
 		p.notify()
 	}
+	if len(data) > streamhub.MaxRecordBytes {
+		return p.fail("publish", p.id, p.accepted(ctx))
+	}
 	return nil
+}
+
+// accepted waits until the last chunk, a large one, is stored or refused. Nothing is admitted after it meanwhile, because
+// it takes all of liveBuffer. If ctx ends before, the chunk waits as any other. The lock is held before and after.
+func (p *liveProducer) accepted(ctx context.Context) error {
+	number := p.first + uint64(len(p.pending)) - 1
+	p.large, p.refused = true, nil
+	defer func() { p.large = false }()
+	for p.err == nil && p.refused == nil && p.first <= number {
+		p.rush()
+		if p.await(ctx) != nil {
+			return nil
+		}
+	}
+	return cmp.Or(p.refused, p.err)
+}
+
+// refuse drops a large chunk that a gateway does not take, if its Publish waits for it.
+func (p *liveProducer) refuse(batch [][]byte, err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || !p.large || len(batch) != 1 || len(batch[0]) <= streamhub.MaxRecordBytes || !errors.Is(err, streamhub.ErrTooLarge) {
+		return false
+	}
+	p.bytes -= len(batch[0]) + liveOverhead
+	p.pending = p.pending[1:]
+	var named *streamhub.Error
+	if errors.As(err, &named) {
+		err = named.Err // Publish names itself
+	}
+	p.refused = err
+	p.notify()
+	return true
 }
 
 // admit waits while a verdict is under way, or more than so many bytes are to be sent. The lock is
@@ -217,6 +255,7 @@ func (p *liveProducer) run() {
 			p.trouble = err
 			p.mu.Unlock()
 			failed.Wait(p.life)
+		case p.refuse(batch, err):
 		default:
 			// While a verdict is under way, end learns how the generation has ended.
 			if !p.stopped(err) {

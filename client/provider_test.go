@@ -76,6 +76,39 @@ func TestLargeRecord(t *testing.T) {
 	}
 }
 
+// TestLargeChunk: how large a chunk may be is for the hub to say, too. One that it refuses disturbs nothing.
+func TestLargeChunk(t *testing.T) {
+	for limit, o := range map[int]*hub.Options{streamhub.MaxRecordBytes: nil, 5 << 20: {MaxRecordBytes: 5 << 20}} {
+		h, err := hub.Open(t.Context(), nil, o)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, h.Close()) })
+		c := client.New(dial(t, nil, serve(t, h, nil)), nil)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		p, _, err := c.Store(uuid.New()).Live("live").Register(t.Context(), "chat", nil)
+		require.NoError(t, err)
+		var want []int
+		for _, size := range []int{1, limit, limit + 1, 2, limit + 1, limit, streamhub.MaxFrameBytes + 1, 3} {
+			err := p.Publish(t.Context(), make([]byte, size))
+			if size > limit {
+				require.ErrorIs(t, err, streamhub.ErrTooLarge)
+				continue
+			}
+			require.NoError(t, err)
+			want = append(want, size)
+		}
+		require.NoError(t, p.Done(t.Context(), nil))
+		var got []int
+		for chunk, err := range p.Subscribe(t.Context(), nil) {
+			if err != nil {
+				require.ErrorIs(t, err, streamhub.ErrClosed)
+				break
+			}
+			got = append(got, len(chunk.Data))
+		}
+		require.Equal(t, want, got)
+	}
+}
+
 func TestWebSocket(t *testing.T) {
 	h := embedded(t)
 	address := serve(t, h, nil)

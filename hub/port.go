@@ -159,6 +159,8 @@ func (r portStore) RemoveLive(ctx context.Context, space, id string, generation 
 	return r.hub.live.Streams(r.ID(), space).RemoveGeneration(ctx, id, generation)
 }
 
+func (r portStore) MaxChunkBytes() int { return r.hub.live.MaxChunkBytes() }
+
 func (r portStore) Import(ctx context.Context, space string) (*hotlog.Importer, error) {
 	if err := r.over(streamhub.Error{Op: "import", Space: space}); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -178,5 +179,27 @@ func TestRequestLimits(t *testing.T) {
 			l.refused("limit", "durable", "live")
 			require.Equal(t, http.StatusCreated, send(t, "PUT", l.url+"/v1/stream/space/seg", l.token, strings.NewReader("fits")).StatusCode)
 		})
+	}
+}
+
+// TestChunkLimit has the hub say how large a chunk of a live stream may be over HTTP.
+func TestChunkLimit(t *testing.T) {
+	const most = 2 << 20
+	h, err := hub.Open(t.Context(), nil, &hub.Options{MaxRecordBytes: most})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	_, url := serve(t, h, &server.Options{})
+	token := sign(t, "a", time.Hour, "streamkit::*")
+	for id, size := range map[string]int{"fits": most, "large": most + 1} {
+		status := map[bool]int{true: http.StatusOK, false: http.StatusRequestEntityTooLarge}[size == most]
+		answer := send(t, http.MethodPost, url+"/v1/live/"+id, token, strings.NewReader(strings.Repeat("x", size)))
+		require.Equal(t, status, answer.StatusCode, id)
+		answer = send(t, http.MethodPut, url+"/v1/live/chunks-"+id, token, nil, "Streamhub-Producer", strings.Repeat("k", 32))
+		require.Equal(t, http.StatusCreated, answer.StatusCode)
+		var producer struct{ Producer string }
+		require.NoError(t, json.NewDecoder(answer.Body).Decode(&producer))
+		answer = send(t, http.MethodPost, url+"/v1/live/chunks-"+id+"/chunks?first=1", token,
+			strings.NewReader(strings.Repeat("x\n", 3)+strings.Repeat("x", size)), "Streamhub-Producer", producer.Producer, "Content-Type", "text/plain")
+		require.Equal(t, status, answer.StatusCode, id)
 	}
 }

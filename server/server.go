@@ -23,6 +23,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/openapi"
 	"github.com/seed-147127fe/streamhub/internal/operate"
 	"github.com/seed-147127fe/streamhub/internal/option"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/webclient"
 	"github.com/seed-147127fe/streamhub/live"
 	"github.com/seed-147127fe/streamhub/live/livehttp"
@@ -177,6 +178,8 @@ func (s *Server) assemble(ctx context.Context) error {
 		Authorize:   s.gate.Authorize,
 		CheckOrigin: s.gate.CheckOrigin,
 		Logger:      o.Logger,
+
+		MaxChunkBytes: port.Of(s.hub.Store(uuid.Nil)).MaxChunkBytes(),
 	})
 	s.transports = append(s.transports, lives)
 

@@ -126,6 +126,9 @@ func (m *Manager) over() error {
 // Chunks returns how many chunks this manager has published.
 func (m *Manager) Chunks() int64 { return m.chunks.Load() }
 
+// MaxChunkBytes returns the limit of a chunk.
+func (m *Manager) MaxChunkBytes() int { return m.opt.MaxChunkBytes }
+
 // Waiting returns how many callers wait for a stream that has not been registered.
 func (m *Manager) Waiting() (callers int) {
 	m.mu.Lock()

@@ -51,6 +51,8 @@ type Store interface {
 	ReadAfter(ctx context.Context, space, segment string, sequence, proof uint64) (Snapshot, error)
 	// RemoveLive is [live.Streams.Remove] for one generation: a later one stays.
 	RemoveLive(ctx context.Context, space, id string, generation uint64) error
+	// MaxChunkBytes is the limit of a chunk of a live stream.
+	MaxChunkBytes() int
 	// Import stores entries of another system as they are there, for streamhub import; see
 	// [hotlog.Importer].
 	Import(ctx context.Context, space string) (*hotlog.Importer, error)

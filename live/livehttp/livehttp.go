@@ -42,6 +42,9 @@ type Options struct {
 	CheckOrigin func(r *http.Request) error
 	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
+	// MaxChunkBytes limits a chunk, so that a body is refused before any of it is stored. It is that of
+	// [live.Options]; the default is [streamhub.MaxRecordBytes].
+	MaxChunkBytes int
 	// Logger receives the failures that no client sees; the default discards them.
 	Logger *slog.Logger
 }
@@ -57,7 +60,7 @@ const (
 	reconnect = time.Second
 	// drainSpread is over how long Shutdown spreads the ends of readers.
 	drainSpread = time.Second
-	// maxBody bounds a body that becomes one record, and one of JSON.
+	// maxBody bounds the body of a message, and one of JSON.
 	maxBody = streamhub.MaxRecordBytes
 	// ended marks the id of the last event. Who comes back with it has everything.
 	ended = ".end"
@@ -79,6 +82,7 @@ func New(ctx context.Context, o Options) *Handler {
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 30 * time.Second
 	}
+	option.Default(&o.MaxChunkBytes, streamhub.MaxRecordBytes)
 	if o.Authorize == nil && o.CheckOrigin == nil {
 		o.CheckOrigin = auth.OwnOrigin
 	}
@@ -400,7 +404,7 @@ var errSlow = errors.New("the body comes too slowly")
 // of the connection still reads it.
 const statusGivenUp = 499
 
-// input reads a body that becomes one record at most.
+// input reads a body that is a message or JSON.
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
 // bounded reads a body of up to most bytes. A body that is longer or encoded is refused before

@@ -123,7 +123,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 		in.cut()
 		time.AfterFunc(farewell, cancel) // a Redis that does not answer must not hold up the gateway
 	})()
-	err = publishLines(ctx, p, in)
+	err = publishLines(ctx, p, in, h.opt.MaxChunkBytes)
 	in.leave()
 	bye, done := context.WithTimeout(context.WithoutCancel(r.Context()), farewell)
 	defer done()
@@ -177,11 +177,11 @@ func moved(ctx context.Context, w http.ResponseWriter, p live.Producer) error {
 	return nil
 }
 
-// publishLines publishes each line without its end, \n or \r\n.
-func publishLines(ctx context.Context, p live.Producer, body io.Reader) error {
+// publishLines publishes each line of up to most bytes without its end, \n or \r\n.
+func publishLines(ctx context.Context, p live.Producer, body io.Reader, most int) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for {
-		line, err := readLine(lines)
+		line, err := readLine(lines, most)
 		// A line without its end was cut off and does not count.
 		if err == nil || errors.Is(err, io.EOF) && len(line) > 0 {
 			if published := p.Publish(ctx, line); published != nil {
@@ -197,15 +197,15 @@ func publishLines(ctx context.Context, p live.Producer, body io.Reader) error {
 	}
 }
 
-// readLine reads a line of any length up to maxBody. ReadSlice returns it in parts of the buffer's
+// readLine reads a line of any length up to most. ReadSlice returns it in parts of the buffer's
 // size. At the end of the body it returns what is left, with io.EOF.
-func readLine(r *bufio.Reader) ([]byte, error) {
+func readLine(r *bufio.Reader, most int) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)
-		if len(line) > maxBody+2 {
-			return nil, fmt.Errorf("%w: a line of more than %d bytes", streamhub.ErrTooLarge, maxBody)
+		if len(line) > most+2 {
+			return nil, fmt.Errorf("%w: a line of more than %d bytes", streamhub.ErrTooLarge, most)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			if trimmed, ok := bytes.CutSuffix(line, []byte("\n")); ok {

@@ -125,8 +125,8 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 		return err
 	}
 	for i, chunk := range list {
-		if len(chunk) > maxBody { // before any of them is stored
-			return fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), maxBody)
+		if len(chunk) > h.opt.MaxChunkBytes { // before any of them is stored
+			return fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), h.opt.MaxChunkBytes)
 		}
 	}
 	// The list may be longer than one append takes. The parts are stored in order; if the reply to
