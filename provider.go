@@ -35,7 +35,8 @@ type Store interface {
 	// Create makes a segment with options. If it exists with the same ones, created is false; with
 	// others the error is [ErrConflict].
 	Create(ctx context.Context, space, segment string, options *CreateOptions) (status Status, created bool, err error)
-	// CloseSegment ends a segment with a verdict. One that is closed already is a [ClosedError].
+	// CloseSegment ends a segment with a verdict; options are those of an append without records. A
+	// segment that is closed already is a [ClosedError].
 	CloseSegment(ctx context.Context, space, segment string, verdict Verdict, options *AppendOptions) (AppendResult, error)
 	// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
 	// stay until the last fork goes.
@@ -61,8 +62,10 @@ type Store interface {
 	Spaces(ctx context.Context) iter.Seq2[string, error]
 	Segments(ctx context.Context, space string) iter.Seq2[string, error]
 
-	// ConsumeSegment and ConsumeSpace read what there is now; Consume reads several spaces, each
-	// after its cursor, by timestamp.
+	// ConsumeSegment and ConsumeSpace read the entries that exist when the read begins. A segment
+	// that does not exist is [ErrNotFound]; a space that does not exist has no entries. Consume
+	// reads several spaces, each after its cursor ("" for the start), and merges their entries by
+	// timestamp.
 	ConsumeSegment(ctx context.Context, space, segment string, options *ReadOptions) iter.Seq2[Entry, error]
 	ConsumeSpace(ctx context.Context, space string, options *ReadOptions) iter.Seq2[Entry, error]
 	Consume(ctx context.Context, cursors map[string]Cursor, options *ReadOptions) iter.Seq2[Entry, error]

@@ -65,9 +65,12 @@ type Status struct {
 	// Heartbeat marks a status that only says that a subscription is alive.
 	Heartbeat bool
 
-	State       State
-	Verdict     *Verdict
-	Generation  uint64
+	State State
+	// Verdict says how the segment ended; nil while it is open.
+	Verdict *Verdict
+	// Generation is the highest fencing token that an append has named, 0 for none.
+	Generation uint64
+	// ContentType is that of the append or the create that made the segment, "" for none.
 	ContentType string
 	// TTL is the sliding time to live, 0 for none.
 	TTL time.Duration

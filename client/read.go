@@ -60,8 +60,9 @@ func each[T any](items iter.Seq2[T, error], pass func(T) bool) error {
 	return nil
 }
 
-// ConsumeSegment reads the entries of a segment. After a lost connection it resumes after the last
-// entry; the entries can then include some that were appended meanwhile.
+// ConsumeSegment reads the entries of a segment. A segment that does not exist is
+// [streamhub.ErrNotFound]. After a lost connection it resumes after the last entry; the entries can
+// then include some that were appended meanwhile.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.consume(ctx, options, func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 		return s.inner.ConsumeSegment(ctx, space, segment, o)
@@ -114,7 +115,8 @@ func (p *progress) counting(pass func(streamhub.Entry) bool) func(streamhub.Entr
 	}
 }
 
-// Consume reads several spaces by timestamp; see [Store.ConsumeSegment].
+// Consume reads several spaces, each after its cursor, and merges their entries by timestamp; see
+// [Store.ConsumeSegment].
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		o := value(options)

@@ -78,7 +78,8 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	return status, created, err
 }
 
-// CloseSegment ends a segment with a verdict.
+// CloseSegment ends a segment with a verdict: it is an append without records, and options are
+// those of an append.
 func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (r streamhub.AppendResult, err error) {
 	o := withTRX(options)
 	err = again(ctx, s.c, "close", func(ctx context.Context) (err error) {

@@ -76,8 +76,8 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	return s.log.Create(ctx, space, segment, options)
 }
 
-// CloseSegment ends a segment with a verdict. One that is closed already is a
-// [streamhub.ClosedError].
+// CloseSegment ends a segment with a verdict: it is an append without records, and options are
+// those of an append. A segment that is closed already is a [streamhub.ClosedError].
 func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (r streamhub.AppendResult, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "close", s, space, segment)
 	defer func() { call.end(err) }()
@@ -173,22 +173,25 @@ func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, er
 	return unlessOver(s, streamhub.Error{Op: "segments", Space: space}, s.log.AllSegments(ctx, space))
 }
 
-// ConsumeSegment reads what a segment holds now, in order.
+// ConsumeSegment reads the entries that a segment holds when the read begins, in order. A segment
+// that does not exist is [streamhub.ErrNotFound]; see docs/contracts.md for the errors of a cursor.
+// The sequence can be ranged over again and then reads what the segment holds at that time.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.ConsumeSegment(ctx, space, segment, options)
 	})
 }
 
-// ConsumeSpace reads what a space holds now, over all of its segments, in the order in which Redis
-// took it.
+// ConsumeSpace reads the entries that a space holds when the read begins, over all of its segments,
+// in the order in which Redis took them. A space that does not exist has none.
 func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", space, "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.ConsumeSpace(ctx, space, options)
 	})
 }
 
-// Consume reads several spaces at once, each after its cursor, by timestamp.
+// Consume reads several spaces at once, each after its cursor ("" for the start), and merges their
+// entries by timestamp.
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", "", "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.Consume(ctx, cursors, options)
@@ -281,9 +284,11 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
 	return unlessOver(s, streamhub.Error{Op: "list leases"}, s.hub.leases.List(ctx, s.ID()))
 }
 
-// WithLease acquires the lease on key, waiting for up to wait, runs fn while it is held and
-// releases it. The token is the generation to pass to appends. The context of fn ends before the lease
-// does, with [streamhub.ErrLeaseLost] as cause.
+// WithLease acquires the lease on key, runs fn while it renews the lease, releases it and returns the
+// error of fn. If another holder keeps the lease for longer than wait, fn is not called and the error
+// is a [streamhub.LeaseHeldError]. Pass token as Generation to appends. If the lease is lost, the
+// context of fn ends before the lease does, with [streamhub.ErrLeaseLost] as its cause; see
+// [lease.Manager.WithLease].
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return err

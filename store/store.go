@@ -99,8 +99,9 @@ func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, er
 	return s.log.AllSegments(ctx, space)
 }
 
-// ConsumeSegment reads what a segment holds now, in order. The sequence can be ranged over again and
-// then reads what there is then.
+// ConsumeSegment reads the entries that a segment holds when the read begins, in order. A segment
+// that does not exist is [streamhub.ErrNotFound]. The sequence can be ranged over again and then
+// reads what the segment holds at that time.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.log.ConsumeSegment(ctx, space, segment, options)
 }
@@ -111,7 +112,8 @@ func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamh
 	return s.log.ConsumeSpace(ctx, space, options)
 }
 
-// Consume reads several spaces at once, each after its cursor, by timestamp.
+// Consume reads several spaces at once, each after its cursor ("" for the start), and merges their
+// entries by timestamp.
 func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.log.Consume(ctx, cursors, options)
 }
