@@ -24,9 +24,11 @@ type producer struct {
 	number     uint64
 	local      live.Producer
 	remote     live.RemoteProducer
-	// over is what a local producer was told, or has done, at its end; asked says that it was told to stop.
-	over  error
-	asked *live.CancelError
+	// over is what a local producer was told, or has done, at its end; asked says that it was told to stop. unheard says that
+	// over is still to reach it: its context ended when it was asked, and does not show that.
+	over    error
+	unheard bool
+	asked   *live.CancelError
 }
 
 // A viewer reads a generation, from a chunk on.
@@ -215,10 +217,10 @@ func sameVerdict(got, want streamhub.Verdict) error {
 // producing is what a producer is told now, and whether that cannot be compared: what is kept of an ended
 // generation has an end, and after that the store forgets in steps of its own.
 func (r *run) producing(p *producer) (want error, vague bool) {
-	if p.over != nil {
-		return p.over, false
-	}
 	g := r.model.generation(p.id, p.generation)
+	if p.over != nil {
+		return p.over, p.unheard && (g == nil || r.model.over(g))
+	}
 	return r.model.producing(p.id, p.generation), g == nil || r.model.over(g)
 }
 
@@ -755,6 +757,7 @@ func (r *run) stopped(p *producer) error {
 		if want == nil {
 			return nil
 		}
+		p.unheard = true
 	case want == nil:
 		return fmt.Errorf("it was told %w, want that it is to stop", cause)
 	default:

@@ -1,6 +1,7 @@
 package livestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,14 +136,16 @@ func (p *Producer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Me
 // messages reads the back lane; stops says whether requests to stop are among what it gives.
 func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Seq2[live.Message, error] {
 	return func(yield func(live.Message, error) bool) {
-		o := streamhub.FollowOptions{FromSequence: after + 1}
-		for e, err := range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.backLane(), &o) {
+		for e, err := range s.backward(ctx, after) {
 			if err != nil {
 				if err = ending(err); stops {
 					err = producing(err, s.generation)
 				}
 				yield(live.Message{}, s.fail("messages", s.id, err))
 				return
+			}
+			if e.Sequence <= after {
+				continue
 			}
 			m := live.Message{Sequence: e.Sequence, Timestamp: e.Timestamp, By: e.Metadata[byKey], Once: e.Metadata[onceKey], Data: e.Payload}
 			if e.Metadata[controlKey] != "" {
@@ -156,4 +159,33 @@ func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Se
 			}
 		}
 	}
+}
+
+// backward follows the back lane after an entry, or after the last one where that comes before. It begins at a position,
+// because a back lane that is deleted meanwhile would be waited for otherwise, as if it were still to be created.
+func (s *Stream) backward(ctx context.Context, after uint64) iter.Seq2[streamhub.Entry, error] {
+	from, err := s.sentUpTo(ctx, after)
+	for pauses := (pause.Backoff{First: firstPause, Longest: longestPause}); streamhub.Retryable(err) && pauses.Wait(ctx); {
+		from, err = s.sentUpTo(ctx, after)
+	}
+	if err != nil {
+		return func(yield func(streamhub.Entry, error) bool) { yield(streamhub.Entry{}, cmp.Or(ctx.Err(), err)) }
+	}
+	return s.m.watcher.FollowSegment(ctx, s.log, s.space, s.backLane(), &streamhub.FollowOptions{Cursor: from.Cursor()})
+}
+
+// sentUpTo returns the position of an entry of the back lane, or of the last one.
+func (s *Stream) sentUpTo(ctx context.Context, sequence uint64) (streamhub.Position, error) {
+	status, err := s.log.Status(ctx, s.space, s.backLane())
+	at := status.Position
+	if err != nil || sequence >= status.LastSequence {
+		return at, err
+	}
+	if sequence == 0 {
+		return start(at), nil
+	}
+	for e, failed := range s.log.ConsumeSegment(ctx, s.space, s.backLane(), &streamhub.ReadOptions{FromSequence: sequence, Limit: 1}) {
+		at, err = e.Position, failed
+	}
+	return at, err
 }

@@ -3,9 +3,6 @@ package livestream
 import (
 	"cmp"
 	"context"
-	"fmt"
-
-	"github.com/seed-147127fe/streamhub"
 )
 
 // SetMetadata implements [live.Producer].
@@ -29,13 +26,8 @@ func (s *Stream) setMetadata(ctx context.Context, v any) error {
 		return err
 	}
 	code, n, err := s.ask(ctx, metadataScript, s.id, "", decimal(s.generation), text)
-	switch {
-	case err != nil:
+	if err != nil || code == "+" {
 		return err
-	case code == "FENCED":
-		return fenced(n[0], s.generation)
-	case code != "+":
-		return fmt.Errorf("%w: the stream has ended", streamhub.ErrClosed)
 	}
-	return nil
+	return producing(ending(s.refused(ctx, code, n[0])), s.generation)
 }

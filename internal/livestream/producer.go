@@ -108,9 +108,34 @@ func (p *Producer) notify() {
 	p.changed = make(chan struct{})
 }
 
-// stop ends the producer: another process has ended its generation. What it has not sent is dropped.
+// stop ends the producer: another process has ended its generation, or it is lost. The log reports a loss once to a
+// process, so all producers that the process has of the generation end with the one that hears of it, and before it.
 func (p *Producer) stop(reason error) {
 	reason = producing(reason, p.generation)
+	if errors.Is(reason, streamhub.ErrHistoryLost) {
+		for _, other := range p.m.others(p) {
+			other.halt(reason)
+		}
+	}
+	p.halt(reason)
+}
+
+// others returns the producers besides p that were registered under its key.
+func (m *Manager) others(p *Producer) (others []*Producer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w := m.spaces[p.spaceKey]; w != nil {
+		for other := range w.producers {
+			if other != p && other.segment() == p.segment() {
+				others = append(others, other)
+			}
+		}
+	}
+	return others
+}
+
+// halt ends the producer. What it has not sent is dropped.
+func (p *Producer) halt(reason error) {
 	p.mu.Lock()
 	if p.err != nil {
 		p.mu.Unlock()

@@ -171,7 +171,8 @@ func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, ow
 	if err != nil {
 		return nil, err
 	}
-	return &beginning{stream, owner, back.Position}, nil
+	// From its first entry on: a repeat of the registration finds what readers have sent since the first attempt.
+	return &beginning{stream, owner, start(back.Position)}, nil
 }
 
 func encodeMetadata(v any) (string, error) {

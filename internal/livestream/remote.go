@@ -96,26 +96,42 @@ func (r *remote) hold(ctx context.Context, silence string) error {
 		return nil
 	case code == "DENIED":
 		return errToken
-	case code == "FENCED":
-		// It may have ended before another one began.
-		status, err := r.log.Status(ctx, r.space, r.segment())
-		if v := status.Verdict; err == nil && v != nil && v.Kind != streamhub.VerdictSuperseded {
-			return &streamhub.ClosedError{Verdict: *v, LastSequence: status.LastSequence}
-		}
-		return fenced(n[0], r.generation)
-	case code == "ABSENT":
+	}
+	err = r.refused(ctx, code, n[0])
+	if code == "ABSENT" && errors.Is(err, streamhub.ErrNotFound) && !removed(err) {
+		return streamhub.ErrNotFound // nothing is left that the token could be of
+	}
+	return producing(ending(err), r.generation)
+}
+
+// removed reports whether err says that a generation was removed, and not that its time was over.
+func removed(err error) bool {
+	var deleted *streamhub.DeletedError
+	return errors.As(err, &deleted) && deleted.Verdict.Kind == streamhub.VerdictDeleted
+}
+
+// refused returns why a script did not take the generation for the one in force. The segment knows how it ended,
+// also after the session is another one's or gone. next is the number that came with FENCED.
+func (s *Stream) refused(ctx context.Context, code string, next uint64) error {
+	status, err := s.log.Status(ctx, s.space, s.segment())
+	v := status.Verdict
+	switch {
+	case err != nil && !over(err):
+		return err // it cannot be asked now
+	case code == "FENCED" && (v == nil || v.Kind == streamhub.VerdictSuperseded):
+		return fenced(next, s.generation)
+	case err != nil:
+		return err
+	case v == nil && code == "ABSENT": // the next sweep ends it
 		return streamhub.ErrNotFound
+	case v == nil: // it is about to get it
+		lost, err := s.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
+		if err != nil {
+			return err
+		}
+		v = &lost
 	}
-	status, err := r.log.Status(ctx, r.space, r.segment())
-	if err == nil && status.Verdict == nil { // it is about to get it
-		var v streamhub.Verdict
-		v, err = r.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
-		status.Verdict = &v
-	}
-	if err != nil {
-		return producing(ending(err), r.generation)
-	}
-	return producing(&streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence}, r.generation)
+	return &streamhub.ClosedError{Verdict: *v, LastSequence: status.LastSequence}
 }
 
 func (r *remote) Token() string { return strconv.FormatUint(r.generation, 36) + "." + r.owner }

@@ -45,8 +45,7 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 		if o.Cursor == "" {
 			// The start of this incarnation. Without it a segment that is deleted meanwhile would be waited for, as
 			// if it were still to be created.
-			start := streamhub.Position{Incarnation: status.Position.Incarnation, Lineage: status.Position.Lineage}
-			follow.Cursor = start.Cursor()
+			follow.Cursor = start(status.Position).Cursor()
 		}
 	}
 	var batch live.Chunk
@@ -93,6 +92,11 @@ func (s *Stream) begin(ctx context.Context) (streamhub.Status, error) {
 		return status, nil
 	}
 	return status, err
+}
+
+// start is the position before the first entry of a segment that has the position p.
+func start(p streamhub.Position) streamhub.Position {
+	return streamhub.Position{Incarnation: p.Incarnation, Lineage: p.Lineage}
 }
 
 // ending turns what a follower ends with into what a reader is told: one that is deleted has a

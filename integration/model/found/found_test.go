@@ -274,3 +274,49 @@ func TestTrimmedAfterEnd(t *testing.T) {
 		{Op: "drain"},
 	}, model.TwoGateways)
 }
+
+// Seed 218: a producer that registered again under the same key did not hear of a request to stop that came in between.
+func TestAskedBeforeRepeat(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", Seg: "y", At: 1},
+		{Op: "cancel", Seg: "y"},
+		{Op: "register", Seg: "y", Own: true, At: 1},
+	})
+}
+
+// Seed 285: a producer whose successor was removed was told that its stream was never there.
+func TestSupersededByRemoved(t *testing.T) {
+	for _, kind := range model.Kinds {
+		try(t, []model.Step{
+			{Op: "register", Seg: "y", Remote: true},
+			{Op: "register", Seg: "y", At: 1, Takeover: true},
+			{Op: "remove", Seg: "y"},
+			{Op: "beat", Seg: "y"},
+			{Op: "publish", Seg: "y", N: 1},
+			{Op: "describe", Seg: "y"},
+			{Op: "end", Seg: "y", Close: "done"},
+		}, kind)
+	}
+}
+
+// Seed 450: a producer behind a gateway whose stream was removed while its connection was cut was told that the stream was
+// never there.
+func TestRemovedWhileCut(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", Seg: "x"},
+		{Op: "cut"},
+		{Op: "remove", Seg: "x"},
+	}, model.OneGateway)
+}
+
+// Seed 490: of two producers of one generation, in one process, only the first was told that what they had published was
+// lost.
+func TestLossOfBoth(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", Seg: "x", At: 1},
+		{Op: "register", Seg: "x", Own: true, At: 3},
+		{Op: "save"},
+		{Op: "rewind"},
+		{Op: "rewind"},
+	})
+}

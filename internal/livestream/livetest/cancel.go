@@ -19,6 +19,7 @@ var cancelCases = []namedCase{
 	{"CancelIgnored", cancelIgnored},
 	{"CancelNoWait", cancelNoWait},
 	{"CancelOften", cancelOften},
+	{"CancelBeforeRepeat", cancelBeforeRepeat},
 	{"CancelEnded", cancelEnded},
 	{"CancelWhileDead", cancelWhileDead},
 }
@@ -122,6 +123,24 @@ func cancelOften(f *fixture) {
 	require.NoError(f, p.Close(f.ctx))
 	all.Wait()
 	require.Empty(f, told, "OnCancel was called twice")
+}
+
+// cancelBeforeRepeat asks while a registration, whose answer was lost, is made again.
+func cancelBeforeRepeat(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	const key = "0123456789abcdefABCDEF"
+	unheard := f.register(a, "chat", &live.RegisterOptions{Key: key})
+	_, err := f.get(b, "chat").Cancel(f.ctx, &live.CancelOptions{By: "anna", NoWait: true})
+	require.NoError(f, err)
+	told, onCancel := onCancel()
+	p := f.register(a, "chat", &live.RegisterOptions{Key: key, OnCancel: onCancel})
+	require.Equal(f, unheard.Generation(), p.Generation())
+	var reason *live.CancelError
+	require.ErrorAs(f, f.called(told), &reason)
+	require.Equal(f, "anna", reason.By)
+	require.NoError(f, p.Close(f.ctx))
+	require.Equal(f, streamhub.VerdictCancelled, f.verdict(p).Kind)
+	require.NoError(f, unheard.Close(f.ctx))
 }
 
 func cancelEnded(f *fixture) {

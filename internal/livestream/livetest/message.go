@@ -112,4 +112,8 @@ func sendEnded(f *fixture) {
 	require.NoError(f, i.Remove(f.ctx, "chat"))
 	_, err = s.Send(f.ctx, []byte("late"), nil)
 	f.closed(err, streamhub.VerdictDeleted)
+	for _, err = range p.Messages(f.ctx, 0) { // and waits for none
+		f.closed(err, streamhub.VerdictDeleted)
+	}
+	require.Error(f, err)
 }

@@ -19,6 +19,7 @@ var remoteCases = []namedCase{
 	{"RemoteRepeats", remoteRepeats},
 	{"RemoteTokens", remoteTokens},
 	{"RemoteTakeover", remoteTakeover},
+	{"RemoteSuccessorRemoved", remoteSuccessorRemoved},
 	{"RemoteSilent", remoteSilent},
 	{"RemoteStop", remoteStop},
 	{"RemoteOnce", remoteOnce},
@@ -161,6 +162,24 @@ func remoteTakeover(f *fixture) {
 	require.NoError(f, err)
 }
 
+// remoteSuccessorRemoved: what is kept of a generation says that another one took over, also when that one is there no more.
+func remoteSuccessorRemoved(f *fixture) {
+	a, b := f.open(nil), f.open(nil)
+	first := f.start(a, "chat", nil)
+	second := f.start(b, "chat", &live.RegisterOptions{Takeover: true})
+	require.NoError(f, b.Remove(f.ctx, "chat"))
+	_, resumed := a.Resume(f.ctx, "chat", first.Token())
+	_, beaten := first.Beat(f.ctx)
+	_, published := first.Publish(f.ctx, 1, chunks("late"))
+	_, ended := first.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
+	described := first.SetMetadata(f.ctx, json.RawMessage(`1`))
+	for _, err := range []error{resumed, beaten, published, ended, described} {
+		f.fenced(err, second.Generation(), first.Generation())
+	}
+	_, err := b.Resume(f.ctx, "chat", second.Token())
+	f.closed(err, streamhub.VerdictDeleted)
+}
+
 // remoteSilent loses a producer that says nothing, and not one that beats.
 func remoteSilent(f *fixture) {
 	a, b := f.open(&fast), f.open(&fast)
@@ -276,6 +295,7 @@ func remoteLateRepeat(f *fixture) {
 	next := f.start(b, "chat", nil)
 	_, err = a.Resume(f.ctx, "chat", p.Token())
 	f.closed(err, streamhub.VerdictDone)
+	f.closed(p.SetMetadata(f.ctx, json.RawMessage(`1`)), streamhub.VerdictDone)
 	v, err := p.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
 	require.NoError(f, err)
 	require.Equal(f, streamhub.VerdictDone, v.Kind)
