@@ -64,7 +64,7 @@ func TestArchiveBounded(t *testing.T) {
 	c := client(t, server.URL())
 	s := open(t, c, &hub.Options{
 		Archive:   backend,
-		Archiving: tier.Options{Policy: tier.Policy{HotBytes: limit, KeepLast: 1}, Every: 200 * time.Millisecond},
+		Archiving: tier.Options{Policy: tier.Policy{HotBytes: limit, KeepLast: 1}, Every: 20 * time.Millisecond},
 	}).Store(testStore)
 	ctx := within(t, 15*time.Minute)
 	name := func(i uint64) string { return fmt.Sprintf("app-%04d", i) }
@@ -77,7 +77,8 @@ func TestArchiveBounded(t *testing.T) {
 	tasks.Go(func() { // the writer
 		defer done.Store(true)
 		random := rand.New(rand.NewPCG(seedOf(t), 1))
-		for sum := uint64(0); sum < total && ctx.Err() == nil; {
+		// It pauses so that an eighth of the limit is more than what it writes between two looks at the size.
+		for sum := uint64(0); sum < total && pause.For(ctx, 5*time.Millisecond); {
 			var batch []streamhub.Append
 			for _, i := range random.Perm(int(segments))[:16] {
 				a := streamhub.Append{Space: coldSpace, Segment: name(uint64(i))}

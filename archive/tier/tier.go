@@ -43,8 +43,9 @@ type Policy struct {
 	Idle time.Duration
 	// HotBytes limits the memory that the entries of the space take in Redis; 0 is no rule. Above
 	// three quarters of it the oldest entries move, down to a half. Above seven eighths appends end
-	// with [streamhub.ErrUnavailable] (reason full) until enough have moved. The last eighth absorbs
-	// appends of processes that have not seen this state yet.
+	// with [streamhub.ErrUnavailable] (reason full) until enough have moved. Processes see that state
+	// within two seconds, and the last eighth absorbs what they append until then: choose the limit so
+	// that an eighth is more than what is written in two seconds.
 	HotBytes int64
 	// KeepLast entries of each segment stay, whatever Age and HotBytes say.
 	KeepLast uint64
