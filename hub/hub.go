@@ -281,11 +281,7 @@ func (h *Hub) sweep(ctx context.Context) {
 		err := h.leases.WithLease(ctx, uuid.Nil, "streamhub/sweep", max(h.opt.SweepEvery/2, time.Second),
 			func(ctx context.Context, _ *lease.Lease) error { return h.sweepStores(ctx) })
 		if err != nil && !errors.Is(err, streamhub.ErrLeaseNotAcquired) && ctx.Err() == nil {
-			level := slog.LevelWarn
-			if errors.Is(err, streamhub.ErrUnavailable) {
-				level = slog.LevelDebug // that Redis cannot serve is logged once
-			}
-			h.opt.Logger.Log(ctx, level, "sweep failed", "err", err)
+			h.opt.Logger.Log(ctx, fault.Level(err, slog.LevelWarn), "sweep failed", "err", err)
 		}
 	}
 }

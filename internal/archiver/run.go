@@ -3,6 +3,7 @@ package archiver
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/lease"
 )
@@ -94,11 +96,11 @@ func (r *Runner) watch(ctx context.Context) {
 		r.mu.Unlock()
 		for _, sp := range held {
 			if err := sp.watch(ctx, r.tier.policy(sp.id)); err != nil && ctx.Err() == nil {
-				r.tier.opt.Logger.Warn("the size of a space is not known", "store", sp.id.Store, "space", sp.id.Space, "err", err)
+				r.tier.opt.Logger.Log(ctx, fault.Level(err, slog.LevelWarn), "the size of a space is not known", "store", sp.id.Store, "space", sp.id.Space, "err", err)
 			}
 		}
 		if err := r.log.LookFull(ctx); err != nil && ctx.Err() == nil {
-			r.tier.opt.Logger.Warn("which spaces are full is not known", "err", err)
+			r.tier.opt.Logger.Log(ctx, fault.Level(err, slog.LevelWarn), "which spaces are full is not known", "err", err)
 		}
 		pause = max(min(watchEvery, r.tier.opt.Every), watchShare*time.Since(begin))
 	}
@@ -171,7 +173,7 @@ func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error 
 		return nil
 	}
 	if err != nil && ctx.Err() == nil {
-		r.tier.opt.Logger.Error("archiving is paused", "store", id.Store, "space", id.Space, "err", err)
+		r.tier.opt.Logger.Log(ctx, fault.Level(err, slog.LevelError), "archiving is paused", "store", id.Store, "space", id.Space, "err", err)
 	}
 	r.tier.meters.turn(ctx, id, sp.figures, err)
 	if err != nil {

@@ -4,6 +4,7 @@ package fault
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/seed-147127fe/streamhub"
 )
@@ -31,4 +32,13 @@ func Outer(where streamhub.Error, err error) error {
 	}
 	where.Err = err
 	return &where
+}
+
+// Level is the level at which a task in the background logs err. That Redis cannot serve is logged once for a whole hub, so it
+// is Debug here, as is an answer that was lost. Everything else, an archive that cannot serve among it, is logged at usual.
+func Level(err error, usual slog.Level) slog.Level {
+	if errors.As(err, new(*streamhub.UnavailableError)) || errors.As(err, new(*streamhub.UnknownOutcomeError)) {
+		return slog.LevelDebug
+	}
+	return usual
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,5 +28,15 @@ func TestAt(t *testing.T) {
 	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
 		require.Equal(t, end, fault.Outer(where, end))
 		require.EqualError(t, fault.At(where, end), `append "s"/"g": `+end.Error())
+	}
+}
+
+func TestLevel(t *testing.T) {
+	away := &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: errors.New("refused")}
+	for _, err := range []error{away, fault.At(streamhub.Error{Op: "list"}, away), &streamhub.UnknownOutcomeError{Err: errors.New("timeout")}} {
+		require.Equal(t, slog.LevelDebug, fault.Level(err, slog.LevelWarn), "%v", err)
+	}
+	for _, err := range []error{streamhub.ErrCorrupt, fmt.Errorf("%w: the archive", streamhub.ErrUnavailable)} {
+		require.Equal(t, slog.LevelError, fault.Level(err, slog.LevelError), "%v", err)
 	}
 }

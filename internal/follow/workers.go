@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
 // Workers gives all workers of a store, sorted by the bytes of their ids, at once and then again
@@ -156,7 +158,7 @@ func (c *crew) run(ctx context.Context) {
 			if err == nil {
 				break
 			}
-			c.w.opt.Logger.Warn("the workers cannot be read", "store", c.store, "error", err)
+			c.w.opt.Logger.Log(ctx, fault.Level(err, slog.LevelWarn), "the workers cannot be read", "store", c.store, "error", err)
 			if !failing.Wait(ctx) {
 				return
 			}

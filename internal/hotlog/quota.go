@@ -3,6 +3,7 @@ package hotlog
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
@@ -304,8 +306,8 @@ func (l *Log) measure(c claim) {
 	if failed := l.conn.HSet(l.ctx, key, next...).Err(); err == nil {
 		err = failed
 	}
-	if err != nil && l.ctx.Err() == nil {
-		l.opt.Logger.Warn("a store was not measured", "store", c.store, "err", redisx.ReadOutcome(err))
+	if err = redisx.ReadOutcome(err); err != nil && l.ctx.Err() == nil {
+		l.opt.Logger.Log(l.ctx, fault.Level(err, slog.LevelWarn), "a store was not measured", "store", c.store, "err", err)
 	}
 }
 

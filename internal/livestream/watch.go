@@ -3,6 +3,7 @@ package livestream
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/live"
@@ -116,7 +118,7 @@ func (w *space) run() {
 		next, err := w.beat(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				w.m.opt.Logger.Warn("the heartbeat of live streams failed", "space", w.space, "error", err)
+				w.m.opt.Logger.Log(ctx, fault.Level(err, slog.LevelWarn), "the heartbeat of live streams failed", "space", w.space, "error", err)
 			}
 			// No goodbye if the manager is closed meanwhile: Redis has just failed, and the counts expire by
 			// themselves.
@@ -297,7 +299,7 @@ func (w *space) reap(due []string) {
 	if !w.reaping && w.m.tasks.Go(func() {
 		for _, line := range due {
 			if err := w.reapOne(w.m.ctx, line); err != nil && w.m.ctx.Err() == nil {
-				w.m.opt.Logger.Warn("a silent live stream could not be ended", "space", w.space, "stream", line, "error", err)
+				w.m.opt.Logger.Log(w.m.ctx, fault.Level(err, slog.LevelWarn), "a silent live stream could not be ended", "space", w.space, "stream", line, "error", err)
 			}
 		}
 		w.m.mu.Lock()
