@@ -20,11 +20,10 @@ var errAnswers = fmt.Errorf("%w: a script answered to another number of frames",
 // What follows runs under appender.mu, unless it says otherwise.
 
 // answeredShort deals with the answer to a frame that went the short way: F and L say that it was
-// stored, A that the head was not the one that this process saw. Any other answer is one of the long
-// way.
-func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirmed error) {
+// stored, A that the head was not the one that this process saw, and D is DISAGREE of the long way.
+func (a *appender) answeredShort(f *flight, answer byte, timestamp string, unconfirmed error) {
 	switch answer {
-	case "F", "L":
+	case 'F', 'L':
 		stored, err := f.wentShort(timestamp)
 		if err != nil {
 			a.refuse(f, err, false)
@@ -32,13 +31,15 @@ func (a *appender) answeredShort(f *flight, answer, timestamp string, unconfirme
 		}
 		f.seq++
 		f.saw(f.short)
-		f.unheard = answer == "F"
+		f.unheard = answer == 'F'
 		a.stored(f, stored, unconfirmed)
-	case "A": // another writer was there
+	case 'A': // another writer was there
 		f.rest = shortRest
 		a.enqueue(f)
+	case 'D':
+		a.answered(f, "DISAGREE", unconfirmed)
 	default:
-		a.answered(f, answer, unconfirmed)
+		a.answered(f, string(rune(answer)), unconfirmed)
 	}
 }
 

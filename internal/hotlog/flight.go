@@ -26,15 +26,15 @@ type flight struct {
 	// until is when retries end; see Options.RetryFor.
 	until   time.Time
 	attempt int
-	waits   int  // how often it was refused because its slot moves
-	loads   int  // how often the script was loaded for it
-	short   head // what the short way makes of the head; zero if the flight goes the long way
-	pieces  [5]string
-	vouched bool      // the text of the script names the lineage of short
-	chosen  time.Time // when that was decided
-	proved  bool      // what the caller was told of is there
-	adopted bool      // this process had not seen the incarnation before this flight
-	unknown bool      // an attempt may have been executed
+	waits   int            // how often it was refused because its slot moves
+	loads   int            // how often the script was loaded for it
+	short   head           // what the short way makes of the head; zero if the flight goes the long way
+	pieces  [pieces]string // for short
+	vouched bool           // the text of the script names the lineage of short
+	chosen  time.Time      // when that was decided
+	proved  bool           // what the caller was told of is there
+	adopted bool           // this process had not seen the incarnation before this flight
+	unknown bool           // an attempt may have been executed
 	// cause is the error of the last attempt, for the callers if the time is over.
 	cause error
 }

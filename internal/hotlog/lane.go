@@ -264,7 +264,13 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 	a.mu.Lock()
 	l.prompt = took < leadTrip
 	for _, t := range trips {
-		answers, err := t.call.StringSlice()
+		short, text, answers := t.flights[0].isShort(), "", []string(nil)
+		var err error
+		if short {
+			text, err = t.call.Text()
+		} else {
+			answers, err = t.call.StringSlice()
+		}
 		switch {
 		case redisx.IsNoScript(err):
 			// The server does not have the script, so nothing was executed.
@@ -274,11 +280,14 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 				a.log.conn.Observe(err)
 			}
 			a.failed(t.flights, t.call.Outcome(err))
-		// The short way answers with the timestamp of each space besides.
-		case len(answers) != len(t.flights)+len(sizes(t.flights)):
+		case short:
+			a.landedShort(t.flights, text, unconfirmed)
+		case len(answers) != len(t.flights):
 			a.failed(t.flights, errAnswers)
 		default:
-			a.landed(t.flights, answers, unconfirmed)
+			for i, f := range t.flights {
+				a.answered(f, answers[i], unconfirmed)
+			}
 		}
 	}
 }
@@ -307,22 +316,21 @@ func calls(batch []*flight) (all [][]*flight) {
 	return append(all, batch[start:])
 }
 
-// landed deals with the answers to the frames of one call. On the short way the answers are followed
-// by one timestamp for each space. It runs under appender.mu.
-func (a *appender) landed(flights []*flight, answers []string, unconfirmed error) {
-	if !flights[0].isShort() {
-		for i, f := range flights {
-			a.answered(f, answers[i], unconfirmed)
-		}
+// landedShort deals with the answer to the frames of one call that went the short way: a letter for each, and then
+// the timestamp of each space. It runs under appender.mu.
+func (a *appender) landedShort(flights []*flight, answer string, unconfirmed error) {
+	fields := strings.Split(answer, " ")
+	letters, times := fields[0], fields[1:]
+	if len(letters) != len(flights) || len(times) != len(sizes(flights)) {
+		a.failed(flights, errAnswers)
 		return
 	}
-	a.vouch(flights, answers)
-	times := answers[len(flights):]
+	a.vouch(flights, letters)
 	for i, f := range flights {
 		if i > 0 && f.prefix != flights[i-1].prefix {
 			times = times[1:]
 		}
-		a.answeredShort(f, answers[i], times[0], unconfirmed)
+		a.answeredShort(f, letters[i], times[0], unconfirmed)
 	}
 }
 
@@ -408,11 +416,12 @@ func (a *appender) call(ctx context.Context, flights []*flight) redisx.Call {
 	return a.command(ctx, flights, keys, args)
 }
 
-// shortCall makes the command for lua/short.lua or lua/lone.lua. KEYS are the timeline of each space,
-// then the meta and the log of each frame. ARGV are the row of this process, one byte for each space
-// and for each frame, and the pieces of each frame.
+// shortCall makes the command for lua/short.lua or lua/lone.lua. KEYS and ARGV are those of the two.
 func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call {
 	a.choose(flights)
+	if len(flights) == 1 {
+		return a.loneCall(ctx, flights)
+	}
 	sizes := sizes(flights)
 	keys := len(sizes) + 2*len(flights)
 	args := make([]any, 0, keys+3+6*len(flights))
@@ -430,7 +439,7 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 	for _, f := range flights {
 		args = append(args, f.frame)
 		// A pointer becomes an interface without an allocation, a string does not.
-		for i := range f.pieces {
+		for i := range f.pieces[:pieceRef+1] {
 			args = append(args, &f.pieces[i])
 		}
 	}
@@ -440,4 +449,29 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 		args = append(args, hex16(flights[0].short.lineage))
 	}
 	return a.command(ctx, flights, keys, args)
+}
+
+// loneCall is shortCall for one frame.
+func (a *appender) loneCall(ctx context.Context, flights []*flight) redisx.Call {
+	f := flights[0]
+	var lead, ref string
+	if !f.unheard {
+		lead = f.pieces[pieceLead]
+	}
+	if f.pieces[pieceRef] != f.pieces[pieceLast] {
+		ref = f.pieces[pieceRef]
+	}
+	args := make([]any, 0, 13)
+	args = append(args, f.timeline(), f.metaArg, f.logArg(), a.row, f.frame,
+		&f.pieces[pieceSeen], &f.pieces[pieceHead], &f.pieces[pieceRow], &f.pieces[pieceNumber], &f.pieces[pieceLast])
+	if ref != "" || lead != "" || !f.vouched {
+		args = append(args, lead)
+	}
+	if ref != "" || !f.vouched {
+		args = append(args, ref)
+	}
+	if !f.vouched {
+		args = append(args, hex16(f.short.lineage))
+	}
+	return a.command(ctx, flights, 3, args)
 }

@@ -64,9 +64,20 @@ func (f *flight) mayGoShort() bool {
 		(first.expect == 0 || first.expect == f.seen.last+1) && first.generation >= f.seen.generation
 }
 
-// goShort writes the pieces that the script needs, in the order in which it takes them: the head that
-// must be there, the next head and the row of the producer, both without the timestamp, the reference
-// for the timeline, and the TRX number. All pieces share one allocation.
+// The pieces of a frame beside its bytes. The first ones are those of short.lua, in the order in which it takes them;
+// lone.lua takes others.
+const (
+	pieceSeen   = iota // the head that must be there
+	pieceHead          // the next one, without the timestamp
+	pieceRow           // the row of the producer, without the timestamp
+	pieceNumber        // the TRX number
+	pieceRef           // the reference for the timeline
+	pieceLast          // the sequence with which the reference begins
+	pieceLead          // how the notice begins
+	pieces
+)
+
+// goShort writes the pieces that the script needs. All of them share one allocation.
 func (f *flight) goShort() {
 	records, next := 0, f.seen
 	for _, r := range f.requests {
@@ -79,37 +90,39 @@ func (f *flight) goShort() {
 	next.generation = f.requests[0].generation
 	f.short = next
 
-	var ends [len(f.pieces)]int
+	var starts, ends [pieces]int
 	b := make([]byte, 0, 384)
 	b = strconv.AppendInt(f.seen.appendTo(b), f.seen.timestamp, 10)
-	ends[0] = len(b)
+	starts[pieceHead], ends[pieceSeen] = len(b), len(b)
 	b = next.appendTo(b)
-	ends[1] = len(b)
+	starts[pieceRow], ends[pieceHead] = len(b), len(b)
 	b = append(b, id[:]...)
 	b = append(b, f.frame[checksumOffset:checksumOffset+4]...)
 	b = append(b, "----"...)
 	for _, v := range [...]uint64{f.epoch, f.seq, f.seen.last + 1, next.last, next.number} {
 		b = append(strconv.AppendUint(b, v, 10), ' ')
 	}
-	ends[2] = len(b)
+	starts[pieceNumber], ends[pieceRow] = len(b), len(b)
+	b = strconv.AppendUint(b, next.number, 10)
+	starts[pieceRef], ends[pieceNumber] = len(b), len(b)
 	b = strconv.AppendUint(b, next.last, 10)
+	starts[pieceLast], ends[pieceLast] = starts[pieceRef], len(b)
 	if records > 1 {
 		b = strconv.AppendInt(append(b, ':'), int64(records), 10)
 	}
-	ends[3] = len(b)
-	b = strconv.AppendUint(b, next.number, 10)
-	ends[4] = len(b)
-	text, start := string(b), 0
-	for i, end := range ends {
-		f.pieces[i] = text[start:end]
-		start = end
+	starts[pieceLead], ends[pieceRef] = len(b), len(b)
+	b = append(strconv.AppendUint(binary.BigEndian.AppendUint64(b, f.seen.proof), f.seen.last, 10), ' ')
+	ends[pieceLead] = len(b)
+	text := string(b)
+	for i := range f.pieces {
+		f.pieces[i] = text[starts[i]:ends[i]]
 	}
 }
 
-// What short.lua and lone.lua are told of a frame.
+// What short.lua is told of a frame.
 const (
 	heardNotice = 1 // its notice is to carry it
-	manyRecords = 2 // MANY_RECORDS in the scripts
+	manyRecords = 2 // MANY_RECORDS in the script
 )
 
 func (f *flight) flags() (flags byte) {

@@ -2,6 +2,7 @@ package hotlog
 
 import (
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,14 +105,10 @@ func (v *vouchers) get(l *Log, lineage uint64) *voucher {
 }
 
 // vouch notes that a script that asks for the lineage has found it, and loads those that do not ask.
-func (a *appender) vouch(flights []*flight, answers []string) {
+func (a *appender) vouch(flights []*flight, letters string) {
 	first := flights[0]
-	found := false
-	for i := range flights {
-		found = found || answers[i] == "F" || answers[i] == "L"
-	}
 	// A script that did not ask has found nothing out. So at least one call in each vouchAge asks.
-	if first.vouched || !found || !a.log.conn.Lineages() {
+	if first.vouched || !strings.ContainsAny(letters, "FL") || !a.log.conn.Lineages() {
 		return
 	}
 	lineage, v := first.short.lineage, &a.vouchers

@@ -1,26 +1,38 @@
--- lone is short.lua for one frame: no loops, and no tables but the answer. It takes the same arguments and gives the
--- same answers.
+-- lone is short.lua for one frame: no loops, and no tables. It gives the same answers.
+--
+-- KEYS       timeline, meta, log
+-- ARGV[1]    the row of the sender
+-- ARGV[2]    the frame
+-- ARGV[3]    the head as it was seen
+-- ARGV[4]    the head to write, without the ts
+-- ARGV[5]    the value of the row, without the ts
+-- ARGV[6]    the TRX number
+-- ARGV[7]    the sequence of the last entry
+-- ARGV[8]    how the notice begins, the proof and the sequence of the entry before; empty if nobody is to be told more
+--            than that there is something
+-- ARGV[9]    the reference in the timeline, empty if it is ARGV[7]
+-- ARGV[10]   the lineage of both heads; see vouch.go. Without it, empty arguments at the end may be left out
 local KEYS, ARGV = KEYS, ARGV
 local call, pcall, sub = redis.call, redis.pcall, string.sub
-local timeline, meta, seen = KEYS[1], KEYS[2], ARGV[4]
-if not (reign() == ARGV[9]) or pcall('HGET', meta, 'h') ~= seen then return {'A', ''} end
-local segment, ref, heard = sub(meta, #timeline + 2), ARGV[7], string.byte(ARGV[2], 2)
+local timeline, meta, last = KEYS[1], KEYS[2], ARGV[7]
+if not (reign() == ARGV[10]) or pcall('HGET', meta, 'h') ~= ARGV[3] then return 'A ' end
+local segment, ref, notice = sub(meta, #timeline + 2), ARGV[9], ARGV[8] or ''
+if not ref or ref == '' then ref = last end
 local id = pcall('XADD', timeline, '*', segment, ref)
-if type(id) == 'table' then return {'DISAGREE', ''} end
+if id.err then return 'D ' end
 local ts = sub(id, 1, string.find(id, '-', 1, true) - 1)
-local stored = pcall('XADD', KEYS[3], 'NOMKSTREAM', (heard >= MANY_RECORDS and string.match(ref, '^%d+') or ref) .. '-' .. ts, ARGV[8], ARGV[3])
-if type(stored) ~= 'string' then
+local stored = pcall('XADD', KEYS[3], 'NOMKSTREAM', last .. '-' .. ts, ARGV[6], ARGV[2])
+if not stored or stored.err then
   -- The refused frame must not stay in the timeline.
   call('XDEL', timeline, id)
-  return {'DISAGREE', ts}
+  return 'D ' .. ts
 end
-local head = ARGV[5] .. ts
-call('HSET', meta, 'h', head, ARGV[1], ARGV[6] .. ts)
-local notice = ''
-if heard % MANY_RECORDS == 1 then
-  notice = sub(seen, PROOF_AT, PROOF_END) .. string.match(seen, '^%d+ ', NUMBERS_AT) .. head .. '\n'
-  if #ARGV[3] <= NOTICE_BYTES then notice = notice .. ARGV[3] end
+local head = ARGV[4] .. ts
+call('HSET', meta, 'h', head, ARGV[1], ARGV[5] .. ts)
+if notice ~= '' then
+  notice = notice .. head .. '\n'
+  if #ARGV[2] <= NOTICE_BYTES then notice = notice .. ARGV[2] end
 end
-local listeners = call('PUBLISH', meta, notice)
+local letter = call('PUBLISH', meta, notice) > 0 and 'L ' or 'F '
 call('PUBLISH', timeline, id .. ' ' .. segment .. ' ' .. ref)
-return {listeners > 0 and 'L' or 'F', ts}
+return letter .. ts
