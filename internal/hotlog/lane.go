@@ -443,6 +443,13 @@ func (a *appender) shortCall(ctx context.Context, flights []*flight) redisx.Call
 			args = append(args, &f.pieces[i])
 		}
 	}
+	first = 0
+	for _, n := range flags[:len(flags)-len(flights)] {
+		if n > 1 {
+			args = append(args, changesOf(flights[first:first+int(n)]))
+		}
+		first += int(n)
+	}
 	// The scripts that check it compare it with the lineage of the server; the others have it in their
 	// text.
 	if !flights[0].vouched {

@@ -119,6 +119,22 @@ func (f *flight) goShort() {
 	}
 }
 
+// changesOf is what the timeline says of flights of one space: a text for all of them, see change.
+func changesOf(flights []*flight) []byte {
+	size := 0
+	for _, f := range flights {
+		size += len(f.segment) + len(f.pieces[pieceRef]) + 2
+	}
+	b := make([]byte, 0, size)
+	for i, f := range flights {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(append(b, f.segment...), ' '), f.pieces[pieceRef]...)
+	}
+	return b
+}
+
 // What short.lua is told of a frame.
 const (
 	heardNotice = 1 // its notice is to carry it

@@ -1,6 +1,7 @@
 package hotlog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -58,15 +59,14 @@ func (l *Log) changesOf(ctx context.Context, cmd rangeCmd) (changes []change, ne
 		if err != nil {
 			return nil, next, false, err
 		}
-		// Each field of a timeline entry is a segment, its value the reference.
-		pairs := p.array() / 2
-		for i := range pairs {
-			c, err := parseChange(string(p.bulk()), text(p.bulk()))
-			if err != nil {
+		first := len(changes)
+		for range p.array() / 2 {
+			if changes, err = appendChanges(changes, p.bulk(), text(p.bulk())); err != nil {
 				return nil, next, false, err
 			}
-			c.id, c.index = id, uint32(i)
-			changes = append(changes, c)
+		}
+		for i := range changes[first:] {
+			changes[first+i].id, changes[first+i].index = id, uint32(i)
 		}
 		// The next page begins after this entry.
 		next = streamhub.TimelineID{MS: id.MS, N: id.N + 1}
@@ -250,6 +250,27 @@ const (
 )
 
 func (c *change) first() uint64 { return c.last - c.records + 1 }
+
+// appendChanges reads a field of a timeline entry: its name is that of a segment and its value the reference, or it has
+// no name, and its value has names and references of several segments.
+func appendChanges(changes []change, name []byte, value string) ([]change, error) {
+	if len(name) > 0 {
+		c, err := parseChange(string(name), value)
+		return append(changes, c), err
+	}
+	for more := true; more; {
+		var segment, ref string
+		segment, value, _ = strings.Cut(value, " ")
+		ref, value, more = strings.Cut(value, " ")
+		// Cloned, because value belongs to the reply.
+		c, err := parseChange(strings.Clone(segment), ref)
+		if err != nil || segment == "" {
+			return nil, cmp.Or(err, fmt.Errorf("%w: a timeline reference without a segment", streamhub.ErrCorrupt))
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
 
 // parseChange reads a reference: an optional letter, the sequence, and ":" with the number of
 // records unless it is the usual one.

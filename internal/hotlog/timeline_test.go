@@ -38,6 +38,21 @@ func TestChange(t *testing.T) {
 	}
 }
 
+func TestChangesOfOneField(t *testing.T) {
+	one, two := change{segment: "a", kind: changeAppend, last: 5, records: 1}, change{segment: "b%20", kind: changeAppend, last: 9, records: 3}
+	for field, want := range map[[2]string][]change{
+		{"a", "5"}: {one}, {"", "a 5"}: {one}, {"", "a 5 b%20 9:3"}: {one, two}, {"b%20", "9:3"}: {two},
+	} {
+		got, err := appendChanges([]change{two}, []byte(field[0]), field[1])
+		require.NoError(t, err)
+		require.Equal(t, append([]change{two}, want...), got, field)
+	}
+	for _, bad := range [][2]string{{"", ""}, {"", " "}, {"", "a"}, {"", "a 5 "}, {"", "a 5 b"}, {"", "a 5 b "}, {"", " 5"}, {"", "a  5"}, {"", "a 5  6"}, {"a", "5 b 6"}} {
+		_, err := appendChanges(nil, []byte(bad[0]), bad[1])
+		require.ErrorIs(t, err, streamhub.ErrCorrupt, bad)
+	}
+}
+
 func FuzzChange(f *testing.F) {
 	for _, ref := range []string{"5", "7:3", "c9:0", "d3", "t8", "n0", ""} {
 		f.Add(ref)
@@ -50,5 +65,8 @@ func FuzzChange(f *testing.F) {
 		}
 		require.LessOrEqual(t, c.records, c.last)
 		require.LessOrEqual(t, c.first(), c.last+1)
+		all, err := appendChanges([]change{c}, nil, "seg "+ref+" other 1")
+		require.NoError(t, err)
+		require.Equal(t, []change{c, c, {segment: "other", kind: changeAppend, last: 1, records: 1}}, all)
 	})
 }

@@ -8,48 +8,69 @@
 --                 than that there is something, and 2 more if it holds several records
 -- ARGV[6n-3 ..]   of frame n: the frame; the head as it was seen; the head to write, without the ts; the value of
 --                 the row, without the ts; the TRX number; the reference in the timeline, which begins with "<last>"
+-- ARGV[..]        for each space with several frames "<segment> <reference> …" of all of them
 -- ARGV[last]      the lineage of all these heads; see vouch.go
 --
 -- Returns "<letters> <ts> …": for each frame L, stored and somebody listens to the segment; F, stored and nobody does;
 -- A, nothing was done, as it has another head; or D, DISAGREE. Then for each space the ts, empty if nothing was stored.
--- One string, because a table costs the more the more it holds.
+-- One string, because the server makes the answer of a table element by element.
 local KEYS, ARGV = KEYS, ARGV
 local call, pcall, sub = redis.call, redis.pcall, string.sub
 local out, row, flags = {}, ARGV[1], {string.byte(ARGV[2], 1, -1)}
 local frames = #KEYS - #flags
 local spaces = #flags - frames
 local reigns = reign() == ARGV[#ARGV]
-local to = 0
-for s = 1, spaces do
-  local timeline, from, count, changes = KEYS[s], to + 1, 0, {}
-  local skip = #timeline + 2
-  to = to + flags[s]
-  for n = from, to do
-    local meta, a = KEYS[spaces + 2 * n - 1], 6 * n
-    if reigns and pcall('HGET', meta, 'h') == ARGV[a - 2] then
-      changes[count + 1], changes[count + 2] = sub(meta, skip), ARGV[a + 2]
+local texts = 6 * frames + 2
+
+-- pairsOf returns names and references of the frames from first to last that were not left out, false for the reference
+-- of one that was refused.
+local function pairsOf(first, last, skip)
+  local changes, count = {}, 0
+  for n = first, last do
+    if out[n] ~= 'A' then
+      changes[count + 1], changes[count + 2] = sub(KEYS[spaces + 2 * n - 1], skip), out[n] ~= 'D' and ARGV[6 * n + 2]
       count = count + 2
-    else
-      out[n] = 'A'
     end
   end
-  local id = count > 0 and pcall('XADD', timeline, '*', unpack(changes))
+  return changes
+end
+
+local to = 0
+for s = 1, spaces do
+  local timeline, size, first, left = KEYS[s], flags[s], to + 1, 0
+  to = to + size
+  for n = first, to do
+    if not reigns or pcall('HGET', KEYS[spaces + 2 * n - 1], 'h') ~= ARGV[6 * n - 2] then
+      out[n] = 'A'
+      left = left + 1
+    end
+  end
+  -- All frames of a call share a place in the timeline, as pairs of name and reference or as one text.
+  local text, changes, id
+  if size > 1 then
+    texts = texts + 1
+    if left == 0 then text = ARGV[texts] end
+  end
+  if text then
+    id = pcall('XADD', timeline, '*', '', text)
+  elseif left < size then
+    changes = pairsOf(first, to, #timeline + 2)
+    id = pcall('XADD', timeline, '*', unpack(changes))
+  end
   local ts, refused = '', false
   if id and not id.err then ts = sub(id, 1, string.find(id, '-', 1, true) - 1) end
-  local i = 0
-  for n = from, to do
+  for n = first, to do
     if not out[n] then
-      i = i + 2
-      local a, log, heard, last, stored = 6 * n, spaces + 2 * n, flags[spaces + n], changes[i], nil
+      local a, log, heard, last, stored = 6 * n, spaces + 2 * n, flags[spaces + n], nil, nil
       local frame = ARGV[a - 3]
       if ts ~= '' then
+        last = ARGV[a + 2]
         if heard >= MANY_RECORDS then last = string.match(last, '^%d+') end
         stored = pcall('XADD', KEYS[log], 'NOMKSTREAM', last .. '-' .. ts, ARGV[a + 1], frame)
       end
       if not stored or stored.err then
         refused = true
         out[n] = 'D'
-        changes[i] = false
       else
         local meta, head, notice = KEYS[log - 1], ARGV[a - 1] .. ts, ''
         call('HSET', meta, 'h', head, row, ARGV[a] .. ts)
@@ -62,7 +83,13 @@ for s = 1, spaces do
       end
     end
   end
-  if ts ~= '' then tell(timeline, nil, id, ts, changes, refused, false) end
+  if ts ~= '' then
+    if refused then
+      tell(timeline, nil, id, ts, pairsOf(first, to, #timeline + 2), true, false)
+    else
+      call('PUBLISH', timeline, id .. ' ' .. (text or table.concat(changes, ' ')))
+    end
+  end
   out[frames + s] = ' ' .. ts
 end
 return table.concat(out)
