@@ -11,7 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
-func (h *Hub) openTier() (*archiver.Tier, error) {
+func (h *Hub) openTier(ctx context.Context) (*archiver.Tier, error) {
 	o := h.opt.Archiving
 	if o.Logger == nil {
 		o.Logger = h.opt.Logger
@@ -19,7 +19,7 @@ func (h *Hub) openTier() (*archiver.Tier, error) {
 	if o.MeterProvider == nil {
 		o.MeterProvider = h.opt.MeterProvider
 	}
-	return archiver.New(h.opt.Archive, &o)
+	return archiver.New(ctx, h.opt.Archive, &o)
 }
 
 var errNoArchive = fmt.Errorf("%w: the hub was opened without an archive: set Options.Archive", streamhub.ErrInvalidArgument)

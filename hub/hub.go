@@ -132,7 +132,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 		RetryFor: h.opt.RetryFor, Quota: h.opt.StoreQuota, Logger: h.opt.Logger, MaxFrameBytes: streamhub.MaxFrameBytes + hotlog.FrameOverhead,
 	}
 	if h.opt.Archive != nil {
-		if h.tier, err = h.openTier(); err != nil {
+		if h.tier, err = h.openTier(ctx); err != nil {
 			return h, err
 		}
 		own.Cold = h.tier

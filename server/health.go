@@ -12,6 +12,20 @@ import (
 // readyTime is how long Redis may take to answer.
 const readyTime = time.Second
 
+// welcome answers people that open the address of a gateway in a browser.
+func welcome(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprint(w, `This is a gateway of streamhub.
+
+/v1/live/ID         live streams, with an EventSource or curl
+/v1/stream/PATH     Durable Streams, over plain HTTP
+/streamz            WebSocket, for clients and the commands: streamhub ls --server URL
+/v1/openapi.json    the plain HTTP API
+/healthz, /readyz   whether it lives, and whether it can serve
+
+The console is on another address, the admin listener.
+`)
+}
+
 // alive answers whether the process lives.
 func alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 

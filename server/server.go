@@ -194,6 +194,7 @@ func (s *Server) assemble(ctx context.Context) error {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /streamz", func(w http.ResponseWriter, r *http.Request) { s.gateway.ServeHTTP(w, s.gate.Bring(r)) })
+	mux.HandleFunc("GET /{$}", welcome)
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)

@@ -413,3 +413,16 @@ func TestScript(t *testing.T) {
 	require.Equal(t, "nosniff", answer.Header.Get("X-Content-Type-Options"))
 	require.Contains(t, string(text), "as readLive")
 }
+
+// TestWelcome: who opens the address that serve prints sees what is there.
+func TestWelcome(t *testing.T) {
+	_, _, url := start(t, &server.Options{})
+	answer := send(t, http.MethodGet, url+"/", "", nil)
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	for _, path := range []string{"/v1/live/", "/v1/stream/", "/streamz", "/v1/openapi.json", "/healthz", "/readyz"} {
+		require.Contains(t, string(text), path)
+	}
+	require.Equal(t, http.StatusNotFound, send(t, http.MethodGet, url+"/other", "", nil).StatusCode)
+}

@@ -67,21 +67,27 @@ func (m *metrics) handler() http.Handler {
 
 // present are the metrics that have no series before something happens, and are shown as zero until then: an
 // alert can tell nothing from a metric that is not there.
-var present = map[string]dto.MetricType{
-	"streamhub_archive_lag_seconds":            dto.MetricType_GAUGE,
-	"streamhub_call_duration_seconds":          dto.MetricType_HISTOGRAM,
-	"streamhub_call_errors_total":              dto.MetricType_COUNTER,
-	"streamhub_delivery_delay_seconds":         dto.MetricType_HISTOGRAM,
-	"streamhub_entries_delivered_total":        dto.MetricType_COUNTER,
-	"streamhub_followers":                      dto.MetricType_GAUGE,
-	"streamhub_gateway_bytes_total":            dto.MetricType_COUNTER,
-	"streamhub_gateway_calls":                  dto.MetricType_GAUGE,
-	"streamhub_gateway_closes_total":           dto.MetricType_COUNTER,
-	"streamhub_gateway_connections":            dto.MetricType_GAUGE,
-	"streamhub_gateway_messages_total":         dto.MetricType_COUNTER,
-	"streamhub_records_appended_total":         dto.MetricType_COUNTER,
-	"streamhub_redis_command_duration_seconds": dto.MetricType_HISTOGRAM,
-	"streamhub_request_duration_seconds":       dto.MetricType_HISTOGRAM,
+var present = map[string]absent{
+	"streamhub_archive_lag_seconds":            {dto.MetricType_GAUGE, "How long the entry that waits longest has been due"},
+	"streamhub_call_duration_seconds":          {dto.MetricType_HISTOGRAM, "Time of a call to the hub"},
+	"streamhub_call_errors_total":              {dto.MetricType_COUNTER, "Calls that failed, by code"},
+	"streamhub_delivery_delay_seconds":         {dto.MetricType_HISTOGRAM, "Time from an append, by the clock of Redis, until the followers of this process have the entry"},
+	"streamhub_entries_delivered_total":        {dto.MetricType_COUNTER, "Entries handed to readers and followers"},
+	"streamhub_followers":                      {dto.MetricType_GAUGE, "Followers and subscriptions that are open"},
+	"streamhub_gateway_bytes_total":            {dto.MetricType_COUNTER, "Bytes of WebSocket messages, by direction"},
+	"streamhub_gateway_calls":                  {dto.MetricType_GAUGE, "Calls that are under way"},
+	"streamhub_gateway_closes_total":           {dto.MetricType_COUNTER, "Connections that the gateway closed, by close code"},
+	"streamhub_gateway_connections":            {dto.MetricType_GAUGE, "Connections that are open"},
+	"streamhub_gateway_messages_total":         {dto.MetricType_COUNTER, "WebSocket messages, by direction"},
+	"streamhub_records_appended_total":         {dto.MetricType_COUNTER, "Records stored"},
+	"streamhub_redis_command_duration_seconds": {dto.MetricType_HISTOGRAM, "Time of a command to Redis, or of a pipeline"},
+	"streamhub_request_duration_seconds":       {dto.MetricType_HISTOGRAM, "How long requests took that were no event stream, by transport and operation"},
+}
+
+// An absent metric is one without a series, with the help that it has when there is one.
+type absent struct {
+	kind dto.MetricType
+	help string
 }
 
 // gather reads all metrics, and adds those that are present without a series.
@@ -91,9 +97,9 @@ func (m *metrics) gather() ([]*dto.MetricFamily, error) {
 	for _, family := range families {
 		delete(missing, family.GetName())
 	}
-	for name, kind := range missing {
+	for name, m := range missing {
 		one := &dto.Metric{}
-		switch kind {
+		switch m.kind {
 		case dto.MetricType_GAUGE:
 			one.Gauge = &dto.Gauge{Value: new(float64)}
 		case dto.MetricType_COUNTER:
@@ -101,7 +107,7 @@ func (m *metrics) gather() ([]*dto.MetricFamily, error) {
 		default:
 			one.Histogram = &dto.Histogram{SampleCount: new(uint64), SampleSum: new(float64)}
 		}
-		families = append(families, &dto.MetricFamily{Name: &name, Help: new(string), Type: &kind, Metric: []*dto.Metric{one}})
+		families = append(families, &dto.MetricFamily{Name: &name, Help: &m.help, Type: &m.kind, Metric: []*dto.Metric{one}})
 	}
 	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return families, err

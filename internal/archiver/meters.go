@@ -38,7 +38,7 @@ type Figures struct {
 	FailedAt int64
 }
 
-func newMeters(provider metric.MeterProvider) (*meters, error) {
+func newMeters(ctx context.Context, provider metric.MeterProvider) (*meters, error) {
 	if provider == nil {
 		provider = otel.GetMeterProvider()
 	}
@@ -80,6 +80,9 @@ func newMeters(provider metric.MeterProvider) (*meters, error) {
 			return nil, err
 		}
 	}
+	// They are there before anything has happened, so that an alert can tell zero from nothing.
+	m.failures.Add(ctx, 0)
+	m.moved.Add(ctx, 0)
 	return m, nil
 }
 

@@ -23,8 +23,8 @@ type Tier struct {
 
 var _ hotlog.Cold = (*Tier)(nil)
 
-// New returns the tier on backend, which stays the caller's.
-func New(backend archive.Backend, options *tier.Options) (*Tier, error) {
+// New returns the tier on backend, which stays the caller's. ctx lends its values and its end means nothing.
+func New(ctx context.Context, backend archive.Backend, options *tier.Options) (*Tier, error) {
 	t := &Tier{}
 	if options != nil {
 		t.opt = *options
@@ -44,7 +44,7 @@ func New(backend archive.Backend, options *tier.Options) (*Tier, error) {
 	option.Logger(&t.opt.Logger)
 	t.archive = archive.New(backend, &archive.Options{CacheBytes: t.opt.CacheBytes})
 	var err error
-	t.meters, err = newMeters(t.opt.MeterProvider)
+	t.meters, err = newMeters(ctx, t.opt.MeterProvider)
 	return t, err
 }
 

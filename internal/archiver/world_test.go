@@ -86,7 +86,7 @@ func (w *world) with(id uuid.UUID, o tier.Options, hooks ...redis.Hook) *world {
 	var err error
 	v.conn, err = redisx.Connect(w.ctx, client)
 	require.NoError(w, err)
-	v.tier, err = archiver.New(v.backend, &o)
+	v.tier, err = archiver.New(w.ctx, v.backend, &o)
 	require.NoError(w, err)
 	v.log, err = hotlog.Open(w.ctx, v.conn, &hotlog.Options{Cold: v.tier})
 	require.NoError(w, err)
