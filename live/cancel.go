@@ -28,7 +28,8 @@ func (e *CancelError) Verdict() streamhub.Verdict {
 
 // CancelOptions describe a request to stop; nil stands for the defaults.
 type CancelOptions struct {
-	// By and Reason reach the producer in a [CancelError], and become the reason of the verdict.
+	// By and Reason reach the producer in a [CancelError], and become the reason of the verdict. By has at
+	// most 256 bytes, Reason 64 KiB.
 	By, Reason string
 	// NoWait returns as soon as the request is stored.
 	NoWait bool

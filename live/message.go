@@ -9,7 +9,7 @@ import (
 
 // SendOptions describe a message; nil stands for none.
 type SendOptions struct {
-	// By names the sender.
+	// By names the sender, in at most 256 bytes.
 	By string
 	// Once names a question that takes one answer, in 1 to [MaxIDLength] bytes. The first message with
 	// this name is stored; a different one is refused with [streamhub.ErrConflict], and the same one

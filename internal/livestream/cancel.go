@@ -29,8 +29,21 @@ func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	if o == nil {
 		o = &live.CancelOptions{}
 	}
+	if err := cmp.Or(checkBy(o.By), checkReason(o.Reason)); err != nil {
+		return streamhub.Verdict{}, s.fail("cancel", s.id, err)
+	}
 	v, err := s.cancel(ctx, o)
 	return v, s.fail("cancel", s.id, err)
+}
+
+// maxReason bounds why a producer is asked to stop: it becomes the reason of the verdict, which every status has.
+const maxReason = 64 << 10
+
+func checkReason(reason string) error {
+	if len(reason) > maxReason {
+		return fmt.Errorf("%w: Reason has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(reason), maxReason)
+	}
+	return nil
 }
 
 // cancel asks the producer to stop and waits for its verdict. A producer that does not stop in time
@@ -101,6 +114,9 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	defer func() { err = s.fail("send", s.id, err) }()
 	if o == nil {
 		o = &live.SendOptions{}
+	}
+	if err := checkBy(o.By); err != nil {
+		return 0, err
 	}
 	r := streamhub.Record{Payload: data}
 	key := ""

@@ -23,8 +23,17 @@ const maxMetadata = 64 << 10
 // no dot and is not longer than resume accepts.
 var validKey = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 
-// maxBy bounds what a stream keeps as the name of its producer.
+// maxBy bounds what a stream keeps as the name of its producer, of one who asks to stop, and of one who sends a
+// message.
 const maxBy = 256
+
+// checkBy refuses a name that is too long.
+func checkBy(by string) error {
+	if len(by) > maxBy {
+		return fmt.Errorf("%w: By has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(by), maxBy)
+	}
+	return nil
+}
 
 // registerTries bounds how often a stream is found to end while it is registered, and how often finish finds that a
 // segment came or went meanwhile.
@@ -92,8 +101,8 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	case o.Takeover:
 		mode = "takeover"
 	}
-	if len(o.By) > maxBy {
-		return nil, nil, fmt.Errorf("%w: By has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(o.By), maxBy)
+	if err := checkBy(o.By); err != nil {
+		return nil, nil, err
 	}
 	metadata, err := encodeMetadata(o.Metadata)
 	if err != nil {

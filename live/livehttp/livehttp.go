@@ -347,7 +347,7 @@ func (h *Handler) stop(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	o := &live.CancelOptions{By: c.subject, Reason: body.Reason, NoWait: wait == "0"}
+	o := &live.CancelOptions{By: nameOf(c.subject), Reason: body.Reason, NoWait: wait == "0"}
 	verdict, err := s.Cancel(r.Context(), o)
 	switch {
 	case err != nil:
@@ -374,7 +374,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	sequence, err := s.Send(r.Context(), data, &live.SendOptions{By: c.subject, Once: once})
+	sequence, err := s.Send(r.Context(), data, &live.SendOptions{By: nameOf(c.subject), Once: once})
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 // listDefault and listMost are how many streams a list has at most, without a limit in the query and
-// with one.
-const listDefault, listMost = 100, 1000
+// with one. A list ends earlier after listBytes: the verdict of each stream may have 1 MiB.
+const listDefault, listMost, listBytes = 100, 1000, 4 << 20
 
 // space answers with some of the streams of a space, or with a list of them.
 func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
@@ -164,7 +164,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	page := listing{Streams: []live.Status{}}
+	page, size := listing{Streams: []live.Status{}}, 0
 	for s, err := range c.streams.List(r.Context(), o) {
 		if err != nil {
 			return err
@@ -180,7 +180,11 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 			continue
 		}
 		page.Streams = append(page.Streams, status)
-		if len(page.Streams) == limit {
+		size += len(status.Metadata)
+		if v := status.Verdict; v != nil {
+			size += len(v.Reason) + len(v.Output)
+		}
+		if len(page.Streams) == limit || size >= listBytes {
 			page.Next = strconv.FormatUint(s.Generation(), 36) + "." + s.ID()
 			break
 		}

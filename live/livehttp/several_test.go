@@ -155,6 +155,12 @@ func TestList(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"s.0", "s.1", "s.2", "s.3", "s.4"}, ids)
+	for n := range 6 {
+		require.NoError(t, g.produce(fmt.Sprint("large.", n), &live.RegisterOptions{}).Done(t.Context(), strings.Repeat("x", 1<<20-100)))
+	}
+	large := list("limit=1000")
+	require.Len(t, large.Streams, 5, "a page ends after 4 MiB")
+	require.Equal(t, "s.4", list("limit=1000&after=" + large.Next).Streams[5].ID)
 	for query, code := range map[string]string{"limit=0": "invalid_argument", "limit=1001": "invalid_argument", "limit=x": "invalid_argument", "after=x": "invalid_cursor", "after=!.x": "invalid_cursor"} {
 		require.Contains(t, g.must(http.StatusBadRequest, http.MethodGet, "/v1/live?"+query, ""), code)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,6 +91,12 @@ func cancelNoWait(f *fixture) {
 	o := &live.Options{CancelGrace: 300 * time.Millisecond}
 	a, b := f.open(o), f.open(o)
 	p := f.register(a, "chat", nil)
+	for _, long := range []live.CancelOptions{{By: strings.Repeat("x", 257)}, {Reason: strings.Repeat("x", 64<<10+1)}} {
+		_, err := f.get(b, "chat").Cancel(f.ctx, &long)
+		require.ErrorIs(f, err, streamhub.ErrTooLarge)
+	}
+	_, err := f.get(b, "chat").Send(f.ctx, nil, &live.SendOptions{By: strings.Repeat("x", 257)})
+	require.ErrorIs(f, err, streamhub.ErrTooLarge)
 	v, err := f.get(b, "chat").Cancel(f.ctx, &live.CancelOptions{NoWait: true})
 	require.NoError(f, err)
 	require.Empty(f, v.Kind)
