@@ -291,13 +291,13 @@ func (h *Hub) sweepStores(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What is wrong with one store is no reason to leave the others, which may be those of other tenants.
+	var failed []error
 	for _, id := range ids {
-		if err := h.log.Store(id).Sweep(ctx); err != nil {
-			return err
-		}
-		if err := h.live.Sweep(ctx, id); err != nil {
-			return err
+		failed = append(failed, h.log.Store(id).Sweep(ctx), h.live.Sweep(ctx, id))
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }

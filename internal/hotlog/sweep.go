@@ -31,16 +31,21 @@ func (l *Log) Stores(ctx context.Context) ([]uuid.UUID, error) {
 // Sweep does what is due in every space of the store: it ends segments whose deadline has passed,
 // forgets appenders that were idle for a day, and shortens timelines by what names nothing any more.
 // Any number of instances may sweep at once; none of it needs to happen for reads and
-// appends to be right.
+// appends to be right. A space that cannot be swept does not keep the others.
 func (s *Store) Sweep(ctx context.Context) error {
+	var failed []error
 	for after := ""; ; {
 		spaces, err := s.Spaces(ctx, after, sweepPage)
 		if err != nil || len(spaces) == 0 {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		for _, space := range spaces {
-			if err := s.sweepSpace(ctx, keysOf(s.id, space)); err != nil {
-				return s.fail("sweep", space, "", err)
+			err := s.sweepSpace(ctx, keysOf(s.id, space))
+			if err != nil {
+				failed = append(failed, s.fail("sweep", space, "", err))
+			}
+			if ctx.Err() != nil || s.log.away(err) {
+				return errors.Join(append(failed, ctx.Err())...)
 			}
 		}
 		after = spaces[len(spaces)-1]
@@ -50,10 +55,16 @@ func (s *Store) Sweep(ctx context.Context) error {
 // sweepSpace ends expired segments before it shortens the timeline, so that their changes can be
 // removed in the same run.
 func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
-	if err := s.sweepDue(ctx, k); err != nil {
+	err := s.sweepDue(ctx, k)
+	if ctx.Err() != nil || s.log.away(err) {
 		return err
 	}
-	return s.shorten(ctx, k)
+	return errors.Join(err, s.shorten(ctx, k))
+}
+
+// away reports whether err says that no space can be reached. Of a cluster it may be one server that is away.
+func (l *Log) away(err error) bool {
+	return l.conn.Cluster == nil && errors.Is(err, streamhub.ErrUnavailable)
 }
 
 // sweepDue does what the deadlines of a space ask for.
@@ -62,19 +73,23 @@ func (s *Store) sweepDue(ctx context.Context, k spaceKeys) error {
 	if err != nil {
 		return redisx.ReadOutcome(err)
 	}
+	var failed []error // of single segments, which stay where they are and do not keep the others
 	for {
 		due, err := s.log.conn.ZRangeByScore(ctx, k.deadlines(), &redis.ZRangeBy{
-			Min: "-inf", Max: strconv.FormatInt(now.UnixMilli(), 10), Count: sweepPage,
+			Min: "-inf", Max: strconv.FormatInt(now.UnixMilli(), 10), Offset: int64(len(failed)), Count: sweepPage,
 		}).Result()
 		if err != nil {
-			return redisx.ReadOutcome(err)
+			return errors.Join(append(failed, redisx.ReadOutcome(err))...)
 		}
-		var errs []error // one bad segment does not keep the others
 		for _, member := range due {
-			errs = append(errs, s.sweepMember(ctx, k, member))
+			if err := s.sweepMember(ctx, k, member); errors.Is(err, streamhub.ErrUnavailable) || ctx.Err() != nil {
+				return errors.Join(append(failed, err)...)
+			} else if err != nil {
+				failed = append(failed, err)
+			}
 		}
-		if err := errors.Join(errs...); err != nil || len(due) < sweepPage {
-			return err
+		if len(due) < sweepPage {
+			return errors.Join(failed...)
 		}
 	}
 }

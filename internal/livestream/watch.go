@@ -2,6 +2,7 @@ package livestream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -366,15 +367,16 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 	const page = 256
 	log := m.log.Store(id)
+	var failed []error // of single spaces, which do not keep the others
 	for after := ""; ; {
 		names, err := log.Spaces(ctx, after, page)
 		if err != nil || len(names) == 0 {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		// The deadlines are times of Redis, which the clock of this process need not agree with.
 		now, err := log.Now(ctx)
 		if err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
 		for _, name := range names {
 			s := m.Streams(id, name)
@@ -382,7 +384,7 @@ func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 				Min: "-inf", Max: strconv.FormatInt(now, 10), Count: 1,
 			}).Result()
 			if err != nil {
-				return s.fail("sweep", "", redisx.ReadOutcome(err))
+				failed = append(failed, s.fail("sweep", "", redisx.ReadOutcome(err)))
 			}
 			if len(silent) > 0 {
 				m.touch(s)

@@ -3,9 +3,11 @@ package hotlogtest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
@@ -22,6 +24,7 @@ var sweepCases = []namedCase{
 	{"SweepBounded", sweepBounded},
 	{"SweepChanges", sweepChanges},
 	{"SweepWithinTime", sweepWithinTime},
+	{"SweepPastBroken", sweepPastBroken},
 }
 
 func (f *fixture) sweep() {
@@ -340,4 +343,33 @@ func sweepWithinTime(f *fixture) {
 	f.sweep()
 	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: from, Until: until})
 	f.trimmed(err, 0)
+}
+
+// sweepPastBroken sweeps what comes after segments, and after a space, that cannot be read.
+func sweepPastBroken(f *fixture) {
+	const broken, page = "!", 256 // the space comes first in byte order; a page is how many deadlines one command lists
+	ends := time.Now().Add(-time.Hour)
+	f.append("goes", "1")
+	f.delete("goes")
+	f.append("stays", "1")
+	_, err := f.Append(f.ctx, broken, "due", records("1"), nil)
+	require.NoError(f, err)
+	_, err = f.Expire(f.ctx, broken, "due", time.Millisecond)
+	require.NoError(f, err)
+	prefix := strings.TrimSuffix(hotlog.SpaceChannel(f.id, broken), "t")
+	pipe := f.conn.Pipeline()
+	for i := range page {
+		name := fmt.Sprint("broken", i)
+		pipe.Set(f.ctx, prefix+"m:"+name, "not ours", 0)
+		pipe.ZAdd(f.ctx, prefix+"d", redis.Z{Score: float64(ends.UnixMilli()), Member: "t" + name})
+	}
+	_, err = pipe.Exec(f.ctx)
+	require.NoError(f, err)
+	require.Eventually(f, func() bool {
+		require.ErrorIs(f, f.Sweep(f.ctx), streamhub.ErrCorrupt)
+		left, err := f.conn.ZRange(f.ctx, prefix+"d", 0, -1).Result()
+		require.NoError(f, err)
+		return len(left) == page
+	}, 10*time.Second, time.Millisecond, "a segment after the broken ones expires")
+	require.Equal(f, 1, f.timelineLength(), "the next space is swept")
 }
