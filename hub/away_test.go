@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive/pebble"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/hub"
@@ -110,4 +111,58 @@ func TestAwayIsLoggedOnce(t *testing.T) {
 	book.mu.Lock()
 	defer book.mu.Unlock()
 	require.Equal(t, []string{"Redis cannot serve"}, slices.Concat(book.lines[slog.LevelWarn], book.lines[slog.LevelError]))
+}
+
+// TestReadsWhileWritesAreRefused reads everything of a server that takes no writes.
+func TestReadsWhileWritesAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string][]any{
+		"full":      {"config", "set", "maxmemory", "1"},
+		"replicas":  {"config", "set", "min-replicas-to-write", "1"},
+		"read-only": {"replicaof", "127.0.0.1", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testredis.Start(t, nil)
+			client := server.Client()
+			h := open(t, client, &hub.Options{SweepEvery: -1, RetryFor: time.Millisecond})
+			s := h.Store(uuid.Nil)
+			_, err := s.Append(t.Context(), "space", "a", records("1"), nil)
+			require.NoError(t, err)
+			_, err = s.AcquireLeaseAs(t.Context(), "key", "holder", time.Hour)
+			require.NoError(t, err)
+			member, err := s.JoinWorkers(t.Context(), streamhub.Worker{ID: uuid.New()}, time.Hour)
+			require.NoError(t, err)
+			_, err = client.Do(t.Context(), refuse...).Result()
+			require.NoError(t, err)
+			_, err = s.Append(t.Context(), "space", "a", records("2"), nil)
+			require.ErrorIs(t, err, streamhub.ErrUnavailable)
+
+			_, err = h.Instances(t.Context())
+			require.NoError(t, err)
+			for l, err := range s.Leases(t.Context()) {
+				require.NoError(t, err)
+				require.Equal(t, "holder", l.Holder)
+			}
+			for workers, err := range s.Workers(t.Context()) {
+				require.NoError(t, err)
+				require.Len(t, workers, 1)
+				break
+			}
+			_, err = s.Peek(t.Context(), "space", "a")
+			require.NoError(t, err)
+			for _, err := range s.ConsumeSpace(t.Context(), "space", nil) {
+				require.NoError(t, err)
+			}
+			for e, err := range s.FollowSpace(t.Context(), "space", nil) {
+				require.NoError(t, err)
+				require.Equal(t, "a", e.Segment)
+				break
+			}
+			for _, err := range s.LiveStreams(t.Context(), "space", true) {
+				require.NoError(t, err)
+			}
+			_ = member.Leave(t.Context()) // a full Redis takes it, the others do not
+		})
+	}
 }

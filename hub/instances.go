@@ -43,7 +43,7 @@ var (
 	instancesLua string
 
 	reportScript    = redisx.NewScript(reportLua)
-	instancesScript = redisx.NewScript(instancesLua).AllowOOM()
+	instancesScript = redisx.NewScript(instancesLua).NoWrites()
 )
 
 // InstanceOptions say how a process reports itself to all others; see [Hub.Instances].

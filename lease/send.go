@@ -33,7 +33,7 @@ var (
 	acquireScript = redisx.NewScript(valueLua + acquireLua)
 	renewScript   = redisx.NewScript(valueLua + renewLua).AllowOOM()
 	releaseScript = redisx.NewScript(valueLua + releaseLua).AllowOOM()
-	peekScript    = redisx.NewScript(valueLua + peekLua).AllowOOM()
+	peekScript    = redisx.NewScript(valueLua + peekLua).NoWrites()
 	noteScript    = redisx.NewScript(noteLua)
 )
 

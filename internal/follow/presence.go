@@ -30,7 +30,7 @@ var (
 	// A full Redis takes no new workers, but those it has can go.
 	joinScript  = redisx.NewScript(workersLua + joinLua)
 	leaveScript = redisx.NewScript(workersLua + leaveLua).AllowOOM()
-	listScript  = redisx.NewScript(workersLua + listLua).AllowOOM()
+	listScript  = redisx.NewScript(workersLua + listLua).NoWrites()
 )
 
 // workersKey is the hash of the workers of a store. All keys of a store's presence share one hash tag.

@@ -16,16 +16,20 @@ import (
 
 // A Script is one Lua script.
 type Script struct {
-	body     string
-	allowOOM bool
-	named    atomic.Pointer[named] // of the server that was asked last
+	body  string
+	flags string                // of its first line
+	named atomic.Pointer[named] // of the server that was asked last
 }
 
 // NewScript makes a script from the text of its file.
 func NewScript(body string) *Script { return &Script{body: body} }
 
 // AllowOOM lets the script run while Redis is out of memory: for those that free some.
-func (s *Script) AllowOOM() *Script { s.allowOOM = true; return s }
+func (s *Script) AllowOOM() *Script { s.flags = " flags=allow-oom"; return s }
+
+// NoWrites lets the script run wherever a command that reads would: in a server that is full, read-only or short of replicas.
+// A real server refuses a write of it.
+func (s *Script) NoWrites() *Script { s.flags = " flags=no-writes,allow-oom"; return s }
 
 // The function reign, which every script can call, returns the lineage of the server: another one after every restart
 // and promotion. A promoted server also names the one that it came from, which does not count.
@@ -48,11 +52,7 @@ func (s *Script) text(server *Server) string {
 	if strings.Contains(s.body, "reign()") {
 		reign = realReign
 	}
-	header := "#!lua\n"
-	if s.allowOOM {
-		header = "#!lua flags=allow-oom\n"
-	}
-	return header + reign + s.body
+	return "#!lua" + s.flags + "\n" + reign + s.body
 }
 
 // A named is a script with the name under which a server has it. lineage is empty for a real server. Only for
