@@ -167,57 +167,54 @@ func (w *space) goodbye(ctx context.Context) {
 	w.m.conn.ZRem(ctx, w.instances(), w.m.instance)
 }
 
+// beatPart is how many generations one script of a heartbeat serves. While a script runs, Redis serves no one else.
+const beatPart = 256
+
+// A count is how many readers of a generation this process has.
+type count struct {
+	generation
+	readers int
+}
+
 // beat says who is here and hears who is not. It returns when to do so again: with the next heartbeat, or when the
-// first producer counts as silent. One script does both for a whole space, so 200 streams cost what one does.
+// first producer counts as silent. One script does both for up to beatPart streams of a space, so 200 streams cost what one does.
 func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m := w.m
 	m.mu.Lock()
 	producers := slices.Collect(maps.Keys(w.producers))
 	changed := w.changed
 	w.changed = map[generation]struct{}{}
-	counts := make(map[generation]int, len(changed))
+	counts := make([]count, 0, len(changed))
 	for g := range changed {
-		counts[g] = w.readers[g]
+		counts = append(counts, count{g, w.readers[g]})
 	}
 	m.mu.Unlock()
 
 	interval := m.opt.Heartbeat
-	keys := []any{w.active(), w.beats(), w.instances()}
-	// Counts hold for three heartbeats, so readers stay counted while a beat or two fail.
-	args := []any{int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
 	for _, p := range producers {
-		keys = append(keys, w.session(p.id))
-		watched := 0
 		if p.opt.CancelUnwatched > 0 {
-			watched = 1
-			keys = append(keys, w.counts(p.id, p.generation))
 			// Two beats within the time allowed, so it is exceeded by about half of it at most.
 			interval = min(interval, max(p.opt.CancelUnwatched/2, minHeartbeat))
 		}
-		args = append(args, redisx.Escape(p.id), decimal(p.generation), p.owner, watched)
 	}
-	for g, n := range counts {
-		keys = append(keys, w.session(g.id), w.counts(g.id, g.number))
-		args = append(args, redisx.Escape(g.id), decimal(g.number), n)
+	var lines []string
+	for first := true; first || len(producers)+len(counts) > 0; first = false {
+		n := min(len(producers), beatPart)
+		c := min(len(counts), beatPart-n)
+		var err error
+		if lines, err = w.beatOf(ctx, producers[:n], counts[:c]); err != nil {
+			// The counts are sent again. What changed meanwhile is among them with its newest number. That the script
+			// has run although its reply was lost does no harm: it is told numbers, not differences.
+			m.mu.Lock()
+			maps.Copy(w.changed, changed)
+			m.mu.Unlock()
+			return 0, err
+		}
+		producers, counts = producers[n:], counts[c:]
 	}
-	v, err := m.conn.Run(ctx, beatScript, len(keys), append(keys, args...)...)
-	if err != nil {
-		// The counts are sent again. What changed meanwhile is among them with its newest number. That the script
-		// has run although its reply was lost does no harm: it is told numbers, not differences.
-		m.mu.Lock()
-		maps.Copy(w.changed, changed)
-		m.mu.Unlock()
-		return 0, redisx.Outcome(err)
-	}
-	lines, ok := texts(v)
-	if !ok || len(lines) < 1+len(producers) {
-		return 0, fmt.Errorf("%w: %d lines for a heartbeat of %d", streamhub.ErrCorrupt, len(lines), len(producers))
-	}
+	// What the last part says of silent producers counts: before it, own ones may not have been heard.
 	next, now, _ := strings.Cut(lines[0], " ")
-	for i, p := range producers {
-		p.heard(lines[1+i])
-	}
-	if due := lines[1+len(producers):]; len(due) > 0 {
+	if due := lines[1:]; len(due) > 0 {
 		w.reap(due)
 		// One reply names 100 silent generations at most. The next beat names more, and those whose verdict failed.
 		return min(interval, m.opt.Heartbeat/4), nil
@@ -230,6 +227,40 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 		interval = max(left, m.opt.Heartbeat/20)
 	}
 	return interval, nil
+}
+
+// beatOf runs the script for a part of a heartbeat and tells the producers what it said of them. It returns the first
+// line of the answer and those about silent generations.
+func (w *space) beatOf(ctx context.Context, producers []*Producer, counts []count) ([]string, error) {
+	m, interval := w.m, w.m.opt.Heartbeat
+	keys := []any{w.active(), w.beats(), w.instances()}
+	// Counts hold for three heartbeats, so readers stay counted while a beat or two fail.
+	args := []any{int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
+	for _, p := range producers {
+		keys = append(keys, w.session(p.id))
+		watched := 0
+		if p.opt.CancelUnwatched > 0 {
+			watched = 1
+			keys = append(keys, w.counts(p.id, p.generation))
+		}
+		args = append(args, redisx.Escape(p.id), decimal(p.generation), p.owner, watched)
+	}
+	for _, c := range counts {
+		keys = append(keys, w.session(c.id), w.counts(c.id, c.number))
+		args = append(args, redisx.Escape(c.id), decimal(c.number), c.readers)
+	}
+	v, err := m.conn.Run(ctx, beatScript, len(keys), append(keys, args...)...)
+	if err != nil {
+		return nil, redisx.Outcome(err)
+	}
+	lines, ok := texts(v)
+	if !ok || len(lines) < 1+len(producers) {
+		return nil, fmt.Errorf("%w: %d lines for a heartbeat of %d", streamhub.ErrCorrupt, len(lines), len(producers))
+	}
+	for i, p := range producers {
+		p.heard(lines[1+i])
+	}
+	return slices.Delete(lines, 1, 1+len(producers)), nil
 }
 
 // texts returns the lines of a reply; ok is false if it is not a list of texts.

@@ -1,0 +1,99 @@
+package livestream_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-147127fe/streamhub/internal/follow"
+	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/livestream"
+	"github.com/seed-147127fe/streamhub/internal/testredis"
+	"github.com/seed-147127fe/streamhub/live"
+)
+
+// A beatHook notes whose sessions the heartbeats name, and how many one of them names at most.
+type beatHook struct {
+	mu       sync.Mutex
+	sessions map[string]struct{}
+	most     int
+}
+
+func (h *beatHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h *beatHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *beatHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.see(cmd.Args())
+		return next(ctx, cmd)
+	}
+}
+
+func (h *beatHook) see(args []any) {
+	if len(args) < 6 || !strings.HasSuffix(fmt.Sprint(args[4]), ":lr") || !strings.HasSuffix(fmt.Sprint(args[5]), ":lw") {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	named := 0
+	for _, arg := range args[6:] {
+		if key, ok := arg.(string); ok && strings.HasPrefix(key, "sh:") {
+			h.sessions[key] = struct{}{}
+			named++
+		}
+	}
+	h.most = max(h.most, named)
+}
+
+// TestBeatInParts has more producers in one space than one script may serve, for as long as it keeps Redis from all others.
+func TestBeatInParts(t *testing.T) {
+	t.Parallel()
+	const producers, part = 600, 256
+	hook := &beatHook{sessions: map[string]struct{}{}}
+	conn := connect(t, redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr(), ContextTimeoutEnabled: true}), []redis.Hook{hook})
+	log, err := hotlog.Open(t.Context(), conn, nil)
+	require.NoError(t, err)
+	watcher, err := follow.Open(t.Context(), conn, log, nil)
+	require.NoError(t, err)
+	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{Heartbeat: 500 * time.Millisecond})
+	require.NoError(t, err)
+	streams := manager.Streams(uuid.New(), "space")
+	all := make([]live.Producer, producers)
+	var registering sync.WaitGroup
+	for worker := range 16 {
+		registering.Go(func() {
+			for i := worker; i < producers; i += 16 {
+				var err error
+				if all[i], _, err = streams.Register(t.Context(), fmt.Sprint("answer", i), nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	registering.Wait()
+	require.Eventually(t, func() bool {
+		hook.mu.Lock()
+		defer hook.mu.Unlock()
+		return len(hook.sessions) == producers
+	}, time.Minute, time.Millisecond)
+	require.Equal(t, part, hook.most)
+	for _, p := range all {
+		require.NoError(t, p.Context().Err())
+	}
+	require.NoError(t, manager.Close())
+	require.NoError(t, watcher.Close())
+	require.NoError(t, log.Close())
+}
