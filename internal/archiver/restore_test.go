@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -239,4 +240,41 @@ func TestArchiveBeginsLate(t *testing.T) {
 		require.Equal(t, want.ContentType, got.ContentType, segment)
 	}
 	require.EqualValues(t, 3, v.append("trimmed", "3").First)
+}
+
+// TestRestoreAppenders brings back the rows of appenders that a repeat may need, until a day has passed.
+func TestRestoreAppenders(t *testing.T) {
+	t.Parallel()
+	w, server := newClockWorld(t, everything(0))
+	now := time.UnixMilli(1_800_000_000_000)
+	meta := hotlog.Key(w.ID(), space, "m:a")
+	rows := func(w *world) (n int) {
+		fields, err := w.conn.HKeys(w.ctx, meta).Result()
+		require.NoError(t, err)
+		for _, name := range fields {
+			if strings.HasPrefix(name, "p:~") {
+				n++
+			}
+		}
+		return n
+	}
+	for i, after := range []time.Duration{0, time.Minute, 11 * time.Minute} {
+		server.SetTime(now.Add(after))
+		w.another(everything(0)).append("a", fmt.Sprint(i))
+	}
+	require.Equal(t, 3, rows(w))
+	w.move()
+	v, server := newClockWorld(t, everything(0))
+	server.SetTime(now.Add(12 * time.Minute))
+	v.backend = w.backend
+	v = v.with(w.ID(), everything(0))
+	_, err := v.tier.Restore(v.ctx, v.log, archive.SpaceID{Store: w.ID(), Space: space}, nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, rows(v), "the first one is older than an append can be in doubt")
+	server.SetTime(now.Add(24*time.Hour + 2*time.Minute))
+	require.NoError(t, v.Sweep(v.ctx))
+	require.Equal(t, 1, rows(v))
+	server.SetTime(now.Add(25 * time.Hour))
+	require.NoError(t, v.Sweep(v.ctx))
+	require.Zero(t, rows(v))
 }

@@ -42,14 +42,16 @@ func (s *Store) describe(ctx context.Context, k spaceKeys, segments []WindowSegm
 }
 
 // encodeMeta writes the fields of a meta that outlive Redis: varint of pairs, and for each length
-// and bytes of name and value. Where the segment begins becomes field a.
+// and bytes of name and value. Where the segment begins becomes field a. The rows of appenders are kept
+// for as long as an append may be in doubt.
 func encodeMeta(fields map[string]string) []byte {
 	kept := map[string]string{}
+	last, _ := parseHead(fields["h"])
 	for name, value := range fields {
 		switch {
 		case name == "f" && fields["a"] == "":
 			kept["a"] = value
-		case name == "f", name == "z", strings.HasPrefix(name, "p:~"):
+		case name == "f", name == "z", strings.HasPrefix(name, "p:~") && rowTime(value) < last.timestamp-keptFor.Milliseconds():
 		default:
 			kept[name] = value
 		}
@@ -177,12 +179,13 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	if last := max(g.Last, born); first > last+1 {
 		g.Last, g.Proof, g.Number = first-1, before, 0 // what came after the last archived entry was trimmed
 	}
+	// Nothing comes after a close, so what the meta of a closed segment says of its last append is archived too.
 	if g.Last > 0 {
-		if h.last, h.proof = g.Last, g.Proof; g.Number > 0 {
+		if h.last, h.proof = g.Last, g.Proof; g.Number > 0 && !g.Closed {
 			h.number, h.timestamp = g.Number, g.Timestamp
 		}
-	} else {
-		h.last, h.number, h.proof = born, g.Number, g.Proof
+	} else if h.last, h.proof = born, g.Proof; !g.Closed {
+		h.number = g.Number
 		if birth, err := parseTimelineID(fields["b"]); err == nil {
 			h.timestamp = int64(birth.MS)
 		}
@@ -258,6 +261,12 @@ func within(row string, last uint64) bool {
 	}
 	var epoch, seq, first, end uint64
 	return parseNumbers(row[24:], &epoch, &seq, &first, &end) == nil && end <= last
+}
+
+// rowTime is when the append that the row of a producer remembers was stored, in Unix milliseconds.
+func rowTime(row string) int64 {
+	at, _ := strconv.ParseInt(row[strings.LastIndexByte(row, ' ')+1:], 10, 64)
+	return at
 }
 
 // RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is
