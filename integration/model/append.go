@@ -161,7 +161,7 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		seen := errors.Is(*m.saw, streamhub.ErrHistoryLost) || errors.As(*m.saw, &deleted)
 		if l := m.find(space, segment); seen && t.life == 0 && l != nil {
 			t.life = l.id
-		} else if !seen && (l == nil || l.id != t.life || l.ended != nil) {
+		} else if !seen && (l == nil || l.id != t.life || l.ended != nil || m.due(l)) {
 			t.forget()
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -20,6 +22,7 @@ type copied struct {
 
 	mu      sync.Mutex    // guards m: followers ask it too
 	changed chan struct{} // guarded by mu: closed after the next call
+	ends    map[string]streamhub.TimelineID
 }
 
 // lock guards the model during a call, after which followers look again.
@@ -58,6 +61,43 @@ func (w *copied) Deafen(bool)                                  {}
 func (w *copied) Live(int, string) live.Streams                { return nil }
 func (w *copied) Beat(context.Context, string, []string) error { return nil }
 func (w *copied) Close() error                                 { return nil }
+
+// Archive archives all that there is of each space.
+func (w *copied) Archive(context.Context, int, tier.Policy) error {
+	defer w.lock()()
+	for name, sp := range w.m.server.spaces {
+		if end := w.last(name); sp.end != end {
+			w.m.Archived(name, end)
+			w.ends[name] = end
+		}
+	}
+	return nil
+}
+
+// last is where the timeline of a space ends, which no other history has.
+func (w *copied) last(space string) streamhub.TimelineID {
+	line := w.m.space(space).line
+	if len(line) == 0 {
+		return streamhub.TimelineID{}
+	}
+	return streamhub.TimelineID{MS: 1, N: line[len(line)-1].id}
+}
+
+func (w *copied) Ends(context.Context) (map[string]streamhub.TimelineID, error) {
+	defer w.lock()()
+	return maps.Clone(w.ends), nil
+}
+
+func (w *copied) Last(_ context.Context, space string) (streamhub.TimelineID, error) {
+	defer w.lock()()
+	return w.last(space), nil
+}
+
+func (w *copied) Restore(context.Context) error {
+	defer w.lock()()
+	w.m.Restore(w.ends)
+	return nil
+}
 
 // copiedStore has the calls that programs make; others panic.
 type copiedStore struct {
@@ -241,14 +281,14 @@ func items[T any](list []T, err error) iter.Seq2[T, error] {
 	}
 }
 
-// caught returns the first seed whose program tells a model without these rules from a whole one, 0
+// caught returns the first seed whose program for a way tells a model without these rules from a whole one, 0
 // if none of the seeds does.
-func caught(t *testing.T, seeds int, off ...Rule) (int, error) {
-	programs := Programs(stepsEach)
+func caught(t *testing.T, kind Kind, seeds int, off ...Rule) (int, error) {
+	programs := kind.Programs(stepsEach)
 	for seed := 1; seed <= seeds; seed++ {
 		m := New(off...)
 		m.Now = Start
-		if err := Run(t.Context(), &copied{m: m}, programs.Example(seed), nil); err != nil {
+		if err := Run(t.Context(), &copied{m: m, ends: map[string]streamhub.TimelineID{}}, programs.Example(seed), nil); err != nil {
 			return seed, err
 		}
 	}
@@ -257,14 +297,20 @@ func caught(t *testing.T, seeds int, off ...Rule) (int, error) {
 
 // TestCopy compares the model with an unchanged copy of itself.
 func TestCopy(t *testing.T) {
-	seed, err := caught(t, 300)
-	require.NoError(t, err, "seed %d", seed)
+	for _, kind := range []Kind{InProcess, Archived} {
+		seed, err := caught(t, kind, 300)
+		require.NoError(t, err, "seed %d, %s", seed, kind)
+	}
 }
 
 // TestRules takes one rule after the other from the copy, and demands that it is caught.
 func TestRules(t *testing.T) {
 	for _, rule := range Rules {
-		seed, err := caught(t, 2000, rule)
+		kind := InProcess
+		if rule == RuleRestored || rule == RuleArchivedOnly {
+			kind = Archived
+		}
+		seed, err := caught(t, kind, 2000, rule)
 		if err == nil {
 			t.Errorf("%q is not caught", rule)
 			continue

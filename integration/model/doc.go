@@ -27,6 +27,12 @@
 // viewers that are compared after every step. Each producer is told what ended its generation. Time is counted in
 // hours there, so that producers are lost where a program says so and never because the machine is slow.
 //
+// # Archives
+//
+// On the way "archived" programs have an archive besides: the archiver of either hub takes turns, so that entries leave
+// Redis, and Redis is lost and gets back what is archived. An archiver changes no answer. The model therefore keeps
+// nothing of it but what a restore brings back: a copy of a space for each place at which its archive ended.
+//
 // # Names that only the store knows
 //
 // Incarnations, lineages, TRX ids and the proofs made from them are chosen by the store. The model
@@ -77,6 +83,11 @@
 //
 //	47   in process    a takeover whose first answer was lost let the former producer publish on
 //	88   one gateway   a client that registered again under the same key lost its first chunks
+//
+// With an archive, on the way "archived", found on the code before the fixes:
+//
+//	1    a closed segment that was restored had forgotten that its close was an append
+//	524  an append of an unknown outcome was stored once more after a restore
 //
 // # Where ways differ
 //

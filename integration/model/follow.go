@@ -120,7 +120,7 @@ func (r *run) start(s Step, f *follower, o *streamhub.FollowOptions) {
 }
 
 // again goes on with a follower whose connection was cut.
-func (r *run) again(f *follower) error {
+func (r *run) again(f *follower) {
 	slot := f.step.At % slots
 	r.endFollower(slot)
 	o := streamhub.FollowOptions{FromSequence: f.from, Cursor: f.cursor.store, Limit: f.limit, Live: f.beginning}
@@ -131,7 +131,6 @@ func (r *run) again(f *follower) error {
 		f.cursor.model = r.end(Step{Space: f.space, Seg: f.segment})
 	}
 	r.start(f.step, f, &o)
-	return nil
 }
 
 // resume ends the follower of a slot and opens another one after what it has seen.
@@ -179,16 +178,16 @@ func (r *run) drain(s Step) error {
 // remember notes what a slow follower may have read, before a step that removes some of it.
 func (r *run) remember(s Step) {
 	switch s.Op {
-	case Delete, Rewind, Trim, Wait, Sweep, Append, AppendAll, Create, Fork:
+	case Delete, Rewind, Restore, Trim, Wait, Sweep, Append, AppendAll, Create, Fork:
 	default:
 		return
 	}
 	for _, f := range r.followers {
 		switch s.Op {
-		case Delete, Rewind, Trim, Wait, Sweep:
+		case Delete, Rewind, Restore, Trim, Wait, Sweep:
 			f.touched = true
 		}
-		if s.Op == Rewind && r.saved != nil {
+		if s.Op == Rewind && r.saved != nil || s.Op == Restore {
 			f.rewound = true
 		}
 		if !f.step.Slow || f.over {
@@ -291,7 +290,8 @@ func (r *run) judge(f *follower, got item) error {
 	}
 	if got.err != nil && r.way.Remote() && errors.Is(got.err, streamhub.ErrUnavailable) && streamhub.Retryable(got.err) && f.cuts < r.cuts {
 		f.cuts = r.cuts
-		return r.again(f)
+		r.again(f)
+		return nil
 	}
 	if got.err != nil {
 		f.over = true
@@ -356,6 +356,8 @@ func (r *run) ends(f *follower, got error) error {
 	switch {
 	case (f.fresh || f.beginning) && f.touched && (lost || missing || errors.Is(got, streamhub.ErrTrimmed)):
 		return nil // it may have been at a place without an entry
+	case f.whole && f.segment == "" && errors.Is(got, streamhub.ErrTrimmed) && r.model.trims(f.space):
+		return nil // a follower reads in pages, and is told of what was trimmed after the first one
 	case f.beginning && err == nil && errors.Is(got, streamhub.ErrClosed):
 		return nil // it began at the end
 	case slices.ContainsFunc(f.ended, func(was error) bool { return sameError(got, was, f.space, f.segment) == nil }):

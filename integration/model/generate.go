@@ -17,14 +17,40 @@ func Programs(steps int) *rapid.Generator[[]Step] {
 			return program
 		}
 		// Live streams come in between, in the order in which they are drawn.
-		at := 0
-		for _, step := range more.Draw(t, "live") {
-			at = min(len(program), at+source{t}.int(3))
-			program = slices.Insert(program, at, step)
-			at++
-		}
-		return program
+		return mixed(t, program, more.Draw(t, "live"), 3)
 	})
+}
+
+// archivePrograms generates programs without live streams in which entries leave Redis.
+func archivePrograms(steps int) *rapid.Generator[[]Step] {
+	usual := rapid.SliceOfN(rapid.Custom(drawStep), steps, 2*steps)
+	more := rapid.SliceOfN(rapid.Custom(drawArchive), steps/4, steps/2)
+	return rapid.Custom(func(t *rapid.T) []Step {
+		return mixed(t, usual.Draw(t, "program"), more.Draw(t, "archive"), 6)
+	})
+}
+
+// mixed puts steps between those of a program, each at most gap after the one before it.
+func mixed(t *rapid.T, program, more []Step, gap int) []Step {
+	at := 0
+	for _, step := range more {
+		at = min(len(program), at+source{t}.int(gap))
+		program = slices.Insert(program, at, step)
+		at++
+	}
+	return program
+}
+
+// weightedArchive is how often each operation on an archive is drawn.
+var weightedArchive = weigh([]weight{{Archive, 12}, {Restore, 1}})
+
+func drawArchive(t *rapid.T) Step {
+	s := source{t}
+	step := Step{Op: rapid.SampledFrom(weightedArchive).Draw(t, "op"), By: s.int(1)}
+	if step.Op == Archive {
+		step.Limit = s.one(0, 0, 1, 2, 100)
+	}
+	return step
 }
 
 // weightedLive is how often each operation on live streams is drawn.

@@ -21,6 +21,8 @@ type rights struct {
 	token map[string]uint64
 }
 
+func newRights() rights { return rights{map[string]right{}, map[string]uint64{}} }
+
 func (m *Model) held(key string) (right, bool) {
 	h, ok := m.server.rights.held[key]
 	return h, ok && (m.Now < h.until || !m.keeps(RuleLeaseEnds))

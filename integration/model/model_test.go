@@ -41,7 +41,7 @@ func TestSimulate(t *testing.T) {
 	if os.Getenv("SEED") != "" && os.Getenv("SEEDS") == "" {
 		seeds = 1
 	}
-	kinds := []Kind{InProcess, OneGateway}
+	kinds := []Kind{InProcess, OneGateway, Archived}
 	if os.Getenv("SEEDS")+os.Getenv("SEED") != "" {
 		kinds = Kinds
 	}
@@ -54,7 +54,7 @@ func TestSimulate(t *testing.T) {
 		for _, kind := range kinds {
 			if os.Getenv("KEEP_GOING") != "" {
 				features.Begin()
-				if err := try(t, kind, Programs(stepsEach).Example(seed), features); err != nil {
+				if err := try(t, kind, kind.Programs(stepsEach).Example(seed), features); err != nil {
 					t.Errorf("caught by seed %d, %s: %v", seed, kind, err)
 					if os.Getenv("KEEP_GOING") == "first" {
 						return
@@ -79,7 +79,7 @@ func simulate(t *testing.T, seed int, kind Kind, features *Features) bool {
 	for name, value := range map[string]string{"seed": strconv.Itoa(seed), "checks": "1", "nofailfile": "true", "shrinktime": "1s"} {
 		require.NoError(t, flag.Set("rapid."+name, value))
 	}
-	programs := Programs(stepsEach)
+	programs := kind.Programs(stepsEach)
 	var last []Step
 	quiet := &quiet{TB: t}
 	func() {

@@ -70,6 +70,8 @@ const (
 	RulePeek           Rule = "peek is the last entry"
 	RuleLists          Rule = "lists name what is there"
 	RuleTimestamp      Rule = "an entry has the time of its append"
+	RuleRestored       Rule = "a restore brings back what was archived last"
+	RuleArchivedOnly   Rule = "a restore brings back nothing else"
 )
 
 // Rules are all of them.
@@ -82,6 +84,7 @@ var Rules = []Rule{
 	RuleCursorProof, RuleCursorExact, RuleSpaceProof, RuleSpaceOwn, RuleSpaceOrder, RuleSpaceDeleted, RuleAfter, RuleUntil, RuleLimit,
 	RuleTo, RuleExpires, RuleRenews, RuleTouch, RuleCreateOnce, RuleCreateConflict, RuleNumber, RuleMetadata,
 	RuleLineage, RuleFollowAll, RuleFollowEnd, RuleFollowDeleted, RuleFollowLost, RuleLeaseHeld, RuleLeaseEnds, RuleLeaseGrows, RulePeek, RuleLists, RuleTimestamp,
+	RuleRestored, RuleArchivedOnly,
 }
 
 // keeps reports whether the model keeps a rule.

@@ -80,6 +80,7 @@ type run struct {
 	deaf      bool
 	cuts      int
 	stage     stage
+	wentBack  bool // Redis did, so that it may contradict the archive
 }
 
 // A pair is the same thing as the model and the store name it.
@@ -163,6 +164,7 @@ func (r *run) step(s Step) error {
 	case Rewind:
 		if r.saved != nil {
 			rewound := r.rewinding()
+			r.wentBack = true
 			r.way.Rewind(r.saved.store)
 			r.model.Rewind(r.saved.model)
 			return rewound()
@@ -184,6 +186,10 @@ func (r *run) step(s Step) error {
 	case Promote:
 		r.way.Promote()
 		r.model.Promote()
+	case Archive:
+		return r.archive(s)
+	case Restore:
+		return r.restore(s)
 	case Register, Publish, Describe, End, Beat, HandOver, Messages, Send, Cancel, Remove, LiveStatus, View, Silence:
 		return r.live(s)
 	default:
@@ -671,8 +677,12 @@ func (r *run) trim(s Step) error {
 		if err != nil || l == nil || l.ended != nil || status.FirstSequence == l.first {
 			return nil // the next step compares
 		}
+		upTo := uint64(s.UpTo)
+		if len(r.model.copies[s.Space]) > 0 {
+			upTo = status.FirstSequence - 1 // what is archived is trimmed before what is in Redis
+		}
 		r.model.kept = status.FirstSequence
-		_, err = r.model.Trim(s.Space, s.Seg, uint64(s.UpTo))
+		_, err = r.model.Trim(s.Space, s.Seg, upTo)
 		return errors.Join(err, same("first sequence kept", status.FirstSequence, l.first))
 	}
 	if err == nil {

@@ -115,6 +115,11 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 	return m.limited(entries, o.Limit), nil
 }
 
+// trims reports whether anything of a space was trimmed.
+func (m *Model) trims(space string) bool {
+	return slices.ContainsFunc(m.space(space).line, func(c *change) bool { return m.server.trims[c.life] > 0 })
+}
+
 // trimmedAfter reports whether c, which lies after the end of the time asked for, was trimmed and the
 // real reader was told so: what a sweep has removed may lie on either side.
 func (m *Model) trimmedAfter(p *past, o *streamhub.ReadOptions, c *change) bool {

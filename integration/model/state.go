@@ -23,7 +23,8 @@ type Model struct {
 	names  uint64 // counts the incarnations, TRX ids and changes that were given out
 	procs  map[int]*process
 	// past is what the positions that were given out stand for, by cursor.
-	past map[streamhub.Cursor]past
+	past   map[streamhub.Cursor]past
+	copies copies
 	// saw is the real answer to the call that the model is about to answer, where contracts leave
 	// the choice to the store; nil where there is no answer yet.
 	saw    *error
@@ -53,6 +54,7 @@ type server struct {
 type space struct {
 	segments map[string]*life // the current one of each name, tombstones too
 	line     []*change
+	end      streamhub.TimelineID // of what is archived, as far as Redis knows
 }
 
 // A life is one incarnation of a segment.
@@ -162,11 +164,11 @@ type past struct {
 
 // New makes an empty model without some of the rules.
 func New(off ...Rule) *Model {
-	m := &Model{off: map[Rule]bool{}, procs: map[int]*process{}, past: map[streamhub.Cursor]past{}}
+	m := &Model{off: map[Rule]bool{}, procs: map[int]*process{}, past: map[streamhub.Cursor]past{}, copies: copies{}}
 	for _, rule := range off {
 		m.off[rule] = true
 	}
-	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}, trims: map[uint64]uint64{}, rights: rights{map[string]right{}, map[string]uint64{}}}
+	m.server = &server{reign: 1, reigns: 1, spaces: map[string]*space{}, trims: map[uint64]uint64{}, rights: newRights()}
 	return m
 }
 
@@ -175,17 +177,21 @@ func (s *server) clone() *server {
 	c.streams = s.streams.clone()
 	c.rights = rights{maps.Clone(s.rights.held), maps.Clone(s.rights.token)}
 	for name, sp := range s.spaces {
-		own := &space{segments: map[string]*life{}, line: slices.Clone(sp.line)}
-		for segment, l := range sp.segments {
-			copied := *l
-			copied.entries = slices.Clone(l.entries)
-			copied.reigns = slices.Clone(l.reigns)
-			copied.forks, copied.rows = maps.Clone(l.forks), maps.Clone(l.rows)
-			own.segments[segment] = &copied
-		}
-		c.spaces[name] = own
+		c.spaces[name] = sp.clone()
 	}
 	return c
+}
+
+func (sp *space) clone() *space {
+	own := &space{segments: map[string]*life{}, line: slices.Clone(sp.line), end: sp.end}
+	for segment, l := range sp.segments {
+		copied := *l
+		copied.entries = slices.Clone(l.entries)
+		copied.reigns = slices.Clone(l.reigns)
+		copied.forks, copied.rows = maps.Clone(l.forks), maps.Clone(l.rows)
+		own.segments[segment] = &copied
+	}
+	return own
 }
 
 // Save returns a copy of what Redis holds, Rewind puts it back: what was written since is lost, while

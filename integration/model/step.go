@@ -33,6 +33,10 @@ const (
 	Cut       Op = "cut"  // connections to gateways
 	Deaf      Op = "deaf" // notifications are lost, until the next such step
 
+	// Of programs with an archive.
+	Archive Op = "archive" // the archiver of a writer takes a turn, after which Redis keeps Limit entries of each segment
+	Restore Op = "restore" // Redis loses all, and gets what is archived
+
 	// Of live streams: Seg is the id, At the slot of a producer or of a viewer.
 	Register   Op = "register"
 	Publish    Op = "publish"

@@ -12,8 +12,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/client"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
@@ -54,6 +56,13 @@ type Way interface {
 	Cut(ctx context.Context) error
 	// Deafen loses notifications from now on, or no more.
 	Deafen(deaf bool)
+	// Archive lets the archiver of a writer's process take a turn under a policy. A way without an archive does nothing.
+	Archive(ctx context.Context, by int, policy tier.Policy) error
+	// Ends says where the archive of each space ends, and Last where the timeline of one does in Redis.
+	Ends(ctx context.Context) (map[string]streamhub.TimelineID, error)
+	Last(ctx context.Context, space string) (streamhub.TimelineID, error)
+	// Restore lets Redis lose all that it has and brings back what is archived. No program sees it half done.
+	Restore(ctx context.Context) error
 	// Close ends it.
 	Close() error
 }
@@ -66,10 +75,20 @@ const (
 	InProcess   Kind = "in process"
 	OneGateway  Kind = "one gateway"
 	TwoGateways Kind = "two gateways"
+	// Archived is in process and has an archive.
+	Archived Kind = "archived"
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{InProcess, OneGateway, TwoGateways}
+var Kinds = []Kind{InProcess, OneGateway, TwoGateways, Archived}
+
+// Programs generates programs of at least so many steps for a way.
+func (k Kind) Programs(steps int) *rapid.Generator[[]Step] {
+	if k == Archived {
+		return archivePrograms(steps)
+	}
+	return Programs(steps)
+}
 
 // Open makes a way on a miniredis of its own, whose clock says now.
 func Open(ctx context.Context, kind Kind, now time.Time) (Way, error) {
@@ -97,6 +116,7 @@ type memory struct {
 	sweeper   *hotlog.Store
 	proxies   []*faultproxy.Proxy
 	closers   []func() error
+	cold      cold
 }
 
 func (w *memory) later(f func() error) { w.closers = append(w.closers, f) }
@@ -113,15 +133,13 @@ func (w *memory) open() error {
 	}
 	w.sweeper, w.command = log.Store(w.id), w.client()
 	for range 2 {
-		h, err := hub.Open(w.ctx, w.client(w.link), &hub.Options{SweepEvery: -1, Recheck: 20 * time.Millisecond, RetryFor: retryFor, Live: &live.Options{
-			Heartbeat: heartbeat, CancelGrace: cancelGrace, EndedTTL: endedTTL, MaxDelay: -1,
-		}})
+		h, err := hub.Open(w.ctx, w.client(w.link), w.options())
 		if err != nil {
 			return err
 		}
 		w.later(h.Close)
 		w.hubs = append(w.hubs, h)
-		if w.kind == InProcess {
+		if !w.Remote() {
 			w.providers = append(w.providers, h.Provider())
 			continue
 		}
@@ -147,6 +165,17 @@ func (w *memory) open() error {
 		w.readers[1] = w.clients[1].Store(w.id)
 	}
 	return nil
+}
+
+// options are those of a hub.
+func (w *memory) options() *hub.Options {
+	o := &hub.Options{SweepEvery: -1, Recheck: 20 * time.Millisecond, RetryFor: retryFor, Live: &live.Options{
+		Heartbeat: heartbeat, CancelGrace: cancelGrace, EndedTTL: endedTTL, MaxDelay: -1,
+	}}
+	if w.kind == Archived {
+		w.cold.options(o)
+	}
+	return o
 }
 
 // retryFor is how long a hub retries: longer than a few lost replies take.
@@ -270,7 +299,7 @@ func (w *memory) heard(ctx context.Context, space string, names []string, now in
 	return true, nil
 }
 
-func (w *memory) Remote() bool { return w.kind != InProcess }
+func (w *memory) Remote() bool { return w.kind != InProcess && w.kind != Archived }
 
 func (w *memory) Process(by int) int {
 	if w.kind == OneGateway {

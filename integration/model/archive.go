@@ -1,0 +1,141 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive/tier"
+)
+
+// copies is what the archive of each space has held, by where it ended. An archiver changes no answer, so all that the model
+// keeps is what a restore brings back.
+type copies map[string]map[streamhub.TimelineID]*space
+
+// Archived notes that the archive of a space has come to hold all of it, and ends there. It reports whether segments
+// have expired by that, since an archiver notices deadlines.
+func (m *Model) Archived(name string, end streamhub.TimelineID) (expired bool) {
+	sp, of := m.space(name), m.copies[name]
+	if of == nil {
+		of = map[streamhub.TimelineID]*space{}
+		m.copies[name] = of
+	}
+	own, before, named := sp.clone(), of[sp.end], map[string]bool{}
+	from := 0
+	if before != nil {
+		from = len(before.line)
+	}
+	for _, c := range sp.line[from:] {
+		named[c.segment] = true
+	}
+	for segment, l := range own.segments {
+		switch {
+		case named[segment]:
+			expired = expired || m.due(l)
+			m.look(name, segment)
+		case before != nil && before.segments[segment] != nil:
+			// A window describes the segments that it names. What changed of others without a change in the timeline is
+			// not archived.
+			l.deadline = before.segments[segment].deadline
+		}
+	}
+	sp.end, own.end = end, end
+	of[end] = own
+	return expired
+}
+
+// Restore lets Redis hold what the archives hold that end at these places, and nothing else.
+func (m *Model) Restore(ends map[string]streamhub.TimelineID) {
+	was := m.server
+	m.server = &server{reigns: was.reigns, spaces: map[string]*space{}, trims: maps.Clone(was.trims), rights: newRights()}
+	for name, end := range ends {
+		own := m.copies[name][end].clone()
+		switch {
+		case !m.keeps(RuleRestored):
+			continue
+		case !m.keeps(RuleArchivedOnly) && was.spaces[name] != nil:
+			own = was.spaces[name].clone()
+		}
+		for segment, l := range own.segments {
+			if l.ended != nil && len(l.forks) == 0 {
+				delete(own.segments, segment) // nothing tells that it was there
+			}
+		}
+		m.server.spaces[name] = own
+	}
+	m.Promote()
+}
+
+// Restorable reports whether the model knows what the archives hold that end at these places.
+func (m *Model) Restorable(ends map[string]streamhub.TimelineID) bool {
+	for name, end := range ends {
+		if m.copies[name][end] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// archive lets the archiver of a writer take a turn, after which Redis keeps so many entries of each segment.
+func (r *run) archive(s Step) error {
+	r.way.Advance(time.Millisecond) // tokens of leases grow with the clock, also after Redis went back
+	r.model.Now++
+	policy := tier.Policy{Age: 1, KeepLast: uint64(s.Limit)}
+	before, err := r.way.Ends(r.ctx)
+	if err != nil {
+		return err
+	}
+	err = r.way.Archive(r.ctx, s.By, policy)
+	if err != nil {
+		err = r.way.Archive(r.ctx, s.By, policy) // another one had the space, or Redis forgot that it was this one
+	}
+	r.outcome = string(streamhub.CodeOf(err))
+	if err != nil && !(r.wentBack && errors.Is(err, streamhub.ErrConflict)) {
+		return err
+	}
+	after, err := r.way.Ends(r.ctx)
+	if err != nil {
+		return err
+	}
+	expired := false
+	for name, end := range after {
+		if end == before[name] || r.model.copies[name][end] != nil {
+			continue
+		}
+		noticed := r.model.Archived(name, end)
+		expired = expired || noticed
+		if last, err := r.way.Last(r.ctx, name); err != nil || end != last && !noticed {
+			return errors.Join(err, fmt.Errorf("the archive of space %q ends at %v, want %v", name, end, last))
+		}
+	}
+	if expired { // what the turn itself has ended is for the next one
+		return r.archive(s)
+	}
+	return nil
+}
+
+// restore lets Redis lose all that it has, and brings back what is archived. Followers end before that and go on after it: a
+// hub that lives on may give what was lost until it notices.
+func (r *run) restore(s Step) error {
+	ends, err := r.way.Ends(r.ctx)
+	if err != nil || len(ends) == 0 || !r.model.Restorable(ends) {
+		return err
+	}
+	followers := maps.Clone(r.followers)
+	r.endFollowers()
+	r.wentBack = true
+	if err := r.way.Restore(r.ctx); err != nil {
+		return err
+	}
+	r.model.Restore(ends)
+	for _, f := range followers {
+		if f.could = nil; f.over {
+			r.followers[f.step.At%slots] = f
+		} else {
+			r.again(f)
+		}
+	}
+	return nil
+}
