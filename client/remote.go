@@ -48,10 +48,24 @@ func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []by
 	switch {
 	case o == unanswered && !readsOnly(request):
 		err = unknown(uuid.Nil, err)
-	case o == answered && isEnd(err) && ctx.Err() == nil && !errors.Is(err, streamhub.ErrUnknownOutcome):
-		err = down(errors.New(err.Error())) // of the gateway's own context
+	case o == answered:
+		err = answeredWith(ctx, err)
 	}
 	return result, err
+}
+
+// answeredWith makes the error that a gateway answered with one of this process. The end of a context is that of the
+// caller, or else of a context of the gateway's own: another gateway can answer then.
+func answeredWith(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, streamhub.ErrShutdown):
+		return down(err) // of that gateway, not of this provider
+	case !isEnd(err) || errors.Is(err, streamhub.ErrUnknownOutcome):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return down(errors.New(err.Error()))
 }
 
 // readsOnly reports whether a request that has one answer changes nothing. A type that is missing here does no
@@ -185,11 +199,8 @@ func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, 
 		switch {
 		case err != nil:
 			return err
-		// That gateway stops, and another one can go on.
-		case end != nil && errors.Is(end.Err, streamhub.ErrShutdown):
-			return down(end.Err)
 		case end != nil:
-			return end.Err
+			return answeredWith(ctx, end.Err)
 		}
 		items, err := decode(body)
 		if err != nil {
