@@ -50,7 +50,6 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	} else {
 		interval := heartbeat(r.Heartbeat)
 		ttl := max(minEviction, 3*interval)
-		defer ch.m.g.replaceWorker(ch, r.WorkerID)()
 		helpers.Go(func() { ch.cancel(ch.hearPresence(r.WorkerID, ttl)) })
 		joined := make(chan struct{})
 		helpers.Go(func() {
@@ -63,6 +62,8 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 		})
 		select {
 		case <-joined:
+			// Not before: a request that is refused replaces nothing.
+			defer ch.m.g.replaceWorker(ch, r.WorkerID)()
 		case <-ch.ctx.Done():
 			return ch.ctx.Err()
 		}

@@ -401,9 +401,17 @@ func testWorkerTwice(t *testing.T, g Gateway) {
 	c, store, id := Dial(t, g, "streamkit::*"), uuid.New(), uuid.New()
 	first := c.Open(store, "subscribe_workers", workerOf(id, 0))
 	until(first, 1)
+	large := workerOf(id, 0)
+	large["metadata"] = map[string]string{"role": strings.Repeat("x", 20<<10)}
+	_, problem := c.Open(store, "subscribe_workers", large).Rest()
+	require.Contains(t, problem, "payload too large")
+	other := c.Open(store, "subscribe_workers", workerOf(uuid.New(), 0))
+	until(first, 2) // what was refused has not ended it
+	other.Close("context canceled")
+	until(first, 1)
 	second := c.Open(store, "subscribe_workers", workerOf(id, 0))
 	until(second, 1)
-	_, problem := first.Rest()
+	_, problem = first.Rest()
 	require.Equal(t, "worker_id registered by another stream", problem)
 	second.Send(map[string]any{"$type": "streamkit://api/v1/presence", "content": map[string]any{"worker_id": uuid.New()}})
 	_, problem = second.Rest()
