@@ -22,8 +22,8 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 		return err
 	}
 	o := streamhub.AppendOptions{Producer: producer, StreamSeq: h.Get(headerSeq), MustExist: true}
-	if closes(h) {
-		o.Close = done()
+	if o.Close, err = closes(h); err != nil {
+		return err
 	}
 	if o.Durability, err = durabilityOf(h, producer); err != nil {
 		return err
@@ -78,7 +78,7 @@ func durabilityOf(h http.Header, producer *streamhub.Producer) (*streamhub.Durab
 	}
 	level, err := streamhub.ParseDurability(text)
 	if err != nil {
-		return nil, badRequest("%v", err)
+		return nil, badRequest("%s: %v", headerDurability, err)
 	}
 	return &level, nil
 }

@@ -114,16 +114,23 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 		}
 		o.ExpiresAt = at
 	}
-	if closes(h) {
-		o.Closed = done()
-	}
-	return o, nil
+	var err error
+	o.Closed, err = closes(h)
+	return o, err
 }
 
-// closes reports whether a request closes the stream. Any other value than true means nothing.
-func closes(h http.Header) bool { return strings.EqualFold(h.Get(headerClosed), "true") }
-
-func done() *streamhub.Verdict { return &streamhub.Verdict{Kind: streamhub.VerdictDone} }
+// closes returns the verdict that a request closes the stream with, or nil. The protocol knows the value true alone; false is as
+// good as no header.
+func closes(h http.Header) (*streamhub.Verdict, error) {
+	switch text := strings.ToLower(h.Get(headerClosed)); text {
+	case "true":
+		return &streamhub.Verdict{Kind: streamhub.VerdictDone}, nil
+	case "", "false":
+		return nil, nil //nolint:nilnil // nil is an open stream
+	default:
+		return nil, badRequest("%s: %.64q: want true or false", headerClosed, text)
+	}
+}
 
 // wholeNumber reads a decimal without sign and without a leading zero.
 func wholeNumber(text string) (uint64, error) {

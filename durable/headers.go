@@ -55,14 +55,18 @@ func setHeaders(h http.Header) {
 // single are the headers of a request that have one value.
 var single = []string{
 	"Content-Type", headerTTL, headerExpiresAt, headerSeq, headerClosed, headerForkedFrom, headerForkOffset, headerForkSub,
-	headerProducer, headerEpoch, headerProducerSeq, headerDurability,
+	headerProducer, headerEpoch, headerProducerSeq, headerDurability, "If-Match",
 }
 
-// checkSingle refuses a header that is given twice: the client would not know which one counted.
+// checkSingle refuses a header that is given twice: the client would not know which one counted. It refuses one without a
+// value, too: the request would do something else than its client meant.
 func checkSingle(h http.Header) error {
 	for _, name := range single {
-		if len(h.Values(name)) > 1 {
+		switch values := h.Values(name); {
+		case len(values) > 1:
 			return badRequest("%s is given more than once", name)
+		case len(values) == 1 && values[0] == "" && name != "Content-Type":
+			return badRequest("%s is empty: leave it out", name)
 		}
 	}
 	return nil

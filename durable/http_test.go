@@ -53,7 +53,7 @@ func TestQuery(t *testing.T) {
 	for query, parameter := range map[string]string{
 		"offset=%zz": "query", "offset=-1;live=sse": "query", "offset=": "offset", "offset=banana": "offset", "offset=-1&offset=now": "offset",
 		"offset=-1&live=": "live", "offset=-1&live=banana": "live", "offset=-1&live=sse&live=long-poll": "live", "live=sse": "offset",
-		"offset=-1&live=long-poll&cursor=1&cursor=2": "cursor",
+		"offset=-1&live=long-poll&cursor=1&cursor=2": "cursor", "offset=-1&cursor=banana": "cursor", "offset=-1&cursor=": "cursor", "offset=-1&cursor=-1": "cursor",
 	} {
 		require.Contains(t, g.must(t, 400, http.MethodGet, "s?"+query, "").body, parameter, query)
 	}
@@ -81,6 +81,39 @@ func TestHeaderTwice(t *testing.T) {
 		}
 	}
 	require.Equal(t, "1", g.get(t, "s").body)
+}
+
+// TestHeaderValues refuses a header that cannot be read by its name, and stores nothing.
+func TestHeaderValues(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	g.put(t, "s", text, "1")
+	named := []string{"Producer-Id", "p", "Producer-Epoch", "0", "Producer-Seq", "0"}
+	for _, c := range []struct {
+		method, name, value string
+		with                []string
+	}{
+		{"POST", "Stream-Closed", "banana", nil}, {"PUT", "Stream-Closed", "banana", nil}, {"POST", "Stream-Closed", "1", nil}, {"PUT", "Stream-Closed", "", nil},
+		{"POST", "Stream-Seq", "", nil}, {"POST", "If-Match", "banana", nil}, {"POST", "If-Match", "", nil}, {"POST", "Content-Type", "text/\xff", nil}, {"PUT", "Content-Type", "text/\xff", nil},
+		{"POST", "Streamhub-Durability", "", named}, {"POST", "Streamhub-Durability", "banana", named}, {"POST", "Streamhub-Durability", "replicas=1", nil},
+		{"POST", "Producer-Epoch", "banana", named}, {"POST", "Producer-Seq", "-1", named}, {"POST", "Producer-Id", "", named},
+		{"PUT", "Stream-TTL", "", nil}, {"PUT", "Stream-TTL", "banana", nil}, {"PUT", "Stream-Expires-At", "", nil}, {"PUT", "Stream-Expires-At", "banana", nil},
+		{"PUT", "Stream-Forked-From", "", nil}, {"PUT", "Stream-Forked-From", "banana", nil}, {"PUT", "Stream-Fork-Offset", "", nil}, {"PUT", "Stream-Fork-Offset", "banana", nil},
+		{"PUT", "Stream-Fork-Sub-Offset", "", []string{"Stream-Forked-From", "/v1/stream/s"}}, {"PUT", "Stream-Fork-Sub-Offset", "banana", []string{"Stream-Forked-From", "/v1/stream/s"}},
+		{"PUT", "Stream-Fork-Offset", "banana", []string{"Stream-Forked-From", "/v1/stream/s"}},
+	} {
+		path := map[string]string{"POST": "s", "PUT": "new"}[c.method]
+		answer := g.do(t, c.method, path, "2", append([]string{"Content-Type", text}, append(c.with, c.name, c.value)...)...)
+		require.Equal(t, http.StatusBadRequest, answer.status, "%s %s: %q", c.method, c.name, c.value)
+		if c.name != "Content-Type" && c.name != "Stream-Fork-Offset" {
+			require.Contains(t, answer.body, c.name, "%q", c.value)
+		}
+	}
+	require.Equal(t, "1", g.get(t, "s").body)
+	g.must(t, 404, http.MethodGet, "new", "")
+	g.post(t, "s", text, "2", "Stream-Closed", "False")
+	g.must(t, 204, http.MethodPost, "s", "", "Stream-Closed", "TRUE")
+	require.Equal(t, "true", g.get(t, "s").header.Get("Stream-Closed"))
 }
 
 // TestNames keeps streams apart whose names differ in what routers, keys and URLs treat alike.

@@ -3,6 +3,7 @@ package durable
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/seed-147127fe/streamhub"
@@ -26,6 +27,9 @@ func (d *Handler) read(w http.ResponseWriter, r *http.Request, s *stream) error 
 	live, err := query.OneOf(values, "live", "long-poll", "sse")
 	if err != nil {
 		return err
+	}
+	if _, err := strconv.ParseUint(values.Get("cursor"), 10, 62); values.Has("cursor") && err != nil {
+		return badRequest("cursor=%.64q: want that of %s in an answer", values.Get("cursor"), headerCursor)
 	}
 	text := beginning
 	if values.Has("offset") {

@@ -81,8 +81,9 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 			err = fmt.Errorf("the segment %q that it is to fork: %w", options.ForkOf, err)
 		}
 	}
+	var r streamhub.AppendResult
 	if err == nil {
-		_, err = s.log.appender.do(ctx, req)
+		r, err = s.log.appender.do(ctx, req)
 	}
 	switch {
 	case err == nil:
@@ -99,12 +100,14 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	if err != nil {
 		return status, false, err
 	}
-	if m.gone() {
-		err = streamhub.ErrNotFound
-		if created && !options.ExpiresAt.IsZero() {
-			err = fmt.Errorf("%w: it has expired already, at %v", err, options.ExpiresAt.UTC())
-		}
-		return status, false, err
+	switch {
+	case !m.gone():
+	case !created:
+		return status, false, streamhub.ErrNotFound
+	case !options.ExpiresAt.IsZero() && !r.Timestamp.Before(options.ExpiresAt):
+		return status, false, fmt.Errorf("%w: it has expired already, at %v", streamhub.ErrNotFound, options.ExpiresAt.UTC())
+	default: // what is created can go before it is looked at
+		return createdAs(at, options, &r), true, nil
 	}
 	if !created {
 		if err := sameConfiguration(&m, at, options); err != nil {
@@ -117,6 +120,27 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	}
 	status, err = s.statusOf(ctx, at, &m)
 	return status, created, err
+}
+
+// createdAs is the status of a segment when it was created. That of a fork leaves out the entries of its parent.
+func createdAs(at place, o *streamhub.CreateOptions, r *streamhub.AppendResult) streamhub.Status {
+	s := streamhub.Status{
+		Space: at.space, Segment: at.name, State: streamhub.StateOpen, Generation: r.Generation, Position: r.Position, LastSequence: r.Last,
+		ContentType: o.ContentType, TTL: o.TTL, ExpiresAt: millis.Time(millis.Of(o.ExpiresAt)), Origin: o.Origin, Verdict: o.Closed, Parent: o.ForkOf,
+	}
+	if len(o.Records) > 0 {
+		s.FirstSequence, s.FirstTimestamp, s.LastTimestamp = r.First, r.Timestamp, r.Timestamp
+	}
+	if o.ForkOf != "" {
+		s.ForkedAt = r.Last - uint64(len(o.Records))
+	}
+	if o.TTL > 0 {
+		s.ExpiresAt = r.Timestamp.Add(o.TTL)
+	}
+	if o.Closed != nil {
+		s.State = streamhub.StateClosed
+	}
+	return s
 }
 
 // sameConfiguration compares what Create asked for with the segment that is there. Entries and
@@ -296,6 +320,9 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 func checkTexts(contentType, streamSeq string) error {
 	if n := len(contentType); n > streamhub.MaxContentTypeLength {
 		return fmt.Errorf("%w: a content type of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxContentTypeLength)
+	}
+	if !utf8.ValidString(contentType) {
+		return fmt.Errorf("%w: the content type %.64q is not UTF-8", streamhub.ErrInvalidArgument, contentType)
 	}
 	if n := len(streamSeq); n > streamhub.MaxStreamSeqLength {
 		return fmt.Errorf("%w: a stream seq of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxStreamSeqLength)

@@ -10,6 +10,7 @@ var conditionCases = []namedCase{
 	{"CheckOnly", checkOnly},
 	{"CheckOnlyRefusals", checkOnlyRefusals},
 	{"StreamSeq", streamSeq},
+	{"ContentTypeText", contentTypeText},
 	{"ContentType", contentType},
 	{"MustExist", mustExist},
 }
@@ -110,5 +111,16 @@ func mustExist(f *fixture) {
 	require.EqualValues(f, 2, r.First)
 	f.delete("seg")
 	_, err = f.another().Append(f.ctx, space, "seg", records("x"), &streamhub.AppendOptions{MustExist: true})
+	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+// contentTypeText refuses a content type that could not be kept as it is.
+func contentTypeText(f *fixture) {
+	const broken = "text/plain; name=\xff"
+	_, _, err := f.Create(f.ctx, space, "seg", &streamhub.CreateOptions{ContentType: broken})
+	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	_, err = f.with(streamhub.AppendOptions{ContentType: broken}, "seg", "x")
+	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	_, err = f.Status(f.ctx, space, "seg")
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 }

@@ -1,6 +1,7 @@
 package hotlogtest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +12,7 @@ import (
 var expiryCases = []namedCase{
 	{"ExpirySliding", expirySliding},
 	{"ExpiryFixed", expiryFixed},
+	{"ExpiryAtOnce", expiryAtOnce},
 	{"ExpiryByReaders", expiryByReaders},
 	{"ExpiryByAppenders", expiryByAppenders},
 	{"ExpiryBySweep", expiryBySweep},
@@ -53,6 +55,26 @@ func expiryFixed(f *fixture) {
 	f.env.Advance(f.T, past)
 	_, err = f.Status(f.ctx, space, "seg")
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+// expiryAtOnce creates what goes before it can be looked at: it was created all the same.
+func expiryAtOnce(f *fixture) {
+	const ttl = time.Millisecond
+	for n := range 50 {
+		name := fmt.Sprint("seg", n)
+		o := streamhub.CreateOptions{TTL: ttl, Records: records("a", "b"), ContentType: "text/plain", Closed: &streamhub.Verdict{Kind: streamhub.VerdictDone}}
+		s, created, err := f.Create(f.ctx, space, name, &o)
+		require.NoError(f, err)
+		require.True(f, created)
+		require.Equal(f, ttl, s.TTL)
+		require.Equal(f, s.LastTimestamp.Add(ttl), s.ExpiresAt)
+		require.Equal(f, "text/plain", s.ContentType)
+		require.Equal(f, streamhub.StateClosed, s.State)
+		require.Equal(f, o.Closed, s.Verdict)
+		require.Equal(f, [2]uint64{1, 2}, [2]uint64{s.FirstSequence, s.LastSequence})
+		require.EqualValues(f, 2, s.Position.Sequence)
+		require.NotZero(f, s.Position.Incarnation)
+	}
 }
 
 func expiryByReaders(f *fixture) {
