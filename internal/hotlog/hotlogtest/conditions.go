@@ -93,7 +93,7 @@ func contentType(f *fixture) {
 	require.Equal(f, "Text/Plain; charset=utf-8", f.status("seg").ContentType)
 	f.append("none", "x")
 	require.ErrorIs(f, as("none", "text/plain"), streamhub.ErrConflict)
-	for _, odd := range []string{";", "\x00", "\"", "é \xff", "{}"} {
+	for _, odd := range []string{";", "\x00", "\"", "é", "{}"} {
 		require.NoError(f, as("odd"+odd, odd), "%q", odd)
 	}
 }
