@@ -52,6 +52,11 @@ func Run(t *testing.T, open func(t *testing.T) streamhub.Provider) {
 		"chains":     testChains,
 		"lives":      testLives,
 		"repeats":    testRepeats,
+
+		"append options": testAppendOptions,
+		"create options": testCreateOptions,
+		"read options":   testReadOptions,
+		"follow options": testFollowOptions,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t).Store(uuid.New())) })
 	}
