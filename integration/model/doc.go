@@ -83,6 +83,11 @@
 //
 //	47   in process    a takeover whose first answer was lost let the former producer publish on
 //	88   one gateway   a client that registered again under the same key lost its first chunks
+//	218  in process    a producer registered again under its key heard of no request to stop from before
+//	285  in process    a producer whose successor was removed was told that its stream is not there
+//	285  two gateways  messages to a producer waited for ever where the stream was removed as they began, by luck
+//	450  one gateway   a producer was told, after a cut, that its removed stream is not there
+//	490  in process    of two producers of one generation in a process, one was told of its loss
 //
 // With an archive, on the way "archived", found on the code before the fixes:
 //

@@ -30,6 +30,7 @@ type Connect func(t *testing.T, hooks ...redis.Hook) *redisx.Conn
 
 var groups = [][]namedCase{
 	registerCases, publishCases, subscribeCases, endCases, cancelCases, messageCases, remoteCases, severalCases, lostCases, viewerCases, listCases,
+	optionCases,
 }
 
 // Run runs the contract, each case as a subtest with a store of its own.
