@@ -3,8 +3,10 @@ package server
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"io"
 	"net/http"
 	"net/http/pprof"
+	"os"
 
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/console"
@@ -22,7 +24,7 @@ func (s *Server) Admin() http.Handler {
 		mux.Handle("GET /metrics", s.opt.Metrics)
 	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/cmdline", program)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
@@ -58,6 +60,12 @@ func (s *Server) Admin() http.Handler {
 		handler.ServeHTTP(w, r)
 		front.LeaveBody(w, r)
 	})
+}
+
+// program takes the place of [pprof.Cmdline]: an argument may hold a password, and go tool pprof wants the name only.
+func program(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, os.Args[0]) // the client may be gone
 }
 
 // withToken asks for a bearer token, or a session of the page; for the page itself it asks for nothing.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -285,6 +286,9 @@ func TestAdmin(t *testing.T) {
 				w := httptest.NewRecorder()
 				s.Admin().ServeHTTP(w, r)
 				require.Equal(t, test.status, w.Code, path)
+				if path == "/debug/pprof/cmdline" && w.Code == http.StatusOK {
+					require.Equal(t, os.Args[0], w.Body.String(), "an argument may be a secret")
+				}
 			}
 		})
 	}
