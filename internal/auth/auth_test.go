@@ -603,6 +603,21 @@ func TestLimiter(t *testing.T) {
 		require.NoError(t, take("127.0.0.1", nil), "a proxy here speaks for many")
 	}
 
+	// A host has a network of IPv6 addresses to choose from.
+	network := auth.NewLimiter(&auth.Limits{PerIP: 3, HandshakesPerIP: -1})
+	for _, ip := range []string{"[2001:db8:1:2::1]", "[2001:db8:1:2:ffff::9]", "[2001:db8:1:2::3%eth0]"} {
+		_, err := network.Acquire(from(ip), nil)
+		require.NoError(t, err)
+	}
+	_, err := network.Acquire(from("[2001:db8:1:2:3:4:5:6]"), nil)
+	require.ErrorIs(t, err, auth.ErrTooMany)
+	for _, ip := range []string{"[2001:db8:1:3::1]", "[::ffff:10.0.0.1]", "[::ffff:10.0.0.2]", "10.0.0.1", "10.0.0.1"} {
+		_, err := network.Acquire(from(ip), nil)
+		require.NoError(t, err, ip)
+	}
+	_, err = network.Acquire(from("[::ffff:10.0.0.1]"), nil)
+	require.ErrorIs(t, err, auth.ErrTooMany, "the same host over IPv4")
+
 	slow := auth.NewLimiter(&auth.Limits{HandshakesPerIP: 1})
 	passed := 0
 	for range 100 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"golang.org/x/time/rate"
@@ -13,7 +14,8 @@ import (
 var ErrTooMany = errors.New("too many connections")
 
 // Limits bound connections. 0 stands for the default, and a negative value for none. Connections
-// from the loopback count for the process and the subject only: they come from a proxy, for many.
+// from the loopback count for the process and the subject only: they come from a proxy, for many. Of an IPv6
+// address the network of 64 bits counts.
 type Limits struct {
 	// Connections are those of the process, of one subject and of one IP address; the defaults are
 	// 10,000, 100 and 200.
@@ -81,6 +83,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		ip = r.RemoteAddr // a server that is none of net/http's
 	}
 	local := isLoopback(ip)
+	ip = place(ip)
 	subject := subjectOf(p)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,6 +108,18 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		a.open--
 		l.leave(subject)
 	}), nil
+}
+
+// place is what counts as one address: of IPv6 the network of 64 bits, in which a client chooses the rest.
+func place(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	if a = a.WithZone("").Unmap(); a.Is4() {
+		return a.String()
+	}
+	return netip.PrefixFrom(a, 64).Masked().String()
 }
 
 // Open returns how many were let in and are not released.
