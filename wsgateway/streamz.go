@@ -60,8 +60,19 @@ type muxFrame struct {
 	StoreID     uuid.UUID `json:"store_id"`
 	ChannelID   uuid.UUID `json:"channel_id"`
 	Payload     []byte    `json:"payload"`
-	// TraceContext is that of OpenTelemetry.
-	TraceContext map[string]string `json:"trace_context"`
+	// TraceContext is that of OpenTelemetry, an object of strings.
+	TraceContext json.RawMessage `json:"trace_context"`
+}
+
+// maxTrace bounds a trace that is looked at: as a map it takes several times as much memory as it has bytes.
+const maxTrace = 16 << 10
+
+// trace returns what the trace of a frame carries, nil if it is none.
+func (f *muxFrame) trace() (carried map[string]string) {
+	if len(f.TraceContext) == 0 || len(f.TraceContext) > maxTrace || json.Unmarshal(f.TraceContext, &carried) != nil {
+		return nil
+	}
+	return carried
 }
 
 // A muxControl is a payload that ends something.

@@ -54,7 +54,7 @@ const queueBytes = 4 << 20
 // with the error.
 func (m *muxer) open(key muxKey, f *muxFrame) {
 	ch := &muxChannel{m: m, key: key, store: m.g.hub.Store(key.store), change: make(chan struct{})}
-	ch.ctx, ch.cancel = context.WithCancelCause(m.traced(f.TraceContext))
+	ch.ctx, ch.cancel = context.WithCancelCause(m.traced(f.trace()))
 	run, err := ch.operation(f.Payload)
 	if err != nil {
 		run = func() error { return err }
