@@ -31,6 +31,7 @@ var limits = map[string]struct {
 	"message of a client":                                                    {"%b; streamkit %b", []string{"wsgateway MaxMessageBytes", "wsgateway maxFrame"}},
 	"payload of a message of streamkit":                                      {"%b", []string{"wsgateway maxPayload"}},
 	"records and pairs of metadata of a message":                             {"%n", []string{"internal/wire maxElements"}},
+	"lines of a body of chunks":                                              {"%n", []string{"live/livehttp maxLines"}},
 	"bytes that came and are not stored":                                     {"%b; streamkit %b", []string{"wsgateway maxHeld", "wsgateway maxHeldMux"}},
 	"channels of a streamkit connection":                                     {"%n; %n subscriptions", []string{"wsgateway maxMuxChannels", "wsgateway maxMuxSubscriptions"}},
 	"requests under way of the process":                                      {"%n", []string{"internal/front Requests"}},

@@ -160,6 +160,8 @@ func TestRemoteRefused(t *testing.T) {
 		{"POST", "chunks?first=18446744073709551616", "x", key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "chunks?first=1", strings.Repeat("x\n", 100) + strings.Repeat("x", streamhub.MaxRecordBytes+1), text, http.StatusRequestEntityTooLarge, "too_large"},
 		{"POST", "chunks?first=1", strings.Repeat("x\n", streamhub.MaxFrameRecords+1) + strings.Repeat("x", streamhub.MaxRecordBytes+1), text, http.StatusRequestEntityTooLarge, "too_large"},
+		{"POST", "chunks?first=1", strings.Repeat("\n", 1<<19+1), text, http.StatusRequestEntityTooLarge, "too_large"},
+		{"POST", "chunks?first=1", strings.Repeat("1\n", 1<<19) + "1", append([]string{"Content-Type", "application/x-ndjson"}, key...), http.StatusRequestEntityTooLarge, "too_large"},
 		{"PATCH", "", `{"metadata":"` + strings.Repeat("x", 64<<10) + `"}`, key, http.StatusRequestEntityTooLarge, "too_large"},
 		{"PUT", "", `{"metadata":"` + strings.Repeat("x", 64<<10) + `"}`, nil, http.StatusRequestEntityTooLarge, "too_large"},
 		{"PUT", "", `{`, nil, http.StatusBadRequest, "invalid_argument"},
