@@ -51,6 +51,19 @@ func (g *gateway) fails(code, path string, headers ...string) {
 	g.must(http.StatusNoContent, http.MethodGet, bare, "", "Accept", "text/event-stream", "Last-Event-ID", e.id)
 }
 
+// TestEventSourceNowhere opens paths at which there is no stream: an id with a slash that is not escaped, say.
+func TestEventSourceNowhere(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	for _, path := range []string{"/v1/live/a/b", "/v1/live/", "/stores/none/v1/live/a", "/v1/live/a/status/b"} {
+		e, ok := g.connect(path).next()
+		require.True(t, ok, path)
+		require.Equal(t, "error", e.name)
+		require.Contains(t, e.data, `"code":"not_found"`)
+		g.must(http.StatusNotFound, http.MethodGet, path, "")
+	}
+}
+
 // TestEventSourceEarly opens streams that have not begun.
 func TestEventSourceEarly(t *testing.T) {
 	t.Parallel()

@@ -224,7 +224,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 	// An EventSource gives up for good after a status that is an error. It is told within an event
 	// stream, where it can tell an error that passes from one that lasts.
-	case c.listens(r) && !refused(err):
+	case (c.listens(r) || errors.Is(err, errNone) && r.Method == http.MethodGet && wantsEvents(r) && !c.raw) && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
 		h.fail(w, r, err)
