@@ -34,6 +34,10 @@ func checkTarget(text string, loopback bool) error {
 	address, err := netip.ParseAddr(host)
 	local := err != nil && (host == "localhost" || strings.HasSuffix(host, ".localhost"))
 	switch {
+	// Resolvers take 127.1, 2130706433 and 0x7f.1 for addresses. The dial would refuse them, long after the owner of
+	// the subscription was told that all is well.
+	case err != nil && isNumber(host[strings.LastIndexByte(host, '.')+1:]):
+		return rejected("webhook.url has an address in an unusual form: write four numbers or a name")
 	case local && !loopback, err == nil && !mayCall(address, loopback):
 		return rejected("webhook.url is an address that is not called")
 	// Plain http is for the machine itself alone, where no network carries the token of the wake.
@@ -41,6 +45,15 @@ func checkTarget(text string, loopback bool) error {
 		return rejected("webhook.url needs https")
 	}
 	return nil
+}
+
+// isNumber reports whether the last label of a host makes it an address, by the rule of the URL standard: no name
+// ends in a number (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+func isNumber(label string) bool {
+	if digits, hex := strings.CutPrefix(label, "0x"); hex {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
 // privateNets are those that netip does not name: addresses that are not of the open Internet, and ways to write an
