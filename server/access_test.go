@@ -314,6 +314,7 @@ func operations() (all []operation) {
 		method, path string
 		about        string
 	}{
+		{"GET", "list", ""}, {"GET", "list?space=space", "space"}, {"GET", "workers", ""},
 		{"GET", "leases", ""}, {"GET", "live?space=space", "space"}, {"DELETE", "live?space=space&id=never", "space"},
 		{"GET", "subscriptions", ""}, {"GET", "subscriptions?id=s", ""}, {"DELETE", "subscriptions?id=s", ""},
 		{"DELETE", "store", ""}, {"GET", "instances", everyStore}, {"GET", "overview", everyStore},

@@ -18,6 +18,9 @@ func TestLsTables(t *testing.T) {
 	good(t, nil, "create", "a/made", "--content-type", "text/plain", "--ttl", "1h", "--redis", url)
 	good(t, nil, "trim", "a/log", "--to", "1", "--yes", "--redis", url)
 	good(t, nil, "close", "a/log", "--redis", url)
+	if r := call(t, nil, "close", "a/log", "--redis", url); r.code != exitFailed || !strings.Contains(r.err, "was closed before, as done") {
+		t.Errorf("closed twice: %+v", r)
+	}
 	good(t, strings.NewReader("x\n"), "append", "b/new\nline", "--redis", url)
 	for args, want := range map[string]string{
 		"ls a -l": `SEGMENT  ENTRIES  FIRST  LAST  AGE +STATE          EXPIRES IN  CONTENT TYPE

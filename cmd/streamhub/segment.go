@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -117,8 +118,12 @@ func (c *closeCmd) Run(s *session) error {
 	defer done()
 	verdict := streamhub.Verdict{Kind: streamhub.VerdictKind(c.Verdict), Reason: c.Reason}
 	result, err := store.CloseSegment(s.ctx, c.Segment.space, c.Segment.segment, verdict, &streamhub.AppendOptions{MustExist: true})
+	var closed *streamhub.ClosedError
+	if errors.As(err, &closed) {
+		return failedf("the segment %q of the space %q was closed before, as %s; streamhub status %s says more", c.Segment.segment, c.Segment.space, closed.Verdict.Kind, shellQuote(c.Segment.String()))
+	}
 	if err != nil {
-		return interrupted(s.ctx, err)
+		return missing(s, c.Segment, err)
 	}
 	return json.NewEncoder(s.stdout).Encode(struct {
 		Space        string            `json:"space"`

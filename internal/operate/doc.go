@@ -11,6 +11,8 @@
 // list is one JSON object a line; one that fails after its first line ends with a line {"error": …}.
 //
 //	GET    leases                        leases that are held
+//	GET    list[?after=NAME]             spaces, up to 1,000 of them after a name
+//	GET    list?space=S[&after=NAME]     segments of a space with their statuses, likewise
 //	GET    workers                       workers that have joined
 //	GET    live?space=S[&ended=1]        live streams of a space
 //	DELETE live?space=S&id=ID            cancels one; generation=N and reason=TEXT may follow
@@ -20,6 +22,6 @@
 //	GET    instances                     processes with a hub, of all stores
 //	GET    overview                      Redis, what is wrong with it, and the instances
 //
-// Leases, workers, subscriptions and the store want a right on the store as a whole, live streams one on their
+// Spaces, leases, workers, subscriptions and the store want a right on the store as a whole, segments and live streams one on their
 // space, instances and overview one on everything: streamhub::*::*::read.
 package operate

@@ -128,6 +128,21 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return lines(w, h.ops.Leases(ctx, store))
+	case "GET list":
+		if values.Has("space") {
+			if err := streamhub.CheckName("space", space); err != nil {
+				return err
+			}
+		}
+		if err := allowed(); err != nil {
+			return err
+		}
+		if space == "" {
+			page, err := h.ops.Spaces(ctx, store, values.Get("after"))
+			return lines(w, of(page, err))
+		}
+		page, err := h.ops.Segments(ctx, store, space, values.Get("after"))
+		return lines(w, of(page, err))
 	case "GET workers":
 		space = ""
 		if err := allowed(); err != nil {
@@ -216,6 +231,22 @@ func one(w http.ResponseWriter, v any, err error) error {
 
 // ignored drops the error of a write: the client is gone.
 func ignored(error) error { return nil }
+
+// of gives a page, or the error that came in its place.
+func of[T any](page []T, err error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if err != nil {
+			var none T
+			yield(none, err)
+			return
+		}
+		for _, v := range page {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
 
 // lines answers with a list. An error before the first line is that of the request.
 func lines[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {

@@ -336,7 +336,23 @@ func TestRemote(t *testing.T) {
 	member, err := store.JoinWorkers(t.Context(), seen, time.Minute)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, member.Leave(t.Context())) }()
+	listed := d.hub.Store(uuid.New())
+	for _, segment := range []string{"a", "b", "c"} {
+		_, _, err := listed.Create(t.Context(), "listed/1", segment, nil)
+		require.NoError(t, err)
+	}
 	for _, ops := range []operate.Operations{operate.New(d.hub), remote} {
+		spaces, err := ops.Spaces(t.Context(), listed.ID(), "")
+		require.NoError(t, err)
+		require.Equal(t, []operate.Space{{Space: "listed/1"}}, spaces)
+		spaces, err = ops.Spaces(t.Context(), listed.ID(), "listed/1")
+		require.NoError(t, err)
+		require.Empty(t, spaces)
+		segments, err := ops.Segments(t.Context(), listed.ID(), "listed/1", "a")
+		require.NoError(t, err)
+		require.Len(t, segments, 2)
+		require.Equal(t, "b", segments[0].Segment)
+		require.Equal(t, streamhub.StateOpen, segments[1].State)
 		n := 0
 		for w, err := range ops.Workers(t.Context(), store.ID()) {
 			require.NoError(t, err)

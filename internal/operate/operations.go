@@ -10,6 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/instance"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/lease"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -18,6 +19,10 @@ import (
 type Operations interface {
 	// Leases gives the leases of a store that are held.
 	Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error]
+	// Spaces gives a page of the names of spaces after a name, in byte order, and Segments the statuses of segments
+	// of a space likewise. A page has [ListPage] of them unless it is the last one.
+	Spaces(ctx context.Context, store uuid.UUID, after string) ([]Space, error)
+	Segments(ctx context.Context, store uuid.UUID, space, after string) ([]streamhub.Status, error)
 	// Workers gives the workers of a store that are there, by id.
 	Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error]
 	// Live gives the live streams of a space that are produced, with ended also those that are kept.
@@ -38,6 +43,14 @@ type Operations interface {
 	Instances(ctx context.Context) ([]hub.Instance, error)
 	// Overview returns how Redis and the instances are. What it returns may be two seconds old.
 	Overview(ctx context.Context) (Overview, error)
+}
+
+// ListPage is how many names or statuses one page of a list has.
+const ListPage = 1000
+
+// A Space is one that has, or had, segments.
+type Space struct {
+	Space string `json:"space"`
 }
 
 // A Lease is one that is held.
@@ -68,6 +81,19 @@ type local struct {
 
 // New returns the operations of a hub, which stays the caller's. They may do everything.
 func New(h *hub.Hub) Operations { return local{h, &lookout{hub: h}} }
+
+func (l local) Spaces(ctx context.Context, store uuid.UUID, after string) ([]Space, error) {
+	names, err := port.Of(l.hub.Store(store)).SpacesAfter(ctx, after, ListPage)
+	page := make([]Space, len(names))
+	for i, name := range names {
+		page[i].Space = name
+	}
+	return page, err
+}
+
+func (l local) Segments(ctx context.Context, store uuid.UUID, space, after string) ([]streamhub.Status, error) {
+	return port.Of(l.hub.Store(store)).StatusesAfter(ctx, space, after, ListPage)
+}
 
 func (l local) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error] {
 	return func(yield func(streamhub.Worker, error) bool) {

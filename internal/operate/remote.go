@@ -160,6 +160,25 @@ func (c remote) Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, er
 	return list[Lease](ctx, c, store, "leases", nil)
 }
 
+func (c remote) Spaces(ctx context.Context, store uuid.UUID, after string) ([]Space, error) {
+	return whole(list[Space](ctx, c, store, "list", url.Values{"after": {after}}))
+}
+
+func (c remote) Segments(ctx context.Context, store uuid.UUID, space, after string) ([]streamhub.Status, error) {
+	return whole(list[streamhub.Status](ctx, c, store, "list", url.Values{"space": {space}, "after": {after}}))
+}
+
+// whole reads a list to its end.
+func whole[T any](list iter.Seq2[T, error]) (all []T, err error) {
+	for v, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
 func (c remote) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error] {
 	return list[streamhub.Worker](ctx, c, store, "workers", nil)
 }
