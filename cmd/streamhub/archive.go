@@ -67,15 +67,15 @@ func (p *archivePlace) each(ctx context.Context, a *archive.Archive, visit func(
 	return nil
 }
 
-// archiveRedis is the Redis that history leaves or comes back to.
-type archiveRedis struct {
+// A redisPlace is the Redis of a command that works on Redis itself.
+type redisPlace struct {
 	Redis redisURL `placeholder:"URL" help:"Redis of the hub; $STREAMHUB_REDIS_URL if not given."`
 	redisFlags
 }
 
 // openCold opens an archive, and a hub on it that archives when it is asked to. The function that it
 // returns closes both.
-func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Policy, mustExist bool) (*hub.Hub, archive.Backend, func(), error) {
+func openCold(s *session, cold *archiveFlag, hot *redisPlace, policy tier.Policy, mustExist bool) (*hub.Hub, archive.Backend, func(), error) {
 	if hot.Redis == "" {
 		return nil, nil, nil, usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
 	}
@@ -103,7 +103,7 @@ func openCold(s *session, cold *archiveFlag, hot *archiveRedis, policy tier.Poli
 
 type archiveRunCmd struct {
 	archiveFlag
-	archiveRedis
+	redisPlace
 	policyFlags
 	Once     bool          `help:"Move what is due now and end."`
 	Every    time.Duration `default:"10s" placeholder:"D" help:"How often to look what is due."`
@@ -119,7 +119,7 @@ func (c *archiveRunCmd) Run(s *session) error {
 	if c.Every <= 0 {
 		return usagef("--every %v: want more than nothing", c.Every)
 	}
-	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, policy, false)
+	h, backend, done, err := openCold(s, &c.archiveFlag, &c.redisPlace, policy, false)
 	if err != nil {
 		return err
 	}
@@ -249,12 +249,12 @@ func (c *archiveVerifyCmd) Run(s *session) (err error) {
 
 type archiveRestoreCmd struct {
 	archivePlace
-	archiveRedis
+	redisPlace
 }
 
 // Run writes a line for each space that was brought back.
 func (c *archiveRestoreCmd) Run(s *session) error {
-	h, backend, done, err := openCold(s, &c.archiveFlag, &c.archiveRedis, tier.Policy{}, true)
+	h, backend, done, err := openCold(s, &c.archiveFlag, &c.redisPlace, tier.Policy{}, true)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func TestBench(t *testing.T) {
 // TestBenchIntegrity has a follower see other bytes than were appended.
 func TestBenchIntegrity(t *testing.T) {
 	url, _ := embedded(t)
-	c := &benchCmd{Callers: 1, Segments: 1, Batch: 1, Size: 16, Followers: 1, Duration: 20 * time.Millisecond, target: target{Redis: redisURL(url)}}
+	c := &benchCmd{Callers: 1, Segments: 1, Batch: 1, Size: 16, Followers: 1, Duration: 20 * time.Millisecond, target: target{place: place{Redis: redisURL(url)}}}
 	s := &session{ctx: within(t), stdout: output{io.Discard}, stderr: io.Discard}
 	store, done, err := c.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {

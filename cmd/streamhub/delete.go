@@ -111,7 +111,7 @@ func (c *deleteCmd) deleteStore(s *session, store *client.Store, gone *deletion)
 
 // purge removes what a store has besides its segments.
 func (c *deleteCmd) purge(s *session) (*operate.Purged, error) {
-	ops, done, err := c.operationsWith(s, true)
+	ops, done, err := c.operationsWith(s, &c.archiveFlag)
 	if err != nil {
 		return nil, err
 	}

@@ -8,20 +8,23 @@ import (
 )
 
 type doctorCmd struct {
-	target
+	redisPlace
 	JSON   bool `help:"Write each check as a JSON object on a line: level (ok, warn, fail), name, detail and cure."`
 	Strict bool `help:"Exit 1 on a warning, too."`
 }
 
 // Run writes one line for each check. The code is 1 if one failed, or with --strict warned.
 func (c *doctorCmd) Run(s *session) error {
-	client, address, err := c.client(s)
+	if c.Redis == "" {
+		return usagef("this command looks at Redis itself: name it with --redis, or set %s", redisVariable)
+	}
+	client, err := c.client(s, string(c.Redis))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	failed := 0
-	for check := range doctor.Examine(s.ctx, client, address, doctor.Calls) {
+	for check := range doctor.Examine(s.ctx, client, string(c.Redis), doctor.Calls) {
 		if check.Level == doctor.Fail || c.Strict && check.Level == doctor.Warn {
 			failed++
 		}

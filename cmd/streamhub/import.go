@@ -16,7 +16,7 @@ import (
 
 // importCmd writes to Redis itself, like archive restore: a gateway gives entries its own times.
 type importCmd struct {
-	archiveRedis
+	redisPlace
 	Source      string        `arg:"" name:"url" help:"Address of the streamkit server as its clients are given it: ws://host:port or wss://host."`
 	Space       string        `arg:"" optional:"" help:"Space to bring; all of the store if not given."`
 	Store       uuid.UUID     `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Store to bring; it keeps its id."`

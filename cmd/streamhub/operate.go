@@ -22,24 +22,24 @@ import (
 
 // operations returns what operators ask, through the gateway or of the Redis itself. The function that
 // it returns closes it again.
-func (t *target) operations(s *session) (operate.Operations, func(), error) {
-	return t.operationsWith(s, false)
+func (p *place) operations(s *session) (operate.Operations, func(), error) {
+	return p.operationsWith(s, nil)
 }
 
 // operationsWith is operations for a command that may need the archive too.
-func (t *target) operationsWith(s *session, archived bool) (operate.Operations, func(), error) {
-	if t.Redis == "" {
+func (p *place) operationsWith(s *session, cold *archiveFlag) (operate.Operations, func(), error) {
+	if p.Redis == "" {
 		if err := s.needs("redis", redisOnly...); err != nil {
 			return nil, nil, err
 		}
-		base, err := t.httpBase()
+		base, err := p.httpBase()
 		if err != nil {
 			return nil, nil, err
 		}
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-		return operate.NewRemote(base, t.Token, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
+		return operate.NewRemote(base, p.Token, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
 	}
-	h, done, err := t.openHub(s, hub.Options{Archiving: tier.Options{Every: -1}}, archived)
+	h, done, err := p.openHub(s, hub.Options{Archiving: tier.Options{Every: -1}}, cold)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,8 +47,8 @@ func (t *target) operationsWith(s *session, archived bool) (operate.Operations, 
 }
 
 // httpBase is the address of the gateway for requests over HTTP.
-func (t *target) httpBase() (string, error) {
-	server := t.gateways()[0]
+func (p *place) httpBase() (string, error) {
+	server := p.gateways()[0]
 	u, err := url.Parse(server)
 	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 		return "", usagef("--server %q: want ws://HOST:PORT, wss://HOST:PORT, or the same with http", server)
@@ -106,7 +106,8 @@ func since(at time.Time) string {
 }
 
 type leaseLsCmd struct {
-	target
+	place
+	storeFlag
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
@@ -132,7 +133,8 @@ func (c *leaseLsCmd) Run(s *session) error {
 }
 
 type liveLsCmd struct {
-	target
+	place
+	storeFlag
 	Space string `default:"live" help:"Space of the live streams."`
 	All   bool   `short:"a" help:"Also those that have ended and are kept."`
 	JSON  bool   `name:"json" help:"One JSON object a line."`
@@ -174,7 +176,8 @@ type subscriptionsCmd struct {
 }
 
 type subscriptionsLsCmd struct {
-	target
+	place
+	storeFlag
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
@@ -200,7 +203,8 @@ func (c *subscriptionsLsCmd) Run(s *session) error {
 
 // subscriptionPlace is a subscription, and where it is.
 type subscriptionPlace struct {
-	target
+	place
+	storeFlag
 	alwaysJSON
 	ID string `arg:"" help:"Subscription."`
 }
@@ -249,7 +253,7 @@ func (c *subscriptionsRmCmd) Run(s *session) error {
 }
 
 type instancesCmd struct {
-	target
+	place
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 

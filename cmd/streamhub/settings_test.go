@@ -198,6 +198,22 @@ func TestConfigCheckPlaces(t *testing.T) {
 	}
 }
 
+// TestNoUselessFlags: a command lists no flag of a place that it does not look at.
+func TestNoUselessFlags(t *testing.T) {
+	for args, none := range map[string]string{
+		"doctor": "server token store archive", "import": "server token archive", "archive run": "server token store",
+		"top": "store archive", "instances": "store archive", "lease ls": "archive", "live ls": "archive", "workers": "archive",
+		"subscriptions ls": "archive", "subscriptions show": "archive", "subscriptions rm": "archive",
+	} {
+		r := good(t, nil, append([]string{"help"}, strings.Fields(args)...)...)
+		for flag := range strings.FieldsSeq(none) {
+			if strings.Contains(r.out, " --"+flag+"=") {
+				t.Errorf("%s lists --%s", args, flag)
+			}
+		}
+	}
+}
+
 // TestUseless refuses flags that have no effect without another one.
 func TestUseless(t *testing.T) {
 	for args, needs := range map[string]string{

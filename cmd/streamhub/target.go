@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
@@ -21,20 +20,30 @@ const (
 	defaultServer = "ws://127.0.0.1:8080"
 )
 
-// A target names the store and the hub that a command works on, and how it is reached: through a
-// gateway, or with a hub in this process on the Redis itself.
-type target struct {
+// A place is how the hub is reached that a command works on: through a gateway, or with a hub in this process on the
+// Redis itself.
+type place struct {
 	Server gatewayURLs `xor:"place" placeholder:"URL" help:"Gateway to go through, or several with commas; $STREAMHUB_SERVER, or ws://127.0.0.1:8080 if neither this nor a Redis is given. http:// and https:// do as well."`
 	Redis  redisURL    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
-	Store  uuid.UUID   `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on."`
 	Token  string      `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
 	redisFlags
+}
+
+// storeFlag names the store that a command works on.
+type storeFlag struct {
+	Store uuid.UUID `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Tenant to work on."`
+}
+
+// A target is a store, and where it is.
+type target struct {
+	place
+	storeFlag
 	archiveFlag
 }
 
 // gateways are the addresses of the gateways to go through.
-func (t *target) gateways() []string {
-	list := strings.Split(firstOf(string(t.Server), defaultServer), ",")
+func (p *place) gateways() []string {
+	list := strings.Split(firstOf(string(p.Server), defaultServer), ",")
 	for i, address := range list {
 		// serve prints where it listens as a URL of HTTP.
 		if rest, ok := strings.CutPrefix(address, "http"); ok && (strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "s://")) {
@@ -75,7 +84,7 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 }
 
 func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPolicy) (*client.Store, func(), error) {
-	h, done, err := t.openHub(s, options, true)
+	h, done, err := t.openHub(s, options, &t.archiveFlag)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,25 +95,25 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 	}, nil
 }
 
-// openHub opens a hub for one command, with the archive of the target if that names one and archived says so. The
-// function that it returns closes both.
-func (t *target) openHub(s *session, options hub.Options, archived bool) (*hub.Hub, func(), error) {
-	redis, err := t.redisFlags.client(s, string(t.Redis))
+// openHub opens a hub for one command, with an archive if cold names one; cold may be nil. The function that it returns
+// closes both.
+func (p *place) openHub(s *session, options hub.Options, cold *archiveFlag) (*hub.Hub, func(), error) {
+	redis, err := p.redisFlags.client(s, string(p.Redis))
 	if err != nil {
 		return nil, nil, err
 	}
 	release := func() { _ = redis.Close() }
-	if archived {
-		cold, err := t.backend(s.ctx, s, true)
+	if cold != nil {
+		archive, err := cold.backend(s.ctx, s, true)
 		if err != nil {
 			release()
 			return nil, nil, err
 		}
-		if cold != nil {
-			options.Archive = cold
+		if archive != nil {
+			options.Archive = archive
 			release = func() {
 				_ = redis.Close()
-				_ = cold.Close()
+				_ = archive.Close()
 			}
 		}
 	}
@@ -122,19 +131,6 @@ func (t *target) openHub(s *session, options hub.Options, archived bool) (*hub.H
 		_ = h.Close()
 		release()
 	}, nil
-}
-
-// client makes a client for the Redis of the target, for a command that looks at that itself.
-func (t *target) client(s *session) (redis.UniversalClient, string, error) {
-	address := string(t.Redis)
-	if address == "" && !s.given("server") {
-		address = s.getenv(redisVariable) // a variable that names a gateway is not for this command
-	}
-	if address == "" {
-		return nil, "", usagef("this command looks at Redis itself: name it with --redis, or set %s", redisVariable)
-	}
-	c, err := t.redisFlags.client(s, address)
-	return c, address, err
 }
 
 // A segmentName is an argument SPACE/SEGMENT. The space ends at the first slash.

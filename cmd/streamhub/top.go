@@ -16,7 +16,7 @@ import (
 const leastEvery = time.Second
 
 type topCmd struct {
-	target
+	place
 	Every time.Duration `default:"2s" placeholder:"D" help:"How often to look, once a second at most."`
 	Count int           `placeholder:"N" help:"End after N looks; 0 goes on until it is stopped."`
 	JSON  bool          `name:"json" help:"One JSON object for each look."`

@@ -13,7 +13,8 @@ import (
 )
 
 type workersCmd struct {
-	target
+	place
+	storeFlag
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
