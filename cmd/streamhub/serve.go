@@ -230,7 +230,7 @@ func (c *serveCmd) hint(s *session, b *backend, address string) {
 	}
 	at := ""
 	switch {
-	case c.TLSCert != "" || c.TLSSelfSigned:
+	case c.TLSCert != "":
 		at = " --server wss://" + reachable(address)
 	case c.Listen != defaultListen:
 		at = " --server ws://" + reachable(address)
@@ -238,11 +238,15 @@ func (c *serveCmd) hint(s *session, b *backend, address string) {
 	if c.Auth == "jwt" {
 		at += " --token TOKEN"
 	}
-	fmt.Fprintf(s.stderr, `
+	if c.TLSSelfSigned {
+		c.hintCurl(s, reachable(address))
+	} else {
+		fmt.Fprintf(s.stderr, `
 Try, in another terminal:
   echo hello | %[1]s append demo/log%[2]s
   %[1]s read demo/log --follow%[2]s
 `, programName(), at)
+	}
 	if b.url != "" {
 		fmt.Fprintf(s.stderr, `
 The Redis itself, for programs that open a hub of their own:
@@ -254,6 +258,19 @@ The Redis itself, for programs that open a hub of their own:
 			"%[1]s serve --data DIR keeps it, with a redis-server of its own.\n"+
 			"%[1]s demo shows in a browser how an answer survives whatever is killed.\n", programName())
 	}
+}
+
+// hintCurl is the hint for a certificate that no other program trusts: curl can be told to take it.
+func (c *serveCmd) hintCurl(s *session, address string) {
+	as := ""
+	if c.Auth == "jwt" {
+		as = " -H 'Authorization: Bearer TOKEN'"
+	}
+	fmt.Fprintf(s.stderr, `
+Try, in another terminal; -k takes the certificate, which no other program trusts:
+  echo hello | curl -k%[2]s --data-binary @- https://%[1]s/v1/live/demo
+  curl -kN%[2]s https://%[1]s/v1/live/demo
+`, address, as)
 }
 
 // reachable returns an address that a client on this machine can connect to: a listener on all

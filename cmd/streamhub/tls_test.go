@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -116,4 +117,32 @@ func TestH2C(t *testing.T) {
 		}
 	}
 	s.end(syscall.SIGTERM)
+}
+
+// TestSelfSigned has serve print commands that work though no program trusts its certificate.
+func TestSelfSigned(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("curl is not on PATH: install it")
+	}
+	p := start(t, nil, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--tls-self-signed")
+	p.line()
+	var commands []string
+	until(t, "the hint", func() bool {
+		commands = regexp.MustCompile(`(?m)^  .*curl .*$`).FindAllString(p.err.String(), -1)
+		return len(commands) == 2
+	})
+	if strings.Contains(p.err.String(), "--server") {
+		t.Errorf("a command that cannot connect in\n%s", p.err)
+	}
+	for i, want := range []string{`{"kind":"done"}`, "data:hello\n"} {
+		shell := exec.CommandContext(within(t), "sh", "-c", strings.Replace(commands[i], "curl", curl+" -s", 1))
+		if out, err := shell.Output(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, %s; want %s", commands[i], err, out, want)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	if _, code := p.rest(); code != 0 {
+		t.Errorf("exit %d\n%s", code, p.err)
+	}
 }
