@@ -115,6 +115,10 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	switch {
 	case failure != nil && (server == nil || Final(failure)):
 		return nil, failure
+	case isCode(err, "NOPERM"): // what it was asked is where the slots are
+		return nil, lacking(c.user, []string{"cluster|slots"}, "ACL SETUSER "+c.user+" "+UserRuleCluster)
+	case server != nil && !server.has("asking"):
+		return nil, lacking(c.user, []string{"asking"}, "ACL SETUSER "+c.user+" "+UserRuleCluster)
 	case server == nil:
 		if err != nil {
 			return nil, opening(fmt.Errorf("the cluster has no primary: %w", err))

@@ -195,6 +195,43 @@ func TestRights(t *testing.T) {
 	require.Equal(t, streamhub.ReasonDenied, reasonOf(t, err))
 }
 
+// TestRightsOnCluster misses what only a cluster asks for, on one of its nodes or on all.
+func TestRightsOnCluster(t *testing.T) {
+	t.Parallel()
+	cluster := testredis.StartCluster(t, 3, 0, nil)
+	open := func() error {
+		client := redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: cluster.Addrs(), Username: "hub", Password: "secret", ContextTimeoutEnabled: true, DisableIdentity: true,
+		})
+		defer client.Close()
+		_, err := redisx.Open(t.Context(), client, &redisx.Options{Wait: true})
+		return err
+	}
+	set := func(nodes []*testredis.Server, rules ...string) {
+		for _, node := range nodes {
+			require.NoError(t, node.Client().Do(t.Context(), append([]any{"acl", "setuser", "hub"}, fields(rules)...)...).Err())
+		}
+	}
+	set(cluster.Nodes, "reset on >secret", redisx.UserRule, redisx.UserRuleCluster)
+	require.NoError(t, open())
+	for _, test := range []struct {
+		lost  string
+		nodes []*testredis.Server
+	}{
+		{"cluster|slots", cluster.Nodes}, {"asking", cluster.Nodes}, {"asking", cluster.Nodes[2:]}, {"xadd", cluster.Nodes[1:2]},
+	} {
+		set(test.nodes, "-"+test.lost)
+		err := open()
+		require.Equal(t, streamhub.ReasonDenied, reasonOf(t, err), "%s: %v", test.lost, err)
+		require.True(t, redisx.Final(err))
+		_, line, found := strings.Cut(err.Error(), "run ACL SETUSER hub ")
+		require.True(t, found, "%s: %v", test.lost, err)
+		require.Contains(t, " "+line+" ", " +"+test.lost+" ", "the cure names what is missing")
+		set(cluster.Nodes, line)
+		require.NoError(t, open(), line)
+	}
+}
+
 func fields(rules []string) (all []any) {
 	for _, r := range rules {
 		for _, f := range strings.Fields(r) {

@@ -31,11 +31,14 @@ const UserRuleFsync = "+waitaof +config|get"
 // UserRuleQuota is what a quota of stores needs besides [UserRule].
 const UserRuleQuota = "+memory|usage"
 
+// UserRuleCluster is what a user of a cluster needs besides [UserRule].
+const UserRuleCluster = "+cluster|slots +cluster|shards +readonly +asking"
+
 // A need is a call that the user of a hub must be allowed to make.
 type need struct {
 	command  string // as ACL SETUSER names it
 	call     string // the command with arguments, separated by spaces
-	optional bool   // only a level of durability or a quota needs it
+	optional bool   // only a level of durability, a quota or a cluster needs it
 }
 
 var needs = func() (all []need) {
@@ -54,7 +57,7 @@ var needs = func() (all []need) {
 	slices.SortFunc(all, func(a, b need) int { return strings.Compare(a.command, b.command) })
 	return append(all, need{"script|load", "script load x", false},
 		need{"wait", "wait 1 1", true}, need{"waitaof", "waitaof 1 0 1", true}, need{"config|get", "config get appendfsync", true},
-		need{"memory|usage", "memory usage " + key, true})
+		need{"memory|usage", "memory usage " + key, true}, need{"asking", "asking", true})
 }()
 
 // lookLua answers with the version of the Lua of miniredis, empty on a real server. For each call of ARGV that the user
