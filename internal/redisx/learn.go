@@ -36,6 +36,7 @@ type Server struct {
 	lineage string // of miniredis
 	user    string
 	lacks   []string // commands, of those that not every hub needs
+	unknown []string // those among them that the server does not know under this name
 }
 
 // A productField is a field of INFO by which a server says what it is.
@@ -143,7 +144,7 @@ func (s *Server) weaken(other *Server) {
 	if trustsEverysec(s) && !trustsEverysec(other) || !AtLeast(other.Compatible, 7, 2) {
 		s.Product, s.Version, s.Compatible = other.Product, other.Version, other.Compatible
 	}
-	s.lacks = append(s.lacks, other.lacks...)
+	s.lacks, s.unknown = append(s.lacks, other.lacks...), append(s.unknown, other.unknown...)
 }
 
 func (c *Conn) learnOne(ctx context.Context, node redis.UniversalClient) (*Server, error) {

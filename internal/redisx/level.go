@@ -2,6 +2,8 @@ package redisx
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,13 +30,12 @@ func (s *Server) CheckLevel(d streamhub.Durability) error {
 	if d.Replicas < 0 || d.Timeout < 0 {
 		return fmt.Errorf("%w: Durability: Replicas and Timeout have to be 0 or more", streamhub.ErrInvalidArgument)
 	}
-	grant := "run ACL SETUSER " + s.user + " +"
 	if d.Replicas > 0 && !d.Fsync {
 		switch {
 		case s.Embedded:
 			return refuse("replicas", "the embedded Redis has none")
 		case !s.has("wait"):
-			return refuse("replicas", "the user may not run WAIT; "+grant+"wait")
+			return refuse("replicas", s.missing("wait"))
 		}
 	}
 	if !d.Fsync {
@@ -46,11 +47,11 @@ func (s *Server) CheckLevel(d streamhub.Durability) error {
 	case !AtLeast(s.Compatible, 7, 2):
 		return refuse("fsync", fmt.Sprintf("%s has no WAITAOF; upgrade to Redis 8.0 or to Valkey", s))
 	case !s.has("waitaof"):
-		return refuse("fsync", "the user may not run WAITAOF; "+grant+"waitaof")
+		return refuse("fsync", s.missing("waitaof"))
 	case !s.AOF:
 		return refuse("fsync", "the server has no append-only file; CONFIG SET appendonly yes, and in its configuration")
 	case s.Fsync == "":
-		return refuse("fsync", "the server does not tell how often it syncs; "+grant+"config|get")
+		return refuse("fsync", "the server does not tell how often it syncs: "+s.missing("config|get"))
 	}
 	return s.CheckFsync(s.Fsync)
 }
@@ -69,10 +70,22 @@ func (s *Server) CheckFsync(policy string) error {
 		streamhub.ErrInvalidArgument, policy)
 }
 
+// missing says that a command of those that not every hub needs cannot be run, and what to do about it.
+func (s *Server) missing(command string) string {
+	name := strings.ToUpper(strings.ReplaceAll(command, "|", " "))
+	if slices.Contains(s.unknown, command) {
+		return "the server does not know " + name + "; remove rename-command from its configuration"
+	}
+	return "the user may not run " + name + "; run ACL SETUSER " + s.user + " +" + command
+}
+
 // CheckQuota refuses a server that cannot tell what a store keeps.
 func (s *Server) CheckQuota() error {
-	if s.has("memory|usage") {
+	switch {
+	case s.has("memory|usage"):
 		return nil
+	case slices.Contains(s.unknown, "memory|usage"):
+		return fmt.Errorf("%w: a quota of stores: %s", streamhub.ErrInvalidArgument, s.missing("memory|usage"))
 	}
 	return lacking(s.user, []string{"memory|usage"}, "ACL SETUSER "+s.user+" "+UserRuleQuota)
 }

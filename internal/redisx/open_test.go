@@ -259,6 +259,23 @@ func TestRenamed(t *testing.T) {
 	}
 }
 
+// TestRenamedForLevel has a server that gives a command another name that only a level or a quota needs. No right cures that.
+func TestRenamedForLevel(t *testing.T) {
+	t.Parallel()
+	for name, check := range map[string]func(*redisx.Server) error{
+		"WAIT":   func(s *redisx.Server) error { return s.CheckLevel(streamhub.Durability{Replicas: 1}) },
+		"MEMORY": (*redisx.Server).CheckQuota,
+	} {
+		server := testredis.Start(t, &testredis.Options{Config: []string{"rename-command " + name + " hidden"}})
+		conn, err := redisx.Connect(t.Context(), clientOf(t, &redis.Options{Addr: server.Addr()}))
+		require.NoError(t, err)
+		err = check(conn.Server())
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+		require.ErrorContains(t, err, "the server does not know "+name)
+		require.ErrorContains(t, err, "rename-command")
+	}
+}
+
 // TestUnfitLater opens before Redis is there. What is there then evicts keys: every call says so, until it does not.
 func TestUnfitLater(t *testing.T) {
 	t.Parallel()

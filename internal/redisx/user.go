@@ -88,6 +88,9 @@ func (s *Server) judge(answer []string) error {
 		switch {
 		case n.optional:
 			s.lacks = append(s.lacks, n.command)
+			if a[0] == '!' {
+				s.unknown = append(s.unknown, n.command)
+			}
 		case a[0] == '!':
 			absent = append(absent, strings.ToUpper(n.command))
 		default:
