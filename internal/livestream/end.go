@@ -251,9 +251,10 @@ func supersededBy(generation uint64) streamhub.Verdict {
 }
 
 // producing turns what became of a generation into what its producer is told: where it was
-// superseded, the generation in force; where it has vanished, that.
+// superseded, the generation in force; where its segment was deleted or has expired, that verdict; where it has vanished, that.
 func producing(err error, generation uint64) error {
 	var closed *streamhub.ClosedError
+	err = ending(err)
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return &streamhub.HistoryLostError{FirstLost: 1}
 	}

@@ -23,6 +23,7 @@ var endCases = []namedCase{
 	{"EndedTTL", endedTTL},
 	{"IdleTTL", idleTTL},
 	{"Remove", remove},
+	{"SegmentDeleted", segmentDeleted},
 	{"ManagerCloses", managerCloses},
 }
 
@@ -201,6 +202,18 @@ func idleTTL(f *fixture) {
 	require.Equal(f, streamhub.VerdictExpired, f.verdict(p).Kind)
 	f.closed(f.called(told), streamhub.VerdictExpired)
 	f.closed(p.Publish(f.ctx, []byte("late")), streamhub.VerdictExpired)
+}
+
+// segmentDeleted deletes the segment of a generation, as an operator can. Its producer is told what its readers are told.
+func segmentDeleted(f *fixture) {
+	a := f.open(nil)
+	p := f.register(a, "chat", nil)
+	f.publish(p, "1")
+	require.NoError(f, a.log.Store(f.store).Delete(f.ctx, space, "chat~"+decimal(p.Generation()), "gone"))
+	require.NoError(f, p.Publish(f.ctx, []byte("2")))
+	f.closed(p.Flush(f.ctx), streamhub.VerdictDeleted)
+	<-p.Context().Done()
+	f.closed(p.Publish(f.ctx, []byte("3")), streamhub.VerdictDeleted)
 }
 
 func remove(f *fixture) {

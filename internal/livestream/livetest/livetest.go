@@ -85,6 +85,7 @@ var inside = map[string]bool{
 	"RemoteForgotten":          true,
 	"RemoteRepeats":            true,
 	"SeveralUnreadable":        true,
+	"SegmentDeleted":           true,
 	"SpacesAndStoresDoNotMeet": true,
 	"Sweep":                    true,
 	"TakeoverUnheard":          true,
