@@ -99,7 +99,8 @@ type AppendResult struct {
 	// Timestamp is when Redis took them.
 	Timestamp time.Time
 	TRX       TRX
-	// Repeated says that this append had been stored before.
+	// Repeated says that this append had been stored before the call: the caller repeats it. That the hub itself sent it
+	// again, because an answer did not come, does not count.
 	Repeated bool
 	// Created says that it created the segment.
 	Created bool
