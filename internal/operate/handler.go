@@ -72,7 +72,7 @@ func route(path string) (store uuid.UUID, operation string, ok bool) {
 	if rest, other := strings.CutPrefix(path, storesPrefix); other {
 		id, rest, found := strings.Cut(rest, "/")
 		var err error
-		if store, err = uuid.Parse(id); err != nil || !found || len(id) != 36 || auth.Reserved(store) {
+		if store, err = uuid.Parse(id); err != nil || !found || len(id) != 36 {
 			return store, "", false
 		}
 		path = "/" + rest
@@ -95,6 +95,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// errReserved is the answer to every caller, authorized or not.
+var errReserved = &streamhub.Error{Op: "operate", Err: fmt.Errorf("%w: gateways keep their own state in this store: it is served to no client", streamhub.ErrPermissionDenied)}
+
 var errNoOperation = &streamhub.Error{Op: "operate", Err: streamhub.ErrNotFound}
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
@@ -104,6 +107,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := h.opt.CheckOrigin(r); err != nil {
 		return streamhub.ErrPermissionDenied
+	}
+	if auth.Reserved(store) {
+		return errReserved
 	}
 	values, err := query.Of(r.URL, "after", "ended", "from", "generation", "id", "reason", "segment", "space")
 	if err != nil {

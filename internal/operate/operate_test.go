@@ -17,6 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/operate"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/live"
@@ -380,4 +381,18 @@ func TestRemote(t *testing.T) {
 	server.Close()
 	_, err = remote.Instances(t.Context())
 	require.ErrorIs(t, err, streamhub.ErrUnavailable)
+}
+
+// TestReserved says of the store of gateways that it is not served, and not that the gateway does not know the request.
+func TestReserved(t *testing.T) {
+	d := newDesk(t, operate.HandlerOptions{})
+	server := httptest.NewServer(d.handler)
+	t.Cleanup(server.Close)
+	require.True(t, operate.Owns("/stores/"+auth.Internal.String()+"/v1/operate/leases"))
+	for _, err := range operate.NewRemote(server.URL, "", server.Client()).Leases(t.Context(), auth.Internal) {
+		require.ErrorIs(t, err, streamhub.ErrPermissionDenied)
+		require.NotContains(t, err.Error(), "older")
+		return
+	}
+	t.Fatal("it is served")
 }
