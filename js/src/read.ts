@@ -53,6 +53,10 @@ export interface LiveReader extends AsyncIterable<Chunk> {
  * Reads a live stream: every chunk once, in order, until its verdict, over as many connections as it
  * takes. url is that of the stream at any gateway, such as "/v1/live/answer-17".
  *
+ * It reads one generation: that of the cursor, or else the one in force. After the verdict "superseded" another readLive
+ * begins with the one in force by then; of several takeovers it leaves out those between. GET /v1/live?id=…&generations=1
+ * gives all of them.
+ *
  * The iteration throws a LiveError for what asking again does not cure, and the reason of the signal.
  */
 export function readLive(url: string | URL, options: ReadOptions = {}): LiveReader {
