@@ -31,9 +31,8 @@ func TestIdleAppenders(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, log.Close()) })
 		logs = append(logs, log.Store(id))
 	}
-	meta := strings.TrimSuffix(hotlog.SpaceChannel(id, "space"), "t") + "m:seg"
-	rows := func() (own, ephemeral, named int) {
-		fields, err := m.HKeys(meta)
+	rowsOf := func(segment string) (own, ephemeral, named int) {
+		fields, err := m.HKeys(hotlog.SegmentChannel(id, "space", segment))
 		require.NoError(t, err)
 		for _, f := range fields {
 			switch {
@@ -47,6 +46,7 @@ func TestIdleAppenders(t *testing.T) {
 		}
 		return own, ephemeral, named
 	}
+	rows := func() (own, ephemeral, named int) { return rowsOf("seg") }
 	named := &streamhub.AppendOptions{Producer: &streamhub.Producer{ID: "named"}}
 	_, err := logs[0].Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("1")}}, named)
 	require.NoError(t, err)
@@ -57,6 +57,12 @@ func TestIdleAppenders(t *testing.T) {
 	require.Equal(t, 1, ephemeral)
 	add(t, logs[0], "seg", "3")
 	add(t, logs[1], "seg", "4")
+	// The first row in this segment that a sweep has to find is that of a process that did not create it.
+	_, err = logs[0].Append(t.Context(), "space", "taken", []streamhub.Record{{Payload: []byte("1")}}, named)
+	require.NoError(t, err)
+	add(t, logs[1], "taken", "2")
+	own, _, _ := rowsOf("taken")
+	require.Equal(t, 1, own)
 	sequence := uint64(4)
 	for day := range 3 {
 		now = now.Add(20 * time.Hour)
@@ -72,6 +78,9 @@ func TestIdleAppenders(t *testing.T) {
 		own, ephemeral, producers := rows()
 		require.Zero(t, ephemeral)
 		require.Equal(t, 1, own)
+		require.Equal(t, 1, producers)
+		own, _, producers = rowsOf("taken")
+		require.Zero(t, own)
 		require.Equal(t, 1, producers)
 		for _, s := range logs[:2] {
 			for range 2 {

@@ -17,6 +17,8 @@ var (
 	headLua string
 	//go:embed lua/tell.lua
 	tellLua string
+	//go:embed lua/known.lua
+	knownLua string
 	//go:embed lua/frames.lua
 	framesLua string
 	//go:embed lua/append.lua
@@ -117,7 +119,7 @@ func (l *Log) loadScripts() {
 		return shortScripts{lone: of(loneLua), many: of(tellLua + shortLua)}
 	}
 	l.short = l.spellShort("")
-	l.append = redisx.NewScript(spellWith(notices, headLua, reignLua, tellLua, framesLua, appendLua))
+	l.append = redisx.NewScript(spellWith(notices, knownLua, headLua, reignLua, tellLua, framesLua, appendLua))
 	l.remove = redisx.NewScript(spell(headLua, reignLua, deleteLua)).AllowOOM()
 	l.trim = redisx.NewScript(spell(headLua, reignLua, trimLua)).AllowOOM()
 	l.touch = redisx.NewScript(spell(headLua, touchLua))

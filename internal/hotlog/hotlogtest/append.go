@@ -16,6 +16,7 @@ import (
 var appendCases = []namedCase{
 	{"AppendOne", appendOne},
 	{"AppendBatch", appendBatch},
+	{"AppendOfAnotherProcess", appendOfAnotherProcess},
 	{"AppendMetadata", appendMetadata},
 	{"AppendEmptyPayload", appendEmptyPayload},
 	{"AppendNode", appendNode},
@@ -66,6 +67,26 @@ func appendBatch(f *fixture) {
 	}
 	require.Equal(f, entries[0].TRX, entries[2].TRX)
 	require.Equal(f, r.TRX, entries[4].TRX)
+}
+
+// appendOfAnotherProcess appends to a segment that the appending process has not seen before.
+func appendOfAnotherProcess(f *fixture) {
+	f.append("seg", "1")
+	batch, one := f.another(), f.another()
+	r := f.appendTo(batch, "seg", "2", "3", "4")
+	require.EqualValues(f, 2, r.First)
+	require.EqualValues(f, 4, r.Last)
+	require.EqualValues(f, 2, r.TRX.Number)
+	require.False(f, r.Created)
+	last, err := f.conn.XRevRangeN(f.ctx, f.timelineKey(), "+", "-", 1).Result()
+	require.NoError(f, err)
+	require.Equal(f, map[string]any{"seg": "4:3"}, last[0].Values)
+	r = f.appendTo(one, "seg", "5")
+	require.EqualValues(f, 5, r.First)
+	require.EqualValues(f, 3, r.TRX.Number)
+	f.appendTo(batch, "seg", "6")
+	require.Equal(f, []string{"1", "2", "3", "4", "5", "6"}, f.payloads(f.read("seg", nil)))
+	require.Equal(f, []string{"seg1", "seg2", "seg3", "seg4", "seg5", "seg6"}, names(f.readSpace(nil)))
 }
 
 func appendMetadata(f *fixture) {

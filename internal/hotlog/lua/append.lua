@@ -1,6 +1,7 @@
 -- append adds frames to segments of one space, each all or none and each answered by itself. A frame may carry no
 -- record, to create or to close a segment. It makes every check; frames whose sender has made the checks go the way of
--- short.lua. Its core is in frames.lua: check refuses a frame or makes a plan, and write stores plans.
+-- short.lua, and known.lua, which stands before this, stores what is most usual. Its core is in frames.lua: check refuses
+-- a frame or makes a plan, and write stores plans.
 --
 -- KEYS[1]       timeline
 -- KEYS[2]       the space

@@ -1,10 +1,9 @@
 -- check and write are the core of every script that stores frames. So that a script can put checks of its own before
 -- and writes of its own after, check writes nothing and write refuses nothing that check has let pass.
 --
--- All keys of a script have the hash tag of one space, whose timeline is KEYS[1].
+-- All keys of a script have the hash tag of one space, whose timeline is KEYS[1]. lineage is what reign returned.
 local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
 local fmt = string.format
-local lineage = reign()
 local skip = #KEYS[1] + 2
 local DAY = 86400000
 local now_ms
