@@ -29,96 +29,129 @@ type Problem struct {
 // absent: a segment may begin later, but not have a gap. Progress, if not nil, is called with the
 // size of each object in bytes. An error means that the archive could not be read to the end.
 func (a *Archive) Verify(ctx context.Context, space SpaceID, progress func(bytes int)) (Report, error) {
-	var r Report
-	known := map[string]bool{}
-	next := map[string]uint64{} // by segment and incarnation: where its following chunk begins
-	problem := func(key string, err error) { r.Problems = append(r.Problems, Problem{key, err}) }
-	get := func(key string) ([]byte, error) {
-		data, err := a.backend.Get(ctx, space, key)
-		if progress != nil {
-			progress(len(data))
-		}
-		r.Bytes += uint64(len(data))
-		return data, err
-	}
+	v := verification{a: a, space: space, progress: progress, known: map[string]bool{}, next: map[string]uint64{}}
 	m, err := a.Manifest(ctx, space)
-	if err != nil {
-		if errors.Is(err, streamhub.ErrCorrupt) {
-			problem("manifest", err)
-			err = nil
-		}
-		return r, err
+	if errors.Is(err, streamhub.ErrCorrupt) {
+		err = v.problem("manifest", err)
+		return v.report, err
 	}
-	position := streamhub.TimelineID{}
+	if err != nil {
+		return v.report, err
+	}
 	for n := uint64(1); n <= m.Commit.Window; n++ {
 		c := m.Commit
 		if n < c.Window {
-			if c, err = a.record(ctx, space, n); fatal(err) {
-				return r, err
-			}
-			if err != nil {
-				problem(commitPrefix(n), err)
+			if c, err = a.record(ctx, space, n); err != nil {
+				if err := v.problem(commitPrefix(n), err); err != nil {
+					return v.report, err
+				}
 				continue
 			}
 		}
-		known[commitKey(n, c.Attempt)] = true
-		key := windowKey(n, c.Attempt)
-		known[key] = true
-		data, err := get(key)
-		var w *Window
-		if err == nil {
-			w, err = DecodeWindow(data)
-		}
-		if err == nil && (w.Space != space || w.Key() != key || w.To != c.Position || n > 1 && w.After != position) {
-			err = fmt.Errorf("%w: it is another window", streamhub.ErrCorrupt)
-		}
-		if fatal(err) {
-			return r, err
-		}
-		position = c.Position
-		if err != nil {
-			problem(key, err)
-			continue
-		}
-		r.Windows++
-		for _, key := range w.keys() {
-			known[key] = true
-			name, _ := parseChunkKey(key)
-			of := segmentPrefix(name.segment, name.incarnation)
-			data, err := get(key)
-			if errors.Is(err, streamhub.ErrNotFound) && next[of] == 0 {
-				continue // removed from the start
-			}
-			var chunk *Chunk
-			if err == nil {
-				chunk, err = DecodeChunk(data)
-			}
-			if err == nil && (chunk.Space != space || chunk.Key() != key) {
-				err = fmt.Errorf("%w: it is another chunk", streamhub.ErrCorrupt)
-			}
-			if err == nil && next[of] != 0 && chunk.First() != next[of] {
-				err = fmt.Errorf("%w: it begins at %d, the one before it ends at %d", streamhub.ErrCorrupt, chunk.First(), next[of]-1)
-			}
-			if fatal(err) {
-				return r, err
-			}
-			next[of] = name.Last + 1
-			if err != nil {
-				problem(key, err)
-				continue
-			}
-			r.Chunks++
-			r.Entries += chunk.Last() - chunk.First() + 1
+		if err := v.window(ctx, n, c); err != nil {
+			return v.report, err
 		}
 	}
+	err = v.orphans(ctx)
+	return v.report, err
+}
+
+// A verification is one run of [Archive.Verify]. Its methods return an error only if the archive cannot
+// be read to the end; what is wrong with an object is a problem of the report.
+type verification struct {
+	a        *Archive
+	space    SpaceID
+	progress func(bytes int)
+	report   Report
+	known    map[string]bool      // keys that the windows name
+	next     map[string]uint64    // by segment and incarnation: where its following chunk begins
+	position streamhub.TimelineID // where the window before ends
+}
+
+// problem records what is wrong with an object. An error that says nothing about the object is returned.
+func (v *verification) problem(key string, err error) error {
+	if fatal(err) {
+		return err
+	}
+	v.report.Problems = append(v.report.Problems, Problem{key, err})
+	return nil
+}
+
+// get reads an object and counts it.
+func (v *verification) get(ctx context.Context, key string) ([]byte, error) {
+	data, err := v.a.backend.Get(ctx, v.space, key)
+	if v.progress != nil {
+		v.progress(len(data))
+	}
+	v.report.Bytes += uint64(len(data))
+	return data, err
+}
+
+// window reads a committed window and its chunks.
+func (v *verification) window(ctx context.Context, n uint64, c Commit) error {
+	key := windowKey(n, c.Attempt)
+	v.known[commitKey(n, c.Attempt)], v.known[key] = true, true
+	after := v.position
+	v.position = c.Position
+	data, err := v.get(ctx, key)
+	var w *Window
+	if err == nil {
+		w, err = DecodeWindow(data)
+	}
+	if err == nil && (w.Space != v.space || w.Key() != key || w.To != c.Position || n > 1 && w.After != after) {
+		err = fmt.Errorf("%w: it is another window", streamhub.ErrCorrupt)
+	}
+	if err != nil {
+		return v.problem(key, err)
+	}
+	v.report.Windows++
+	for _, key := range w.keys() {
+		v.known[key] = true
+		if err := v.chunk(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunk reads a chunk, which continues the one before it of its segment.
+func (v *verification) chunk(ctx context.Context, key string) error {
+	name, _ := parseChunkKey(key)
+	of := segmentPrefix(name.segment, name.incarnation)
+	next := v.next[of]
+	data, err := v.get(ctx, key)
+	if errors.Is(err, streamhub.ErrNotFound) && next == 0 {
+		return nil // removed from the start
+	}
+	v.next[of] = name.Last + 1
+	var chunk *Chunk
+	if err == nil {
+		chunk, err = DecodeChunk(data)
+	}
+	if err == nil && (chunk.Space != v.space || chunk.Key() != key) {
+		err = fmt.Errorf("%w: it is another chunk", streamhub.ErrCorrupt)
+	}
+	if err == nil && next != 0 && chunk.First() != next {
+		err = fmt.Errorf("%w: it begins at %d, the one before it ends at %d", streamhub.ErrCorrupt, chunk.First(), next-1)
+	}
+	if err != nil {
+		return v.problem(key, err)
+	}
+	v.report.Chunks++
+	v.report.Entries += chunk.Last() - chunk.First() + 1
+	return nil
+}
+
+// orphans lists the keys that no window names.
+func (v *verification) orphans(ctx context.Context) error {
 	for after := ""; ; {
-		items, err := a.backend.List(ctx, space, "", after, listPage)
+		items, err := v.a.backend.List(ctx, v.space, "", after, listPage)
 		if err != nil || len(items) == 0 {
-			return r, err
+			return err
 		}
 		for _, item := range items {
-			if after = item.Key; !known[item.Key] {
-				r.Orphans = append(r.Orphans, item.Key)
+			if after = item.Key; !v.known[item.Key] {
+				v.report.Orphans = append(v.report.Orphans, item.Key)
 			}
 		}
 	}

@@ -136,7 +136,7 @@ type batch struct {
 // send sends one message and waits for the answers. It returns what is left to send, in order:
 // appends that go again, and those that had no room.
 func (b *batch) send(ctx context.Context, left []*sending) []*sending {
-	var l *link
+	var l *connection
 	err := ctx.Err()
 	if err == nil {
 		l, err = b.s.p.connect(ctx)
@@ -167,7 +167,7 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 		case sent:
 			o = unanswered
 		}
-		if b.settle(x, body, o, err, moving) {
+		if b.resolve(x, body, o, err, moving) {
 			again = append(again, x)
 		}
 	}
@@ -229,9 +229,9 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 	return now, later
 }
 
-// settle takes the answer to x. It reports whether x is to be sent again, in another slot. An append
+// resolve takes the answer to x. It reports whether x is to be sent again, in another slot. An append
 // without an answer has an unknown outcome, unless it was to check only.
-func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map[*tail]bool) (again bool) {
+func (b *batch) resolve(x *sending, body []byte, o outcome, err error, moving map[*tail]bool) (again bool) {
 	var r streamhub.AppendResult
 	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly
 	switch {
@@ -254,7 +254,7 @@ func (b *batch) settle(x *sending, body []byte, o outcome, err error, moving map
 		x.t.forget(x.known)
 	}
 	if slot := x.slot; slot != nil {
-		again, err = x.t.settle(slot, trx, err)
+		again, err = x.t.putBack(slot, trx, err)
 		x.slot, x.request.Options.Producer = nil, nil
 		x.t.leave()
 	}

@@ -393,7 +393,7 @@ func (p *liveProducer) over() {
 	if ended {
 		return
 	}
-	p.tell(streamhub.ErrShutdown)
+	p.notifyStop(streamhub.ErrShutdown)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(p.life), goodbye)
 	defer cancel()
 	if len(batch) > 0 {
@@ -433,7 +433,7 @@ func (p *liveProducer) requested(by *live.CancelError) {
 	p.notify()
 	p.mu.Unlock()
 	p.rush()
-	p.tell(by)
+	p.notifyStop(by)
 }
 
 // stopped ends the producer because of reason. A producer that is just writing its own verdict learns the
@@ -467,12 +467,12 @@ func (p *liveProducer) stop(reason error) {
 	p.notify()
 	p.mu.Unlock()
 	p.leave()
-	p.tell(reason)
+	p.notifyStop(reason)
 	p.cancel(reason)
 }
 
-// tell calls OnCancel with the first reason to stop, in a goroutine of the client.
-func (p *liveProducer) tell(reason error) {
+// notifyStop calls OnCancel with the first reason to stop, in a goroutine of the client.
+func (p *liveProducer) notifyStop(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)
 		if p.opt.OnCancel != nil && p.c.start(func() { p.opt.OnCancel(reason) }) != nil {
@@ -550,7 +550,7 @@ func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	if !v.Kind.Known() {
 		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
 	}
-	if err := p.settle(ctx); err != nil {
+	if err := p.suspend(ctx); err != nil {
 		return err
 	}
 	got, err := p.finish(ctx, v)
@@ -559,7 +559,7 @@ func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 		p.stop(err)
 		return p.reason()
 	case err != nil:
-		p.unsettle()
+		p.resume()
 		return err
 	}
 	closed := &streamhub.ClosedError{Verdict: got}
@@ -579,9 +579,9 @@ func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	return nil
 }
 
-// settle holds back new chunks and waits until everything that was published is stored. Another
+// suspend holds back new chunks and waits until everything that was published is stored. Another
 // verdict under way is waited for.
-func (p *liveProducer) settle(ctx context.Context) error {
+func (p *liveProducer) suspend(ctx context.Context) error {
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {
 		p.mu.Unlock()
@@ -591,13 +591,13 @@ func (p *liveProducer) settle(ctx context.Context) error {
 	err := p.drain(ctx)
 	p.mu.Unlock()
 	if err != nil {
-		p.unsettle()
+		p.resume()
 	}
 	return err
 }
 
-// unsettle lets chunks pass again after a verdict that was not written.
-func (p *liveProducer) unsettle() {
+// resume lets chunks pass again after a verdict that was not written.
+func (p *liveProducer) resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ending = false
@@ -627,13 +627,13 @@ func (p *liveProducer) finish(ctx context.Context, v streamhub.Verdict) (streamh
 
 // HandOver implements [live.Producer].
 func (p *liveProducer) HandOver(ctx context.Context) (token string, next uint64, err error) {
-	if err := p.settle(ctx); err != nil {
+	if err := p.suspend(ctx); err != nil {
 		return "", 0, p.fail("hand over", p.id, err)
 	}
 	// Everything is stored, so what the gateway expects next is where the next holder of the token goes on.
 	next, err = p.remote.Beat(ctx)
 	if err != nil {
-		p.unsettle()
+		p.resume()
 		return "", 0, err
 	}
 	p.told.Do(func() {}) // that is no reason to stop

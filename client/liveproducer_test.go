@@ -17,7 +17,7 @@ func TestEndedWhilePending(t *testing.T) {
 	p.ctx, p.cancel = context.WithCancelCause(t.Context())
 	p.pending = [][]byte{[]byte("late")}
 	settled := make(chan error, 1)
-	go func() { settled <- p.settle(t.Context()) }()
+	go func() { settled <- p.suspend(t.Context()) }()
 	<-p.hurry // it waits for the chunk
 	require.True(t, p.stopped(streamhub.ErrFenced))
 	require.ErrorIs(t, <-settled, streamhub.ErrFenced)

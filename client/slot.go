@@ -136,11 +136,11 @@ func (t *tail) inDoubt(trx uuid.UUID) bool {
 	return t.doubts[trx] != nil
 }
 
-// settle puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. One
+// putBack puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. One
 // that had a lost append is not used for others unless that was stored: a late copy could still
 // take its place. It returns the error for the caller. again says that another slot should be
 // tried: this one was forgotten by Redis because it was idle, or taken by such a copy.
-func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
+func (t *tail) putBack(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	doubtful := t.doubts[trx] != nil
@@ -148,7 +148,7 @@ func (t *tail) settle(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 	case err == nil, errors.Is(err, streamhub.ErrNotConfirmed):
 		s.seq++
 		t.free = append(t.free, s)
-	case errors.Is(err, streamhub.ErrUnknownOutcome), doubtful && !settles(err):
+	case errors.Is(err, streamhub.ErrUnknownOutcome), doubtful && !conclusive(err):
 		if !doubtful {
 			t.doubts[trx] = s
 			if t.order = append(t.order, trx); len(t.order) > maxDoubts {
@@ -219,9 +219,9 @@ func (t *tail) forget(known streamhub.Position) {
 	}
 }
 
-// settles reports whether the answer to a repeat says that no earlier attempt was stored, nor will
+// conclusive reports whether the answer to a repeat says that no earlier attempt was stored, nor will
 // be: Redis looks for the append before anything else, and what it then says will not change.
-func settles(err error) bool {
+func conclusive(err error) bool {
 	var sequence *streamhub.SequenceError
 	return errors.Is(err, streamhub.ErrProducerGap) || errors.Is(err, streamhub.ErrProducerFenced) ||
 		errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) || errors.Is(err, streamhub.ErrBatchMismatch) ||

@@ -13,13 +13,13 @@ import (
 func TestDoubtAgain(t *testing.T) {
 	tail := &tail{doubts: map[uuid.UUID]*slot{}}
 	doubt := func(trx uuid.UUID) {
-		_, err := tail.settle(tail.take("client", trx, false), trx, streamhub.ErrUnknownOutcome)
+		_, err := tail.putBack(tail.take("client", trx, false), trx, streamhub.ErrUnknownOutcome)
 		require.ErrorIs(t, err, streamhub.ErrUnknownOutcome)
 	}
 	trx := uuid.New()
 	for range 10 {
 		doubt(trx)
-		_, err := tail.settle(tail.take("client", trx, false), trx, nil)
+		_, err := tail.putBack(tail.take("client", trx, false), trx, nil)
 		require.NoError(t, err)
 	}
 	doubt(trx)

@@ -60,16 +60,16 @@ type WebSocketProvider struct {
 	urls   []string
 	opt    WebSocketOptions
 	client string // names the producers of this provider
-	// ctx ends with Close. tasks are the dial, the readers of links, memberships and what was given to OnReconnect.
+	// ctx ends with Close. tasks are the dial, the readers of connections, memberships and what was given to OnReconnect.
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
 	mu      sync.Mutex
-	link    *link    // nil if there is none that takes calls
-	dialing *dialing // the dial under way
-	dialed  int      // successful dials
-	// next is an index of urls. It is moved by the dial under way, or by lost while there is a link:
+	conn    *connection // nil if there is none that takes calls
+	dialing *dialing    // the dial under way
+	dialed  int         // successful dials
+	// next is an index of urls. It is moved by the dial under way, or by lost while there is a connection:
 	// never by both.
 	next      int
 	listeners map[int]func()
@@ -146,7 +146,7 @@ func (p *WebSocketProvider) OnReconnect(f func()) (stop func()) {
 // does nothing if there is no connection.
 func (p *WebSocketProvider) RefreshToken(ctx context.Context) error {
 	p.mu.Lock()
-	l := p.link
+	l := p.conn
 	p.mu.Unlock()
 	if l == nil || p.opt.Token == nil {
 		return nil
@@ -162,8 +162,8 @@ func (p *WebSocketProvider) RefreshToken(ctx context.Context) error {
 func (p *WebSocketProvider) Close() error {
 	p.mu.Lock()
 	p.closed = true
-	l := p.link
-	p.link = nil
+	l := p.conn
+	p.conn = nil
 	p.mu.Unlock()
 	// Unlocked, because lose takes the lock.
 	if l != nil {
@@ -192,7 +192,7 @@ func (p *WebSocketProvider) run(f func()) bool {
 
 // connect returns the connection, and makes one if there is none. All callers that need one wait for
 // the same dial. The end of ctx ends the wait of this caller only.
-func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
+func (p *WebSocketProvider) connect(ctx context.Context) (*connection, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // not sent: the call has had no effect
 	}
@@ -201,7 +201,7 @@ func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 		p.mu.Unlock()
 		return nil, streamhub.ErrShutdown
 	}
-	if l := p.link; l != nil {
+	if l := p.conn; l != nil {
 		p.mu.Unlock()
 		return l, nil
 	}
@@ -215,29 +215,29 @@ func (p *WebSocketProvider) connect(ctx context.Context) (*link, error) {
 	p.mu.Unlock()
 	select {
 	case <-d.done:
-		return d.link, d.err
+		return d.conn, d.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// A dialing is a dial that callers wait for. link and err are set before done is closed.
+// A dialing is a dial that callers wait for. conn and err are set before done is closed.
 type dialing struct {
 	done chan struct{}
-	link *link
+	conn *connection
 	err  error
 }
 
 // dial tries every gateway once. It begins after the gateway that failed last, or whose connection
 // was lost last.
 func (p *WebSocketProvider) dial(d *dialing) {
-	var l *link
+	var l *connection
 	var failed error
 	for range p.urls {
 		address := p.urls[p.next%len(p.urls)] // only one dials
 		ws, err := p.dialOne(address)
 		if err == nil {
-			l = newLink(p, ws)
+			l = newConnection(p, ws)
 			break
 		}
 		p.next++
@@ -259,7 +259,7 @@ func (p *WebSocketProvider) dial(d *dialing) {
 		return
 	}
 	l.conn.StartHeartbeat(l.ctx, p.opt.PingInterval)
-	p.link, d.link, d.err = l, l, nil
+	p.conn, d.conn, d.err = l, l, nil
 	if p.dialed++; p.dialed > 1 {
 		for _, f := range p.listeners {
 			p.start(f)
@@ -324,11 +324,11 @@ func down(err error) error {
 
 // lost forgets a connection. The next dial begins with another gateway, which may work where this one
 // did not.
-func (p *WebSocketProvider) lost(l *link) {
+func (p *WebSocketProvider) lost(l *connection) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.link == l {
-		p.link = nil
+	if p.conn == l {
+		p.conn = nil
 		p.next++ // another gateway may work
 	}
 }

@@ -133,7 +133,7 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		at.offset = place
 	}
 	o.Origin = at.String()
-	limit, part, err := f.cut(ctx, &source, at.sequence)
+	limit, part, err := f.splitPoint(ctx, &source, at.sequence)
 	if err != nil {
 		return status, false, err
 	}
@@ -190,9 +190,9 @@ func (f *fork) compatible(status *streamhub.Status, o *streamhub.CreateOptions) 
 	return sameConfiguration(status, &asked)
 }
 
-// cut resolves the sub-offset: up to where the fork shares the entries of the source, and what it
+// splitPoint resolves the sub-offset: up to where the fork shares the entries of the source, and what it
 // has of the next one, which is copied.
-func (f *fork) cut(ctx context.Context, source *streamhub.Status, after uint64) (limit uint64, part []byte, err error) {
+func (f *fork) splitPoint(ctx context.Context, source *streamhub.Status, after uint64) (limit uint64, part []byte, err error) {
 	if f.sub == 0 {
 		return after, nil, nil
 	}

@@ -98,7 +98,7 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 	action, path, _ = strings.Cut(action, "/")
 	switch route := r.Method + " " + action; route {
 	case "POST callback", "POST ack", "POST release": // with the token of the wake
-		return c.settle(r, action)
+		return c.acknowledge(r, action)
 	case "PUT ", "GET ", "DELETE ", "POST streams", "DELETE streams", "POST claim":
 		if err := d.authorize(r, streamhub.Right{Store: o.store.ID(), Write: r.Method != http.MethodGet}); err != nil {
 			return nil, 0, err
@@ -111,7 +111,7 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 		case "DELETE ":
 			return c.delete(r.Context())
 		case "POST streams":
-			return c.link(r)
+			return c.addStreams(r)
 		case "DELETE streams":
 			return c.unlink(r.Context(), trimPath(path))
 		}

@@ -182,9 +182,9 @@ func (c *subscriptionCall) delete(ctx context.Context) (any, int, error) {
 	return nil, http.StatusNoContent, err
 }
 
-// link adds streams to a subscription by name. A stream that was linked before keeps what was handled
+// addStreams adds streams to a subscription by name. A stream that was linked before keeps what was handled
 // of it.
-func (c *subscriptionCall) link(r *http.Request) (any, int, error) {
+func (c *subscriptionCall) addStreams(r *http.Request) (any, int, error) {
 	var body struct {
 		Streams []string `json:"streams"`
 	}

@@ -29,7 +29,7 @@ func (w *waker) rise(s *watch) {
 	}
 	if s.Config.Type == pullKind {
 		if w.save(s, links) {
-			w.tell(s)
+			w.appendWake(s)
 		}
 		return
 	}
@@ -39,15 +39,15 @@ func (w *waker) rise(s *watch) {
 // deliver repeats the delivery of a wake that was begun before, by this gateway or by another one.
 func (w *waker) deliver(s *watch) {
 	if s.Config.Type == pullKind {
-		w.tell(s)
+		w.appendWake(s)
 	} else if !s.calling {
 		w.call(s, nil)
 	}
 }
 
-// tell appends the wake to the wake stream. The producer is named after the subscription and its
+// appendWake appends the wake to the wake stream. The producer is named after the subscription and its
 // epoch is the generation, so a gateway that takes over makes the same append, which is stored once.
-func (w *waker) tell(s *watch) {
+func (w *waker) appendWake(s *watch) {
 	event, err := json.Marshal(map[string]any{
 		"type": "wake", "subscription_id": s.id, "wake_id": s.Wake, "generation": s.Generation, "streams": s.Streams,
 	})

@@ -32,10 +32,10 @@ const (
 // A conn is a connection that speaks streamhub.v1. One goroutine reads messages and starts calls;
 // each call but an append has a goroutine of its own; appends travel in up to maxTrips goroutines.
 type conn struct {
-	*link
+	*baseConn
 
 	// mu guards the fields below, but for chain, which only the reader uses, and the credit of every channel. It may
-	// be held when link.mu is taken, and not the other way round.
+	// be held when baseConn.mu is taken, and not the other way round.
 	mu       sync.Mutex
 	channels map[uint64]*channel
 	readers  int
@@ -80,10 +80,10 @@ type appendCall struct {
 	chain   dispatch.Chain // used under conn.submitting
 }
 
-// newConn prepares a connection. The end of the link's context wakes whatever waits on a condition,
+// newConn prepares a connection. The end of its context wakes whatever waits on a condition,
 // since a sync.Cond knows no context.
-func newConn(l *link) *conn {
-	c := &conn{link: l, channels: map[uint64]*channel{}}
+func newConn(l *baseConn) *conn {
+	c := &conn{baseConn: l, channels: map[uint64]*channel{}}
 	c.room.L, c.idle.L = &c.mu, &c.mu
 	context.AfterFunc(l.ctx, func() {
 		c.mu.Lock()

@@ -19,13 +19,13 @@ import (
 
 // A pipe is a connection of a gateway that answers nothing, and the client at its other end.
 type pipe struct {
-	*link
+	*baseConn
 	t      testing.TB
 	client *websocket.Conn
 }
 
 // A mute dialect reads, so that control frames are answered.
-type mute struct{ *link }
+type mute struct{ *baseConn }
 
 func (d mute) serve() {
 	defer d.end()
@@ -42,14 +42,14 @@ func piped(t testing.TB) func(t testing.TB, typ websocket.MessageType, joined bo
 	require.NoError(t, err)
 	g, err := New(t.Context(), h, &Options{PingInterval: time.Hour})
 	require.NoError(t, err)
-	links := make(chan *link)
+	conns := make(chan *baseConn)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		guest, err := g.gate.Connect(r, &streamkit)
 		if err == nil {
-			var l *link
+			var l *baseConn
 			if l, err = g.upgrade(w, r, &streamkit, guest); err == nil && g.add(l) {
 				go g.serve(l, mute{l})
-				links <- l
+				conns <- l
 			}
 		}
 		if err != nil {
@@ -68,7 +68,7 @@ func piped(t testing.TB) func(t testing.TB, typ websocket.MessageType, joined bo
 		require.NoError(t, err)
 		client.SetReadLimit(-1)
 		t.Cleanup(func() { _ = client.CloseNow() })
-		p := &pipe{<-links, t, client}
+		p := &pipe{<-conns, t, client}
 		p.out.joined, p.out.typ = joined, typ
 		return p
 	}

@@ -35,17 +35,17 @@ type Gateway struct {
 
 	// mu guards the fields below.
 	mu    sync.Mutex
-	links map[*link]struct{}
+	conns map[*baseConn]struct{}
 	// workers are the streams of streamkit workers here, so that one that comes again ends the stream that it had.
 	workers  map[workerKey]*muxChannel
 	draining bool
-	empty    chan struct{} // closed when draining and the last link is gone
+	empty    chan struct{} // closed when draining and the last connection is gone
 }
 
 // New makes a gateway to h, which stays the caller's. The gateway runs until [Gateway.Shutdown],
 // which comes before h is closed; the end of ctx does not stop it.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
-	g := &Gateway{hub: h, opt: o.withDefaults(), links: map[*link]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
+	g := &Gateway{hub: h, opt: o.withDefaults(), conns: map[*baseConn]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
 	var err error
 	g.gate, err = front.New(ctx, &front.Options{
 		Auth: g.opt.Auth, Origins: g.opt.Origins, Cookie: g.opt.Cookie, Connections: (*auth.Limits)(g.opt.Limits),
@@ -126,7 +126,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialec
 		g.gate.Of(r).Refused(r.Context(), d, "protocol")
 		return false // the handshake was answered with an error
 	}
-	// The dialect is complete before other goroutines see the link.
+	// The dialect is complete before other goroutines see the connection.
 	var served dialect
 	if d == &ours {
 		l.ws.SetReadLimit(g.opt.MaxMessageBytes)
@@ -143,8 +143,8 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialec
 	return true
 }
 
-// upgrade makes the link of a guest.
-func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) (*link, error) {
+// upgrade makes the connection of a guest.
+func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) (*baseConn, error) {
 	// The origin was checked where the token is known.
 	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
 	if d == &ours {
@@ -155,7 +155,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Diale
 	if err != nil {
 		return nil, err
 	}
-	l := newLink(g, ws, socket.incoming, guest, g.until(d, guest))
+	l := newBaseConn(g, ws, socket.incoming, guest, g.until(d, guest))
 	socket.control.Reset(&l.out)
 	return l, nil
 }
@@ -164,8 +164,8 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Diale
 type dialect interface{ serve() }
 
 // serve serves a connection until it ends. Shutdown waits for it.
-func (g *Gateway) serve(l *link, d dialect) {
-	// This runs last, because Shutdown takes a removed link as ended.
+func (g *Gateway) serve(l *baseConn, d dialect) {
+	// This runs last, because Shutdown takes a removed connection as ended.
 	defer g.remove(l)
 	defer l.guest.Leave()
 	defer l.guest.Opened()()
@@ -174,23 +174,23 @@ func (g *Gateway) serve(l *link, d dialect) {
 }
 
 // add is false when the gateway is draining.
-func (g *Gateway) add(l *link) bool {
+func (g *Gateway) add(l *baseConn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.draining {
 		return false
 	}
-	g.links[l] = struct{}{}
+	g.conns[l] = struct{}{}
 	g.metrics.connections.Add(g.ctx, 1)
 	return true
 }
 
-func (g *Gateway) remove(l *link) {
+func (g *Gateway) remove(l *baseConn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.links, l)
+	delete(g.conns, l)
 	g.metrics.connections.Add(g.ctx, -1)
-	if g.draining && len(g.links) == 0 {
+	if g.draining && len(g.conns) == 0 {
 		close(g.empty)
 	}
 }
@@ -199,7 +199,7 @@ func (g *Gateway) remove(l *link) {
 func (g *Gateway) Connections() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.links)
+	return len(g.conns)
 }
 
 // Draining reports whether [Gateway.Shutdown] was called: new connections are refused.
@@ -216,8 +216,8 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	first := !g.draining
 	g.draining = true
-	all := make([]*link, 0, len(g.links))
-	for l := range g.links {
+	all := make([]*baseConn, 0, len(g.conns))
+	for l := range g.conns {
 		all = append(all, l)
 	}
 	if first && len(all) == 0 {
@@ -234,7 +234,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 		for _, l := range all {
 			l.fail(websocket.StatusServiceRestart, "the gateway is stopping")
-			l.cut()
+			l.closeNow()
 		}
 		<-g.empty
 	}
@@ -251,8 +251,8 @@ func (g *Gateway) watch() {
 		select {
 		case now := <-ticker.C:
 			g.mu.Lock()
-			all := make([]*link, 0, len(g.links))
-			for l := range g.links {
+			all := make([]*baseConn, 0, len(g.conns))
+			for l := range g.conns {
 				all = append(all, l)
 			}
 			g.mu.Unlock()

@@ -21,7 +21,7 @@ const (
 // frames of the library, so that frames never mix. It has no goroutine: a caller that finds it idle
 // writes, and takes along what others add meanwhile.
 type outbox struct {
-	l      *link
+	l      *baseConn
 	typ    websocket.MessageType
 	joined bool // what waits is written as one WebSocket message
 
@@ -39,7 +39,7 @@ type outbox struct {
 	err     error     // why no message is taken any more
 }
 
-func (o *outbox) init(l *link) {
+func (o *outbox) init(l *baseConn) {
 	o.l = l
 	o.direct = newDirect(l.socket)
 	o.room.L = &o.mu
@@ -157,7 +157,7 @@ func (o *outbox) writeSome() (more bool) {
 		if err != nil {
 			o.raw = nil
 			o.refuse(err)
-			o.l.cut() // a frame may be incomplete
+			o.l.closeNow() // a frame may be incomplete
 			o.l.cancel()
 		}
 	}

@@ -92,7 +92,7 @@ type muxKey struct{ store, channel uuid.UUID }
 // A muxer is a connection that speaks streamkit. One goroutine reads frames; each channel has a
 // goroutine of its own.
 type muxer struct {
-	*link
+	*baseConn
 
 	// Both are counted by the goroutines of channels as well, without mu.
 	held   atomic.Int64  // bytes; see maxHeldMux
@@ -110,8 +110,8 @@ type muxer struct {
 	idle       sync.Cond // something ended while draining
 }
 
-func newMuxer(l *link) *muxer {
-	m := &muxer{link: l, taken: make(chan struct{}, 1), channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
+func newMuxer(l *baseConn) *muxer {
+	m := &muxer{baseConn: l, taken: make(chan struct{}, 1), channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
 	m.idle.L = &m.mu
 	l.out.typ = websocket.MessageText
 	l.ws.SetReadLimit(maxFrame)
@@ -180,7 +180,7 @@ func (m *muxer) control(kind string) {
 func (m *muxer) probe(silence time.Duration) {
 	switch {
 	case silence > muxDead:
-		m.cut()
+		m.closeNow()
 	case silence > muxSilence:
 		if m.pinging.CompareAndSwap(false, true) {
 			m.start(func() {
@@ -246,8 +246,8 @@ func (m *muxer) release(ch *muxChannel, n int) {
 }
 
 func (m *muxer) allowsStore(store uuid.UUID) bool {
-	m.link.mu.Lock()
-	defer m.link.mu.Unlock()
+	m.baseConn.mu.Lock()
+	defer m.baseConn.mu.Unlock()
 	return !auth.Reserved(store) && (m.principal == nil || m.principal.AllowsStore(store))
 }
 

@@ -47,12 +47,12 @@ type Env struct {
 	// ID is a store to use; any other id is a store too.
 	ID uuid.UUID
 
-	ctx   context.Context
-	opt   Options
-	redis *memredis.Server
-	link  *memredis.Link
-	hub   *hub.Hub
-	proxy *faultproxy.Proxy
+	ctx    context.Context
+	opt    Options
+	redis  *memredis.Server
+	losses *memredis.LossHook
+	hub    *hub.Hub
+	proxy  *faultproxy.Proxy
 
 	mu      sync.Mutex
 	closers []func() error // guarded by mu
@@ -79,7 +79,7 @@ func Open(tb TB, options ...*Options) *Env {
 
 // Start starts an Env, which the caller closes. The Env uses the values of ctx, and ignores its end.
 func Start(ctx context.Context, o *Options) (_ *Env, err error) {
-	e := &Env{ID: uuid.New(), ctx: context.WithoutCancel(ctx), link: &memredis.Link{}}
+	e := &Env{ID: uuid.New(), ctx: context.WithoutCancel(ctx), losses: &memredis.LossHook{}}
 	if o != nil {
 		e.opt = *o
 	}
@@ -149,7 +149,7 @@ func (e *Env) Hub() *hub.Hub { return e.hub }
 // NewHub opens another hub on the same Redis, as another process would. The Env closes it, unless the
 // caller has.
 func (e *Env) NewHub() (*hub.Hub, error) {
-	conn := e.redis.Client(e.link)
+	conn := e.redis.Client(e.losses)
 	o := e.opt.Hub
 	h, err := hub.Open(e.ctx, conn, &o)
 	if err != nil {
@@ -213,11 +213,11 @@ func (e *Env) Sweep(ctx context.Context) (err error) {
 // LoseReplies loses the replies to the next n changes, which Redis makes. Zero ends it. The hub
 // retries, so the caller does not notice one lost reply. With an n that outlasts
 // [hub.Options.RetryFor], such as 1,000, the caller gets [streamhub.ErrUnknownOutcome].
-func (e *Env) LoseReplies(n int) { e.link.Lose(n, false) }
+func (e *Env) LoseReplies(n int) { e.losses.Lose(n, false) }
 
 // LoseRequests loses the next n changes before they reach Redis, which does not make them. Zero
 // ends it.
-func (e *Env) LoseRequests(n int) { e.link.Lose(n, true) }
+func (e *Env) LoseRequests(n int) { e.losses.Lose(n, true) }
 
 // StopRedis makes Redis unreachable until [Env.StartRedis]. Redis keeps its data.
 func (e *Env) StopRedis() { e.redis.Stop() }

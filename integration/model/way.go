@@ -92,7 +92,7 @@ func (k Kind) Programs(steps int) *rapid.Generator[[]Step] {
 
 // Open makes a way on a miniredis of its own, whose clock says now.
 func Open(ctx context.Context, kind Kind, now time.Time) (Way, error) {
-	w := &memory{kind: kind, ctx: ctx, now: now, id: uuid.New(), link: &memredis.Link{}}
+	w := &memory{kind: kind, ctx: ctx, now: now, id: uuid.New(), link: &memredis.LossHook{}}
 	if err := w.open(); err != nil {
 		return nil, fmt.Errorf("open: %w", fmt.Errorf("%w, %w", err, w.Close()))
 	}
@@ -106,7 +106,7 @@ type memory struct {
 	redis     *memredis.Server
 	now       time.Time
 	id        uuid.UUID
-	link      *memredis.Link
+	link      *memredis.LossHook
 	stores    []streamhub.Store
 	readers   []streamhub.Store
 	hubs      []*hub.Hub

@@ -24,25 +24,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
 		return r, errors.Join(err, fmt.Errorf("%w: the space %q is not empty: only a space that Redis has lost can be restored", streamhub.ErrConflict, id.Space))
 	}
-	// One life for each name: the last incarnation that the windows tell of.
-	lives := map[string]*life{}
-	var first *archive.Change
-	// last holds the changes at the last place of the timeline. RestoreSpace writes that place again,
-	// and the timeline goes on after it.
-	var last []hotlog.ColdChange
-	err := t.archive.Windows(ctx, id, func(w *archive.Window) error {
-		if first == nil {
-			first = &w.Changes[0]
-		}
-		last = last[:0]
-		for i := range w.Changes {
-			if c := &w.Changes[i]; c.ID == w.To {
-				last = append(last, hotlog.ColdChange(*c))
-			}
-		}
-		fold(lives, w)
-		return nil
-	})
+	lives, first, last, err := t.fold(ctx, id)
 	if err != nil || first == nil {
 		return r, err
 	}
@@ -58,24 +40,11 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 		if err := ctx.Err(); err != nil {
 			return r, errors.Join(append(failed, err)...)
 		}
-		if l.Last == 0 {
-			if err := t.origin(ctx, id, lives, l); err != nil {
-				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
-				continue
-			}
-		} else {
-			// The last frame gives what the windows do not tell: the TRX number and the timestamp,
-			// which the next append must continue.
-			c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
-			if err != nil && !errors.Is(err, streamhub.ErrNotFound) { // it was trimmed
-				failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
-				continue
-			}
-			if err == nil {
-				f := &c.Frames[len(c.Frames)-1]
-				l.Number, l.Timestamp = f.Number, f.Timestamp
-				r.Entries += l.Last
-			}
+		entries, err := t.end(ctx, id, lives, l)
+		r.Entries += entries
+		if err != nil {
+			failed = append(failed, fmt.Errorf("segment %q: %w", l.Segment, err))
+			continue
 		}
 		l.Deleted = l.ended()
 		if err := s.RestoreSegment(ctx, id.Space, l.RestoredSegment); err != nil {
@@ -97,6 +66,45 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 		}
 	}
 	return r, s.RestoreSpace(ctx, id.Space, first.ID, last)
+}
+
+// fold reads the windows of a space. It returns one life for each name, the last incarnation that the
+// windows tell of, and the first change. last holds the changes at the last place of the timeline:
+// RestoreSpace writes that place again, and the timeline goes on after it.
+func (t *Tier) fold(ctx context.Context, id archive.SpaceID) (lives map[string]*life, first *archive.Change, last []archive.Change, err error) {
+	lives = map[string]*life{}
+	err = t.archive.Windows(ctx, id, func(w *archive.Window) error {
+		if first == nil {
+			first = &w.Changes[0]
+		}
+		last = last[:0]
+		for i := range w.Changes {
+			if c := &w.Changes[i]; c.ID == w.To {
+				last = append(last, *c)
+			}
+		}
+		fold(lives, w)
+		return nil
+	})
+	return lives, first, last, err
+}
+
+// end sets what the next append to a segment continues and the windows do not tell: the TRX number and
+// the timestamp of its last frame. It returns how many entries the segment has; 0 if they were trimmed.
+func (t *Tier) end(ctx context.Context, id archive.SpaceID, lives map[string]*life, l *life) (entries uint64, err error) {
+	if l.Last == 0 {
+		return 0, t.origin(ctx, id, lives, l)
+	}
+	c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
+	if errors.Is(err, streamhub.ErrNotFound) {
+		return 0, nil // it was trimmed
+	}
+	if err != nil {
+		return 0, err
+	}
+	f := &c.Frames[len(c.Frames)-1]
+	l.Number, l.Timestamp = f.Number, f.Timestamp
+	return l.Last, nil
 }
 
 // origin sets the number and the proof of a fork that has no entry of its own: those of the entry
@@ -123,8 +131,8 @@ func (t *Tier) origin(ctx context.Context, id archive.SpaceID, lives map[string]
 			return err
 		}
 		for i := range c.Frames {
-			if f := hotlog.ColdFrame(c.Frames[i]); f.Last >= at {
-				l.Number, l.Proof, err = f.At(at)
+			if f := &c.Frames[i]; f.Last >= at {
+				l.Number, l.Proof, err = hotlog.EntryOf(f, at)
 				return err
 			}
 		}

@@ -121,7 +121,7 @@ func (s *space) trust(ctx context.Context) error {
 // all. A space under pressure archives everything, since only what is archived can leave.
 func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64, err error) {
 	position := s.writer.Commit().Position
-	oldest, err := s.store.OldestBehind(ctx, s.id.Space, position)
+	oldest, err := s.store.OldestAfter(ctx, s.id.Space, position)
 	if err != nil || oldest.IsZero() {
 		s.figures.Lag = 0
 		return 0, err

@@ -63,33 +63,20 @@ func (t *Tier) policy(id archive.SpaceID) *policy {
 
 // Frames implements [hotlog.Cold]. It returns all frames of the chunk that holds sequence; the
 // caller skips those before it.
-func (t *Tier) Frames(ctx context.Context, of hotlog.ColdSegment, sequence uint64) ([]hotlog.ColdFrame, error) {
+func (t *Tier) Frames(ctx context.Context, of hotlog.ColdSegment, sequence uint64) ([]archive.Frame, error) {
 	c, err := t.archive.Chunk(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
 	if err != nil {
 		return nil, err
 	}
-	frames := make([]hotlog.ColdFrame, len(c.Frames))
-	for i := range c.Frames {
-		frames[i] = hotlog.ColdFrame(c.Frames[i])
-	}
-	return frames, nil
+	return c.Frames, nil
 }
 
 // Locate implements [hotlog.Cold]. It reads the index of the archive only, never a chunk.
-func (t *Tier) Locate(ctx context.Context, of hotlog.ColdSegment, sequence uint64) (hotlog.ColdRange, error) {
-	r, err := t.archive.Locate(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
-	return hotlog.ColdRange(r), err
+func (t *Tier) Locate(ctx context.Context, of hotlog.ColdSegment, sequence uint64) (archive.Range, error) {
+	return t.archive.Locate(ctx, archive.SpaceID{Store: of.Store, Space: of.Space}, of.Segment, of.Incarnation, sequence)
 }
 
 // Changes implements [hotlog.Cold].
-func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (hotlog.ColdPart, error) {
-	w, err := t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, from)
-	if err != nil {
-		return hotlog.ColdPart{}, err
-	}
-	part := hotlog.ColdPart{After: w.After, To: w.To, Changes: make([]hotlog.ColdChange, len(w.Changes))}
-	for i, c := range w.Changes {
-		part.Changes[i] = hotlog.ColdChange(c)
-	}
-	return part, nil
+func (t *Tier) Changes(ctx context.Context, id uuid.UUID, space string, from streamhub.TimelineID) (*archive.Window, error) {
+	return t.archive.Window(ctx, archive.SpaceID{Store: id, Space: space}, from)
 }

@@ -157,14 +157,14 @@ func (r *reading) all(pages iter.Seq2[*port.Page, error]) (wire.Result, error) {
 		}
 		r.last = &page.Entries[len(page.Entries)-1]
 	}
-	return behind(r.last), failed
+	return cursorAfter(r.last), failed
 }
 
-// behind returns the cursor after last, the last entry that was sent; nil if none was. It is a
+// cursorAfter returns the cursor after last, the last entry that was sent; nil if none was. It is a
 // function of its own and not inlined, so that the stack of a follower stays small.
 //
 //go:noinline
-func behind(last *streamhub.Entry) wire.Result {
+func cursorAfter(last *streamhub.Entry) wire.Result {
 	if last == nil {
 		return nil
 	}

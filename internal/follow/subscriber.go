@@ -268,7 +268,7 @@ func (s *subscriber) reset() {
 	}
 }
 
-// flush sends what has changed. A channel with a command under way is left alone; [subscriber.settle] puts
+// flush sends what has changed. A channel with a command under way is left alone; [subscriber.confirmed] puts
 // it back into todo when the answer comes. The lock is not held while something is sent, so a slow
 // connection does not block add and remove.
 func (s *subscriber) flush(ctx context.Context, ps *redis.PubSub) error {
@@ -323,7 +323,7 @@ func (s *subscriber) receive(ctx context.Context, ps *redis.PubSub) error {
 				who.message(m.Payload)
 			}
 		case *redis.Subscription:
-			s.settle(m)
+			s.confirmed(m)
 		}
 	}
 }
@@ -350,9 +350,9 @@ func (s *subscriber) isBack(c *channel) bool {
 	return s.restoring == 0
 }
 
-// settle takes the answer to a command. Only now messages are sure to come, so only now the listeners
+// confirmed takes the answer to a command. Only now messages are sure to come, so only now the listeners
 // may read: what was appended before the confirmation is in the log, what comes after it is announced.
-func (s *subscriber) settle(m *redis.Subscription) {
+func (s *subscriber) confirmed(m *redis.Subscription) {
 	s.mu.Lock()
 	c := s.channels[m.Channel]
 	if c == nil {

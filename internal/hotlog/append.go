@@ -52,7 +52,7 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	for i, a := range appends {
 		submissions[i] = &Submission{Append: a}
 		// Each append depends on the one before it to the same segment.
-		chain.link(submissions[i])
+		chain.add(submissions[i])
 	}
 	s.Submit(submissions)
 	for i, sub := range submissions {

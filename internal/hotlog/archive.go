@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -83,7 +84,7 @@ func archiveError(answer string, owner ArchiveOwner) error {
 
 // A Window is a part of the timeline of a space and what it names.
 type Window struct {
-	Changes []ColdChange
+	Changes []archive.Change
 	// Segments are those that are still there, be it only for their forks.
 	Segments []WindowSegment
 	To       streamhub.TimelineID // of the last change
@@ -95,7 +96,7 @@ type Window struct {
 type WindowSegment struct {
 	Segment     string
 	Incarnation uint64
-	Frames      []ColdFrame // may be none
+	Frames      []archive.Frame // may be none
 	// IDs are the TRX ids at both ends of each frame; Proof is that of the last entry.
 	IDs   [][2]uuid.UUID
 	Proof uint64
@@ -147,7 +148,7 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 		for i := range p.changes {
 			c, m := &p.changes[i], p.metas[i]
 			name, _ := redisx.Unescape(c.segment)
-			w.Changes = append(w.Changes, ColdChange{
+			w.Changes = append(w.Changes, archive.Change{
 				ID: c.id, Index: c.index, Segment: name, Kind: byte(c.kind), Last: c.last, Records: c.records,
 			})
 			w.To = c.id
@@ -198,7 +199,7 @@ func (g *WindowSegment) add(f *frame) error {
 		return err
 	}
 	g.IDs, g.Proof = append(g.IDs, ids), proofOf(ids[1])
-	g.Frames = append(g.Frames, ColdFrame{Last: f.last, Records: uint64(f.records), Number: f.number, Timestamp: f.timestamp, Data: f.data})
+	g.Frames = append(g.Frames, archive.Frame{Last: f.last, Records: uint64(f.records), Number: f.number, Timestamp: f.timestamp, Data: f.data})
 	return nil
 }
 
@@ -449,8 +450,8 @@ func (s *Store) Now(ctx context.Context) (int64, error) {
 	return now.UnixMilli(), redisx.ReadOutcome(err)
 }
 
-// OldestBehind returns the first place of the timeline beyond after, zero if there is none.
-func (s *Store) OldestBehind(ctx context.Context, space string, after streamhub.TimelineID) (streamhub.TimelineID, error) {
+// OldestAfter returns the first place of the timeline beyond after, zero if there is none.
+func (s *Store) OldestAfter(ctx context.Context, space string, after streamhub.TimelineID) (streamhub.TimelineID, error) {
 	from := streamhub.TimelineID{MS: after.MS, N: after.N + 1}
 	found, err := s.log.conn.XRangeN(ctx, keysOf(s.id, space).timeline(), from.String(), "+", 1).Result()
 	if err != nil || len(found) == 0 {

@@ -8,54 +8,27 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A Cold holds what has left Redis; package archive/tier has one. Its errors are those of package
-// streamhub: ErrNotFound for what it does not hold. What it returns is shared and not changed.
+// A Cold reads entries that have left Redis; internal/archiver implements it. What it does not hold is
+// [streamhub.ErrNotFound]. Its results are shared and must not be changed.
 type Cold interface {
 	// Frames returns frames of one incarnation of a segment, in order and without gaps; one of them
 	// holds sequence. Frames before that one may come with it: they lie in the same chunk.
-	Frames(ctx context.Context, of ColdSegment, sequence uint64) ([]ColdFrame, error)
-	// Locate tells what Frames would return without reading it.
-	Locate(ctx context.Context, of ColdSegment, sequence uint64) (ColdRange, error)
-	// Changes returns the part of a timeline that holds the first change at or after from.
-	Changes(ctx context.Context, store uuid.UUID, space string, from streamhub.TimelineID) (ColdPart, error)
+	Frames(ctx context.Context, of ColdSegment, sequence uint64) ([]archive.Frame, error)
+	// Locate returns the range of the frames that Frames would return, without reading them.
+	Locate(ctx context.Context, of ColdSegment, sequence uint64) (archive.Range, error)
+	// Changes returns the window of a timeline that holds the first change at or after from.
+	Changes(ctx context.Context, store uuid.UUID, space string, from streamhub.TimelineID) (*archive.Window, error)
 }
 
-// A ColdSegment names one life of a segment.
+// A ColdSegment names one incarnation of a segment.
 type ColdSegment struct {
 	Store          uuid.UUID
 	Space, Segment string
 	Incarnation    uint64
-}
-
-// A ColdFrame is a frame as it lay in Redis.
-type ColdFrame struct {
-	Last, Records, Number uint64
-	Timestamp             int64 // Unix milliseconds
-	Data                  []byte
-}
-
-// A ColdRange describes frames that lie together.
-type ColdRange struct {
-	First, Last                   uint64
-	FirstTimestamp, LastTimestamp int64 // Unix milliseconds
-}
-
-// A ColdChange is what one place of a timeline says of one segment.
-type ColdChange struct {
-	ID            streamhub.TimelineID
-	Index         uint32 // among those at the same place
-	Segment       string
-	Kind          byte
-	Last, Records uint64
-}
-
-// A ColdPart is a part of a timeline: all changes after After, up to and with To.
-type ColdPart struct {
-	After, To streamhub.TimelineID
-	Changes   []ColdChange
 }
 
 // errNoArchive is for a process that was not told where the archive is.

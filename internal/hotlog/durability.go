@@ -160,15 +160,15 @@ func notConfirmed(err error) error {
 	return streamhub.ErrNotConfirmed
 }
 
-// settle answers r with a result that is known from before. The level that r asks for is confirmed again: what was
+// answerKnown answers r with a result that is known from before. The level that r asks for is confirmed again: what was
 // confirmed to others, or was not, says nothing. It runs under appender.mu.
-func (a *appender) settle(g *tail, r *request, result streamhub.AppendResult) {
-	a.settleAfter(g, r, nil, func() (streamhub.AppendResult, error) { return result, nil })
+func (a *appender) answerKnown(g *tail, r *request, result streamhub.AppendResult) {
+	a.answerAfter(g, r, nil, func() (streamhub.AppendResult, error) { return result, nil })
 }
 
-// settleAfter is settle for a result that is known when done is closed; nil is closed. A result comes with no error, or
+// answerAfter is answerKnown for a result that is known when done is closed; nil is closed. A result comes with no error, or
 // with ErrNotConfirmed.
-func (a *appender) settleAfter(g *tail, r *request, done <-chan struct{}, known func() (streamhub.AppendResult, error)) {
+func (a *appender) answerAfter(g *tail, r *request, done <-chan struct{}, known func() (streamhub.AppendResult, error)) {
 	if !waits(r.durability) && done == nil {
 		result, err := known()
 		a.finish(g, r, result, err)

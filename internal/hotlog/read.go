@@ -312,10 +312,10 @@ func (r *reader) base() streamhub.Entry {
 	return e
 }
 
-// settle returns p if it begins with the frame that holds sequence. Otherwise something has changed
+// resolveGap returns p if it begins with the frame that holds sequence. Otherwise something has changed
 // since the meta was read: entries were moved to the archive, and are read there, or were trimmed,
 // deleted or lost, which is the error.
-func (r *reader) settle(ctx context.Context, p batch, sequence uint64, count int) (batch, error) {
+func (r *reader) resolveGap(ctx context.Context, p batch, sequence uint64, count int) (batch, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return p, err
@@ -358,7 +358,7 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 	p := r.fetch(ctx, at, r.count, r.weight)
 	for {
 		var err error
-		p, err = r.settle(ctx, p, at, r.count)
+		p, err = r.resolveGap(ctx, p, at, r.count)
 		if errors.Is(err, streamhub.ErrTrimmed) && !r.check.IsZero() {
 			if err = r.trimmedCheck(err); err == nil {
 				if r.next > r.to {
@@ -505,7 +505,7 @@ func (r *reader) seekTime(ctx context.Context, after int64) error {
 				continue
 			}
 		}
-		p, err := r.settle(ctx, r.fetch(ctx, mid, 1, 0), mid, 1)
+		p, err := r.resolveGap(ctx, r.fetch(ctx, mid, 1, 0), mid, 1)
 		if err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ func (a *appender) repeat(g *tail, r *request) (_ *request, queue bool) {
 			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
 		case waits(r.durability) && r.durability != first.durability:
 			first.waiters++
-			a.settleAfter(g, r, first.done, func() (streamhub.AppendResult, error) { return first.result, first.err })
+			a.answerAfter(g, r, first.done, func() (streamhub.AppendResult, error) { return first.result, first.err })
 		default:
 			first.waiters++
 			return first, false
@@ -97,7 +97,7 @@ func (a *appender) repeat(g *tail, r *request) (_ *request, queue bool) {
 		}
 		result := k.result
 		result.Repeated = true
-		a.settle(g, r, result)
+		a.answerKnown(g, r, result)
 		return r, false
 	}
 	a.keepOpen(g, r)
@@ -175,7 +175,7 @@ func (a *appender) unstored(g *tail, requests []*request, known map[uuid.UUID]an
 			a.finish(g, r, streamhub.AppendResult{}, mismatch(r.id))
 		default:
 			a.forgetOpen(g, r) // its answer is kept already
-			a.settle(g, r, k.result)
+			a.answerKnown(g, r, k.result)
 		}
 	}
 	return left

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
@@ -127,8 +128,8 @@ func MetaParent(meta []byte) (segment string, incarnation, limit uint64, ok bool
 	return segment, p.incarnation, p.limit, ok
 }
 
-// At returns the number of the TRX and the proof of one of the entries of the frame.
-func (c *ColdFrame) At(sequence uint64) (number, proof uint64, err error) {
+// EntryOf returns the number of the TRX and the proof of the entry of an archived frame that has sequence.
+func EntryOf(c *archive.Frame, sequence uint64) (number, proof uint64, err error) {
 	f, err := parseFrame(c.Last, c.Number, c.Timestamp, c.Data)
 	if err != nil {
 		return 0, 0, err
@@ -272,7 +273,7 @@ func rowTime(row string) int64 {
 // RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is
 // the window's part at its last place, start the first place that ever was. A space that has a
 // timeline is [streamhub.ErrConflict].
-func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, last []ColdChange) (err error) {
+func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, last []archive.Change) (err error) {
 	defer func() { err = s.fail("restore", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil || len(last) == 0 {
 		return err
@@ -294,7 +295,7 @@ func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.
 }
 
 // reference writes what parseChange reads.
-func reference(c *ColdChange) string {
+func reference(c *archive.Change) string {
 	ref := strconv.FormatUint(c.Last, 10)
 	if changeKind(c.Kind) != changeAppend {
 		ref = string(rune(c.Kind)) + ref

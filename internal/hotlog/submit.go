@@ -61,11 +61,11 @@ func (sub *Submission) Wait(ctx context.Context) (result streamhub.AppendResult,
 	return result, sub.s.fail("append", sub.Space, sub.Segment, err)
 }
 
-// A chain links the submissions of one call that are for the same segment.
+// A chain orders the submissions of one call that are for the same segment.
 type chain map[[2]string]*Submission
 
-// link lets sub follow the one before it.
-func (c chain) link(sub *Submission) {
+// add lets sub follow the one before it.
+func (c chain) add(sub *Submission) {
 	at := [2]string{sub.Space, sub.Segment}
 	sub.After = c[at]
 	c[at] = sub

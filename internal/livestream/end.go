@@ -94,7 +94,7 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	// The verdict is stored, so End has succeeded even if the rest fails; any instance can do that.
-	if err := p.settle(bye, v, p.opt.EndedTTL); err != nil {
+	if err := p.conclude(bye, v, p.opt.EndedTTL); err != nil {
 		p.m.opt.Logger.Warn("the end of a live stream is left to the next heartbeat", "id", p.id, "error", err)
 		p.m.touch(p.Streams)
 	}
@@ -182,15 +182,15 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 		if d, err := s.describe(ctx, s.id); err == nil && d.generation == s.generation {
 			keep = time.Duration(d.keep) * time.Millisecond
 		}
-		return v, s.settle(ctx, v, keep)
+		return v, s.conclude(ctx, v, keep)
 	}
 	return v, fmt.Errorf("%w: its segment is created and deleted all the time by another program", streamhub.ErrConflict)
 }
 
-// settle does what is left to do for a generation that has its verdict. Whatever of it is missing
+// conclude does what is left to do for a generation that has its verdict. Whatever of it is missing
 // is done by the instance that notices, so it may be repeated. The session goes last: it is what an instance finds
 // the rest by.
-func (s *Stream) settle(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
+func (s *Stream) conclude(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
 	_, err := s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
 	if err != nil && !over(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
 		return err

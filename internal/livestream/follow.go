@@ -62,7 +62,7 @@ type following struct {
 }
 
 // A followed is one generation that this call follows. Its end is given after its last chunk; see
-// [following.settle].
+// [following.giveEnd].
 type followed struct {
 	*Stream
 	given   uint64 // the last chunk that this caller has, or had before it resumed
@@ -283,7 +283,7 @@ func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
 	if !f.yield(live.Update{ID: id, Chunk: chunk, Cursor: f.cursor}, nil) {
 		return errEnough
 	}
-	return f.settle(ctx, k)
+	return f.giveEnd(ctx, k)
 }
 
 // passed reports whether a later generation of the stream is known.
@@ -348,7 +348,7 @@ func (f *following) await(ctx context.Context, id string) {
 	})
 }
 
-// finish records the end of a generation, which settle gives when its turn comes. An error that is not about one
+// finish records the end of a generation, which giveEnd gives when its turn comes. An error that is not about one
 // generation ends the call: a reader would take it for the end of the stream.
 func (f *following) finish(ctx context.Context, end *conclusion) error {
 	k := f.known[end.generation]
@@ -356,12 +356,12 @@ func (f *following) finish(ctx context.Context, end *conclusion) error {
 		return end.err
 	}
 	k.end = end
-	return f.settle(ctx, k)
+	return f.giveEnd(ctx, k)
 }
 
-// settle gives the end of a generation once every chunk was given. That of a later generation waits for those of the
+// giveEnd gives the end of a generation once every chunk was given. That of a later generation waits for those of the
 // earlier ones. A verdict that names a successor opens that, so a reader goes on without a hole between the two.
-func (f *following) settle(ctx context.Context, k *followed) error {
+func (f *following) giveEnd(ctx context.Context, k *followed) error {
 	if k.end == nil || k.over || k.end.err == nil && k.given < k.end.last || f.precedes(k) {
 		return nil
 	}
@@ -387,7 +387,7 @@ func (f *following) settle(ctx context.Context, k *followed) error {
 	}
 	for g, later := range f.known {
 		if g.id == k.id && !later.over {
-			if err := f.settle(ctx, later); err != nil {
+			if err := f.giveEnd(ctx, later); err != nil {
 				return err
 			}
 		}

@@ -95,7 +95,7 @@ func (m *Manager) Close() error {
 	for _, p := range producers {
 		ending.Go(func() {
 			// Before End: a producer that has ended its generation itself is told nothing any more.
-			p.tell(streamhub.ErrShutdown)
+			p.notifyStop(streamhub.ErrShutdown)
 			err := p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer's process is shutting down"})
 			if err != nil {
 				m.opt.Logger.Warn("a live stream has no verdict yet", "id", p.id, "error", err)

@@ -30,7 +30,7 @@ type Producer struct {
 
 	watched atomic.Int64 // when it was last seen to have readers, Unix nanoseconds
 
-	// A chunk goes from pending to flying to stored. There is one flight at a time: with two, a retry of the first
+	// A chunk goes from pending to flying to stored. There is one append in flight at a time: with two, a retry of the first
 	// could land after the second, and chunks would change places.
 	mu      sync.Mutex
 	changed chan struct{}     // closed when anything below changes
@@ -147,13 +147,13 @@ func (p *Producer) halt(reason error) {
 	p.mu.Unlock()
 	p.m.detach(p)
 	// Only now, when every call is refused with reason already: the callback may call the producer.
-	p.tell(reason)
-	p.cancel(reason) // which tell leaves out after a hand-over
+	p.notifyStop(reason)
+	p.cancel(reason) // which notifyStop leaves out after a hand-over
 }
 
-// tell calls OnCancel, unless that was done. The callback runs in a goroutine of its own, which Close waits for: it may
+// notifyStop calls OnCancel, unless that was done. The callback runs in a goroutine of its own, which Close waits for: it may
 // call the producer.
-func (p *Producer) tell(reason error) {
+func (p *Producer) notifyStop(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)
 		if p.opt.OnCancel != nil {
@@ -171,7 +171,7 @@ func (p *Producer) requested(by *live.CancelError) {
 	}
 	p.asked = by
 	p.mu.Unlock()
-	p.tell(by)
+	p.notifyStop(by)
 	p.m.tasks.Go(func() {
 		// life ends if the producer writes a verdict of its own within the grace. Then nothing is left to do.
 		if !pause.For(p.life, p.m.opt.CancelGrace) {

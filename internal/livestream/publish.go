@@ -19,7 +19,7 @@ const (
 	chunkOverhead = 64
 	// batchBytes and streamhub.MaxFrameRecords bound what is sent of one stream at once.
 	batchBytes = 1 << 20
-	// retryPause is the delay before a flight or a verdict that Redis did not take is sent again.
+	// retryPause is the delay before an append or a verdict that Redis did not take is sent again.
 	retryPause = 100 * time.Millisecond
 )
 
@@ -154,32 +154,32 @@ func (m *Manager) publish() {
 		ready := m.ready
 		m.ready, m.due = make(map[*Producer]struct{}, len(ready)), time.Time{}
 		m.mu.Unlock()
-		bySpace := map[spaceKey][]flight{}
+		bySpace := map[spaceKey][]outgoing{}
 		for p := range ready {
 			if f, ok := p.take(); ok {
 				bySpace[p.spaceKey] = append(bySpace[p.spaceKey], f)
 			}
 		}
-		for _, flights := range bySpace {
+		for _, batch := range bySpace {
 			// In a goroutine for each space: one whose server does not answer delays no other.
-			m.tasks.Go(func() { m.send(flights) })
+			m.tasks.Go(func() { m.send(batch) })
 		}
 	}
 }
 
-// A flight is what one producer has on its way: at most one append, so that chunks keep their order.
-type flight struct {
+// An outgoing is the append of a producer that is in flight: at most one, so that chunks keep their order.
+type outgoing struct {
 	p      *Producer
 	append streamhub.Append
 }
 
-// take returns what p has to send, if anything is and nothing is on its way. A single chunk is taken even if it alone
+// take returns what p has to send, if anything is and no append is in flight. A single chunk is taken even if it alone
 // exceeds batchBytes.
-func (p *Producer) take() (flight, bool) {
+func (p *Producer) take() (outgoing, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil || p.flying != nil || len(p.pending) == 0 {
-		return flight{}, false
+		return outgoing{}, false
 	}
 	n, size := 0, 0
 	for n < len(p.pending) && n < streamhub.MaxFrameRecords && (n == 0 || size+len(p.pending[n].Payload) <= batchBytes) {
@@ -187,27 +187,27 @@ func (p *Producer) take() (flight, bool) {
 		n++
 	}
 	p.flying, p.pending = p.pending[:n:n], p.pending[n:]
-	return p.flight(), true
+	return p.inFlight(), true
 }
 
-// flight is the append of what is on its way. The segment must exist: if Redis lost it, the append would create it
+// inFlight returns the append of the chunks in flight. The segment must exist: if Redis lost it, the append would create it
 // again in the middle of the generation. The lock is held.
-func (p *Producer) flight() flight {
-	return flight{p, streamhub.Append{
+func (p *Producer) inFlight() outgoing {
+	return outgoing{p, streamhub.Append{
 		Space: p.space, Segment: p.segment(), Records: p.flying,
 		Options: &streamhub.AppendOptions{Generation: p.generation, MustExist: true, TRX: p.repeat},
 	}}
 }
 
-// send carries flights of one space to Redis. Each is a frame of its own, so one that is refused stops no other.
-func (m *Manager) send(flights []flight) {
-	appends := make([]streamhub.Append, len(flights))
-	for i := range flights {
-		appends[i] = flights[i].append
+// send carries the appends of one space to Redis. Each is a frame of its own, so one that is refused stops no other.
+func (m *Manager) send(batch []outgoing) {
+	appends := make([]streamhub.Append, len(batch))
+	for i := range batch {
+		appends[i] = batch[i].append
 	}
-	_, errs := flights[0].p.log.AppendAll(m.ctx, appends)
-	for i := range flights {
-		flights[i].p.landed(errs[i])
+	_, errs := batch[0].p.log.AppendAll(m.ctx, appends)
+	for i := range batch {
+		batch[i].p.landed(errs[i])
 	}
 }
 
@@ -216,7 +216,7 @@ func (m *Manager) send(flights []flight) {
 // final error stops the producer.
 func (p *Producer) landed(err error) {
 	p.mu.Lock()
-	// stop has dropped the flight while it was under way.
+	// stop has dropped the append while it was under way.
 	if p.err != nil || p.flying == nil {
 		p.mu.Unlock()
 		return
@@ -242,11 +242,11 @@ func (p *Producer) landed(err error) {
 		if errors.As(err, &unknown) {
 			p.repeat = unknown.TRX
 		}
-		f := p.flight()
+		f := p.inFlight()
 		p.mu.Unlock()
 		p.m.tasks.Go(func() {
 			if pause.For(p.m.ctx, retryPause) {
-				p.m.send([]flight{f})
+				p.m.send([]outgoing{f})
 			}
 		})
 	default:

@@ -1,6 +1,6 @@
 // Package memredis is an in-memory Redis for the model and for the test kit: its clock is moved by hand,
 // it goes back to an earlier state, and it has a replication id, which miniredis has not, so that a hub
-// notices another lineage. A [Link] between it and a hub loses what passes.
+// notices another lineage. A [LossHook] between it and a hub loses what passes.
 package memredis
 
 import (
@@ -240,8 +240,8 @@ func (s *Server) Rewind(saved any) {
 	s.Promote()
 }
 
-// A Link is a hook of a client that loses scripts or their replies.
-type Link struct {
+// A LossHook is a hook of a client that loses scripts or their replies.
+type LossHook struct {
 	mu   sync.Mutex
 	left int
 	drop bool
@@ -249,32 +249,32 @@ type Link struct {
 
 // Lose loses the replies to the next n batches with scripts, or what is sent if drop is set. With 0 it
 // loses nothing any more.
-func (l *Link) Lose(n int, drop bool) {
+func (l *LossHook) Lose(n int, drop bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.left, l.drop = n, drop
 }
 
 // DialHook implements redis.Hook.
-func (l *Link) DialHook(next redis.DialHook) redis.DialHook {
+func (l *LossHook) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
 // ProcessHook implements redis.Hook.
-func (l *Link) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (l *LossHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		return l.pass([]redis.Cmder{cmd}, func() error { return next(ctx, cmd) })
 	}
 }
 
 // ProcessPipelineHook implements redis.Hook.
-func (l *Link) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (l *LossHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		return l.pass(cmds, func() error { return next(ctx, cmds) })
 	}
 }
 
-func (l *Link) pass(cmds []redis.Cmder, send func() error) error {
+func (l *LossHook) pass(cmds []redis.Cmder, send func() error) error {
 	script := false
 	for _, cmd := range cmds {
 		script = script || cmd.Name() == "evalsha"

@@ -36,20 +36,20 @@ func testReordered(t *testing.T, g Gateway) {
 	const n, ahead = 50_000, 12_000
 	c, store := Dial(t, g, "streamkit::*"), uuid.New()
 	for _, test := range []struct {
-		name   string
-		behind int // records that come after the close
+		name string
+		late int // records that come after the close
 	}{{"in time", 0}, {"close first", 700}} {
 		ch := c.Open(store, "produce", segment("sp", test.name, nil))
 		seed := rand.Uint64()
 		t.Logf("%s: seed %d", test.name, seed)
 		order := shuffled(n, ahead, seed)
 		for i, sequence := range order {
-			if i == n-test.behind {
+			if i == n-test.late {
 				ch.Close("")
 			}
 			ch.Send(Record{Sequence: sequence, Payload: fmt.Appendf(nil, "p%d", sequence)})
 		}
-		if test.behind == 0 {
+		if test.late == 0 {
 			ch.Close("")
 		}
 		messages, problem := ch.Rest()

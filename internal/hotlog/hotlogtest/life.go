@@ -226,7 +226,7 @@ func readAfter(f *fixture) {
 func readAfterLoss(f *fixture) {
 	f.append("seg", "1", "2")
 	var lost []streamhub.Entry
-	f.cut(func() {
+	f.rollBack(func() {
 		f.append("seg", "3")
 		f.append("seg", "4", "5")
 		lost = f.read("seg", nil)

@@ -55,7 +55,7 @@ func lineageTellsLost(f *fixture) {
 	f.append("seg", "1", "2")
 	f.append("seg", "3")
 	var lost, along []streamhub.Entry
-	f.cut(func() {
+	f.rollBack(func() {
 		f.append("seg", "4", "5")
 		f.append("seg", "6")
 		lost, along = f.read("seg", nil), f.readSpace(nil)

@@ -167,8 +167,8 @@ func lostTimelineAtOnce(f *fixture, segment string) {
 	}
 }
 
-// cut puts the segment back to what it was.
-func (f *fixture) cut(then func()) {
+// rollBack puts the segment back to what it was.
+func (f *fixture) rollBack(then func()) {
 	f.Helper()
 	before := f.copyOf("seg")
 	then()
@@ -178,7 +178,7 @@ func (f *fixture) cut(then func()) {
 func lostTail(f *fixture) {
 	f.append("seg", "1", "2")
 	var lost, along []streamhub.Entry
-	f.cut(func() {
+	f.rollBack(func() {
 		f.append("seg", "3", "4")
 		f.append("seg", "5")
 		lost, along = f.read("seg", nil), f.readSpace(nil)
@@ -205,7 +205,7 @@ func lostTail(f *fixture) {
 func lostTailAndOn(f *fixture) {
 	f.append("seg", "1", "2")
 	var lost, along []streamhub.Entry
-	f.cut(func() {
+	f.rollBack(func() {
 		f.append("seg", "3", "4")
 		f.append("seg", "5")
 		lost, along = f.read("seg", nil), f.readSpace(nil)
@@ -234,7 +234,7 @@ func lostTailAndOn(f *fixture) {
 // lostTailBehindProducer lets a named producer append before the process that lost its own tail does.
 func lostTailBehindProducer(f *fixture) {
 	f.append("seg", "1")
-	f.cut(func() { f.append("seg", "2", "3") })
+	f.rollBack(func() { f.append("seg", "2", "3") })
 	_, err := f.with(by("p", 0, 0), "seg", "of p")
 	f.lost(err, 2)
 	f.append("seg", "new")
@@ -264,7 +264,7 @@ func lostBeforeTrimmed(f *fixture) {
 func lostToRemote(f *fixture) {
 	f.append("seg", "1")
 	var known streamhub.Position
-	f.cut(func() {
+	f.rollBack(func() {
 		f.delete("seg")
 		known = f.appendTo(f.another(), "seg", "new").Position
 	})
@@ -282,7 +282,7 @@ func lostAfterRepeat(f *fixture) {
 	p := by("p", 0, 0)
 	_, err := f.another().Append(f.ctx, space, "seg", records("1"), &p)
 	require.NoError(f, err)
-	f.cut(func() {
+	f.rollBack(func() {
 		f.append("seg", "2")
 		r, err := f.with(by("p", 0, 0), "seg", "1")
 		require.NoError(f, err)

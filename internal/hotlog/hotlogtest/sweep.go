@@ -186,7 +186,7 @@ func sweepLostBefore(f *fixture) {
 		f.append("old", "1")
 		f.append("old", "2")
 		var along []streamhub.Entry
-		f.cut(func() {
+		f.rollBack(func() {
 			f.append("seg", "3")
 			f.append("seg", "4")
 			along = f.readSpace(nil)

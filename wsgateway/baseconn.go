@@ -18,10 +18,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/front"
 )
 
-// A link is the common part of the connections of both dialects: the principal, the expiry and the
+// A baseConn is the common part of the connections of both dialects: the principal, the expiry and the
 // outbox. The Gateway's ticker calls tick; the dialect's reader calls read; anything may call fail
 // and cut.
-type link struct {
+type baseConn struct {
 	g      *Gateway
 	guest  *front.Guest
 	ws     *websocket.Conn
@@ -51,8 +51,8 @@ type link struct {
 	over      bool      // no goroutine is started any more
 }
 
-func newLink(g *Gateway, ws *websocket.Conn, in *incoming, guest *front.Guest, expires time.Time) *link {
-	l := &link{g: g, guest: guest, ws: ws, in: in, socket: in.Conn, principal: guest.Principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
+func newBaseConn(g *Gateway, ws *websocket.Conn, in *incoming, guest *front.Guest, expires time.Time) *baseConn {
+	l := &baseConn{g: g, guest: guest, ws: ws, in: in, socket: in.Conn, principal: guest.Principal, expires: expires, drained: func() {}, unproven: unprovenBytes}
 	l.probe = l.pingAfter
 	l.ctx, l.cancel = context.WithCancel(g.ctx)
 	l.out.init(l)
@@ -71,14 +71,14 @@ var errUnproven = errors.New("more than 16 KiB were sent before a token")
 
 // handled gives back what the last message holds in memory, except the shares of calls that still use
 // it.
-func (l *link) handled() {
+func (l *baseConn) handled() {
 	l.load.Done()
 	l.load = nil
 }
 
 // read returns the next message. After an error nothing more comes. A client that has not said who it
 // is gets a small read limit, from a budget that every message reduces.
-func (l *link) read() (websocket.MessageType, []byte, error) {
+func (l *baseConn) read() (websocket.MessageType, []byte, error) {
 	l.handled()
 	if l.closing() {
 		return 0, nil, context.Canceled // the closing side reads what still comes
@@ -107,7 +107,7 @@ const smallMessage = 64 << 10
 
 // message reads a message. A message above smallMessage is counted against the limits of the subject
 // as it grows, and it has to come in time: the time grows with what has come.
-func (l *link) message() (websocket.MessageType, []byte, error) {
+func (l *baseConn) message() (websocket.MessageType, []byte, error) {
 	typ, r, err := l.ws.Reader(l.ctx)
 	if err != nil {
 		return typ, nil, err
@@ -149,7 +149,7 @@ var errLate = errors.New("the message comes too slowly")
 
 // start runs f in a goroutine of the connection, which end waits for. It returns false if the
 // connection is over.
-func (l *link) start(f func()) bool {
+func (l *baseConn) start(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over {
@@ -161,7 +161,7 @@ func (l *link) start(f func()) bool {
 
 // end marks the connection as over, ends what still waits, and waits for the goroutines of the
 // connection.
-func (l *link) end() {
+func (l *baseConn) end() {
 	l.mu.Lock()
 	l.over = true
 	leaving := l.leaving
@@ -175,8 +175,8 @@ func (l *link) end() {
 	l.tasks.Wait()
 }
 
-// cut ends the connection at once, whatever it is doing.
-func (l *link) cut() { _ = l.in.Close() }
+// closeNow ends the connection at once, whatever it is doing.
+func (l *baseConn) closeNow() { _ = l.in.Close() }
 
 const (
 	// goodbye is how long a client may take to answer the close frame, unprovenGoodbye how long one
@@ -187,7 +187,7 @@ const (
 
 // fail closes the connection with a code. It does not wait: the close frame has to pass a full
 // outbox, and the client has to answer it. Only the first call counts.
-func (l *link) fail(code websocket.StatusCode, reason string) {
+func (l *baseConn) fail(code websocket.StatusCode, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.leaving || l.over {
@@ -201,14 +201,14 @@ func (l *link) fail(code websocket.StatusCode, reason string) {
 		patience = unprovenGoodbye
 	}
 	l.tasks.Go(func() { // in a goroutine, because a client that reads nothing blocks the close frame
-		defer time.AfterFunc(patience, l.cut).Stop()
+		defer time.AfterFunc(patience, l.closeNow).Stop()
 		_ = l.ws.Close(code, reason)
 		l.cancel()
 	})
 }
 
 // Allows says what the client may do at this moment; see [auth.Principal].
-func (l *link) Allows(right streamhub.Right) bool {
+func (l *baseConn) Allows(right streamhub.Right) bool {
 	l.mu.Lock()
 	p := l.principal
 	l.mu.Unlock()
@@ -216,21 +216,21 @@ func (l *link) Allows(right streamhub.Right) bool {
 }
 
 // closing reports whether the connection is over or being closed: nothing more is taken from it.
-func (l *link) closing() bool {
+func (l *baseConn) closing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.leaving || l.over
 }
 
 // anonymous reports whether the client has yet to authenticate.
-func (l *link) anonymous() bool {
+func (l *baseConn) anonymous() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.principal == auth.Anonymous
 }
 
 // traced is the context of the connection with the trace of a client, if it has one.
-func (l *link) traced(carried map[string]string) context.Context {
+func (l *baseConn) traced(carried map[string]string) context.Context {
 	if len(carried) == 0 {
 		return l.ctx
 	}
@@ -243,7 +243,7 @@ func (l *link) traced(carried map[string]string) context.Context {
 
 // renew takes a new token for the connection. Only the goroutine that reads calls it, so the
 // principal does not change between the two locks.
-func (l *link) renew(token string) error {
+func (l *baseConn) renew(token string) error {
 	l.mu.Lock()
 	had := l.principal
 	l.mu.Unlock()
@@ -261,7 +261,7 @@ func (l *link) renew(token string) error {
 
 // tick is called about once a second, for every connection. It ends a connection whose token has
 // expired, and one whose client does not read what is sent; it probes one that is silent.
-func (l *link) tick(now time.Time) {
+func (l *baseConn) tick(now time.Time) {
 	l.mu.Lock()
 	expired, why := !l.expires.IsZero() && now.After(l.expires), "the token has expired"
 	if l.principal == auth.Anonymous {
@@ -275,14 +275,14 @@ func (l *link) tick(now time.Time) {
 		l.fail(closeUnauthorized, why)
 	case stuck > opt.WriteTimeout:
 		l.g.metrics.closed(l.ctx, int(websocket.StatusPolicyViolation))
-		l.cut() // a close frame would wait in the same queue
+		l.closeNow() // a close frame would wait in the same queue
 	case !writing:
 		l.probe(now.Sub(time.Unix(0, l.heard.Load())))
 	}
 }
 
 // pingAfter pings a connection that was silent for long.
-func (l *link) pingAfter(silence time.Duration) {
+func (l *baseConn) pingAfter(silence time.Duration) {
 	if silence > l.g.opt.PingInterval && l.pinging.CompareAndSwap(false, true) {
 		l.start(l.ping)
 	}
@@ -290,13 +290,13 @@ func (l *link) pingAfter(silence time.Duration) {
 
 // ping cuts the connection if no pong comes, unless a write is under way: then the ping may wait
 // after it, and the write timeout decides.
-func (l *link) ping() {
+func (l *baseConn) ping() {
 	defer l.pinging.Store(false)
 	ctx, cancel := context.WithTimeout(l.ctx, l.g.opt.PongTimeout)
 	defer cancel()
 	if err := l.ws.Ping(ctx); err != nil {
 		if _, writing := l.out.stuck(time.Now()); !writing {
-			l.cut()
+			l.closeNow()
 		}
 		return
 	}
@@ -304,7 +304,7 @@ func (l *link) ping() {
 }
 
 // drain ends readers and then the connection.
-func (l *link) drain() {
+func (l *baseConn) drain() {
 	l.start(func() {
 		l.drained()
 		l.out.wait()

@@ -19,9 +19,9 @@ import (
 // errLost is why calls end whose connection does.
 var errLost = errors.New("the connection to the gateway was lost")
 
-// A link is one connection with all calls on it. After it was lost, or its gateway said that it
+// A connection is one WebSocket with all calls on it. After it was lost, or its gateway said that it
 // stops, it takes no new calls: these go over another one.
-type link struct {
+type connection struct {
 	p      *WebSocketProvider
 	conn   *session.Conn
 	ctx    context.Context
@@ -40,16 +40,16 @@ type link struct {
 	auths []chan error
 }
 
-func newLink(p *WebSocketProvider, conn *session.Conn) *link {
-	l := &link{p: p, conn: conn, calls: map[uint64]*call{}}
+func newConnection(p *WebSocketProvider, conn *session.Conn) *connection {
+	l := &connection{p: p, conn: conn, calls: map[uint64]*call{}}
 	l.ctx, l.cancel = context.WithCancelCause(p.ctx)
 	return l
 }
 
 // A call is one channel: a request, then items, then the end. The goroutine of the caller takes what
-// the goroutine of the link receives.
+// the goroutine of the connection receives.
 type call struct {
-	l  *link
+	l  *connection
 	id uint64
 	// signal has a place for one: something was received.
 	signal chan struct{}
@@ -63,14 +63,14 @@ type call struct {
 
 // lose ends the connection and every call on it. New calls go over another connection. The context ends first: calls
 // that notice find the cause there.
-func (l *link) lose(cause error) {
+func (l *connection) lose(cause error) {
 	l.cancel(cause)
 	l.p.lost(l)
 	l.conn.Reset()
 }
 
 // read passes on what comes until the connection ends. It serves all calls, so nothing in it waits for one of them.
-func (l *link) read() {
+func (l *connection) read() {
 	for {
 		data, err := l.conn.Receive(l.ctx)
 		if err == nil {
@@ -85,7 +85,7 @@ func (l *link) read() {
 
 // handle passes on the messages of one WebSocket message. A message for an unknown channel is
 // dropped: its caller has left.
-func (l *link) handle(data []byte) error {
+func (l *connection) handle(data []byte) error {
 	for m, err := range wire.Messages(data) {
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (l *link) handle(data []byte) error {
 
 // write sends one WebSocket message. If that fails, or takes longer than the wait for a pong, the
 // connection is given up: half a message cannot be taken back.
-func (l *link) write(message []byte) error {
+func (l *connection) write(message []byte) error {
 	if err := l.conn.SendBinary(message); err != nil {
 		l.lose(err)
 		return err
@@ -139,7 +139,7 @@ func (l *link) write(message []byte) error {
 }
 
 // open begins a call. sent is false if the gateway has certainly not seen it.
-func (l *link) open(ctx context.Context, store uuid.UUID, request wire.Request) (c *call, sent bool, err error) {
+func (l *connection) open(ctx context.Context, store uuid.UUID, request wire.Request) (c *call, sent bool, err error) {
 	calls, sent, err := l.openAll(ctx, store, []wire.Request{request})
 	if err != nil {
 		return nil, sent, err
@@ -151,7 +151,7 @@ func (l *link) open(ctx context.Context, store uuid.UUID, request wire.Request) 
 // messages, so the numbers are given under the lock that orders the writes. sent is false if the
 // gateway has certainly seen none of the calls; after an error of the write it is true, since a part
 // may have arrived.
-func (l *link) openAll(ctx context.Context, store uuid.UUID, requests []wire.Request) (calls []*call, sent bool, err error) {
+func (l *connection) openAll(ctx context.Context, store uuid.UUID, requests []wire.Request) (calls []*call, sent bool, err error) {
 	var carried map[string]string
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		carried = map[string]string{}
@@ -185,7 +185,7 @@ func (l *link) openAll(ctx context.Context, store uuid.UUID, requests []wire.Req
 }
 
 // send sends a message that needs no place in the order.
-func (l *link) send(t wire.Type, channel uint64, body []byte) error {
+func (l *connection) send(t wire.Type, channel uint64, body []byte) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	return l.write(wire.AppendMessage(nil, t, channel, body))
@@ -193,7 +193,7 @@ func (l *link) send(t wire.Type, channel uint64, body []byte) error {
 
 // auth presents a token and waits for the answer. It holds the lock of the writes, so that tokens are
 // sent in the order of auths.
-func (l *link) auth(ctx context.Context, token string) error {
+func (l *connection) auth(ctx context.Context, token string) error {
 	answer := make(chan error, 1)
 	l.writing.Lock()
 	l.mu.Lock()
@@ -216,7 +216,7 @@ func (l *link) auth(ctx context.Context, token string) error {
 
 // lostErr says why the connection is gone. Close code 4401 means that the gateway no longer accepts
 // the token.
-func (l *link) lostErr() error {
+func (l *connection) lostErr() error {
 	cause := context.Cause(l.ctx)
 	if errors.Is(cause, streamhub.ErrShutdown) {
 		return streamhub.ErrShutdown

@@ -8,10 +8,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// settle takes what a worker, or the receiver of a webhook, says of its wake: acks, that it is done,
+// acknowledge takes what a worker, or the receiver of a webhook, says of its wake: acks, that it is done,
 // or that it gives the wake back. The token is checked before the body is read. A wake that has ended
 // meanwhile is fenced.
-func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, error) {
+func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int, error) {
 	ctx := r.Context()
 	var body struct {
 		Wake       string `json:"wake_id"`
@@ -37,7 +37,7 @@ func (c *subscriptionCall) settle(r *http.Request, action string) (any, int, err
 	if err := input(r, &body); err != nil {
 		return nil, 0, err
 	}
-	// The body repeats what the token is for. One of another wake must not be settled with this token.
+	// The body repeats what the token is for. One of another wake must not be acknowledged with this token.
 	if body.Generation != generation || body.Wake != wake {
 		return nil, 0, errToken
 	}
