@@ -17,7 +17,7 @@ func TestUsage(t *testing.T) {
 		{"unknown flag of a command of a command", []string{"archive", "verify", "--frobnicate"}, "see streamhub archive verify --help"},
 		{"server and redis", []string{"ls", "--server", "ws://127.0.0.1:1", "--redis", "redis://127.0.0.1:1"}, "--server"},
 		{"bad server", []string{"ls", "--server", "ftp://127.0.0.1"}, "ws://"},
-		{"doctor of a gateway", []string{"doctor", "--server", "ws://127.0.0.1:1"}, "--redis"},
+		{"doctor of a gateway", []string{"doctor", "--server", "ws://127.0.0.1:1"}, "unknown flag --server"},
 		{"jwt without keys", []string{"serve", "--auth", "jwt"}, "--jwks-url"},
 		{"keys without jwt", []string{"serve", "--jwks-url", "https://example.com"}, "--auth jwt"},
 		{"keys in the open", []string{"serve", "--auth", "jwt", "--jwks-url", "http://example.com/keys"}, "https"},
