@@ -62,7 +62,7 @@ func TestClosedHub(t *testing.T) {
 		"Purge":        func() error { _, err := s.Purge(ctx); return err },
 		"WithLease":    func() error { return s.WithLease(ctx, "key", time.Minute, 0, nil) },
 	})
-	own := []string{"Redis"}
+	own := []string{"Redis", "MaxChunkBytes"}
 	for m := range reflect.TypeOf(s).Methods() {
 		if _, replaced := reflect.TypeFor[port.Store]().MethodByName(m.Name); !replaced {
 			own = append(own, m.Name)
