@@ -1,8 +1,10 @@
 package wsgateway
 
 import (
+	"encoding/json"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,4 +33,13 @@ func TestFarewell(t *testing.T) {
 	require.Zero(t, n)
 	require.NoError(t, <-closed)
 	require.Equal(t, len(before)+farewellBytes, <-written)
+}
+
+// TestTrace has the trace of a frame of streamkit, and none where it is too large or no object of strings.
+func TestTrace(t *testing.T) {
+	frame := func(trace string) *muxFrame { return &muxFrame{TraceContext: json.RawMessage(trace)} }
+	require.Equal(t, map[string]string{"traceparent": "00-1-2-01"}, frame(`{"traceparent":"00-1-2-01"}`).trace())
+	for _, bad := range []string{"", "null", "1", `["x"]`, `{"a":1}`, `{"a":"` + strings.Repeat("x", maxTrace) + `"}`} {
+		require.Nil(t, frame(bad).trace(), "%.20s", bad)
+	}
 }
