@@ -100,7 +100,8 @@ type AppendResult struct {
 	Timestamp time.Time
 	TRX       TRX
 	// Repeated says that this append had been stored before the call: the caller repeats it. That the hub itself sent it
-	// again, because an answer did not come, does not count.
+	// again, because an answer did not come, does not count. Where both happened to an append of a named producer, it may
+	// be false: the two cannot be told apart.
 	Repeated bool
 	// Created says that it created the segment.
 	Created bool

@@ -444,6 +444,9 @@ func (r *run) answered(s Step, o *streamhub.AppendOptions, got streamhub.AppendR
 	if resent && got.Repeated && r.way.Remote() {
 		want.Repeated = true // the client repeats it as a caller does
 	}
+	if resent && o.Producer != nil && want.Repeated {
+		got.Repeated = true // who repeated it cannot be told
+	}
 	if err := r.names.result(got, want, resent || got.Repeated && want.Repeated); err != nil {
 		return err
 	}

@@ -320,3 +320,11 @@ func TestLossOfBoth(t *testing.T) {
 		{Op: "rewind"},
 	})
 }
+
+// Seed 179 of the way "archived": the answer to a repeat of a producer was lost, and whose repeat it was could not be told.
+func TestRepeatWithLostReply(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "b", N: 1, Producer: "p", Turn: 4},
+		{Op: "append", Space: "s", Seg: "b", N: 1, Producer: "p", Turn: 1, Lose: 1},
+	})
+}
