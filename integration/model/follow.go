@@ -189,6 +189,9 @@ func (r *run) remember(s Step) {
 		}
 		if s.Op == Rewind && r.saved != nil || s.Op == Restore {
 			f.rewound = true
+			// One that has found only a trim may have begun after it, and the trim may be undone now.
+			l := r.model.find(f.space, f.segment)
+			f.beginning = f.beginning || f.fresh && l != nil && l.first > l.last()
 		}
 		if !f.step.Slow || f.over {
 			continue

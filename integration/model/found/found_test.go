@@ -328,3 +328,16 @@ func TestRepeatWithLostReply(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "b", N: 1, Producer: "p", Turn: 1, Lose: 1},
 	})
 }
+
+// Seed 880: a follower began after all that was trimmed, and a rewind undid the trim.
+func TestTrimUndone(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 2},
+		{Op: "save", Space: "s"},
+		{Op: "trim", Space: "s", Seg: "d", UpTo: 2},
+		{Op: "follow", By: 1, Space: "s", Seg: "d", Slow: true},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "rewind", Space: "s"},
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+	}, model.OneGateway)
+}
