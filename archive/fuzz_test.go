@@ -34,6 +34,7 @@ func sampleWindow() *Window {
 			{Segment: "a", Incarnation: 1, Proof: 6, Chunks: []Range{{1, 3, 5, 5}, {4, 4, 7, 7}}, Meta: []byte("meta")},
 			{Segment: "b", Incarnation: 2, Meta: []byte{}},
 		},
+		Meta: []byte("of the space"),
 	}
 }
 
@@ -55,6 +56,12 @@ func TestObjects(t *testing.T) {
 	b, err = w.Encode()
 	require.NoError(t, err)
 	back, err := DecodeWindow(b)
+	require.NoError(t, err)
+	require.Equal(t, w, back)
+	w.Meta = nil // as former archivers wrote it
+	b, err = w.Encode()
+	require.NoError(t, err)
+	back, err = DecodeWindow(b)
 	require.NoError(t, err)
 	require.Equal(t, w, back)
 }

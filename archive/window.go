@@ -45,6 +45,9 @@ type Window struct {
 	After, To       streamhub.TimelineID
 	Changes         []Change // at least one, in order
 	Parts           []Part
+	// Meta is what else is to be known of the space to restore it, as package store writes it; windows of
+	// former archivers have none.
+	Meta []byte
 }
 
 // Key is the key of the window in a [Backend].
@@ -123,6 +126,9 @@ func (w *Window) Encode() ([]byte, error) {
 		}
 		body.text(string(p.Meta))
 	}
+	if len(w.Meta) > 0 {
+		body.text(string(w.Meta))
+	}
 	return sealObject(kindWindow, d.b, body.b)
 }
 
@@ -188,6 +194,10 @@ func DecodeWindow(b []byte) (*Window, error) {
 			p.Chunks = append(p.Chunks, span)
 		}
 		p.Meta = r.bytes(r.uint())
+	}
+	if len(r.b) > 0 {
+		w.Meta = r.bytes(r.uint())
+		r.failed = r.failed || len(w.Meta) == 0
 	}
 	return w, r.end("timeline")
 }

@@ -93,6 +93,8 @@
 //
 //	1    a closed segment that was restored had forgotten that its close was an append
 //	524  an append of an unknown outcome was stored once more after a restore
+//	281  after a restore a cursor whose place had been swept was told that history was lost
+//	524  after a second restore a cursor of lost history went on (after the fix above)
 //
 // # Where ways differ
 //

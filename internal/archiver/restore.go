@@ -24,7 +24,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
 		return r, errors.Join(err, fmt.Errorf("%w: the space %q is not empty: only a space that Redis has lost can be restored", streamhub.ErrConflict, id.Space))
 	}
-	lives, first, last, err := t.fold(ctx, id)
+	lives, first, meta, last, err := t.fold(ctx, id)
 	if err != nil || first == nil {
 		return r, err
 	}
@@ -65,19 +65,19 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 			return r, err
 		}
 	}
-	return r, s.RestoreSpace(ctx, id.Space, first.ID, last)
+	return r, s.RestoreSpace(ctx, id.Space, first.ID, meta, last)
 }
 
 // fold reads the windows of a space. It returns one life for each name, the last incarnation that the
-// windows tell of, and the first change. last holds the changes at the last place of the timeline:
-// RestoreSpace writes that place again, and the timeline goes on after it.
-func (t *Tier) fold(ctx context.Context, id archive.SpaceID) (lives map[string]*life, first *archive.Change, last []archive.Change, err error) {
+// windows tell of, the first change, and what the last window says of the space. last holds the changes at the
+// last place of the timeline: RestoreSpace writes that place again, and the timeline goes on after it.
+func (t *Tier) fold(ctx context.Context, id archive.SpaceID) (lives map[string]*life, first *archive.Change, meta []byte, last []archive.Change, err error) {
 	lives = map[string]*life{}
 	err = t.archive.Windows(ctx, id, func(w *archive.Window) error {
 		if first == nil {
 			first = &w.Changes[0]
 		}
-		last = last[:0]
+		meta, last = w.Meta, last[:0]
 		for i := range w.Changes {
 			if c := &w.Changes[i]; c.ID == w.To {
 				last = append(last, *c)
@@ -86,7 +86,7 @@ func (t *Tier) fold(ctx context.Context, id archive.SpaceID) (lives map[string]*
 		fold(lives, w)
 		return nil
 	})
-	return lives, first, last, err
+	return lives, first, meta, last, err
 }
 
 // end sets what the next append to a segment continues and the windows do not tell: the TRX number and

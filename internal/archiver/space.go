@@ -146,7 +146,7 @@ func (s *space) window(ctx context.Context, until int64) (more bool, err error) 
 	if err != nil || len(hot.Changes) == 0 {
 		return false, err
 	}
-	w := &archive.Window{After: after, To: hot.To}
+	w := &archive.Window{After: after, To: hot.To, Meta: hot.Meta}
 	for _, c := range hot.Changes {
 		w.Changes = append(w.Changes, archive.Change(c))
 	}

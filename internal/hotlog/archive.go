@@ -88,8 +88,10 @@ type Window struct {
 	// Segments are those that are still there, be it only for their forks.
 	Segments []WindowSegment
 	To       streamhub.TimelineID // of the last change
-	More     bool                 // there is another window after it
-	Bytes    int                  // of the frames
+	// Meta is what [Store.RestoreSpace] needs besides the changes.
+	Meta  []byte
+	More  bool // there is another window after it
+	Bytes int  // of the frames
 }
 
 // A WindowSegment is what a window holds of one life of a segment.
@@ -176,7 +178,10 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 			w.Segments = append(w.Segments, *g)
 		}
 	}
-	w.Segments, err = s.describe(ctx, r.spaceKeys, w.Segments)
+	if w.Segments, err = s.describe(ctx, r.spaceKeys, w.Segments); err != nil {
+		return w, err
+	}
+	w.Meta, err = s.describeSpace(ctx, r.spaceKeys)
 	return w, err
 }
 

@@ -57,27 +57,55 @@ func encodeMeta(fields map[string]string) []byte {
 			kept[name] = value
 		}
 	}
-	b := binary.AppendUvarint(nil, uint64(len(kept)))
-	for _, name := range slices.Sorted(maps.Keys(kept)) {
-		for _, text := range []string{name, kept[name]} {
+	return encodeFields(kept)
+}
+
+// decodeMeta reads what encodeMeta wrote.
+func decodeMeta(b []byte) (map[string]string, error) {
+	fields, ok := decodeFields(b)
+	if !ok || len(fields["h"]) < numbersAt {
+		return nil, fmt.Errorf("%w: an archived meta of %d bytes", streamhub.ErrCorrupt, len(b))
+	}
+	return fields, nil
+}
+
+func encodeFields(fields map[string]string) []byte {
+	b := binary.AppendUvarint(nil, uint64(len(fields)))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		for _, text := range []string{name, fields[name]} {
 			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 		}
 	}
 	return b
 }
 
-// decodeMeta reads what encodeMeta wrote.
-func decodeMeta(b []byte) (map[string]string, error) {
+func decodeFields(b []byte) (fields map[string]string, ok bool) {
 	d := decoder{b: b}
-	fields := map[string]string{}
+	fields = map[string]string{}
 	for range d.uvarint(uint64(len(b))) {
 		name := strings.Clone(d.text())
 		fields[name] = strings.Clone(d.text())
 	}
-	if !d.ok() || len(d.b) != 0 || len(fields["h"]) < numbersAt {
-		return nil, fmt.Errorf("%w: an archived meta of %d bytes", streamhub.ErrCorrupt, len(b))
+	return fields, d.ok() && len(d.b) == 0
+}
+
+// spaceFields are those fields of a space that outlive Redis: where its timeline began, what sweeps removed of it
+// before it was archived, and its lineages. They tell cursors of what is gone on purpose from those of what was lost.
+var spaceFields = []string{"s", "w", "t", "g"}
+
+// describeSpace reads what a restore of a space will need besides its timeline.
+func (s *Store) describeSpace(ctx context.Context, k spaceKeys) ([]byte, error) {
+	values, err := s.log.conn.HMGet(ctx, k.state(), spaceFields...).Result()
+	if err != nil {
+		return nil, redisx.ReadOutcome(err)
 	}
-	return fields, nil
+	kept := map[string]string{}
+	for i, name := range spaceFields {
+		if text, ok := values[i].(string); ok {
+			kept[name] = text
+		}
+	}
+	return encodeFields(kept), nil
 }
 
 // A RestoredSegment is a segment as the archive knows it.
@@ -271,9 +299,9 @@ func rowTime(row string) int64 {
 }
 
 // RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is
-// the window's part at its last place, start the first place that ever was. A space that has a
-// timeline is [streamhub.ErrConflict].
-func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, last []archive.Change) (err error) {
+// the window's part at its last place, meta what the last window says of the space, if anything, and start the first place
+// that is archived. A space that has a timeline is [streamhub.ErrConflict].
+func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, meta []byte, last []archive.Change) (err error) {
 	defer func() { err = s.fail("restore", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil || len(last) == 0 {
 		return err
@@ -282,7 +310,17 @@ func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.
 	if err := s.log.registerSpaces(ctx, []spaceKeys{k}); err != nil {
 		return err
 	}
-	args := []any{k.timeline(), k.state(), last[0].ID.String(), start.String()}
+	fields, err := spaceFieldsOf(meta, last[0].ID)
+	if err != nil {
+		return err
+	}
+	if fields["s"] == "" {
+		fields["s"] = start.String()
+	}
+	args := []any{k.timeline(), k.state(), last[0].ID.String(), len(fields)}
+	for name, value := range fields {
+		args = append(args, name, value)
+	}
 	for i := range last {
 		c := &last[i]
 		args = append(args, redisx.Escape(c.Segment), reference(c))
@@ -292,6 +330,30 @@ func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.
 		err = fmt.Errorf("%w: the space is not empty", streamhub.ErrConflict)
 	}
 	return err
+}
+
+// spaceFieldsOf reads what describeSpace wrote, as it is for a timeline that ends at a place: reigns that began after it
+// begin there.
+func spaceFieldsOf(meta []byte, end streamhub.TimelineID) (map[string]string, error) {
+	if len(meta) == 0 {
+		return map[string]string{}, nil
+	}
+	fields, ok := decodeFields(meta)
+	if !ok {
+		return nil, fmt.Errorf("%w: an archived meta of a space of %d bytes", streamhub.ErrCorrupt, len(meta))
+	}
+	var reigns []string
+	for _, pair := range strings.Fields(fields["g"]) {
+		lineage, after, _ := strings.Cut(pair, ":")
+		if id, err := parseTimelineID(after); err == nil && end.Before(id) {
+			pair = lineage + ":" + end.String()
+		}
+		reigns = append(reigns, pair)
+	}
+	if fields["g"] = strings.Join(reigns, " "); len(reigns) == 0 {
+		delete(fields, "g")
+	}
+	return fields, nil
 }
 
 // reference writes what parseChange reads.

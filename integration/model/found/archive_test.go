@@ -31,6 +31,49 @@ func TestRepeatedAfterRestore(t *testing.T) {
 	}, model.Archived)
 }
 
+// Seed 281: a sweep had removed the place of a cursor before the space was archived, and after a restore the reader was
+// told that history was lost.
+func TestSweptBeforeArchive(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "read space", Space: "s"},
+		{Op: "delete", Space: "s", Seg: "d"},
+		{Op: "sweep"},
+		{Op: "archive"},
+		{Op: "restore"},
+		{Op: "read space", Space: "s", Cursor: 2},
+	}, model.Archived)
+}
+
+// Seed 524, once the former was mended: what came after a restore took the place of what was lost by it, and could not be
+// read any more. A second restore had forgotten the lineages, so a cursor of what was lost went on.
+func TestLostByFormerRestore(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", Space: "s", Seg: "b", N: 1, TTL: 5},
+		{Op: "archive", Limit: 1},
+		{Op: "append", Space: "s", Seg: "c", N: 3},
+		{Op: "read space", Space: "s"},
+		{Op: "restore"},
+		{Op: "append", Space: "s", Seg: "b", N: 2},
+		{Op: "archive", By: 1, Limit: 100},
+		{Op: "restore"},
+		{Op: "wait", For: 40},
+		{Op: "archive", By: 1},
+		{Op: "read space", Space: "s", Cursor: 1},
+	}, model.Archived)
+}
+
+// Seed 938: the first change of a space, which is also its last one, is written in another form by a restore.
+func TestOneChangeRestored(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "d", Close: "done"},
+		{Op: "archive"},
+		{Op: "restore"},
+		{Op: "read space", Space: "s"},
+	}, model.Archived)
+}
+
 // Seed 161: the archiver itself ends a segment whose deadline has passed.
 func TestExpiredByArchiver(t *testing.T) {
 	try(t, []model.Step{

@@ -3,11 +3,12 @@
 -- KEYS[1]    timeline
 -- KEYS[2]    the space
 -- ARGV[1]    the last timeline id that is archived
--- ARGV[2]    the first one that ever was
--- ARGV[3…]   segments and references of the last one
+-- ARGV[2]    how many fields of the space follow, each with its value
+-- then       segments and references of the last one
 --
 -- Returns  + · EXISTS: there is a timeline
 if #redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1) > 0 then return 'EXISTS' end
-redis.call('XADD', KEYS[1], ARGV[1], unpack(ARGV, 3))
-redis.call('HSET', KEYS[2], 's', ARGV[2], 'f', ARGV[1], 'a', ARGV[1] .. ' 0 restored')
+local fields = 2 + 2 * ARGV[2]
+redis.call('XADD', KEYS[1], ARGV[1], unpack(ARGV, fields + 1))
+redis.call('HSET', KEYS[2], 'f', ARGV[1], 'a', ARGV[1] .. ' 0 restored', unpack(ARGV, 3, fields))
 return '+'
