@@ -46,6 +46,22 @@ func (m *Model) Archived(name string, end streamhub.TimelineID) (expired bool) {
 	return expired
 }
 
+// pruned reports whether the archive may have dropped what saved had moved to it: entries that were trimmed or deleted since.
+func (m *Model) pruned(saved *server) bool {
+	for name, sp := range saved.spaces {
+		if sp.end.IsZero() {
+			continue
+		}
+		for segment, l := range sp.segments {
+			now := m.space(name).segments[segment]
+			if now == nil || now.id != l.id || now.ended != nil && len(now.forks) == 0 || now.first > l.first {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Restore lets Redis hold what the archives hold that end at these places, and nothing else.
 func (m *Model) Restore(ends map[string]streamhub.TimelineID) {
 	was := m.server
@@ -109,6 +125,9 @@ func (r *run) archive(s Step) error {
 		if last, err := r.way.Last(r.ctx, name); err != nil || end != last && !noticed {
 			return errors.Join(err, fmt.Errorf("the archive of space %q ends at %v, want %v", name, end, last))
 		}
+	}
+	if r.saved != nil && r.model.pruned(r.saved.model.(*server)) {
+		r.saved = nil // that Redis counts on what has left the archive: it must not come back without a restore
 	}
 	if expired { // what the turn itself has ended is for the next one
 		return r.archive(s)
