@@ -93,7 +93,7 @@ func TestPresenceRenews(t *testing.T) {
 func TestPresenceExpires(t *testing.T) {
 	backends(t, func(t *testing.T, w *world) {
 		by := w.watch(&Options{Recheck: 50 * time.Millisecond})
-		m := &Membership{w: by, key: key{store: w.store.ID()}, id: uuid.NewString(), holder: "dead", ttl: 200 * time.Millisecond, metadata: "null"}
+		m := &Membership{w: by, key: key{store: w.store.ID()}, id: uuid.NewString(), holder: "dead", ttl: lasting, metadata: "null"}
 		require.NoError(t, m.renew(t.Context(), "join")) // nobody renews it
 		p := w.workers(by)
 		require.Len(t, p.next(soon), 1)
