@@ -69,7 +69,7 @@ func TestConsole(t *testing.T) {
 	ask("DELETE", "/v1/operate/store", "", 403)
 	ask("DELETE", "/v1/operate/live?space=live&id=x", "", 403)
 	ask("POST", "/v1/operate/verify?space=orders", "", 400) // there is no archive
-	ask("GET", "/stores/"+uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable/subscriptions")).String()+"/v1/operate/spaces", "", 401)
+	ask("GET", "/stores/"+uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable/subscriptions")).String()+"/v1/operate/spaces", "", 403)
 
 	type page struct {
 		Items    []map[string]any
