@@ -53,7 +53,7 @@ test-short: ## Test without the race detector, without Clusters, Sentinels and t
 
 .PHONY: test-simulate
 test-simulate: ## Random programs against the model, more than a test run has
-	$(MAKE) --no-print-directory simulate SEEDS=300
+	$(MAKE) --no-print-directory simulate SEEDS=200
 
 # What test-all consists of; .ci/run asks for it, to time each part.
 TEST_ALL := test test-simulate test-modules test-alerts test-fuzz test-faults test-proxies test-node

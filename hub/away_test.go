@@ -75,18 +75,24 @@ func TestAwayIsLoggedOnce(t *testing.T) {
 	begun := make(chan struct{}, 3)
 	for _, read := range []func(func()){
 		func(saw func()) {
-			for range s.Workers(ctx) {
-				saw()
+			for _, err := range s.Workers(ctx) {
+				if err == nil {
+					saw()
+				}
 			}
 		},
 		func(saw func()) {
-			for range s.FollowSpace(ctx, "space", nil) {
-				saw()
+			for _, err := range s.FollowSpace(ctx, "space", nil) {
+				if err == nil {
+					saw()
+				}
 			}
 		},
 		func(saw func()) {
-			for range s.SubscribeSpace(ctx, "space") {
-				saw()
+			for _, err := range s.SubscribeSpace(ctx, "space") {
+				if err == nil {
+					saw()
+				}
 			}
 		},
 	} {

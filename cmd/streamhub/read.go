@@ -104,8 +104,9 @@ func noteMissing(s *session, store *client.Store, at placeName) {
 		}
 		return
 	}
-	for range store.Segments(s.ctx, at.space) {
-		return // one is there, or that cannot be told
+	for _, err := range store.Segments(s.ctx, at.space) {
+		_ = err // one is there, or that cannot be told
+		return
 	}
 	if s.ctx.Err() == nil {
 		s.note("there is no segment in the space %q yet; waiting for one", at.space)

@@ -98,7 +98,7 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 // openHub opens a hub for one command, with an archive if cold names one; cold may be nil. The function that it returns
 // closes both.
 func (p *place) openHub(s *session, options hub.Options, cold *archiveFlag) (*hub.Hub, func(), error) {
-	redis, err := p.redisFlags.client(s, string(p.Redis))
+	redis, err := p.client(s, string(p.Redis))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -108,7 +108,7 @@ func (r *run) archive(s Step) error {
 		err = r.way.Archive(r.ctx, s.By, policy) // another one had the space, or Redis forgot that it was this one
 	}
 	r.outcome = string(streamhub.CodeOf(err))
-	if err != nil && !(r.wentBack && errors.Is(err, streamhub.ErrConflict)) {
+	if contradicts := r.wentBack && errors.Is(err, streamhub.ErrConflict); err != nil && !contradicts {
 		return err
 	}
 	after, err := r.way.Ends(r.ctx)

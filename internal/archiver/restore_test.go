@@ -110,7 +110,7 @@ func TestRestoreForks(t *testing.T) {
 		if c.Segment != "p" && c.Kind == 'a' {
 			break
 		}
-		window.Changes = append(window.Changes, archive.Change(c))
+		window.Changes = append(window.Changes, c)
 		window.To = c.ID
 	}
 	var chunks []*archive.Chunk
@@ -118,9 +118,7 @@ func TestRestoreForks(t *testing.T) {
 		part := archive.Part{Segment: g.Segment, Incarnation: g.Incarnation, Meta: g.Meta}
 		if g.Segment == "p" {
 			c := &archive.Chunk{Segment: "p", Incarnation: g.Incarnation, FirstTRX: g.IDs[0][0], LastTRX: g.IDs[len(g.IDs)-1][1]}
-			for _, f := range g.Frames {
-				c.Frames = append(c.Frames, archive.Frame(f))
-			}
+			c.Frames = append(c.Frames, g.Frames...)
 			part.Proof, part.Chunks = g.Proof, []archive.Range{c.Range()}
 			chunks = append(chunks, c)
 		}

@@ -146,10 +146,7 @@ func (s *space) window(ctx context.Context, until int64) (more bool, err error) 
 	if err != nil || len(hot.Changes) == 0 {
 		return false, err
 	}
-	w := &archive.Window{After: after, To: hot.To, Meta: hot.Meta}
-	for _, c := range hot.Changes {
-		w.Changes = append(w.Changes, archive.Change(c))
-	}
+	w := &archive.Window{After: after, To: hot.To, Changes: hot.Changes, Meta: hot.Meta}
 	var chunks []*archive.Chunk
 	entries := uint64(0)
 	for i := range hot.Segments {
@@ -188,7 +185,7 @@ func (s *space) chunks(g *hotlog.WindowSegment) []*archive.Chunk {
 			chunks = append(chunks, c)
 			size = 0
 		}
-		c.Frames, c.LastTRX = append(c.Frames, archive.Frame(g.Frames[i])), g.IDs[i][1]
+		c.Frames, c.LastTRX = append(c.Frames, g.Frames[i]), g.IDs[i][1]
 		size += len(g.Frames[i].Data)
 	}
 	return chunks

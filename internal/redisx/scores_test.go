@@ -55,11 +55,12 @@ func TestByScore(t *testing.T) {
 				require.Equal(t, 1, times, "%s: %s", word, member)
 			}
 		}
-		for range conn.ByScore(t.Context(), key, page) {
+		for _, err := range conn.ByScore(t.Context(), key, page) {
+			require.NoError(t, err)
 			break
 		}
-		for range conn.ByScore(t.Context(), "sh:{x}:none", page) {
-			t.Fatal("an empty set has a page")
+		for page, err := range conn.ByScore(t.Context(), "sh:{x}:none", page) {
+			t.Fatal("an empty set has a page", page, err)
 		}
 		require.NoError(t, conn.Set(t.Context(), key, "text", 0).Err())
 		for _, err := range conn.ByScore(t.Context(), key, page) {

@@ -2,6 +2,7 @@ package livetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -155,8 +156,8 @@ func optionsOfReaders(f *fixture) {
 			require.NoError(f, err)
 			own.Cursor = status.Cursor
 		}
-		for c := range s.Subscribe(f.ctx, &own) {
-			answer += fmt.Sprintln(string(c.Data), c.Replayed)
+		for c, err := range s.Subscribe(f.ctx, &own) {
+			answer += fmt.Sprintln(string(c.Data), c.Replayed, errors.Is(err, streamhub.ErrClosed))
 		}
 		return answer
 	}
