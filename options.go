@@ -99,9 +99,8 @@ type AppendResult struct {
 	// Timestamp is when Redis took them.
 	Timestamp time.Time
 	TRX       TRX
-	// Repeated says that this append had been stored before the call: the caller repeats it. That the hub itself sent it
-	// again, because an answer did not come, does not count. Where both happened to an append of a named producer, it may
-	// be false: the two cannot be told apart.
+	// Repeated says that this append had been stored before: by an earlier call, or by an attempt of the hub whose answer
+	// did not come.
 	Repeated bool
 	// Created says that it created the segment.
 	Created bool

@@ -142,10 +142,10 @@ func (n *names) append(got, want streamhub.TRX) error {
 	return err
 }
 
-// result compares the answer to an append, which may have been sent again.
-func (n *names) result(got, want streamhub.AppendResult, again bool) error {
+// result compares the answer to an append.
+func (n *names) result(got, want streamhub.AppendResult) error {
 	trx, position := got.TRX, got.Position
-	if again {
+	if got.Repeated && want.Repeated {
 		// Nor does it matter whether its position names the lineage of then or of now.
 		if lineage, ok := n.reigns[want.Position.Lineage]; ok {
 			got.Position.Lineage = lineage
@@ -157,7 +157,7 @@ func (n *names) result(got, want streamhub.AppendResult, again bool) error {
 		}
 	}
 	got.TRX, got.Position, want.TRX, want.Position = streamhub.TRX{}, streamhub.Position{}, streamhub.TRX{}, streamhub.Position{}
-	if again {
+	if got.Repeated && want.Repeated {
 		// Contracts leave open whether a repeat tells what is or what was.
 		got.Created, got.Closed, got.Generation = want.Created, want.Closed, want.Generation
 	}

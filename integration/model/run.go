@@ -440,14 +440,10 @@ func (r *run) answered(s Step, o *streamhub.AppendOptions, got streamhub.AppendR
 	if err := r.failed(err, wantErr, s); err != nil {
 		return err
 	}
-	resent := s.Lose > 0 || r.slow() // the reply to the first attempt was lost, or came late
-	if resent && got.Repeated && r.way.Remote() {
-		want.Repeated = true // the client repeats it as a caller does
+	if (s.Lose > 0 || r.slow()) && got.Repeated {
+		want.Repeated = true // the reply to the first attempt was lost, or came late
 	}
-	if resent && o.Producer != nil && want.Repeated {
-		got.Repeated = true // who repeated it cannot be told
-	}
-	if err := r.names.result(got, want, resent || got.Repeated && want.Repeated); err != nil {
+	if err := r.names.result(got, want); err != nil {
 		return err
 	}
 	if p := o.Producer; err == nil && p != nil && !s.Check {

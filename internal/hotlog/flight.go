@@ -168,11 +168,6 @@ func (f *flight) told() streamhub.Position {
 	return streamhub.Position{}
 }
 
-// resent reports whether it was this process that repeated r, after an answer that did not come, and not the caller.
-func (f *flight) resent(s *storedFrame, r *request) bool {
-	return f.unknown && (f.own || s.id == r.id)
-}
-
 // answers divides the answer to a frame among its requests: each gets the sequences of its own
 // records and a TRX number of its own.
 func (f *flight) answers(s *storedFrame) []answer {
@@ -182,7 +177,7 @@ func (f *flight) answers(s *storedFrame) []answer {
 		result := streamhub.AppendResult{
 			First: next, Last: next + uint64(r.records) - 1, Timestamp: millis.Time(s.timestamp),
 			TRX:      streamhub.TRX{ID: r.id, Node: f.node, Number: s.number - uint64(len(f.requests)-1-i)},
-			Repeated: s.repeated && !f.resent(s, r), Created: s.created && i == 0, Closed: s.closed, Generation: s.generation,
+			Repeated: s.repeated, Created: s.created && i == 0, Closed: s.closed, Generation: s.generation,
 		}
 		if s.repeated && r.producer != nil {
 			result.TRX.ID = s.id

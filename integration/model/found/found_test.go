@@ -321,7 +321,7 @@ func TestLossOfBoth(t *testing.T) {
 	})
 }
 
-// Seed 179 of the way "archived": the answer to a repeat of a producer was lost, and whose repeat it was could not be told.
+// Seed 179 of the way "archived": a producer repeated its append, and the answer to that was lost.
 func TestRepeatWithLostReply(t *testing.T) {
 	try(t, []model.Step{
 		{Op: "append", Space: "s", Seg: "b", N: 1, Producer: "p", Turn: 4},
