@@ -75,8 +75,8 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	case err == nil:
 		closed = &streamhub.ClosedError{Verdict: v}
 	case over(err):
-		p.stop(ending(err))
-		return producing(ending(err), p.generation)
+		p.stop(err)
+		return producing(err, p.generation)
 	default:
 		p.mu.Lock()
 		p.ending = false
@@ -253,11 +253,11 @@ func supersededBy(generation uint64) streamhub.Verdict {
 // producing turns what became of a generation into what its producer is told: where it was
 // superseded, the generation in force; where its segment was deleted or has expired, that verdict; where it has vanished, that.
 func producing(err error, generation uint64) error {
-	var closed *streamhub.ClosedError
 	err = ending(err)
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return &streamhub.HistoryLostError{FirstLost: 1}
 	}
+	var closed *streamhub.ClosedError
 	if errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictSuperseded {
 		var by successor
 		if json.Unmarshal(closed.Verdict.Output, &by) == nil {

@@ -29,5 +29,5 @@ func (s *Stream) setMetadata(ctx context.Context, v any) error {
 	if err != nil || code == "+" {
 		return err
 	}
-	return producing(ending(s.refused(ctx, code, n[0])), s.generation)
+	return producing(s.refused(ctx, code, n[0]), s.generation)
 }

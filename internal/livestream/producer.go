@@ -97,7 +97,7 @@ func (p *Producer) listen(from streamhub.Position) {
 			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})
 		// Not after the producer has stopped. Close notifies the producer of a shutdown.
 		case err != nil && p.life.Err() == nil && !errors.Is(err, streamhub.ErrShutdown):
-			p.stop(ending(err))
+			p.stop(err)
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (r *remote) hold(ctx context.Context, silence string) error {
 	if code == "ABSENT" && errors.Is(err, streamhub.ErrNotFound) && !removed(err) {
 		return streamhub.ErrNotFound // nothing is left that the token could be of
 	}
-	return producing(ending(err), r.generation)
+	return producing(err, r.generation)
 }
 
 // removed reports whether err says that a generation was removed, and not that its time was over.
@@ -167,7 +167,7 @@ func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (ui
 			r.m.chunks.Add(int64(len(records)))
 			return result.Last + 1, nil
 		case !errors.As(err, &elsewhere):
-			return 0, producing(ending(err), r.generation)
+			return 0, producing(err, r.generation)
 		case elsewhere.Expected < first:
 			return elsewhere.Expected, err
 		case elsewhere.Expected-first >= uint64(len(records)):
@@ -193,7 +193,7 @@ func (r *remote) beat(ctx context.Context) (uint64, error) {
 	}
 	status, err := r.log.Status(ctx, r.space, r.segment())
 	if err != nil {
-		return 0, producing(ending(err), r.generation)
+		return 0, producing(err, r.generation)
 	}
 	return status.LastSequence + 1, nil
 }
@@ -202,7 +202,7 @@ func (r *remote) beat(ctx context.Context) (uint64, error) {
 func (r *remote) overdue(ctx context.Context) error {
 	back, err := r.log.Status(ctx, r.space, r.backLane())
 	if err != nil || back.LastSequence == 0 {
-		return producing(ending(err), r.generation)
+		return producing(err, r.generation)
 	}
 	// Requests are stamped by Redis, so Redis is asked how old they are.
 	now, err := r.log.Now(ctx)
@@ -212,7 +212,7 @@ func (r *remote) overdue(ctx context.Context) error {
 	for e, err := range r.log.ConsumeSegment(ctx, r.space, r.backLane(), nil) {
 		switch {
 		case err != nil:
-			return producing(ending(err), r.generation)
+			return producing(err, r.generation)
 		case e.Metadata[controlKey] != controlCancel || millis.Time(now).Sub(e.Timestamp) <= r.m.opt.CancelGrace:
 			continue
 		}
@@ -253,7 +253,7 @@ func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 	// A segment that has vanished is not created again only to be closed.
 	if _, err := r.log.Status(ctx, r.space, r.segment()); err != nil {
 		var closed *streamhub.ClosedError
-		if err = producing(ending(err), r.generation); errors.As(err, &closed) {
+		if err = producing(err, r.generation); errors.As(err, &closed) {
 			return closed.Verdict, nil
 		}
 		return v, err
@@ -301,7 +301,7 @@ func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 	p.stop(errHandedOver)
 	status, err := p.log.Status(ctx, p.space, p.segment())
 	if err != nil {
-		return "", 0, producing(ending(err), p.generation)
+		return "", 0, producing(err, p.generation)
 	}
 	return r.Token(), status.LastSequence + 1, nil
 }

@@ -318,7 +318,7 @@ func (p *Producer) learn() {
 	case err == nil && status.Verdict != nil:
 		p.stop(&streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence})
 	case err != nil && over(err):
-		p.stop(ending(err))
+		p.stop(err)
 	}
 	// Otherwise it is about to get its verdict: the next heartbeat asks again.
 }
