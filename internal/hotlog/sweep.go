@@ -44,7 +44,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			if err != nil {
 				failed = append(failed, s.fail("sweep", space, "", err))
 			}
-			if ctx.Err() != nil || s.log.away(err) {
+			if ctx.Err() != nil || s.log.conn.Away(err) {
 				return errors.Join(append(failed, ctx.Err())...)
 			}
 		}
@@ -56,15 +56,10 @@ func (s *Store) Sweep(ctx context.Context) error {
 // removed in the same run.
 func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 	err := s.sweepDue(ctx, k)
-	if ctx.Err() != nil || s.log.away(err) {
+	if ctx.Err() != nil || s.log.conn.Away(err) {
 		return err
 	}
 	return errors.Join(err, s.shorten(ctx, k))
-}
-
-// away reports whether err says that no space can be reached. Of a cluster it may be one server that is away.
-func (l *Log) away(err error) bool {
-	return l.conn.Cluster == nil && errors.Is(err, streamhub.ErrUnavailable)
 }
 
 // sweepDue does what the deadlines of a space ask for.

@@ -414,8 +414,11 @@ func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 			silent, err := m.conn.ZRangeByScore(ctx, s.active(), &redis.ZRangeBy{
 				Min: "-inf", Max: strconv.FormatInt(now, 10), Count: 1,
 			}).Result()
-			if err != nil {
-				failed = append(failed, s.fail("sweep", "", redisx.ReadOutcome(err)))
+			if err = redisx.ReadOutcome(err); err != nil {
+				failed = append(failed, s.fail("sweep", "", err))
+			}
+			if ctx.Err() != nil || m.conn.Away(err) {
+				return errors.Join(append(failed, ctx.Err())...)
 			}
 			if len(silent) > 0 {
 				m.touch(s)

@@ -109,6 +109,11 @@ func ReadOutcome(err error) error {
 	return err
 }
 
+// Away reports whether err says that nothing can be reached. Of a cluster it may be one server that is away.
+func (c *Conn) Away(err error) bool {
+	return c.Cluster == nil && errors.Is(err, streamhub.ErrUnavailable)
+}
+
 // NotSent reports whether err came before the first byte was written.
 func NotSent(err error) bool {
 	var op *net.OpError
