@@ -195,7 +195,7 @@ func setHeaders(header http.Header) {
 // good after 429. It reports whether it did.
 func (h *Handler) Busy(w http.ResponseWriter, r *http.Request) bool {
 	c, err := parse(r)
-	if err != nil || !c.listens(r) {
+	if err != nil || !c.reads() || !c.listens(r) {
 		return false
 	}
 	setHeaders(w.Header())
@@ -224,16 +224,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 	// An EventSource gives up for good after a status that is an error. It is told within an event
 	// stream, where it can tell an error that passes from one that lasts.
-	case (c.listens(r) || errors.Is(err, errNone) && r.Method == http.MethodGet && wantsEvents(r) && !c.raw) && !refused(err):
+	case c.listens(r) && (c.reads() || errors.Is(err, errNone)) && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
 		h.fail(w, r, err)
 	}
 }
 
-// listens reports whether a request is that of an EventSource for chunks.
+// reads reports whether the path of a request is that of chunks.
+func (c *call) reads() bool { return (c.whole || c.id != "") && c.action == "" }
+
+// listens reports whether a request is that of an EventSource.
 func (c *call) listens(r *http.Request) bool {
-	return r.Method == http.MethodGet && (c.whole || c.id != "") && c.action == "" && wantsEvents(r) && !c.raw
+	return r.Method == http.MethodGet && wantsEvents(r) && !c.raw
 }
 
 // refused reports whether err concerns the client and not the stream. Such an error is always
