@@ -20,7 +20,7 @@ import (
 
 // A baseConn is the common part of the connections of both dialects: the principal, the expiry and the
 // outbox. The Gateway's ticker calls tick; the dialect's reader calls read; anything may call fail
-// and cut.
+// and closeNow.
 type baseConn struct {
 	g      *Gateway
 	guest  *front.Guest
@@ -180,7 +180,7 @@ func (l *baseConn) closeNow() { _ = l.in.Close() }
 
 const (
 	// goodbye is how long a client may take to answer the close frame, unprovenGoodbye how long one
-	// that has not said who it is: what it sends meanwhile is read and dropped.
+	// that has not said who it is. What it sends meanwhile is dropped; see incoming.
 	goodbye         = 5 * time.Second
 	unprovenGoodbye = time.Second
 )
