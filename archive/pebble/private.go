@@ -5,11 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/datadir"
 )
 
 // privateFS is the file system of the operating system. Only their owner may read the files that it
@@ -56,20 +56,11 @@ func makePrivate(dir string) error {
 }
 
 // checkOurs refuses a directory that has files of others and no archive: its name is mistyped, and the
-// files of an archive would lie among them. Hidden files and lost+found are what file systems put there.
+// files of an archive would lie among them.
 func checkOurs(dir string) error {
-	files, err := os.ReadDir(dir)
+	foreign, err := datadir.Foreign(dir, ours.MatchString)
 	if err != nil {
 		return fmt.Errorf("%w: %w", streamhub.ErrUnavailable, err)
-	}
-	foreign := ""
-	for _, f := range files {
-		switch name := f.Name(); {
-		case ours.MatchString(name):
-			return nil
-		case name != "lost+found" && !strings.HasPrefix(name, "."):
-			foreign = name
-		}
 	}
 	if foreign != "" {
 		return fmt.Errorf("%w: %s holds no archive but other files, %s among them: name a new or an empty directory",

@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/child"
+	"github.com/seed-147127fe/streamhub/internal/datadir"
 	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
 
@@ -105,21 +106,11 @@ func Start(ctx context.Context, dir, program string) (_ *Server, err error) {
 }
 
 // checkOurs refuses a directory that has files and none of a server of ours: its name is mistyped, or it has a
-// dump.rdb, which a server with append-only files passes over in silence. Hidden files and lost+found are what
-// file systems put there.
+// dump.rdb, which a server with append-only files passes over in silence.
 func checkOurs(dir string) error {
-	files, err := os.ReadDir(dir)
+	foreign, err := datadir.Foreign(dir, func(name string) bool { return name == filesName || name == lockName })
 	if err != nil {
 		return err
-	}
-	foreign := ""
-	for _, f := range files {
-		switch name := f.Name(); {
-		case name == filesName || name == lockName:
-			return nil
-		case name != "lost+found" && !strings.HasPrefix(name, "."):
-			foreign = name
-		}
 	}
 	if foreign != "" {
 		return fmt.Errorf("%s holds no data of streamhub serve but other files, %s among them: name a new or an empty directory", dir, foreign)
