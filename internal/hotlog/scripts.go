@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
@@ -67,10 +68,13 @@ var (
 // node gets every notification, none does.
 const noticeBytes = 4096
 
+// appenderIdle is how long the row of an appender stays after its last append.
+const appenderIdle = 24 * time.Hour
+
 // numbers are the names by which the scripts know the parts of heads, rows and frames, as meta.go and frame.go have
-// them. Lua counts from 1, and an end is inclusive.
+// them, and what else stands in several scripts. Lua counts from 1, and an end is inclusive.
 var numbers = func() map[string]string {
-	names := map[string]string{"HEAD_VERSION": fmt.Sprintf("'%c'", headLayout), "MANY_RECORDS": strconv.Itoa(manyRecords)}
+	names := map[string]string{"HEAD_VERSION": fmt.Sprintf("'%c'", headLayout), "MANY_RECORDS": strconv.Itoa(manyRecords), "APPENDER_IDLE": strconv.FormatInt(appenderIdle.Milliseconds(), 10)}
 	for _, p := range []struct {
 		name     string
 		from, to int
@@ -123,7 +127,7 @@ func (l *Log) loadScripts() {
 	l.remove = redisx.NewScript(spell(headLua, reignLua, deleteLua)).AllowOOM()
 	l.trim = redisx.NewScript(spell(headLua, reignLua, trimLua)).AllowOOM()
 	l.touch = redisx.NewScript(spell(headLua, touchLua))
-	l.prune = redisx.NewScript(pruneLua).AllowOOM()
+	l.prune = redisx.NewScript(spell(pruneLua)).AllowOOM()
 	l.sweep = redisx.NewScript(sweepLua).AllowOOM()
 	l.trimTimeline = redisx.NewScript(timelineLua).AllowOOM()
 	l.drop = redisx.NewScript(dropLua).AllowOOM()

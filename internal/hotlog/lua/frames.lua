@@ -5,7 +5,6 @@
 local call, pcall, sub, byte, find, match = redis.call, redis.pcall, string.sub, string.byte, string.find, string.match
 local fmt = string.format
 local skip = #KEYS[1] + 2
-local DAY = 86400000
 local now_ms
 
 local function now()
@@ -202,7 +201,7 @@ local function enter(p, ts, keys)
     return false
   end
   if p.fresh and sub(p.row, 1, 3) == 'p:~'
-    and not ok(pcall('ZADD', keys.deadlines, 'NX', fmt('%.0f', tonumber(ts) + DAY), 'p' .. p.segment)) then
+    and not ok(pcall('ZADD', keys.deadlines, 'NX', fmt('%.0f', tonumber(ts) + APPENDER_IDLE), 'p' .. p.segment)) then
     return false
   end
   if p.count == 0 then return true end

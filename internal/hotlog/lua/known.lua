@@ -33,7 +33,7 @@ local function known()
   if id.err then return 'DISAGREE' end
   local ts = sub(id, 1, find(id, '-', 1, true) - 1)
   -- The sweep looks for rows of idle appenders where these are written down.
-  local listed = sub(row, 1, 3) == 'p:~' and pcall('ZADD', KEYS[4], 'NX', fmt('%.0f', tonumber(ts) + 86400000), 'p' .. segment)
+  local listed = sub(row, 1, 3) == 'p:~' and pcall('ZADD', KEYS[4], 'NX', fmt('%.0f', tonumber(ts) + APPENDER_IDLE), 'p' .. segment)
   local stored = (not listed or type(listed) == 'number') and pcall('XADD', log, 'NOMKSTREAM', ending .. '-' .. ts, number, frame)
   if not stored or stored.err then
     call('XDEL', timeline, id) -- the refused frame must not stay there

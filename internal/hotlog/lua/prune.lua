@@ -7,7 +7,7 @@
 local prefix = string.sub(KEYS[1], 1, -2)
 local member = 'p' .. string.sub(KEYS[2], #prefix + 3)
 local t = redis.call('TIME')
-local limit = tonumber(t[1]) * 1000 - 86400000
+local limit = tonumber(t[1]) * 1000 - APPENDER_IDLE
 local fields = redis.call('HGETALL', KEYS[2])
 local gone, oldest = 0, nil
 for i = 1, #fields, 2 do
@@ -22,7 +22,7 @@ for i = 1, #fields, 2 do
   end
 end
 if oldest then
-  redis.call('ZADD', KEYS[1], string.format('%.0f', oldest + 86400000), member)
+  redis.call('ZADD', KEYS[1], string.format('%.0f', oldest + APPENDER_IDLE), member)
 else
   redis.call('ZREM', KEYS[1], member)
 end

@@ -20,7 +20,7 @@ local complete = head
 for i = 4, head and 0 or #ARGV, 2 do
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
   if string.sub(ARGV[i], 1, 3) == 'p:~' then -- of an appender, which is forgotten after a day; the first one due counts
-    local due = tonumber(string.match(ARGV[i + 1], '(%d+)$')) + 86400000
+    local due = tonumber(string.match(ARGV[i + 1], '(%d+)$')) + APPENDER_IDLE
     redis.call('ZADD', KEYS[2], 'LT', string.format('%.0f', due), 'p' .. segment)
   end
   if ARGV[i] == 'h' then complete = ARGV[i + 1] end
