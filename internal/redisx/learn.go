@@ -117,9 +117,9 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	case failure != nil && (server == nil || Final(failure)):
 		return nil, failure
 	case isCode(err, "NOPERM"): // what it was asked is where the slots are
-		return nil, lacking(c.user, []string{"cluster|slots"}, "ACL SETUSER "+c.user+" "+UserRuleCluster)
+		return nil, lacking(c.user, UserRuleCluster, "cluster|slots")
 	case server != nil && !server.has("asking"):
-		return nil, lacking(c.user, []string{"asking"}, "ACL SETUSER "+c.user+" "+UserRuleCluster)
+		return nil, lacking(c.user, UserRuleCluster, "asking")
 	case server == nil:
 		if err != nil {
 			return nil, opening(fmt.Errorf("the cluster has no primary: %w", err))
@@ -233,7 +233,7 @@ func (c *Conn) refused(command string, err error) error {
 	var unavailable *streamhub.UnavailableError
 	switch {
 	case errors.As(err, &unavailable) && unavailable.Reason == streamhub.ReasonDenied && isCode(err, "NOPERM"):
-		return lacking(c.user, []string{strings.ToLower(command)}, "ACL SETUSER "+c.user+" "+UserRule)
+		return lacking(c.user, UserRule, strings.ToLower(command))
 	case !errors.Is(err, streamhub.ErrUnavailable):
 		return fmt.Errorf("%w: %s fails (%w); a hub needs it under its own name: remove rename-command from the configuration of the server",
 			streamhub.ErrInvalidArgument, command, err)

@@ -76,7 +76,7 @@ func (s *Server) missing(command string) string {
 	if slices.Contains(s.unknown, command) {
 		return "the server does not know " + name + "; remove rename-command from its configuration"
 	}
-	return "the user may not run " + name + "; run ACL SETUSER " + s.user + " +" + command
+	return "the user may not run " + name + "; run " + grant(s.user, "+"+command)
 }
 
 // CheckQuota refuses a server that cannot tell what a store keeps.
@@ -87,7 +87,7 @@ func (s *Server) CheckQuota() error {
 	case slices.Contains(s.unknown, "memory|usage"):
 		return fmt.Errorf("%w: a quota of stores: %s", streamhub.ErrInvalidArgument, s.missing("memory|usage"))
 	}
-	return lacking(s.user, []string{"memory|usage"}, "ACL SETUSER "+s.user+" "+UserRuleQuota)
+	return lacking(s.user, UserRuleQuota, "memory|usage")
 }
 
 // CanWait refuses a client on which a command cannot be made to wait on the connection that wrote.

@@ -106,23 +106,26 @@ func (s *Server) judge(answer []string) error {
 	if len(denied) == 0 {
 		return nil
 	}
-	cure := []string{"ACL SETUSER", s.user}
+	var rule []string
 	if keys {
-		cure = append(cure, keyRule)
+		rule = append(rule, keyRule)
 	}
 	if channels {
-		cure = append(cure, channelRule)
+		rule = append(rule, channelRule)
 	}
 	for _, command := range denied {
-		cure = append(cure, "+"+command)
+		rule = append(rule, "+"+command)
 	}
-	return lacking(s.user, denied, strings.Join(cure, " "))
+	return lacking(s.user, strings.Join(rule, " "), denied...)
 }
 
-// lacking is the error for a user without rights.
-func lacking(user string, commands []string, cure string) error {
-	return &streamhub.UnavailableError{Reason: streamhub.ReasonDenied, Err: &rightsError{user, commands, cure}}
+// lacking is the error for a user that may not run commands. A rule gives the user that right.
+func lacking(user, rule string, commands ...string) error {
+	return &streamhub.UnavailableError{Reason: streamhub.ReasonDenied, Err: &rightsError{user, commands, grant(user, rule)}}
 }
+
+// grant is the command that gives a user what a rule names.
+func grant(user, rule string) string { return "ACL SETUSER " + user + " " + rule }
 
 // A rightsError names what a user of Redis lacks. Its cure replaces the general one of an
 // [streamhub.UnavailableError], so that the command to run is the end of the text and can be pasted.
