@@ -30,7 +30,7 @@ type Commit struct {
 	Position streamhub.TimelineID `json:"position"`
 	Entries  uint64               `json:"entries"`
 	Chunks   uint64               `json:"chunks"`
-	// RawBytes is the size of the frames before compression, Bytes that of their objects.
+	// RawBytes is the size of the frames before compression. Bytes is the size of the compressed objects.
 	RawBytes uint64 `json:"raw_bytes"`
 	Bytes    uint64 `json:"bytes"`
 }

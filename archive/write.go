@@ -235,8 +235,8 @@ func (w *Writer) Rewind(ctx context.Context, window uint64) error {
 	return w.tidy(ctx)
 }
 
-// Prune removes the chunks of a segment that was deleted or trimmed: those of other incarnations,
-// and those that end before the sequence before.
+// Prune removes chunks of a segment that was deleted or trimmed: all chunks of other incarnations, and the
+// chunks of this one that end before the sequence before.
 func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before uint64) error {
 	prefix := segmentsPrefix(segment)
 	for after := ""; ; {

@@ -23,6 +23,6 @@
 //
 // # Errors
 //
-// Errors are those of package streamhub. A call returns the error of its last attempt. For an append
-// that can be [streamhub.ErrUnknownOutcome]: repeat the append with the TRX id of the error.
+// Calls return the errors of package streamhub; after retries, the error of the last attempt. An append
+// can fail with [streamhub.ErrUnknownOutcome]: repeat it with the TRX id of the error.
 package client

@@ -79,8 +79,8 @@ func TestLiveTwoGateways(t *testing.T) {
 	})
 }
 
-// TestLiveForgotten tells a producer behind a gateway that Redis has lost its generation: with the whole stream, or with
-// an earlier generation in its place.
+// TestLiveForgotten loses the generation of a producer of the client, with the whole stream or with an earlier
+// generation in its place. The producer gets ErrHistoryLost.
 func TestLiveForgotten(t *testing.T) {
 	server := redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr()})
 	t.Cleanup(func() { _ = server.Close() })
