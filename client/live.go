@@ -435,7 +435,7 @@ func (r *liveRemote) publishing(first uint64, chunks [][]byte) (*wire.LivePublis
 	size := 0
 	for i, chunk := range chunks {
 		if len(chunk) > streamhub.MaxFrameBytes {
-			return nil, fmt.Errorf("%w: chunk %d has %d bytes", streamhub.ErrTooLarge, first+uint64(i), len(chunk))
+			return nil, fmt.Errorf("%w: chunk %d has %d bytes, no gateway takes more than %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), streamhub.MaxFrameBytes)
 		}
 		size += len(chunk)
 	}

@@ -130,7 +130,7 @@ func (p *liveProducer) rush() {
 // default, is waited for: what one gateway refuses another one refuses as well.
 func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	if len(data) > streamhub.MaxFrameBytes {
-		return p.fail("publish", p.id, fmt.Errorf("%w: a chunk of %d bytes", streamhub.ErrTooLarge, len(data)))
+		return p.fail("publish", p.id, fmt.Errorf("%w: a chunk of %d bytes, no gateway takes more than %d", streamhub.ErrTooLarge, len(data), streamhub.MaxFrameBytes))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
