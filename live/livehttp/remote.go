@@ -171,17 +171,18 @@ func split(contentType string, text []byte) ([][]byte, error) {
 			return nil, errMedia
 		}
 	}
+	if kind == "application/octet-stream" {
+		return [][]byte{text}, nil
+	}
 	lines := bytes.Count(text, []byte("\n"))
 	if text[len(text)-1] != '\n' {
 		lines++
 	}
-	if kind != "application/octet-stream" && lines > maxLines {
+	if lines > maxLines {
 		return nil, fmt.Errorf("%w: more than %d lines: each is a chunk", streamhub.ErrTooLarge, maxLines)
 	}
 	var list [][]byte
 	switch kind {
-	case "application/octet-stream":
-		return [][]byte{text}, nil
 	case "text/plain":
 		for line := range bytes.Lines(text) {
 			list = append(list, trimLine(line))
