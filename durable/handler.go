@@ -216,5 +216,8 @@ func (d *Handler) authorize(r *http.Request, right streamhub.Right) error {
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {
 		err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 	}
+	if errors.Is(err, streamhub.ErrPermissionDenied) { // from elsewhere it would be the archive's refusal, which is no text for clients
+		err = &statusError{http.StatusForbidden, err.Error()}
+	}
 	return err
 }

@@ -94,8 +94,12 @@ func overHTTP(method, path, body string) call {
 		case http.StatusUnauthorized:
 			return "unauthenticated"
 		case http.StatusForbidden:
-			if why, _ := io.ReadAll(answer.Body); bytes.Contains(why, []byte("Streamhub-Producer")) {
+			why, _ := io.ReadAll(answer.Body)
+			if bytes.Contains(why, []byte("Streamhub-Producer")) {
 				return "ok" // the right is there, and what only the producer has is missing
+			}
+			if method != http.MethodHead { // which has no body
+				require.Regexp(t, "the token does not allow to (read|write) the (store|space|segment) |wants a token with the scope ", string(why), "the missing right is named")
 			}
 			return "permission"
 		}

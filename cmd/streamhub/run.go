@@ -311,7 +311,7 @@ func (s *session) explain(err error) string {
 	case errors.Is(err, streamhub.ErrUnauthenticated):
 		advice = "the gateway wants a token: --token, or " + authVariable
 	case errors.Is(err, streamhub.ErrPermissionDenied):
-		advice = "the token does not allow that: it needs a scope for what is named, or for the whole store where no space is, read to read and write for everything else; streamhub token check says what it allows"
+		advice = "a token needs a scope for what is named, or for the whole store where no space is, read to read and write for everything else; streamhub token check says what it allows"
 	case errors.As(err, &unavailable):
 		advice = unavailableAdvice[unavailable.Reason]
 	case errors.Is(err, streamhub.ErrNotFound) && !own:

@@ -123,6 +123,21 @@ func (g *grant) allows(right *streamhub.Right) bool {
 		g.segments.has(right.Segment) && (right.Write && g.write || !right.Write && g.read)
 }
 
+// Denied is the error for a missing right, which it names. A caller learns only what it has named itself.
+func Denied(right streamhub.Right) error {
+	verb := "read"
+	if right.Write {
+		verb = "write"
+	}
+	switch {
+	case right.Space == "":
+		return fmt.Errorf("%w: the token does not allow to %s the store %v as a whole", streamhub.ErrPermissionDenied, verb, right.Store)
+	case right.Segment == "":
+		return fmt.Errorf("%w: the token does not allow to %s the space %q as a whole", streamhub.ErrPermissionDenied, verb, right.Space)
+	}
+	return fmt.Errorf("%w: the token does not allow to %s the segment %q of the space %q", streamhub.ErrPermissionDenied, verb, right.Segment, right.Space)
+}
+
 // AllowsAll reports whether the principal may read from, or write to, every segment of every store.
 func (p *Principal) AllowsAll(write bool) bool {
 	for i := range p.grants {

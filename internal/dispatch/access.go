@@ -1,11 +1,10 @@
 package dispatch
 
 import (
-	"fmt"
-
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -24,23 +23,8 @@ func Allowed(access Access, store uuid.UUID, request wire.Request) error {
 	}
 	for right := range Rights(store, request) {
 		if !access.Allows(right) {
-			return denied(right)
+			return auth.Denied(right)
 		}
 	}
 	return nil
-}
-
-// denied names the right that is missing.
-func denied(right streamhub.Right) error {
-	verb := "read"
-	if right.Write {
-		verb = "write"
-	}
-	switch {
-	case right.Space == "":
-		return fmt.Errorf("%w: the token does not allow to %s the store %v as a whole", streamhub.ErrPermissionDenied, verb, right.Store)
-	case right.Segment == "":
-		return fmt.Errorf("%w: the token does not allow to %s the space %q as a whole", streamhub.ErrPermissionDenied, verb, right.Space)
-	}
-	return fmt.Errorf("%w: the token does not allow to %s the segment %q of the space %q", streamhub.ErrPermissionDenied, verb, right.Segment, right.Space)
 }

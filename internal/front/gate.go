@@ -111,7 +111,7 @@ func (g *Gate) Authorize(r *http.Request, right streamhub.Right) (subject string
 	}
 	if !principal.Allows(right) {
 		g.refused(r, "permission")
-		return "", streamhub.ErrPermissionDenied
+		return "", auth.Denied(right)
 	}
 	return principal.Subject, nil
 }

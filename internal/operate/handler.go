@@ -106,7 +106,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return errNoOperation
 	}
 	if err := h.opt.CheckOrigin(r); err != nil {
-		return streamhub.ErrPermissionDenied
+		return fmt.Errorf("%w: %w", streamhub.ErrPermissionDenied, err)
 	}
 	if auth.Reserved(store) {
 		return errReserved
@@ -224,7 +224,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // errReadOnly is for changes where none may be made.
-var errReadOnly = &streamhub.Error{Op: "operate", Err: streamhub.ErrPermissionDenied}
+var errReadOnly = &streamhub.Error{Op: "operate", Err: fmt.Errorf("%w: this listener changes nothing; start the server with --admin-write", streamhub.ErrPermissionDenied)}
 
 // one answers with one JSON value.
 func one(w http.ResponseWriter, v any, err error) error {

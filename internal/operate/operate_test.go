@@ -218,7 +218,7 @@ func TestCancelLive(t *testing.T) {
 		p, _, err := d.hub.Store(uuid.Nil).Live("live").Register(t.Context(), "answer", &live.RegisterOptions{OnCancel: func(err error) { stopped <- err }})
 		require.NoError(t, err)
 		if readOnly {
-			d.ask("DELETE", "live?space=live&id=answer", 403, nil)
+			require.Contains(t, d.ask("DELETE", "live?space=live&id=answer", 403, nil), "--admin-write")
 			require.Empty(t, stopped)
 			require.NoError(t, p.Done(t.Context(), ""))
 			continue
@@ -321,6 +321,7 @@ func TestRights(t *testing.T) {
 	r.Header.Set("Origin", "http://evil.example")
 	handler.ServeHTTP(w, r)
 	require.Equal(t, 403, w.Code)
+	require.Contains(t, w.Body.String(), "evil.example")
 }
 
 // TestRemote asks the same through a server.
