@@ -110,7 +110,7 @@ func TestImportKilled(t *testing.T) {
 
 	// Offsets, through a gateway and with the protocol of the released client.
 	gateway := startGateway(t, redis.URL())
-	conn, err := streamz.Dial(ctx, gateway.address, "")
+	conn, err := streamz.Dial(ctx, gateway.address, "", nil)
 	require.NoError(t, err)
 	defer conn.Close()
 	const follow = 100

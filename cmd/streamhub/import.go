@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/streamz"
 )
 
+// sourceCA is the flag of the authorities that sign the certificate of the source.
+const sourceCA = "source-tls-ca"
+
 // importCmd writes to Redis itself, like archive restore: a gateway gives entries its own times.
 type importCmd struct {
 	redisPlace
@@ -21,6 +25,7 @@ type importCmd struct {
 	Space       string        `arg:"" optional:"" help:"Space to bring; all of the store if not given."`
 	Store       uuid.UUID     `default:"00000000-0000-0000-0000-000000000000" placeholder:"UUID" help:"Store to bring; it keeps its id."`
 	SourceToken string        `placeholder:"JWT" help:"Token for the streamkit server."`
+	SourceTLSCA string        `name:"source-tls-ca" placeholder:"FILE" help:"Authorities to trust for the streamkit server in place of the system's, in PEM."`
 	SourceWait  time.Duration `default:"1m" placeholder:"D" help:"How long to connect to the streamkit server again when a connection to it ends."`
 	Until       time.Time     `placeholder:"TIME" help:"Leave out what is later, as 2026-01-02T15:04:05Z: for a first run while programs still write to the source."`
 	Progress    bool          `default:"true" negatable:"" help:"Show on standard error how many entries were read, where that is a terminal."`
@@ -34,11 +39,18 @@ func (c *importCmd) Run(s *session) (err error) {
 	if c.Redis == "" {
 		return usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
 	}
+	authorities, err := authoritiesOf(sourceCA, c.SourceTLSCA)
+	if err != nil {
+		return err
+	}
+	transport := transportTo(authorities)
+	defer transport.CloseIdleConnections()
 	src := importer.Source{Store: c.Store}
 	way := &streamz.Options{
-		Patience: c.SourceWait,
-		Lost:     func(err error) { s.note("connecting again for up to %s: %v", c.SourceWait, err) },
-		Back:     func() { s.note("connected again") },
+		HTTPClient: &http.Client{Transport: transport},
+		Patience:   c.SourceWait,
+		Lost:       func(err error) { s.note("connecting again for up to %s: %v", c.SourceWait, err) },
+		Back:       func() { s.note("connected again") },
 	}
 	for _, server := range []**streamz.Server{&src.Scan, &src.Look} {
 		if *server, err = streamz.Open(s.ctx, c.Source, c.SourceToken, way); err != nil {

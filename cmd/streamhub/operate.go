@@ -29,14 +29,14 @@ func (p *place) operations(s *session) (operate.Operations, func(), error) {
 // operationsWith is operations for a command that may need the archive too.
 func (p *place) operationsWith(s *session, cold *archiveFlag) (operate.Operations, func(), error) {
 	if p.Redis == "" {
-		if err := s.needs("redis", redisOnly...); err != nil {
+		transport, err := p.transport(s)
+		if err != nil {
 			return nil, nil, err
 		}
 		base, err := p.httpBase()
 		if err != nil {
 			return nil, nil, err
 		}
-		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
 		return operate.NewRemote(base, p.Token, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
 	}
 	h, done, err := p.openHub(s, hub.Options{Archiving: tier.Options{Every: -1}}, cold)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"os"
 	"strings"
 
@@ -37,15 +36,9 @@ func (f *redisFlags) client(s *session, address string) (redis.UniversalClient, 
 		}
 		o.Password = strings.TrimRight(string(text), "\r\n")
 	}
-	var authorities *x509.CertPool
-	if f.RedisTLSCA != "" {
-		text, err := os.ReadFile(f.RedisTLSCA)
-		if err != nil {
-			return nil, usagef("--redis-tls-ca: %w", err)
-		}
-		if authorities = x509.NewCertPool(); !authorities.AppendCertsFromPEM(text) {
-			return nil, usagef("--redis-tls-ca: %s holds no certificate in PEM", f.RedisTLSCA)
-		}
+	authorities, err := authoritiesOf("redis-tls-ca", f.RedisTLSCA)
+	if err != nil {
+		return nil, err
 	}
 	var own []tls.Certificate
 	if (f.RedisTLSCert == "") != (f.RedisTLSKey == "") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -288,6 +289,7 @@ func (s *session) explain(err error) string {
 		unavailable *streamhub.UnavailableError
 		sequence    *streamhub.SequenceError
 		held        *streamhub.LeaseHeldError
+		untrusted   *tls.CertificateVerificationError
 	)
 	advice, own := "", errors.As(err, new(*statusError)) // which a command has written, with its cure
 	switch {
@@ -312,6 +314,12 @@ func (s *session) explain(err error) string {
 		advice = "the gateway wants a token: --token, or " + authVariable
 	case errors.Is(err, streamhub.ErrPermissionDenied):
 		advice = "a token needs a scope for what is named, or for the whole store where no space is, read to read and write for everything else; streamhub token check says what it allows"
+	case errors.As(err, &untrusted) && (unavailable == nil && !errors.As(err, &unavailable) || unavailable.Reason == streamhub.ReasonGateway):
+		flag := serverCA
+		if s.call != nil && s.call.Selected().Path() == "import" {
+			flag = sourceCA
+		}
+		advice = "the certificate is not trusted, or has another name than the address: --" + flag + " FILE names the authority that signed it"
 	case errors.As(err, &unavailable):
 		advice = unavailableAdvice[unavailable.Reason]
 	case errors.Is(err, streamhub.ErrNotFound) && !own:

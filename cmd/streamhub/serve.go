@@ -174,7 +174,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	go func() { ended <- c.serve(front, listener, pairs) }()
 	go func() { ended <- admin.Serve(adminListener) }()
 	if _, err = fmt.Fprintf(s.stdout, "listening %s admin http://%s\n", c.address(listener.Addr()), adminListener.Addr()); err == nil {
-		c.hint(s, b, listener.Addr().String())
+		c.hint(s, b, listener.Addr().String(), pairs)
 		if c.LogFormat != "json" {
 			fmt.Fprintf(s.stderr, "\nThe console: http://%s/\n", reachable(adminListener.Addr().String()))
 		}
@@ -221,7 +221,7 @@ func (c *serveCmd) drain(hubServer *server.Server, front, admin *http.Server, en
 }
 
 // hint tells people what to try next.
-func (c *serveCmd) hint(s *session, b *backend, address string) {
+func (c *serveCmd) hint(s *session, b *backend, address string, pairs *certificates) {
 	if c.LogFormat == "json" {
 		return // a program reads this, line by line
 	}
@@ -232,6 +232,9 @@ func (c *serveCmd) hint(s *session, b *backend, address string) {
 	switch {
 	case c.TLSCert != "":
 		at = " --server wss://" + reachable(address)
+		if !pairs.trusted() {
+			at += " --" + serverCA + " " + shellQuote(c.TLSCert)
+		}
 	case c.Listen != defaultListen:
 		at = " --server ws://" + reachable(address)
 	}

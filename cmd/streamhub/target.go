@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -16,6 +18,8 @@ const (
 	redisVariable  = "STREAMHUB_REDIS_URL"
 	serverVariable = "STREAMHUB_SERVER"
 	authVariable   = "STREAMHUB_TOKEN"
+	// serverCA is the flag of the authorities that sign certificates of gateways.
+	serverCA = "server-tls-ca"
 	// defaultServer is where serve listens by default.
 	defaultServer = "ws://127.0.0.1:8080"
 )
@@ -26,7 +30,24 @@ type place struct {
 	Server gatewayURLs `xor:"place" placeholder:"URL" help:"Gateway to go through, or several with commas; $STREAMHUB_SERVER, or ws://127.0.0.1:8080 if neither this nor a Redis is given. http:// and https:// do as well."`
 	Redis  redisURL    `xor:"place" placeholder:"URL" help:"Redis of the hub, without a gateway; $STREAMHUB_REDIS_URL if not given. redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://."`
 	Token  string      `placeholder:"JWT" help:"Token for the gateway; $STREAMHUB_TOKEN if not given."`
+
+	ServerTLSCA string `name:"server-tls-ca" placeholder:"FILE" help:"Authorities to trust for the gateway in place of the system's, in PEM."`
 	redisFlags
+}
+
+// transport makes a transport to the gateways.
+func (p *place) transport(s *session) (*http.Transport, error) {
+	if err := s.needs("redis", redisOnly...); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(p.gateways(), func(address string) bool { return strings.HasPrefix(address, "wss:") }) && s.given(serverCA) {
+		return nil, usagef("--%s goes with a --server that begins with wss:// or https://", serverCA)
+	}
+	authorities, err := authoritiesOf(serverCA, p.ServerTLSCA)
+	if err != nil {
+		return nil, err
+	}
+	return transportTo(authorities), nil
 }
 
 // storeFlag names the store that a command works on.
@@ -61,10 +82,11 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 	if s.given("archive") {
 		return nil, nil, usagef("--archive goes with --redis: a gateway has an archive of its own")
 	}
-	if err := s.needs("redis", redisOnly...); err != nil {
+	transport, err := t.transport(s)
+	if err != nil {
 		return nil, nil, err
 	}
-	o := &client.WebSocketOptions{}
+	o := &client.WebSocketOptions{HTTPClient: &http.Client{Transport: transport}}
 	if token := t.Token; token != "" {
 		o.Token = func(context.Context) (string, error) { return token, nil }
 	}
@@ -80,6 +102,7 @@ func (t *target) open(s *session, options hub.Options, retry client.RetryPolicy)
 	return c.Store(t.Store), func() {
 		_ = c.Close() // what was asked for is done or has failed by itself
 		_ = gateways.Close()
+		transport.CloseIdleConnections()
 	}, nil
 }
 
@@ -98,6 +121,9 @@ func (t *target) openRedis(s *session, options hub.Options, retry client.RetryPo
 // openHub opens a hub for one command, with an archive if cold names one; cold may be nil. The function that it returns
 // closes both.
 func (p *place) openHub(s *session, options hub.Options, cold *archiveFlag) (*hub.Hub, func(), error) {
+	if err := s.needs("server", serverCA); err != nil {
+		return nil, nil, err
+	}
 	redis, err := p.client(s, string(p.Redis))
 	if err != nil {
 		return nil, nil, err

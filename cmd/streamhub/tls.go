@@ -100,6 +100,20 @@ func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.now, nil
 }
 
+// trusted reports whether an authority of the system has signed the certificate.
+func (c *certificates) trusted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	chain := x509.NewCertPool()
+	for _, der := range c.now.Certificate {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			chain.AddCert(cert)
+		}
+	}
+	_, err := c.now.Leaf.Verify(x509.VerifyOptions{Intermediates: chain})
+	return err == nil
+}
+
 func (c *certificates) load() error {
 	c.stamp = c.look()
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
@@ -119,6 +133,32 @@ func (c *certificates) look() string {
 		}
 	}
 	return stamp
+}
+
+// authoritiesOf reads the file of a flag that names authorities to trust. Without a file it returns nil, which stands for
+// those of the system.
+func authoritiesOf(flag, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usagef("--%s: %w", flag, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, usagef("--%s: %s holds no certificate in PEM", flag, file)
+	}
+	return pool, nil
+}
+
+// transportTo makes a transport to a server whose certificate one of authorities has signed.
+func transportTo(authorities *x509.CertPool) *http.Transport {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if authorities != nil {
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
+	}
+	return t
 }
 
 // selfSignedLife is how long a certificate of our own lasts.

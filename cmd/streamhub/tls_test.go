@@ -62,9 +62,8 @@ func TestTLS(t *testing.T) {
 	if err != nil || answer.ProtoMajor != 2 || answer.StatusCode != http.StatusOK {
 		t.Fatal(answer, err)
 	}
-	if !strings.Contains(p.err.String(), "--server wss://") {
-		t.Errorf("no word of wss in\n%s", p.err)
-	}
+	until(t, "the hint", func() bool { return strings.Contains(p.err.String(), " --server-tls-ca "+shellQuote(cert)+"\n") })
+	trustGateway(t, p, m[1], cert)
 	second := writePair(t, cert, key)
 	until(t, "the new certificate", func() bool {
 		_, err := get(second)
@@ -93,6 +92,43 @@ func TestTLS(t *testing.T) {
 	}
 	if r := call(t, nil, "serve", "--tls-cert", cert, "--tls-key", key); r.code != exitFailed {
 		t.Errorf("garbage: exit %d\n%s", r.code, r.err)
+	}
+}
+
+// trustGateway works through a gateway whose certificate no authority of the system has signed.
+func trustGateway(t *testing.T, p *program, gateway, cert string) {
+	t.Helper()
+	redis := ""
+	until(t, "the Redis", func() bool {
+		redis = regexp.MustCompile(`redis://[^']+`).FindString(p.err.String())
+		return redis != ""
+	})
+	streamkit := "wss" + strings.TrimPrefix(gateway, "https")
+	trusting := []string{"--server", gateway, "--server-tls-ca", cert}
+	good(t, strings.NewReader("x\n"), append([]string{"append", "s/g"}, trusting...)...)
+	good(t, nil, append([]string{"workers"}, trusting...)...)
+	good(t, nil, "import", "--redis", redis, "--source-tls-ca", cert, streamkit)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"ls", "--server", gateway}, exitFailed, "--server-tls-ca FILE"},
+		{[]string{"workers", "--server", gateway}, exitFailed, "--server-tls-ca FILE"},
+		{[]string{"import", "--redis", redis, streamkit}, exitFailed, "--source-tls-ca FILE"},
+		{[]string{"ls", "--server", gateway, "--server-tls-ca", empty}, exitUsage, "holds no certificate"},
+		{[]string{"workers", "--server", gateway, "--server-tls-ca", filepath.Dir(empty)}, exitUsage, "--server-tls-ca"},
+		{[]string{"ls", "--server", "ws://127.0.0.1:1", "--server-tls-ca", cert}, exitUsage, "wss://"},
+		{[]string{"ls", "--redis", redis, "--server-tls-ca", cert}, exitUsage, "--server"},
+		{[]string{"workers", "--server", "http" + strings.TrimPrefix(gateway, "https")}, exitFailed, "https://"},
+	} {
+		if r := call(t, nil, c.args...); r.code != c.code || !strings.Contains(r.err, c.want) {
+			t.Errorf("%v: exit %d, %s; want %d and %q", c.args, r.code, r.err, c.code, c.want)
+		}
 	}
 }
 

@@ -356,7 +356,7 @@ func TestOffsets(t *testing.T) {
 		server := httptest.NewServer(g)
 		defer server.Close()
 		defer func() { require.NoError(b.t, g.Shutdown(context.WithoutCancel(b.t.Context()))) }()
-		conn, err := streamz.Dial(b.t.Context(), "ws"+strings.TrimPrefix(server.URL, "http"), "")
+		conn, err := streamz.Dial(b.t.Context(), "ws"+strings.TrimPrefix(server.URL, "http"), "", nil)
 		require.NoError(b.t, err)
 		defer conn.Close()
 		want := b.old.Entries(b.store, "sp")
@@ -383,8 +383,8 @@ func entries(t *testing.T, store streamhub.Store, space string) (list []streamhu
 
 func TestDial(t *testing.T) {
 	old := teststreamkit.Start(t, "secret")
-	_, err := streamz.Dial(t.Context(), old.URL, "another")
+	_, err := streamz.Dial(t.Context(), old.URL, "another", nil)
 	require.ErrorIs(t, err, streamhub.ErrUnauthenticated)
-	_, err = streamz.Dial(t.Context(), "ws://127.0.0.1:1", "")
+	_, err = streamz.Dial(t.Context(), "ws://127.0.0.1:1", "", nil)
 	require.ErrorIs(t, err, streamhub.ErrUnavailable)
 }

@@ -72,7 +72,10 @@ func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operati
 				f.Code = string(code)
 			}
 		}
-		if answer.StatusCode == http.StatusNotFound {
+		switch answer.StatusCode {
+		case http.StatusBadRequest: // of package net/http, to a request without TLS where TLS is spoken
+			f.Message += ": if it speaks TLS, its address begins with https:// or wss://"
+		case http.StatusNotFound:
 			f.Message = "the gateway does not know what was asked: it is older than this program, or no streamhub"
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,8 @@ type Options struct {
 	// Lost is told why a connection ended, once until Back is told that entries come again. Both may be nil.
 	Lost func(err error)
 	Back func()
+	// HTTPClient dials; the default is http.DefaultClient. Its Timeout must be 0.
+	HTTPClient *http.Client
 }
 
 // A Server is dialed again when its connection ends: calls are made again, and reads go on after the entry that came last.
@@ -36,10 +39,11 @@ type Server struct {
 
 // Open is [Dial] for a connection that is made again.
 func Open(ctx context.Context, address, token string, o *Options) (*Server, error) {
-	s := &Server{dial: func(ctx context.Context) (*Conn, error) { return Dial(ctx, address, token) }}
+	s := &Server{}
 	if o != nil {
 		s.o = *o
 	}
+	s.dial = func(ctx context.Context) (*Conn, error) { return Dial(ctx, address, token, s.o.HTTPClient) }
 	var err error
 	s.conn, err = s.dial(ctx)
 	return s, err

@@ -71,20 +71,20 @@ type control struct {
 }
 
 // Dial connects to a server at address: ws:// or wss://, as released clients are given it. token is sent as the
-// bearer unless it is empty. ctx bounds the dial only.
-func Dial(ctx context.Context, address, token string) (*Conn, error) {
+// bearer unless it is empty. dialer may be nil, which stands for http.DefaultClient. ctx bounds the dial only.
+func Dial(ctx context.Context, address, token string, dialer *http.Client) (*Conn, error) {
 	header := http.Header{"Origin": {"http://localhost"}} // the server refuses clients without one
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
 	ws, response, err := websocket.Dial(ctx, strings.TrimRight(address, "/")+"/streamz", &websocket.DialOptions{
-		HTTPHeader: header, CompressionMode: websocket.CompressionDisabled,
+		HTTPClient: dialer, HTTPHeader: header, CompressionMode: websocket.CompressionDisabled,
 	})
 	if response != nil && response.StatusCode == http.StatusUnauthorized {
 		return nil, fmt.Errorf("%w: the streamkit server at %s refuses the token, or the token has no scope for a store", streamhub.ErrUnauthenticated, address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: dial the streamkit server at %s: %v", streamhub.ErrUnavailable, address, err)
+		return nil, fmt.Errorf("%w: dial the streamkit server at %s: %w", streamhub.ErrUnavailable, address, err)
 	}
 	ws.SetReadLimit(maxFrame)
 	c := &Conn{ws: ws, channels: map[uuid.UUID]*channel{}}

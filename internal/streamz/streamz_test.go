@@ -41,7 +41,7 @@ func TestReadBeforeEnd(t *testing.T) {
 		_ = ws.Close(websocket.StatusGoingAway, "")
 	}))
 	defer server.Close()
-	c, err := streamz.Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http"), "")
+	c, err := streamz.Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http"), "", nil)
 	require.NoError(t, err)
 	defer c.Close()
 	came := uint64(0)
