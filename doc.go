@@ -3,7 +3,9 @@
 // [Entry] without linking Redis.
 //
 // Most programs open a hub with package hub, or connect to one with package client, and use these
-// types in its calls. [Store] is the interface that both implement.
+// types in its calls. [Store] is the interface that both implement. Both also have Live and WithLease, with equal
+// signatures; the interface has not, because it would link what this package leaves out. A UUID is that of
+// github.com/google/uuid, a Redis client that of github.com/redis/go-redis/v9.
 //
 // # Sequences
 //
@@ -23,7 +25,9 @@
 // Every condition that a caller acts on is a sentinel for errors.Is. Some come inside a type with
 // details for errors.As, such as [SequenceError], [FencedError] and [ClosedError]. An error means
 // that nothing happened and nothing will, with two exceptions. After [ErrUnknownOutcome] the
-// request was sent and no answer came; repeating it with the same [TRX] id is safe.
+// request was sent and no answer came. Repeating it with the same [TRX] id is safe on the hub or the
+// client that made the call: it remembers its last appends, and no other process does. A program
+// that repeats appends after a restart, or from another instance, names a [Producer].
 // [ErrNotConfirmed] comes with a result: the append is stored, but not yet at the durability asked
 // for.
 package streamhub

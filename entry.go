@@ -20,7 +20,8 @@ type Record struct {
 
 // A TRX identifies the append that wrote an entry. Entries of one append share it.
 type TRX struct {
-	// ID names the append; a repeat with the same id is recognised and stored once.
+	// ID names the append. The hub or client that made it recognises a repeat with the same id; see
+	// [AppendOptions].TRX.
 	ID uuid.UUID `json:"id"`
 	// Node is hub.Options.Node of the instance that sent it; the nil UUID if none was set.
 	Node uuid.UUID `json:"node"`
@@ -48,7 +49,7 @@ type Entry struct {
 // segment, in its space if it was read along the space.
 func (e *Entry) Cursor() Cursor { return e.Position.Cursor() }
 
-// entryJSON is an entry as JSON.
+// entryJSON fixes the names of an entry's fields in JSON.
 type entryJSON struct {
 	Space     string            `json:"space"`
 	Segment   string            `json:"segment"`

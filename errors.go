@@ -10,33 +10,57 @@ import (
 )
 
 // The conditions that a caller acts on. Test for them with errors.Is; the types below carry what
-// else is known and are found with errors.As.
+// else is known and are found with errors.As. Unless it says otherwise, nothing was stored.
+// docs/contracts.md lists which call ends with which.
 var (
+	// ErrSequenceMismatch: another append came first. Read what is stored, then go on at [SequenceError].Expected.
 	ErrSequenceMismatch = errors.New("the segment is at another sequence")
-	ErrFenced           = errors.New("fenced by a higher generation")
-	ErrClosed           = errors.New("the segment is closed")
-	ErrProducerGap      = errors.New("the producer skipped a sequence")
-	ErrProducerFenced   = errors.New("the producer's epoch is over")
-	ErrBatchMismatch    = errors.New("another append was stored under this id")
-	ErrConflict         = errors.New("the segment exists with another configuration")
-	ErrNotFound         = errors.New("not found")
-	ErrHistoryLost      = errors.New("history was lost")
-	ErrTrimmed          = errors.New("trimmed")
+	// ErrFenced: a writer with a higher generation is at work. Stop, or acquire the lease again.
+	ErrFenced = errors.New("fenced by a higher generation")
+	// ErrClosed: the segment has its verdict and takes nothing more. A follower gets it after the last entry.
+	ErrClosed = errors.New("the segment is closed")
+	// ErrProducerGap: an append of the producer is missing. Send the one with [ProducerError].ExpectedSeq.
+	ErrProducerGap = errors.New("the producer skipped a sequence")
+	// ErrProducerFenced: the producer runs elsewhere, with a higher epoch. Stop.
+	ErrProducerFenced = errors.New("the producer's epoch is over")
+	// ErrBatchMismatch: the id of the append, or its place in its producer, was used with other records: a fault of the program.
+	ErrBatchMismatch = errors.New("another append was stored under this id")
+	// ErrConflict: what is there has other options than the call asks for.
+	ErrConflict = errors.New("the segment exists with another configuration")
+	// ErrNotFound: it never existed, or was deleted; then the error is a [DeletedError] for a while.
+	ErrNotFound = errors.New("not found")
+	// ErrHistoryLost: Redis came back without entries that were seen or acknowledged. A reader undoes what it derived
+	// from them and reads again. A writer is told by its next append, once: the same call then succeeds.
+	ErrHistoryLost = errors.New("history was lost")
+	// ErrTrimmed: entries were removed before they were read. Go on from [TrimmedError].Cursor, knowing that some are missing.
+	ErrTrimmed = errors.New("trimmed")
+	// ErrLeaseNotAcquired: another holder has the lease. [LeaseHeldError] says who, and for how long at most.
 	ErrLeaseNotAcquired = errors.New("the lease is held by another")
-	ErrLeaseLost        = errors.New("the lease was lost")
-	ErrInvalidName      = errors.New("invalid name")
-	ErrInvalidCursor    = errors.New("invalid cursor")
-	ErrInvalidArgument  = errors.New("invalid argument")
-	ErrTooLarge         = errors.New("too large")
-	ErrUnavailable      = errors.New("unavailable")
-	ErrUnknownOutcome   = errors.New("outcome unknown")
-	ErrNotConfirmed     = errors.New("written, durability not confirmed")
-	ErrCorrupt          = errors.New("corrupt")
-	ErrShutdown         = errors.New("the hub is closed")
+	// ErrLeaseLost: another holder may have begun. Stop the work.
+	ErrLeaseLost = errors.New("the lease was lost")
+	// ErrInvalidName, ErrInvalidCursor, ErrInvalidArgument and ErrTooLarge: the call is wrong, and stays so.
+	ErrInvalidName     = errors.New("invalid name")
+	ErrInvalidCursor   = errors.New("invalid cursor")
+	ErrInvalidArgument = errors.New("invalid argument")
+	ErrTooLarge        = errors.New("too large")
+	// ErrUnavailable: Redis or the gateway cannot serve. Ask again while [Retryable] says so.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrUnknownOutcome: the request was sent and no answer came. It may be stored, or may be soon. Repeat it with the TRX id of the
+	// [UnknownOutcomeError], on the same hub or client; elsewhere only a [Producer] is recognised.
+	ErrUnknownOutcome = errors.New("outcome unknown")
+	// ErrNotConfirmed: it is stored, and comes with its result, but not yet at the [Durability] asked for.
+	ErrNotConfirmed = errors.New("written, durability not confirmed")
+	// ErrCorrupt: what Redis or the archive holds contradicts itself. Call an operator.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrShutdown: the hub or the client was closed. Open another one.
+	ErrShutdown = errors.New("the hub is closed")
+	// ErrUnauthenticated and ErrPermissionDenied: the token is missing or over, or does not allow this.
 	ErrUnauthenticated  = errors.New("unauthenticated")
 	ErrPermissionDenied = errors.New("permission denied")
-	ErrLimitExceeded    = errors.New("limit exceeded")
-	ErrQuota            = errors.New("over the quota of the store")
+	// ErrLimitExceeded: a limit of the gateway or of the space is reached. Wait, or have it raised.
+	ErrLimitExceeded = errors.New("limit exceeded")
+	// ErrQuota: the store keeps as much as it may. Delete or trim, or have the quota raised.
+	ErrQuota = errors.New("over the quota of the store")
 )
 
 // An Error says which call on what failed. Err is, or wraps, one of the sentinels or a context's
@@ -190,7 +214,7 @@ func (e *HistoryLostError) Error() string {
 	if e.FirstLost == 0 {
 		return "history was lost: entries before the cursor are not what they were; read the space again from the start"
 	}
-	return fmt.Sprintf("history was lost: the entries from sequence %d on are not what they were; read again from there", e.FirstLost)
+	return fmt.Sprintf("history was lost: the entries from sequence %d on are not what they were; read them again, then go on", e.FirstLost)
 }
 func (e *HistoryLostError) Unwrap() error { return ErrHistoryLost }
 
@@ -280,7 +304,7 @@ func (e *UnknownOutcomeError) Error() string {
 	if e.TRX == uuid.Nil {
 		return fmt.Sprintf("outcome unknown: %v", e.Err)
 	}
-	return fmt.Sprintf("outcome unknown: %v; repeat the call with the TRX id %s to learn it", e.Err, e.TRX)
+	return fmt.Sprintf("outcome unknown: %v; repeat the call on the same hub or client with the TRX id %s to learn it", e.Err, e.TRX)
 }
 func (e *UnknownOutcomeError) Unwrap() []error {
 	return []error{ErrUnknownOutcome, e.Err}

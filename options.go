@@ -67,7 +67,9 @@ type AppendOptions struct {
 	// its TRX id, and only by the hub or client that made the first attempt.
 	Producer *Producer
 	// TRX identifies the append; the nil UUID is replaced by a random one. Repeating an append
-	// that ended with [ErrUnknownOutcome] needs the id that its error carries.
+	// that ended with [ErrUnknownOutcome] needs the id that its error carries. An id is known to the hub or client that
+	// made the append, if it is of the last 64 of the segment and of the last ten minutes. Anywhere else, and later, the
+	// records are stored again.
 	TRX uuid.UUID
 	// Close ends the segment with this verdict in the same step, after the records; Records may
 	// then be empty.
@@ -76,7 +78,7 @@ type AppendOptions struct {
 	// equal what was kept, letter case and parameters aside.
 	ContentType string
 	// StreamSeq is an opaque text that must be greater, byte by byte, than that of every earlier
-	// append that had one.
+	// append that had one; otherwise the error is [ErrConflict].
 	StreamSeq string
 	// MustExist refuses to create the segment.
 	MustExist bool

@@ -41,8 +41,8 @@ type Store interface {
 	// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
 	// stay until the last fork goes.
 	Delete(ctx context.Context, space, segment, reason string) error
-	// Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and
-	// returns the first sequence that is kept.
+	// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
+	// kept. Entries that were appended together leave together, so it may be one append less.
 	Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error)
 	// Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
 	// Time if it has none.
@@ -70,7 +70,9 @@ type Store interface {
 	ConsumeSpace(ctx context.Context, space string, options *ReadOptions) iter.Seq2[Entry, error]
 	Consume(ctx context.Context, cursors map[string]Cursor, options *ReadOptions) iter.Seq2[Entry, error]
 	// FollowSegment and FollowSpace go on with what is appended. After the last entry of a closed segment
-	// the error is a [ClosedError] with the verdict.
+	// the error is a [ClosedError] with the verdict. Along a space, in ConsumeSpace too, there are only entries: no
+	// verdict ends it, and the unread entries of a segment that was deleted are left out without an error.
+	// SubscribeSpace tells of both.
 	FollowSegment(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
 	FollowSpace(ctx context.Context, space string, options *FollowOptions) iter.Seq2[Entry, error]
 

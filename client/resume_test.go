@@ -273,7 +273,7 @@ func TestUnauthenticated(t *testing.T) {
 
 // TestNoToken: nothing is stored for a client that never showed a token, and its append says so.
 func TestNoToken(t *testing.T) {
-	jwts, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: []byte("a secret that is long enough for HS256")})
+	jwts, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: []byte("a secret that is long enough for HS256")})
 	require.NoError(t, err)
 	s := connect(t, dial(t, nil, serve(t, embedded(t), &wsgateway.Options{Auth: jwts})), quick).Store(uuid.Nil)
 	_, err = s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: []byte("x")}}, nil)
@@ -287,7 +287,7 @@ func TestNoToken(t *testing.T) {
 // TestRefresh presents a new token on an open connection, and on every dial.
 func TestRefresh(t *testing.T) {
 	secret := []byte("a secret that is long enough for HS256")
-	jwts, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	jwts, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
 	p, a := proxied(t, serve(t, embedded(t), &wsgateway.Options{Auth: jwts}), 5)
 	var asked atomic.Int32

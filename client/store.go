@@ -94,7 +94,8 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) error
 	return again(ctx, s.c, "delete", func(ctx context.Context) error { return s.inner.Delete(ctx, space, segment, reason) })
 }
 
-// Trim removes entries from the start of a segment and returns the first sequence that is kept.
+// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
+// kept. Entries that were appended together leave together, so it may be one append less.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (uint64, error) {
 	return result(ctx, s, "trim", func(ctx context.Context) (uint64, error) { return s.inner.Trim(ctx, space, segment, upTo) })
 }
@@ -112,7 +113,7 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (time.Time, er
 	return result(ctx, s, "touch", func(ctx context.Context) (time.Time, error) { return s.inner.Touch(ctx, space, segment) })
 }
 
-// Status describes a segment.
+// Status describes a segment. One that does not exist is [streamhub.ErrNotFound].
 func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
 	return result(ctx, s, "status", func(ctx context.Context) (streamhub.Status, error) { return s.inner.Status(ctx, space, segment) })
 }

@@ -75,7 +75,8 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 	return p, current, nil
 }
 
-// patience is how long to wait: not longer than the stream lives.
+// patience is how long to wait: the time of a long-poll, or until a fixed deadline of the stream. A sliding one may be
+// renewed meanwhile.
 func (q *reading) patience(status *streamhub.Status) time.Duration {
 	limit := q.handler.opt.LongPollTimeout
 	if status.TTL == 0 && !status.ExpiresAt.IsZero() {

@@ -11,11 +11,10 @@ import (
 )
 
 const (
-	// What was read does not change; at the end of an open stream there may soon be more.
-	cacheWhole   = "max-age=60, stale-while-revalidate=300"
-	cacheTail    = "no-cache"
-	cacheLive    = "max-age=20"
-	cacheNothing = "no-store"
+	cacheWhole   = "max-age=60, stale-while-revalidate=300" // a page that never changes
+	cacheTail    = "no-cache"                               // the end of an open stream, where more may follow soon
+	cacheLive    = "max-age=20"                             // the answer to a long-poll
+	cacheNothing = "no-store"                               // no data
 )
 
 // read answers GET.

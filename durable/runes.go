@@ -53,7 +53,7 @@ func (j *joiner) step(parts ...[]byte) (prefix []byte, cut int) {
 	return prefix, len(j.held)
 }
 
-// joined is the text of an event; see [joiner.step].
+// joined is prefix and text without the last cut bytes, which begin a code point that is not complete; see [joiner.step].
 func joined(prefix, text []byte, cut int) []byte {
 	if len(prefix) > 0 {
 		text = slices.Concat(prefix, text)

@@ -102,6 +102,81 @@ func ExampleStore_FollowSpace() {
 	// order-1 2
 }
 
+// results is what a worker keeps outside this Redis: what it made of each entry, and how far it came.
+type results struct {
+	of     map[uuid.UUID]string // by the TRX id of the entry
+	cursor streamhub.Cursor
+	stop   func() // ends this example
+}
+
+// handle makes something of an entry, once, and remembers the place in the same transaction.
+func (r *results) handle(e streamhub.Entry) {
+	if _, done := r.of[e.TRX.ID]; !done {
+		r.of[e.TRX.ID] = e.Segment + " " + string(e.Payload)
+		fmt.Println(r.of[e.TRX.ID])
+	}
+	r.cursor = e.Cursor()
+	if string(e.Payload) == "paid" {
+		r.stop()
+	}
+}
+
+// skipped goes on after entries that were removed before the worker read them.
+func (r *results) skipped(err *streamhub.TrimmedError) {
+	fmt.Println("some are missing")
+	r.cursor = err.Cursor
+}
+
+// rewind has everything read again. A result whose entry does not come again belongs to a lost one.
+func (r *results) rewind() { r.cursor = "" }
+
+// A worker resumes a space where it was, and copes with entries that were trimmed or lost meanwhile.
+func ExampleStore_FollowSpace_worker() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s, done := openStore(ctx)
+	defer done()
+	for _, what := range []string{"accepted", "packed", "shipped", "paid"} {
+		if _, err := s.Append(ctx, "orders", "order-17", text(what), nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+	results := &results{of: map[uuid.UUID]string{}, stop: cancel}
+	for entry, err := range s.FollowSpace(ctx, "orders", &streamhub.FollowOptions{Limit: 1}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		results.handle(entry)
+	}
+	if _, err := s.Trim(ctx, "orders", "order-17", 3); err != nil {
+		log.Fatal(err)
+	}
+
+	err := func() error {
+		for ctx.Err() == nil {
+			var trimmed *streamhub.TrimmedError
+			for entry, err := range s.FollowSpace(ctx, "orders", &streamhub.FollowOptions{Cursor: results.cursor}) {
+				switch {
+				case errors.As(err, &trimmed): // entries were removed unread: go on with what is left
+					results.skipped(trimmed)
+				case errors.Is(err, streamhub.ErrHistoryLost): // Redis came back with less: read all again
+					results.rewind()
+				case err != nil:
+					return err
+				default:
+					results.handle(entry) // the result and entry.Cursor(), in one transaction
+				}
+			}
+		}
+		return ctx.Err()
+	}()
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output:
+	// order-17 accepted
+	// some are missing
+	// order-17 paid
+	// true
+}
+
 // A lease elects one writer. Its token fences the appends of a writer that lost it.
 func ExampleStore_WithLease() {
 	ctx := context.Background()

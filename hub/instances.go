@@ -25,7 +25,7 @@ import (
 const (
 	// reportEvery is how often an instance reports itself, with one command.
 	reportEvery = 15 * time.Second
-	// reportTTL is how long a report counts: three may be lost.
+	// reportTTL is how long a report counts: two in a row may be lost.
 	reportTTL = 50 * time.Second
 	// farewellTime bounds what an instance still says when it ends.
 	farewellTime = 500 * time.Millisecond

@@ -95,8 +95,8 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 	return s.log.Delete(ctx, space, segment, reason)
 }
 
-// Trim removes entries from the start of a segment up to sequence upTo, in whole frames, and
-// returns the first sequence that is kept.
+// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
+// kept. Entries that were appended together leave together, so it may be one append less.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
 	ctx, call, err := s.begin(ctx, "trim", space, segment)
 	defer func() { call.end(err) }()

@@ -21,7 +21,7 @@ type Update struct {
 	ID string
 	// Chunk is what was published. At the end of a generation only its Generation is set.
 	Chunk
-	// Cursor resumes all streams after this update. It is empty before the first chunk.
+	// Cursor resumes all streams after this update. Before the first chunk it is FollowOptions.Cursor.
 	Cursor streamhub.Cursor
 	// Verdict is set at the end of a generation. A reader that resumes may get it twice.
 	Verdict *streamhub.Verdict

@@ -7,9 +7,10 @@ import (
 
 // Options configure the live streams of a hub; nil stands for the defaults.
 type Options struct {
-	// Heartbeat is the interval between signs of life of a producer. If a producer dies, an
-	// instance with a reader detects it within two intervals. All instances should have the same
-	// one. The default is 5 s.
+	// Heartbeat is the interval between signs of life of a producer. The hub sends them for as long as its
+	// process lives, also while the job of a producer hangs: then IdleTTL ends it. Only a [RemoteProducer]
+	// sends its own. If a producer dies, an instance with a reader detects it within two intervals. All instances
+	// should have the same one. The default is 5 s.
 	Heartbeat time.Duration
 	// MaxDelay and MaxChunks batch chunks: a batch is sent when its first chunk has waited for
 	// MaxDelay, 20 ms by default, or when it has MaxChunks chunks, 64 by default. A negative

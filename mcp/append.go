@@ -109,8 +109,8 @@ func (a *appending) once(ctx context.Context) error {
 		a.st.gap = a.st.stored
 	}
 	if a.st.gap > 0 {
-		// No reader may cross the gap. What is before it is removed while it is still the end, so
-		// that every reader learns that at once.
+		// No reader may cross the gap. All before it is trimmed before the next append, so that every reader
+		// gets ErrTrimmed at once.
 		if _, err := a.s.store.Trim(ctx, a.s.space, segment, a.st.gap); err != nil {
 			return err
 		}

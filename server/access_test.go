@@ -355,7 +355,7 @@ func TestAccess(t *testing.T) {
 	// The heartbeat of live streams changes keys as well.
 	h, err := hub.Open(t.Context(), client, &hub.Options{SweepEvery: -1, Live: &live.Options{Heartbeat: time.Hour}})
 	require.NoError(t, err)
-	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	tokens, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
 	s, err := server.New(h, &server.Options{
 		Auth: tokens, Cookie: cookieName, TicketKey: secret, // which is not in Redis

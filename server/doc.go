@@ -1,6 +1,7 @@
 // Package server serves a hub over every transport from one HTTP handler: WebSocket at /streamz,
 // Durable Streams and live streams below /v1/, and probes. The command "streamhub serve" and programs
-// that embed streamhub use it.
+// that embed streamhub use it. Paths below /v1/ belong to the store of the nil UUID; those of another store
+// begin with /stores/UUID/v1/.
 //
 // A [Server] is an http.Handler. Every transport stands behind the same gate: tokens, web origins,
 // names of the gateway, limits and metrics are set once, in [Options], and hold everywhere. A request

@@ -20,7 +20,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer h.Close()
-	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: []byte("a secret that is long enough for HS256")})
+	tokens, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: []byte("a secret that is long enough for HS256")})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func startLimited(t testing.TB, o *server.Options) *limited {
 	h, err := hub.Open(t.Context(), nil, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.Close()) })
-	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	tokens, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
 	o.Auth, o.MeterProvider = tokens, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	s, err := server.New(h, o)

@@ -66,7 +66,7 @@ func start(t testing.TB, o *server.Options) (h *hub.Hub, s *server.Server, url s
 // serve puts a server before a hub, with tokens.
 func serve(t testing.TB, h *hub.Hub, o *server.Options) (s *server.Server, url string) {
 	t.Helper()
-	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	tokens, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
 	o.Auth = tokens
 	s, err = server.New(h, o)

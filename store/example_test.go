@@ -80,12 +80,12 @@ func ExampleStore_Consume() {
 	// 2 1
 }
 
-// A trim removes whole frames, so it may keep a little more than was asked for.
+// Entries that were appended together leave together, so a trim may keep a little more than was asked for.
 func ExampleStore_Trim() {
 	ctx := context.Background()
 	s, done := open(ctx)
 	defer done()
-	for i := range 3 { // three appends, so three frames
+	for i := range 3 {
 		if _, err := s.Append(ctx, "logs", "web-1", []streamhub.Record{{Payload: fmt.Append(nil, i)}}, nil); err != nil {
 			log.Fatal(err)
 		}

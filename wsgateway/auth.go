@@ -31,9 +31,15 @@ type JWTOptions struct {
 	Now func() time.Time
 }
 
-// NewJWT returns an authenticator for JSON Web Tokens, by the rules of docs/auth.md.
-func NewJWT(o JWTOptions) (streamhub.Authenticator, error) {
-	v, err := auth.NewVerifier(auth.Options(o))
+// NewJWT returns an authenticator for JSON Web Tokens, by the rules of docs/auth.md. A token has the claims
+//
+//	{"sub": "anna", "exp": 1790000000, "scopes": ["streamhub::<store>::<space>::read", "streamhub::*::chat::write"]}
+//
+// where exp is required. A scope ends with read, write or *, and write does not include read. It may name a segment,
+// or a prefix of segments, before that; see docs/auth.md. A client is only told that it is not authenticated; set a
+// Logger of the server or the gateway to see why a token is refused.
+func NewJWT(o *JWTOptions) (streamhub.Authenticator, error) {
+	v, err := auth.NewVerifier(auth.Options(*o))
 	if err != nil {
 		return nil, err
 	}

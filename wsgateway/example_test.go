@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
@@ -95,19 +96,28 @@ func ExampleNew_authenticator() {
 	// unauthenticated
 }
 
-// NewJWT checks signature, expiry, issuer and audience by the rules of docs/auth.md.
+// A service that knows the secret issues a token, and the gateway sees whose it is and what it allows.
 func ExampleNewJWT() {
-	tokens, err := wsgateway.NewJWT(wsgateway.JWTOptions{
-		HMACSecret: []byte("a secret that is long enough for HS256"),
-		Issuer:     "https://login.example.com", Audience: "streamhub",
-	})
+	secret := []byte("a secret that is long enough for HS256")
+	tokens, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: secret, Issuer: "https://login.example.com"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = tokens.Authenticate(context.Background(), "not a token")
-	fmt.Println(err != nil)
+
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": "https://login.example.com", "sub": "anna", "exp": time.Now().Add(time.Hour).Unix(),
+		"scopes": []string{"streamhub::*::chat::read", "streamhub::*::chat::write"},
+	}).SignedString(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	anna, err := tokens.Authenticate(context.Background(), token)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(anna.Subject, anna.Scopes)
 	// Output:
-	// true
+	// anna [streamhub::*::chat::read streamhub::*::chat::write]
 }
 
 // acquire takes a lease with nothing but a WebSocket: one open on channel 1, and its end.

@@ -96,7 +96,7 @@ func (p *producing) take() (payloads [][]byte, open bool, err error) {
 	return payloads, open || len(payloads) > 0, nil
 }
 
-// ended is the error of a client that gave up.
+// ended is why the channel is over: the client gave up, or the connection ended. It is nil while the channel goes on.
 func (p *producing) ended() error { return errors.Join(p.ch.aborted(), p.ch.ctx.Err()) }
 
 // late takes the records that come after the close. If no record is missing and the queue of the

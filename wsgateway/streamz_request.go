@@ -200,7 +200,7 @@ func (ch *muxChannel) peek(r *muxSegment) error {
 	return nil
 }
 
-// bound is a bound in milliseconds; 0 and less is none.
+// bound is the time of a bound in Unix milliseconds: the zero Time for 0 or less.
 func bound(ms int64) time.Time { return millis.Time(max(ms, 0)) }
 
 // consumeSegment answers with entries. A segment that does not exist has none; to this protocol that

@@ -51,7 +51,7 @@ func serve(t testing.TB, o *wsgateway.Options) string {
 
 func verifier(t testing.TB) streamhub.Authenticator {
 	t.Helper()
-	v, err := wsgateway.NewJWT(wsgateway.JWTOptions{HMACSecret: secret})
+	v, err := wsgateway.NewJWT(&wsgateway.JWTOptions{HMACSecret: secret})
 	require.NoError(t, err)
 	return v
 }

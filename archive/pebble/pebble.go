@@ -234,7 +234,7 @@ func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after
 	return items, err
 }
 
-// above is the first key that does not begin with prefix.
+// above is the exclusive upper bound of the keys that begin with prefix; nil if there is none.
 func above(prefix []byte) []byte {
 	end := bytes.Clone(prefix)
 	for i := len(end) - 1; i >= 0; i-- {

@@ -214,7 +214,7 @@ func testErrors(t *testing.T, s streamhub.Store) {
 	require.ErrorIs(t, err, streamhub.ErrTooLarge)
 	_, err = s.Append(ctx(t), "space", "seg", make([]streamhub.Record, streamhub.MaxFrameRecords+1), nil)
 	require.ErrorIs(t, err, streamhub.ErrTooLarge)
-	// What metadata add counts, and the connection that others share lives on.
+	// Metadata counts towards the limit, and a refusal leaves the shared connection open.
 	next, stop := iter.Pull2(s.FollowSegment(ctx(t), "space", "beside", nil))
 	defer stop()
 	add(t, s, "space", "beside", "a")

@@ -53,7 +53,7 @@ func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 
 // newVerifier returns what checks tokens; asker is what needs it.
 func (f *keyFlags) newVerifier(asker string) (streamhub.Authenticator, error) {
-	o := wsgateway.JWTOptions{
+	o := &wsgateway.JWTOptions{
 		JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret, MaxLifetime: f.JWTMaxLifetime,
 	}
 	if f.JWTMaxLifetime <= 0 {

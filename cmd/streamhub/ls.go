@@ -260,8 +260,8 @@ func shortDuration(d time.Duration) string {
 	return strconv.Itoa(int(d/day)) + "d" + strconv.Itoa(int(d%day/time.Hour)) + "h"
 }
 
-// oneLine returns name, quoted as in Go if it holds what is not for a terminal or for a line: control
-// characters, bytes that some terminals take for such, and what turns the direction of a line.
+// oneLine returns name, quoted as in Go if it has control characters, characters that turn the direction of a
+// line, or bytes that are not UTF-8.
 func oneLine(name string) string {
 	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Bidi_Control) }) {
 		return strconv.Quote(name)

@@ -162,7 +162,7 @@ func (p *place) openHub(s *session, options hub.Options, cold *archiveFlag) (*hu
 // A segmentName is an argument SPACE/SEGMENT. The space ends at the first slash.
 type segmentName struct{ space, segment string }
 
-// UnmarshalText is called by the parser.
+// UnmarshalText reads SPACE/SEGMENT or SPACE for the parser of flags.
 func (n *segmentName) UnmarshalText(text []byte) error {
 	var ok bool
 	if n.space, n.segment, ok = strings.Cut(string(text), "/"); !ok {
@@ -179,7 +179,7 @@ func (n segmentName) String() string { return oneLine(n.space + "/" + n.segment)
 // A placeName is an argument SPACE[/SEGMENT].
 type placeName struct{ space, segment string }
 
-// UnmarshalText is called by the parser.
+// UnmarshalText reads SPACE/SEGMENT or SPACE for the parser of flags.
 func (n *placeName) UnmarshalText(text []byte) error {
 	var ok bool
 	if n.space, n.segment, ok = strings.Cut(string(text), "/"); ok {

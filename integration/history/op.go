@@ -15,7 +15,6 @@ import (
 // A Kind is what an operation did.
 type Kind string
 
-// The kinds.
 const (
 	Append Kind = "append" // of records, a close, or both
 	Tail   Kind = "tail"   // the status was read

@@ -28,7 +28,8 @@ const (
 	chunkBytes  = 150
 )
 
-// options lets a hub use the archive. The timeline leaves Redis at once with the first hub, and after a while with others.
+// options lets a hub use the archive. The first hub trims the timeline at once, later ones after a while, so that both
+// cases occur.
 func (c *cold) options(o *hub.Options) {
 	if c.backend == nil {
 		c.backend = archive.NewMemory()

@@ -370,7 +370,7 @@ func (r *run) ends(f *follower, got error) error {
 	case missing && errors.Is(wantErr, streamhub.ErrHistoryLost) && f.touched:
 		return nil // it was told of the deletion before there was another one
 	case missing && errors.Is(wantErr, streamhub.ErrNotFound) && f.touched && f.step.Slow:
-		return nil // of the life that it saw, not of the last one
+		return nil // the error is about the incarnation that it followed
 	}
 	if err == nil {
 		err = fmt.Errorf("the error is %w before %v", got, sequences(want))

@@ -188,7 +188,7 @@ func (m *Model) release(space string, l *life) {
 	}
 }
 
-// Sweep does what is due. No answer may change by it.
+// Sweep does what is due. It must change no answer.
 func (m *Model) Sweep() {
 	for name, sp := range m.server.spaces {
 		for segment := range sp.segments {

@@ -386,7 +386,7 @@ func (r *run) finish(s Step) error {
 	return sameVerdict(got, v)
 }
 
-// beat lets a producer of no process say that it is there.
+// beat sends the heartbeat of a producer that belongs to no process.
 func (r *run) beat(s Step) error {
 	p, g := r.inSlot(s)
 	if p == nil || p.remote == nil {

@@ -93,7 +93,7 @@ type turn struct{ space, segment, producer string }
 type repeatable struct {
 	pair[streamhub.Append]
 	by      int
-	unknown bool // what came of it
+	unknown bool // its outcome is not known
 	made    int64
 }
 

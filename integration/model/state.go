@@ -129,7 +129,7 @@ type tail struct {
 	answer map[uuid.UUID]remembered
 	// vague says that an answer was lost, so that what the process has seen is unknown.
 	vague bool
-	// maybe are the writers that may have been told, in the answer that was lost, of what they lost.
+	// maybe are the writers that the lost answer may have told of a loss.
 	maybe map[string]bool
 	// Of the append under way: stray says that it names another incarnation than the one that its
 	// client knows, blind that it is not compared with what the process knows.

@@ -6,8 +6,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Due is what a follower gets next that has seen everything up to a cursor: entries, and the error that
-// ends it after them. One without a cursor begins at a sequence. Without a segment it follows the space.
+// Due returns what a follower at a cursor gets next: entries, and the error that ends it after them. One
+// without a cursor begins at a sequence. Without a segment it follows the space.
 // A deadline that has passed ends a follower only where the real one was told so.
 func (m *Model) Due(space, segment string, from uint64, cursor streamhub.Cursor) ([]streamhub.Entry, error) {
 	m.onlooker = true

@@ -70,7 +70,6 @@ type Way interface {
 // A Kind is a kind of way.
 type Kind string
 
-// The kinds.
 const (
 	InProcess   Kind = "in process"
 	OneGateway  Kind = "one gateway"
@@ -167,7 +166,7 @@ func (w *memory) open() error {
 	return nil
 }
 
-// options are those of a hub.
+// options makes a hub fast and quiet: no sweeps of its own, short retries, short heartbeats.
 func (w *memory) options() *hub.Options {
 	o := &hub.Options{SweepEvery: -1, Recheck: 20 * time.Millisecond, RetryFor: retryFor, Live: &live.Options{
 		Heartbeat: heartbeat, CancelGrace: cancelGrace, EndedTTL: endedTTL, MaxDelay: -1,

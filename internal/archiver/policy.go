@@ -37,7 +37,7 @@ func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64
 	}
 	upTo = p.movable(h)
 	switch {
-	// Without room the age does not matter: everything that is archived leaves, but for KeepLast.
+	// Under pressure the age does not matter: everything that is archived leaves, but for KeepLast.
 	case pressed:
 		return upTo, math.MaxInt64
 	case p.Age > 0:

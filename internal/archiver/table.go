@@ -110,7 +110,7 @@ func (t *table) remove(name string) {
 	delete(t.segments, name)
 }
 
-// due returns the segments that entries leave now.
+// due returns the segments from which entries have to leave Redis now.
 func (t *table) due(now int64, pressed bool) (names []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TellDelivered has f called with the time of the first entry of each batch that reaches the followers of a
-// segment or a space when it is new. It must not block. It is set before the first follower begins.
+// TellDelivered sets f, which gets the time of the first entry of each batch that is new to the followers of a
+// segment or a space. It must not block, and is set before the first follower begins.
 func (w *Watcher) TellDelivered(f func(ctx context.Context, appended time.Time)) { w.delivered = f }
 
 // Lag returns how many entries the slowest follower has not been given yet, as far as this process knows

@@ -38,11 +38,10 @@ func workersKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:w"
 
 func workersChannel(store uuid.UUID) string { return workersKey(store) + ":n" }
 
-// sendAttempts is how often a script is sent whose reply was lost; each may run twice.
+// sendAttempts is how often a script is sent whose reply was lost.
 const sendAttempts = 4
 
-// send runs a presence script. All of them may run twice with the same effect, so a lost reply is
-// answered by sending the script again.
+// send runs a presence script. Each is idempotent, so after a lost reply it is sent again.
 func (w *Watcher) send(ctx context.Context, s *redisx.Script, store uuid.UUID, args ...any) (any, error) {
 	args = append([]any{workersKey(store), workersKey(store) + ":m"}, args...)
 	var failed error

@@ -35,8 +35,7 @@ type subscriber struct {
 	logger   *slog.Logger
 	restored func()
 
-	// changed has a place for one: there is something in todo.
-	changed         chan struct{} // there is something in todo
+	changed         chan struct{} // with a place for one: there is something in todo
 	heard, messages atomic.Uint64
 	serving         atomic.Bool // there is a connection
 

@@ -51,7 +51,7 @@ func (q *walkers) add(list []*follower) {
 		select {
 		case q.ready <- struct{}{}:
 		default:
-			return // all of them come
+			return // every walker has a signal waiting
 		}
 	}
 }

@@ -31,7 +31,7 @@ type pass struct {
 	expired   bool
 	slow      bool   // the body did not come in time
 	release   func() // gives back the place of the subject
-	subject   string // of whom the bytes of the body are
+	subject   string // whom the bytes of the body count for
 	held      int
 }
 

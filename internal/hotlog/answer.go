@@ -346,7 +346,7 @@ func (a *appender) rowGone(f *flight) {
 	}, func(uint64) { a.renew(f.tail) })
 }
 
-// doubted reads whether the last entry that the caller knows of is still stored.
+// doubted finds out whether the last entry that the caller knows of was lost or replaced.
 func (a *appender) doubted(f *flight) {
 	known := f.told()
 	a.inspect(f, hex16(f.incarnation), func(ctx context.Context, id uint64) error {

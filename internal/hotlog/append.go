@@ -106,7 +106,7 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		return status, false, streamhub.ErrNotFound
 	case !options.ExpiresAt.IsZero() && !r.Timestamp.Before(options.ExpiresAt):
 		return status, false, fmt.Errorf("%w: it has expired already, at %v", streamhub.ErrNotFound, options.ExpiresAt.UTC())
-	default: // what is created can go before it is looked at
+	default: // it may have expired or been deleted since
 		return createdAs(at, options, &r), true, nil
 	}
 	if !created {
@@ -143,8 +143,8 @@ func createdAs(at place, o *streamhub.CreateOptions, r *streamhub.AppendResult) 
 	return s
 }
 
-// sameConfiguration compares what Create asked for with the segment that is there. Entries and
-// generation are not part of the configuration.
+// sameConfiguration compares what Create asked for with the segment that is there. Entries, generation,
+// origin and the content of a verdict are not part of the configuration.
 func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) error {
 	have := m.status(at.space, at.name)
 	switch {

@@ -428,8 +428,8 @@ func (s *Store) TrimTimeline(ctx context.Context, space string, owner ArchiveOwn
 	return s.fail("trim timeline", space, "", redisx.Outcome(err))
 }
 
-// A Life is what the archive may keep of a segment: that life, from First on; nothing if there is
-// none. Held says that the segment was deleted and its forks still read it.
+// A Life names the incarnation of a segment that the archive has to keep, and its first sequence. It is zero if the
+// archive may drop everything. Held says that the segment was deleted and its forks still read it.
 type Life struct {
 	Incarnation, First uint64
 	Held               bool

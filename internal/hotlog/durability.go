@@ -125,7 +125,7 @@ func (l *Log) addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Dur
 	ms := strconv.FormatInt(max(1, l.waitOf(d).Milliseconds()), 10)
 	if d.Fsync {
 		wait := pipe.Do(ctx, "waitaof", 1, d.Replicas, ms)
-		policy := pipe.ConfigGet(ctx, "appendfsync") // of now: a server may have been told another one
+		policy := pipe.ConfigGet(ctx, "appendfsync") // asked each time: CONFIG SET may have changed it
 		return func() error {
 			got, err := wait.Int64Slice()
 			if err == nil {

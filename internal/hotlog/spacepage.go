@@ -254,7 +254,7 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 					p.bytes += len(frames[n].data)
 					continue
 				}
-				moved := c.last < sp.m.hot // as was seen of one before it
+				moved := c.last < sp.m.hot // an earlier change found this out, and raised hot
 				if !moved {
 					if moved, err = r.vanished(ctx, c, sp.m); err != nil {
 						return err

@@ -95,7 +95,7 @@ func (p *Producer) listen(from streamhub.Position) {
 		switch {
 		case err == nil && entry.Metadata[controlKey] == controlCancel:
 			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})
-		// Not after the producer has stopped. Close notifies the producer of a shutdown.
+		// A producer that has stopped needs no second end. A shutdown is told by [Manager.Close].
 		case err != nil && p.life.Err() == nil && !errors.Is(err, streamhub.ErrShutdown):
 			p.stop(err)
 		}

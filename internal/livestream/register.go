@@ -145,7 +145,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 			s.m.touch(s)
 			return nil, current, nil
 		}
-		// It has its verdict, and the process that wrote it did not get further than that.
+		// Its segment is closed, and the process that closed it did not settle the session: finish does the rest.
 		if _, err := current.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost}); err != nil {
 			return nil, nil, err
 		}

@@ -99,7 +99,7 @@ func (r *remote) hold(ctx context.Context, silence string) error {
 	}
 	err = r.refused(ctx, code, n[0])
 	if code == "ABSENT" && errors.Is(err, streamhub.ErrNotFound) && !removed(err) {
-		return streamhub.ErrNotFound // nothing is left that the token could be of
+		return streamhub.ErrNotFound // nothing is left that the token could belong to
 	}
 	return producing(err, r.generation)
 }
@@ -124,7 +124,7 @@ func (s *Stream) refused(ctx context.Context, code string, next uint64) error {
 		return err
 	case v == nil && code == "ABSENT": // the next sweep ends it
 		return streamhub.ErrNotFound
-	case v == nil: // it is about to get it
+	case v == nil: // ended in the session only: its verdict is still to be written
 		lost, err := s.finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
 		if err != nil {
 			return err

@@ -173,7 +173,7 @@ type value struct {
 	hash   []string
 	scores map[string]float64
 	stream []miniredis.StreamEntry
-	until  time.Time // zero for ever
+	until  time.Time // zero: it never expires
 }
 
 // Save returns what it holds, for Rewind.

@@ -18,8 +18,8 @@ import (
 
 // A Reader reads what an offset is resolved with. Its errors end the resolving.
 type Reader interface {
-	// Between calls visit with the entries of a space after one time and until another, until visit is false. It
-	// may be called with others after that.
+	// Between calls visit with the entries of a space after one time and until another. It ends when visit returns
+	// false; a few more calls may follow, and their results do not count.
 	Between(space string, after, until time.Time, visit func(*streamhub.Entry) bool) error
 	// Status is that of a segment.
 	Status(space, segment string) (streamhub.Status, error)

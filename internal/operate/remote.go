@@ -123,7 +123,7 @@ func cut(ctx context.Context, err error) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: fmt.Errorf("the answer was cut off: %w", err)}
 }
 
-// list asks for a list.
+// list makes a GET. The answer is lines of JSON, and the last one may be an error.
 func list[T any](ctx context.Context, c remote, store uuid.UUID, operation string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

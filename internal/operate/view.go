@@ -95,7 +95,7 @@ func (v *lookout) history() History {
 	return History{v.hub.History(), slices.Clone(v.looks)}
 }
 
-// remember keeps a look.
+// remember keeps the figures of Redis that o has, and forgets those beyond keptLooks.
 func (v *lookout) remember(o *Overview) {
 	number := func(name string) float64 { n, _ := strconv.ParseFloat(o.Redis[name], 64); return n }
 	v.looks = append(v.looks, RedisSample{o.At, number("used_memory"), number("used_cpu_user") + number("used_cpu_sys"), number("instantaneous_ops_per_sec")})

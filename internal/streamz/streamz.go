@@ -256,7 +256,7 @@ func controlOf(message []byte) *control {
 	return &c
 }
 
-// remote makes an error of the text of a server: the protocol has no codes.
+// remote turns the error text of a server into an error: the protocol has no codes.
 func remote(text string) error {
 	if text == "access denied" {
 		return fmt.Errorf("%w: the streamkit server: %s", streamhub.ErrPermissionDenied, text)

@@ -429,7 +429,7 @@ func (m *LiveMessage) append(b []byte) []byte {
 	return frame(appendBytes(appendBool(b, m.Stop), m.Data), start)
 }
 
-// DecodeLiveMessages reads items.
+// DecodeLiveMessages reads the messages of one items body.
 func DecodeLiveMessages(body []byte) ([]live.Message, error) {
 	return decodeItems(body, func(d *decoder) live.Message {
 		return live.Message{Sequence: d.uint(), Timestamp: d.time(), By: d.string(), Once: d.string(), Stop: d.bool(), Data: d.bytes()}

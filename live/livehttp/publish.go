@@ -41,8 +41,8 @@ type body struct {
 	left bool
 }
 
-// takeBody lets the body of a request be read after the answer has begun. The caller leaves it before
-// it answers. HTTP/1 needs EnableFullDuplex for that.
+// takeBody keeps net/http from reading the rest of an HTTP/1 body before it sends the answer, which a body
+// without end would hold up. The caller calls leave before it answers.
 func takeBody(w http.ResponseWriter, r *http.Request) *body {
 	b := &body{Reader: r.Body, w: w, control: http.NewResponseController(w), http1: r.ProtoMajor == 1}
 	_ = b.control.EnableFullDuplex() // HTTP/2 always is

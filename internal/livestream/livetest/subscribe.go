@@ -42,7 +42,7 @@ func replayThenLive(f *fixture) {
 	}
 }
 
-// resume holds seen[:k] + resume(k) = all, for each k, on another instance.
+// resume checks that seen[:k] and what resumes at k are all chunks, for each k, on another instance.
 func resume(f *fixture) {
 	a, b := f.open(nil), f.open(nil)
 	p := f.register(a, "chat", nil)

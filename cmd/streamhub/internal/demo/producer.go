@@ -145,7 +145,7 @@ func (p *producer) run(ctx context.Context, takeover bool) error {
 	return p.say(ctx, asked)
 }
 
-// say says one word after the other. What could not be stored goes with the next ones.
+// say publishes one word at a time. Words that could not be stored go with later ones.
 func (p *producer) say(ctx context.Context, asked <-chan string) error {
 	clock := time.NewTicker(p.d.o.Pause)
 	defer clock.Stop()
