@@ -26,6 +26,7 @@ type connection struct {
 	conn   *session.Conn
 	ctx    context.Context
 	cancel context.CancelCauseFunc // with why the connection was lost
+	token  string                  // that the gateway has taken last; guarded by WebSocketProvider.mu
 
 	// writing is held while a message is written, so that channels are opened in order. It is taken before mu.
 	writing sync.Mutex
@@ -40,8 +41,8 @@ type connection struct {
 	auths []chan error
 }
 
-func newConnection(p *WebSocketProvider, conn *session.Conn) *connection {
-	l := &connection{p: p, conn: conn, calls: map[uint64]*call{}}
+func newConnection(p *WebSocketProvider, conn *session.Conn, token string) *connection {
+	l := &connection{p: p, conn: conn, token: token, calls: map[uint64]*call{}}
 	l.ctx, l.cancel = context.WithCancelCause(p.ctx)
 	return l
 }
@@ -65,7 +66,8 @@ type call struct {
 // that notice find the cause there.
 func (l *connection) lose(cause error) {
 	l.cancel(cause)
-	l.p.lost(l)
+	_, expired := unauthorized(cause)
+	l.p.lost(l, expired)
 	l.conn.Reset()
 }
 
@@ -122,7 +124,7 @@ func (l *connection) handle(data []byte) error {
 			}
 			l.mu.Unlock()
 		case wire.TypeGoAway:
-			l.p.lost(l) // open calls end by themselves; new ones use another connection
+			l.p.lost(l, false) // open calls end by themselves; new ones use another connection
 		}
 	}
 	return nil
@@ -214,16 +216,25 @@ func (l *connection) auth(ctx context.Context, token string) error {
 	}
 }
 
-// lostErr says why the connection is gone. Close code 4401 means that the gateway no longer accepts
-// the token.
+// unauthorized returns the reason of a gateway that has closed a connection because it does not accept its
+// token any more, which is close code 4401.
+func unauthorized(cause error) (reason string, ok bool) {
+	var closed websocket.CloseError
+	if errors.As(cause, &closed) && closed.Code == 4401 {
+		return closed.Reason, true
+	}
+	return "", false
+}
+
+// lostErr says why the connection is gone. An expired token ends calls for good only where there is no new
+// one to present.
 func (l *connection) lostErr() error {
 	cause := context.Cause(l.ctx)
 	if errors.Is(cause, streamhub.ErrShutdown) {
 		return streamhub.ErrShutdown
 	}
-	var closed websocket.CloseError
-	if errors.As(cause, &closed) && closed.Code == 4401 {
-		return l.p.refused(errors.New(closed.Reason))
+	if reason, ok := unauthorized(cause); ok && l.p.opt.Token == nil {
+		return l.p.refused(errors.New(reason))
 	}
 	return down(errors.Join(errLost, cause))
 }

@@ -23,10 +23,16 @@ import (
 // WebSocketOptions configure a WebSocketProvider; nil stands for the defaults.
 type WebSocketOptions struct {
 	// Token returns the token to present. It is called for every dial and for
-	// [WebSocketProvider.RefreshToken]. By default no token is presented.
+	// [WebSocketProvider.RefreshToken], by one goroutine for dials. By default no token is presented.
+	//
+	// A connection ends with its token. To the calls on it that is a lost connection, retryable: the next
+	// dial presents a new token, and what a [Client] follows, subscribes to, produces or holds goes on. If
+	// Token fails, returns the token that has expired again, or the gateway refuses the new one, calls end
+	// with [streamhub.ErrUnauthenticated], which is final.
 	Token func(ctx context.Context) (string, error)
-	// RetryAuthFailures makes a refused token a retryable [streamhub.ErrUnavailable], for issuers
-	// whose keys reach the gateway late. By default it is a final [streamhub.ErrUnauthenticated].
+	// RetryAuthFailures makes that error a retryable [streamhub.ErrUnavailable], for issuers whose keys
+	// reach the gateway late, or that may be away. Then what goes on until its context ends never ends
+	// because of a token.
 	RetryAuthFailures bool
 	// OnDialFailure, if not nil, is called after each dial that failed.
 	OnDialFailure func(url string, err error)
@@ -74,6 +80,7 @@ type WebSocketProvider struct {
 	next      int
 	listeners map[int]func()
 	listener  int
+	spent     string // the token with which a connection has ended; "" for none
 	tails     map[tailKey]*tail
 	closed    bool
 }
@@ -120,10 +127,17 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 // Store returns the store of one tenant. It sends nothing and needs no closing.
 func (p *WebSocketProvider) Store(id uuid.UUID) streamhub.Store { return &remoteStore{p, id} }
 
-// Connect opens the connection now if there is none, so that a program can check early that it
-// works.
+// Connect opens the connection now if there is none, and asks the gateway whether it takes calls, so that
+// a program can check early that it works. A missing or refused token is [streamhub.ErrUnauthenticated].
+// What the token allows is not checked.
 func (p *WebSocketProvider) Connect(ctx context.Context) error {
-	_, err := p.connect(ctx)
+	// It asks nothing, so that no gateway has to look at Redis for it. The gateway lets a client connect before it has
+	// said who it is, and refuses its calls.
+	s := remoteStore{p, uuid.Nil}
+	_, err := s.do(ctx, &wire.LiveActive{Space: "live"})
+	if errors.Is(err, streamhub.ErrPermissionDenied) {
+		return nil // the token was taken, and is for something else
+	}
 	return err
 }
 
@@ -142,8 +156,9 @@ func (p *WebSocketProvider) OnReconnect(f func()) (stop func()) {
 	}
 }
 
-// RefreshToken presents a new token on the open connection, so that it outlives the old one. It
-// does nothing if there is no connection.
+// RefreshToken presents a new token on the open connection, so that it outlives the old one and no call
+// is interrupted. Programs need not call it: without it the connection is made again when its token
+// expires. It does nothing if there is no connection. After an error the old token still counts.
 func (p *WebSocketProvider) RefreshToken(ctx context.Context) error {
 	p.mu.Lock()
 	l := p.conn
@@ -155,7 +170,13 @@ func (p *WebSocketProvider) RefreshToken(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 	}
-	return l.auth(ctx, token)
+	if err := l.auth(ctx, token); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.token = token
+	return nil
 }
 
 // Close ends every call with [streamhub.ErrShutdown] and waits for the goroutines of the provider.
@@ -235,9 +256,9 @@ func (p *WebSocketProvider) dial(d *dialing) {
 	var failed error
 	for range p.urls {
 		address := p.urls[p.next%len(p.urls)] // only one dials
-		ws, err := p.dialOne(address)
+		ws, token, err := p.dialOne(address)
 		if err == nil {
-			l = newConnection(p, ws)
+			l = newConnection(p, ws, token)
 			break
 		}
 		p.next++
@@ -267,16 +288,22 @@ func (p *WebSocketProvider) dial(d *dialing) {
 	}
 }
 
-// dialOne dials one gateway. Its errors say whether a later attempt can help: a refused token cannot
-// be cured by dialing again, unless the options say so.
-func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
+// dialOne dials one gateway, and returns the token that it has presented. Its errors say whether a later
+// attempt can help: a refused token cannot be cured by dialing again, unless the options say so.
+func (p *WebSocketProvider) dialOne(address string) (_ *session.Conn, token string, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.opt.DialTimeout)
 	defer cancel()
 	header := p.opt.Header.Clone()
 	if p.opt.Token != nil {
-		token, err := p.opt.Token(ctx)
-		if err != nil {
-			return nil, p.refused(fmt.Errorf("no token: %w", err))
+		if token, err = p.opt.Token(ctx); err != nil {
+			return nil, "", p.refused(fmt.Errorf("no token: %w", err))
+		}
+		p.mu.Lock()
+		spent := token != "" && token == p.spent
+		p.mu.Unlock()
+		if spent {
+			// A gateway with another clock might take it, for a moment, again and again.
+			return nil, "", p.refused(errors.New("the token has expired, and Token returned the same one again"))
 		}
 		if header == nil {
 			header = http.Header{}
@@ -288,24 +315,24 @@ func (p *WebSocketProvider) dialOne(address string) (*session.Conn, error) {
 		DialTimeout: p.opt.DialTimeout, WriteWait: p.opt.PingInterval,
 		MaxMessageSize: 1 << 62, // the gateway is trusted, and credit bounds what it sends
 	})
-	err := conn.Connect(ctx)
+	err = conn.Connect(ctx)
 	var failed *session.DialError
 	errors.As(err, &failed)
 	switch {
 	case err == nil && conn.Subprotocol() != wire.Subprotocol:
 		conn.Reset()
-		return nil, fmt.Errorf("%w: %s does not speak %s", streamhub.ErrInvalidArgument, address, wire.Subprotocol)
+		return nil, "", fmt.Errorf("%w: %s does not speak %s", streamhub.ErrInvalidArgument, address, wire.Subprotocol)
 	case err == nil:
-		return conn, nil
+		return conn, token, nil
 	case failed != nil && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden):
-		return nil, p.refused(errors.New(http.StatusText(failed.Status)))
+		return nil, "", p.refused(errors.New(http.StatusText(failed.Status)))
 	case failed != nil && failed.Status == http.StatusNotFound:
-		return nil, down(fmt.Errorf("what answers there is no gateway, an admin listener or another server say: %w", err))
+		return nil, "", down(fmt.Errorf("what answers there is no gateway, an admin listener or another server say: %w", err))
 	case failed != nil && failed.Status == http.StatusTooManyRequests:
 		// The condition can pass, so the call may be repeated. The cause stays visible to errors.Is.
-		return nil, down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))
+		return nil, "", down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))
 	}
-	return nil, down(err)
+	return nil, "", down(err)
 }
 
 // refused is the error for a token that the gateway does not take; see
@@ -323,10 +350,13 @@ func down(err error) error {
 }
 
 // lost forgets a connection. The next dial begins with another gateway, which may work where this one
-// did not.
-func (p *WebSocketProvider) lost(l *connection) {
+// did not. expired says that the token of the connection is over.
+func (p *WebSocketProvider) lost(l *connection, expired bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if expired {
+		p.spent = l.token
+	}
 	if p.conn == l {
 		p.conn = nil
 		p.next++ // another gateway may work
