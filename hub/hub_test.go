@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 )
@@ -325,16 +326,7 @@ func TestTelemetry(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	var got metricdata.ResourceMetrics
-	require.NoError(t, reader.Collect(t.Context(), &got))
-	sums := map[string]int64{}
-	for _, m := range got.ScopeMetrics[0].Metrics {
-		if sum, ok := m.Data.(metricdata.Sum[int64]); ok {
-			for _, p := range sum.DataPoints {
-				sums[m.Name] += p.Value
-			}
-		}
-	}
+	got, sums := sumsOf(t, reader)
 	require.GreaterOrEqual(t, sums["streamhub.append.calls"], int64(2))
 	delete(sums, "streamhub.append.calls") // how often a refusal is looked into is not promised
 	require.Equal(t, map[string]int64{
@@ -347,4 +339,76 @@ func TestTelemetry(t *testing.T) {
 	require.Equal(t, []string{"streamhub append ", "streamhub append sequence_mismatch", "streamhub consume "}, names)
 	require.NotContains(t, fmt.Sprint(got), "private")
 	require.NotContains(t, log.String(), "private-payload")
+}
+
+// sumsOf reads the metrics, and adds up the series of each that is a sum.
+func sumsOf(t *testing.T, reader metric.Reader) (metricdata.ResourceMetrics, map[string]int64) {
+	t.Helper()
+	var got metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &got))
+	sums := map[string]int64{}
+	for _, m := range got.ScopeMetrics[0].Metrics {
+		if sum, ok := m.Data.(metricdata.Sum[int64]); ok {
+			for _, p := range sum.DataPoints {
+				sums[m.Name] += p.Value
+			}
+		}
+	}
+	return got, sums
+}
+
+// Records are counted once, however they are appended: not for a check, not for a repeat, and also where the level of
+// durability was not reached.
+func TestStoredRecordsAreCounted(t *testing.T) {
+	reader := metric.NewManualReader()
+	h := open(t, testredis.Shared(t).Client(), &hub.Options{MeterProvider: metric.NewMeterProvider(metric.WithReader(reader))})
+	s := h.Store(uuid.New())
+	one := func(o streamhub.AppendOptions) (streamhub.AppendResult, error) {
+		return s.Append(t.Context(), "s", "g", records("1"), &o)
+	}
+	all := func(o streamhub.AppendOptions) (streamhub.AppendResult, error) {
+		results, errs := s.AppendAll(t.Context(), []streamhub.Append{{Space: "s", Segment: "g", Records: records("1"), Options: &o}})
+		return results[0], errs[0]
+	}
+	submit := func(o streamhub.AppendOptions) (streamhub.AppendResult, error) {
+		a := streamhub.Append{Space: "s", Segment: "g", Records: records("1"), Options: &o}
+		results, errs := port.Of(s).Submit(t.Context(), []*port.Submission{{Append: a}})()
+		return results[0], errs[0]
+	}
+	for name, add := range map[string]func(streamhub.AppendOptions) (streamhub.AppendResult, error){"one": one, "all": all, "submit": submit} {
+		counts := func(want int64, why string) {
+			t.Helper()
+			_, sums := sumsOf(t, reader)
+			require.Equal(t, want, sums["streamhub.records.appended"], "%s: %s", name, why)
+		}
+		_, before := sumsOf(t, reader)
+		n := before["streamhub.records.appended"]
+		_, err := add(streamhub.AppendOptions{CheckOnly: true})
+		require.NoError(t, err)
+		counts(n, "a check stores nothing")
+		again := streamhub.AppendOptions{TRX: uuid.New()}
+		_, err = add(again)
+		require.NoError(t, err)
+		counts(n+1, "an append")
+		r, err := add(again)
+		require.NoError(t, err)
+		require.True(t, r.Repeated)
+		counts(n+1, "a repeat")
+		_, err = add(streamhub.AppendOptions{Durability: &streamhub.Durability{Replicas: 1, Timeout: time.Millisecond}})
+		require.ErrorIs(t, err, streamhub.ErrNotConfirmed)
+		counts(n+2, "it is written, and not confirmed")
+		_, err = add(streamhub.AppendOptions{ExpectedSequence: 1})
+		require.ErrorIs(t, err, streamhub.ErrSequenceMismatch)
+		counts(n+2, "it is refused")
+	}
+
+	_, before := sumsOf(t, reader)
+	for range 2 { // the second one finds the segment
+		_, _, err := s.Create(t.Context(), "s", "created", &streamhub.CreateOptions{Records: records("1", "2")})
+		require.NoError(t, err)
+	}
+	_, err := s.CloseSegment(t.Context(), "s", "created", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
+	require.NoError(t, err)
+	_, sums := sumsOf(t, reader)
+	require.Equal(t, before["streamhub.records.appended"]+2, sums["streamhub.records.appended"])
 }

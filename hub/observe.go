@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +72,7 @@ func newObserver(opt *Options) (*observer, error) {
 	keep(e)
 	o.delivered.to, e = m.Int64Counter("streamhub.entries.delivered", metric.WithDescription("Entries handed to readers and followers"))
 	keep(e)
-	o.followers.to, e = m.Int64UpDownCounter("streamhub.followers", metric.WithDescription("Followers and subscriptions that are open"))
+	o.followers.to, e = m.Int64UpDownCounter("streamhub.followers", metric.WithDescription("Followers that are open"))
 	keep(e)
 	o.delay, e = m.Float64Histogram("streamhub.delivery.delay", metric.WithUnit("s"), metric.WithDescription("Time from an append, by the clock of Redis, until the followers of this process have the entry"))
 	keep(e)
@@ -106,4 +108,30 @@ func (c call) end(err error) {
 		c.span.RecordError(err)
 	}
 	c.span.End()
+}
+
+// endAppends ends a call that has stored so many records.
+func (c call) endAppends(records int, err error) {
+	c.o.appended.Add(c.ctx, int64(records))
+	c.end(err)
+}
+
+// endAll ends a call of several appends; its error is that of the first one that failed.
+func (c call) endAll(results []streamhub.AppendResult, errs []error, made func(i int) *streamhub.Append) {
+	records := 0
+	var failed error
+	for i, err := range errs {
+		records += stored(made(i).Records, made(i).Options, &results[i], err)
+		failed = cmp.Or(failed, err)
+	}
+	c.endAppends(records, failed)
+}
+
+// stored returns how many records an append has stored. A check stores none, and a repeat none that are not there
+// already; an append that was not confirmed is stored.
+func stored(records []streamhub.Record, o *streamhub.AppendOptions, r *streamhub.AppendResult, err error) int {
+	if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) || r.Repeated || o != nil && o.CheckOnly {
+		return 0
+	}
+	return len(records)
 }

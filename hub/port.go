@@ -30,7 +30,8 @@ func (r portStore) Submit(ctx context.Context, submissions []*port.Submission) (
 		for i, sub := range submissions {
 			results[i], errs[i] = sub.Wait(ctx)
 		}
-		return r.appended(ctx, call, results, errs, func(i int) int { return len(submissions[i].Records) })
+		call.endAll(results, errs, func(i int) *streamhub.Append { return &submissions[i].Append })
+		return results, errs
 	}
 }
 

@@ -34,10 +34,7 @@ func (s *Store) ID() uuid.UUID { return s.log.ID() }
 func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
 	ctx, call := s.hub.observer.begin(ctx, "append", s, space, segment)
 	r, err := s.log.Append(ctx, space, segment, records, options)
-	if err == nil {
-		s.hub.observer.appended.Add(ctx, int64(len(records)))
-	}
-	call.end(err)
+	call.endAppends(stored(records, options, &r, err), err)
 	return r, err
 }
 
@@ -49,22 +46,7 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
 	results, errs := s.log.AppendAll(ctx, appends)
-	return s.appended(ctx, call, results, errs, func(i int) int { return len(appends[i].Records) })
-}
-
-// appended observes appends that were made together, of so many records each.
-func (s *Store) appended(ctx context.Context, call call, results []streamhub.AppendResult, errs []error, records func(i int) int) ([]streamhub.AppendResult, []error) {
-	stored := 0
-	var failed error
-	for i, err := range errs {
-		if err == nil {
-			stored += records(i)
-		} else if failed == nil {
-			failed = err
-		}
-	}
-	s.hub.observer.appended.Add(ctx, int64(stored))
-	call.end(failed)
+	call.endAll(results, errs, func(i int) *streamhub.Append { return &appends[i] })
 	return results, errs
 }
 
@@ -72,8 +54,13 @@ func (s *Store) appended(ctx context.Context, call call, results []streamhub.App
 // others the error is [streamhub.ErrConflict].
 func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "create", s, space, segment)
-	defer func() { call.end(err) }()
-	return s.log.Create(ctx, space, segment, options)
+	status, created, err = s.log.Create(ctx, space, segment, options)
+	records := 0
+	if created && options != nil {
+		records = len(options.Records)
+	}
+	call.endAppends(records, err)
+	return status, created, err
 }
 
 // CloseSegment ends a segment with a verdict: it is an append without records, and options are

@@ -73,7 +73,7 @@ var present = map[string]absent{
 	"streamhub_call_errors_total":              {dto.MetricType_COUNTER, "Calls that failed, by code"},
 	"streamhub_delivery_delay_seconds":         {dto.MetricType_HISTOGRAM, "Time from an append, by the clock of Redis, until the followers of this process have the entry"},
 	"streamhub_entries_delivered_total":        {dto.MetricType_COUNTER, "Entries handed to readers and followers"},
-	"streamhub_followers":                      {dto.MetricType_GAUGE, "Followers and subscriptions that are open"},
+	"streamhub_followers":                      {dto.MetricType_GAUGE, "Followers that are open"},
 	"streamhub_gateway_bytes_total":            {dto.MetricType_COUNTER, "Bytes of WebSocket messages, by direction"},
 	"streamhub_gateway_calls":                  {dto.MetricType_GAUGE, "Calls that are under way"},
 	"streamhub_gateway_closes_total":           {dto.MetricType_COUNTER, "Connections that the gateway closed, by close code"},
