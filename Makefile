@@ -222,9 +222,13 @@ mutants: ## Break the code on purpose and demand that the model notices; MUTANT=
 	$(GO) run ./integration/model/mutants -seeds $(or $(SEEDS),400) $(if $(MUTANT),-only $(MUTANT)) $(MUTANTFLAGS)
 
 .PHONY: bench-all
-bench-all: ## Measure streamhub beside raw Redis and its rivals, for docs/benchmarks.md; about a quarter of an hour
+bench-all: ## Measure streamhub beside raw Redis and its rivals, and write docs/benchmarks.md; about 25 minutes
 	scripts/need-redis
-	cd bench && $(GO) run ./suite $(BENCHFLAGS) -json ../docs/benchmarks/result.json -plots ../docs/benchmarks
+	cd bench && $(GO) run ./suite $(BENCHFLAGS) -json ../docs/benchmarks/result.json -plots ../docs/benchmarks -table ../docs/benchmarks.md
+
+.PHONY: bench-docs
+bench-docs: ## Write the table and the plots of docs/benchmarks.md again from its result.json
+	cd bench && $(GO) run ./suite -redraw ../docs/benchmarks/result.json -plots ../docs/benchmarks -table ../docs/benchmarks.md
 
 .PHONY: bench-instructions
 bench-instructions: ## Count the instructions of redis-server for an append, by callgrind; half a minute

@@ -15,9 +15,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/bench/internal/byhand"
 )
-
-type turn = func(context.Context) (sample, error)
 
 func appendRows() []row {
 	var all []row
@@ -25,43 +24,73 @@ func appendRows() []row {
 		name := func(text string) string { return fmt.Sprintf("append, %s, %d B", text, size) }
 		all = append(all,
 			row{
-				name: name("64 callers, 64 segments"), unit: "appends/s", target: target{atLeast: 1.6},
-				rivals: map[string]target{"NATS JetStream, expected sequence": {atLeast: 1.5}},
+				name: name("64 callers, 64 segments"), unit: "appends/s",
 				contestants: []contestant{
-					{"go-redis XADD", xadd(64, size)}, {"streamhub", appends(64, 64, size)},
-					{"rueidis XADD", rueidisXadd(64, size)}, {"Centrifuge, history in Redis", centrifugePublish(64, size)},
-					{"NATS JetStream", natsPublish(64, size, false)}, {"NATS JetStream, expected sequence", natsPublish(64, size, true)},
+					{"go-redis XADD", xadd(64, size), atLeast(1.5)},
+					{"streamhub", appends(64, 64, size), target{}},
+					{handWritten, scripted(64, 64, size), atLeast(2.5)},
+					{"rueidis XADD", rueidisXadd(64, size), target{}},
+					{"Centrifuge, history in Redis", centrifugePublish(64, size), atLeast(1.5)},
+					{"NATS JetStream", natsPublish(64, size, false), target{}},
+					{"NATS JetStream, expected sequence", natsPublish(64, size, true), atLeast(1.5)},
 				},
 			},
 			row{
-				name: name("64 callers, one segment"), unit: "appends/s", target: target{atLeast: 2.5},
-				contestants: []contestant{{"go-redis XADD", xadd(64, size)}, {"streamhub", appends(64, 1, size)}},
+				name: name("64 callers, one segment"), unit: "appends/s",
+				contestants: []contestant{
+					{"go-redis XADD", xadd(64, size), atLeast(3)},
+					{"streamhub", appends(64, 1, size), target{}},
+					{handWritten, scripted(64, 1, size), atLeast(6)},
+				},
 			},
 			row{
-				name: name("256 callers, one segment"), unit: "appends/s", target: target{atLeast: 4},
-				contestants: []contestant{{"go-redis XADD", xadd(256, size)}, {"streamhub", appends(256, 1, size)}},
+				name: name("256 callers, one segment"), unit: "appends/s",
+				contestants: []contestant{
+					{"go-redis XADD", xadd(256, size), atLeast(4)},
+					{"streamhub", appends(256, 1, size), target{}},
+					{handWritten, scripted(256, 1, size), target{}},
+				},
 			},
 		)
 	}
+	alone := func(figure func(opening) opening, beside target) []contestant {
+		return []contestant{
+			{handWritten, figure(latencyOf(oneScript)), beside},
+			{"streamhub", figure(latencyOf(oneAppend)), target{}},
+			{"go-redis EVALSHA of an empty script", figure(latencyOf(emptyScript)), target{}},
+			{"go-redis XADD", figure(latencyOf(oneXadd)), target{}},
+		}
+	}
+	asMeasured := func(open opening) opening { return open }
 	return append(all,
 		row{
-			name: "append, one caller alone, latency p50", unit: "µs", target: target{atMost: 1.3},
-			contestants: []contestant{
-				{"go-redis EVALSHA of an empty script", latencyOf(emptyScript)}, {"streamhub", latencyOf(oneAppend)},
-				{"go-redis XADD", latencyOf(oneXadd)},
-			},
+			name: "append, one caller alone, cores awake, latency p50", unit: "µs", awake: true,
+			contestants: alone(asMeasured, atMost(1.6)),
+		},
+		row{
+			name: "append, one caller alone, cores awake, CPU of process and Redis", unit: "µs/append", awake: true,
+			contestants: alone(allCPU, atMost(1.5)),
+		},
+		row{
+			name: "append, one caller alone, cores idle otherwise, latency p50", unit: "µs",
+			contestants: alone(asMeasured, target{}),
 		},
 		row{
 			name: "append without waiting, one caller", unit: "appends/s",
 			contestants: []contestant{
-				{"go-redis XADD, pipelines of 100", pipelinedXadd(100, 100)}, {"streamhub AppendAll of 100 segments", appendAll(100)},
-				{"NATS JetStream, async", natsAsync(100)},
+				{"go-redis XADD, pipelines of 100", pipelinedXadd(100, 100), target{}},
+				{"streamhub AppendAll of 100 segments", appendAll(100), target{}},
+				{handWritten + ", pipelines of 100", pipelinedScript(100, 100), target{}},
+				{"NATS JetStream, async", natsAsync(100), target{}},
 			},
 		},
 	)
 }
 
-func xadd(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
+// handWritten names the contestants of package byhand.
+const handWritten = "hand-written script"
+
+func xadd(callers, size int) opening {
 	return func(_ context.Context, b *bed) (turn, func() error, error) {
 		client, payload := b.raw(), make([]byte, size)
 		return func(ctx context.Context) (sample, error) {
@@ -72,7 +101,24 @@ func xadd(callers, size int) func(context.Context, *bed) (turn, func() error, er
 	}
 }
 
-func appends(callers, segments, size int) func(context.Context, *bed) (turn, func() error, error) {
+// scripted appends by the script. A caller with a segment of its own expects a sequence; the others could not.
+func scripted(callers, segments, size int) opening {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		client, payload, last := b.raw(), make([]byte, size), make([]int, segments)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, callers, 1, func(ctx context.Context, caller int) error {
+				segment, expected := caller%segments, ""
+				if callers == segments {
+					last[segment]++
+					expected = strconv.Itoa(last[segment])
+				}
+				return byhand.Append(ctx, client, "hand"+strconv.Itoa(segment), expected, payload)
+			})
+		}, client.Close, byhand.Load(ctx, client)
+	}
+}
+
+func appends(callers, segments, size int) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		s, done, err := b.hub(ctx)
 		if err != nil {
@@ -88,7 +134,7 @@ func appends(callers, segments, size int) func(context.Context, *bed) (turn, fun
 	}
 }
 
-func rueidisXadd(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
+func rueidisXadd(callers, size int) opening {
 	return func(_ context.Context, b *bed) (turn, func() error, error) {
 		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{b.addr}, DisableCache: true})
 		if err != nil {
@@ -105,7 +151,7 @@ func rueidisXadd(callers, size int) func(context.Context, *bed) (turn, func() er
 }
 
 // centrifugePublish publishes with a history in Redis.
-func centrifugePublish(callers, size int) func(context.Context, *bed) (turn, func() error, error) {
+func centrifugePublish(callers, size int) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		node, err := centrifugeNode(b.addr)
 		if err != nil {
@@ -169,7 +215,7 @@ func natsServer(ctx context.Context, b *bed, name string) (jetstream.JetStream, 
 	return js, func() error { conn.Close(); return done() }, err
 }
 
-func natsPublish(callers, size int, expect bool) func(context.Context, *bed) (turn, func() error, error) {
+func natsPublish(callers, size int, expect bool) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		js, done, err := natsServer(ctx, b, fmt.Sprint("nats", expect))
 		if err != nil {
@@ -192,7 +238,7 @@ func natsPublish(callers, size int, expect bool) func(context.Context, *bed) (tu
 	}
 }
 
-func natsAsync(size int) func(context.Context, *bed) (turn, func() error, error) {
+func natsAsync(size int) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		js, done, err := natsServer(ctx, b, "nats")
 		if err != nil {
@@ -214,7 +260,7 @@ func natsAsync(size int) func(context.Context, *bed) (turn, func() error, error)
 }
 
 // pipelinedXadd has one caller add 100 entries at once, in turn to so many streams.
-func pipelinedXadd(streams, size int) func(context.Context, *bed) (turn, func() error, error) {
+func pipelinedXadd(streams, size int) opening {
 	return func(_ context.Context, b *bed) (turn, func() error, error) {
 		client, payload := b.raw(), make([]byte, size)
 		return func(ctx context.Context) (sample, error) {
@@ -236,7 +282,28 @@ func addPipelined(ctx context.Context, client *redis.Client, n int, payload []by
 	return err
 }
 
-func appendAll(segments int) func(context.Context, *bed) (turn, func() error, error) {
+// pipelinedScript is pipelinedXadd by the script.
+func pipelinedScript(segments, size int) opening {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		client, payload, last := b.raw(), make([]byte, size), make([]int, segments)
+		return func(ctx context.Context) (sample, error) {
+			return b.rate(ctx, 1, 100, func(ctx context.Context, _ int) error {
+				_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+					for i := range 100 {
+						last[i%segments]++
+						if err := byhand.Append(ctx, p, fmt.Sprint("pipe", segments, "-", i%segments), strconv.Itoa(last[i%segments]), payload); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				return err
+			})
+		}, client.Close, byhand.Load(ctx, client)
+	}
+}
+
+func appendAll(segments int) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		s, done, err := b.hub(ctx)
 		if err != nil {
@@ -256,19 +323,11 @@ func appendAll(segments int) func(context.Context, *bed) (turn, func() error, er
 }
 
 // latencyOf measures one caller that does one thing after the other.
-func latencyOf(prepare func(context.Context, *bed) (do func(context.Context) error, close func() error, err error)) func(context.Context, *bed) (turn, func() error, error) {
+func latencyOf(prepare func(context.Context, *bed) (do func(context.Context) error, close func() error, err error)) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		do, done, err := prepare(ctx, b)
 		return func(ctx context.Context) (sample, error) {
-			var times []time.Duration
-			s, err := b.rate(ctx, 1, 1, func(ctx context.Context, _ int) error {
-				begin := time.Now()
-				err := do(ctx)
-				times = append(times, time.Since(begin))
-				return err
-			})
-			s.Figure = micros(percentile(times, 0.5))
-			return s, err
+			return b.timed(ctx, do)
 		}, done, err
 	}
 }
@@ -284,6 +343,14 @@ func oneXadd(_ context.Context, b *bed) (func(context.Context) error, func() err
 	return func(ctx context.Context) error {
 		return client.XAdd(ctx, &redis.XAddArgs{Stream: "one", Values: []any{"d", payload}}).Err()
 	}, client.Close, nil
+}
+
+func oneScript(ctx context.Context, b *bed) (func(context.Context) error, func() error, error) {
+	client, payload, last := b.raw(), make([]byte, 100), 0
+	return func(ctx context.Context) error {
+		last++
+		return byhand.Append(ctx, client, "one", strconv.Itoa(last), payload)
+	}, client.Close, byhand.Load(ctx, client)
 }
 
 func oneAppend(ctx context.Context, b *bed) (func(context.Context) error, func() error, error) {

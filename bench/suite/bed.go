@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,53 +27,103 @@ import (
 
 // A bed is what one row is measured on: a Redis of its own.
 type bed struct {
-	dir    string
-	server *process
-	addr   string
-	client *redis.Client // for questions, not for what is measured
+	dir     string
+	url     string     // of the server, or of the Cluster, for a hub
+	servers []*process // one, or the masters of a Cluster
+	addr    string     // of the first server
+	client  *redis.Client
 }
 
 func newBed(ctx context.Context) (*bed, error) {
-	dir, err := os.MkdirTemp("", "bench-suite")
+	b, err := emptyBed()
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{dir: dir}
+	if err := b.start(ctx); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	b.url = "redis://" + b.addr
+	return b, nil
+}
+
+func emptyBed() (*bed, error) {
+	dir, err := os.MkdirTemp("", "bench-suite")
+	return &bed{dir: dir}, err
+}
+
+// start starts one more server, and returns when it answers.
+func (b *bed) start(ctx context.Context, args ...string) error {
+	program, err := redisbin.Find(*served)
+	if err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(b.dir, port)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir}, args...)
+	p := &process{cmd: exec.CommandContext(ctx, program, args...), line: net.JoinHostPort("127.0.0.1", port)}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	b.servers = append(b.servers, p)
+	client := redis.NewClient(&redis.Options{Addr: p.line})
+	if b.client == nil {
+		b.addr, b.client = p.line, client
+	} else {
+		defer client.Close()
+	}
+	return eventually(10*time.Second, func() error { return client.Ping(ctx).Err() })
+}
+
+func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	b.addr = l.Addr().String()
-	_, port, _ := net.SplitHostPort(b.addr)
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
-	program, err := redisbin.Find("")
-	if err != nil {
-		return nil, err
-	}
-	b.server = &process{cmd: exec.CommandContext(ctx, program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir)}
-	if err := b.server.cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	b.client = redis.NewClient(&redis.Options{Addr: b.addr})
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if err = b.client.Ping(ctx).Err(); err == nil {
-			return b, nil
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.Join(err, b.close())
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
+}
+
+// eventually repeats something until it succeeds, for so long.
+func eventually(limit time.Duration, do func() error) error {
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if err := do(); err == nil || time.Now().After(deadline) {
+			return err
 		}
 	}
 }
 
 func (b *bed) close() error {
-	return errors.Join(b.client.Close(), b.server.stop(), os.RemoveAll(b.dir))
+	var errs []error
+	if b.client != nil {
+		errs = append(errs, b.client.Close())
+	}
+	for _, p := range b.servers {
+		errs = append(errs, p.stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }
 
+// cpu is the time that Redis has used so far.
+func (b *bed) cpu() (sum time.Duration) {
+	for _, p := range b.servers {
+		sum += p.cpu()
+	}
+	return sum
+}
+
+// version names the server, which may be a Valkey that gives itself out as a Redis.
 func (b *bed) version(ctx context.Context) (string, error) {
 	info, err := b.client.InfoMap(ctx, "server").Result()
-	return info["Server"]["redis_version"], err
+	if v := info["Server"]["valkey_version"]; v != "" {
+		return "Valkey " + v, err
+	}
+	return "Redis " + info["Server"]["redis_version"], err
 }
 
 // memory is what the data takes in Redis, in bytes.
@@ -89,19 +140,24 @@ func (b *bed) raw() *redis.Client { return redis.NewClient(&redis.Options{Addr: 
 
 // hub opens a hub on the same Redis, with a store of its own.
 func (b *bed) hub(ctx context.Context) (*hub.Store, func() error, error) {
-	h, done, err := openHub(ctx, b.addr)
-	if err != nil {
-		return nil, nil, err
-	}
-	return h.Store(uuid.New()), done, nil
+	return b.store(ctx, uuid.New(), nil)
 }
 
-func openHub(ctx context.Context, addr string) (*hub.Hub, func() error, error) {
-	client, err := hub.NewClient("redis://" + addr)
+// store opens a hub of its own for a store, which others may have open.
+func (b *bed) store(ctx context.Context, id uuid.UUID, opts *hub.Options) (*hub.Store, func() error, error) {
+	h, done, err := openHub(ctx, b.url, opts)
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := hub.Open(ctx, client, nil)
+	return h.Store(id), done, nil
+}
+
+func openHub(ctx context.Context, url string, opts *hub.Options) (*hub.Hub, func() error, error) {
+	client, err := hub.NewClient(url)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := hub.Open(ctx, client, opts)
 	if err != nil {
 		return nil, nil, errors.Join(err, client.Close())
 	}
@@ -176,12 +232,20 @@ func raiseLimit() {
 	}
 }
 
-// rate has so many callers do something for the length of a turn; each call does ops operations.
+// rate has so many callers do something for the length of a turn; each call does ops operations. The process whose time
+// counts is this one.
 func (b *bed) rate(ctx context.Context, callers, ops int, do func(ctx context.Context, caller int) error) (sample, error) {
+	return b.rateOf(ctx, ownCPU, callers, ops, do)
+}
+
+// rateOf is rate with the time of another process.
+func (b *bed) rateOf(
+	ctx context.Context, cpu func() time.Duration, callers, ops int, do func(ctx context.Context, caller int) error,
+) (sample, error) {
 	var done atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
-	spent, end := b.meter(), time.Now().Add(*length)
+	spent, end := b.meter(cpu), time.Now().Add(*length)
 	for caller := range callers {
 		all.Go(func() {
 			for time.Now().Before(end) && failed.Load() == nil {
@@ -201,20 +265,33 @@ func (b *bed) rate(ctx context.Context, callers, ops int, do func(ctx context.Co
 }
 
 // meter begins to count; what it returns says what each of n operations took since then.
-func (b *bed) meter() func(n float64) sample {
-	redisBefore, ownBefore, begin := b.server.cpu(), ownCPU(), time.Now()
+func (b *bed) meter(cpu func() time.Duration) func(n float64) sample {
+	redisBefore, before, begin := b.cpu(), cpu(), time.Now()
 	return func(n float64) sample {
 		return sample{
 			Figure:  n / time.Since(begin).Seconds(),
-			Redis:   micros(b.server.cpu()-redisBefore) / n,
-			Process: micros(ownCPU()-ownBefore) / n,
+			Redis:   micros(b.cpu()-redisBefore) / n,
+			Process: micros(cpu()-before) / n,
 		}
 	}
 }
 
+// timed has one caller do one thing after the other; the figure is the median of the times.
+func (b *bed) timed(ctx context.Context, do func(context.Context) error) (sample, error) {
+	var times []time.Duration
+	s, err := b.rate(ctx, 1, 1, func(ctx context.Context, _ int) error {
+		begin := time.Now()
+		err := do(ctx)
+		times = append(times, time.Since(begin))
+		return err
+	})
+	s.Figure = micros(percentile(times, 0.5))
+	return s, err
+}
+
 // pass has something that does ops operations done once.
 func (b *bed) pass(ctx context.Context, ops int, do func(context.Context) error) (sample, error) {
-	spent := b.meter()
+	spent := b.meter(ownCPU)
 	if err := do(ctx); err != nil {
 		return sample{}, err
 	}

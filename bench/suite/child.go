@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/centrifugal/centrifuge"
@@ -26,7 +28,7 @@ import (
 func runChild(ctx context.Context, what string, args []string) error {
 	switch what {
 	case "gateway":
-		h, _, err := openHub(ctx, args[0]) // until the process is ended
+		h, _, err := openHub(ctx, args[0], nil) // until the process is ended
 		if err != nil {
 			return err
 		}
@@ -39,10 +41,12 @@ func runChild(ctx context.Context, what string, args []string) error {
 		return newBare().serve(ctx)
 	case "centrifuge":
 		return serveCentrifuge(ctx)
+	case "spin":
+		return spin(ctx)
 	case "subscriber":
 		return subscriber(ctx, args[0])
 	case "follower":
-		h, _, err := openHub(ctx, args[0]) // until the process is ended
+		h, _, err := openHub(ctx, args[0], nil) // until the process is ended
 		if err != nil {
 			return err
 		}
@@ -65,6 +69,27 @@ func listen(ctx context.Context, h http.Handler) error {
 	}
 	fmt.Println(l.Addr())
 	return http.Serve(l, h) //nolint:gosec // on the loopback, for the program that started it
+}
+
+// spin keeps every core awake, and leaves it to whatever else wants it.
+func spin(ctx context.Context) error {
+	lowered := make(chan error)
+	for range runtime.NumCPU() {
+		go func() {
+			runtime.LockOSThread()
+			lowered <- syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19) // of this thread
+			for ctx.Err() == nil {
+			}
+		}()
+	}
+	for range runtime.NumCPU() {
+		if err := <-lowered; err != nil {
+			return err
+		}
+	}
+	fmt.Println("ready")
+	<-ctx.Done()
+	return nil
 }
 
 // stamp is a payload that says when it was made.

@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"runtime"
 	"time"
+
+	"github.com/seed-147127fe/streamhub/internal/redisbin"
 )
 
 var (
@@ -26,7 +28,9 @@ var (
 	list   = flag.Bool("list", false, "print the names of the rows")
 	output = flag.String("json", "", "file for the result as JSON")
 	plots  = flag.String("plots", "", "folder for the plots")
-	redraw = flag.String("redraw", "", "draw the plots of this result, and measure nothing")
+	table  = flag.String("table", "", "Markdown file whose table of rows is replaced")
+	redraw = flag.String("redraw", "", "measure nothing: write the plots and the table of this result again")
+	served = flag.String("server", "", "path of the server program; by default "+redisbin.Variable+", redis-server or valkey-server")
 	child  = flag.String("child", "", "internal: what this process is")
 )
 
@@ -65,12 +69,12 @@ type report struct {
 	At      time.Time `json:"at"`
 	Go      string    `json:"go"`
 	CPUs    int       `json:"cpus"`
-	Redis   string    `json:"redis"`
+	Server  string    `json:"server"`
 	Rounds  int       `json:"rounds"`
 	Results []result  `json:"rows"`
 }
 
-// drawAgain draws what was measured before.
+// drawAgain publishes what was measured before.
 func drawAgain(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -80,7 +84,20 @@ func drawAgain(file string) error {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return err
 	}
-	return draw(&r, *plots)
+	return r.publish()
+}
+
+// publish writes what the flags ask for.
+func (r *report) publish() error {
+	if *plots != "" {
+		if err := draw(r, *plots); err != nil {
+			return err
+		}
+	}
+	if *table != "" {
+		return replaceTable(r, *table)
+	}
+	return nil
 }
 
 func suite(ctx context.Context) error {
@@ -101,7 +118,7 @@ func suite(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.Redis, err = b.version(ctx); err != nil {
+		if r.Server, err = b.version(ctx); err != nil {
 			return errors.Join(err, b.close())
 		}
 		result, err := measure(ctx, b, &row)
@@ -123,8 +140,5 @@ func suite(ctx context.Context) error {
 			return err
 		}
 	}
-	if *plots != "" {
-		return draw(&r, *plots)
-	}
-	return nil
+	return r.publish()
 }

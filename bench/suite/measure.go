@@ -12,39 +12,49 @@ import (
 
 // A row compares contestants: the first is the raw thing, the second streamhub, others are rivals.
 type row struct {
-	name   string
-	unit   string // of the figure of a turn
-	target target
-	rivals map[string]target // what the rivals are to be compared with
+	name string
+	unit string // of the figure of a turn
 	// once says that a turn has nothing to do with time, so that more rounds would say nothing new.
-	once        bool
+	once bool
+	// awake has another process keep the cores awake: out of idle each wake-up costs more than what is measured.
+	awake       bool
 	contestants []contestant
 }
 
-// A target bounds the ratio of streamhub to another contestant; zero is no bound.
+// A target bounds a value; zero is no bound.
 type target struct {
-	atLeast, atMost float64
+	least, most float64
 }
+
+func atLeast(v float64) target { return target{least: v} }
+func atMost(v float64) target  { return target{most: v} }
 
 func (t target) String() string {
 	switch {
-	case t.atLeast > 0:
-		return fmt.Sprintf("≥ %.2g", t.atLeast)
-	case t.atMost > 0:
-		return fmt.Sprintf("≤ %.3g", t.atMost)
+	case t.least > 0:
+		return "≥ " + grouped(t.least)
+	case t.most > 0:
+		return "≤ " + grouped(t.most)
 	}
 	return ""
 }
 
 func (t target) holds(ratio float64) bool {
-	return (t.atLeast == 0 || ratio >= t.atLeast) && (t.atMost == 0 || ratio <= t.atMost)
+	return (t.least == 0 || ratio >= t.least) && (t.most == 0 || ratio <= t.most)
 }
 
-// A contestant opens what it needs once; turn is then measured in every round.
+// A contestant opens what it needs once. The target bounds the ratio of streamhub's figure to that of the contestant;
+// that of streamhub itself bounds its figure.
 type contestant struct {
-	name string
-	open func(ctx context.Context, b *bed) (turn func(context.Context) (sample, error), close func() error, err error)
+	name   string
+	open   opening
+	target target
 }
+
+// An opening returns the turn that is measured in every round, and what ends the contestant.
+type opening = func(ctx context.Context, b *bed) (turn turn, close func() error, err error)
+
+type turn = func(context.Context) (sample, error)
 
 // A sample is the outcome of one turn. CPU is in microseconds an operation; that of redis and of
 // the process whose part is measured.
@@ -77,7 +87,14 @@ type result struct {
 const ours = 1 // streamhub's place among the contestants
 
 func measure(ctx context.Context, b *bed, r *row) (_ *result, err error) {
-	turns := make([]func(context.Context) (sample, error), len(r.contestants))
+	if r.awake {
+		p, err := spawn(ctx, "spin")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, p.stop()) }()
+	}
+	turns := make([]turn, len(r.contestants))
 	for i, c := range r.contestants {
 		turn, done, openErr := c.open(ctx, b)
 		if done != nil {
@@ -104,7 +121,7 @@ func measure(ctx context.Context, b *bed, r *row) (_ *result, err error) {
 	}
 	out := &result{Row: r.name, Unit: r.unit}
 	for i, c := range r.contestants {
-		s := standing{Name: c.name, sample: middle(samples[i]), Holds: true}
+		s := standing{Name: c.name, sample: middle(samples[i]), Target: c.target.String()}
 		ratios := make([]float64, count)
 		for n := range samples[i] {
 			figure := samples[i][n].Figure
@@ -112,13 +129,11 @@ func measure(ctx context.Context, b *bed, r *row) (_ *result, err error) {
 			s.Noisy = s.Noisy || figure > 1.25*s.Figure || figure < 0.75*s.Figure
 			ratios[n] = samples[ours][n].Figure / figure
 		}
-		if i != ours {
-			t := r.rivals[c.name]
-			if i == 0 {
-				t = r.target
-			}
+		if i == ours {
+			s.Holds = c.target.holds(s.Figure)
+		} else {
 			s.Ratio = median(ratios)
-			s.Target, s.Holds = t.String(), t.holds(s.Ratio)
+			s.Holds = c.target.holds(s.Ratio)
 		}
 		out.Contestants = append(out.Contestants, s)
 	}
@@ -159,30 +174,12 @@ func (r *result) print(w io.Writer) {
 	t := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "\tmedian\tRedis µs/op\tprocess µs/op\tstreamhub is\ttarget\t\trounds")
 	for _, s := range r.Contestants {
-		ratio, verdict := "", ""
-		if s.Ratio != 0 {
-			ratio = fmt.Sprintf("%.2f ×", s.Ratio)
-		}
-		if s.Target != "" {
-			if verdict = "holds"; !s.Holds {
-				verdict = "falls short"
-			}
-		}
-		if s.Noisy {
-			verdict += " (noisy)"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.2f\t%s\t%s\t%s\t", s.Name, short(s.Figure), s.Redis, s.Process, ratio, s.Target, verdict)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t",
+			s.Name, grouped(s.Figure), used(s.Redis), used(s.Process), s.ratio(), s.Target, s.verdict(""))
 		for _, figure := range s.Rounds {
-			fmt.Fprint(t, short(figure), " ")
+			fmt.Fprint(t, grouped(figure), " ")
 		}
 		fmt.Fprintln(t)
 	}
 	_ = t.Flush()
-}
-
-func short(v float64) string {
-	if v >= 1000 {
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.3g", v)
 }

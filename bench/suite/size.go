@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
@@ -14,7 +13,7 @@ import (
 
 func memoryRows() []row {
 	const entries = 100_000
-	plain := contestant{"go-redis XADD", occupied(func(ctx context.Context, b *bed) error {
+	plain := occupied(func(ctx context.Context, b *bed) error {
 		client := b.raw()
 		defer client.Close()
 		payload := random(100)
@@ -24,24 +23,24 @@ func memoryRows() []row {
 			}
 		}
 		return nil
-	}, entries)}
-	frames := func(frame int) contestant {
-		return contestant{"streamhub", occupied(func(ctx context.Context, b *bed) error {
+	}, entries)
+	frames := func(frame int) opening {
+		return occupied(func(ctx context.Context, b *bed) error {
 			s, done, err := b.hub(ctx)
 			if err != nil {
 				return err
 			}
 			return errors.Join(write(ctx, s, "memory", entries, frame), done())
-		}, entries)}
+		}, entries)
 	}
 	return []row{
 		{
-			name: "Redis memory of an entry of 100 B, one by one", unit: "B/entry", target: target{atMost: 1.55}, once: true,
-			contestants: []contestant{plain, frames(1)},
+			name: "Redis memory of an entry of 100 B, one by one", unit: "B/entry", once: true,
+			contestants: []contestant{{"go-redis XADD", plain, atMost(1.55)}, {"streamhub", frames(1), target{}}},
 		},
 		{
-			name: "Redis memory of an entry of 100 B, frames of 100", unit: "B/entry", target: target{atMost: 1}, once: true,
-			contestants: []contestant{plain, frames(100)},
+			name: "Redis memory of an entry of 100 B, frames of 100", unit: "B/entry", once: true,
+			contestants: []contestant{{"go-redis XADD", plain, atMost(1)}, {"streamhub", frames(100), target{}}},
 		},
 	}
 }
@@ -55,7 +54,7 @@ func random(size int) []byte {
 }
 
 // occupied measures the memory that something leaves in Redis.
-func occupied(do func(context.Context, *bed) error, entries int) func(context.Context, *bed) (turn, func() error, error) {
+func occupied(do func(context.Context, *bed) error, entries int) opening {
 	return func(_ context.Context, b *bed) (turn, func() error, error) {
 		return func(ctx context.Context) (sample, error) {
 			before, err := b.memory(ctx)
@@ -72,10 +71,9 @@ func occupied(do func(context.Context, *bed) error, entries int) func(context.Co
 }
 
 func growthRows() []row {
-	flat := target{atMost: 1.3}
 	compare := func(name string, do operation, small, large contestantOf) row {
-		return row{name: name, unit: "µs, p50", target: flat, contestants: []contestant{
-			{small.name, alone(small.prepare, do)}, {large.name, alone(large.prepare, do)},
+		return row{name: name, unit: "µs, p50", contestants: []contestant{
+			{small.name, alone(small.prepare, do), atMost(1.3)}, {large.name, alone(large.prepare, do), target{}},
 		}}
 	}
 	var all []row
@@ -112,7 +110,7 @@ func tailRead(ctx context.Context, s *hub.Store, segment string) error {
 }
 
 // alone has one caller do one operation after the other, each on a segment at random.
-func alone(prepare func(context.Context, *hub.Store) (int, func(), error), do operation) func(context.Context, *bed) (turn, func() error, error) {
+func alone(prepare func(context.Context, *hub.Store) (int, func(), error), do operation) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		s, done, err := b.hub(ctx)
 		if err != nil {
@@ -126,16 +124,9 @@ func alone(prepare func(context.Context, *hub.Store) (int, func(), error), do op
 			return done()
 		}
 		return func(ctx context.Context) (sample, error) {
-			var times []time.Duration
-			out, err := b.rate(ctx, 1, 1, func(ctx context.Context, _ int) error {
-				segment := strconv.Itoa(rand.IntN(n))
-				begin := time.Now()
-				err := do(ctx, s, segment)
-				times = append(times, time.Since(begin))
-				return err
+			return b.timed(ctx, func(ctx context.Context) error {
+				return do(ctx, s, strconv.Itoa(rand.IntN(n)))
 			})
-			out.Figure = micros(percentile(times, 0.5))
-			return out, err
 		}, end, err
 	}
 }
