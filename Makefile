@@ -231,19 +231,14 @@ bench-docs: ## Write the table and the plots of docs/benchmarks.md again from it
 	cd bench && $(GO) run ./suite -redraw ../docs/benchmarks/result.json -plots ../docs/benchmarks -table ../docs/benchmarks.md
 
 .PHONY: bench-instructions
-bench-instructions: ## Count the instructions of redis-server for an append, by callgrind; half a minute
+bench-instructions: ## Count the instructions of Redis for an append, by callgrind, and write nothing; about two minutes
 	scripts/need-redis
-	cd bench && $(GO) run ./instructions $(BENCHFLAGS)
+	cd bench && $(GO) run ./suite -rows '^instructions' $(BENCHFLAGS)
 
 .PHONY: bench-check
 bench-check: ## Compare the micro-benchmarks of the work tree with those of BASE=HEAD~1
 	scripts/need-redis
 	BENCH='$(if $(filter .,$(BENCH)),,$(BENCH))' scripts/bench-check $(BASE)
-
-.PHONY: bench-durable
-bench-durable: ## Measure Durable Streams over HTTP beside raw Redis and a static file
-	scripts/need-redis
-	cd bench && $(GO) run ./durable
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=regexp chooses

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -53,7 +54,7 @@ func appendRows() []row {
 			},
 		)
 	}
-	alone := func(figure func(opening) opening, beside target) []contestant {
+	byOne := func(figure func(opening) opening, beside target) []contestant {
 		return []contestant{
 			{handWritten, figure(latencyOf(oneScript)), beside},
 			{"streamhub", figure(latencyOf(oneAppend)), target{}},
@@ -65,21 +66,28 @@ func appendRows() []row {
 	return append(all,
 		row{
 			name: "append, one caller alone, cores awake, latency p50", unit: "µs", awake: true,
-			contestants: alone(asMeasured, atMost(1.6)),
+			contestants: byOne(asMeasured, atMost(1.6)),
 		},
 		row{
 			name: "append, one caller alone, cores awake, CPU of process and Redis", unit: "µs/append", awake: true,
-			contestants: alone(allCPU, atMost(1.5)),
+			contestants: byOne(allCPU, atMost(1.5)),
 		},
 		row{
 			name: "append, one caller alone, cores idle otherwise, latency p50", unit: "µs",
-			contestants: alone(asMeasured, target{}),
+			contestants: byOne(asMeasured, target{}),
+		},
+		row{
+			name: "append to one of 100k segments, cores awake, p50", unit: "µs", awake: true,
+			contestants: []contestant{
+				{"a later append of a process", alone(segments(manySegments).prepare, appendOne), atMost(1.5)},
+				{"streamhub, the first of a process to a segment", firstAppends(manySegments), target{}},
+			},
 		},
 		row{
 			name: "append without waiting, one caller", unit: "appends/s",
 			contestants: []contestant{
 				{"go-redis XADD, pipelines of 100", pipelinedXadd(100, 100), target{}},
-				{"streamhub AppendAll of 100 segments", appendAll(100), target{}},
+				{"streamhub AppendAll of 100 segments", appendAll(1, 100), target{}},
 				{handWritten + ", pipelines of 100", pipelinedScript(100, 100), target{}},
 				{"NATS JetStream, async", natsAsync(100), target{}},
 			},
@@ -303,7 +311,8 @@ func pipelinedScript(segments, size int) opening {
 	}
 }
 
-func appendAll(segments int) opening {
+// appendAll has one caller append to so many segments at once, which lie in so many spaces.
+func appendAll(spaces, segments int) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
 		s, done, err := b.hub(ctx)
 		if err != nil {
@@ -311,7 +320,7 @@ func appendAll(segments int) opening {
 		}
 		all := make([]streamhub.Append, segments)
 		for i := range all {
-			all[i] = streamhub.Append{Space: "bench", Segment: strconv.Itoa(i), Records: []streamhub.Record{{Payload: make([]byte, 100)}}}
+			all[i] = streamhub.Append{Space: "bench" + strconv.Itoa(i%spaces), Segment: strconv.Itoa(i), Records: []streamhub.Record{{Payload: make([]byte, 100)}}}
 		}
 		return func(ctx context.Context) (sample, error) {
 			return b.rate(ctx, 1, segments, func(ctx context.Context, _ int) error {
@@ -329,6 +338,32 @@ func latencyOf(prepare func(context.Context, *bed) (do func(context.Context) err
 		return func(ctx context.Context) (sample, error) {
 			return b.timed(ctx, do)
 		}, done, err
+	}
+}
+
+// firstAppends goes to segments that exist, and that the process has not touched yet.
+func firstAppends(n int) opening {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		maker, done, err := b.hub(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return func(ctx context.Context) (_ sample, err error) {
+			s, done, err := b.store(ctx, maker.ID(), nil)
+			if err != nil {
+				return sample{}, err
+			}
+			defer func() { err = errors.Join(err, done()) }()
+			order := rand.Perm(n)
+			return b.timed(ctx, func(ctx context.Context) error {
+				if len(order) == 0 {
+					return errors.New("too few segments for a turn of this length")
+				}
+				segment := order[0]
+				order = order[1:]
+				return appendOne(ctx, s, strconv.Itoa(segment))
+			})
+		}, done, touch(ctx, maker, n)
 	}
 }
 

@@ -42,7 +42,7 @@ func cpuRows() []row {
 			name: "Redis CPU, ten frames a call or more", unit: "µs/append",
 			contestants: []contestant{
 				{"go-redis XADD, pipelines of 100", redisCPU(pipelinedXadd(100, 100)), atMost(5)},
-				{"streamhub, 100 segments", redisCPU(appendAll(100)), target{}},
+				{"streamhub, 100 segments", redisCPU(appendAll(1, 100)), target{}},
 				{handWritten + ", pipelines of 100", redisCPU(pipelinedScript(100, 100)), target{}},
 			},
 		},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,17 +33,32 @@ type bed struct {
 	servers []*process // one, or the masters of a Cluster
 	addr    string     // of the first server
 	client  *redis.Client
+
+	under  []string // the program that the server runs under
+	dumps  string   // files of callgrind are named so, with a number
+	dumped int
 }
 
-func newBed(ctx context.Context) (*bed, error) {
+func newBed(ctx context.Context, r *row) (*bed, error) {
 	b, err := emptyBed()
 	if err != nil {
 		return nil, err
 	}
-	if err := b.start(ctx); err != nil {
+	var args []string
+	if r.counted {
+		if err := b.count(r.name); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
+		// The server's own housekeeping goes by the clock and would count.
+		args = []string{"--hz", "1", "--dynamic-hz", "no", "--activerehashing", "no"}
+	}
+	if err := b.start(ctx, args...); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	b.url = "redis://" + b.addr
+	if r.counted {
+		b.url += "?read_timeout=1m" // it is a hundred times as slow
+	}
 	return b, nil
 }
 
@@ -65,19 +81,22 @@ func (b *bed) start(ctx context.Context, args ...string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir}, args...)
-	p := &process{cmd: exec.CommandContext(ctx, program, args...), line: net.JoinHostPort("127.0.0.1", port)}
+	command := slices.Concat(b.under, []string{program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir}, args)
+	p := &process{cmd: exec.CommandContext(ctx, command[0], command[1:]...), line: net.JoinHostPort("127.0.0.1", port)}
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
 	b.servers = append(b.servers, p)
-	client := redis.NewClient(&redis.Options{Addr: p.line})
 	if b.client == nil {
-		b.addr, b.client = p.line, client
-	} else {
-		defer client.Close()
+		b.addr, b.client = p.line, redis.NewClient(&redis.Options{Addr: p.line})
 	}
-	return eventually(10*time.Second, func() error { return client.Ping(ctx).Err() })
+	return eventually(time.Minute, func() error {
+		conn, err := net.Dial("tcp", p.line)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }
 
 func freePort() (string, error) {
@@ -269,6 +288,7 @@ func (b *bed) meter(cpu func() time.Duration) func(n float64) sample {
 	redisBefore, before, begin := b.cpu(), cpu(), time.Now()
 	return func(n float64) sample {
 		return sample{
+			ops:     n,
 			Figure:  n / time.Since(begin).Seconds(),
 			Redis:   micros(b.cpu()-redisBefore) / n,
 			Process: micros(cpu()-before) / n,

@@ -2,15 +2,16 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -37,6 +39,23 @@ func runChild(ctx context.Context, what string, args []string) error {
 			return err
 		}
 		return listen(ctx, g)
+	case "durable":
+		h, _, err := openHub(ctx, args[0], nil) // until the process is ended
+		if err != nil {
+			return err
+		}
+		d, err := durable.New(ctx, h, &durable.Options{EventStreamTime: time.Hour})
+		if err != nil {
+			return err
+		}
+		return listen(ctx, d)
+	case "file":
+		content := make([]byte, messages*posted)
+		return listen(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+		}))
+	case "events":
+		return eventReader(ctx, args[0])
 	case "bare":
 		return newBare().serve(ctx)
 	case "centrifuge":
@@ -57,6 +76,12 @@ func runChild(ctx context.Context, what string, args []string) error {
 			return err
 		}
 		return follower(ctx, p, args[1])
+	case "reader":
+		p, err := client.NewWebSocketProvider(ctx, []string{"ws://" + args[0]}, nil)
+		if err != nil {
+			return err
+		}
+		return reader(ctx, p, args[1])
 	}
 	return fmt.Errorf("no child is called %q", what)
 }
@@ -114,6 +139,15 @@ func (w *watch) note(payload []byte) {
 	w.ages = w.ages[:0]
 }
 
+// numbered notes what has a sequence; the first only says that the reader is there.
+func (w *watch) numbered(sequence uint64, payload []byte) {
+	if sequence == 1 {
+		fmt.Println("ready")
+		return
+	}
+	w.note(payload)
+}
+
 func subscriber(ctx context.Context, addr string) error {
 	c := redis.NewClient(&redis.Options{Addr: addr})
 	sub := c.Subscribe(ctx, "latency")
@@ -135,28 +169,70 @@ func follower(ctx context.Context, p streamhub.Provider, store string) error {
 	}
 	var w watch
 	for e, err := range p.Store(id).FollowSegment(ctx, "bench", "latency", nil) {
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case e.Sequence == 1:
-			fmt.Println("ready")
-		default:
-			w.note(e.Payload)
 		}
+		w.numbered(e.Sequence, e.Payload)
 	}
 	return nil
 }
 
-// A bare server writes every line of its input to every connection, each encoded once.
-type bare struct {
-	conns chan net.Conn
+func reader(ctx context.Context, p streamhub.Provider, store string) error {
+	id, err := uuid.Parse(store)
+	if err != nil {
+		return err
+	}
+	stream, err := client.New(p, nil).Store(id).Live("bench").Await(ctx, "latency")
+	if err != nil {
+		return err
+	}
+	var w watch
+	for chunk, err := range stream.Subscribe(ctx, nil) {
+		if err != nil {
+			return err
+		}
+		w.numbered(chunk.Sequence, chunk.Data)
+	}
+	return nil
 }
 
-func newBare() *bare { return &bare{conns: make(chan net.Conn)} }
+func eventReader(ctx context.Context, url string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"?live=sse&offset=-1", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	var w watch
+	return events(response.Body, func(b []byte) {
+		if len(b) == 0 {
+			fmt.Println("ready")
+		}
+		for payload := range slices.Chunk(b, len(last)) { // an event may carry several
+			w.note(payload)
+		}
+	})
+}
+
+// A bare server writes every line of its input to the connections of a segment, each encoded once. A line begins with
+// the segment, which is the path of a connection.
+type bare struct {
+	conns chan bareConn
+}
+
+type bareConn struct {
+	net.Conn
+	segment string
+}
+
+func newBare() *bare { return &bare{conns: make(chan bareConn)} }
 
 func (b *bare) serve(ctx context.Context) error {
 	go func() {
-		var all []net.Conn
+		all := make(map[string][]net.Conn)
 		lines := make(chan string)
 		go func() {
 			for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -166,10 +242,11 @@ func (b *bare) serve(ctx context.Context) error {
 		for {
 			select {
 			case c := <-b.conns:
-				all = append(all, c)
+				all[c.segment] = append(all[c.segment], c.Conn)
 			case line := <-lines:
-				frame := append([]byte{0x81, byte(len(line))}, line...) // text, fewer than 126 bytes
-				for _, c := range all {
+				segment, payload, _ := strings.Cut(line, " ")
+				frame := append([]byte{0x81, byte(len(payload))}, payload...) // text, fewer than 126 bytes
+				for _, c := range all[segment] {
 					_, _ = c.Write(frame)
 				}
 			}
@@ -186,7 +263,7 @@ func (b *bare) accept(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return
 	}
-	b.conns <- hijacker.conn
+	b.conns <- bareConn{hijacker.conn, strings.TrimPrefix(r.URL.Path, "/")}
 	_, _, _ = ws.Read(ctx)
 }
 
@@ -201,7 +278,7 @@ func (k *keep) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
 	return c, rw, err
 }
 
-// serveCentrifuge publishes every line of its input to one channel.
+// serveCentrifuge publishes every line of its input to the channel that it begins with.
 func serveCentrifuge(ctx context.Context) error {
 	node, err := centrifuge.New(centrifuge.Config{})
 	if err != nil {
@@ -219,13 +296,9 @@ func serveCentrifuge(ctx context.Context) error {
 		return err
 	}
 	go func() {
-		in := bufio.NewReader(os.Stdin)
-		for {
-			line, err := in.ReadBytes('\n')
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			_, _ = node.Publish("c", fmt.Appendf(nil, "%q", line[:len(line)-1]))
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			channel, payload, _ := strings.Cut(in.Text(), " ")
+			_, _ = node.Publish(channel, fmt.Appendf(nil, "%q", payload))
 		}
 	}()
 	return listen(ctx, centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{}))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,16 +21,20 @@ const deliveries = 20_000 // a second, over all connections
 
 func fanoutRows() []row {
 	var all []row
-	for _, connections := range []int{1000, 5000} {
+	compare := func(name string, crowd func(open opener) opening) {
 		all = append(all, row{
-			name: fmt.Sprintf("fan-out of one segment to %d WebSockets, CPU of the server", connections), unit: "µs/delivery",
+			name: "fan-out of " + name + ", CPU of the server", unit: "µs/delivery",
 			contestants: []contestant{
-				{"bare loop of prepared writes", fanout(connections, bareCrowd), atMost(1.35)},
-				{"streamhub gateway", fanout(connections, ourCrowd), target{}},
-				{"Centrifuge, JSON", fanout(connections, centrifugeCrowd), atMost(0.9)},
+				{"bare loop of prepared writes", crowd(bareCrowd), atMost(1.35)},
+				{"streamhub gateway", crowd(ourCrowd), target{}},
+				{"Centrifuge, JSON", crowd(centrifugeCrowd), atMost(0.9)},
 			},
 		})
 	}
+	for _, connections := range []int{1000, 5000} {
+		compare(fmt.Sprintf("one segment to %d WebSockets", connections), func(open opener) opening { return fanout(connections, 1, open) })
+	}
+	compare("100 segments to 10000 WebSockets", func(open opener) opening { return afresh(fanout(10_000, 100, open)) })
 	return append(all, row{
 		name: "idle connection, 2,000 of them", unit: "KiB/connection", once: true,
 		contestants: []contestant{
@@ -39,15 +44,18 @@ func fanoutRows() []row {
 	})
 }
 
-// A crowd is a server in a process of its own and connections to it.
+// A crowd is a server in a process of its own and connections to it, each to one of the segments 0, 1, 2, …
 type crowd struct {
 	server  *process
-	join    func(ctx context.Context) error // opens one connection, which is then read until ctx ends
-	publish func(ctx context.Context, payload []byte) error
+	join    func(ctx context.Context, segment int) error // opens one connection, which is then read until ctx ends
+	publish func(ctx context.Context, segment int, payload []byte) error
 	close   func() error
 	arrived atomic.Int64
 	readers sync.WaitGroup
 }
+
+// An opener makes a crowd for so many segments, without connections.
+type opener = func(ctx context.Context, b *bed, segments int) (*crowd, error)
 
 // read reads a connection on which each message may bring several payloads.
 func (c *crowd) read(ctx context.Context, ws *websocket.Conn, payloads func([]byte) int) {
@@ -64,13 +72,13 @@ func (c *crowd) read(ctx context.Context, ws *websocket.Conn, payloads func([]by
 }
 
 // fill opens so many connections.
-func (c *crowd) fill(ctx context.Context, connections int) error {
+func (c *crowd) fill(ctx context.Context, connections, segments int) error {
 	errs := make([]error, 16)
 	var all sync.WaitGroup
 	for w := range errs {
 		all.Go(func() {
 			for i := w; i < connections && errs[w] == nil; i += len(errs) {
-				errs[w] = c.join(ctx)
+				errs[w] = c.join(ctx, i%segments)
 			}
 		})
 	}
@@ -79,11 +87,9 @@ func (c *crowd) fill(ctx context.Context, connections int) error {
 }
 
 // crowded opens a crowd and makes a turn with it; what it joins reads until the turn's contestant is closed.
-func crowded(
-	open func(context.Context, *bed) (*crowd, error), prepare func(reading context.Context, b *bed, c *crowd) (turn, error),
-) opening {
+func crowded(segments int, open opener, prepare func(reading context.Context, b *bed, c *crowd) (turn, error)) opening {
 	return func(ctx context.Context, b *bed) (turn, func() error, error) {
-		c, err := open(ctx, b)
+		c, err := open(ctx, b, segments)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -98,22 +104,23 @@ func crowded(
 	}
 }
 
-func fanout(connections int, open func(context.Context, *bed) (*crowd, error)) opening {
-	return crowded(open, func(reading context.Context, b *bed, c *crowd) (turn, error) {
-		if err := c.fill(reading, connections); err != nil {
+func fanout(connections, segments int, open opener) opening {
+	return crowded(segments, open, func(reading context.Context, b *bed, c *crowd) (turn, error) {
+		if err := c.fill(reading, connections, segments); err != nil {
 			return nil, err
 		}
 		payload := bytes.Repeat([]byte("x"), 100)
 		return func(ctx context.Context) (sample, error) {
-			messages := max(1, int(length.Seconds()*deliveries)/connections)
-			want := int64(messages * connections)
+			followers := connections / segments
+			messages := max(1, int(length.Seconds()*deliveries)/followers)
+			want := int64(messages * followers)
 			c.arrived.Store(0)
 			redisBefore, before := b.cpu(), c.server.cpu()
 			tick := time.NewTicker(*length / time.Duration(messages))
 			defer tick.Stop()
-			for range messages {
+			for i := range messages {
 				<-tick.C
-				if err := c.publish(ctx, payload); err != nil {
+				if err := c.publish(ctx, i%segments, payload); err != nil {
 					return sample{}, err
 				}
 			}
@@ -129,14 +136,14 @@ func fanout(connections int, open func(context.Context, *bed) (*crowd, error)) o
 }
 
 // idle measures what a connection takes in the memory of the server.
-func idle(connections int, open func(context.Context, *bed) (*crowd, error)) opening {
-	return crowded(open, func(reading context.Context, _ *bed, c *crowd) (turn, error) {
+func idle(connections int, open opener) opening {
+	return crowded(1, open, func(reading context.Context, _ *bed, c *crowd) (turn, error) {
 		return func(context.Context) (sample, error) {
-			if err := c.fill(reading, 1); err != nil { // with what is made once
+			if err := c.fill(reading, 1, 1); err != nil { // with what is made once
 				return sample{}, err
 			}
 			before := c.server.settled()
-			err := c.fill(reading, connections)
+			err := c.fill(reading, connections, 1)
 			return sample{Figure: (c.server.settled() - before) / 1024 / float64(connections)}, err
 		}, nil
 	})
@@ -153,14 +160,14 @@ func (p *process) settled() float64 {
 	return p.resident()
 }
 
-func bareCrowd(ctx context.Context, _ *bed) (*crowd, error) {
+func bareCrowd(ctx context.Context, _ *bed, _ int) (*crowd, error) {
 	p, err := spawn(ctx, "bare")
 	if err != nil {
 		return nil, err
 	}
 	c := &crowd{server: p, publish: p.writeLine, close: p.stop}
-	c.join = func(ctx context.Context) error {
-		ws, _, err := websocket.Dial(ctx, "ws://"+p.line, nil)
+	c.join = func(ctx context.Context, segment int) error {
+		ws, _, err := websocket.Dial(ctx, fmt.Sprintf("ws://%s/%d", p.line, segment), nil)
 		if err == nil {
 			c.read(ctx, ws, func([]byte) int { return 1 })
 		}
@@ -170,23 +177,23 @@ func bareCrowd(ctx context.Context, _ *bed) (*crowd, error) {
 }
 
 // writeLine has a child publish something.
-func (p *process) writeLine(_ context.Context, payload []byte) error {
-	_, err := p.in.Write(append(bytes.Clone(payload), '\n'))
+func (p *process) writeLine(_ context.Context, segment int, payload []byte) error {
+	_, err := fmt.Fprintf(p.in, "%d %s\n", segment, payload)
 	return err
 }
 
-func centrifugeCrowd(ctx context.Context, _ *bed) (*crowd, error) {
+func centrifugeCrowd(ctx context.Context, _ *bed, _ int) (*crowd, error) {
 	p, err := spawn(ctx, "centrifuge")
 	if err != nil {
 		return nil, err
 	}
 	c := &crowd{server: p, publish: p.writeLine, close: p.stop}
-	c.join = func(ctx context.Context) error {
+	c.join = func(ctx context.Context, segment int) error {
 		ws, _, err := websocket.Dial(ctx, "ws://"+p.line, nil)
 		if err != nil {
 			return err
 		}
-		for _, command := range []string{`{"id":1,"connect":{}}`, `{"id":2,"subscribe":{"channel":"c"}}`} {
+		for _, command := range []string{`{"id":1,"connect":{}}`, fmt.Sprintf(`{"id":2,"subscribe":{"channel":"%d"}}`, segment)} {
 			if err := ws.Write(ctx, websocket.MessageText, []byte(command)); err != nil {
 				return err
 			}
@@ -200,7 +207,7 @@ func centrifugeCrowd(ctx context.Context, _ *bed) (*crowd, error) {
 	return c, nil
 }
 
-func ourCrowd(ctx context.Context, b *bed) (*crowd, error) {
+func ourCrowd(ctx context.Context, b *bed, segments int) (*crowd, error) {
 	p, err := spawn(ctx, "gateway", b.url)
 	if err != nil {
 		return nil, err
@@ -209,11 +216,14 @@ func ourCrowd(ctx context.Context, b *bed) (*crowd, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
-	c := &crowd{server: p, publish: appendTo(s, "fan-out"), close: func() error { return errors.Join(p.stop(), done()) }}
-	if err := c.publish(ctx, []byte("first")); err != nil {
+	c := &crowd{server: p, close: func() error { return errors.Join(p.stop(), done()) }}
+	c.publish = func(ctx context.Context, segment int, payload []byte) error {
+		return appendTo(s, strconv.Itoa(segment))(ctx, payload)
+	}
+	if err := touch(ctx, s, segments); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	c.join = func(ctx context.Context) error {
+	c.join = func(ctx context.Context, segment int) error {
 		provider, err := client.NewWebSocketProvider(ctx, []string{"ws://" + p.line}, &client.WebSocketOptions{PingInterval: time.Hour})
 		if err != nil {
 			return err
@@ -221,7 +231,7 @@ func ourCrowd(ctx context.Context, b *bed) (*crowd, error) {
 		first := make(chan error, 1)
 		c.readers.Go(func() {
 			defer provider.Close()
-			for e, err := range provider.Store(s.ID()).FollowSegment(ctx, "bench", "fan-out", nil) {
+			for e, err := range provider.Store(s.ID()).FollowSegment(ctx, "bench", strconv.Itoa(segment), nil) {
 				if err != nil || e.Sequence == 1 {
 					first <- err
 				} else {

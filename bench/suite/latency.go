@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed-147127fe/streamhub"
+	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub/hub"
+	"github.com/seed-147127fe/streamhub/live"
 )
 
 func latencyRows() []row {
@@ -18,6 +21,21 @@ func latencyRows() []row {
 		{
 			name: "append to a client of a gateway, 1,000/s, p50", unit: "µs",
 			contestants: []contestant{{"go-redis PUBLISH to SUBSCRIBE", published, atMost(2.2)}, {"streamhub client", followed(true), target{}}},
+		},
+		{
+			name: "append to a follower in another process, Cluster of three masters, 1,000/s, p50", unit: "µs",
+			contestants: []contestant{
+				{"streamhub Follow, one server", followed(false), atMost(1.5)},
+				{"streamhub Follow, Cluster", onCluster(followed(false)), target{}},
+			},
+		},
+		{
+			name: "token of a live stream to a reader at a gateway, 1,000/s, p50", unit: "µs",
+			contestants: []contestant{
+				{"go-redis PUBLISH to SUBSCRIBE", published, target{}},
+				{"streamhub, each token at once", tokens(-1), target{}},
+				{"streamhub, batches of 20 ms, the default", tokens(0), target{}},
+			},
 		},
 	}
 }
@@ -70,27 +88,51 @@ func followed(overGateway bool) opening {
 		if err != nil {
 			return nil, nil, err
 		}
-		send := func(ctx context.Context, payload []byte) error {
-			_, err := s.Append(ctx, "bench", "latency", []streamhub.Record{{Payload: payload}}, nil)
-			return err
-		}
+		send := appendTo(s, "latency")
 		if err := send(ctx, last); err != nil {
 			return nil, done, err
 		}
-		kind, addr := "follower", b.url
 		if overGateway {
-			g, err := spawn(ctx, "gateway", b.url)
-			if err != nil {
-				return nil, done, err
-			}
-			end := done
-			done = func() error { return errors.Join(g.stop(), end()) }
-			kind, addr = "client", g.line
+			return atGateway(ctx, b, "client", s, send, done)
 		}
-		p, err := spawn(ctx, kind, addr, s.ID().String())
+		p, err := spawn(ctx, "follower", b.url, s.ID().String())
 		if err != nil {
 			return nil, done, err
 		}
 		return paced(b, p, send), func() error { return errors.Join(p.stop(), done()) }, nil
 	}
+}
+
+// tokens measures a reader of a live stream, whose producer has a hub of its own.
+func tokens(maxDelay time.Duration) opening {
+	return func(ctx context.Context, b *bed) (turn, func() error, error) {
+		s, done, err := b.store(ctx, uuid.New(), &hub.Options{Live: &live.Options{MaxDelay: maxDelay}})
+		if err != nil {
+			return nil, nil, err
+		}
+		p, _, err := s.Live("bench").Register(ctx, "latency", nil)
+		if err != nil {
+			return nil, done, err
+		}
+		if err := p.Publish(ctx, last); err != nil {
+			return nil, done, err
+		}
+		return atGateway(ctx, b, "reader", s, p.Publish, done)
+	}
+}
+
+// atGateway measures a child that reads what is sent to a store from a gateway.
+func atGateway(
+	ctx context.Context, b *bed, kind string, s *hub.Store, send func(context.Context, []byte) error, done func() error,
+) (turn, func() error, error) {
+	g, err := spawn(ctx, "gateway", b.url)
+	if err != nil {
+		return nil, done, err
+	}
+	end := func() error { return errors.Join(g.stop(), done()) }
+	p, err := spawn(ctx, kind, g.line, s.ID().String())
+	if err != nil {
+		return nil, end, err
+	}
+	return paced(b, p, send), func() error { return errors.Join(p.stop(), end()) }, nil
 }

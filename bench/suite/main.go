@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"regexp"
 	"runtime"
@@ -30,6 +31,7 @@ var (
 	plots  = flag.String("plots", "", "folder for the plots")
 	table  = flag.String("table", "", "Markdown file whose table of rows is replaced")
 	redraw = flag.String("redraw", "", "measure nothing: write the plots and the table of this result again")
+	kept   = flag.String("keep", "", "folder to keep the dumps of callgrind in: for each turn two, of which the second counts")
 	served = flag.String("server", "", "path of the server program; by default "+redisbin.Variable+", redis-server or valkey-server")
 	child  = flag.String("child", "", "internal: what this process is")
 )
@@ -54,7 +56,7 @@ func main() {
 
 // rows are all that can be measured, in the order of docs/benchmarks.md.
 func rows() []row {
-	return concat(appendRows(), cpuRows(), batchRows(), readRows(), latencyRows(), fanoutRows(), memoryRows(), growthRows())
+	return concat(appendRows(), cpuRows(), batchRows(), readRows(), latencyRows(), fanoutRows(), durableRows(), memoryRows(), growthRows(), instructionRows())
 }
 
 func concat(groups ...[]row) (all []row) {
@@ -106,6 +108,12 @@ func suite(ctx context.Context) error {
 		return err
 	}
 	r := report{At: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: *rounds}
+	if *kept != "" {
+		if _, err := os.ReadDir(*kept); err != nil {
+			return err
+		}
+	}
+	_, noCallgrind := exec.LookPath("valgrind")
 	for _, row := range rows() {
 		if !chosen.MatchString(row.name) {
 			continue
@@ -114,7 +122,11 @@ func suite(ctx context.Context) error {
 			fmt.Println(row.name)
 			continue
 		}
-		b, err := newBed(ctx)
+		if row.counted && noCallgrind != nil {
+			fmt.Fprintf(os.Stderr, "suite: %s: left out: install valgrind: %v\n", row.name, noCallgrind)
+			continue
+		}
+		b, err := newBed(ctx, &row)
 		if err != nil {
 			return err
 		}
@@ -130,6 +142,9 @@ func suite(ctx context.Context) error {
 	}
 	if *list {
 		return nil
+	}
+	if len(r.Results) == 0 {
+		return errors.New("no row was measured")
 	}
 	if *output != "" {
 		text, err := json.MarshalIndent(r, "", "\t")

@@ -17,7 +17,9 @@ type row struct {
 	// once says that a turn has nothing to do with time, so that more rounds would say nothing new.
 	once bool
 	// awake has another process keep the cores awake: out of idle each wake-up costs more than what is measured.
-	awake       bool
+	awake bool
+	// counted has the server run under callgrind.
+	counted     bool
 	contestants []contestant
 }
 
@@ -56,9 +58,26 @@ type opening = func(ctx context.Context, b *bed) (turn turn, close func() error,
 
 type turn = func(context.Context) (sample, error)
 
+// afresh opens and ends a contestant in every round, where all of them at once would have too many files.
+func afresh(open opening) opening {
+	return func(_ context.Context, b *bed) (turn, func() error, error) {
+		return func(ctx context.Context) (s sample, err error) {
+			t, done, err := open(ctx, b)
+			if done != nil {
+				defer func() { err = errors.Join(err, done()) }()
+			}
+			if err != nil {
+				return sample{}, err
+			}
+			return t(ctx)
+		}, nil, nil
+	}
+}
+
 // A sample is the outcome of one turn. CPU is in microseconds an operation; that of redis and of
 // the process whose part is measured.
 type sample struct {
+	ops     float64 // that were done, where the figure depends on that
 	Figure  float64 `json:"figure"`
 	Redis   float64 `json:"redis_cpu_us,omitempty"`
 	Process float64 `json:"process_cpu_us,omitempty"`

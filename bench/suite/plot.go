@@ -22,7 +22,7 @@ func draw(r *report, dir string) error {
 	}
 	var rate, cost []result
 	for _, row := range r.Results {
-		if slices.Contains([]string{"appends/s", "records/s", "entries/s"}, row.Unit) {
+		if slices.Contains([]string{"appends/s", "records/s", "entries/s", "MB/s"}, row.Unit) {
 			rate = append(rate, row)
 		} else {
 			cost = append(cost, row)

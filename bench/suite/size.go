@@ -70,6 +70,8 @@ func occupied(do func(context.Context, *bed) error, entries int) opening {
 	}
 }
 
+const manySegments = 100_000
+
 func growthRows() []row {
 	compare := func(name string, do operation, small, large contestantOf) row {
 		return row{name: name, unit: "µs, p50", contestants: []contestant{
@@ -83,7 +85,7 @@ func growthRows() []row {
 	}{{"append", appendOne}, {"tail read", tailRead}} {
 		all = append(all,
 			compare(op.name+" among 10k segments", op.do, segments(1000), segments(10_000)),
-			compare(op.name+" among 100k segments", op.do, segments(1000), segments(100_000)),
+			compare(op.name+" among 100k segments", op.do, segments(1000), segments(manySegments)),
 			compare(op.name+" after 10M entries", op.do, entries("1M entries", 1_000_000), entries("10M entries", 10_000_000)),
 			compare(op.name+" beside 100 followers", op.do, followers(10), followers(100)),
 			compare(op.name+" beside 1,000 followers", op.do, followers(10), followers(1000)),

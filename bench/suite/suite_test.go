@@ -89,7 +89,9 @@ func TestTarget(t *testing.T) {
 }
 
 func TestMiddle(t *testing.T) {
-	require.Equal(t, sample{Figure: 2, Redis: 5, Process: 9}, middle([]sample{{3, 5, 7}, {1, 6, 9}, {2, 4, 11}}))
+	require.Equal(t, sample{Figure: 2, Redis: 5, Process: 9}, middle([]sample{
+		{Figure: 3, Redis: 5, Process: 7}, {Figure: 1, Redis: 6, Process: 9}, {Figure: 2, Redis: 4, Process: 11},
+	}))
 	require.Equal(t, 3*time.Second, percentile([]time.Duration{4 * time.Second, time.Second, 3 * time.Second, 2 * time.Second}, 0.5))
 	require.Zero(t, percentile(nil, 0.5))
 }
