@@ -61,7 +61,7 @@ var importTable = []row{
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
-	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/query", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
+	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/httpstatus", "internal/query", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause", "internal/verdict", "internal/drain"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow", "archive", "internal/archiver"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub/hubtest", imports: []string{"hub", "client", "wsgateway", "internal/memredis", "internal/faultproxy", "internal/hotlog", "internal/redisx"}, why: "it lets a hub, a gateway and a client fail for tests of programs over them"},
@@ -69,7 +69,7 @@ var importTable = []row{
 
 	{pkg: "internal/dispatch", imports: []string{"hub", "live", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/offset", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
-	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/query", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
+	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/httpstatus", "internal/query", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 
 	{
 		pkg: "client", imports: []string{"session", "live", "internal/wire", "internal/pause", "internal/instance", "internal/verdict"},
@@ -108,6 +108,7 @@ var importTable = []row{
 	{pkg: "internal/instance", avoids: []string{redis, miniredis}, why: "it names the process"},
 	{pkg: "internal/pause", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/drain", avoids: []string{redis, miniredis}, why: "it waits"},
+	{pkg: "internal/httpstatus", avoids: []string{redis, miniredis}, why: "it is a table"},
 	{pkg: "internal/query", avoids: []string{redis, miniredis}, why: "it reads a URL"},
 	{pkg: "internal/sse", avoids: []string{redis, miniredis}, why: "it writes bytes"},
 	{pkg: "internal/redisbin", avoids: []string{redis, miniredis}, why: "it looks for a program"},
@@ -124,8 +125,8 @@ var importTable = []row{
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
 	{pkg: "server", imports: []string{"hub", "internal/port", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate", "internal/openapi", "internal/console"}, why: "it assembles the transports and decides nothing of what they do"},
-	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "archive", "internal/auth", "internal/doctor", "internal/instance", "internal/port", "internal/query"}, why: "it asks the hub what operators ask, and nothing below"},
-	{pkg: "internal/front", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
+	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "archive", "internal/auth", "internal/doctor", "internal/httpstatus", "internal/instance", "internal/port", "internal/query"}, why: "it asks the hub what operators ask, and nothing below"},
+	{pkg: "internal/front", imports: []string{"internal/auth", "internal/httpstatus"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
 
 	{pkg: "internal/doctor", imports: []string{"internal/redisx"}, why: "it looks at a Redis as a hub would, and knows nothing of what stands on one"},
 	{pkg: "internal/console", imports: []string{"internal/auth"}, avoids: []string{redis, miniredis}, why: "it is a few files and a cookie"},

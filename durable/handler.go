@@ -121,12 +121,10 @@ func checkPublicURL(text string) error {
 // of the handler. If ctx ends first, Shutdown returns its error.
 func (d *Handler) Shutdown(ctx context.Context) error { return d.readers.Stop(ctx, d.wakes.wait) }
 
-var errStopping = errors.New("the gateway is stopping")
-
 // wait returns the context of a reader that waits for entries, and what to call when it has ended.
 func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Context, done func(), err error) {
 	if !d.readers.Begin() {
-		return nil, nil, errStopping
+		return nil, nil, streamhub.ErrShutdown
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	// Each reader ends at a random moment of its own, so they do not all come to the next gateway at once.

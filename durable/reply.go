@@ -6,11 +6,8 @@ import (
 	"net/http"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 )
-
-// statusGivenUp is for a request that its client gave up. One that has closed only its own direction
-// of the connection still reads it.
-const statusGivenUp = 499
 
 // refuse answers with a status and a line of text. No cache keeps it.
 func refuse(w http.ResponseWriter, status int, message string) {
@@ -29,7 +26,7 @@ func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err er
 	if r.Context().Err() != nil && status == http.StatusInternalServerError {
 		// An answer that is not written would be 200.
 		if status, message = statusOf(context.Cause(r.Context())); status == http.StatusInternalServerError {
-			status, message = statusGivenUp, "the client gave up before the answer"
+			status, message = httpstatus.GivenUp, "the client gave up before the answer"
 		}
 	}
 	h := w.Header()
@@ -55,43 +52,38 @@ func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err er
 // statusOf is the status and the text with which a client is told of an error. What the caller can
 // act on keeps its text.
 func statusOf(err error) (status int, message string) {
-	is := func(target error) bool { return errors.Is(err, target) }
 	var known *statusError
-	deleted := (*streamhub.DeletedError)(nil)
-	switch {
-	case errors.As(err, &known):
+	if errors.As(err, &known) {
 		return known.status, known.message
-	// Before ErrNotFound, which a deletion also is.
-	case errors.As(err, &deleted) && deleted.Held:
-		return http.StatusGone, "the stream was deleted; its forks still read it"
-	case is(streamhub.ErrNotFound):
-		return http.StatusNotFound, "stream not found"
-	case is(streamhub.ErrTrimmed):
-		return http.StatusGone, "what was there was removed"
-	case is(streamhub.ErrHistoryLost):
-		return http.StatusGone, "the stream is not the one that it was"
-	case is(streamhub.ErrTooLarge):
-		return http.StatusRequestEntityTooLarge, err.Error()
-	case is(streamhub.ErrInvalidName), is(streamhub.ErrInvalidArgument):
-		return http.StatusBadRequest, err.Error()
-	case is(streamhub.ErrConflict), is(streamhub.ErrClosed), is(streamhub.ErrFenced):
-		return http.StatusConflict, err.Error()
-	case is(streamhub.ErrPermissionDenied):
-		return http.StatusForbidden, "forbidden"
-	case is(streamhub.ErrUnauthenticated):
-		return http.StatusUnauthorized, "unauthorized"
-	case is(streamhub.ErrLimitExceeded):
-		return http.StatusTooManyRequests, "too many requests"
-	case is(streamhub.ErrQuota):
-		return http.StatusInsufficientStorage, err.Error()
-	case is(errStopping), is(streamhub.ErrShutdown):
-		return http.StatusServiceUnavailable, "the gateway is stopping"
-	case is(streamhub.ErrNotConfirmed):
-		return http.StatusServiceUnavailable, "stored, durability not confirmed"
-	case is(streamhub.ErrUnknownOutcome):
-		return http.StatusServiceUnavailable, "the append may have been stored"
-	case is(streamhub.ErrUnavailable), is(context.DeadlineExceeded):
-		return http.StatusServiceUnavailable, "unavailable"
 	}
-	return http.StatusInternalServerError, "internal error"
+	if deleted := (*streamhub.DeletedError)(nil); errors.As(err, &deleted) && deleted.Held {
+		return http.StatusGone, "the stream was deleted; its forks still read it"
+	}
+	code := streamhub.CodeOf(err)
+	if code == streamhub.CodeOf(context.DeadlineExceeded) { // of one of our own calls
+		code = streamhub.CodeOf(streamhub.ErrUnavailable)
+	}
+	status, ok := httpstatus.Of(code)
+	message, ours := texts[code]
+	switch {
+	case !ok:
+		return status, "internal error"
+	case ours:
+		return status, message
+	}
+	return status, err.Error()
+}
+
+// texts are those of the errors whose own text would not help a client.
+var texts = map[streamhub.Code]string{
+	streamhub.CodeOf(streamhub.ErrNotFound):         "stream not found",
+	streamhub.CodeOf(streamhub.ErrTrimmed):          "what was there was removed",
+	streamhub.CodeOf(streamhub.ErrHistoryLost):      "the stream is not the one that it was",
+	streamhub.CodeOf(streamhub.ErrPermissionDenied): "forbidden",
+	streamhub.CodeOf(streamhub.ErrUnauthenticated):  "unauthorized",
+	streamhub.CodeOf(streamhub.ErrLimitExceeded):    "too many requests",
+	streamhub.CodeOf(streamhub.ErrShutdown):         "the gateway is stopping",
+	streamhub.CodeOf(streamhub.ErrNotConfirmed):     "stored, durability not confirmed",
+	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   "the append may have been stored",
+	streamhub.CodeOf(streamhub.ErrUnavailable):      "unavailable",
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 )
 
 // A pass is one request on its way through a gate: who makes it, until when, and what it holds.
@@ -123,12 +124,8 @@ type body struct {
 	open bool
 }
 
-const (
-	// statusGivenUp is for a request that its client gave up before it was answered.
-	statusGivenUp = 499
-	// codeTimeout is of a body that did not come in time.
-	codeTimeout = streamhub.Code("timeout")
-)
+// codeTimeout is of a body that did not come in time.
+const codeTimeout = streamhub.Code("timeout")
 
 // errSlow is for a body that does not come. Transports answer 408.
 var errSlow = fmt.Errorf("%w: the body comes too slowly", os.ErrDeadlineExceeded)
@@ -271,7 +268,7 @@ func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler
 			// would be 200 for a client that has closed only its own direction of the connection.
 			status := p.over()
 			if status == 0 && ctx.Err() != nil {
-				status = statusGivenUp
+				status = httpstatus.GivenUp
 			}
 			if finished && status != 0 && w.status == 0 {
 				if status == http.StatusUnauthorized {
@@ -282,7 +279,7 @@ func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler
 				switch status {
 				case http.StatusUnauthorized:
 					code = streamhub.CodeOf(streamhub.ErrUnauthenticated)
-				case statusGivenUp:
+				case httpstatus.GivenUp:
 					code, message = streamhub.CodeOf(context.Canceled), "the client gave up before the answer"
 				}
 				answer(w, status, code, message)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 )
 
 const (
@@ -79,12 +80,17 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, err := g.makeTicket(r)
-	if err == nil {
-		writeJSON(w, http.StatusCreated, answer)
+	if err != nil {
+		g.failTicket(w, r, err)
 		return
 	}
+	writeJSON(w, http.StatusCreated, answer)
+}
+
+// failTicket answers with an error. Only one that is internal goes to the log.
+func (g *Gate) failTicket(w http.ResponseWriter, r *http.Request, err error) {
 	code := streamhub.CodeOf(err)
-	status, known := ticketStatuses[code]
+	status, known := httpstatus.Of(code)
 	body := problem{string(code), err.Error()}
 	switch {
 	case errors.Is(err, errSlow):
@@ -93,14 +99,14 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Err() != nil {
 			return // the gate answers
 		}
-		status, body.Message = http.StatusInternalServerError, "internal error"
+		body.Message = "internal error"
 		g.log.Error("a ticket could not be made", "error", err)
 	case status == http.StatusUnauthorized:
 		body.Message = "unauthorized"
-		h.Set("WWW-Authenticate", "Bearer")
+		w.Header().Set("WWW-Authenticate", "Bearer")
 	case status == http.StatusServiceUnavailable:
 		body.Message = "unavailable"
-		h.Set("Retry-After", "1")
+		w.Header().Set("Retry-After", "1")
 	}
 	writeJSON(w, status, body)
 }
@@ -109,16 +115,6 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 type problem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-}
-
-var ticketStatuses = map[streamhub.Code]int{
-	streamhub.CodeOf(streamhub.ErrInvalidArgument):  http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrTooLarge):         http.StatusRequestEntityTooLarge,
-	streamhub.CodeOf(streamhub.ErrUnauthenticated):  http.StatusUnauthorized,
-	streamhub.CodeOf(streamhub.ErrPermissionDenied): http.StatusForbidden,
-	streamhub.CodeOf(streamhub.ErrLimitExceeded):    http.StatusTooManyRequests,
-	streamhub.CodeOf(streamhub.ErrUnavailable):      http.StatusServiceUnavailable,
-	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   http.StatusServiceUnavailable,
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

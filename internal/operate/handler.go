@@ -15,6 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/internal/auth"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/query"
 	"github.com/seed-147127fe/streamhub/live"
@@ -283,7 +284,7 @@ type failure struct {
 
 func failureOf(err error) failure {
 	code := streamhub.CodeOf(err)
-	if _, known := statuses[code]; !known {
+	if _, known := httpstatus.Of(code); !known {
 		return failure{"internal", "internal error"}
 	}
 	return failure{string(code), err.Error()}
@@ -294,10 +295,9 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // the client is gone, or the gate answers
 	}
 	f := failureOf(err)
-	status, known := statuses[streamhub.CodeOf(err)]
+	status, known := httpstatus.Of(streamhub.CodeOf(err))
 	switch {
 	case !known:
-		status = http.StatusInternalServerError
 		h.opt.Logger.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case status == http.StatusUnauthorized:
 		f.Message = "unauthorized"
@@ -308,23 +308,4 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(f)
-}
-
-// statuses are those of the codes that a client can do something about.
-var statuses = map[streamhub.Code]int{
-	streamhub.CodeOf(streamhub.ErrNotFound):         http.StatusNotFound,
-	streamhub.CodeOf(streamhub.ErrInvalidName):      http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrInvalidArgument):  http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrInvalidCursor):    http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrHistoryLost):      http.StatusGone,
-	streamhub.CodeOf(streamhub.ErrTrimmed):          http.StatusGone,
-	streamhub.CodeOf(streamhub.ErrClosed):           http.StatusConflict,
-	streamhub.CodeOf(streamhub.ErrConflict):         http.StatusConflict,
-	streamhub.CodeOf(streamhub.ErrUnauthenticated):  http.StatusUnauthorized,
-	streamhub.CodeOf(streamhub.ErrPermissionDenied): http.StatusForbidden,
-	streamhub.CodeOf(streamhub.ErrLimitExceeded):    http.StatusTooManyRequests,
-	streamhub.CodeOf(streamhub.ErrQuota):            http.StatusInsufficientStorage,
-	streamhub.CodeOf(streamhub.ErrUnavailable):      http.StatusServiceUnavailable,
-	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   http.StatusServiceUnavailable,
-	streamhub.CodeOf(streamhub.ErrShutdown):         http.StatusServiceUnavailable,
 }

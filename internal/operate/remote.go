@@ -67,12 +67,11 @@ func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operati
 	var f failure
 	if json.Unmarshal(text, &f) != nil || f.Code == "" {
 		f = failure{"", "the gateway answered " + answer.Status}
-		for code, status := range statuses {
-			if status == answer.StatusCode && (status == http.StatusUnauthorized || status == http.StatusForbidden) {
-				f.Code = string(code)
-			}
-		}
 		switch answer.StatusCode {
+		case http.StatusUnauthorized:
+			f.Code = string(streamhub.CodeOf(streamhub.ErrUnauthenticated))
+		case http.StatusForbidden:
+			f.Code = string(streamhub.CodeOf(streamhub.ErrPermissionDenied))
 		case http.StatusBadRequest: // of package net/http, to a request without TLS where TLS is spoken
 			f.Message += ": if it speaks TLS, its address begins with https:// or wss://"
 		case http.StatusNotFound:

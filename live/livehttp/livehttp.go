@@ -23,6 +23,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/drain"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/query"
 	"github.com/seed-147127fe/streamhub/live"
@@ -403,10 +404,6 @@ var errEncoded = errors.New("the body has a Content-Encoding: send it as it is")
 // errSlow is for a body that does not come in time.
 var errSlow = errors.New("the body comes too slowly")
 
-// statusGivenUp is for a request that its client gave up. One that has closed only its own direction
-// of the connection still reads it.
-const statusGivenUp = 499
-
 // input reads a body that is a message or JSON.
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
@@ -478,7 +475,7 @@ func reply(w http.ResponseWriter, status int, body any) {
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := streamhub.CodeOf(err)
 	body := failureOf(code, err)
-	status, known := statuses[code]
+	status, known := httpstatus.Of(code)
 	if errors.Is(err, errMedia) || errors.Is(err, errEncoded) {
 		status, known, body.Code = http.StatusUnsupportedMediaType, true, "unsupported_media_type"
 	}
@@ -487,7 +484,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status, known, body.Code = http.StatusRequestTimeout, true, "timeout"
 	case !known && r.Context().Err() != nil:
 		// The error is that the client gave up. An answer that is not written would be 200.
-		status, known, body = statusGivenUp, true, failure{Code: string(streamhub.CodeOf(context.Canceled)), Message: "the client gave up before the answer"}
+		status, known, body = httpstatus.GivenUp, true, failure{Code: string(streamhub.CodeOf(context.Canceled)), Message: "the client gave up before the answer"}
 		if cause := context.Cause(r.Context()); errors.Is(cause, streamhub.ErrUnauthenticated) {
 			status, body.Code = http.StatusUnauthorized, string(streamhub.CodeOf(cause))
 		}
@@ -498,7 +495,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch {
 	case !known:
-		status, body.Message = http.StatusInternalServerError, "internal error"
+		body.Message = "internal error"
 		h.opt.Logger.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case status == http.StatusUnauthorized:
 		body.Message = "unauthorized"
@@ -508,26 +505,4 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	reply(w, status, body)
-}
-
-// statuses are those of the codes that a client can do something about.
-var statuses = map[streamhub.Code]int{
-	streamhub.CodeOf(streamhub.ErrNotFound):         http.StatusNotFound,
-	streamhub.CodeOf(streamhub.ErrInvalidName):      http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrInvalidArgument):  http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrInvalidCursor):    http.StatusBadRequest,
-	streamhub.CodeOf(streamhub.ErrTooLarge):         http.StatusRequestEntityTooLarge,
-	streamhub.CodeOf(streamhub.ErrConflict):         http.StatusConflict,
-	streamhub.CodeOf(streamhub.ErrSequenceMismatch): http.StatusConflict,
-	streamhub.CodeOf(streamhub.ErrClosed):           http.StatusConflict,
-	streamhub.CodeOf(streamhub.ErrFenced):           http.StatusConflict,
-	streamhub.CodeOf(streamhub.ErrHistoryLost):      http.StatusGone,
-	streamhub.CodeOf(streamhub.ErrTrimmed):          http.StatusGone,
-	streamhub.CodeOf(streamhub.ErrUnauthenticated):  http.StatusUnauthorized,
-	streamhub.CodeOf(streamhub.ErrPermissionDenied): http.StatusForbidden,
-	streamhub.CodeOf(streamhub.ErrLimitExceeded):    http.StatusTooManyRequests,
-	streamhub.CodeOf(streamhub.ErrQuota):            http.StatusInsufficientStorage,
-	streamhub.CodeOf(streamhub.ErrUnavailable):      http.StatusServiceUnavailable,
-	streamhub.CodeOf(streamhub.ErrUnknownOutcome):   http.StatusServiceUnavailable,
-	streamhub.CodeOf(streamhub.ErrShutdown):         http.StatusServiceUnavailable,
 }
