@@ -35,7 +35,7 @@ func (w *world) pages(after streamhub.Position) []streamhub.Entry {
 	w.Helper()
 	var all []streamhub.Entry
 	for {
-		entries, next, more, err := w.ReadSpacePage(w.ctx, space, after)
+		entries, next, more, err := w.ReadSpacePage(w.ctx, space, after, nil)
 		require.NoError(w, err)
 		if all = append(all, entries...); !more {
 			return all
@@ -82,7 +82,7 @@ func TestLostUnderReaders(t *testing.T) {
 			v.same(want, prints(v.pages(streamhub.Position{})))
 			for n, e := range lost {
 				_, err := v.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
-				_, _, _, pageErr := v.ReadSpacePage(v.ctx, space, e.Position)
+				_, _, _, pageErr := v.ReadSpacePage(v.ctx, space, e.Position, nil)
 				_, segmentErr := v.tryRead(e.Segment, &streamhub.ReadOptions{Cursor: segmentCursor(&e)})
 				if n < len(kept) {
 					require.NoError(t, errors.Join(err, pageErr, segmentErr))

@@ -79,6 +79,9 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	if err := f.begin(o, segment); err != nil {
 		return err
 	}
+	if !segment && !f.cursor {
+		f.start = new(hotlog.SpaceStart)
+	}
 	ctx, done := w.scope(outer)
 	defer done()
 	if ctx.Err() != nil {
@@ -115,6 +118,7 @@ type follower struct {
 	seen   streamhub.Position // at, as it was at the last look; guarded by topic.mu
 	epoch  int                // of the topic, when at was last known to be in order
 	cursor bool               // at came from the caller
+	start  *hotlog.SpaceStart // of one along a space that began without a cursor, else nil
 	first  uint64             // sequence to begin with, 0 for no such wish
 	live   bool               // begin at the end
 	limit  uint64             // entries still wanted, if limited
@@ -308,7 +312,7 @@ func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 	var err error
 	read := func() {
 		var p batch
-		p, err = f.t.source.read(ctx, f.at, prove)
+		p, err = f.t.source.read(ctx, f.at, prove, f.start)
 		r.Entries, r.next, r.end = p.entries, p.next, p.end
 		r.moved = p.next != f.at
 	}

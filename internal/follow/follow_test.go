@@ -571,3 +571,21 @@ func TestResumeLost(t *testing.T) {
 		})
 	}
 }
+
+// TestFollowSpaceTrimmedBefore trims what lies after the first page that a follower reads, before it begins.
+func TestFollowSpaceTrimmedBefore(t *testing.T) {
+	w := onRedis(t)
+	by := w.watch(&Options{Recheck: never})
+	const n = 100
+	for range n {
+		w.append("a", "stays", 1)
+		w.append("a", "cut", 1)
+	}
+	_, err := w.store.Trim(t.Context(), "a", "cut", n)
+	require.NoError(t, err)
+	p := w.spaceFollower(by, "a", nil)
+	first := expect(p, 1, n)
+	last := w.append("a", "cut", 1)
+	require.Equal(t, last, p.next(soon).Sequence)
+	require.ErrorIs(t, w.spaceFollower(by, "a", &streamhub.FollowOptions{Cursor: first.Cursor()}).end(soon), streamhub.ErrTrimmed)
+}

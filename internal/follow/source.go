@@ -14,8 +14,8 @@ type source interface {
 	// tail returns the position after all that there is, and the end where there is one.
 	tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error)
 	// read reads after a position, or from the start if it is zero. prove has the entry there
-	// compared.
-	read(ctx context.Context, after streamhub.Position, prove bool) (batch, error)
+	// compared. A reader along a space that began without a cursor passes one start with all of its reads.
+	read(ctx context.Context, after streamhub.Position, prove bool, start *hotlog.SpaceStart) (batch, error)
 }
 
 // A batch is what one read of the log found. next is where the following read begins; it lies beyond
@@ -40,7 +40,7 @@ func (s *segmentSource) tail(ctx context.Context) (streamhub.Position, *streamhu
 	return status.Position, endOf(&status), err
 }
 
-func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prove bool) (batch, error) {
+func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prove bool, _ *hotlog.SpaceStart) (batch, error) {
 	p, err := s.store.ReadPage(ctx, s.space, s.segment, after, prove)
 	if err != nil {
 		return batch{}, err
@@ -80,8 +80,8 @@ func (s *spaceSource) tail(ctx context.Context) (streamhub.Position, *streamhub.
 	return end, nil, err
 }
 
-func (s *spaceSource) read(ctx context.Context, after streamhub.Position, _ bool) (batch, error) {
-	entries, next, more, err := s.store.ReadSpacePage(ctx, s.space, after)
+func (s *spaceSource) read(ctx context.Context, after streamhub.Position, _ bool, start *hotlog.SpaceStart) (batch, error) {
+	entries, next, more, err := s.store.ReadSpacePage(ctx, s.space, after, start)
 	return batch{entries: entries, next: next, more: more}, err
 }
 

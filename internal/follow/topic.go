@@ -242,7 +242,7 @@ func (t *topic) catchUp(prove bool) error {
 			}
 			return t.begin()
 		}
-		p, err := t.source.read(t.ctx, at, prove)
+		p, err := t.source.read(t.ctx, at, prove, nil)
 		switch {
 		case err == nil:
 			t.take(&p)
@@ -268,7 +268,7 @@ func (t *topic) resume() bool {
 		return false
 	}
 	seen := t.space.seen()
-	p, err := t.source.read(t.ctx, t.first, true)
+	p, err := t.source.read(t.ctx, t.first, true, nil)
 	if err != nil || p.more || len(p.entries) == 0 && p.next != t.first {
 		return false
 	}

@@ -77,6 +77,7 @@ type spaceReader struct {
 	end   streamhub.TimelineID // and the last
 	start streamhub.Position   // what lies at from was read up to here, if not zero
 	at    streamhub.Position   // after what was visited
+	begun *SpaceStart          // of a reader that began without a cursor and goes on page by page, else nil
 	count int
 	// toEnd says that end is a place of the timeline that the read has to reach.
 	toEnd bool
@@ -145,7 +146,7 @@ func (r *spaceReader) read(ctx context.Context, visit func(e *streamhub.Entry) b
 			return err
 		}
 		if p.err == nil {
-			p.err = r.missed(p)
+			p.err = r.missed(ctx, p)
 		}
 		if p.err != nil {
 			return r.resumable(ctx, p.err)

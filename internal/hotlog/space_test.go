@@ -52,7 +52,7 @@ func TestSpaceBegins(t *testing.T) {
 	id := uuid.New()
 	writer := open().Store(id)
 	hook := &between{do: func() { add(t, writer, "seg", "first") }}
-	entries, _, _, err := open(hook).Store(id).ReadSpacePage(t.Context(), "space", streamhub.Position{})
+	entries, _, _, err := open(hook).Store(id).ReadSpacePage(t.Context(), "space", streamhub.Position{}, nil)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 }

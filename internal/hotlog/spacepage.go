@@ -209,8 +209,8 @@ func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
 			return &streamhub.HistoryLostError{}
 		}
 		if m.first == 0 || c.last < m.first {
-			if !r.start.IsZero() && r.unread(c) {
-				return &streamhub.TrimmedError{}
+			if err := r.tell(ctx, c); err != nil {
+				return err
 			}
 			continue
 		}
@@ -328,10 +328,7 @@ func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (move
 	case m.exists && (r.hides(&m) || c.id.Before(m.birth)):
 		return false, nil
 	case m.exists && c.last < m.first:
-		if r.start.IsZero() || !r.unread(c) {
-			return false, nil
-		}
-		return false, &streamhub.TrimmedError{}
+		return false, r.tell(ctx, c)
 	case m.exists && m.incarnation == seen.incarnation && c.last >= seen.hot && c.last < m.hot:
 		seen.hot, seen.hotProof = m.hot, m.hotProof
 		return true, nil
@@ -342,13 +339,16 @@ func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (move
 }
 
 // ReadSpacePage reads beyond after along the timeline of a space, or from its start if after is
-// zero. next is the position to go on from; it moves also where there was nothing to read.
-func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub.Position) (entries []streamhub.Entry, next streamhub.Position, more bool, err error) {
+// zero. next is the position to go on from; it moves also where there was nothing to read. A reader that
+// began at the start passes one start with all of its pages, and is then told only of what was trimmed
+// since; nil is for one that began with a cursor.
+func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub.Position, start *SpaceStart) (entries []streamhub.Entry, next streamhub.Position, more bool, err error) {
 	defer func() { err = s.fail("read", space, "", err) }()
 	r, err := s.newSpaceReader(space, after)
 	if err != nil {
 		return nil, after, false, err
 	}
+	r.begun = start
 	if after.IsZero() {
 		if err := r.whole(ctx); err != nil {
 			return nil, after, false, err
@@ -356,7 +356,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 	}
 	p := r.first(ctx)
 	if p.err == nil {
-		p.err = r.missed(p)
+		p.err = r.missed(ctx, p)
 	}
 	if p.err != nil {
 		return nil, after, false, r.resumable(ctx, p.err)
@@ -374,7 +374,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 		// The page held nothing but the place that was read already: it ends a window of the archive.
 		last = p.reached(last)
 		if p = r.fetch(ctx, p.next, last); p.err == nil {
-			p.err = r.missed(p)
+			p.err = r.missed(ctx, p)
 		}
 		if p.err != nil {
 			return nil, after, false, r.resumable(ctx, p.err)

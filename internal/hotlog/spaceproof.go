@@ -41,12 +41,25 @@ func (r *spaceReader) probe(ctx context.Context) error {
 
 // whole refuses a timeline that does not begin where it should.
 func (r *spaceReader) whole(ctx context.Context) error {
-	// In this order: the start that is written down never lags behind the one there is.
 	pipe := r.store.log.conn.Pipeline()
+	var last *redis.XMessageSliceCmd
+	if r.begun != nil {
+		last = pipe.XRevRangeN(ctx, r.timeline(), "+", "-", 1)
+	}
+	// In this order: the start that is written down never lags behind the one there is.
 	begins := pipe.XRangeN(ctx, r.timeline(), "-", "+", 1)
 	should := pipe.HMGet(ctx, r.state(), stateFields...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisx.ReadOutcome(err)
+	}
+	if r.begun != nil {
+		state, err := parseSpaceState(should.Val())
+		if err == nil {
+			err = r.begun.begin(last.Val(), &state)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	err := r.judge(begins.Val(), should.Val())
 	if errors.Is(err, streamhub.ErrHistoryLost) {
@@ -133,6 +146,20 @@ func (r *spaceReader) unread(c *change) bool {
 	return c.index > r.start.Index || c.index == r.start.Index && c.last > r.start.Sequence
 }
 
+// tell returns an error if the reader has to be told that c, whose entries are trimmed, was so. At the start of a
+// timeline trimmed entries are left out.
+func (r *spaceReader) tell(ctx context.Context, c *change) error {
+	if r.start.IsZero() || !r.unread(c) {
+		return nil
+	}
+	if r.begun != nil {
+		if since, err := r.begun.trimmedSince(ctx, r, c); err != nil || !since {
+			return err
+		}
+	}
+	return &streamhub.TrimmedError{}
+}
+
 // prove compares the first page with the cursor that the read started from.
 func (r *spaceReader) prove(p *spacePage) error {
 	id := r.start.Timeline
@@ -177,7 +204,7 @@ func (r *spaceReader) prove(p *spacePage) error {
 
 // missed refuses a page of a read that started from a cursor if a sweep removed something from it
 // that was trimmed before it was read.
-func (r *spaceReader) missed(p *spacePage) error {
+func (r *spaceReader) missed(ctx context.Context, p *spacePage) error {
 	t := &p.state.trimmed
 	if r.start.IsZero() || t.id.IsZero() || t.id.Before(p.from) || !r.unread(t) {
 		return nil
@@ -192,5 +219,5 @@ func (r *spaceReader) missed(p *spacePage) error {
 			return nil // the sweep came after the page was read
 		}
 	}
-	return &streamhub.TrimmedError{}
+	return r.tell(ctx, t)
 }

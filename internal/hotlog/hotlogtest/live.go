@@ -3,6 +3,7 @@ package hotlogtest
 import (
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +17,7 @@ var liveCases = []namedCase{
 	{"ReadPageEnds", readPageEnds},
 	{"ReadSpacePage", readSpacePage},
 	{"ReadSpacePageOfNothing", readSpacePageOfNothing},
+	{"ReadSpacePageSinceStart", readSpacePageSinceStart},
 	{"Changes", changes},
 	{"ChangesLost", changesLost},
 }
@@ -85,7 +87,7 @@ func (f *fixture) walk(at streamhub.Position) ([]streamhub.Entry, streamhub.Posi
 	var all []streamhub.Entry
 	for steps := 0; ; steps++ {
 		require.Less(f, steps, 1000, "it does not come to an end")
-		entries, next, more, err := f.ReadSpacePage(f.ctx, space, at)
+		entries, next, more, err := f.ReadSpacePage(f.ctx, space, at, nil)
 		require.NoError(f, err)
 		all = append(all, entries...)
 		require.False(f, more && next == at, "it stands still")
@@ -96,7 +98,7 @@ func (f *fixture) walk(at streamhub.Position) ([]streamhub.Entry, streamhub.Posi
 }
 
 func readSpacePage(f *fixture) {
-	entries, next, more, err := f.ReadSpacePage(f.ctx, space, streamhub.Position{})
+	entries, next, more, err := f.ReadSpacePage(f.ctx, space, streamhub.Position{}, nil)
 	require.NoError(f, err)
 	require.Empty(f, entries)
 	require.False(f, more)
@@ -133,6 +135,66 @@ func readSpacePageOfNothing(f *fixture) {
 	f.append("b", "1")
 	all, _ = f.walk(at)
 	require.Equal(f, []string{"b1"}, names(all), "a place after nothing is a place")
+}
+
+// readSpacePageSinceStart trims before a reader without a cursor begins, and after its first page.
+func readSpacePageSinceStart(f *fixture) {
+	trimStays := func(upTo uint64) func() { return func() { f.trim("stays", upTo) } }
+	for name, c := range map[string]struct {
+		swept bool // before the reader begins
+		then  func()
+		told  bool
+	}{
+		"no more":                  {false, func() {}, false},
+		"swept":                    {true, func() {}, false},
+		"swept later":              {false, f.sweep, false},
+		"what was read":            {false, trimStays(4), false},
+		"what was read, and swept": {true, trimStays(4), true}, // which segment the sweep met is not known
+		"what was not read":        {false, trimStays(30), true},
+		"all that was not":         {true, trimStays(40), true},
+		"what was not read is swept": {false, func() {
+			f.trim("stays", 30)
+			f.append("stays", "x") // the last place of a timeline is never swept
+			f.sweep()
+		}, true},
+		"more of what was trimmed": {false, func() { f.trim("goes", 38) }, true},
+		"what came later": {false, func() {
+			f.append("late", "1", "2")
+			f.append("late", "3")
+			f.trim("late", 2)
+		}, true},
+	} {
+		f.id = uuid.New()
+		f.Store = f.open(f.conn)
+		for range 40 {
+			f.append("stays", "x")
+			f.append("goes", "x")
+		}
+		f.trim("goes", 36)
+		if c.swept {
+			f.sweep()
+		}
+		start := &hotlog.SpaceStart{}
+		got, at, more, err := f.ReadSpacePage(f.ctx, space, streamhub.Position{}, start)
+		require.NoError(f, err, name)
+		require.True(f, more, name)
+		c.then()
+		for more && err == nil {
+			var page []streamhub.Entry
+			page, at, more, err = f.ReadSpacePage(f.ctx, space, at, start)
+			got = append(got, page...)
+		}
+		if !c.told {
+			require.NoError(f, err, name)
+			rest := f.readSpace(nil)
+			require.Equal(f, names(rest), names(got)[len(got)-len(rest):], name)
+			continue
+		}
+		f.trimmed(err, 0)
+		var cut *streamhub.TrimmedError
+		require.ErrorAs(f, err, &cut)
+		f.readSpace(&streamhub.ReadOptions{Cursor: cut.Cursor})
+	}
 }
 
 func changes(f *fixture) {

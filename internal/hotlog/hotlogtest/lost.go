@@ -39,7 +39,7 @@ func lostEverything(f *fixture) {
 	f.lost(err, 0)
 	_, err = f.ReadPage(f.ctx, space, "seg", tip.Position, false)
 	f.lost(err, 1)
-	_, _, _, err = f.ReadSpacePage(f.ctx, space, along[1].Position)
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, along[1].Position, nil)
 	f.lost(err, 0)
 	_, err = f.tryRead("seg", nil)
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
@@ -110,12 +110,12 @@ func lostTimeline(f *fixture) {
 	f.del(f.timelineKey())
 	_, err := f.tryReadSpace(nil)
 	f.lost(err, 0)
-	_, _, _, err = f.ReadSpacePage(f.ctx, space, streamhub.Position{})
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, streamhub.Position{}, nil)
 	f.lost(err, 0)
 	for _, e := range along {
 		_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
 		f.lost(err, 0)
-		_, _, _, err = f.ReadSpacePage(f.ctx, space, e.Position)
+		_, _, _, err = f.ReadSpacePage(f.ctx, space, e.Position, nil)
 		f.lost(err, 0)
 	}
 	f.holds("seg", "1", "2")
@@ -255,7 +255,7 @@ func lostBeforeTrimmed(f *fixture) {
 	require.NoError(f, err)
 	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: along[1].Cursor()})
 	f.lost(err, 0)
-	_, _, _, err = f.ReadSpacePage(f.ctx, space, along[1].Position)
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, along[1].Position, nil)
 	f.lost(err, 0)
 }
 

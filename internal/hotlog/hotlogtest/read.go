@@ -151,7 +151,7 @@ func readWrongCursors(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrInvalidCursor)
 	_, err = f.tryReadSpace(&streamhub.ReadOptions{Cursor: own})
 	require.ErrorIs(f, err, streamhub.ErrInvalidCursor)
-	_, _, _, err = f.ReadSpacePage(f.ctx, space, f.append("seg", "2").Position)
+	_, _, _, err = f.ReadSpacePage(f.ctx, space, f.append("seg", "2").Position, nil)
 	require.ErrorIs(f, err, streamhub.ErrInvalidCursor)
 	_, err = f.ReadPage(f.ctx, space, "seg", f.readSpace(nil)[0].Position, true)
 	require.ErrorIs(f, err, streamhub.ErrInvalidCursor)

@@ -214,7 +214,7 @@ func cursorOfAnotherSpace(f *fixture) {
 			p := at.Position
 			p.Mark = mark
 			require.ErrorIs(f, f.tryReadSpaceEnd(&streamhub.ReadOptions{Cursor: p.Cursor()}), streamhub.ErrInvalidCursor)
-			_, _, _, err := f.ReadSpacePage(f.ctx, space, p)
+			_, _, _, err := f.ReadSpacePage(f.ctx, space, p, nil)
 			require.ErrorIs(f, err, streamhub.ErrInvalidCursor)
 		}
 	}

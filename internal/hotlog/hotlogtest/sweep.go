@@ -153,7 +153,7 @@ func sweepTrimmed(f *fixture) {
 	f.sweep()
 	for i, e := range all {
 		got, err := f.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
-		_, _, _, errPage := f.ReadSpacePage(f.ctx, space, e.Position)
+		_, _, _, errPage := f.ReadSpacePage(f.ctx, space, e.Position, nil)
 		if i < 4 { // b2 lies after it
 			want := without(all[i+1:], "a")
 			want = slices.DeleteFunc(want, func(name string) bool { return name == "b1" || name == "b2" })
@@ -210,7 +210,7 @@ func sweepLostBefore(f *fixture) {
 			_, err := next.tryReadSpace(&streamhub.ReadOptions{Cursor: e.Cursor()})
 			if i >= 4 {
 				f.lost(err, 0)
-				_, _, _, err = next.ReadSpacePage(f.ctx, space, e.Position)
+				_, _, _, err = next.ReadSpacePage(f.ctx, space, e.Position, nil)
 				f.lost(err, 0)
 			} else if begin != "trim" || i == 3 {
 				require.NoError(f, err, "%s, %d", begin, i)
