@@ -3,6 +3,7 @@ package livestream_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/livestream"
@@ -93,6 +95,37 @@ func TestBeatInParts(t *testing.T) {
 	for _, p := range all {
 		require.NoError(t, p.Context().Err())
 	}
+	require.NoError(t, manager.Close())
+	require.NoError(t, watcher.Close())
+	require.NoError(t, log.Close())
+}
+
+// TestReapPastStuck has more silent generations that cannot be ended than one heartbeat names, before one that can.
+func TestReapPastStuck(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr(), ContextTimeoutEnabled: true}), nil)
+	log, err := hotlog.Open(t.Context(), conn, nil)
+	require.NoError(t, err)
+	watcher, err := follow.Open(t.Context(), conn, log, nil)
+	require.NoError(t, err)
+	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{Heartbeat: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	store := uuid.New()
+	active := hotlog.Key(store, "space", "la")
+	silent := []redis.Z{{Score: 1, Member: "answer~7"}}
+	for i := range 250 {
+		silent = append(silent, redis.Z{Member: fmt.Sprintf("%%zz%d~7", i)}) // no name is escaped like that
+	}
+	require.NoError(t, conn.ZAdd(t.Context(), active, silent...).Err())
+	streams := manager.Streams(store, "space")
+	_, err = streams.Active(t.Context(), []string{"answer"}) // which begins the heartbeat
+	require.NoError(t, err)
+	stream, err := streams.Generation("answer", 7)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		status, err := stream.Status(t.Context())
+		return err == nil && status.Verdict != nil && status.Verdict.Kind == streamhub.VerdictLost
+	}, time.Minute, time.Millisecond)
 	require.NoError(t, manager.Close())
 	require.NoError(t, watcher.Close())
 	require.NoError(t, log.Close())

@@ -37,6 +37,9 @@ type space struct {
 	until     time.Time               // stays that long without any of them
 	// reaping says that a goroutine ends silent generations.
 	reaping bool
+	// stuck is how many silent generations the next heartbeat passes over: they could not be ended yet, and would be
+	// named again in place of those after them.
+	stuck int
 }
 
 // A generation names one generation of a stream.
@@ -181,7 +184,7 @@ type count struct {
 func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m := w.m
 	m.mu.Lock()
-	producers := slices.Collect(maps.Keys(w.producers))
+	producers, stuck := slices.Collect(maps.Keys(w.producers)), w.stuck
 	changed := w.changed
 	w.changed = map[generation]struct{}{}
 	counts := make([]count, 0, len(changed))
@@ -202,7 +205,7 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 		n := min(len(producers), beatPart)
 		c := min(len(counts), beatPart-n)
 		var err error
-		if lines, err = w.beatOf(ctx, producers[:n], counts[:c]); err != nil {
+		if lines, err = w.beatOf(ctx, producers[:n], counts[:c], stuck); err != nil {
 			// The counts are sent again. What changed meanwhile is among them with its newest number. That the script
 			// has run although its reply was lost does no harm: it is told numbers, not differences.
 			m.mu.Lock()
@@ -214,9 +217,10 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	}
 	// What the last part says of silent producers counts: before it, own ones may not have been heard.
 	next, now, _ := strings.Cut(lines[0], " ")
-	if due := lines[1:]; len(due) > 0 {
+	if due := lines[1:]; len(due) > 0 || stuck > 0 {
 		w.reap(due)
-		// One reply names 100 silent generations at most. The next beat names more, and those whose verdict failed.
+		// One reply names 100 silent generations at most. The next beat names more. After the last one it
+		// begins again with those whose verdict failed.
 		return min(interval, m.opt.Heartbeat/4), nil
 	}
 	deadline, _ := strconv.ParseInt(next, 10, 64)
@@ -231,11 +235,11 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 
 // beatOf runs the script for a part of a heartbeat and tells the producers what it said of them. It returns the first
 // line of the answer and those about silent generations.
-func (w *space) beatOf(ctx context.Context, producers []*Producer, counts []count) ([]string, error) {
+func (w *space) beatOf(ctx context.Context, producers []*Producer, counts []count, stuck int) ([]string, error) {
 	m, interval := w.m, w.m.opt.Heartbeat
 	keys := []any{w.active(), w.beats(), w.instances()}
 	// Counts hold for three heartbeats, so readers stay counted while a beat or two fail.
-	args := []any{int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), len(producers)}
+	args := []any{int64(breath * float64(interval.Milliseconds())), m.instance, (3 * interval).Milliseconds(), stuck, len(producers)}
 	for _, p := range producers {
 		keys = append(keys, w.session(p.id))
 		watched := 0
@@ -323,49 +327,61 @@ func (p *Producer) learn() {
 	// Otherwise it is about to get its verdict: the next heartbeat asks again.
 }
 
-// reap ends those of the silent generations that are to end. One goroutine does it for the space. Several instances
-// may reap the same one: the script decides whether it is over, and the verdict of the first is the one that counts.
+// reap ends those of the silent generations that are to end; due is empty after the last one. One goroutine does it
+// for the space. Several instances may reap the same one: the script decides whether it is over, and the verdict of the
+// first is the one that counts.
 func (w *space) reap(due []string) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
-	if !w.reaping && w.m.tasks.Go(func() {
+	if w.reaping {
+		return
+	}
+	if len(due) == 0 {
+		w.stuck = 0
+		return
+	}
+	w.reaping = w.m.tasks.Go(func() {
+		left := 0
 		for _, line := range due {
-			if err := w.reapOne(w.m.ctx, line); err != nil && w.m.ctx.Err() == nil {
+			ended, err := w.reapOne(w.m.ctx, line)
+			if !ended {
+				left++
+			}
+			if err != nil && w.m.ctx.Err() == nil {
 				w.m.opt.Logger.Log(w.m.ctx, fault.Level(err, slog.LevelWarn), "a silent live stream could not be ended", "space", w.space, "stream", line, "error", err)
 			}
 		}
 		w.m.mu.Lock()
 		defer w.m.mu.Unlock()
 		w.reaping = false
-	}) {
-		w.reaping = true
-	}
+		w.stuck += left
+	})
 }
 
-// reapOne ends one silent generation. The script looks once more: the producer may have beaten
-// meanwhile. LOST and SUPERSEDED say which verdict the generation gets.
-func (w *space) reapOne(ctx context.Context, line string) error {
+// reapOne ends one silent generation, and reports whether it has ended. The script looks once more: the producer may
+// have beaten meanwhile. LOST and SUPERSEDED say which verdict the generation gets.
+func (w *space) reapOne(ctx context.Context, line string) (ended bool, err error) {
 	fields := strings.Fields(line)
 	if len(fields) != 3 {
-		return fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
+		return false, fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
 	}
 	id, ok := redisx.Unescape(fields[1])
 	number, err := strconv.ParseUint(fields[2], 10, 63)
 	if !ok || err != nil {
-		return fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
+		return false, fmt.Errorf("%w: %.200q", streamhub.ErrCorrupt, line)
 	}
 	code, n, err := w.ask(ctx, reapScript, id, w.beats(), fields[1], fields[2])
 	if err != nil {
-		return err
+		return false, err
 	}
-	// EARLY (it was heard again) and SETTLED (it has its verdict) leave nothing to do.
+	// EARLY (it was heard again, or no one was for a while) and SETTLED (it has its verdict) leave nothing to do.
 	switch code {
 	case "LOST":
 		_, err = w.at(id, number).finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
 	case "SUPERSEDED":
 		_, err = w.at(id, number).finish(ctx, supersededBy(n[0]))
 	}
-	return err
+	return err == nil && code != "EARLY", err
 }
 
 // Restored gives the generations of live streams among segments, which came back without their sessions, to

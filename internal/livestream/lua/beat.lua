@@ -9,7 +9,8 @@
 --          cut off, and all silence is counted anew
 -- ARGV[2]  instance
 -- ARGV[3]  how long its counts hold, in ms
--- ARGV[4]  number of generations that follow, four arguments each: id, generation, owner, and 1 to
+-- ARGV[4]  how many silent ones to pass over
+-- ARGV[5]  number of generations that follow, four arguments each: id, generation, owner, and 1 to
 --          be told its readers
 -- …        counts that changed, three arguments each: id, generation, readers
 --
@@ -40,8 +41,8 @@ local function viewers(counts)
 end
 
 local out = {}
-local at, key = 5, 4
-for _ = 1, tonumber(ARGV[4]) do
+local at, key = 6, 4
+for _ = 1, tonumber(ARGV[5]) do
   local id, g, owner, wanted = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
   local s = call('HMGET', KEYS[key], 'g', 'o', 'e', 'w')
@@ -75,7 +76,7 @@ while at + 2 <= #ARGV do
   end
 end
 
-for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'LIMIT', 0, 100)) do
+for _, name in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'LIMIT', ARGV[4], 100)) do
   local id, g = string.match(name, '^(.*)~(%d+)$')
   if id then
     out[#out + 1] = 'DUE ' .. id .. ' ' .. g
