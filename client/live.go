@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/fault"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -178,11 +179,7 @@ func encodeMetadata(v any) ([]byte, error) {
 	if v == nil {
 		return nil, nil
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("%w: metadata: %w", streamhub.ErrInvalidArgument, err)
-	}
-	return b, nil
+	return verdict.JSON("metadata", v)
 }
 
 // Resume implements [live.Streams].

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 )
@@ -135,7 +136,7 @@ func input(r *http.Request, into any) error {
 	if len(text) == 0 {
 		text = []byte("{}")
 	}
-	if json.Unmarshal(text, into) != nil {
+	if !utf8.Valid(text) || json.Unmarshal(text, into) != nil {
 		return invalidRequest("the body is not what it should be")
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 )
@@ -42,7 +43,7 @@ type target struct {
 // parseSubscription reads a configuration and gives it the form in which two are compared.
 func parseSubscription(text []byte, loopback bool) (c subscriptionConfig, err error) {
 	c.LeaseMS = defaultLease
-	if err := json.Unmarshal(text, &c); err != nil {
+	if !utf8.Valid(text) || json.Unmarshal(text, &c) != nil {
 		return c, invalidRequest("the body is no configuration of a subscription")
 	}
 	c.Pattern, c.WakeStream = trimPath(c.Pattern), trimPath(c.WakeStream)

@@ -211,6 +211,7 @@ func TestWebhookTargets(t *testing.T) {
 		open.must(t, 201, http.MethodPut, id, config(url))
 		closed.must(t, 400, http.MethodPut, id, config(url))
 	}
+	open.must(t, 400, http.MethodPut, "__ds/subscriptions/text", "{\"type\":\"pull-wake\",\"streams\":[\"s\"],\"wake_stream\":\"w\",\"description\":\"\xff\"}")
 	closed.must(t, 201, http.MethodPut, "__ds/subscriptions/public", config("https://example.com/hook"))
 }
 

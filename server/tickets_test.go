@@ -114,7 +114,7 @@ func TestTickets(t *testing.T) {
 	}
 	for body, want := range map[string]int{
 		`{"read":["live/answer-17"],"write":["live/answer-17"]}`: 403, `{"read":["third/x"]}`: 403, `{}`: 400, `{"reads":["live/x"]}`: 400, `{"read":"live/x"}`: 400,
-		`{"read":["live/x"],"ttl":"6m"}`: 400, `{"read":["live/x"],"ttl":60}`: 400, `nonsense`: 400, ``: 400, strings.Repeat(" ", 17<<10): 413,
+		`{"read":["live/x"],"ttl":"6m"}`: 400, `{"read":["live/x"],"ttl":60}`: 400, `nonsense`: 400, ``: 400, "{\"read\":[\"live/\xff\"]}": 400, strings.Repeat(" ", 17<<10): 413,
 	} {
 		require.Equal(t, want, send(t, "POST", url+"/v1/tickets", token, strings.NewReader(body)).StatusCode, "%.60s", body)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/dispatch"
@@ -150,6 +151,9 @@ func (p *producing) gap() error {
 // receive takes a record, and those that waited for it.
 func (p *producing) receive(payload []byte) error {
 	var r streamhub.Record
+	if !utf8.Valid(payload) {
+		return fmt.Errorf("%w: a record is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
+	}
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return fmt.Errorf("%w: a record: %v", streamhub.ErrInvalidArgument, err)
 	}

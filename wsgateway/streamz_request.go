@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -80,6 +81,9 @@ type envelope struct {
 // The texts of its errors are those of streamkit.
 func openEnvelope(payload []byte) (kind string, content json.RawMessage, err error) {
 	var e envelope
+	if !utf8.Valid(payload) {
+		return "", nil, protocolError("the payload is not UTF-8, which JSON is")
+	}
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return "", nil, protocolError(err.Error())
 	}

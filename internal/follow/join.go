@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -59,6 +60,11 @@ func (w *Watcher) Join(ctx context.Context, store uuid.UUID, worker streamhub.Wo
 		m.ttl = defaultWorkerTTL
 	case ttl < minWorkerTTL || ttl > maxWorkerTTL:
 		err = fmt.Errorf("%w: the ttl of a worker is between %v and %v, not %v", streamhub.ErrInvalidArgument, minWorkerTTL, maxWorkerTTL, ttl)
+	}
+	for k, v := range worker.Metadata {
+		if err == nil && (!utf8.ValidString(k) || !utf8.ValidString(v)) {
+			err = fmt.Errorf("%w: the metadata of a worker is not UTF-8: %.64q is %.64q", streamhub.ErrInvalidArgument, k, v)
+		}
 	}
 	if err == nil && len(metadata) > maxWorkerBytes {
 		err = fmt.Errorf("%w: the metadata of a worker has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(metadata), maxWorkerBytes)

@@ -136,4 +136,8 @@ func TestJoinRefuses(t *testing.T) {
 	}
 	_, err := by.Join(t.Context(), w.store.ID(), streamhub.Worker{Metadata: map[string]string{"k": string(make([]byte, 20_000))}}, 0)
 	require.ErrorIs(t, err, streamhub.ErrTooLarge)
+	for _, metadata := range []map[string]string{{"k": "\xff"}, {"\xff": "v"}, {"\xc3": "\xa9"}} {
+		_, err := by.Join(t.Context(), w.store.ID(), streamhub.Worker{Metadata: metadata}, 0)
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -151,6 +152,9 @@ func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
 		return nil, fmt.Errorf("%w: the body cannot be read", streamhub.ErrInvalidArgument)
 	}
 	var t auth.TicketRequest
+	if !utf8.Valid(text) {
+		return nil, fmt.Errorf("%w: the body is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
+	}
 	if err := json.Unmarshal(text, &t); err != nil {
 		return nil, fmt.Errorf(`%w: the body is {"read":["space/segment"],"write":[],"ttl":"60s"}: %w`, streamhub.ErrInvalidArgument, err)
 	}

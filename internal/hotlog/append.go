@@ -401,6 +401,10 @@ func encodeVerdict(v streamhub.Verdict) (string, error) {
 	if !v.Kind.Known() {
 		return "", fmt.Errorf("%w: %q is no kind of verdict: use one of the Verdict constants", streamhub.ErrInvalidArgument, v.Kind)
 	}
+	// Package json would replace the bytes that are none.
+	if !utf8.ValidString(v.Reason) {
+		return "", fmt.Errorf("%w: the reason %.64q is not UTF-8", streamhub.ErrInvalidArgument, v.Reason)
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("%w: the output of the verdict is not JSON: %w", streamhub.ErrInvalidArgument, err)

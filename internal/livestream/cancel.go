@@ -39,12 +39,7 @@ func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 // maxReason bounds why a producer is asked to stop: it becomes the reason of the verdict, which every status has.
 const maxReason = 64 << 10
 
-func checkReason(reason string) error {
-	if len(reason) > maxReason {
-		return fmt.Errorf("%w: Reason has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(reason), maxReason)
-	}
-	return nil
-}
+func checkReason(reason string) error { return checkText("Reason", reason, maxReason) }
 
 // cancel asks the producer to stop and waits for its verdict. A producer that does not stop in time
 // is ended from outside: the grace is a fifth longer here, so that a producer that stops at the last

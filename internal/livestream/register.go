@@ -3,7 +3,6 @@ package livestream
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -27,10 +27,15 @@ var validKey = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 // message.
 const maxBy = 256
 
-// checkBy refuses a name that is too long.
-func checkBy(by string) error {
-	if len(by) > maxBy {
-		return fmt.Errorf("%w: By has %d bytes, the limit is %d", streamhub.ErrTooLarge, len(by), maxBy)
+// checkBy refuses a name that is too long, or that no JSON could hold.
+func checkBy(by string) error { return checkText("By", by, maxBy) }
+
+func checkText(what, text string, limit int) error {
+	switch {
+	case len(text) > limit:
+		return fmt.Errorf("%w: %s has %d bytes, the limit is %d", streamhub.ErrTooLarge, what, len(text), limit)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("%w: %s is %.64q, which is not UTF-8", streamhub.ErrInvalidArgument, what, text)
 	}
 	return nil
 }
@@ -188,12 +193,9 @@ func encodeMetadata(v any) (string, error) {
 	if v == nil {
 		return "", nil
 	}
-	b, err := json.Marshal(v)
+	b, err := verdict.JSON("metadata", v)
 	if err != nil {
-		return "", fmt.Errorf("%w: the metadata cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err)
-	}
-	if !utf8.Valid(b) { // of a json.RawMessage
-		return "", fmt.Errorf("%w: the metadata is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
+		return "", err
 	}
 	if len(b) > maxMetadata {
 		return "", fmt.Errorf("%w: metadata of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(b), maxMetadata)

@@ -1,10 +1,9 @@
-// Package verdict decides with which verdict a producer of a live stream ends its generation. The producer
-// in a hub's process and the one of a client behind a gateway both ask it.
+// Package verdict decides with which verdict a producer of a live stream ends its generation, and writes what a program
+// says of a stream as JSON. The producer in a hub's process and the one of a client behind a gateway both ask it.
 package verdict
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -18,10 +17,8 @@ func Done(output any) (v streamhub.Verdict, err error) {
 	if output == nil {
 		return v, nil
 	}
-	if v.Output, err = json.Marshal(output); err != nil {
-		return v, fmt.Errorf("%w: the output cannot be written as JSON: %w", streamhub.ErrInvalidArgument, err)
-	}
-	return v, nil
+	v.Output, err = JSON("output", output)
+	return v, err
 }
 
 // Failed is the verdict of a job that failed for a reason: cancelled if asked, the request to stop, is not

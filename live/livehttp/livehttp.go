@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -340,7 +341,7 @@ func (h *Handler) stop(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	if len(text) > 0 && json.Unmarshal(text, &body) != nil {
+	if len(text) > 0 && (!utf8.Valid(text) || json.Unmarshal(text, &body) != nil) {
 		return fmt.Errorf("%w: the body is a JSON object with a reason, or empty", streamhub.ErrInvalidArgument)
 	}
 	wait, err := query.OneOf(c.query, "wait", "0", "1")

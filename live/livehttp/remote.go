@@ -366,6 +366,9 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	if err != nil || len(bytes.TrimSpace(text)) == 0 {
 		return err
 	}
+	if !utf8.Valid(text) { // which package json lets pass
+		return fmt.Errorf("%w: the body is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {

@@ -133,6 +133,8 @@ func TestRemoteRefused(t *testing.T) {
 		{"POST", "chunks?first=1", "{}\n{", append([]string{"Content-Type", "application/x-ndjson"}, key...), http.StatusBadRequest, "invalid_argument"},
 		{"POST", "chunks?first=1", "{}\n\"\xff\"", append([]string{"Content-Type", "application/x-ndjson"}, key...), http.StatusBadRequest, "invalid_argument"},
 		{"POST", "end", "{\"kind\":\"done\",\"output\":\"\xff\"}", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "end", "{\"kind\":\"failed\",\"reason\":\"\xff\"}", key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "cancel", "{\"reason\":\"\xff\"}", nil, http.StatusBadRequest, "invalid_argument"},
 		{"PATCH", "", "{\"metadata\":\"\xff\"}", key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "chunks?first=1", "x", append([]string{"Content-Type", "text/html"}, key...), http.StatusUnsupportedMediaType, "unsupported_media_type"},
 		{"POST", "chunks?first=1", "x", append([]string{"Content-Encoding", "gzip"}, key...), http.StatusUnsupportedMediaType, "unsupported_media_type"},

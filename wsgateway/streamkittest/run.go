@@ -661,6 +661,7 @@ func testBroken(t *testing.T, g Gateway) {
 		`{"$type":"streamkit://api/v1/get_status","content":{}}`:    "invalid request msg type: *api.GetStatus",
 		`{"$type":"streamkit://api/v1/peek","content":{"space":5}}`: `failed to unmarshal content for "streamkit://api/v1/peek"`,
 		`not json`: "invalid character",
+		"{\"$type\":\"streamkit://api/v1/peek\",\"content\":{\"space\":\"\xff\"}}": "not UTF-8",
 	} {
 		ch := &Channel{c: c, id: uuid.New(), messages: make(chan []byte, 8), end: make(chan *Control, 1)}
 		c.mu.Lock()

@@ -128,10 +128,14 @@ func closeEmpty(f *fixture) {
 
 func closeBadVerdict(f *fixture) {
 	f.append("seg", "1")
-	for _, bad := range []streamhub.Verdict{{}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("{")}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("\"\xff\"")}} {
+	for _, bad := range []streamhub.Verdict{
+		{}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("{")}, {Kind: streamhub.VerdictDone, Output: json.RawMessage("\"\xff\"")},
+		{Kind: streamhub.VerdictFailed, Reason: "no\xff"},
+	} {
 		_, err := f.CloseSegment(f.ctx, space, "seg", bad, nil)
 		require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
 	}
+	require.ErrorIs(f, f.Delete(f.ctx, space, "seg", "no\xff"), streamhub.ErrInvalidArgument)
 	large := streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: string(make([]byte, streamhub.MaxRecordBytes))}
 	_, err := f.CloseSegment(f.ctx, space, "seg", large, nil)
 	require.ErrorIs(f, err, streamhub.ErrTooLarge)

@@ -16,6 +16,7 @@ import (
 var endCases = []namedCase{
 	{"EndOnce", endOnce},
 	{"Fail", fail},
+	{"NoText", noText},
 	{"CloseWithoutResult", closeWithoutResult},
 	{"EndRace", endRace},
 	{"EndOverOutage", endOverOutage},
@@ -43,6 +44,37 @@ func endOnce(f *fixture) {
 	<-p.Context().Done()
 	f.closed(context.Cause(p.Context()), streamhub.VerdictDone)
 	require.Empty(f, told, "who ends by itself is not told to")
+}
+
+// noText: what JSON cannot hold is refused, and never kept as another text. The producer goes on.
+func noText(f *fixture) {
+	i := f.open(nil)
+	const no, yes = "no\xff", "\ufffd \\ufffd"
+	type titled struct{ Title any }
+	for _, o := range []live.RegisterOptions{{By: no}, {Metadata: no}, {Metadata: titled{map[string][]string{"a": {no}}}}, {Metadata: map[string]int{no: 1}}} {
+		_, _, err := i.Register(f.ctx, "chat", &o)
+		require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	}
+	p := f.register(i, "chat", &live.RegisterOptions{Metadata: titled{yes}})
+	require.ErrorIs(f, p.SetMetadata(f.ctx, &titled{no}), streamhub.ErrInvalidArgument)
+	stream := f.get(i, "chat")
+	_, err := stream.Cancel(f.ctx, &live.CancelOptions{By: no})
+	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	_, err = stream.Cancel(f.ctx, &live.CancelOptions{Reason: no})
+	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	_, err = stream.Send(f.ctx, nil, &live.SendOptions{By: no})
+	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	require.ErrorIs(f, p.Fail(f.ctx, errors.New(no)), streamhub.ErrInvalidArgument)
+	require.ErrorIs(f, p.Done(f.ctx, []any{no}), streamhub.ErrInvalidArgument)
+	var got titled
+	_, err = stream.Metadata(f.ctx, &got)
+	require.NoError(f, err)
+	require.Equal(f, titled{yes}, got)
+	f.publish(p, "1")
+	require.NoError(f, p.Done(f.ctx, yes))
+	texts, v := f.read(p, nil)
+	require.Equal(f, []string{"1"}, texts)
+	require.JSONEq(f, `"\ufffd \\ufffd"`, string(v.Output))
 }
 
 func fail(f *fixture) {
