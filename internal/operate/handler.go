@@ -1,24 +1,20 @@
 package operate
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 	"github.com/seed-147127fe/streamhub/internal/option"
 	"github.com/seed-147127fe/streamhub/internal/query"
-	"github.com/seed-147127fe/streamhub/live"
 )
 
 const (
@@ -102,7 +98,7 @@ var errReserved = &streamhub.Error{Op: "operate", Err: fmt.Errorf("%w: gateways 
 var errNoOperation = &streamhub.Error{Op: "operate", Err: streamhub.ErrNotFound}
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
-	store, operation, ok := route(r.URL.Path)
+	store, name, ok := route(r.URL.Path)
 	if !ok {
 		return errNoOperation
 	}
@@ -116,112 +112,26 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, id, space := r.Context(), values.Get("id"), values.Get("space")
-	allowed := func() error {
-		return h.opt.Authorize(r, streamhub.Right{Store: store, Space: space, Write: r.Method != http.MethodGet})
-	}
 	if r.Method != http.MethodGet && r.Method != http.MethodPost && h.opt.ReadOnly {
 		return errReadOnly
 	}
 	if h.opt.View != nil {
-		if handled, err := h.opt.View.serve(w, r, store, operation, values); handled {
+		if handled, err := h.opt.View.serve(w, r, store, name, values); handled {
 			return err
 		}
 	}
-	switch r.Method + " " + operation {
-	case "GET leases":
-		space = ""
-		if err := allowed(); err != nil {
-			return err
-		}
-		return lines(w, h.ops.Leases(ctx, store))
-	case "GET list":
-		if values.Has("space") {
-			if err := streamhub.CheckName("space", space); err != nil {
-				return err
-			}
-		}
-		if err := allowed(); err != nil {
-			return err
-		}
-		if space == "" {
-			page, err := h.ops.Spaces(ctx, store, values.Get("after"))
-			return lines(w, of(page, err))
-		}
-		page, err := h.ops.Segments(ctx, store, space, values.Get("after"))
-		return lines(w, of(page, err))
-	case "GET workers":
-		space = ""
-		if err := allowed(); err != nil {
-			return err
-		}
-		return lines(w, h.ops.Workers(ctx, store))
-	case "GET live":
-		if err := streamhub.CheckName("space", space); err != nil {
-			return err
-		}
-		if err := allowed(); err != nil {
-			return err
-		}
-		ended, err := query.Flag(values, "ended")
-		if err != nil {
-			return err
-		}
-		return lines[live.Listed](w, h.ops.Live(ctx, store, space, ended))
-	case "DELETE live":
-		if err := cmp.Or(streamhub.CheckName("space", space), streamhub.CheckName("live stream", id)); err != nil {
-			return err
-		}
-		generation, err := strconv.ParseUint(cmp.Or(values.Get("generation"), "0"), 10, 53)
-		if err != nil {
-			return fmt.Errorf("%w: generation %q is no number", streamhub.ErrInvalidArgument, values.Get("generation"))
-		}
-		if err := allowed(); err != nil {
-			return err
-		}
-		verdict, err := h.ops.CancelLive(ctx, store, space, id, generation, values.Get("reason"))
-		return one(w, verdict, err)
-	case "GET subscriptions", "DELETE subscriptions":
-		space = ""
-		if err := allowed(); err != nil {
-			return err
-		}
-		if r.Method == http.MethodGet && !values.Has("id") {
-			return lines[durable.Subscription](w, h.ops.Subscriptions(ctx, store))
-		}
-		if err := streamhub.CheckName("subscription", id); err != nil {
-			return err
-		}
-		if r.Method == http.MethodDelete {
-			return one(w, struct{}{}, h.ops.RemoveSubscription(ctx, store, id))
-		}
-		s, err := h.ops.Subscription(ctx, store, id)
-		return one(w, s, err)
-	case "DELETE store":
-		space = ""
-		if err := allowed(); err != nil {
-			return err
-		}
-		purged, err := h.ops.Purge(ctx, store)
-		return one(w, purged, err)
-	case "GET instances":
-		if err := h.opt.AuthorizeAll(r, false); err != nil {
-			return err
-		}
-		all, err := h.ops.Instances(ctx)
-		return one(w, all, err)
-	case "GET overview":
-		if err := h.opt.AuthorizeAll(r, false); err != nil {
-			return err
-		}
-		look := h.ops.Overview
-		if h.opt.View != nil {
-			look = h.opt.View.look // which remembers it
-		}
-		o, err := look(ctx)
-		return one(w, o, err)
+	op, ok := operations[r.Method+" "+name]
+	if !ok {
+		return errNoOperation
 	}
-	return errNoOperation
+	space, err := op.scope.space(values)
+	if err != nil {
+		return err
+	}
+	if err := h.authorize(r, op.scope, store, space); err != nil {
+		return err
+	}
+	return op.run(h, w, &request{r, store, space, values})
 }
 
 // errReadOnly is for changes where none may be made.
