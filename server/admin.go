@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/pprof"
@@ -73,9 +75,19 @@ func program(w http.ResponseWriter, _ *http.Request) {
 func withToken(token string, page *console.Console, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if page.Owns(r.URL.Path) || operate.Owns(r.URL.Path) && page.Allows(r) {
+		if page.Owns(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
+		}
+		if operate.Owns(r.URL.Path) {
+			if ctx, leave, ok := page.Enter(r); ok {
+				defer leave()
+				next.ServeHTTP(w, r.WithContext(ctx))
+				if errors.Is(context.Cause(ctx), console.ErrEnded) {
+					panic(http.ErrAbortHandler) // no answer may look whole
+				}
+				return
+			}
 		}
 		got := sha256.Sum256([]byte(auth.Bearer(r)))
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {

@@ -135,4 +135,10 @@ func TestConsole(t *testing.T) {
 	until(`"text":"fresh"`)
 	close(seen)
 	<-done
+	// It ends with the session, and so does the cookie.
+	ask("POST", "/console/logout", "", 204)
+	for events.Scan() { // what was under way
+	}
+	require.Error(t, events.Err(), "it is cut off, for it is not whole")
+	ask("GET", "/v1/operate/tail?space=orders", "", 401)
 }

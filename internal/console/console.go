@@ -6,15 +6,13 @@
 package console
 
 import (
-	"crypto/hmac"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"embed"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/seed-147127fe/streamhub/internal/auth"
@@ -24,9 +22,8 @@ import (
 var assets embed.FS
 
 const (
-	cookie      = "streamhub-console"
-	sessionTime = 12 * time.Hour
-	maxToken    = 16 << 10
+	cookie   = "streamhub-console"
+	maxToken = 16 << 10
 	// policy lets the page run its own files and ask its own server, and nothing else.
 	policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
@@ -48,9 +45,10 @@ const (
 	statePath  = "/console/state"
 )
 
-// A Console serves the page and its sessions. It keeps nothing: a session is a signed time, so it
-// survives a restart, and ends with the token. It is safe for concurrent use.
+// A Console serves the page and its sessions. A session is a signed time, so it survives a restart, and ends with
+// the token, or when its page logs out. It is safe for concurrent use.
 type Console struct {
+	sessions
 	digest [sha256.Size]byte // of the token
 	open   bool              // there is no token
 	write  bool
@@ -59,7 +57,10 @@ type Console struct {
 // New returns the console for a token, which a person gives once; with "" it asks for none. Write says
 // whether the page offers what changes something.
 func New(token string, write bool) *Console {
-	return &Console{digest: sha256.Sum256([]byte(token)), open: token == "", write: write}
+	return &Console{
+		sessions: sessions{ended: map[string]time.Time{}, under: map[string]map[*context.CancelCauseFunc]struct{}{}},
+		digest:   sha256.Sum256([]byte(token)), open: token == "", write: write,
+	}
 }
 
 // Owns reports whether a path is one of the console's, which needs no session.
@@ -85,6 +86,9 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if r.URL.Path == logoutPath {
+			if s, ok := c.sessionOf(r); ok {
+				c.end(s)
+			}
 			c.set(w, r, "", -1)
 			return
 		}
@@ -119,8 +123,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is not the admin token", http.StatusUnauthorized)
 		return
 	}
-	until := strconv.FormatInt(time.Now().Add(sessionTime).Unix(), 10)
-	c.set(w, r, until+"."+c.sign(until), int(sessionTime/time.Second))
+	c.set(w, r, c.begin(), int(sessionTime/time.Second))
 }
 
 func (c *Console) set(w http.ResponseWriter, r *http.Request, value string, age int) {
@@ -128,27 +131,4 @@ func (c *Console) set(w http.ResponseWriter, r *http.Request, value string, age 
 		Name: cookie, Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 	})
 	w.WriteHeader(http.StatusNoContent)
-}
-
-func (c *Console) sign(text string) string {
-	mac := hmac.New(sha256.New, c.digest[:])
-	mac.Write([]byte("streamhub console session " + text))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// Allows reports whether a request comes from a page of this origin with a session.
-func (c *Console) Allows(r *http.Request) bool {
-	if c.open {
-		return false // there are no sessions
-	}
-	session, err := r.Cookie(cookie)
-	if err != nil || auth.OwnOrigin(r) != nil {
-		return false
-	}
-	until, signature, _ := strings.Cut(session.Value, ".")
-	if !hmac.Equal([]byte(signature), []byte(c.sign(until))) {
-		return false
-	}
-	seconds, err := strconv.ParseInt(until, 10, 64)
-	return err == nil && time.Now().Unix() < seconds
 }

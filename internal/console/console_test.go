@@ -1,10 +1,13 @@
 package console_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,10 +73,54 @@ func TestSession(t *testing.T) {
 	require.True(t, allows(console.New(token, false), value), "a session survives a restart")
 	require.False(t, allows(console.New("another token!", false), value), "it ends with the token")
 	require.False(t, allows(c, value, "Origin", "http://evil.example"))
-	until, signature, _ := strings.Cut(value, ".")
-	for _, forged := range []string{"", ".", "9" + value, until + ".", until + "." + signature[1:], "0." + signature, signature} {
+	parts := strings.Split(value, ".")
+	until, id, signature := parts[0], parts[1], parts[2]
+	for _, forged := range []string{
+		"", ".", "..", "9" + value, until + "." + id + ".", until + "." + id + "." + signature[1:], until + ".other." + signature, until + "." + signature,
+		"0." + id + "." + signature, signature,
+	} {
 		require.False(t, allows(c, forged), forged)
 	}
-	out := ask(c, "POST", "/console/logout", "")
+	again := ask(c, "POST", "/console/login", token).Result().Cookies()[0].Value
+	out := ask(c, "POST", "/console/logout", "", "Cookie", cookies[0].Name+"="+value)
 	require.Negative(t, out.Result().Cookies()[0].MaxAge)
+	require.False(t, allows(c, value), "it is over for everybody who has the cookie")
+	require.True(t, allows(c, again), "that of another page goes on")
+}
+
+// TestSessionEnds ends what is under way for a session with it: at its time, and when its page logs out.
+func TestSessionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := console.New("open sesame, please", true)
+		enter := func() (*http.Cookie, context.Context) {
+			t.Helper()
+			in := ask(c, "POST", "/console/login", "open sesame, please").Result().Cookies()[0]
+			r := httptest.NewRequest("GET", "/v1/operate/tail", nil)
+			r.AddCookie(in)
+			ctx, leave, ok := c.Enter(r)
+			require.True(t, ok)
+			t.Cleanup(leave)
+			return in, ctx
+		}
+		began := time.Now()
+		first, left := enter()
+		_, stays := enter()
+		ask(c, "POST", "/console/logout", "", "Cookie", first.Name+"="+first.Value)
+		<-left.Done()
+		require.ErrorIs(t, context.Cause(left), console.ErrEnded)
+		require.Zero(t, time.Since(began))
+		require.NoError(t, stays.Err())
+		<-stays.Done()
+		require.ErrorIs(t, context.Cause(stays), console.ErrEnded)
+		require.LessOrEqual(t, time.Since(began), 12*time.Hour)
+
+		// Those that logged out are forgotten after their time only, and are bounded.
+		for range 1100 {
+			in := ask(c, "POST", "/console/login", "open sesame, please").Result().Cookies()[0]
+			ask(c, "POST", "/console/logout", "", "Cookie", in.Name+"="+in.Value)
+			r := httptest.NewRequest("GET", "/v1/operate/tail", nil)
+			r.AddCookie(in)
+			require.False(t, c.Allows(r))
+		}
+	})
 }

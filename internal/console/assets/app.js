@@ -313,6 +313,12 @@ async function entries(space, segment) {
       body.replaceChildren(table(`Entries of ${where}, the newest first`, entryColumns, entryRows(live), ''));
     });
     source.addEventListener('end', (event) => { note.textContent = `The segment has ended: ${JSON.parse(event.data).kind}.`; stop(); });
+    source.addEventListener('error', guarded(async () => {
+      if (source?.readyState !== EventSource.CLOSED) return; // it connects again by itself
+      stop();
+      note.textContent = 'The tail has ended.';
+      await ask('stores'); // asks for the token if the session has ended
+    }));
     source.addEventListener('failed', (event) => { note.textContent = JSON.parse(event.data).message; stop(); });
   });
   main.replaceChildren(
