@@ -2,6 +2,7 @@ package streamhub
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/seed-147127fe/streamhub/internal/millis"
@@ -33,14 +34,15 @@ const (
 	VerdictDeleted    VerdictKind = "deleted"
 )
 
-// Known reports whether k is one of the verdicts above. A segment is never closed with another one.
-func (k VerdictKind) Known() bool {
-	switch k {
-	case VerdictDone, VerdictFailed, VerdictCancelled, VerdictLost, VerdictSuperseded, VerdictExpired, VerdictDeleted:
-		return true
-	}
-	return false
+var verdictKinds = []VerdictKind{
+	VerdictDone, VerdictFailed, VerdictCancelled, VerdictLost, VerdictSuperseded, VerdictExpired, VerdictDeleted,
 }
+
+// VerdictKinds returns every kind of verdict.
+func VerdictKinds() []VerdictKind { return slices.Clone(verdictKinds) }
+
+// Known reports whether k is one of [VerdictKinds]. A segment is never closed with another one.
+func (k VerdictKind) Known() bool { return slices.Contains(verdictKinds, k) }
 
 // A Verdict says how a segment ended. It is written once.
 type Verdict struct {

@@ -576,10 +576,7 @@ func testVerdicts(t *testing.T, s streamhub.Store) {
 		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, kind)
 	}
 	require.Equal(t, []string{"1"}, readAll(t, s.ConsumeSegment(ctx(t), "space", "seg", nil)))
-	for i, kind := range []streamhub.VerdictKind{
-		streamhub.VerdictDone, streamhub.VerdictFailed, streamhub.VerdictCancelled, streamhub.VerdictLost,
-		streamhub.VerdictSuperseded, streamhub.VerdictExpired, streamhub.VerdictDeleted,
-	} {
+	for i, kind := range streamhub.VerdictKinds() {
 		segment := fmt.Sprint("closed ", i)
 		add(t, s, "space", segment, "1")
 		_, err := s.CloseSegment(ctx(t), "space", segment, streamhub.Verdict{Kind: kind}, nil)
