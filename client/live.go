@@ -400,8 +400,8 @@ func (s *liveStream) Send(ctx context.Context, data []byte, options *live.SendOp
 	if o.Once == "" && o.Key == "" {
 		o.Key = rand.Text()
 	}
-	if len(data) > streamhub.MaxRecordBytes {
-		err := fmt.Errorf("%w: a message of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), streamhub.MaxRecordBytes)
+	if len(data) > streamhub.MaxFrameBytes {
+		err := fmt.Errorf("%w: a message of %d bytes, no gateway takes more than %d", streamhub.ErrTooLarge, len(data), streamhub.MaxFrameBytes)
 		return 0, s.fail("send", s.id, err)
 	}
 	request := &wire.LiveSend{Space: s.space, ID: s.id, Generation: s.generation, Data: data, By: o.By, Once: o.Once, Key: o.Key}

@@ -96,6 +96,14 @@ func TestLargeChunk(t *testing.T) {
 			require.NoError(t, err)
 			want = append(want, size)
 		}
+		for _, size := range []int{limit, limit + 1, streamhub.MaxFrameBytes + 1} { // nor is a message to the producer
+			_, err := p.Send(t.Context(), make([]byte, size), nil)
+			if size > limit {
+				require.ErrorIs(t, err, streamhub.ErrTooLarge)
+				continue
+			}
+			require.NoError(t, err)
+		}
 		require.NoError(t, p.Done(t.Context(), nil))
 		var got []int
 		for chunk, err := range p.Subscribe(t.Context(), nil) {

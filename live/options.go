@@ -17,7 +17,7 @@ type Options struct {
 	// MaxDelay sends each chunk at once.
 	MaxDelay  time.Duration
 	MaxChunks int
-	// MaxChunkBytes limits a chunk; the default is [streamhub.MaxRecordBytes].
+	// MaxChunkBytes limits a chunk, and a message to a producer; the default is [streamhub.MaxRecordBytes].
 	MaxChunkBytes int
 	// BufferBytes is roughly how many bytes of a producer may wait for Redis before Publish blocks.
 	// The default is 1 MiB.

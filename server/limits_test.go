@@ -182,7 +182,7 @@ func TestRequestLimits(t *testing.T) {
 	}
 }
 
-// TestChunkLimit has the hub say how large a chunk of a live stream may be over HTTP.
+// TestChunkLimit has the hub say how large a chunk of a live stream may be over HTTP, and a message to its producer.
 func TestChunkLimit(t *testing.T) {
 	const most = 2 << 20
 	h, err := hub.Open(t.Context(), nil, &hub.Options{MaxRecordBytes: most})
@@ -200,6 +200,9 @@ func TestChunkLimit(t *testing.T) {
 		require.NoError(t, json.NewDecoder(answer.Body).Decode(&producer))
 		answer = send(t, http.MethodPost, url+"/v1/live/chunks-"+id+"/chunks?first=1", token,
 			strings.NewReader(strings.Repeat("x\n", 3)+strings.Repeat("x", size)), "Streamhub-Producer", producer.Producer, "Content-Type", "text/plain")
+		require.Equal(t, status, answer.StatusCode, id)
+		// The name of the sender is part of the record.
+		answer = send(t, http.MethodPost, url+"/v1/live/chunks-"+id+"/messages", token, strings.NewReader(strings.Repeat("x", size-len("bya"))))
 		require.Equal(t, status, answer.StatusCode, id)
 	}
 }

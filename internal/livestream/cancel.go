@@ -113,6 +113,9 @@ func (s *Stream) Send(ctx context.Context, data []byte, o *live.SendOptions) (se
 	if err := checkBy(o.By); err != nil {
 		return 0, err
 	}
+	if len(data) > s.m.opt.MaxChunkBytes {
+		return 0, fmt.Errorf("%w: a message of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(data), s.m.opt.MaxChunkBytes)
+	}
 	r := streamhub.Record{Payload: data}
 	key := ""
 	if o.By != "" || o.Once != "" {

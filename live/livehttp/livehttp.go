@@ -44,7 +44,7 @@ type Options struct {
 	CheckOrigin func(r *http.Request) error
 	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
-	// MaxChunkBytes limits a chunk, so that a body is refused before any of it is stored. It is that of
+	// MaxChunkBytes limits a chunk and a message, so that a body is refused before any of it is stored. It is that of
 	// [live.Options]; the default is [streamhub.MaxRecordBytes].
 	MaxChunkBytes int
 	// Logger receives the failures that no client sees; the default discards them.
@@ -62,7 +62,7 @@ const (
 	reconnect = time.Second
 	// drainSpread is over how long Shutdown spreads the ends of readers.
 	drainSpread = time.Second
-	// maxBody bounds the body of a message, and one of JSON.
+	// maxBody bounds a body of JSON.
 	maxBody = streamhub.MaxRecordBytes
 	// ended marks the id of the last event. Who comes back with it has everything.
 	ended = ".end"
@@ -371,7 +371,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	if once == "" && c.query.Has("once") {
 		return fmt.Errorf("%w: once is empty: want a name that all answers to one question share", streamhub.ErrInvalidArgument)
 	}
-	data, err := input(w, r)
+	data, err := bounded(w, r, int64(h.opt.MaxChunkBytes))
 	if err != nil {
 		return err
 	}
@@ -405,7 +405,7 @@ var errEncoded = errors.New("the body has a Content-Encoding: send it as it is")
 // errSlow is for a body that does not come in time.
 var errSlow = errors.New("the body comes too slowly")
 
-// input reads a body that is a message or JSON.
+// input reads a body of JSON.
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
 // bounded reads a body of up to most bytes. A body that is longer or encoded is refused before

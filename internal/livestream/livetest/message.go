@@ -16,6 +16,18 @@ var messageCases = []namedCase{
 	{"Messages", messages},
 	{"FirstAnswerWins", firstAnswerWins},
 	{"SendEnded", sendEnded},
+	{"SendLimit", sendLimit},
+}
+
+// sendLimit: a message may be as large as a chunk.
+func sendLimit(f *fixture) {
+	i := f.open(&live.Options{MaxChunkBytes: 10})
+	f.register(i, "chat", nil)
+	s := f.get(i, "chat")
+	_, err := s.Send(f.ctx, make([]byte, 11), nil)
+	require.ErrorIs(f, err, streamhub.ErrTooLarge)
+	_, err = s.Send(f.ctx, make([]byte, 10), nil)
+	require.NoError(f, err)
 }
 
 func messages(f *fixture) {
