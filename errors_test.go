@@ -2,13 +2,21 @@ package streamhub_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed-147127fe/streamhub"
 )
+
+func TestVerdictText(t *testing.T) {
+	require.Equal(t, "no verdict", streamhub.Verdict{}.String())
+	require.Equal(t, "failed: no quota", fmt.Sprint(streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "no quota"}))
+	require.Equal(t, `done: by 2; output {"n":2}`, fmt.Sprint(&streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: "by 2", Output: []byte(`{"n":2}`)}))
+}
 
 // TestErrorTexts: an error says what failed, on what, why, and what to do.
 func TestErrorTexts(t *testing.T) {

@@ -1,7 +1,9 @@
 package streamhub
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -51,6 +53,19 @@ type Verdict struct {
 	Reason string `json:"reason,omitempty"`
 	// Output is what the producer left behind, if anything.
 	Output json.RawMessage `json:"output,omitempty"`
+}
+
+// String is the kind, with the reason and the output where there are any, for people and logs. Of an output it
+// shows up to 200 bytes.
+func (v Verdict) String() string {
+	text := cmp.Or(string(v.Kind), "no verdict")
+	if v.Reason != "" {
+		text += ": " + v.Reason
+	}
+	if len(v.Output) > 0 {
+		text += fmt.Sprintf("; output %.200s", v.Output)
+	}
+	return text
 }
 
 // A Status describes a segment at one moment. Its times are in UTC and whole milliseconds.

@@ -45,13 +45,22 @@ func (x *sending) needsSlot() bool {
 }
 
 func (s *remoteStore) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
-	results, errs := s.AppendAll(ctx, []streamhub.Append{{Space: space, Segment: segment, Records: records, Options: options}})
+	return s.appendOne(ctx, "append", streamhub.Append{Space: space, Segment: segment, Records: records, Options: options})
+}
+
+// appendOne makes one append for the call op.
+func (s *remoteStore) appendOne(ctx context.Context, op string, a streamhub.Append) (streamhub.AppendResult, error) {
+	results, errs := s.appendAll(ctx, op, []streamhub.Append{a})
 	return results[0], errs[0]
 }
 
 // AppendAll sends as many of the appends as there is room for in one message, and the others when
 // these are answered. The gateway makes those of one segment in their order.
 func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
+	return s.appendAll(ctx, "append", appends)
+}
+
+func (s *remoteStore) appendAll(ctx context.Context, op string, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	b := &batch{
 		s: s, results: make([]streamhub.AppendResult, len(appends)), errs: make([]error, len(appends)),
 		stopped: map[*tail]error{},
@@ -81,7 +90,7 @@ func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append)
 		left = b.send(ctx, left)
 	}
 	for i, a := range appends {
-		b.errs[i] = s.fail("append", a.Space, a.Segment, b.errs[i])
+		b.errs[i] = s.fail(op, a.Space, a.Segment, b.errs[i])
 	}
 	return b.results, b.errs
 }

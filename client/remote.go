@@ -113,7 +113,7 @@ func (s *remoteStore) CloseSegment(ctx context.Context, space, segment string, v
 		o = *options
 	}
 	o.Close, o.MustExist = &verdict, true
-	return s.Append(ctx, space, segment, nil, &o)
+	return s.appendOne(ctx, "close", streamhub.Append{Space: space, Segment: segment, Options: &o})
 }
 
 func (s *remoteStore) Delete(ctx context.Context, space, segment, reason string) error {

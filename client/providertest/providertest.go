@@ -457,7 +457,11 @@ func testFollow(t *testing.T, s streamhub.Store) {
 
 func testFollowEnd(t *testing.T, s streamhub.Store) {
 	add(t, s, "space", "seg", "a", "b")
-	_, err := s.CloseSegment(ctx(t), "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "why"}, nil)
+	_, err := s.CloseSegment(ctx(t), "space", "none", streamhub.Verdict{Kind: streamhub.VerdictDone}, nil)
+	var call *streamhub.Error
+	require.ErrorAs(t, err, &call)
+	require.Equal(t, "close", call.Op)
+	_, err = s.CloseSegment(ctx(t), "space", "seg", streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: "why"}, nil)
 	require.NoError(t, err)
 	var got []string
 	var end error

@@ -27,12 +27,16 @@ import (
 // ten minutes unless it appends to very many segments; a named producer is remembered by Redis. A
 // result comes with an error only for [streamhub.ErrNotConfirmed].
 func (s *Store) Append(ctx context.Context, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
+	return s.append(ctx, "append", space, segment, records, options)
+}
+
+// append is [Store.Append] for the call op.
+func (s *Store) append(ctx context.Context, op, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (result streamhub.AppendResult, err error) {
 	req, err := s.newRequest(space, segment, records, options)
-	if err != nil {
-		return streamhub.AppendResult{}, s.fail("append", space, segment, err)
+	if err == nil {
+		result, err = s.log.appender.do(ctx, req)
 	}
-	result, err := s.log.appender.do(ctx, req)
-	return result, s.fail("append", space, segment, err)
+	return result, s.fail(op, space, segment, err)
 }
 
 // AppendAll makes several appends at once. Those to different segments travel together, those to one
@@ -168,7 +172,7 @@ func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict
 		o = *options
 	}
 	o.Close, o.MustExist = &verdict, true
-	return s.Append(ctx, space, segment, nil, &o)
+	return s.append(ctx, "close", space, segment, nil, &o)
 }
 
 // orderOptions are the rare conditions of a frame; see lua/append.lua.
