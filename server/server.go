@@ -173,8 +173,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.transports = append(s.transports, streams)
-	lives := livehttp.New(ctx, livehttp.Options{
-		Streams:     func(id uuid.UUID, space string) live.Streams { return s.hub.Store(id).Live(space) },
+	lives := livehttp.New(ctx, func(id uuid.UUID, space string) live.Streams { return s.hub.Store(id).Live(space) }, &livehttp.Options{
 		Authorize:   s.gate.Authorize,
 		CheckOrigin: s.gate.CheckOrigin,
 		Logger:      o.Logger,

@@ -317,7 +317,7 @@ func TestOwnOrigin(t *testing.T) {
 	require.NoError(t, err)
 	streams, err := durable.New(t.Context(), h, nil)
 	require.NoError(t, err)
-	lives := livehttp.New(t.Context(), livehttp.Options{Streams: func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) }})
+	lives := livehttp.New(t.Context(), func(id uuid.UUID, space string) live.Streams { return h.Store(id).Live(space) }, nil)
 	whole, err := server.New(h, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -23,10 +23,8 @@ func serveExample(ctx context.Context, authorize func(*http.Request, streamhub.R
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler := livehttp.New(ctx, livehttp.Options{
-		Streams:   func(store uuid.UUID, space string) live.Streams { return h.Store(store).Live(space) },
-		Authorize: authorize,
-	})
+	streams := func(store uuid.UUID, space string) live.Streams { return h.Store(store).Live(space) }
+	handler := livehttp.New(ctx, streams, &livehttp.Options{Authorize: authorize})
 	server := httptest.NewServer(handler)
 	return server.URL + "/v1/live/answer-1", func() { _ = handler.Shutdown(ctx); server.Close(); _ = h.Close() }
 }

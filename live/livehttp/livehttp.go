@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -30,10 +31,8 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Options configure a [Handler].
+// Options configure a [Handler]; nil stands for the defaults.
 type Options struct {
-	// Streams returns the live streams of a space. It is required.
-	Streams func(store uuid.UUID, space string) live.Streams
 	// Authorize returns the subject of a request if it has a right; the segment of the right is the id of
 	// the stream. An error that wraps no sentinel of package streamhub is answered 401. Without Authorize
 	// every client has every right, and no subject.
@@ -74,22 +73,25 @@ const (
 // A Handler serves live streams. It keeps no state of a stream between requests, so any gateway may
 // serve any of them. It is safe for concurrent use.
 type Handler struct {
+	streams func(store uuid.UUID, space string) live.Streams
 	opt     Options
 	clients *drain.Group // that read or produce
 }
 
-// New makes a handler. It runs until [Handler.Shutdown], which comes before the hub is closed; the
-// end of ctx does not stop it.
-func New(ctx context.Context, o Options) *Handler {
-	if o.WriteTimeout <= 0 {
-		o.WriteTimeout = 30 * time.Second
+// New makes a handler of what streams returns as the live streams of a space. The handler runs until
+// [Handler.Shutdown], which comes before the hub is closed; the end of ctx does not stop it.
+func New(ctx context.Context, streams func(store uuid.UUID, space string) live.Streams, o *Options) *Handler {
+	h := &Handler{streams: streams, clients: drain.New(ctx)}
+	if o != nil {
+		h.opt = *o
 	}
-	option.Default(&o.MaxChunkBytes, streamhub.MaxRecordBytes)
-	if o.Authorize == nil && o.CheckOrigin == nil {
-		o.CheckOrigin = auth.OwnOrigin
+	option.Default(&h.opt.WriteTimeout, 30*time.Second)
+	option.Default(&h.opt.MaxChunkBytes, streamhub.MaxRecordBytes)
+	if h.opt.Authorize == nil && h.opt.CheckOrigin == nil {
+		h.opt.CheckOrigin = auth.OwnOrigin
 	}
-	option.Logger(&o.Logger)
-	return &Handler{opt: o, clients: drain.New(ctx)}
+	option.Logger(&h.opt.Logger)
+	return h
 }
 
 // Shutdown ends all readers, whose browsers continue at another gateway, and the generations whose
@@ -124,8 +126,9 @@ type call struct {
 	subject string
 	streams live.Streams
 
-	query url.Values
-	raw   bool // the client reads every event as data
+	query      url.Values
+	generation uint64 // the one that the request is about, 0 for the current one
+	raw        bool   // the client reads every event as data
 }
 
 var errNone = fmt.Errorf("%w: there is no live stream at this path", streamhub.ErrNotFound)
@@ -165,7 +168,7 @@ var flags = []string{"active", "exact", "generations", "raw", "takeover"}
 // readQuery reads the parameters. Each that this package knows is checked in every request, also in one
 // that has no use for it.
 func (c *call) readQuery(u *url.URL) (err error) {
-	single := append([]string{"after", "cursor", "first", "limit", "once", "replay", "space", "wait"}, flags...)
+	single := append([]string{"after", "cursor", "first", "generation", "limit", "once", "replay", "space", "wait"}, flags...)
 	if c.query, err = query.Of(u, single...); err != nil {
 		return err
 	}
@@ -175,8 +178,22 @@ func (c *call) readQuery(u *url.URL) (err error) {
 		}
 	}
 	c.raw = c.flag("raw")
+	if c.query.Has("generation") {
+		text := c.query.Get("generation")
+		if c.generation, err = strconv.ParseUint(text, 10, 53); err != nil || c.generation == 0 {
+			return fmt.Errorf("%w: generation=%.40s: want the number of a generation", streamhub.ErrInvalidArgument, text)
+		}
+	}
 	_, err = query.OneOf(c.query, "replay", "batch")
 	return err
+}
+
+// stream returns the generation that the request is about.
+func (c *call) stream(ctx context.Context) (live.Stream, error) {
+	if c.generation != 0 {
+		return c.streams.Generation(c.id, c.generation)
+	}
+	return c.streams.Get(ctx, c.id)
 }
 
 // flag reports whether one of the flags is set.
@@ -298,7 +315,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 			}
 		}
 	}
-	c.streams = h.opt.Streams(c.store, c.space)
+	c.streams = h.streams(c.store, c.space)
 	return do(h, w, r, c)
 }
 
@@ -318,9 +335,9 @@ func (c *call) rights(method string) []streamhub.Right {
 	return all
 }
 
-// status answers with the current generation of a stream, as JSON.
+// status answers with a generation of a stream, as JSON.
 func (h *Handler) status(w http.ResponseWriter, r *http.Request, c *call) error {
-	s, err := c.streams.Get(r.Context(), c.id)
+	s, err := c.stream(r.Context())
 	if err != nil {
 		return err
 	}
@@ -348,7 +365,7 @@ func (h *Handler) stop(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.streams.Get(r.Context(), c.id)
+	s, err := c.stream(r.Context())
 	if err != nil {
 		return err
 	}
@@ -375,7 +392,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.streams.Get(r.Context(), c.id)
+	s, err := c.stream(r.Context())
 	if err != nil {
 		return err
 	}

@@ -58,11 +58,11 @@ func startBeating(t *testing.T, redis string, heartbeat time.Duration, edit func
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.hub.Close()) })
-	options := livehttp.Options{Streams: func(id uuid.UUID, space string) live.Streams { return g.hub.Store(id).Live(space) }}
+	var options livehttp.Options
 	if edit != nil {
 		edit(&options)
 	}
-	g.Handler = livehttp.New(t.Context(), options)
+	g.Handler = livehttp.New(t.Context(), func(id uuid.UUID, space string) live.Streams { return g.hub.Store(id).Live(space) }, &options)
 	g.server = httptest.NewUnstartedServer(g.Handler)
 	var trouble syncBuffer
 	g.server.Config.ErrorLog = log.New(&trouble, "", 0)
@@ -452,7 +452,7 @@ func TestQuery(t *testing.T) {
 		require.Equal(t, "error", e.name, query)
 		require.Contains(t, e.data, query[:4])
 	}
-	require.JSONEq(t, `{"next":1}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?other=%20&other=2", "", producer...), "it is produced as before")
+	require.Contains(t, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?other=%20&other=2", "", producer...), `"next":1`, "it is produced as before")
 }
 
 // TestSuperseded ends the readers of a generation that another one took over from.
@@ -498,6 +498,6 @@ func TestReserved(t *testing.T) {
 	g.must(404, http.MethodGet, "/stores/"+auth.Internal.String()+"/v1/live/x/status", "")
 	g.must(404, http.MethodPost, "/stores/"+auth.Internal.String()+"/v1/live/x", "x")
 	w := httptest.NewRecorder()
-	livehttp.New(t.Context(), livehttp.Options{}).ServeHTTP(w, httptest.NewRequest(http.MethodOptions, "/v1/live/x", nil))
+	livehttp.New(t.Context(), nil, nil).ServeHTTP(w, httptest.NewRequest(http.MethodOptions, "/v1/live/x", nil))
 	require.Regexp(t, "^sandbox;.*default-src 'none'", w.Header().Get("Content-Security-Policy"))
 }

@@ -103,7 +103,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	// OnCancel is called at most once, so it never waits for room.
 	stopped := make(chan error, 1)
 	p, current, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
-		Takeover: c.flag("takeover"),
+		Takeover: c.flag("takeover"), By: nameOf(c.subject),
 		OnCancel: func(reason error) {
 			stopped <- reason
 			in.cut()
@@ -113,7 +113,8 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 		return err
 	}
 	if p == nil {
-		return fmt.Errorf("%w: generation %d is being produced", streamhub.ErrConflict, current.Generation())
+		in.leave()
+		return h.taken(w, r, current, false)
 	}
 	// The request's context ends when its body is cut, and when the client hangs up after its end.
 	// What has come is stored all the same.

@@ -91,6 +91,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 // begins the answer.
 func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) error {
 	s, err := find(ctx, c, g.wait)
+	if err == nil && c.generation != 0 {
+		_, err = s.Status(ctx) // it was not asked whether it exists
+	}
 	var nothing bool
 	if err == nil && g.raw {
 		nothing, err = g.nothing(ctx, c, s, activeOnly)
@@ -196,10 +199,10 @@ func (c *call) wait() (wait time.Duration, given bool, err error) {
 	return wait, true, nil
 }
 
-// find returns a stream, if need be after it has begun.
+// find returns a stream, if need be after it has begun. A generation that the request names has begun.
 func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error) {
-	if wait <= 0 {
-		return c.streams.Get(ctx, c.id)
+	if wait <= 0 || c.generation != 0 {
+		return c.stream(ctx)
 	}
 	limited, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

@@ -51,17 +51,43 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, c *call) error {
 		options.Metadata = o.Metadata
 	}
 	p, current, err := c.streams.Start(r.Context(), c.id, &options)
+	if o.Once && errors.Is(err, streamhub.ErrClosed) {
+		// The request repeats one whose generation has ended since.
+		current, err = c.streams.Get(r.Context(), c.id)
+	}
 	if err != nil {
 		return err
 	}
 	if p == nil {
 		return h.taken(w, r, current, o.Once)
 	}
-	reply(w, http.StatusCreated, map[string]any{
-		"id": c.id, "generation": p.Generation(), "producer": p.Token(),
-		"heartbeat_ms": (p.Silence() / beatsPerSilence).Milliseconds(), "next": 1,
-	})
+	next := uint64(1)
+	if options.Key != "" {
+		// An earlier request with this key may have stored chunks.
+		if next, err = p.Beat(r.Context()); err != nil {
+			return err
+		}
+	}
+	at := placeOfProducer(p, next)
+	at.ID, at.Producer = c.id, p.Token()
+	reply(w, http.StatusCreated, at)
 	return nil
+}
+
+// A place is where a producer stands: the answer to a heartbeat and, with id and token, to a client that became the
+// producer.
+type place struct {
+	Generation uint64 `json:"generation"`
+	// HeartbeatMS is how often a producer with nothing to say sends a heartbeat, in milliseconds.
+	HeartbeatMS int64  `json:"heartbeat_ms"`
+	ID          string `json:"id,omitempty"`
+	// Next is the number of the next chunk.
+	Next     uint64 `json:"next"`
+	Producer string `json:"producer,omitempty"`
+}
+
+func placeOfProducer(p live.RemoteProducer, next uint64) place {
+	return place{Generation: p.Generation(), HeartbeatMS: (p.Silence() / beatsPerSilence).Milliseconds(), Next: next}
 }
 
 // nameOf is what is kept of a subject, for others to see who produces.
@@ -122,7 +148,7 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 		// lost.
 		next, err := p.Beat(r.Context())
 		if err == nil {
-			reply(w, http.StatusOK, map[string]uint64{"next": next})
+			reply(w, http.StatusOK, placeOfProducer(p, next))
 		}
 		return err
 	}
@@ -306,7 +332,7 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) erro
 			err = out.Send(event(name, strconv.FormatUint(m.Sequence, 10), body))
 		case errors.As(err, &closed):
 			verdict, _ := json.Marshal(closed.Verdict) // cannot fail: it was decoded from JSON
-			_ = out.Send(event("end", text, verdict))
+			_ = out.Send(eventWithoutID("end", verdict))
 		case ctx.Err() == nil:
 			h.tell(out, c.id, p.Generation(), err)
 		}

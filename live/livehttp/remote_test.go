@@ -71,7 +71,7 @@ func TestRemoteProducer(t *testing.T) {
 	require.JSONEq(t, `{"next":3}`, send(b, "?first=1", "application/x-ndjson; charset=utf-8", lines), "a repeat")
 	require.JSONEq(t, `{"next":6}`, send(b, "?first=3", "text/plain", "three\n\nfive"))
 	require.JSONEq(t, `{"next":7}`, send(a, "?first=6", "application/octet-stream", "\xff\n\x00"))
-	require.JSONEq(t, `{"next":7}`, send(b, "", "text/plain", ""), "a heartbeat")
+	require.JSONEq(t, fmt.Sprintf(`{"next":7,"generation":%d,"heartbeat_ms":10000}`, r.Generation), send(b, "", "text/plain", ""), "a heartbeat")
 	require.JSONEq(t, `{"code":"gap","message":"publish \"live\"/\"s\": expected sequence 9, but the next one is 7: see what is stored, then go on from there","next":7}`,
 		a.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=9", "x", key...))
 	b.must(http.StatusNoContent, "PATCH", "/v1/live/s", `{"metadata":{"model":"large"}}`, key...)
@@ -95,6 +95,14 @@ func TestRemoteRepeatedPut(t *testing.T) {
 	first := a.must(http.StatusCreated, "PUT", "/v1/live/s", "", key...)
 	require.JSONEq(t, first, b.must(http.StatusCreated, "PUT", "/v1/live/s", "", key...))
 	require.Contains(t, a.must(http.StatusConflict, "PUT", "/v1/live/s", "", "Streamhub-Producer", "another0123456789"), "already_produced")
+	var r registered
+	require.NoError(t, json.Unmarshal([]byte(first), &r))
+	token := []string{"Streamhub-Producer", r.Producer, "Content-Type", "text/plain"}
+	a.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=1", "one\ntwo", token...)
+	require.Contains(t, b.must(http.StatusCreated, "PUT", "/v1/live/s", "", key...), `"next":3`)
+	a.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, token...)
+	require.Contains(t, b.must(http.StatusConflict, "PUT", "/v1/live/s", "", key...), `"verdict":{"kind":"done"}`)
+	require.Contains(t, b.must(http.StatusOK, "PUT", "/v1/live/s", `{"once":true}`, key...), `"verdict":{"kind":"done"}`)
 	for _, short := range []string{"x", strings.Repeat("x", 65), "with.a.dot.and.more"} {
 		a.must(http.StatusBadRequest, "PUT", "/v1/live/t", "", "Streamhub-Producer", short)
 	}
@@ -168,6 +176,13 @@ func TestRemoteRefused(t *testing.T) {
 		{"PUT", "", `{"metadata":"` + strings.Repeat("x", 64<<10) + `"}`, nil, http.StatusRequestEntityTooLarge, "too_large"},
 		{"PUT", "", `{`, nil, http.StatusBadRequest, "invalid_argument"},
 		{"PUT", "", "", nil, http.StatusConflict, "already_produced"},
+		{"GET", "status?generation=0", "", nil, http.StatusBadRequest, "invalid_argument"},
+		{"GET", "?generation=9007199254740992", "", nil, http.StatusBadRequest, "invalid_argument"},
+		{"GET", "status?generation=1", "", nil, http.StatusNotFound, "not_found"},
+		{"GET", "?generation=1", "", nil, http.StatusNotFound, "not_found"},
+		{"POST", "cancel?generation=1", "", nil, http.StatusNotFound, "not_found"},
+		{"POST", "messages?generation=1", "x", nil, http.StatusNotFound, "not_found"},
+		{"POST", "", "x", nil, http.StatusConflict, "already_produced"},
 		{"GET", "messages?wait=1h", "", key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "cancel", "no json", nil, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "messages?once=" + strings.Repeat("x", live.MaxIDLength+1), "x", nil, http.StatusBadRequest, "invalid_name"},
@@ -175,6 +190,7 @@ func TestRemoteRefused(t *testing.T) {
 		{"GET", "nothing", "", nil, http.StatusNotFound, "not_found"},
 	} {
 		path := strings.TrimSuffix("/v1/live/s/"+test.path, "/")
+		path = strings.Replace(path, "/?", "?", 1)
 		answer := g.ask(test.method, path, test.body, test.headers...)
 		require.Equal(t, test.status, answer.StatusCode, "%s %s %.20s", test.method, test.path, test.body)
 		require.Equal(t, "application/json", answer.Header.Get("Content-Type"))
@@ -183,7 +199,7 @@ func TestRemoteRefused(t *testing.T) {
 		require.Equal(t, test.code, failure.Code, "%s %s %.20s: %s", test.method, test.path, test.body, failure.Message)
 		require.NotEmpty(t, failure.Message)
 	}
-	require.JSONEq(t, `{"next":1}`, g.must(http.StatusOK, "POST", "/v1/live/s/chunks", "", key...), "nothing was stored")
+	require.Contains(t, g.must(http.StatusOK, "POST", "/v1/live/s/chunks", "", key...), `"next":1`, "nothing was stored")
 	require.Equal(t, http.StatusNotFound, g.ask("POST", "/v1/live/nobody/chunks?first=1", "x", key...).StatusCode)
 	second := g.put("s", `{"takeover":true}`)
 	fenced := g.must(http.StatusConflict, "POST", "/v1/live/s/chunks?first=1", "x", key...)
@@ -222,6 +238,26 @@ func TestRemoteMessages(t *testing.T) {
 	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s/messages?wait=1s&after=1", "", key...), `"stop":{"reason":"enough"}`)
 	g.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"cancelled","reason":"enough"}`, key...)
 	require.Equal(t, "end", strings.TrimSpace(next("event:")))
+	lines.Scan()
+	require.Equal(t, `data:{"kind":"cancelled","reason":"enough"}`, lines.Text(), "it moves no place from which messages come again")
+}
+
+// TestGeneration: what names a generation is about that one, also when another one has begun.
+func TestGeneration(t *testing.T) {
+	g := start(t, "", nil)
+	first := g.put("s", "")
+	key := []string{"Streamhub-Producer", first.Producer, "Content-Type", "text/plain"}
+	g.must(http.StatusOK, "POST", "/v1/live/s/chunks?first=1", "old", key...)
+	g.must(http.StatusOK, "POST", "/v1/live/s/end", `{"kind":"done"}`, key...)
+	second := g.put("s", "")
+	old := "generation=" + fmt.Sprint(first.Generation)
+	require.Contains(t, g.must(http.StatusOK, "POST", "/v1/live/s/cancel?"+old, ""), `"kind":"done"`, "the second one is not asked to stop")
+	require.Contains(t, g.must(http.StatusConflict, "POST", "/v1/live/s/messages?"+old, "late"), `"code":"closed"`)
+	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s/status?"+old, ""), `"verdict":{"kind":"done"}`)
+	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s?"+old, ""), "data:old\n")
+	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s?wait=1m&"+old, "", "Accept", "text/event-stream"), "data:old\n")
+	g.must(http.StatusNoContent, "GET", "/v1/live/s?raw=1&active=1&"+old, "")
+	require.JSONEq(t, `{"messages":[],"after":0}`, g.must(http.StatusOK, "GET", "/v1/live/s/messages?wait=0s", "", "Streamhub-Producer", second.Producer))
 }
 
 // TestMoved drains a gateway under a plain upload: its client goes on at another one.

@@ -50,12 +50,13 @@ type Outside struct {
 }
 
 // RunOutside runs the cases that need nothing but the interfaces. open reaches the live streams of a space
-// in a hub of its own, which has these options and one Redis with all the others. skip names cases.
+// in a hub of its own, which has these options and one Redis with all the others. skip names cases, and options
+// that have no effect, as RegisterOptions.EndedTTL.
 func RunOutside(t *testing.T, skip []string, open func(t *testing.T, store uuid.UUID, space string, o *live.Options) Outside) {
 	for _, group := range groups {
 		for _, c := range group {
 			if !inside[c.name] && !slices.Contains(skip, c.name) {
-				t.Run(c.name, func(t *testing.T) { run(t, &fixture{outside: open}, c) })
+				t.Run(c.name, func(t *testing.T) { run(t, &fixture{outside: open, skip: skip}, c) })
 			}
 		}
 	}
@@ -114,6 +115,7 @@ type fixture struct {
 	ctx     context.Context // ends when the case takes too long
 	connect Connect
 	outside func(t *testing.T, store uuid.UUID, space string, o *live.Options) Outside
+	skip    []string // of RunOutside
 	store   uuid.UUID
 }
 

@@ -62,6 +62,9 @@ func options[O any](f *fixture, i *instance, choices map[string]choice[O]) {
 	}
 	require.Subset(f, fields, slices.Collect(maps.Keys(choices)))
 	for name, c := range choices {
+		if slices.Contains(f.skip, typ.Name()+"."+name) {
+			continue
+		}
 		id := strings.ToLower(fmt.Sprint(typ.Name(), "-", name))
 		var o O
 		c.with(&o)

@@ -24,9 +24,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer h.Close()
-	handler := livehttp.New(ctx, livehttp.Options{
-		Streams: func(store uuid.UUID, space string) live.Streams { return h.Store(store).Live(space) },
-	})
+	handler := livehttp.New(ctx, func(store uuid.UUID, space string) live.Streams { return h.Store(store).Live(space) }, nil)
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	producer, _, err := h.Store(uuid.Nil).Live("live").Register(ctx, "answer", nil)
