@@ -46,7 +46,7 @@ type Options struct {
 	WriteTimeout time.Duration
 	// CacheBytes bounds the cache of encoded pages; the default is 32 MiB.
 	CacheBytes int
-	// LoopbackWebhooks lets subscriptions call addresses of this machine. Private addresses of other
+	// LoopbackWebhooks lets subscriptions call addresses of this machine, public ones of its interfaces too. Private addresses of other
 	// machines are never called.
 	LoopbackWebhooks bool
 	// Logger receives the failures that no client sees; the default discards them. Payloads and

@@ -199,7 +199,8 @@ func TestWebhookTargets(t *testing.T) {
 	for i, url := range []string{
 		"http://10.0.0.1/x", "https://10.0.0.1/x", "https://192.168.1.1", "https://172.16.3.4", "https://169.254.169.254/latest/meta-data",
 		"https://100.64.0.1", "https://0.0.0.0", "https://[::]", "https://[fd00::1]", "https://[fe80::1%25eth0]", "https://[::ffff:10.0.0.1]",
-		"https://[64:ff9b::10.0.0.1]", "https://224.0.0.1", "http://example.com/x", "https://example.com:99999", "https://example.com:0", "ftp://example.com", "https://user:pass@example.com", "not a url", "",
+		"https://[64:ff9b::10.0.0.1]", "https://[::ffff:0:10.0.0.1]", "https://[64:ff9b:1::1]", "https://[4000::1]", "https://[2002:0a00:1::]",
+		"https://[2001:0:4136:e378:8000:63bf:f5ff:fffe]", "https://168.63.129.16", "https://[fec0::1]", "https://224.0.0.1", "http://example.com/x", "https://example.com:99999", "https://example.com:0", "ftp://example.com", "https://user:pass@example.com", "not a url", "",
 		"https://127.1", "https://2130706433", "https://0x7F000001", "https://0x7f.0.0.0x1.", "https://017700000001", "https://0", "https://example.1",
 	} {
 		for _, g := range []*gateway{open, closed} {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -72,10 +73,26 @@ func (w *waker) failed(s *watch, err error) {
 	w.handler.opt.Logger.Info("a wake was not delivered", "subscription", s.id, "failures", s.Failures+1, "error", err)
 	s.Held, s.Holder = false, ""
 	s.Failures++
-	s.Failure, s.FailedAt = shorten(err.Error()), time.Now().UnixMilli()
+	s.Failure, s.FailedAt = shorten(told(err)), time.Now().UnixMilli()
 	if w.save(s, nil) {
 		s.due = time.Now().Add(retryAfter(s.Failures))
 	}
+}
+
+// told is what the owner of a subscription reads of a failure. It tells nothing of the network of the gateway: neither
+// which private names exist, nor their addresses, nor that of the resolver or of Redis.
+func told(err error) string {
+	var lookup *net.DNSError
+	switch {
+	case errors.Is(err, streamhub.ErrUnavailable), errors.Is(err, streamhub.ErrUnknownOutcome):
+		_, text := statusOf(err)
+		return text
+	case errors.Is(err, errAddress), errors.As(err, &lookup) && lookup.IsNotFound:
+		return "the host of webhook.url has no address that is called"
+	case lookup != nil:
+		return "the host of webhook.url could not be looked up"
+	}
+	return err.Error()
 }
 
 // maxFailure bounds what is kept of an error.

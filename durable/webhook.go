@@ -38,7 +38,7 @@ func checkTarget(text string, loopback bool) error {
 	// the subscription was told that all is well.
 	case err != nil && isNumber(host[strings.LastIndexByte(host, '.')+1:]):
 		return rejected("webhook.url has an address in an unusual form: write four numbers or a name")
-	case local && !loopback, err == nil && !mayCall(address, loopback):
+	case local && !loopback, err == nil && !mayCall(address, loopback, net.InterfaceAddrs):
 		return rejected("webhook.url is an address that is not called")
 	// Plain http is for the machine itself alone, where no network carries the token of the wake.
 	case u.Scheme != "https" && !local && (err != nil || !address.Unmap().IsLoopback()):
@@ -56,28 +56,32 @@ func isNumber(label string) bool {
 	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
-// privateNets are those that netip does not name: addresses that are not of the open Internet, and ways to write an
-// IPv4 address as one of IPv6. Most are from the registries of special-purpose addresses (RFC 6890). Through
-// 64:ff9b::/96 (NAT64) or 2002::/16 (6to4), for instance, a private IPv4 address could be called.
+// unicast is all that IPv6 has of the open Internet. What lies outside would reach private networks, or an IPv4 address in
+// another form: of NAT64, or mapped and translated ones.
+var unicast = netip.MustParsePrefix("2000::/3")
+
+// privateNets are those that netip does not name: addresses that are not of the open Internet, and within [unicast]
+// other ways to write one of IPv4 (6to4, Teredo). Most are from the registries of special-purpose addresses (RFC 6890).
 var privateNets = func() (nets []netip.Prefix) {
 	for _, text := range []string{
 		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
-		"203.0.113.0/24", "240.0.0.0/4", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32",
-		"2002::/16", "3fff::/20", "5f00::/16", "fec0::/10",
+		"203.0.113.0/24", "240.0.0.0/4", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+		"168.63.129.16/32", // of Azure: looks public, and is the host of the virtual machine
 	} {
 		nets = append(nets, netip.MustParsePrefix(text))
 	}
 	return nets
 }()
 
-// mayCall reports whether a webhook may go to an address.
-func mayCall(a netip.Addr, loopback bool) bool {
+// mayCall reports whether a webhook may go to an address. own returns the addresses of this machine: a public one of
+// its interfaces leads to the machine itself, like the loopback.
+func mayCall(a netip.Addr, loopback bool, own func() ([]net.Addr, error)) bool {
 	// Unmap: ::ffff:127.0.0.1 is dialled as 127.0.0.1.
 	a = a.WithZone("").Unmap()
 	if a.IsLoopback() {
 		return loopback
 	}
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
+	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Is6() && !unicast.Contains(a) {
 		return false
 	}
 	for _, private := range privateNets {
@@ -85,7 +89,19 @@ func mayCall(a netip.Addr, loopback bool) bool {
 			return false
 		}
 	}
-	return true
+	return loopback || !among(a, own)
+}
+
+// among reports whether a is one of the addresses, or whether they are not known.
+func among(a netip.Addr, addresses func() ([]net.Addr, error)) bool {
+	all, err := addresses()
+	for _, network := range all {
+		prefix, unread := netip.ParsePrefix(network.String())
+		if unread == nil && prefix.Addr().WithZone("").Unmap() == a {
+			return true
+		}
+	}
+	return err != nil
 }
 
 var errAddress = errors.New("an address that is not called")
@@ -105,7 +121,7 @@ const (
 func newCaller(loopback bool) *http.Client {
 	dialer := &net.Dialer{Timeout: webhookTime, Control: func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
-		if err != nil || !mayCall(at.Addr(), loopback) {
+		if err != nil || !mayCall(at.Addr(), loopback, net.InterfaceAddrs) {
 			return errAddress
 		}
 		return nil
