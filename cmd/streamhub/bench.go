@@ -17,7 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// benchCmd puts load on a hub that is there, in spaces of its own.
+// benchCmd puts load on a hub that is there, in segments of its own.
 type benchCmd struct {
 	target
 	Phases    []string      `default:"produce,consume,fan-out,catch-up,live" enum:"produce,consume,fan-out,catch-up,live" placeholder:"P,..." help:"What to do, in this order. produce: append. consume: read what produce has appended. fan-out: append to segments that are followed. catch-up: follow these segments from their first entry. live: live streams."`
@@ -33,7 +33,6 @@ type benchCmd struct {
 
 // A benchReport is what a run found out, as --json writes it. Times are in microseconds.
 type benchReport struct {
-	Space     string        `json:"space"`
 	Callers   int           `json:"callers"`
 	Segments  int           `json:"segments"`
 	Batch     int           `json:"batch"`
@@ -89,7 +88,8 @@ func (c *benchCmd) Run(s *session) error {
 		return err
 	}
 	defer done()
-	space := "bench-" + rand.Text()
+	// The spaces have the same names in every run: the name and the timeline of a space stay when its segments are deleted.
+	prefix := rand.Text() + "-"
 	var limit *rate.Limiter
 	pace := "as fast as it goes"
 	if c.Rate > 0 {
@@ -98,10 +98,10 @@ func (c *benchCmd) Run(s *session) error {
 	}
 	s.note("%s through %s, %v each: %d callers, %d segments, %d followers each, %d records of %d bytes an append, %s",
 		strings.Join(c.Phases, ", "), hidden("", firstOf(string(c.Redis), string(c.Server), defaultServer)), c.Duration, c.Callers, c.Segments, c.Followers, c.Batch, c.Size, pace)
-	report := benchReport{Space: space, Callers: c.Callers, Segments: c.Segments, Batch: c.Batch, Size: c.Size, Followers: c.Followers, Rate: c.Rate, Intact: true}
-	produced := &load{benchCmd: c, store: store, space: space + "-a", pace: limit}
-	followed := &load{benchCmd: c, store: store, space: space + "-b", pace: limit, followers: c.Followers}
-	streams := &load{benchCmd: c, store: store, space: space + "-c", pace: limit, followers: c.Followers, streams: true}
+	report := benchReport{Callers: c.Callers, Segments: c.Segments, Batch: c.Batch, Size: c.Size, Followers: c.Followers, Rate: c.Rate, Intact: true}
+	produced := &load{benchCmd: c, store: store, space: "bench-a", prefix: prefix, pace: limit}
+	followed := &load{benchCmd: c, store: store, space: "bench-b", prefix: prefix, pace: limit, followers: c.Followers}
+	streams := &load{benchCmd: c, store: store, space: "bench-c", prefix: prefix, pace: limit, followers: c.Followers, streams: true}
 	used := map[*load]bool{}
 	for _, phase := range []struct {
 		name, unit string
@@ -131,7 +131,7 @@ func (c *benchCmd) Run(s *session) error {
 	}
 	for l := range used {
 		if left := l.remove(s.ctx); left != nil {
-			s.note("the space %s is left: streamhub delete %[1]s --yes removes it", l.space)
+			s.note("segments of the space %s are left: streamhub delete %[1]s --yes removes all of them", l.space)
 			err = firstError(err, left)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,9 @@ func TestBench(t *testing.T) {
 	for space, err := range store.Spaces(within(t)) {
 		for segment, segmentErr := range store.Segments(within(t), space) {
 			t.Errorf("%s/%s is left: %v, %v", space, segment, err, segmentErr)
+		}
+		if !slices.Contains([]string{"bench-a", "bench-b", "bench-c"}, space) {
+			t.Errorf("%q: each run leaves a name", space)
 		}
 	}
 	for _, bad := range [][]string{{"--callers", "0"}, {"--size", "7"}, {"--batch", "0"}, {"--duration", "0s"}, {"--followers", "-1"}, {"--rate", "-1"}, {"--phases", "x"}, {"--phases", "consume"}, {"--phases", "produce,catch-up"}} {

@@ -23,6 +23,7 @@ type load struct {
 	*benchCmd
 	store     *client.Store
 	space     string
+	prefix    string        // begins the names of the segments: another run may use the space at the same time
 	pace      *rate.Limiter // of appends; nil for as fast as it goes
 	followers int           // of each segment, while it is appended to
 	streams   bool          // live streams and no segments
@@ -34,6 +35,9 @@ type load struct {
 	stored            uint64
 	sums              map[string]uint64 // of what was appended, by segment
 }
+
+// name is that of a segment.
+func (l *load) name(i int) string { return l.prefix + strconv.Itoa(i) }
 
 // A tally is what was written to a segment or a live stream, or what one reader has read of it.
 type tally struct{ entries, sum uint64 }
@@ -58,7 +62,7 @@ func (l *load) each(ctx context.Context, n int, do func(ctx context.Context, seg
 	var group sync.WaitGroup
 	for i := range n {
 		group.Go(func() {
-			if err := do(ctx, strconv.Itoa(i%l.Segments)); err != nil {
+			if err := do(ctx, l.name(i%l.Segments)); err != nil {
 				stop(err)
 			}
 		})
@@ -84,7 +88,7 @@ func age(payload []byte) time.Duration {
 // those who follow them.
 func (l *load) append(ctx context.Context) (r phaseReport, err error) {
 	for i := range l.Segments {
-		_, _, err := l.store.Create(ctx, l.space, strconv.Itoa(i), nil)
+		_, _, err := l.store.Create(ctx, l.space, l.name(i), nil)
 		if err == nil || errors.Is(err, streamhub.ErrUnknownOutcome) {
 			l.made++
 		}
@@ -373,9 +377,9 @@ func (l *load) remove(ctx context.Context) error {
 	for i := range l.made {
 		var err error
 		if l.streams {
-			err = streams.Remove(ctx, strconv.Itoa(i))
+			err = streams.Remove(ctx, l.name(i))
 		} else {
-			err = l.store.Delete(ctx, l.space, strconv.Itoa(i), "bench")
+			err = l.store.Delete(ctx, l.space, l.name(i), "bench")
 		}
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
 			return err

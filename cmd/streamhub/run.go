@@ -54,7 +54,7 @@ type commands struct {
 	Import  importCmd  `cmd:"" help:"Bring the data of a running streamkit server into a hub, entry by entry; a run that was killed is started again."`
 	Archive archiveCmd `cmd:"" help:"Move cold history out of Redis, look at it, bring it back."`
 	Doctor  doctorCmd  `cmd:"" help:"Check a Redis and name every mismatch with its cure."`
-	Bench   benchCmd   `cmd:"" help:"Put load on a hub, in a space that is deleted afterwards, and say how long things took."`
+	Bench   benchCmd   `cmd:"" help:"Put load on a hub, on segments that are deleted afterwards, and say how long things took."`
 
 	Config     configCmd     `cmd:"" help:"Check and show what environment variables and the file of --config say."`
 	VersionCmd versionCmd    `cmd:"" name:"version" help:"Write the version."`

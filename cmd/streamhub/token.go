@@ -167,13 +167,16 @@ func (c *tokenCheckCmd) Run(s *session) error {
 		return failedf("the token is refused: %w", err)
 	}
 	answer := struct {
-		Subject string    `json:"subject"`
-		Issuer  string    `json:"issuer"`
-		Expires time.Time `json:"expires"`
-		Scopes  []string  `json:"scopes"`
-		Read    bool      `json:"read"`
-		Write   bool      `json:"write"`
-	}{Subject: who.Subject, Issuer: who.Issuer, Expires: who.Expires.UTC(), Scopes: who.Scopes}
+		Subject string   `json:"subject"`
+		Issuer  string   `json:"issuer"`
+		Expires int64    `json:"expires_at"` // Unix milliseconds as of a segment, 0 for never
+		Scopes  []string `json:"scopes"`
+		Read    bool     `json:"read"`
+		Write   bool     `json:"write"`
+	}{Subject: who.Subject, Issuer: who.Issuer, Scopes: who.Scopes}
+	if !who.Expires.IsZero() {
+		answer.Expires = who.Expires.UnixMilli()
+	}
 	right := streamhub.Right{Store: c.Store, Space: c.Space, Segment: c.Segment}
 	answer.Read = p.Allows(right)
 	right.Write = true

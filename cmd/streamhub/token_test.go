@@ -41,6 +41,7 @@ func TestToken(t *testing.T) {
 	require.Zero(t, code, why)
 	require.Contains(t, out, `"subject":"anna","issuer":"us"`)
 	require.Contains(t, out, `"read":true,"write":false`)
+	require.Regexp(t, `"expires_at":\d{13},`, out)
 	for name, args := range map[string][]string{
 		"write":          {"--jwt-hmac-secret-file", secret, "--space", "live", "--segment", "answer-17", "--write"},
 		"another":        {"--jwt-hmac-secret-file", secret, "--space", "live", "--segment", "answer-18", "--read"},
