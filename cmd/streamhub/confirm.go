@@ -28,20 +28,32 @@ func (f *yesFlag) confirm(s *session, format string, args ...any) error {
 // yes writes the question to out and takes the answer from in. Anything but yes is no.
 func yes(ctx context.Context, in io.Reader, out io.Writer, what string) error {
 	fmt.Fprintf(out, "streamhub: this will %s. Go on? [y/N] ", what)
-	answers := make(chan string, 1)
+	line, err := readLine(ctx, in)
+	if err != nil {
+		fmt.Fprintln(out)
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	return failedf("nothing was done")
+}
+
+// maxLine bounds a line of standard input.
+const maxLine = 64 << 10
+
+// readLine reads a line, or what comes before the end of the input. The error is the cause of ctx.
+func readLine(ctx context.Context, in io.Reader) (string, error) {
+	lines := make(chan string, 1)
 	go func() { // a terminal cannot be asked to stop reading; this ends with the process
-		line, _ := bufio.NewReader(in).ReadString('\n')
-		answers <- line
+		line, _ := bufio.NewReader(io.LimitReader(in, maxLine)).ReadString('\n')
+		lines <- line
 	}()
 	select {
-	case line := <-answers:
-		switch strings.ToLower(strings.TrimSpace(line)) {
-		case "y", "yes":
-			return nil
-		}
-		return failedf("nothing was done")
+	case line := <-lines:
+		return line, nil
 	case <-ctx.Done():
-		fmt.Fprintln(out)
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	}
 }

@@ -184,7 +184,7 @@ var exits = map[string]row{
 		nothingThere: does("token check x.y.z --jwt-hmac-secret-file /no/such/file", exitFailed, "/no/such/file"),
 		noServer:     never("keys that cannot be fetched are tested with the flags of authentication"),
 		wrongToken:   does("token check x.y.z --jwt-hmac-secret-file $secret", exitFailed, "the token is refused"),
-		interrupted:  never(atOnce),
+		interrupted:  never("TestToken has it, with an input that says nothing"),
 		closedPipe:   does("token check $token --jwt-hmac-secret-file $secret", 0, ""),
 	},
 	"version":    alone("version", does("version x", exitUsage, "x"), never(alwaysThere)),

@@ -32,7 +32,7 @@ func (f *redisFlags) client(s *session, address string) (redis.UniversalClient, 
 	if f.RedisPasswordFile != "" {
 		text, err := os.ReadFile(f.RedisPasswordFile)
 		if err != nil {
-			return nil, usagef("--redis-password-file: %w", err)
+			return nil, failedf("--redis-password-file: %w", err)
 		}
 		o.Password = strings.TrimRight(string(text), "\r\n")
 	}
@@ -47,7 +47,7 @@ func (f *redisFlags) client(s *session, address string) (redis.UniversalClient, 
 	if f.RedisTLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(f.RedisTLSCert, f.RedisTLSKey)
 		if err != nil {
-			return nil, usagef("--redis-tls-cert, --redis-tls-key: %w", err)
+			return nil, failedf("--redis-tls-cert, --redis-tls-key: %w", err)
 		}
 		own = append(own, pair)
 	}

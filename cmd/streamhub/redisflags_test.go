@@ -109,6 +109,9 @@ func TestServeTLS(t *testing.T) {
 		{[]string{"--redis", plain.URL(), "--redis-tls-ca", cert}, exitUsage, "rediss://"},
 		{[]string{"--redis", address, "--redis-tls-cert", cert}, exitUsage, "--redis-tls-key"},
 		{[]string{"--redis", address, "--redis-tls-ca", file}, exitUsage, "PEM"},
+		{[]string{"--redis", address, "--redis-tls-ca", t.TempDir()}, exitFailed, "--redis-tls-ca"},
+		{[]string{"--redis", address, "--redis-tls-cert", cert, "--redis-tls-key", file}, exitFailed, "--redis-tls-key"},
+		{[]string{"--redis", address, "--redis-password-file", t.TempDir()}, exitFailed, "--redis-password-file"},
 	} {
 		r := call(t, nil, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, test.args...)...)
 		if r.code != test.code || !strings.Contains(r.err, test.says) || strings.Contains(r.err, "unknown outcome") {

@@ -143,7 +143,7 @@ func authoritiesOf(flag, file string) (*x509.CertPool, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, usagef("--%s: %w", flag, err)
+		return nil, failedf("--%s: %w", flag, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {

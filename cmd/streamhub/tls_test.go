@@ -121,7 +121,7 @@ func trustGateway(t *testing.T, p *program, gateway, cert string) {
 		{[]string{"workers", "--server", gateway}, exitFailed, "--server-tls-ca FILE"},
 		{[]string{"import", "--redis", redis, streamkit}, exitFailed, "--source-tls-ca FILE"},
 		{[]string{"ls", "--server", gateway, "--server-tls-ca", empty}, exitUsage, "holds no certificate"},
-		{[]string{"workers", "--server", gateway, "--server-tls-ca", filepath.Dir(empty)}, exitUsage, "--server-tls-ca"},
+		{[]string{"workers", "--server", gateway, "--server-tls-ca", filepath.Dir(empty)}, exitFailed, "--server-tls-ca"},
 		{[]string{"ls", "--server", "ws://127.0.0.1:1", "--server-tls-ca", cert}, exitUsage, "wss://"},
 		{[]string{"ls", "--redis", redis, "--server-tls-ca", cert}, exitUsage, "--server"},
 		{[]string{"workers", "--server", "http" + strings.TrimPrefix(gateway, "https")}, exitFailed, "https://"},

@@ -145,11 +145,10 @@ func (tokenCheckCmd) Help() string {
 func (c *tokenCheckCmd) Run(s *session) error {
 	token := c.Token
 	if token == "" {
-		text, err := io.ReadAll(io.LimitReader(s.stdin, 64<<10))
-		if err != nil {
-			return failedf("standard input: %w", err)
+		var err error
+		if token, err = readLine(s.ctx, s.stdin); err != nil {
+			return err
 		}
-		token, _, _ = strings.Cut(string(text), "\n")
 	}
 	verifier, err := c.newVerifier("token check")
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -8,9 +9,11 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,6 +65,24 @@ func TestToken(t *testing.T) {
 	}
 	code, _, _ = check(token)
 	require.Equal(t, exitUsage, code, "without a key")
+
+	// The first line is enough, and an input that says nothing does not outlive a signal.
+	in, typed := io.Pipe()
+	t.Cleanup(func() { require.NoError(t, typed.Close()) })
+	typing := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(typed, token) // with the end of its line
+		typing <- err
+	}()
+	require.Zero(t, call(t, in, "token", "check", "--jwt-hmac-secret-file", secret, "--issuer", "us").code)
+	require.NoError(t, <-typing)
+	for signal, want := range map[syscall.Signal]int{syscall.SIGINT: exitInterrupted, syscall.SIGTERM: exitFailed} {
+		silent, open := io.Pipe()
+		ctx, stop := context.WithCancelCause(t.Context())
+		stop(interrupt{signal})
+		require.Equal(t, want, run(ctx, []string{"token", "check", "--jwt-hmac-secret-file", secret}, silent, io.Discard, io.Discard, nil), "%v", signal)
+		require.NoError(t, open.Close())
+	}
 
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
