@@ -61,13 +61,13 @@ var importTable = []row{
 	{pkg: "session", avoids: []string{redis, miniredis}, why: "clients link it, and they have no Redis"},
 
 	{pkg: "live", avoids: []string{redis, miniredis}, why: "clients name live streams, and they have no Redis"},
-	{pkg: "live/livehttp", imports: []string{"live", "internal/auth", "internal/httpstatus", "internal/query", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
+	{pkg: "live/livehttp", imports: []string{"live", "internal/verdict", "internal/auth", "internal/httpstatus", "internal/query", "internal/sse", "internal/pause", "internal/drain"}, avoids: []string{redis}, why: "a transport speaks to live streams and to nothing below"},
 	{pkg: "internal/livestream", imports: []string{"live", "internal/hotlog", "internal/follow", "internal/redisx", "internal/pause", "internal/verdict", "internal/drain"}, why: "a live stream is a segment with a lease and followers"},
 	{pkg: "internal/port", imports: []string{"internal/hotlog", "internal/follow", "archive", "internal/archiver"}, why: "it names what hub offers to transports alone"},
 	{pkg: "hub/hubtest", imports: []string{"hub", "client", "wsgateway", "internal/memredis", "internal/faultproxy", "internal/hotlog", "internal/redisx"}, why: "it lets a hub, a gateway and a client fail for tests of programs over them"},
 	{pkg: "hub", imports: []string{"live", "lease", "archive", "archive/tier", "internal/archiver", "internal/follow", "internal/hotlog", "internal/livestream", "internal/port", "internal/redisx", "internal/instance"}, why: "it is glue, for transports that it does not know"},
 
-	{pkg: "internal/dispatch", imports: []string{"hub", "live", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
+	{pkg: "internal/dispatch", imports: []string{"hub", "live", "internal/verdict", "internal/port", "internal/wire", "internal/auth"}, why: "the one place where a request becomes a hub call"},
 	{pkg: "wsgateway", imports: []string{"hub", "session", "internal/offset", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/front"}, why: "a transport speaks to the hub and to nothing below"},
 	{pkg: "durable", imports: []string{"hub", "internal/port", "internal/dispatch", "internal/wire", "internal/auth", "internal/httpstatus", "internal/query", "internal/sse", "internal/drain"}, why: "a transport speaks to the hub and to nothing below"},
 

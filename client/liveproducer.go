@@ -547,8 +547,8 @@ func (p *liveProducer) End(ctx context.Context, v streamhub.Verdict) error {
 // end writes the verdict after everything that was published. If the outcome may change later, the
 // producer goes on. If the generation already has another verdict, the producer stops with that one.
 func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
-	if !v.Kind.Known() {
-		return fmt.Errorf("%w: a verdict of the kind %q", streamhub.ErrInvalidArgument, v.Kind)
+	if err := verdict.Check(v); err != nil {
+		return err
 	}
 	if err := p.suspend(ctx); err != nil {
 		return err

@@ -154,7 +154,8 @@ type Producer interface {
 	// Fail ends the generation with the verdict failed and the text of reason. If a caller has asked
 	// the producer to stop and reason is the end of a context, the verdict is cancelled.
 	Fail(ctx context.Context, reason error) error
-	// End ends the generation with any verdict, after everything that was published. If another
+	// End ends the generation with a verdict, after everything that was published. The kinds superseded
+	// and deleted are refused: a takeover and [Streams.Remove] write them. If another
 	// verdict was written first, the error is a [streamhub.ClosedError] that carries it, or a
 	// [streamhub.FencedError]. If ctx ends first, it is unknown whether the verdict was written;
 	// calling End again with the same verdict is safe.

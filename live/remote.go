@@ -35,7 +35,7 @@ type RemoteProducer interface {
 	// Messages gives the messages of readers, as [Producer] does. A request to stop is a message with
 	// Stop set.
 	Messages(ctx context.Context, after uint64) iter.Seq2[Message, error]
-	// End ends the generation and returns its verdict, which is an earlier one if another End or
+	// End ends the generation as [Producer] does and returns its verdict, which is an earlier one if another End or
 	// another caller came first. A generation that another producer took over is a
 	// [streamhub.FencedError].
 	End(ctx context.Context, verdict streamhub.Verdict) (streamhub.Verdict, error)

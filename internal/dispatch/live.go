@@ -8,6 +8,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/port"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -198,11 +199,14 @@ func liveStart(ctx context.Context, store *hub.Store, r *wire.LiveStart) (wire.R
 // liveEnd ends a generation. If the reply to the first attempt was lost, the repeat finds the stream
 // closed and answers with the verdict that was stored, whatever verdict the repeat carries.
 func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Result, error) {
-	p, err := producer(ctx, store, r.Space, r.ID, r.Token)
 	v := r.Verdict
+	if err := verdict.Check(v); err != nil {
+		return nil, err
+	}
+	p, err := producer(ctx, store, r.Space, r.ID, r.Token)
 	var closed *streamhub.ClosedError
 	switch {
-	case errors.As(err, &closed) && v.Kind.Known():
+	case errors.As(err, &closed):
 		v, err = closed.Verdict, nil
 	case err == nil:
 		v, err = p.End(ctx, v)

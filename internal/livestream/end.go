@@ -55,8 +55,8 @@ func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
 // end writes the verdict after every chunk that was published. Chunks that come meanwhile wait for what comes of it: if
 // the verdict cannot be written the producer goes on, and they follow in their order.
 func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
-	if !v.Kind.Known() {
-		return fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
+	if err := verdict.Check(v); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
 	"github.com/seed-147127fe/streamhub/internal/redisx"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -244,8 +245,8 @@ func (r *remote) End(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 // end writes a verdict, unless there is one: a repeat after a lost reply gets the verdict that was
 // stored.
 func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
-	if !v.Kind.Known() {
-		return v, fmt.Errorf("%w: %q is no kind of verdict that ends a stream", streamhub.ErrInvalidArgument, v.Kind)
+	if err := verdict.Check(v); err != nil {
+		return v, err
 	}
 	if err := r.m.over(); err != nil {
 		return v, err

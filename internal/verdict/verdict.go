@@ -11,6 +11,15 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
+// Check refuses a verdict that no producer gives: one of no known kind, and those that stand for what others have done.
+// The producer that takes over writes superseded, Remove writes deleted.
+func Check(v streamhub.Verdict) error {
+	if !v.Kind.Known() || v.Kind == streamhub.VerdictSuperseded || v.Kind == streamhub.VerdictDeleted {
+		return fmt.Errorf("%w: a producer ends a stream as done, failed, cancelled, lost or expired, not as %q", streamhub.ErrInvalidArgument, v.Kind)
+	}
+	return nil
+}
+
 // Done is the verdict of a job with an output, nil for none.
 func Done(output any) (v streamhub.Verdict, err error) {
 	v.Kind = streamhub.VerdictDone

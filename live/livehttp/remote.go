@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -246,10 +247,8 @@ func (h *Handler) end(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err := decode(w, r, &v); err != nil {
 		return err
 	}
-	switch v.Kind {
-	case streamhub.VerdictDone, streamhub.VerdictFailed, streamhub.VerdictCancelled:
-	default:
-		return fmt.Errorf("%w: a producer ends a stream as done, failed or cancelled, not as %q", streamhub.ErrInvalidArgument, v.Kind)
+	if err := verdict.Check(v); err != nil {
+		return err
 	}
 	p, err := resume(r, c)
 	var closed *streamhub.ClosedError

@@ -152,7 +152,7 @@ func TestRemoteRefused(t *testing.T) {
 		{"PUT", "", "[]", nil, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxRecordBytes+1), key, http.StatusRequestEntityTooLarge, "too_large"},
 		{"POST", "chunks?first=1", strings.Repeat("x", streamhub.MaxFrameBytes+1), key, http.StatusRequestEntityTooLarge, "too_large"},
-		{"POST", "end", `{"kind":"lost"}`, key, http.StatusBadRequest, "invalid_argument"},
+		{"POST", "end", `{"kind":"superseded"}`, key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "end", `{"kind":"banana"}`, key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "end", ``, key, http.StatusBadRequest, "invalid_argument"},
 		{"POST", "end", `{"kind":"done","text":1}`, key, http.StatusBadRequest, "invalid_argument"},

@@ -15,6 +15,7 @@ import (
 
 var endCases = []namedCase{
 	{"EndOnce", endOnce},
+	{"EndKinds", endKinds},
 	{"Fail", fail},
 	{"NoText", noText},
 	{"CloseWithoutResult", closeWithoutResult},
@@ -28,12 +29,16 @@ var endCases = []namedCase{
 	{"ManagerCloses", managerCloses},
 }
 
+// notOfProducers are kinds of verdicts that a producer does not give. Every other kind it does.
+var notOfProducers = []streamhub.VerdictKind{streamhub.VerdictSuperseded, streamhub.VerdictDeleted, "", "banana"}
+
 func endOnce(f *fixture) {
 	i := f.open(nil)
 	told, onCancel := onCancel()
 	p := f.register(i, "chat", &live.RegisterOptions{OnCancel: onCancel})
-	require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{}), streamhub.ErrInvalidArgument)
-	require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{Kind: "banana"}), streamhub.ErrInvalidArgument)
+	for _, kind := range notOfProducers {
+		require.ErrorIs(f, p.End(f.ctx, streamhub.Verdict{Kind: kind}), streamhub.ErrInvalidArgument, kind)
+	}
 	require.ErrorIs(f, p.Done(f.ctx, func() {}), streamhub.ErrInvalidArgument)
 	require.NoError(f, p.Publish(f.ctx, []byte("1")))
 	require.NoError(f, p.Done(f.ctx, nil))
@@ -44,6 +49,27 @@ func endOnce(f *fixture) {
 	<-p.Context().Done()
 	f.closed(context.Cause(p.Context()), streamhub.VerdictDone)
 	require.Empty(f, told, "who ends by itself is not told to")
+}
+
+// endKinds ends a stream with each verdict that is a producer's, in a process and by a token.
+func endKinds(f *fixture) {
+	i := f.open(nil)
+	for _, kind := range streamhub.VerdictKinds() {
+		if slices.Contains(notOfProducers, kind) {
+			continue
+		}
+		p := f.register(i, "own "+string(kind), nil)
+		require.NoError(f, p.End(f.ctx, streamhub.Verdict{Kind: kind}))
+		require.Equal(f, kind, f.verdict(p).Kind)
+		r := f.start(i, "token "+string(kind), nil)
+		v, err := r.End(f.ctx, streamhub.Verdict{Kind: kind})
+		require.NoError(f, err)
+		require.Equal(f, kind, v.Kind)
+		for _, other := range notOfProducers {
+			_, err = r.End(f.ctx, streamhub.Verdict{Kind: other})
+			require.ErrorIs(f, err, streamhub.ErrInvalidArgument, other)
+		}
+	}
 }
 
 // noText: what JSON cannot hold is refused, and never kept as another text. The producer goes on.

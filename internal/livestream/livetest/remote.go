@@ -113,8 +113,10 @@ func remoteRepeats(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
 	_, err = p.Publish(f.ctx, 6, chunks("6", strings.Repeat("x", 11)))
 	require.ErrorIs(f, err, streamhub.ErrTooLarge)
-	_, err = p.End(f.ctx, streamhub.Verdict{Kind: "banana"})
-	require.ErrorIs(f, err, streamhub.ErrInvalidArgument)
+	for _, kind := range notOfProducers {
+		_, err = p.End(f.ctx, streamhub.Verdict{Kind: kind})
+		require.ErrorIs(f, err, streamhub.ErrInvalidArgument, kind)
+	}
 	_, err = p.End(f.ctx, streamhub.Verdict{Kind: streamhub.VerdictDone})
 	require.NoError(f, err)
 	texts, _ := f.read(f.get(b, "chat"), nil)

@@ -142,7 +142,7 @@ func TestAnswers(t *testing.T) {
 		g.ask(200, "GET", at+"/s/messages?wait=1s&after=1", "", key...)
 		g.ask(200, "POST", at+"/s/end", `{"kind":"done","output":{"words":3}}`, with(form)...)
 		g.ask(200, "POST", at+"/s/end", `{"kind":"failed","reason":"late"}`, with(form)...)
-		g.ask(400, "POST", at+"/s/end", `{"kind":"lost"}`, with(form)...)
+		g.ask(400, "POST", at+"/s/end", `{"kind":"deleted"}`, with(form)...)
 		g.ask(409, "POST", at+"/s/chunks?first=4", "late", with(text)...)
 		g.ask(200, "PUT", at+"/s", `{"once":true}`, "Content-Type", form)
 		g.ask(200, "POST", at+"/s/cancel", "", "Content-Type", form)
