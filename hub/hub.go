@@ -41,7 +41,8 @@ type Options struct {
 	// over it is [streamhub.ErrQuota]; deletes, trims and closes go on. The use of a store is an
 	// estimate, up to 10 s old. Give all instances the same quota.
 	StoreQuota int64
-	// RetryFor is how long an append is retried while Redis cannot serve; the default is 5 s.
+	// RetryFor is how long an append is retried while Redis cannot serve; the default is 5 s. Calls of
+	// live streams that are no append, such as Register, are always retried for 5 s.
 	RetryFor time.Duration
 	// WaitForRedis lets Open succeed while Redis is out of reach or loading its data. Until Redis
 	// serves, calls end with [streamhub.ErrUnavailable]. Open still fails for what waiting does not

@@ -157,8 +157,9 @@ type Producer interface {
 	// End ends the generation with a verdict, after everything that was published. The kinds superseded
 	// and deleted are refused: a takeover and [Streams.Remove] write them. If another
 	// verdict was written first, the error is a [streamhub.ClosedError] that carries it, or a
-	// [streamhub.FencedError]. If ctx ends first, it is unknown whether the verdict was written;
-	// calling End again with the same verdict is safe.
+	// [streamhub.FencedError]. If ctx ends first, it is unknown whether the verdict was written, or will
+	// be: calling End again with the same verdict is safe, and a chunk that comes after the verdict is
+	// refused with that [streamhub.ClosedError].
 	End(ctx context.Context, verdict streamhub.Verdict) error
 	// HandOver gives up the generation without ending it. It waits until everything published is
 	// stored, and returns a token for [Streams.Resume] on any instance, and the number of the next
