@@ -35,7 +35,7 @@ func newDirect(conn net.Conn) *direct {
 	d := &direct{raw: raw}
 	d.try = func(fd uintptr) bool {
 		for {
-			n, err := syscall.Write(int(fd), d.p)
+			n, err := writeNow(fd, d.p)
 			d.n = max(n, 0)
 			if !errors.Is(err, syscall.EINTR) {
 				return true // never wait until the socket takes more

@@ -51,21 +51,28 @@ func (ch *channel) Offer(p *port.Page) bool {
 	if bytes > copied {
 		return false
 	}
-	ch.c.mu.Lock()
-	room := ch.credit > 0
-	ch.c.mu.Unlock()
-	if !room {
-		return false
-	}
 	body := p.Encode(entriesKey{}, encodeEntries)
-	var header [16]byte
-	if !ch.c.out.offer(wire.AppendHeader(header[:0], wire.TypeItems, ch.id, len(body)), body) {
+	if !ch.spend(len(body)) {
 		return false
 	}
-	// Only after the write: a page that was not sent uses no credit.
+	var header [16]byte
+	if ch.c.out.offer(wire.AppendHeader(header[:0], wire.TypeItems, ch.id, len(body)), body) {
+		return true
+	}
 	ch.c.mu.Lock()
-	ch.credit -= int64(len(body))
+	ch.credit += int64(len(body)) // a page that was not sent uses none
 	ch.c.mu.Unlock()
+	return false
+}
+
+// spend takes n bytes of credit if there is any, and reports whether there was.
+func (ch *channel) spend(n int) bool {
+	ch.c.mu.Lock()
+	defer ch.c.mu.Unlock()
+	if ch.credit <= 0 {
+		return false
+	}
+	ch.credit -= int64(n)
 	return true
 }
 

@@ -17,7 +17,7 @@ type metrics struct {
 	connections, calls metric.Int64UpDownCounter
 	messages, bytes    metric.Int64Counter
 	closes             metric.Int64Counter
-	in, out            metric.MeasurementOption
+	in, out            []metric.AddOption // made once: a delivery counts twice
 }
 
 func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, error) {
@@ -26,8 +26,8 @@ func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, e
 	}
 	meter := provider.Meter("github.com/seed-147127fe/streamhub/wsgateway")
 	m := &metrics{
-		in:  metric.WithAttributeSet(attribute.NewSet(attribute.String("direction", "in"))),
-		out: metric.WithAttributeSet(attribute.NewSet(attribute.String("direction", "out"))),
+		in:  []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("direction", "in")))},
+		out: []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("direction", "out")))},
 	}
 	var failed error
 	counter := func(name, description string) metric.Int64Counter {
@@ -49,13 +49,13 @@ func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, e
 }
 
 func (m *metrics) received(ctx context.Context, bytes int) {
-	m.messages.Add(ctx, 1, m.in)
-	m.bytes.Add(ctx, int64(bytes), m.in)
+	m.messages.Add(ctx, 1, m.in...)
+	m.bytes.Add(ctx, int64(bytes), m.in...)
 }
 
 func (m *metrics) sent(ctx context.Context, messages, bytes int) {
-	m.messages.Add(ctx, int64(messages), m.out)
-	m.bytes.Add(ctx, int64(bytes), m.out)
+	m.messages.Add(ctx, int64(messages), m.out...)
+	m.bytes.Add(ctx, int64(bytes), m.out...)
 }
 
 func (m *metrics) closed(ctx context.Context, code int) {

@@ -414,6 +414,9 @@ func (t *topic) lookLocked(f *follower) view {
 	switch {
 	case t.epoch == 0:
 		v.kind = t.await(f)
+	case epoch == t.epoch && p == t.live && t.end == nil: // most often, and no search is needed
+		v.kind = t.await(f)
+		t.relax()
 	case epoch != t.epoch || !t.window.holds(p):
 		v.kind = astray
 	default:

@@ -67,6 +67,9 @@ func (w *window) restart(at streamhub.Position) int {
 
 // pageAfter returns what one chunk has after p, nil if there is nothing.
 func (w *window) pageAfter(p streamhub.Position) *Page {
+	if p == w.from && len(w.chunks) > 0 {
+		return w.chunks[0].Page
+	}
 	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) > 0 })
 	if i == len(w.chunks) {
 		return nil
@@ -89,10 +92,13 @@ func (w *window) after(p streamhub.Position) (n uint64) {
 // window must be one of its entries, with the same proof: a follower of another history may stand at
 // the same sequence, and must read to find out.
 func (w *window) holds(p streamhub.Position) bool {
-	if order(p, w.from) < 0 {
-		return false
+	if p == w.from {
+		return true
 	}
-	if order(p, w.from) == 0 {
+	switch way := order(p, w.from); {
+	case way < 0:
+		return false
+	case way == 0:
 		return same(p, w.from)
 	}
 	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) >= 0 })
