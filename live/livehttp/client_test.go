@@ -17,10 +17,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
 
@@ -121,6 +123,9 @@ func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 	if len(r.subject) > 256 { // the handler cuts a subject, which no client chooses
 		return nil, fmt.Errorf("%w: a subject of %d bytes", streamhub.ErrTooLarge, len(r.subject))
 	}
+	if !utf8.ValidString(r.subject) { // which no token names
+		return nil, fmt.Errorf("%w: the subject is not UTF-8", streamhub.ErrInvalidArgument)
+	}
 	path := c.base
 	if r.id != "" {
 		path += "/" + url.PathEscape(r.id)
@@ -189,6 +194,14 @@ func (c *client) ask(ctx context.Context, r request, v any) error {
 	return json.NewDecoder(response.Body).Decode(v)
 }
 
+// asGiven returns JSON with the bytes of a text that is not UTF-8, where package json has put another text.
+func asGiven(body []byte, text string) []byte {
+	if utf8.ValidString(text) {
+		return body
+	}
+	return bytes.ReplaceAll(body, []byte(`\ufffd`), []byte("\xff"))
+}
+
 // checkID refuses an id that makes another path, or that no request is made for.
 func checkID(id string) error {
 	if id == "" || len(id) > live.MaxIDLength {
@@ -221,13 +234,20 @@ func (c *client) put(ctx context.Context, id string, options *live.RegisterOptio
 	if options != nil {
 		o = *options
 	}
+	var metadata json.RawMessage
+	if o.Metadata != nil {
+		var err error
+		if metadata, err = verdict.JSON("metadata", o.Metadata); err != nil {
+			return nil, nil, err
+		}
+	}
 	body, err := json.Marshal(struct {
-		Metadata any  `json:"metadata,omitempty"`
-		Takeover bool `json:"takeover"`
-		Once     bool `json:"once"`
-	}{o.Metadata, o.Takeover, o.Once})
+		Metadata json.RawMessage `json:"metadata,omitempty"`
+		Takeover bool            `json:"takeover"`
+		Once     bool            `json:"once"`
+	}{metadata, o.Takeover, o.Once})
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", streamhub.ErrInvalidArgument, err)
+		return nil, nil, err
 	}
 	r := request{method: http.MethodPut, id: id, subject: o.By, body: body}
 	if o.Key != "" {
@@ -602,6 +622,7 @@ func (s *stream) Cancel(ctx context.Context, options *live.CancelOptions) (v str
 		}
 		r.subject = options.By
 		r.body, _ = json.Marshal(map[string]string{"reason": options.Reason})
+		r.body = asGiven(r.body, options.Reason)
 	}
 	err = s.c.ask(ctx, r, &v)
 	return v, err

@@ -159,7 +159,7 @@ func (r *remote) message(e event) (m live.Message, err error) {
 func (r *remote) End(ctx context.Context, v streamhub.Verdict) (got streamhub.Verdict, err error) {
 	body, err := json.Marshal(v)
 	if err == nil {
-		err = r.c.ask(ctx, r.request(http.MethodPost, "end", body), &got)
+		err = r.c.ask(ctx, r.request(http.MethodPost, "end", asGiven(body, v.Reason)), &got)
 	}
 	return got, err
 }
@@ -358,9 +358,9 @@ func (p *producer) Context() context.Context { return p.ctx }
 
 // SetMetadata implements live.Producer.
 func (p *producer) SetMetadata(ctx context.Context, v any) error {
-	text, err := json.Marshal(v)
+	text, err := verdict.JSON("metadata", v)
 	if err != nil {
-		return fmt.Errorf("%w: %w", streamhub.ErrInvalidArgument, err)
+		return err
 	}
 	return p.remote.SetMetadata(ctx, text)
 }
