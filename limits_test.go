@@ -135,8 +135,7 @@ func thousands(n int64) string {
 	return text
 }
 
-// valueOf evaluates a constant of a package, or the default of a field: what is assigned to it, stands beside its
-// address, or is the second argument of cmp.Or.
+// valueOf evaluates a constant of a package, or the default of a field: what cmp.Or takes in its place.
 func valueOf(t *testing.T, dir, name string) (value int64, ok bool) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -161,18 +160,9 @@ func valueOf(t *testing.T, dir, name string) (value int64, ok bool) {
 						from = n.Values[i]
 					}
 				}
-			case *ast.CompositeLit:
-				if len(n.Elts) == 2 {
-					if address, isAddress := n.Elts[0].(*ast.UnaryExpr); isAddress && is(address.X) {
-						from = n.Elts[1]
-					}
-				}
-			case *ast.AssignStmt:
-				if len(n.Lhs) == 1 && is(n.Lhs[0]) {
-					from = n.Rhs[0]
-					if call, isCall := from.(*ast.CallExpr); isCall && len(call.Args) == 2 {
-						from = call.Args[1]
-					}
+			case *ast.CallExpr:
+				if or, isSelector := n.Fun.(*ast.SelectorExpr); isSelector && or.Sel.Name == "Or" && len(n.Args) == 2 && is(n.Args[0]) {
+					from = n.Args[1]
 				}
 			}
 			if from != nil && !ok {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/http"
@@ -44,23 +45,13 @@ type address struct {
 
 // NewLimiter returns a limiter; nil stands for the defaults.
 func NewLimiter(l *Limits) *Limiter {
-	limits := Limits{}
-	if l != nil {
-		limits = *l
+	if l == nil {
+		l = &Limits{}
 	}
-	for _, d := range []struct {
-		field *int
-		value int
-	}{{&limits.Connections, 10_000}, {&limits.PerSubject, 100}, {&limits.PerIP, 200}} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
-	if limits.Handshakes == 0 {
-		limits.Handshakes = 1000 // as many readers as there may be are back at once when they lose another gateway
-	}
-	if limits.HandshakesPerIP == 0 {
-		limits.HandshakesPerIP = 10
+	limits := Limits{
+		Connections: cmp.Or(l.Connections, 10_000), PerSubject: cmp.Or(l.PerSubject, 100), PerIP: cmp.Or(l.PerIP, 200),
+		Handshakes:      cmp.Or(l.Handshakes, 1000), // as many readers as there may be are back at once when they lose another gateway
+		HandshakesPerIP: cmp.Or(l.HandshakesPerIP, 10),
 	}
 	return &Limiter{limits: limits, subjects: map[string]int{}, ips: map[string]*address{}, rate: newRate(limits.Handshakes)}
 }
@@ -84,7 +75,7 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 	}
 	local := isLoopback(ip)
 	ip = place(ip)
-	subject := subjectOf(p)
+	subject := p.CountedAs()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.ips[ip]
@@ -132,7 +123,7 @@ func (l *Limiter) Open() int {
 // AcquireSubject counts for p as well what was acquired before its subject was known. The
 // rest is as with Acquire.
 func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
-	subject := subjectOf(p)
+	subject := p.CountedAs()
 	if subject == "" {
 		return func() {}, nil
 	}
@@ -147,15 +138,6 @@ func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 		defer l.mu.Unlock()
 		l.leave(subject)
 	}), nil
-}
-
-// subjectOf is under which name a principal is counted, "" for none: tokens without a subject may be
-// of many.
-func subjectOf(p *Principal) string {
-	if p == nil || p == Anonymous || p.Subject == "" {
-		return ""
-	}
-	return p.Issuer + "\x00" + p.Subject
 }
 
 func over(n, limit int) bool { return limit >= 0 && n >= limit }

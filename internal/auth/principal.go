@@ -41,6 +41,14 @@ func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Pr
 // Anonymous is a peer that has not yet authenticated. It may do nothing.
 var Anonymous = &Principal{}
 
+// CountedAs returns under which name limits count p, which may be nil; "" is none: tokens without a subject may be of many.
+func (p *Principal) CountedAs() string {
+	if p == nil || p.Subject == "" {
+		return ""
+	}
+	return p.Issuer + "\x00" + p.Subject
+}
+
 // A grant allows something in one store, or in all of them.
 type grant struct {
 	anyStore    bool

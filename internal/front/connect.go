@@ -183,7 +183,7 @@ const holdPatience = 5 * time.Second
 // what it held before, until Done.
 func (g *Guest) Hold(ctx context.Context, l *Load, size int) (*Load, error) {
 	if l == nil {
-		l = &Load{gate: g.gate, subject: subjectKey(g.Principal)}
+		l = &Load{gate: g.gate, subject: g.Principal.CountedAs()}
 		l.holders.Store(1)
 	}
 	if more := size - l.size; more > 0 {

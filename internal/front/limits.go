@@ -1,26 +1,17 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
-
-	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// Limits bound the requests over HTTP that are under way and what their bodies hold. 0 stands for the
-// default, and a negative value for none. Requests from the loopback count for the process and the
-// subject only: they come from a proxy, for many.
+// Limits are those of package server, which documents the fields.
 type Limits struct {
-	// Requests are those of the process, of one subject and of one IP address; the defaults are
-	// 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
 	Requests, RequestsPerSubject, RequestsPerIP int
-	// BodyBytes is what the bodies of requests under way, and the messages of connections of more than
-	// 64 KiB, may hold together, of the process and of one subject; the defaults are 512 MiB and 128 MiB.
-	BodyBytes, BodyBytesPerSubject int
-	// BodyPause is how long a body, or such a message, may take besides a second for each 32 KiB; the
-	// default is 30 s.
-	BodyPause time.Duration
+	BodyBytes, BodyBytesPerSubject              int
+	BodyPause                                   time.Duration
 }
 
 // bodyRate is how many bytes a second a body has to bring after the pause.
@@ -33,33 +24,14 @@ func (l *Limits) patience(n int) time.Duration {
 }
 
 func (l *Limits) withDefaults() Limits {
-	var limits Limits
-	if l != nil {
-		limits = *l
+	if l == nil {
+		l = &Limits{}
 	}
-	for _, d := range []struct {
-		field *int
-		value int
-	}{
-		{&limits.Requests, 20_000}, {&limits.RequestsPerSubject, 1000}, {&limits.RequestsPerIP, 1000},
-		{&limits.BodyBytes, 512 << 20}, {&limits.BodyBytesPerSubject, 128 << 20},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
+	return Limits{
+		Requests: cmp.Or(l.Requests, 20_000), RequestsPerSubject: cmp.Or(l.RequestsPerSubject, 1000), RequestsPerIP: cmp.Or(l.RequestsPerIP, 1000),
+		BodyBytes: cmp.Or(l.BodyBytes, 512<<20), BodyBytesPerSubject: cmp.Or(l.BodyBytesPerSubject, 128<<20),
+		BodyPause: cmp.Or(l.BodyPause, 30*time.Second),
 	}
-	if limits.BodyPause == 0 {
-		limits.BodyPause = 30 * time.Second
-	}
-	return limits
-}
-
-// subjectKey is under which a subject is counted, "" for none.
-func subjectKey(p *auth.Principal) string {
-	if p == nil || p.Subject == "" {
-		return ""
-	}
-	return p.Issuer + "\x00" + p.Subject
 }
 
 // A budget is of bytes that may be held at once, together and for each subject.

@@ -68,7 +68,7 @@ func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
 		return nil, fmt.Errorf("%w: %w", streamhub.ErrLimitExceeded, err)
 	}
 	p.principal, p.release = principal, release
-	p.subject = subjectKey(principal)
+	p.subject = principal.CountedAs()
 	if !principal.Expires.IsZero() {
 		p.timer = time.AfterFunc(time.Until(principal.Expires), p.expire)
 	}
