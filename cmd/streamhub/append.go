@@ -100,7 +100,7 @@ func (c *appendCmd) input(s *session) (input io.ReadCloser, size int64, full boo
 	file, ok := s.stdin.(*os.File)
 	if c.File != "" {
 		if file, err = os.Open(c.File); err != nil {
-			return nil, 0, false, err
+			return nil, 0, false, failedf("--file: %w", err)
 		}
 		input = file
 	} else if input = io.NopCloser(s.stdin); !ok {

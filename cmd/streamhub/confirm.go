@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -43,15 +44,20 @@ func yes(ctx context.Context, in io.Reader, out io.Writer, what string) error {
 // maxLine bounds a line of standard input.
 const maxLine = 64 << 10
 
-// readLine reads a line, or what comes before the end of the input. The error is the cause of ctx.
+// readLine reads a line, or what comes before the end of the input. If ctx ends before, the error is its cause.
 func readLine(ctx context.Context, in io.Reader) (string, error) {
-	lines := make(chan string, 1)
+	var line string
+	read := make(chan error, 1)
 	go func() { // a terminal cannot be asked to stop reading; this ends with the process
-		line, _ := bufio.NewReader(io.LimitReader(in, maxLine)).ReadString('\n')
-		lines <- line
+		text, err := bufio.NewReader(io.LimitReader(in, maxLine)).ReadString('\n')
+		line = text
+		read <- err
 	}()
 	select {
-	case line := <-lines:
+	case err := <-read:
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", failedf("standard input: %w", err)
+		}
 		return line, nil
 	case <-ctx.Done():
 		return "", context.Cause(ctx)

@@ -211,6 +211,21 @@ func (closedPipe) Write([]byte) (int, error) {
 	return 0, &os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}
 }
 
+// A fullDisk takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "out", Err: syscall.ENOSPC}
+}
+
+// TestFullDisk has what cannot be written end with 1, and what has no reader end well.
+func TestFullDisk(t *testing.T) {
+	for _, args := range []string{"help", "--help", "help ls", "ls --help", "--version", "version", "completion bash", "config show serve"} {
+		does(args, exitFailed, "standard output: ").try(t, "full disk", within(t), fullDisk{}, nil)
+		does(args, 0, "").try(t, "closed pipe", within(t), closedPipe{}, nil)
+	}
+}
+
 // try runs the command line in its situation.
 func (st situation) try(t *testing.T, name string, ctx context.Context, stdout io.Writer, places map[string]string) {
 	t.Helper()

@@ -148,11 +148,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	call, err := parser.Parse(asked(args))
+	var unwritten *outputError
 	switch {
 	case ended:
 		return 0
-	case unread(err):
-		return 0
+	case errors.As(err, &unwritten): // of what --help and --version write
+		return s.end(unwritten)
 	case err != nil:
 		var parse *kong.ParseError
 		command := ""
@@ -375,7 +376,9 @@ type versionFlag bool
 
 // BeforeReset is called by the parser.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
-	fmt.Fprintln(app.Stdout, "streamhub", versionText())
-	app.Exit(0)
-	return nil
+	_, err := fmt.Fprintln(app.Stdout, "streamhub", versionText())
+	if err == nil {
+		app.Exit(0)
+	}
+	return err
 }

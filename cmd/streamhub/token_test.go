@@ -9,12 +9,14 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -76,6 +78,9 @@ func TestToken(t *testing.T) {
 	}()
 	require.Zero(t, call(t, in, "token", "check", "--jwt-hmac-secret-file", secret, "--issuer", "us").code)
 	require.NoError(t, <-typing)
+	r := call(t, iotest.ErrReader(errors.New("no such input")), "token", "check", "--jwt-hmac-secret-file", secret)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "standard input: no such input")
 	for signal, want := range map[syscall.Signal]int{syscall.SIGINT: exitInterrupted, syscall.SIGTERM: exitFailed} {
 		silent, open := io.Pipe()
 		ctx, stop := context.WithCancelCause(t.Context())
