@@ -169,7 +169,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// start starts the program; it is killed at the end of the test, or when patience is over.
+// start starts the program; it is killed at the end of the test, or when it keeps the test waiting for longer than patience.
 func start(t *testing.T, env []string, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, cmd: exec.Command(self(t), args...), err: &buffer{}}
@@ -187,16 +187,20 @@ func start(t *testing.T, env []string, args ...string) *program {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	overtime := time.AfterFunc(patience, func() {
-		t.Errorf("streamhub %s did not end in %v", strings.Join(args, " "), patience)
-		_ = p.cmd.Process.Kill()
-	})
 	t.Cleanup(func() {
-		overtime.Stop()
 		_ = p.cmd.Process.Kill()
 		p.wait()
 	})
 	return p
+}
+
+// waited is called, and what it returns is deferred, by what waits for the program. It ends a wait that takes longer than patience. A test that does other
+// things meanwhile takes as long as it takes.
+func (p *program) waited() (stop func() bool) {
+	return time.AfterFunc(patience, func() {
+		p.t.Errorf("%s kept the test waiting for %v", strings.Join(p.cmd.Args, " "), patience)
+		_ = p.cmd.Process.Kill()
+	}).Stop
 }
 
 func self(t *testing.T) string {
@@ -211,6 +215,7 @@ func self(t *testing.T) string {
 // line reads the next line of standard output.
 func (p *program) line() string {
 	p.t.Helper()
+	defer p.waited()()
 	line, err := p.out.ReadString('\n')
 	if err != nil {
 		p.t.Fatalf("standard output: %q, %v; standard error:\n%s", line, err, p.err)
@@ -227,13 +232,17 @@ func (p *program) signal(s os.Signal) {
 
 // wait waits for the end and returns the code, -1 after a signal.
 func (p *program) wait() int {
-	p.once.Do(func() { _ = p.cmd.Wait() })
+	p.once.Do(func() {
+		defer p.waited()()
+		_ = p.cmd.Wait()
+	})
 	return p.cmd.ProcessState.ExitCode()
 }
 
 // rest reads standard output to its end and waits.
 func (p *program) rest() (string, int) {
 	p.t.Helper()
+	defer p.waited()()
 	out, err := io.ReadAll(p.out)
 	if err != nil {
 		p.t.Fatal(err)

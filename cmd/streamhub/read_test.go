@@ -300,6 +300,7 @@ func TestResume(t *testing.T) {
 			cursor := ""
 			for life := 0; seen < lines+1; life++ {
 				p := start(t, nil, "read", place, "--follow", "--output", "jsonl", "--from", cursor, "--redis", url)
+				inTime := p.waited()
 				stop := seen + lines/7
 				for {
 					line, err := p.out.ReadString('\n')
@@ -328,6 +329,7 @@ func TestResume(t *testing.T) {
 						p.signal(syscall.SIGKILL)
 					}
 				}
+				inTime()
 				p.wait()
 			}
 			if got.String() != text {
