@@ -115,8 +115,8 @@ func parse(v any) (reply, error) {
 // worse joins the errors of two attempts, the later one second: that nothing happened in one does
 // not tell what happened in the other.
 func worse(first, second error) error {
-	if errors.Is(first, streamhub.ErrUnknownOutcome) && !errors.Is(second, streamhub.ErrUnknownOutcome) {
-		return &streamhub.UnknownOutcomeError{Err: second}
+	if errors.Is(first, streamhub.ErrUnknownOutcome) {
+		return redisx.Unsure(second)
 	}
 	return second
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 // Append adds records, all or none, to the end of a segment, which is created if need be. Records
@@ -99,6 +100,9 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		}
 	case !errors.Is(err, errExists):
 		return status, false, err
+	}
+	if created {
+		defer func() { err = redisx.Unsure(err) }()
 	}
 	m, err := s.readMeta(ctx, at)
 	if err != nil {

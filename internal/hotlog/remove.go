@@ -75,7 +75,7 @@ func (l *Log) end(ctx context.Context, at place, m *meta, verdict streamhub.Verd
 	switch code {
 	case "+":
 		if m.parent != nil {
-			err = l.release(ctx, at.spaceKeys, m.parent)
+			err = redisx.Unsure(l.release(ctx, at.spaceKeys, m.parent)) // the segment itself is deleted
 		}
 		return code, err
 	case "SOFT", "GONE", "EARLY", answerOther:

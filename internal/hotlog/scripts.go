@@ -186,7 +186,7 @@ func (l *Log) run(ctx context.Context, script *redisx.Script, keys int, args ...
 	v, err := l.call(ctx, script, keys, args...)
 	if err = redisx.Outcome(err); unknown(err) && ctx.Err() == nil {
 		v, err = l.call(ctx, script, keys, args...)
-		err = redisx.Outcome(err)
+		err = redisx.Unsure(redisx.Outcome(err))
 	}
 	if err != nil {
 		return "", err

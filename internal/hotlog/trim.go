@@ -32,6 +32,12 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 	if m.gone() {
 		return 0, goneOf(&m)
 	}
+	first := m.first
+	defer func() {
+		if m.first > first { // something is trimmed
+			err = redisx.Unsure(err)
+		}
+	}()
 	if m.first < m.hot && upTo >= m.first {
 		if err := s.trimCold(ctx, at, &m, upTo); err != nil {
 			return m.first, err

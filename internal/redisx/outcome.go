@@ -73,6 +73,25 @@ func isHandshake(err error) bool {
 	return errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert)
 }
 
+// Unsure is the error of a call of which an earlier step, or an earlier attempt, did something or may have. err ended a
+// later one: that it did nothing is not true of the call. The end of a context stays visible to errors.Is. Another cause is
+// kept as text only, since as a condition it would say that nothing happened.
+func Unsure(err error) error {
+	switch {
+	case errors.Is(err, streamhub.ErrUnknownOutcome):
+		return err
+	case errors.Is(err, context.Canceled):
+		err = context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		err = context.DeadlineExceeded
+	case errors.Is(err, streamhub.ErrUnavailable), errors.Is(err, streamhub.ErrShutdown):
+		err = errors.New(err.Error())
+	default:
+		return err
+	}
+	return &streamhub.UnknownOutcomeError{Err: err}
+}
+
 // cutOff reports whether err says that a connection was lost, or that another server may be there now.
 func cutOff(err error) bool {
 	if errors.Is(err, context.Canceled) {

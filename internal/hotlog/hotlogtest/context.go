@@ -15,6 +15,7 @@ var contextCases = []namedCase{
 	{"ContextEndsWaiting", contextEndsWaiting},
 	{"ContextEndsInFlight", contextEndsInFlight},
 	{"ContextEndsReads", contextEndsReads},
+	{"DefiniteErrors", definiteErrors},
 	{"CloseLog", closeLog},
 	{"CloseLogInFlight", closeLogInFlight},
 }

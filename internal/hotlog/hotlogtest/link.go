@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +22,10 @@ type Link struct {
 	drop    bool // before they are sent
 	before  func()
 	after   func()
+	limited bool // no more than passing batches of any commands get through
+	passing int
+	unheard bool // the reply to the last of them is lost
+	refused int
 }
 
 // Scripts returns how many batches with scripts have been sent.
@@ -58,6 +63,37 @@ func (l *Link) Around(before, after func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.before, l.after = before, after
+}
+
+// Away lets n more batches of any commands through, and refuses what comes after them, as where the server has gone. With
+// unheard the reply to the last one is lost.
+func (l *Link) Away(n int, unheard bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limited, l.passing, l.unheard, l.refused = true, n, unheard, 0
+}
+
+// Back ends Away and returns how many batches it has refused.
+func (l *Link) Back() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limited = false
+	return l.refused
+}
+
+// away reports whether the server has gone, and if not whether the reply to this batch is lost.
+func (l *Link) away() (gone, unheard bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.limited:
+		return false, false
+	case l.passing == 0:
+		l.refused++
+		return true, false
+	}
+	l.passing--
+	return false, l.unheard && l.passing == 0
 }
 
 // DialHook implements redis.Hook.
@@ -113,6 +149,13 @@ func fail(cmds []redis.Cmder, err error) error {
 }
 
 func (l *Link) pass(ctx context.Context, cmds []redis.Cmder, send func() error) error {
+	switch gone, unheard := l.away(); {
+	case gone:
+		return fail(cmds, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	case unheard:
+		_ = send()
+		return fail(cmds, io.EOF)
+	}
 	script := false
 	for _, cmd := range cmds {
 		script = script || cmd.Name() == "evalsha"
