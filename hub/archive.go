@@ -37,7 +37,7 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 }
 
 // RestoreSpace restores a space that Redis has lost from the archive. Its segments continue after their last
-// archived entry, and archived entries can be read again. A space that is not empty is [streamhub.ErrConflict]. No
+// archived entry, and archived entries can be read again. A space that is not empty is [streamhub.ErrConflict], unless a restore has just brought it back. No
 // program may append to the space meanwhile. A restore that failed may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
 	if err := h.over(streamhub.Error{Op: "restore"}); err != nil {

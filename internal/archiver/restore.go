@@ -14,15 +14,15 @@ import (
 
 // Restore brings a space back into a Redis that has lost it: its segments go on at the sequence
 // after the last one archived, and what is archived is read again. Producers are remembered as far
-// as their appends were archived. A space that has a timeline is [streamhub.ErrConflict]. After
+// as their appends were archived. A space that Redis has is [streamhub.ErrConflict], unless a restore has just written it. After
 // an error, which names each segment that could not be brought back, it may be repeated; the others
 // are there. No program may append meanwhile. If restored is not nil it is called with the names of the
 // segments once all of them are there, and before the space is open to its readers.
 func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID, restored func(ctx context.Context, segments []string) error) (tier.Restored, error) {
 	r := tier.Restored{Space: id}
 	s := log.Store(id.Store)
-	if end, err := s.SpaceEnd(ctx, id.Space); err != nil || !end.IsZero() {
-		return r, errors.Join(err, fmt.Errorf("%w: the space %q is not empty: only a space that Redis has lost can be restored", streamhub.ErrConflict, id.Space))
+	if err := s.Restorable(ctx, id.Space); err != nil {
+		return r, err
 	}
 	lives, first, meta, last, err := t.fold(ctx, id)
 	if err != nil || first == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
+	"github.com/seed-147127fe/streamhub/internal/memredis"
 )
 
 // TestRestoreProducers brings back segments that know more producers than Lua can return at once.
@@ -68,6 +69,42 @@ func TestRestoreProducers(t *testing.T) {
 		require.True(t, got.Repeated)
 	}
 	require.Len(t, v.readSpace(nil), 3)
+}
+
+// TestRestoreRepliesLost loses the reply to each script of a restore: once, where it is asked for again, and for good, where the
+// restore fails and is repeated. A restore that has succeeded may be repeated, too, as its caller may not have heard of it.
+func TestRestoreRepliesLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, everything(0))
+	w.history(1, 6)
+	w.append("typed", "1")
+	w.fork("fork", "typed", 1)
+	w.move()
+	want := prints(w.readSpace(nil))
+	id := archive.SpaceID{Store: w.ID(), Space: space}
+	for scripts, step := 2, 0; step < scripts; step++ {
+		for _, replies := range []int{1, 2} {
+			loss := &memredis.LossHook{}
+			v := newWorld(t, everything(0))
+			v.backend = w.backend
+			v = v.with(w.ID(), everything(0), loss)
+			loss.LoseAfter(step, replies, false)
+			r, err := v.tier.Restore(v.ctx, v.log, id, nil)
+			if replies > 1 {
+				require.ErrorIs(t, err, streamhub.ErrUnknownOutcome, step)
+			} else {
+				require.NoError(t, err, step)
+				scripts = r.Segments + 1
+			}
+			again, err := v.tier.Restore(v.ctx, v.log, id, nil)
+			require.NoError(t, err, step)
+			require.Equal(t, scripts, again.Segments+1)
+			w.same(want, prints(v.readSpace(nil)))
+			v.append("typed", "2")
+			_, err = v.tier.Restore(v.ctx, v.log, id, nil)
+			require.ErrorIs(t, err, streamhub.ErrConflict, "it has changed since")
+		}
+	}
 }
 
 // TestRestoreForks brings back forks of which no entry of their own is archived: some never had one, some lost

@@ -3,6 +3,7 @@ package hotlog
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -298,9 +299,31 @@ func rowTime(row string) int64 {
 	return at
 }
 
+// restoredOwner is who owns the archive of a space from its restore until an archiver claims it; see lua/resume.lua.
+const restoredOwner = "0 restored"
+
+// Restorable is nil if a space may be restored: Redis has no timeline of it, or the one that a restore has written
+// and that has not changed since. Otherwise it is [streamhub.ErrConflict].
+func (s *Store) Restorable(ctx context.Context, space string) (err error) {
+	defer func() { err = s.fail("restore", space, "", err) }()
+	if err := streamhub.CheckName("space", space); err != nil {
+		return err
+	}
+	k := keysOf(s.id, space)
+	pipe := s.log.conn.Pipeline()
+	last, archived := pipe.XRevRangeN(ctx, k.timeline(), "+", "-", 1), pipe.HGet(ctx, k.state(), "a")
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return redisx.ReadOutcome(err)
+	}
+	if end := last.Val(); len(end) > 0 && archived.Val() != end[0].ID+" "+restoredOwner {
+		return fmt.Errorf("%w: the space is not empty: only a space that Redis has lost can be restored", streamhub.ErrConflict)
+	}
+	return nil
+}
+
 // RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is
 // the window's part at its last place, meta what the last window says of the space, if anything, and start the first place
-// that is archived. A space that has a timeline is [streamhub.ErrConflict].
+// that is archived. It may be repeated. A space that has another timeline is [streamhub.ErrConflict].
 func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, meta []byte, last []archive.Change) (err error) {
 	defer func() { err = s.fail("restore", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil || len(last) == 0 {

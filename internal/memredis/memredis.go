@@ -242,17 +242,21 @@ func (s *Server) Rewind(saved any) {
 
 // A LossHook is a hook of a client that loses scripts or their replies.
 type LossHook struct {
-	mu   sync.Mutex
-	left int
-	drop bool
+	mu      sync.Mutex
+	passing int // batches that come before those that are lost
+	left    int
+	drop    bool
 }
 
 // Lose loses the replies to the next n batches with scripts, or what is sent if drop is set. With 0 it
 // loses nothing any more.
-func (l *LossHook) Lose(n int, drop bool) {
+func (l *LossHook) Lose(n int, drop bool) { l.LoseAfter(0, n, drop) }
+
+// LoseAfter is Lose for the batches that come after so many others with scripts.
+func (l *LossHook) LoseAfter(pass, n int, drop bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.left, l.drop = n, drop
+	l.passing, l.left, l.drop = pass, n, drop
 }
 
 // DialHook implements redis.Hook.
@@ -280,10 +284,19 @@ func (l *LossHook) pass(cmds []redis.Cmder, send func() error) error {
 		script = script || cmd.Name() == "evalsha"
 	}
 	l.mu.Lock()
-	lose, drop := script && l.left > 0, l.drop
+	lose, pass, drop := script && l.left > 0, l.passing > 0, l.drop
 	l.mu.Unlock()
 	if !lose {
 		return send()
+	}
+	if pass {
+		err := send()
+		if !redis.HasErrorPrefix(err, "NOSCRIPT") { // else it comes again
+			l.mu.Lock()
+			l.passing--
+			l.mu.Unlock()
+		}
+		return err
 	}
 	if drop {
 		redisx.Sent(cmds)
