@@ -94,6 +94,9 @@ func (m *Model) Restorable(ends map[string]streamhub.TimelineID) bool {
 	return true
 }
 
+// leaseOver is longer than the lease of an archiver lasts.
+const leaseOver = time.Minute
+
 // archive lets the archiver of a writer take a turn, after which Redis keeps so many entries of each segment.
 func (r *run) archive(s Step) error {
 	r.way.Advance(time.Millisecond) // tokens of leases grow with the clock, also after Redis went back
@@ -104,6 +107,14 @@ func (r *run) archive(s Step) error {
 		return err
 	}
 	err = r.way.Archive(r.ctx, s.By, policy)
+	if s.Lose+s.Drop > 0 {
+		// What came of its lease is not known either. It ends by itself.
+		r.way.Lose(0, 0, false)
+		s.Lose, s.Drop = 0, 0
+		r.way.Advance(leaseOver)
+		r.model.Now += leaseOver.Milliseconds()
+		err = r.way.Archive(r.ctx, s.By, policy)
+	}
 	if err != nil {
 		err = r.way.Archive(r.ctx, s.By, policy) // another one had the space, or Redis forgot that it was this one
 	}
@@ -148,6 +159,7 @@ func (r *run) restore(s Step) error {
 	if err := r.way.Restore(r.ctx); err != nil {
 		return err
 	}
+	r.way.Lose(0, 0, false)
 	r.model.Restore(ends)
 	for _, f := range followers {
 		if f.could = nil; f.over {

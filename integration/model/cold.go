@@ -45,7 +45,7 @@ func (c *cold) options(o *hub.Options) {
 }
 
 func (w *memory) Archive(ctx context.Context, by int, policy tier.Policy) error {
-	if w.kind != Archived {
+	if !w.kind.archived() {
 		return nil
 	}
 	w.cold.policy.Store(&policy)
@@ -57,7 +57,7 @@ func (w *memory) Archive(ctx context.Context, by int, policy tier.Policy) error 
 const maxSpaces = 100
 
 func (w *memory) Ends(ctx context.Context) (map[string]streamhub.TimelineID, error) {
-	if w.kind != Archived {
+	if !w.kind.archived() {
 		return nil, nil
 	}
 	a := archive.New(w.cold.backend, nil)
@@ -84,6 +84,15 @@ func (w *memory) Last(ctx context.Context, space string) (streamhub.TimelineID, 
 	return p.Timeline, err
 }
 
+// again makes a call that may be repeated until its outcome is known.
+func again(ctx context.Context, call func() error) error {
+	for {
+		if err := call(); !streamhub.Retryable(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // Restore fills another Redis, which then takes the place of the one that there is.
 func (w *memory) Restore(ctx context.Context) (err error) {
 	other, err := memredis.Start(w.redis.Now())
@@ -91,15 +100,21 @@ func (w *memory) Restore(ctx context.Context) (err error) {
 		return err
 	}
 	defer other.Close()
-	conn := other.Client()
+	conn := other.Client(w.link)
 	defer conn.Close()
-	h, err := hub.Open(ctx, conn, w.options())
-	if err != nil {
+	var h *hub.Hub
+	if err := again(ctx, func() (err error) {
+		h, err = hub.Open(ctx, conn, w.options())
+		return err
+	}); err != nil {
 		return err
 	}
 	ends, err := w.Ends(ctx)
 	for space := range ends {
-		if _, failed := h.RestoreSpace(ctx, archive.SpaceID{Store: w.id, Space: space}); failed != nil {
+		if failed := again(ctx, func() error {
+			_, err := h.RestoreSpace(ctx, archive.SpaceID{Store: w.id, Space: space})
+			return err
+		}); failed != nil {
 			err = fmt.Errorf("restore: %w", failed)
 		}
 	}

@@ -56,7 +56,7 @@ func (w *copied) Advance(d time.Duration)                      { defer w.lock()(
 func (w *copied) Save() any                                    { defer w.lock()(); return w.m.Save() }
 func (w *copied) Rewind(saved any)                             { defer w.lock()(); w.m.Rewind(saved) }
 func (w *copied) Promote()                                     { defer w.lock()(); w.m.Promote() }
-func (w *copied) Lose(int, bool)                               {}
+func (w *copied) Lose(int, int, bool)                          {}
 func (w *copied) Cut(context.Context) error                    { return nil }
 func (w *copied) Deafen(bool)                                  {}
 func (w *copied) Live(int, string) live.Streams                { return nil }

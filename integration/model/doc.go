@@ -29,8 +29,8 @@
 //
 // # Archives
 //
-// On the way "archived" programs have an archive besides: the archiver of either hub takes turns, so that entries leave
-// Redis, and Redis is lost and gets back what is archived. An archiver changes no answer. The model therefore keeps
+// On the ways that are "archived" programs have an archive besides: the archiver of either hub takes turns, so that entries leave
+// Redis, and Redis is lost and gets back what is archived. Replies are lost in the middle of both. An archiver changes no answer. The model therefore keeps
 // nothing of it but what a restore brings back: a copy of a space for each place at which its archive ended.
 //
 // # Names that only the store knows

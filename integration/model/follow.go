@@ -270,7 +270,8 @@ func (r *run) settle(f *follower) error {
 		case <-timer.C:
 			switch {
 			case f.beginning:
-				f.cursor.model = r.end(Step{Space: f.space, Seg: f.segment}) // it began later
+				f.could = append(f.could, want)                              // it is slow
+				f.cursor.model = r.end(Step{Space: f.space, Seg: f.segment}) // or it began later
 				return nil
 			case wait < patience:
 				return nil

@@ -21,12 +21,18 @@ func Programs(steps int) *rapid.Generator[[]Step] {
 	})
 }
 
-// archivePrograms generates programs without live streams in which entries leave Redis.
+// archivePrograms generates programs without live streams in which entries leave Redis. Replies are lost later in a step, too.
 func archivePrograms(steps int) *rapid.Generator[[]Step] {
 	usual := rapid.SliceOfN(rapid.Custom(drawStep), steps, 2*steps)
 	more := rapid.SliceOfN(rapid.Custom(drawArchive), steps/4, steps/2)
 	return rapid.Custom(func(t *rapid.T) []Step {
-		return mixed(t, usual.Draw(t, "program"), more.Draw(t, "archive"), 6)
+		program := usual.Draw(t, "program")
+		for i := range program {
+			if s := &program[i]; s.Lose+s.Drop > 0 {
+				s.Pass = source{t}.int(2)
+			}
+		}
+		return mixed(t, program, more.Draw(t, "archive"), 6)
 	})
 }
 
@@ -49,6 +55,12 @@ func drawArchive(t *rapid.T) Step {
 	step := Step{Op: rapid.SampledFrom(weightedArchive).Draw(t, "op"), By: s.int(1)}
 	if step.Op == Archive {
 		step.Limit = s.one(0, 0, 1, 2, 100)
+	}
+	if s.rarely(4) {
+		step.Pass, step.Lose = s.int(9), s.one(1, 2, 2, 3)
+		if s.rarely(3) {
+			step.Lose, step.Drop = 0, step.Lose
+		}
 	}
 	return step
 }

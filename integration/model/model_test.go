@@ -105,9 +105,12 @@ func simulate(t *testing.T, seed int, kind Kind, features *Features) bool {
 	return !quiet.failed
 }
 
+// longest is how long a program may take: each wait in it has a bound of its own, and the machine may be busy.
+const longest = 10 * time.Minute
+
 // try runs a program on a way of its own.
 func try(t *testing.T, kind Kind, program []Step, features *Features) error {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
 	defer cancel()
 	w, err := Open(ctx, kind, time.UnixMilli(Start))
 	require.NoError(t, err)

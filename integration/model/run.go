@@ -116,8 +116,8 @@ func (r *run) step(s Step) error {
 	r.model.saw, r.model.sawAll, r.model.kept, r.outcome = nil, nil, 0, ""
 	r.began = time.Now()
 	if s.Lose+s.Drop > 0 {
-		r.way.Lose(s.Lose+s.Drop, s.Drop > 0)
-		defer r.way.Lose(0, false)
+		r.way.Lose(s.Pass, s.Lose+s.Drop, s.Drop > 0)
+		defer r.way.Lose(0, 0, false)
 	}
 	switch s.Op {
 	case Append:
@@ -137,6 +137,9 @@ func (r *run) step(s Step) error {
 		return r.trim(s)
 	case Touch:
 		got, err := r.way.Store(s.By).Touch(r.ctx, s.Space, s.Seg)
+		if r.lost(s, err) {
+			got, err = r.way.Store(s.By).Touch(r.ctx, s.Space, s.Seg)
+		}
 		want, wantErr := r.model.Touch(s.Space, s.Seg)
 		if err := r.failed(err, wantErr, s); err != nil {
 			return err
@@ -356,7 +359,7 @@ func (r *run) appended(s Step, model, real streamhub.Append) error {
 // unknown finds out what came of appends that may have been made, and tells the model. It reports
 // whether that was all of them.
 func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (all bool, err error) {
-	r.way.Lose(0, false)
+	r.way.Lose(0, 0, false)
 	r.model.fates = map[int]fate{}
 	for i, err := range errs {
 		if (len(r.model.fates) > 0 || r.slow()) && errors.Is(err, streamhub.ErrUnavailable) {
@@ -661,7 +664,7 @@ func (r *run) slow() bool { return time.Since(r.began) > retryFor/2 }
 
 // lost reports whether err is the unknown outcome of a step that loses something, and ends the loss.
 func (r *run) lost(s Step, err error) bool {
-	r.way.Lose(0, false)
+	r.way.Lose(0, 0, false)
 	if s.Lose+s.Drop == 0 && !r.slow() || !errors.Is(err, streamhub.ErrUnknownOutcome) {
 		return false
 	}

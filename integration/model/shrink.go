@@ -62,5 +62,6 @@ var simplifications = []func(Step) Step{
 	func(s Step) Step { s.Live = false; return s },
 	func(s Step) Step { s.From, s.To = 0, 0; return s },
 	func(s Step) Step { s.Cursor = min(s.Cursor, 1); return s },
-	func(s Step) Step { s.Lose, s.Drop = 0, 0; return s },
+	func(s Step) Step { s.Pass = 0; return s },
+	func(s Step) Step { s.Lose, s.Drop, s.Pass = 0, 0, 0; return s },
 }

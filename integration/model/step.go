@@ -87,6 +87,7 @@ type Step struct {
 	Limit        int
 	Live, Slow   bool // a follower begins at the end; it is drained by steps alone
 	Lose, Drop   int  // how many scripts in a row lose their replies, or are lost themselves
+	Pass         int  // how many scripts of the step come before those
 	// Once and Takeover say how a live stream is registered, Remote that its producer has no process. Own
 	// registers again with the key that was used last. A message with Once has a name that all of them have.
 	Once, Takeover, Remote bool

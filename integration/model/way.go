@@ -49,9 +49,9 @@ type Way interface {
 	Save() any
 	Rewind(saved any)
 	Promote()
-	// Lose loses the replies to the next n batches with scripts, or what is sent if drop is set. With
-	// 0 it loses nothing any more.
-	Lose(n int, drop bool)
+	// Lose lets pass batches with scripts through and loses the replies to the next n, or what is sent if drop is
+	// set. With 0 it loses nothing any more.
+	Lose(pass, n int, drop bool)
 	// Cut cuts the connections of programs to their gateways, and returns when they have others.
 	Cut(ctx context.Context) error
 	// Deafen loses notifications from now on, or no more.
@@ -76,14 +76,24 @@ const (
 	TwoGateways Kind = "two gateways"
 	// Archived is in process and has an archive.
 	Archived Kind = "archived"
+	// ArchivedOneGateway and ArchivedTwoGateways have one, too.
+	ArchivedOneGateway  Kind = "archived, one gateway"
+	ArchivedTwoGateways Kind = "archived, two gateways"
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{InProcess, OneGateway, TwoGateways, Archived}
+var Kinds = []Kind{InProcess, OneGateway, TwoGateways, Archived, ArchivedOneGateway, ArchivedTwoGateways}
+
+func (k Kind) archived() bool {
+	return k == Archived || k == ArchivedOneGateway || k == ArchivedTwoGateways
+}
+
+// single says that both writers are the same client.
+func (k Kind) single() bool { return k == OneGateway || k == ArchivedOneGateway }
 
 // Programs generates programs of at least so many steps for a way.
 func (k Kind) Programs(steps int) *rapid.Generator[[]Step] {
-	if k == Archived {
+	if k.archived() {
 		return archivePrograms(steps)
 	}
 	return Programs(steps)
@@ -148,7 +158,7 @@ func (w *memory) open() error {
 		}
 		w.providers = append(w.providers, p)
 	}
-	if w.kind == OneGateway {
+	if w.kind.single() {
 		w.providers[1] = w.providers[0]
 	}
 	for _, p := range w.providers {
@@ -171,7 +181,7 @@ func (w *memory) options() *hub.Options {
 	o := &hub.Options{SweepEvery: -1, Recheck: 20 * time.Millisecond, RetryFor: retryFor, Live: &live.Options{
 		Heartbeat: heartbeat, CancelGrace: cancelGrace, EndedTTL: endedTTL, MaxDelay: -1,
 	}}
-	if w.kind == Archived {
+	if w.kind.archived() {
 		w.cold.options(o)
 	}
 	return o
@@ -301,7 +311,7 @@ func (w *memory) heard(ctx context.Context, space string, names []string, now in
 func (w *memory) Remote() bool { return w.kind != InProcess && w.kind != Archived }
 
 func (w *memory) Process(by int) int {
-	if w.kind == OneGateway {
+	if w.kind.single() {
 		return 0
 	}
 	return by
@@ -317,7 +327,7 @@ func (w *memory) Rewind(saved any) { w.redis.Rewind(saved) }
 
 func (w *memory) Promote() { w.redis.Promote() }
 
-func (w *memory) Lose(n int, drop bool) { w.link.Lose(n, drop) }
+func (w *memory) Lose(pass, n int, drop bool) { w.link.LoseAfter(pass, n, drop) }
 
 func (w *memory) Deafen(deaf bool) { w.redis.Deafen(deaf) }
 
