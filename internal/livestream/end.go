@@ -182,7 +182,7 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 		if d, err := s.describe(ctx, s.id); err == nil && d.generation == s.generation {
 			keep = time.Duration(d.keep) * time.Millisecond
 		}
-		return v, s.conclude(ctx, v, keep)
+		return v, redisx.Unsure(s.conclude(ctx, v, keep)) // the verdict is written
 	}
 	return v, fmt.Errorf("%w: its segment is created and deleted all the time by another program", streamhub.ErrConflict)
 }
@@ -229,11 +229,11 @@ func (s *Streams) remove(ctx context.Context, id string, generation uint64) erro
 	}
 	for _, segment := range []string{stream.segment(), stream.backLane()} {
 		if err := s.log.Delete(ctx, s.space, segment, "removed"); err != nil && !errors.Is(err, streamhub.ErrNotFound) {
-			return err
+			return redisx.Unsure(err) // it has ended
 		}
 	}
 	_, err = s.run(ctx, settleScript, id, s.counts(id, d.generation), redisx.Escape(id), decimal(d.generation), "remove")
-	return err
+	return redisx.Unsure(err)
 }
 
 // successor is the output of the verdict superseded.

@@ -127,6 +127,7 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 		}
 		if code == "NEW" {
 			b, err := s.produce(ctx, s.at(id, n[0]), n[1], owner, o)
+			err = redisx.Unsure(err) // the session is there, and a generation before it is over
 			// The segment is there and differs: the generation was ended before this call came to create it, or this
 			// is a repeat with another content type.
 			if errors.Is(err, streamhub.ErrConflict) {
