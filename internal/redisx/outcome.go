@@ -73,8 +73,8 @@ func isHandshake(err error) bool {
 	return errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert)
 }
 
-// Unsure is the error of a call of which an earlier step, or an earlier attempt, did something or may have. err ended a
-// later one: that it did nothing is not true of the call. The end of a context stays visible to errors.Is. Another cause is
+// Unsure is the error of a call that has done something, or may have, in an earlier step or attempt. err ended a later
+// one: that it did nothing is not true of the call. The end of a context stays visible to errors.Is. Another cause is
 // kept as text only, since as a condition it would say that nothing happened.
 func Unsure(err error) error {
 	switch {

@@ -29,7 +29,7 @@ func definiteCalls() map[string]change {
 	nothing := func(*fixture) {}
 	three := func(f *fixture) {
 		f.append("seg", "1")
-		f.append("seg", "2", "3") // of which a trim to 2 removes nothing, after it has removed the first
+		f.append("seg", "2", "3") // a trim to 2 removes the first append, and then finds nothing to remove
 	}
 	parent := func(f *fixture) { f.append("parent", "1"); f.append("parent", "2", "3") }
 	appends := func(ctx context.Context, s *hotlog.Store) error {
