@@ -74,10 +74,37 @@ func reply(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
+// keyMethods are those of the keys, subscriptionMethods those of a subscription by what follows its id. What ends with a
+// slash has a path after it.
+var (
+	keyMethods          = []string{http.MethodGet}
+	subscriptionMethods = map[string][]string{
+		"":         {http.MethodGet, http.MethodPut, http.MethodDelete},
+		"streams":  {http.MethodPost},
+		"streams/": {http.MethodDelete},
+		"claim":    {http.MethodPost},
+		"ack":      {http.MethodPost},
+		"release":  {http.MethodPost},
+		"callback": {http.MethodPost},
+	}
+)
+
+// allow refuses a method that is not among those of a path.
+func allow(w http.ResponseWriter, r *http.Request, methods []string) error {
+	if slices.Contains(methods, r.Method) {
+		return nil
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	return &statusError{http.StatusMethodNotAllowed, "method not allowed"}
+}
+
 // reserved finds the action for a path under __ds. Callbacks, acks and releases prove themselves by
 // the token of their wake; all other requests need a right to the store as a whole.
 func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path string) (answer any, status int, err error) {
-	if path == "/jwks.json" && r.Method == http.MethodGet {
+	if path == "/jwks.json" {
+		if err := allow(w, r, keyMethods); err != nil {
+			return nil, 0, err
+		}
 		g, err := d.knownSigner(r.Context())
 		if err != nil {
 			return nil, 0, err
@@ -96,32 +123,36 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 		return nil, 0, errNoStream
 	}
 	c := &subscriptionCall{d, o, d.register(o.store.ID()), id}
-	action, path, _ = strings.Cut(action, "/")
-	switch route := r.Method + " " + action; route {
-	case "POST callback", "POST ack", "POST release": // with the token of the wake
+	if action, path, _ = strings.Cut(action, "/"); path != "" {
+		action += "/"
+	}
+	methods, known := subscriptionMethods[action]
+	if !known {
+		return nil, 0, errNoStream
+	}
+	if err := allow(w, r, methods); err != nil {
+		return nil, 0, err
+	}
+	switch action {
+	case "callback", "ack", "release": // with the token of the wake
 		return c.acknowledge(r, action)
-	case "PUT ", "GET ", "DELETE ", "POST streams", "DELETE streams", "POST claim":
-		if err := d.authorize(r, streamhub.Right{Store: o.store.ID(), Write: r.Method != http.MethodGet}); err != nil {
-			return nil, 0, err
-		}
-		switch route {
-		case "PUT ":
-			return c.put(r)
-		case "GET ":
-			return c.get(r.Context())
-		case "DELETE ":
-			return c.delete(r.Context())
-		case "POST streams":
-			return c.addStreams(r)
-		case "DELETE streams":
-			return c.unlink(r.Context(), trimPath(path))
-		}
-		return c.claim(r)
 	}
-	if slices.Contains([]string{"", "streams", "claim", "ack", "release", "callback"}, action) {
-		return nil, 0, &statusError{http.StatusMethodNotAllowed, "method not allowed"}
+	if err := d.authorize(r, streamhub.Right{Store: o.store.ID(), Write: r.Method != http.MethodGet}); err != nil {
+		return nil, 0, err
 	}
-	return nil, 0, errNoStream
+	switch r.Method + " " + action {
+	case "PUT ":
+		return c.put(r)
+	case "GET ":
+		return c.get(r.Context())
+	case "DELETE ":
+		return c.delete(r.Context())
+	case "POST streams":
+		return c.addStreams(r)
+	case "DELETE streams/":
+		return c.unlink(r.Context(), trimPath(path))
+	}
+	return c.claim(r)
 }
 
 // input decodes a JSON body into a value. An empty body counts as an empty object.

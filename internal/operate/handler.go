@@ -2,6 +2,7 @@ package operate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -122,6 +123,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	op, ok := operations[r.Method+" "+name]
 	if !ok {
+		if methods := methodsOf(name); len(methods) > 0 {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			return errMethod
+		}
 		return errNoOperation
 	}
 	space, err := op.scope.space(values)
@@ -133,6 +138,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	return op.run(h, w, &request{r, store, space, values})
 }
+
+// methodsOf lists the methods of an operation.
+func methodsOf(name string) (methods []string) {
+	for _, method := range []string{http.MethodDelete, http.MethodGet} {
+		if _, ok := operations[method+" "+name]; ok {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
+
+// errMethod is for an operation with a method that it does not have.
+var errMethod = errors.New("method not allowed")
 
 // errReadOnly is for changes where none may be made.
 var errReadOnly = &streamhub.Error{Op: "operate", Err: fmt.Errorf("%w: this listener changes nothing; start the server with --admin-write", streamhub.ErrPermissionDenied)}
@@ -207,6 +225,8 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
 	status, known := httpstatus.Of(streamhub.CodeOf(err))
 	switch {
+	case errors.Is(err, errMethod):
+		status, f = http.StatusMethodNotAllowed, failure{"method_not_allowed", err.Error()}
 	case !known:
 		h.opt.Logger.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case status == http.StatusUnauthorized:

@@ -300,7 +300,7 @@ func TestRights(t *testing.T) {
 		{"GET", "instances", "all false", 401}, {"GET", "overview", "all false", 401},
 		// Only the console has these.
 		{"GET", "stores", "", 404}, {"GET", "segments?space=s", "", 404}, {"GET", "doctor", "", 404}, {"POST", "verify?space=s", "", 404}, {"GET", "none", "", 404},
-		{"PUT", "leases", "", 404},
+		{"PUT", "leases", "", 405}, {"POST", "live?space=s", "", 405}, {"GET", "store", "", 405},
 	} {
 		asked = ""
 		w := httptest.NewRecorder()
@@ -308,6 +308,7 @@ func TestRights(t *testing.T) {
 		require.Equal(t, c.status, w.Code, "%s %s", c.method, c.what)
 		require.Equal(t, c.right, asked, "%s %s", c.method, c.what)
 		require.Contains(t, w.Body.String(), `"code"`)
+		require.Equal(t, c.status == http.StatusMethodNotAllowed, w.Header().Get("Allow") != "", "%s %s", c.method, c.what)
 	}
 	held := 0
 	for _, err := range h.Store(store).Leases(t.Context()) {
