@@ -103,6 +103,7 @@ type Membership interface {
 	// its own side.
 	Done() <-chan struct{}
 	Err() error
-	// Leave takes the worker off the list. Leaving again is no error.
+	// Leave takes the worker off the list. Leaving again is no error. Callers defer it: if ctx has ended, or
+	// ends meanwhile, it takes up to a second more.
 	Leave(ctx context.Context) error
 }

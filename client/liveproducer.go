@@ -530,6 +530,8 @@ func (p *liveProducer) Fail(ctx context.Context, reason error) error {
 
 // Close implements [live.Producer].
 func (p *liveProducer) Close(ctx context.Context) error {
+	ctx, done := pause.Goodbye(ctx)
+	defer done()
 	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
 

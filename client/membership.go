@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
@@ -29,6 +30,8 @@ func (m *membership) Err() error {
 
 // Leave ends the channel, which takes the worker off the list, and waits for that.
 func (m *membership) Leave(ctx context.Context) error {
+	ctx, done := pause.Goodbye(ctx)
+	defer done()
 	m.cancel()
 	select {
 	case <-m.done:

@@ -24,7 +24,7 @@ func (m *Manager) Acquire(ctx context.Context, store uuid.UUID, key string, ttl 
 	l := &Lease{m: m, name: name{store, key}, holder: m.holder(), ttl: ttl}
 	err := l.acquire(ctx)
 	if errors.Is(err, streamhub.ErrUnknownOutcome) {
-		_, _ = l.goodbye(ctx) // the caller learns that the outcome is unknown either way
+		_, _ = l.Release(ctx) // the caller learns that the outcome is unknown either way
 	}
 	if err != nil {
 		return nil, l.name.fail("acquire lease", err)

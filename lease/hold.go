@@ -48,7 +48,7 @@ func (l *Lease) hold(ctx context.Context, fn func(ctx context.Context, l *Lease)
 		lost := k.lost
 		if !l.isReleased() {
 			// If the release fails the ttl ends the lease.
-			if had, failed := l.goodbye(ctx); failed == nil && !had && lost == nil {
+			if had, failed := l.Release(ctx); failed == nil && !had && lost == nil {
 				lost = l.name.fail("hold lease", streamhub.ErrLeaseLost)
 			}
 		}

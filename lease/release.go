@@ -3,30 +3,22 @@ package lease
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// goodbyeTime bounds requests that are sent after the caller's context has ended.
-const goodbyeTime = time.Second
-
 // Release gives the lease back; see [Manager.ReleaseAs]. The lease is not trusted from the moment
-// of the call.
+// of the call. Callers defer it: if ctx has ended, or ends meanwhile, it takes up to a second more.
 func (l *Lease) Release(ctx context.Context) (bool, error) {
+	ctx, done := pause.Goodbye(ctx)
+	defer done()
 	l.mu.Lock()
 	l.released = true
 	l.mu.Unlock()
 	return l.m.ReleaseAs(ctx, l.name.store, l.name.key, l.holder)
-}
-
-// goodbye releases for a caller whose context may have ended.
-func (l *Lease) goodbye(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTime)
-	defer cancel()
-	return l.Release(ctx)
 }
 
 // ReleaseAs releases the lease of a holder of [Manager.AcquireAs] and reports whether the holder

@@ -166,6 +166,7 @@ type Producer interface {
 	// chunk. Every later call is refused with [streamhub.ErrFenced].
 	HandOver(ctx context.Context) (token string, next uint64, err error)
 	// Close, which callers defer, ends the generation if no other call has: with the verdict
-	// cancelled if a caller has asked the producer to stop, and otherwise failed.
+	// cancelled if a caller has asked the producer to stop, and otherwise failed. If ctx has ended, or ends
+	// meanwhile, it takes up to a second more to write the verdict.
 	Close(ctx context.Context) error
 }

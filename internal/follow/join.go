@@ -98,8 +98,10 @@ func (m *Membership) Err() error {
 }
 
 // Leave takes the worker off the list and ends the membership. A worker that another holder has
-// taken over stays. Leaving again is no error.
+// taken over stays. Leaving again is no error. It outlives ctx by a second at most.
 func (m *Membership) Leave(ctx context.Context) error {
+	ctx, done := pause.Goodbye(ctx)
+	defer done()
 	m.cancel()
 	select {
 	case <-m.done:

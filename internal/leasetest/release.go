@@ -1,6 +1,7 @@
 package leasetest
 
 import (
+	"context"
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
@@ -57,7 +58,9 @@ func renewKeeps(f *fixture) {
 	if err := l.Renew(f.ctx); err != nil || !l.TrustedUntil().After(before) {
 		f.Errorf("trusted until %v, and after a renewal (%v) until %v", before, err, l.TrustedUntil())
 	}
-	released, err := l.Release(f.ctx)
+	ended, end := context.WithCancel(f.ctx)
+	end()
+	released, err := l.Release(ended) // as a deferred call does
 	f.wasReleased(released, err, true)
 	if !l.TrustedUntil().IsZero() {
 		f.Error("a released lease is trusted")

@@ -38,6 +38,8 @@ func (p *Producer) Fail(ctx context.Context, reason error) error {
 
 // Close implements [live.Producer].
 func (p *Producer) Close(ctx context.Context) error {
+	ctx, done := pause.Goodbye(ctx)
+	defer done()
 	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
 

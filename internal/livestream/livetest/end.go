@@ -19,6 +19,7 @@ var endCases = []namedCase{
 	{"Fail", fail},
 	{"NoText", noText},
 	{"CloseWithoutResult", closeWithoutResult},
+	{"CloseLate", closeLate},
 	{"EndRace", endRace},
 	{"EndOverOutage", endOverOutage},
 	{"EndUnderWay", endUnderWay},
@@ -128,6 +129,20 @@ func closeWithoutResult(f *fixture) {
 	require.Equal(f, []string{"1"}, texts)
 	require.Equal(f, streamhub.VerdictFailed, v.Kind)
 	f.register(i, "chat", nil)
+}
+
+// closeLate closes a producer as a deferred call does: after the end of its context.
+func closeLate(f *fixture) {
+	i := f.open(nil)
+	p := f.register(i, "chat", nil)
+	require.NoError(f, p.Publish(f.ctx, []byte("1")))
+	ctx, cancel := context.WithCancel(f.ctx)
+	cancel()
+	require.NoError(f, p.Close(ctx))
+	require.NoError(f, p.Close(ctx), "it is closed already")
+	texts, v := f.read(p, nil)
+	require.Equal(f, []string{"1"}, texts)
+	require.Equal(f, streamhub.VerdictFailed, v.Kind)
 }
 
 // endRace has one verdict win, and everybody sees that one.
