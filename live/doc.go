@@ -104,7 +104,8 @@ type Stream interface {
 	// Channel is Subscribe for programs that select. The channel is closed after the event that has
 	// the error; a reader that stops before that has to end ctx.
 	Channel(ctx context.Context, options *SubscribeOptions) <-chan Event
-	// Wait blocks until the generation has a verdict and returns it.
+	// Wait blocks until the generation has a verdict and returns it. One that is kept no more is
+	// [streamhub.ErrNotFound].
 	Wait(ctx context.Context) (streamhub.Verdict, error)
 	// Status describes the generation. One that is not kept any more is [streamhub.ErrNotFound].
 	Status(ctx context.Context) (Status, error)

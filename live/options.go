@@ -67,7 +67,8 @@ type RegisterOptions struct {
 // SubscribeOptions say where a subscription begins; nil stands for the first chunk.
 type SubscribeOptions struct {
 	// Cursor resumes after a chunk. If the chunk is of another generation than the stream, the
-	// subscription reads the rest and the verdict of that other generation.
+	// subscription reads the rest and the verdict of that other generation. If that is kept no more, the
+	// error is [streamhub.ErrNotFound]: how it had ended is not known then.
 	Cursor Cursor
 	// BatchReplay joins all chunks that are stored when the subscription begins into one.
 	BatchReplay bool

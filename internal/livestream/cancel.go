@@ -61,7 +61,7 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 		return closed.Verdict, nil
 	// A mismatch says that another request to cancel was first, with another name or reason. That one counts.
 	case err != nil && !errors.Is(err, streamhub.ErrBatchMismatch):
-		return streamhub.Verdict{}, err
+		return streamhub.Verdict{}, ending(err)
 	case o.NoWait && err == nil && !asked.Repeated:
 		return streamhub.Verdict{}, nil
 	case o.NoWait: // another caller asked before, and the generation may have ended since
@@ -152,7 +152,7 @@ func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Se
 	return func(yield func(live.Message, error) bool) {
 		for e, err := range s.backward(ctx, after) {
 			if err != nil {
-				if err = ending(err); stops {
+				if err = removal(err); stops {
 					err = producing(err, s.generation)
 				}
 				yield(live.Message{}, s.fail("messages", s.id, err))

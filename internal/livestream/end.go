@@ -173,7 +173,7 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 			}
 		}
 		var closed *streamhub.ClosedError
-		if errors.As(ending(err), &closed) {
+		if errors.As(removal(err), &closed) {
 			v, err = closed.Verdict, nil
 		}
 		if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
@@ -255,7 +255,7 @@ func supersededBy(generation uint64) streamhub.Verdict {
 // producing turns what became of a generation into what its producer is told: where it was
 // superseded, the generation in force; where its segment was deleted or has expired, that verdict; where it has vanished, that.
 func producing(err error, generation uint64) error {
-	err = ending(err)
+	err = removal(err)
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return &streamhub.HistoryLostError{FirstLost: 1}
 	}

@@ -3,6 +3,7 @@ package livestream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/seed-147127fe/streamhub"
@@ -99,9 +100,22 @@ func start(p streamhub.Position) streamhub.Position {
 	return streamhub.Position{Incarnation: p.Incarnation, Lineage: p.Lineage}
 }
 
+// errGone is for a generation whose time to live is over. That begins with its end, and nothing says any more
+// how it had ended.
+var errGone = fmt.Errorf("%w: the generation is kept no more: its EndedTTL is over", streamhub.ErrNotFound)
+
 // ending turns what a follower ends with into what a reader is told: one that is deleted has a
 // verdict too.
 func ending(err error) error {
+	var deleted *streamhub.DeletedError
+	if errors.As(err, &deleted) && deleted.Verdict.Kind == streamhub.VerdictExpired {
+		return errGone
+	}
+	return removal(err)
+}
+
+// removal turns the error of a segment that was removed into the verdict that its removal has left.
+func removal(err error) error {
 	var deleted *streamhub.DeletedError
 	if errors.As(err, &deleted) {
 		return &streamhub.ClosedError{Verdict: deleted.Verdict}

@@ -247,15 +247,28 @@ func endedTTL(f *fixture) {
 	s := f.get(i, "chat")
 	texts, _ := f.read(s, nil)
 	require.Equal(f, []string{"1"}, texts)
+	status, err := s.Status(f.ctx)
+	require.NoError(f, err)
+	at := status.Cursor
 	f.eventually("the generation is gone", func() bool {
 		status, err := i.store.Status(f.ctx, space, s.ID()+"~"+decimal(s.Generation()))
 		require.Equal(f, err == nil, status.Verdict != nil)
 		return err != nil
 	})
-	texts, v := f.read(s, nil)
-	require.Empty(f, texts)
-	require.Equal(f, streamhub.VerdictExpired, v.Kind)
-	require.Equal(f, streamhub.VerdictExpired, f.verdict(s).Kind)
+	// Nothing is left that says how it had ended, and it had not expired.
+	gone := func(err error) {
+		require.ErrorIs(f, err, streamhub.ErrNotFound)
+		require.NotErrorIs(f, err, streamhub.ErrClosed)
+		require.ErrorContains(f, err, "EndedTTL")
+	}
+	for _, o := range []*live.SubscribeOptions{nil, {Cursor: at}, {Cursor: at, BatchReplay: true}} {
+		for c, err := range s.Subscribe(f.ctx, o) {
+			require.Zero(f, c)
+			gone(err)
+		}
+	}
+	_, err = s.Wait(f.ctx)
+	gone(err)
 	f.eventually("the id is forgotten", func() bool {
 		_, err := i.Get(f.ctx, "chat")
 		return errors.Is(err, streamhub.ErrNotFound)
