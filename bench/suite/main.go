@@ -113,6 +113,7 @@ func suite(ctx context.Context) error {
 			return err
 		}
 	}
+	var failed []error // one row that fails does not cost the others
 	_, noCallgrind := exec.LookPath("valgrind")
 	for _, row := range rows() {
 		if !chosen.MatchString(row.name) {
@@ -126,25 +127,18 @@ func suite(ctx context.Context) error {
 			fmt.Fprintf(os.Stderr, "suite: %s: left out: install valgrind: %v\n", row.name, noCallgrind)
 			continue
 		}
-		b, err := newBed(ctx, &row)
-		if err != nil {
-			return err
+		if err := r.add(ctx, &row); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", row.name, err))
 		}
-		if r.Server, err = b.version(ctx); err != nil {
-			return errors.Join(err, b.close())
+		if ctx.Err() != nil {
+			return errors.Join(failed...)
 		}
-		result, err := measure(ctx, b, &row)
-		if err = errors.Join(err, b.close()); err != nil {
-			return fmt.Errorf("%s: %w", row.name, err)
-		}
-		result.print(os.Stdout)
-		r.Results = append(r.Results, *result)
 	}
 	if *list {
 		return nil
 	}
 	if len(r.Results) == 0 {
-		return errors.New("no row was measured")
+		return errors.Join(append(failed, errors.New("no row was measured"))...)
 	}
 	if *output != "" {
 		text, err := json.MarshalIndent(r, "", "\t")
@@ -155,5 +149,24 @@ func suite(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.publish()
+	return errors.Join(append(failed, r.publish())...)
+}
+
+// add measures a row on a server of its own.
+func (r *report) add(ctx context.Context, row *row) (err error) {
+	b, err := newBed(ctx, row)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if r.Server, err = b.version(ctx); err != nil {
+		return err
+	}
+	result, err := measure(ctx, b, row)
+	if err != nil {
+		return err
+	}
+	result.print(os.Stdout)
+	r.Results = append(r.Results, *result)
+	return nil
 }
