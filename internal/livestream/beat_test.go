@@ -70,7 +70,7 @@ func TestBeatInParts(t *testing.T) {
 	require.NoError(t, err)
 	watcher, err := follow.Open(t.Context(), conn, log, nil)
 	require.NoError(t, err)
-	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{Heartbeat: 500 * time.Millisecond})
+	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{Heartbeat: time.Second})
 	require.NoError(t, err)
 	streams := manager.Streams(uuid.New(), "space")
 	all := make([]live.Producer, producers)
@@ -91,7 +91,10 @@ func TestBeatInParts(t *testing.T) {
 		defer hook.mu.Unlock()
 		return len(hook.sessions) == producers
 	}, time.Minute, time.Millisecond)
-	require.Equal(t, part, hook.most)
+	hook.mu.Lock()
+	most := hook.most
+	hook.mu.Unlock()
+	require.Equal(t, part, most)
 	for _, p := range all {
 		require.NoError(t, p.Context().Err())
 	}
