@@ -87,13 +87,14 @@ type Store interface {
 	Workers(ctx context.Context) iter.Seq2[[]Worker, error]
 
 	// AcquireLeaseAs gets the exclusive right on key for a holder that the caller names, or a
-	// [LeaseHeldError]. The token is the generation to pass to appends. A holder that has the lease
-	// gets it again with the same token.
+	// [LeaseHeldError]; it does not wait for the other. The token is the generation to pass to appends. A
+	// holder that has the lease gets it again with the same token. The ttl is 10 ms to 24 h.
 	AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
 	// RenewLeaseAs restarts the ttl, or returns [ErrLeaseLost] if the holder does not have the
 	// lease.
 	RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
-	// ReleaseLeaseAs reports whether the holder had the lease.
+	// ReleaseLeaseAs reports whether the holder had the lease. With a ctx that has ended it sends nothing:
+	// defer it with [context.WithoutCancel].
 	ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error)
 }
 

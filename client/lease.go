@@ -20,12 +20,15 @@ const (
 	leasePoll = 500 * time.Millisecond
 )
 
-// WithLease acquires the lease on key, waiting for up to wait, runs fn while it renews the lease,
-// and releases it. Pass token as Generation to appends.
+// WithLease acquires the lease on key, runs fn while it renews the lease, and releases it. Pass token as
+// Generation to appends. If another holder has the lease, WithLease tries again for as long as wait; with a
+// wait of 0 or less it does not. Then fn is not called and the error is a [streamhub.LeaseHeldError]. The
+// ttl is 10 ms to 24 h ([streamhub.ErrInvalidArgument]).
 //
 // The context of fn ends with [streamhub.ErrLeaseLost] as its cause when the lease is lost. It also
 // ends when two thirds of the ttl have passed since the last confirmed renewal was sent, so without
-// a network it ends before the lease does. Then fn must stop, and WithLease returns
+// a network it ends before the lease does. Its Err is [context.Canceled] in each case: [context.Cause] says
+// which. Then fn must stop, and WithLease returns
 // [streamhub.ErrLeaseLost] joined to the error of fn.
 //
 // The holder is "<host>/<process id>/<random id>". Another caller of Acquire sees it in its
@@ -76,7 +79,7 @@ func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.
 		sent := time.Now()
 		token, err := s.AcquireLeaseAs(ctx, key, holder, ttl)
 		var held *streamhub.LeaseHeldError
-		if err == nil || !errors.As(err, &held) || time.Now().After(until) {
+		if err == nil || !errors.As(err, &held) || !time.Now().Before(until) {
 			return token, sent, err
 		}
 		if !pause.For(ctx, min(leasePoll, max(held.Left, time.Millisecond), max(time.Until(until), time.Millisecond))) {
@@ -90,6 +93,7 @@ func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.
 func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration, sent time.Time, stop <-chan struct{}) error {
 	ctx = context.WithoutCancel(ctx)
 	trusted := sent.Add(ttl / 3 * 2)
+	var last error // of the last renewal
 	for next := sent.Add(ttl / 3); ; {
 		timer := time.NewTimer(time.Until(next))
 		select {
@@ -101,7 +105,7 @@ func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration
 		// As in acquire, the time from before the request is what counts.
 		now := time.Now()
 		if !now.Before(trusted) {
-			return streamhub.ErrLeaseLost
+			return fault.Unrenewed(last)
 		}
 		try, cancel := context.WithDeadline(ctx, trusted)
 		unbind := make(chan struct{})
@@ -118,6 +122,7 @@ func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration
 		_, err := s.inner.RenewLeaseAs(try, key, holder, ttl)
 		cancel()
 		<-unbind
+		last = err
 		switch {
 		case err == nil:
 			trusted = now.Add(ttl / 3 * 2)

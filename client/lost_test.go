@@ -1,9 +1,11 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -150,5 +152,25 @@ func restore(t *testing.T, conn redis.UniversalClient, d dumped) {
 	for key, hash := range d.hashes {
 		require.NoError(t, conn.Del(t.Context(), key).Err())
 		require.NoError(t, conn.HSet(t.Context(), key, hash).Err())
+	}
+}
+
+// TestLeaseWaits: no wait is one try, in process and behind a gateway, also where it is less than nothing.
+func TestLeaseWaits(t *testing.T) {
+	type leases interface {
+		WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(context.Context, uint64) error) error
+	}
+	h, id := embedded(t), uuid.New()
+	_, err := h.Store(id).AcquireLeaseAs(t.Context(), "key", "other", time.Hour)
+	require.NoError(t, err)
+	never := func(context.Context, uint64) error { t.Error("it has the lease"); return nil }
+	for name, s := range map[string]leases{"hub": h.Store(id), "client": connect(t, dial(t, nil, serve(t, h, nil)), nil).Store(id)} {
+		for _, wait := range []time.Duration{0, -1, -time.Hour, time.Millisecond} {
+			err := s.WithLease(t.Context(), "key", time.Minute, wait, never)
+			require.ErrorIs(t, err, streamhub.ErrLeaseNotAcquired, "%s, %v", name, wait)
+		}
+		for _, ttl := range []time.Duration{-1, 0, 10*time.Millisecond - 1, 24*time.Hour + 1} {
+			require.ErrorIs(t, s.WithLease(t.Context(), "free", ttl, 0, never), streamhub.ErrInvalidArgument, "%s, %v", name, ttl)
+		}
 	}
 }

@@ -272,10 +272,12 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
 }
 
 // WithLease acquires the lease on key, runs fn while it renews the lease, releases it and returns the
-// error of fn. If another holder keeps the lease for longer than wait, fn is not called and the error
-// is a [streamhub.LeaseHeldError]. Pass token as Generation to appends. If the lease is lost, the
-// context of fn ends before the lease does, with [streamhub.ErrLeaseLost] as its cause; see
-// [lease.Manager.WithLease].
+// error of fn. If another holder has the lease, WithLease tries again for as long as wait; with a wait of 0
+// or less it does not. Then fn is not called and the error is a [streamhub.LeaseHeldError]. The ttl is 10 ms
+// to 24 h ([streamhub.ErrInvalidArgument]). Pass token as Generation to appends.
+//
+// If the lease is lost, the context of fn ends before the lease does. Its Err is [context.Canceled] and its
+// cause, which [context.Cause] returns, [streamhub.ErrLeaseLost]; see [lease.Manager.WithLease].
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return err

@@ -3,13 +3,13 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/fault"
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
@@ -18,7 +18,7 @@ import (
 //
 // The context of fn ends with ctx. It ends with [streamhub.ErrLeaseLost] as its cause when Redis
 // reports the lease as lost, or when two thirds of the ttl have passed without a confirmed renewal.
-// Then fn must stop, and WithLease returns [streamhub.ErrLeaseLost] joined to the error of fn.
+// Its Err is [context.Canceled] in each case: [context.Cause] says which. Then fn must stop, and WithLease returns [streamhub.ErrLeaseLost] joined to the error of fn.
 // After the end of ctx the lease is still renewed until fn returns.
 //
 // Before it returns, WithLease waits for a renewal in flight and releases the lease, for up to a
@@ -92,11 +92,7 @@ func (k *keeper) note(err error) {
 func (k *keeper) silence() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.failed == nil {
-		return fmt.Errorf("%w: a renewal was not answered in time", streamhub.ErrLeaseLost)
-	}
-	// %v: the kind of the failure, such as the end of a context, is not the kind of the loss.
-	return fmt.Errorf("%w: no renewal succeeded in time: %v", streamhub.ErrLeaseLost, k.failed)
+	return fault.Unrenewed(k.failed)
 }
 
 // watch gives the lease up at the end of its trust window. It is apart from renew, because a call

@@ -38,7 +38,7 @@ type Options struct {
 	Name string
 	// Wait is how long [Manager.Acquire] and [Manager.WithLease] wait for a lease that another has,
 	// or for a Redis that does not answer. They retry at random times, at least twice a second, and
-	// when the holder's ttl ends. The default, 0, does not wait.
+	// when the holder's ttl ends. The default, 0, does not wait; nor does less.
 	Wait time.Duration
 }
 
