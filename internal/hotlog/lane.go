@@ -128,7 +128,9 @@ func (a *appender) run(l *lane) {
 		a.mu.Lock()
 		if batch := a.take(l); len(batch) > 0 {
 			a.mu.Unlock()
-			a.send(a.log.ctx, l, batch)
+			x := a.exchange(a.log.ctx, l.key.durability, batch)
+			a.mu.Lock()
+			a.settle(l, &x)
 			a.mu.Unlock()
 			continue
 		}
@@ -218,31 +220,40 @@ func (a *appender) drop(l *lane) {
 	l.ready, l.again = nil, nil
 }
 
-// send carries a batch to Redis and deals with the answers. It locks appender.mu when they are there and
-// leaves it locked: callers that append again at once meet in the next batch.
-func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
-	// A trip is one call of a script and the flights that it carries, in the order of their answers.
-	type trip struct {
-		call    redisx.Call
-		flights []*flight
-	}
-	var trips []trip
-	if err := a.log.ready(ctx, l.key.durability); err != nil {
-		a.mu.Lock()
-		a.unsent(batch, err)
-		return
+// A trip is one call of a script and the flights that it carries, in the order of their answers.
+type trip struct {
+	call    redisx.Call
+	flights []*flight
+}
+
+// An exchange is a batch and what became of it: trips that were made, or an error before the first of them.
+type exchange struct {
+	batch []*flight
+	// refused says that the level of durability is not to be had, unreachable that the node for it is not.
+	refused, unreachable error
+
+	trips       []trip
+	took        time.Duration
+	unconfirmed error
+	cut         bool // the context ended meanwhile
+}
+
+// exchange carries a batch to Redis. It runs without the lock; settle deals with the answers.
+func (a *appender) exchange(ctx context.Context, level streamhub.Durability, batch []*flight) (x exchange) {
+	x.batch = batch
+	if x.refused = a.log.ready(ctx, level); x.refused != nil {
+		return x
 	}
 	// WAIT counts the writes of its own connection, so a batch with a level of durability needs one
 	// connection of the right node for the scripts and for WAIT.
 	var client pipeliner = a.log.conn
-	if l.key.durability != (streamhub.Durability{}) {
+	if level != (streamhub.Durability{}) {
 		node, err := a.log.conn.NodeFor(ctx, batch[0].timeline())
 		if err != nil {
-			a.mu.Lock()
-			a.failed(batch, redisx.ReadOutcome(err))
-			return
+			x.unreachable = redisx.ReadOutcome(err)
+			return x
 		}
-		client = a.log.waiting(node, l.key.durability)
+		client = a.log.waiting(node, level)
 	}
 	// The names of new spaces are written before their first frame. If that fails, the frame is sent
 	// all the same, and the names are written with a later one.
@@ -251,19 +262,32 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 	for _, flights := range calls(batch) {
 		t := trip{a.call(ctx, flights), flights}
 		_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
-		trips = append(trips, t)
+		x.trips = append(x.trips, t)
 	}
-	confirm := a.log.addWait(ctx, pipe, l.key.durability)
-	a.calls.Add(int64(len(trips)))
+	confirm := a.log.addWait(ctx, pipe, level)
+	a.calls.Add(int64(len(x.trips)))
 	left := time.Now()
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	took := time.Since(left)
+	x.took = time.Since(left)
 	// There was one wait, after all calls and on their connection: its answer is for each of them.
-	unconfirmed := confirm()
+	x.unconfirmed = confirm()
+	x.cut = ctx.Err() != nil
+	return x
+}
 
-	a.mu.Lock()
-	l.prompt = took < leadTrip
-	for _, t := range trips {
+// settle deals with what became of a batch of the lane. It runs under appender.mu, for all answers at once: callers that
+// append again meet in the next batch.
+func (a *appender) settle(l *lane, x *exchange) {
+	switch {
+	case x.refused != nil:
+		a.unsent(x.batch, x.refused)
+		return
+	case x.unreachable != nil:
+		a.failed(x.batch, x.unreachable)
+		return
+	}
+	l.prompt = x.took < leadTrip
+	for _, t := range x.trips {
 		short, text, answers := t.flights[0].isShort(), "", []string(nil)
 		var err error
 		if short {
@@ -276,17 +300,17 @@ func (a *appender) send(ctx context.Context, l *lane, batch []*flight) {
 			// The server does not have the script, so nothing was executed.
 			a.load(t.flights)
 		case err != nil:
-			if ctx.Err() == nil { // a caller that leads has less patience than its Redis deserves
+			if !x.cut { // a caller that leads has less patience than its Redis deserves
 				a.log.conn.Observe(err)
 			}
 			a.failed(t.flights, t.call.Outcome(err))
 		case short:
-			a.landedShort(t.flights, text, unconfirmed)
+			a.landedShort(t.flights, text, x.unconfirmed)
 		case len(answers) != len(t.flights):
 			a.failed(t.flights, errAnswers)
 		default:
 			for i, f := range t.flights {
-				a.answered(f, answers[i], unconfirmed)
+				a.answered(f, answers[i], x.unconfirmed)
 			}
 		}
 	}

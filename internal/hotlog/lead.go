@@ -41,15 +41,16 @@ func (a *appender) lead(ctx context.Context, req *request) bool {
 	if len(batch) == 0 {
 		return true
 	}
-	l.led++
-	a.mu.Unlock()
 	if ctx.Done() != nil {
 		bounded, cancel := context.WithTimeout(ctx, leadTime)
-		a.send(bounded, l, batch)
-		cancel()
-	} else {
-		a.send(ctx, l, batch)
+		defer cancel()
+		ctx = bounded
 	}
+	l.led++
+	a.mu.Unlock()
+	x := a.exchange(ctx, l.key.durability, batch)
+	a.mu.Lock()
+	a.settle(l, &x)
 	l.led--
 	a.wake(l)
 	return true
