@@ -123,11 +123,11 @@ func (r *run) start(s Step, f *follower, o *streamhub.FollowOptions) {
 func (r *run) again(f *follower) {
 	slot := f.step.At % slots
 	r.endFollower(slot)
-	o := streamhub.FollowOptions{FromSequence: f.from, Cursor: f.cursor.store, Limit: f.limit, Live: f.beginning}
+	o := streamhub.FollowOptions{FromSequence: f.from, Cursor: f.cursor.store, Limit: f.limit, Live: f.beginning && f.step.Live}
 	if o.Cursor != "" {
 		o.FromSequence = 0
 	}
-	if f.beginning {
+	if o.Live {
 		f.cursor.model = r.end(Step{Space: f.space, Seg: f.segment})
 	}
 	r.start(f.step, f, &o)
