@@ -94,9 +94,6 @@ func (m *Model) Restorable(ends map[string]streamhub.TimelineID) bool {
 	return true
 }
 
-// leaseOver is longer than the lease of an archiver lasts.
-const leaseOver = time.Minute
-
 // archive lets the archiver of a writer take a turn, after which Redis keeps so many entries of each segment.
 func (r *run) archive(s Step) error {
 	r.way.Advance(time.Millisecond) // tokens of leases grow with the clock, also after Redis went back
@@ -108,11 +105,11 @@ func (r *run) archive(s Step) error {
 	}
 	err = r.way.Archive(r.ctx, s.By, policy)
 	if s.Lose+s.Drop > 0 {
-		// What came of its lease is not known either. It ends by itself.
 		r.way.Lose(0, 0, false)
 		s.Lose, s.Drop = 0, 0
-		r.way.Advance(leaseOver)
-		r.model.Now += leaseOver.Milliseconds()
+		if err := r.way.EndLeases(r.ctx); err != nil { // what came of them is not known either
+			return err
+		}
 		err = r.way.Archive(r.ctx, s.By, policy)
 	}
 	if err != nil {

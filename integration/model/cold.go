@@ -13,6 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/memredis"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
 // cold is the archive of a way.
@@ -51,6 +52,16 @@ func (w *memory) Archive(ctx context.Context, by int, policy tier.Policy) error 
 	w.cold.policy.Store(&policy)
 	defer w.cold.policy.Store(nil)
 	return w.hubs[by].ArchiveNow(ctx)
+}
+
+func (w *memory) EndLeases(ctx context.Context) error {
+	for _, space := range []string{"s", "t"} {
+		key := "sh:{" + w.id.String() + "." + redisx.Escape("streamhub/archive/"+space) + "}:l"
+		if err := w.command.Del(ctx, key).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxSpaces is more than programs have.

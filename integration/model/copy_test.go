@@ -84,6 +84,8 @@ func (w *copied) last(space string) streamhub.TimelineID {
 	return streamhub.TimelineID{MS: 1, N: line[len(line)-1].id}
 }
 
+func (w *copied) EndLeases(context.Context) error { return nil }
+
 func (w *copied) Ends(context.Context) (map[string]streamhub.TimelineID, error) {
 	defer w.lock()()
 	return maps.Clone(w.ends), nil

@@ -58,6 +58,8 @@ type Way interface {
 	Deafen(deaf bool)
 	// Archive lets the archiver of a writer's process take a turn under a policy. A way without an archive does nothing.
 	Archive(ctx context.Context, by int, policy tier.Policy) error
+	// EndLeases ends the leases of archivers, as if their time were over.
+	EndLeases(ctx context.Context) error
 	// Ends says where the archive of each space ends, and Last where the timeline of one does in Redis.
 	Ends(ctx context.Context) (map[string]streamhub.TimelineID, error)
 	Last(ctx context.Context, space string) (streamhub.TimelineID, error)
