@@ -234,6 +234,9 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 		r := mine.result
 		r.Repeated, r.Created, r.Closed, r.Generation = true, false, l.closed != nil, l.generation
 		r.Position = m.position(l, r.Last, l.reign)
+		if t.life == 0 { // a client has learned of the life by this answer
+			t.life = l.id
+		}
 		return r, nil
 	}
 	lost := m.forgotten(t, l, o.Producer)

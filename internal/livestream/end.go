@@ -193,7 +193,13 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 // is done by the instance that notices, so it may be repeated. The session goes last: it is what an instance finds
 // the rest by.
 func (s *Stream) conclude(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
-	_, err := s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
+	var err error
+	for range 2 { // a hub that had stored messages which Redis has lost is told so once, and has closed nothing
+		_, err = s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
+		if !errors.Is(err, streamhub.ErrHistoryLost) {
+			break
+		}
+	}
 	if err != nil && !over(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
 		return err
 	}

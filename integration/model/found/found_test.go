@@ -321,6 +321,27 @@ func TestLossOfBoth(t *testing.T) {
 	})
 }
 
+// Seed 4074: a producer whose messages Redis had lost ended, and was told that the stream was in conflict.
+func TestEndAfterLostMessages(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", By: 1, Seg: "y", At: 3, Takeover: true, Remote: true},
+		{Op: "save", Space: "s"},
+		{Op: "send", By: 1, Seg: "y", At: 3},
+		{Op: "rewind", Space: "s"},
+		{Op: "end", Seg: "x", Close: "done", At: 3},
+	})
+}
+
+// Seed 4081: a client that had only had an append repeated for it knew of the segment, and was told that it had been deleted.
+func TestDeletedAfterRepeat(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", By: 1, Space: "s", Seg: "b", N: 1, Producer: "p"},
+		{Op: "append", Space: "s", Seg: "b", N: 1, Producer: "p", Turn: 2},
+		{Op: "delete", Space: "s", Seg: "b"},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+	}, model.TwoGateways)
+}
+
 // Seed 179 of the way "archived": a producer repeated its append, and the answer to that was lost.
 func TestRepeatWithLostReply(t *testing.T) {
 	try(t, []model.Step{
