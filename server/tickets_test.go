@@ -52,6 +52,7 @@ func ticketFor(t testing.TB, url, token, body string) (ticket string, until time
 	require.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
 	require.Equal(t, "no-referrer", answer.Header.Get("Referrer-Policy"))
 	require.Equal(t, "*", answer.Header.Get("Access-Control-Allow-Origin"))
+	require.Equal(t, "Retry-After", answer.Header.Get("Access-Control-Expose-Headers"))
 	var got struct {
 		Ticket  string    `json:"ticket"`
 		Expires time.Time `json:"expires_at"`

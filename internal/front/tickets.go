@@ -67,6 +67,7 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	// This keeps no page out. makeTicket does, by the token or, where none is asked for, by the origin.
 	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "Retry-After")
 	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
 	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
 	h.Set("Access-Control-Max-Age", "86400")

@@ -205,6 +205,7 @@ func setHeaders(header http.Header) {
 	header.Set("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'") // nothing of it is a page
 	header.Set("Cache-Control", "no-store")
 	header.Set("Access-Control-Allow-Origin", "*")
+	header.Set("Access-Control-Expose-Headers", "Retry-After")
 	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+producerHeader)
 	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, OPTIONS")
 	header.Set("Access-Control-Max-Age", "86400")

@@ -414,6 +414,7 @@ func TestRefused(t *testing.T) {
 		r := g.ask(c.method, c.path, "")
 		require.Equal(t, c.status, r.StatusCode, "%s %s", c.method, c.path)
 		require.Equal(t, "*", r.Header.Get("Access-Control-Allow-Origin"))
+		require.Equal(t, "Retry-After", r.Header.Get("Access-Control-Expose-Headers"))
 		require.Equal(t, c.status == 401, r.Header.Get("WWW-Authenticate") != "")
 	}
 	g.must(400, "POST", "/v1/live/s/cancel", "no json")
