@@ -12,7 +12,8 @@ import (
 // '-', '_' and '.'. The zero Cursor is the start of the generation that it is used with.
 type Cursor string
 
-// CursorAt is the cursor after the entry at p in the segment of a generation.
+// CursorAt is the cursor after the entry at p in the segment of a generation. It begins with the generation in base 36, which
+// docs/live.md promises to clients over HTTP.
 func CursorAt(generation uint64, p streamhub.Position) Cursor {
 	return Cursor(strconv.FormatUint(generation, 36) + "." + string(p.Cursor()))
 }

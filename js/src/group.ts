@@ -1,7 +1,7 @@
 import { LiveError, type Verdict } from "./error.js"
 import { readEvents } from "./events.js"
 import { bytesOf, connect, type Chunk, type Hears, type ReadOptions } from "./read.js"
-import { Backoff, Passing, request, split } from "./request.js"
+import { Backoff, either, eventStream, split } from "./request.js"
 
 /** How long streams are gathered that a page begins to read together, in milliseconds. */
 const gathering = 20
@@ -132,16 +132,16 @@ class Space {
       const members = this.#of(connection)
       if (signal.aborted || members.length === 0) return
       let least = 0
+      let failure: unknown
       const one = new AbortController() // of a connection that has ended, so that its body is let go
       try {
         const ids = [...new Set(members.map(({ id }) => `id=${encodeURIComponent(id)}`))]
         const [path, query] = split(this.key)
         const address = `${path}?${[...ids, query, cursor && `cursor=${encodeURIComponent(cursor)}`].filter(Boolean).join("&")}`
-        const init = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, one.signal]) }
-        const response = await request(address, options, init)
+        const body = await eventStream(address, options, either(signal, one.signal))
+        backoff.met = true
         for (const { hears } of members) hears.state("waiting")
-        if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
-        for await (const e of readEvents(response.body, options, (ms) => (least = ms))) {
+        for await (const e of readEvents(body, options, (ms) => (least = ms))) {
           backoff.reset()
           const update = JSON.parse(e.data) as Update
           if (e.name === "complete") throw new LiveError("not_found", "the stream did not begin")
@@ -149,10 +149,11 @@ class Space {
           cursor = e.id
           for (const member of this.#of(connection)) if (member.id === update.id) take(member, update)
         }
+        failure = new Error("the connection ended")
       } catch (error) {
         if (signal.aborted) return
-        if (error instanceof Passing) least = error.after
-        if (error instanceof LiveError) {
+        failure = error
+        if (backoff.final(error)) {
           // One of them may be the reason for all: who has nothing yet finds out alone.
           for (const member of this.#of(connection)) {
             if (member.generation === 0) member.alone = true
@@ -166,7 +167,7 @@ class Space {
       }
       for (const { hears } of this.#of(connection)) hears.state("connecting")
       try {
-        await backoff.wait(signal, least)
+        await backoff.wait(signal, failure, least)
       } catch {
         return
       }
@@ -189,7 +190,7 @@ function take(member: Member, u: Update): void {
     if (Number(u.sequence) <= member.sequence) return
     member.sequence = Number(u.sequence)
     const bytes = u.binary === undefined ? new TextEncoder().encode(u.data) : bytesOf(u.binary)
-    member.ready.push({ text: u.data, bytes, cursor: "" })
+    member.ready.push({ text: u.data, bytes, cursor: "", generation: u.generation })
   }
   member.wake()
 }

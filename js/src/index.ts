@@ -1,3 +1,5 @@
+export { cancelLive, sendMessage, type CancelOptions, type SendOptions } from "./ask.js"
 export { LiveError, type Verdict } from "./error.js"
 export { readLive, type Chunk, type LiveReader, type ReadOptions, type ReadState } from "./read.js"
-export { produceLive, type LiveProducer, type ProduceOptions } from "./produce.js"
+export { produceLive, type LiveProducer, type ProduceOptions, type ProducerState } from "./produce.js"
+export { type CredentialRequest, type RequestOptions } from "./request.js"

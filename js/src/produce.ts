@@ -1,5 +1,7 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { LiveError, type Verdict } from "./error.js"
-import { request, retried, sleep, split, type RequestOptions } from "./request.js"
+import { bytesOf } from "./read.js"
+import { request, retried, sleep, withAction, type Init, type RequestOptions } from "./request.js"
 
 export interface ProduceOptions extends RequestOptions {
   /** Kept with the stream. */
@@ -8,8 +10,17 @@ export interface ProduceOptions extends RequestOptions {
   takeover?: boolean
   /** Fails with already_produced as long as any generation is kept, also one that has ended. */
   once?: boolean
-  /** Goes on with a generation that was begun before, by what state() gave. */
+  /**
+   * Goes on with a generation that was begun before, by what state() gave. The gateway is asked first how much is stored. If
+   * that is not what the state says, as after a crash, produceLive rejects with gap and changes nothing: details has next,
+   * the number of the chunk that the gateway expects, and resume, that of the state.
+   */
   resume?: ProducerState
+  /**
+   * "state", the default, resumes only where the state says. "stored" resumes at the chunk that the gateway expects, whatever
+   * the state says: state().next is its number, counted from 1, and the program publishes from there on.
+   */
+  resumeAt?: "state" | "stored"
   /** Hears that somebody asked to stop. The producer then has a few seconds to end the stream. */
   onStop?: (by: string, reason: string) => void
   /** Hears what readers send. */
@@ -37,12 +48,24 @@ export interface LiveProducer {
   fail(reason: string): Promise<Verdict>
   /** Ends the stream as cancelled: what a producer does that was asked to stop. */
   cancelled(reason?: string): Promise<Verdict>
+  /**
+   * Ends the stream as failed unless it has ended, as fail does, and never rejects. After it the producer sends nothing
+   * more. A program that may throw between publish and done calls it in finally, or declares the producer with await using.
+   */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+  /**
+   * Is aborted when a reader asks to stop (a LiveError stopped, with by and reason), and when the generation is over for this
+   * producer: ended, closed or fenced.
+   */
+  readonly signal: AbortSignal
   /** What another process needs to go on. Stop publishing here, and flush, before it is used. */
   state(): ProducerState
 }
 
 /** Refusals of a stream that is not this producer's, or not any more. */
-const theirs = new Set(["closed", "fenced", "not_found", "permission_denied", "unauthenticated"])
+const theirs = ["closed", "fenced", "not_found", "permission_denied", "unauthenticated"]
+const header = "Streamhub-Producer"
 const mostChunks = 256
 const mostBytes = 1 << 20
 
@@ -53,15 +76,27 @@ const mostBytes = 1 << 20
 export async function produceLive(url: string | URL, options: ProduceOptions = {}): Promise<LiveProducer> {
   const at = String(url)
   let state = options.resume
-  if (!state) {
-    const body = JSON.stringify({ metadata: options.metadata, takeover: options.takeover, once: options.once })
+  if (state) {
+    // What is stored of a state that is out of date would count as a repeat, and the new chunks be dropped.
+    const next = Number((await retried(withAction(at, "/chunks"), options, options.signal, withToken(state, {}))).next)
+    if (next !== state.next && options.resumeAt !== "stored") {
+      throw new LiveError("gap", `chunk ${next} is next, not ${state.next}`, { next, resume: state.next })
+    }
+    state = { ...state, next }
+  } else {
+    const { metadata, takeover, once } = options
+    const body = JSON.stringify({ metadata, takeover, once })
     // The key makes the request safe to repeat.
-    const headers = { "Content-Type": "application/json", "Streamhub-Producer": randomKey() }
-    const answer = await retried(at, options, options.signal, { method: "PUT", body, headers })
+    const answer = await retried(at, options, options.signal, { method: "PUT", body, headers: { [header]: randomKey() } })
     if (typeof answer.producer !== "string") throw new LiveError("already_produced", "a generation is kept that has ended", answer)
     state = answer as unknown as ProducerState
   }
   return new Producer(at, options, state)
+}
+
+/** A request of a producer. */
+function withToken({ producer }: ProducerState, init: Init): Init {
+  return { method: "POST", ...init, headers: { ...init.headers, [header]: producer } }
 }
 
 function randomKey(): string {
@@ -70,11 +105,12 @@ function randomKey(): string {
 
 class Producer implements LiveProducer {
   readonly #ended = new AbortController()
-  readonly #signal: AbortSignal
+  readonly #asked = new AbortController()
+  #listening = false
+  readonly #signal = this.#ended.signal
   #next: number // of the first chunk that is not known to be stored
   #pending: Uint8Array[] = []
   #bytes = 0
-  #over: unknown
   #wake: (() => void)[] = []
   #sending = false
 
@@ -84,10 +120,17 @@ class Producer implements LiveProducer {
     readonly begun: ProducerState,
   ) {
     this.#next = begun.next
-    this.#signal = options.signal ? AbortSignal.any([options.signal, this.#ended.signal]) : this.#ended.signal
-    options.signal?.addEventListener("abort", () => this.#stop(options.signal?.reason), { signal: this.#ended.signal })
+    const { signal } = options
+    const over = () => this.#stop(signal?.reason)
+    signal?.addEventListener("abort", over, { signal: this.#signal })
+    if (signal?.aborted) over()
     void this.#beat()
     if (options.onStop || options.onMessage) void this.#listen()
+  }
+
+  get signal(): AbortSignal {
+    void this.#listen() // it costs a request that stays open
+    return this.#asked.signal
   }
 
   state(): ProducerState {
@@ -107,7 +150,7 @@ class Producer implements LiveProducer {
   }
 
   done(output?: unknown): Promise<Verdict> {
-    return this.#end(output === undefined ? { kind: "done" } : { kind: "done", output })
+    return this.#end({ kind: "done", output })
   }
 
   fail(reason: string): Promise<Verdict> {
@@ -115,35 +158,44 @@ class Producer implements LiveProducer {
   }
 
   cancelled(reason?: string): Promise<Verdict> {
-    return this.#end(reason === undefined ? { kind: "cancelled" } : { kind: "cancelled", reason })
+    return this.#end({ kind: "cancelled", ...(reason !== undefined && { reason }) })
+  }
+
+  async close(): Promise<void> {
+    // It may be over already. Where no verdict can be written the stream will be lost.
+    const reason = "the producer was closed"
+    await this.fail(reason).catch(() => {})
+    this.#stop(new LiveError("closed", reason))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
   async #end(verdict: Verdict): Promise<Verdict> {
     await this.flush()
     let answer: unknown
     try {
-      answer = await this.#ask("/end", { body: JSON.stringify(verdict), headers: { "Content-Type": "application/json" } })
+      answer = await this.#ask("/end", { body: JSON.stringify(verdict) })
     } catch (error) {
       // Another request may learn first that the stream has ended.
       answer = error instanceof LiveError && error.code === "closed" && error.details.verdict
       if (!answer) throw error
     }
     const ended = answer as Verdict
-    this.#stop(new LiveError("closed", `the stream has ended: ${ended.kind}`, { verdict: ended }))
+    this.#stop(new LiveError("closed", ended.kind, { verdict: ended }))
     return ended
   }
 
-  #ask(action: string, init: RequestInit): Promise<Record<string, unknown>> {
-    const headers = new Headers(init.headers)
-    headers.set("Streamhub-Producer", this.begun.producer)
-    return retried(withAction(this.url, action), this.options, this.#signal, { method: "POST", ...init, headers })
+  #ask(action: string, init: Init): Promise<Record<string, unknown>> {
+    return retried(withAction(this.url, action), this.options, this.#signal, withToken(this.begun, init), true)
   }
 
   /** Sends what is pending, one request at a time. */
   async #send(): Promise<void> {
     this.#sending = true
     try {
-      while (this.#pending.length > 0 && this.#over === undefined) {
+      while (this.#pending.length > 0) {
         await sleep(0, this.#signal) // what is published together travels together
         const { body, type, count } = pack(this.#pending)
         const answer = await this.#ask(`/chunks?first=${this.#next}`, { body: body as BodyInit, headers: { "Content-Type": type } })
@@ -154,7 +206,7 @@ class Producer implements LiveProducer {
       }
     } catch (error) {
       this.#stop(error)
-      if (error instanceof LiveError && !theirs.has(error.code)) await this.#abandon(error)
+      if (error instanceof LiveError && !theirs.includes(error.code)) await this.#abandon(error)
     } finally {
       this.#sending = false
     }
@@ -163,9 +215,7 @@ class Producer implements LiveProducer {
   /** Ends as failed a stream whose next chunk is refused for good: readers would wait until it counts as lost. */
   async #abandon(error: LiveError): Promise<void> {
     const body = JSON.stringify({ kind: "failed", reason: `${error.code}: ${error.message}`.slice(0, 1000) })
-    const headers = { "Content-Type": "application/json", "Streamhub-Producer": this.begun.producer }
-    const { signal: _, ...options } = this.options
-    await request(withAction(this.url, "/end"), options, { method: "POST", body, headers }).catch(() => {})
+    await request(withAction(this.url, "/end"), { ...this.options, signal: undefined }, withToken(this.begun, { body })).catch(() => {})
   }
 
   /** Says from time to time that the producer is there. */
@@ -182,16 +232,25 @@ class Producer implements LiveProducer {
 
   /** Hears requests to stop and messages. */
   async #listen(): Promise<void> {
+    if (this.#listening) return
+    this.#listening = true
     let after = 0
     try {
       for (;;) {
-        const answer = await this.#ask(`/messages?wait=30s&after=${after}`, { method: "GET" })
+        const answer = await this.#ask(`/messages?wait=30s&after=${after}`, { method: "GET" }).catch(async (error: unknown) => {
+          // A poll that outlives its token is no reason to stop: chunks and heartbeats find out what is.
+          if (!(error instanceof LiveError) || error.code !== "unauthenticated") throw error
+          await sleep(this.begun.heartbeat_ms, this.#signal)
+          return { after, messages: [], stop: undefined }
+        })
         after = Number(answer.after)
         for (const m of answer.messages as { data: string; by?: string }[]) {
-          this.options.onMessage?.(Uint8Array.from(atob(m.data), (c) => c.charCodeAt(0)), m.by ?? "")
+          this.options.onMessage?.(bytesOf(m.data), m.by ?? "")
         }
-        const stop = answer.stop as { by?: string; reason?: string } | undefined
-        if (stop) this.options.onStop?.(stop.by ?? "", stop.reason ?? "")
+        if (!answer.stop) continue
+        const { by = "", reason = "" } = answer.stop as { by?: string; reason?: string }
+        this.#asked.abort(new LiveError("stopped", reason, { by, reason }))
+        this.options.onStop?.(by, reason)
       }
     } catch (error) {
       this.#stop(error)
@@ -199,9 +258,8 @@ class Producer implements LiveProducer {
   }
 
   #stop(reason: unknown): void {
-    if (this.#over !== undefined) return
-    this.#over = reason ?? new Error("the producer was stopped")
-    this.#ended.abort(this.#over)
+    this.#ended.abort(reason) // the first reason counts
+    this.#asked.abort(reason)
     this.#notify()
   }
 
@@ -211,18 +269,11 @@ class Producer implements LiveProducer {
 
   async #until(holds: () => boolean): Promise<void> {
     for (;;) {
-      if (this.#over !== undefined) throw this.#over
+      this.#signal.throwIfAborted()
       if (holds()) return
       await new Promise<void>((resolve) => this.#wake.push(resolve))
     }
   }
-}
-
-function withAction(url: string, action: string): string {
-  const [path, query] = split(url)
-  const [name, more] = split(action)
-  const values = [query, more].filter(Boolean).join("&")
-  return values ? `${path}${name}?${values}` : path + name
 }
 
 /** Takes as many of the first chunks as fit into one request: lines of text, or one chunk as it is. */

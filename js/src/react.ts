@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react"
+import { cancelLive } from "./ask.js"
 import type { LiveError, Verdict } from "./error.js"
-import { readLive, type Chunk, type ReadOptions, type ReadState } from "./read.js"
-import { request, split } from "./request.js"
+import { readLive, type Chunk, type LiveReader, type ReadOptions, type ReadState } from "./read.js"
 
 export interface UseLiveOptions extends Omit<ReadOptions, "onState" | "signal"> {
   /** Gets every chunk, in order, once. Without it their text is put together. */
@@ -24,7 +24,10 @@ export interface LiveView {
 }
 
 export interface Live extends LiveView {
-  /** Asks the producer to stop. It resolves when that is stored; the verdict comes with the stream. */
+  /**
+   * Asks the producer of the generation that is shown to stop; before the first chunk, that of the one in force. It resolves
+   * when that is stored; the verdict comes with the stream.
+   */
   stop(reason?: string): Promise<void>
 }
 
@@ -38,6 +41,7 @@ const frame = 16
  * anew; other options count from the next connection on.
  */
 export function useLive(url: string | undefined, options: UseLiveOptions = {}): Live {
+  const reading = useRef<LiveReader>(undefined)
   const latest = useRef(options)
   useEffect(() => {
     latest.current = options
@@ -61,11 +65,12 @@ export function useLive(url: string | undefined, options: UseLiveOptions = {}): 
     const { onChunk: _, ...given } = latest.current
     const reader = readLive(url, {
       ...given,
-      ...(given.token && { token: () => (latest.current.token ?? given.token)!() }),
-      ...(given.ticket && { ticket: () => (latest.current.ticket ?? given.ticket)!() }),
+      ...(given.token && { token: (asked) => (latest.current.token ?? given.token)!(asked) }),
+      ...(given.ticket && { ticket: (asked) => (latest.current.ticket ?? given.ticket)!(asked) }),
       signal: over.signal,
       onState: (state) => change({ state, resumes: reader.resumes }),
     })
+    reading.current = reader
     const read = async () => {
       change({})
       try {
@@ -80,6 +85,7 @@ export function useLive(url: string | undefined, options: UseLiveOptions = {}): 
     }
     void read()
     return () => {
+      reading.current = undefined
       over.abort()
       clearTimeout(timer)
     }
@@ -88,10 +94,8 @@ export function useLive(url: string | undefined, options: UseLiveOptions = {}): 
   const stop = useCallback(
     async (reason?: string) => {
       if (url === undefined) return
-      const [path, query] = split(url)
-      const body = JSON.stringify(reason === undefined ? {} : { reason })
-      const headers = { "Content-Type": "application/json" }
-      await request(`${path}/cancel?${query ? `${query}&` : ""}wait=0`, latest.current, { method: "POST", body, headers })
+      const { token, ticket, fetch } = latest.current
+      await cancelLive(url, { ...(token && { token }), ...(ticket && { ticket }), ...(fetch && { fetch }), generation: reading.current?.generation, reason })
     },
     [url],
   )

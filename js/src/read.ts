@@ -1,7 +1,7 @@
 import { LiveError, type Verdict } from "./error.js"
 import { readEvents } from "./events.js"
 import { group } from "./group.js"
-import { Backoff, Passing, request, split, type RequestOptions } from "./request.js"
+import { Backoff, either, eventStream, split, type RequestOptions } from "./request.js"
 import { canShare, share } from "./share.js"
 
 /** What one call of publish stored. */
@@ -11,6 +11,8 @@ export interface Chunk {
   bytes: Uint8Array
   /** Resumes after this chunk, anywhere; empty for a reader with group. */
   cursor: string
+  /** The number of the generation that it is of. */
+  generation: number
 }
 
 /** connecting: no connection yet, or again. waiting: connected, nothing came yet. reading. ended. */
@@ -30,7 +32,7 @@ export interface ReadOptions extends RequestOptions {
   share?: boolean
   /**
    * Shares one connection among the streams of a space that this page reads, so that many of them fit into
-   * the six connections of HTTP/1.1. Their chunks have no cursor. token, ticket and fetch are those of
+   * the six connections of HTTP/1.1. Their chunks have no cursor. token, ticket, fetch and onRetry are those of
    * whichever reader was first. It counts where neither cursor nor share is set.
    */
   group?: boolean
@@ -42,6 +44,11 @@ export interface ReadOptions extends RequestOptions {
 export interface LiveReader extends AsyncIterable<Chunk> {
   /** The cursor after the last chunk that was given. */
   readonly cursor: string
+  /**
+   * The generation that is read, which a stop and a message should name; undefined until the cursor or a chunk has said
+   * it.
+   */
+  readonly generation: number | undefined
   readonly state: ReadState
   /** How often a connection was made again. */
   readonly resumes: number
@@ -65,6 +72,7 @@ export function readLive(url: string | URL, options: ReadOptions = {}): LiveRead
 
 class Reader implements LiveReader {
   cursor: string
+  generation: number | undefined
   state: ReadState = "connecting"
   resumes = 0
   verdict: Verdict | undefined
@@ -75,6 +83,7 @@ class Reader implements LiveReader {
     readonly options: ReadOptions,
   ) {
     this.cursor = options.cursor ?? ""
+    this.generation = generationOf(this.cursor) || undefined
   }
 
   #enter(state: ReadState): void {
@@ -84,7 +93,7 @@ class Reader implements LiveReader {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
-    if (this.#begun) throw new Error("a live stream is read once: call readLive again, with its cursor")
+    if (this.#begun) throw new Error("a live stream is read once")
     this.#begun = true
     const { options, url } = this
     const hears: Hears = { state: (state) => this.#enter(state), resumed: () => void this.resumes++ }
@@ -103,6 +112,7 @@ class Reader implements LiveReader {
         }
         this.#enter("reading")
         this.cursor = value.cursor
+        this.generation = value.generation
         yield value
       }
     } finally {
@@ -133,18 +143,13 @@ export async function* connect(url: string, options: ReadOptions, cursor: string
   const backoff = new Backoff(options)
   for (;;) {
     let least = 0
+    let failure: unknown
     const connection = new AbortController()
-    const end = () => connection.abort(signal?.reason)
-    signal?.addEventListener("abort", end, { once: true })
     try {
-      signal?.throwIfAborted()
-      const response = await request(addressOf(url, options, cursor), options, {
-        headers: { Accept: "text/event-stream" },
-        signal: connection.signal,
-      })
-      if (response.status === 204 || !response.body) throw new LiveError("not_found", "there is nothing after this cursor")
+      const body = await eventStream(addressOf(url, options, cursor), options, either(connection.signal, signal))
+      backoff.met = true
       hears.state("waiting")
-      for await (const e of readEvents(response.body, options, (ms) => (least = ms))) {
+      for await (const e of readEvents(body, options, (ms) => (least = ms))) {
         backoff.reset()
         if (e.name === "end") return JSON.parse(e.data) as Verdict
         if (e.name === "error") {
@@ -155,24 +160,30 @@ export async function* connect(url: string, options: ReadOptions, cursor: string
         cursor = e.id
         yield chunkOf(e.name, e.data, e.id)
       }
+      failure = new Error("the connection ended")
     } catch (error) {
       signal?.throwIfAborted()
-      if (error instanceof LiveError) throw error
-      if (error instanceof Passing) least = error.after
+      if (backoff.final(error)) throw error
+      failure = error
     } finally {
-      signal?.removeEventListener("abort", end)
       connection.abort() // also where the caller leaves the loop
     }
     hears.state("connecting")
-    await backoff.wait(signal, least)
+    await backoff.wait(signal, failure, least)
     hears.resumed()
   }
 }
 
 function chunkOf(name: string, data: string, cursor: string): Chunk {
-  if (name !== "binary") return { text: data, bytes: new TextEncoder().encode(data), cursor }
+  const generation = generationOf(cursor)
+  if (name !== "binary") return { text: data, bytes: new TextEncoder().encode(data), cursor, generation }
   const bytes = bytesOf(data)
-  return { text: textOf(bytes), bytes, cursor }
+  return { text: textOf(bytes), bytes, cursor, generation }
+}
+
+/** A cursor begins with the number of its generation, in base 36. */
+function generationOf(cursor: string): number {
+  return parseInt(cursor, 36)
 }
 
 export function bytesOf(base64: string): Uint8Array {

@@ -2,14 +2,17 @@ import { LiveError } from "./error.js"
 
 /** What every request to a gateway may be given. */
 export interface RequestOptions {
-  /** Gives the bearer token. It is called for each connection, so it can give a fresh one. */
-  token?: () => string | Promise<string>
+  /**
+   * Gives the bearer token. It is called for each connection, so it can give a fresh one. After a 401 it is called once
+   * more, with refused: the request is made again with another token. The same one, or a second 401, is final.
+   */
+  token?: (asked: CredentialRequest) => string | Promise<string>
   /** Gives a ticket in the place of a token, for each connection too. It goes into the URL. */
-  ticket?: () => string | Promise<string>
+  ticket?: (asked: CredentialRequest) => string | Promise<string>
   /** Replaces the global fetch. */
   fetch?: typeof fetch
   /** Ends everything with its reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * How long a connection may be silent before another one is made, in milliseconds; 45,000 by default. A
    * gateway says something every 15 seconds. It finds connections that broke without an error.
@@ -17,26 +20,55 @@ export interface RequestOptions {
   silence?: number
   /** The longest pause before something is tried again, in milliseconds, but for jitter; 15,000 by default. */
   maxPause?: number
+  /**
+   * Is called before each pause with what failed and how often in a row that was, from 1. What is final is thrown
+   * instead. The request that polls for messages reports here, too.
+   */
+  onRetry?: (error: unknown, attempt: number) => void
+}
+
+/** Why a token or a ticket is asked for. */
+export interface CredentialRequest {
+  /** The gateway refused the last one. */
+  refused: boolean
 }
 
 const shortest = 250
 const longest = 15_000
+/** The code of an answer that is not a gateway's: the address is wrong, or a proxy's gateway is away. */
+const foreign = "not_a_gateway"
 
 /** Pauses that grow, with jitter, until something succeeds. */
 export class Backoff {
   #pause = shortest
+  #attempt = 0
   readonly #longest: number
 
-  constructor(o: RequestOptions) {
+  /** met says that a gateway has answered at this address. */
+  constructor(
+    readonly o: RequestOptions,
+    public met = false,
+  ) {
     this.#longest = o.maxPause ?? longest
   }
 
   reset(): void {
     this.#pause = shortest
+    this.#attempt = 0
   }
 
-  /** Waits; least is what the other side asked for, in milliseconds. More than 15 s of that does not count. */
-  async wait(signal: AbortSignal | undefined, least = 0): Promise<void> {
+  /** Reports whether trying again is of no use. Once a gateway has answered, an answer that is none of a gateway means that it is away. */
+  final(error: unknown): boolean {
+    return error instanceof LiveError && !(this.met && error.code === foreign)
+  }
+
+  /**
+   * Waits before what failed is tried again; least is what the other side asked for, in milliseconds. More than 15 s of
+   * that does not count.
+   */
+  async wait(signal: AbortSignal | undefined, error: unknown, least = 0): Promise<void> {
+    this.o.onRetry?.(error, ++this.#attempt)
+    if (error instanceof Passing) least = error.after
     const pause = Math.max(Math.min(least, longest), Math.min(this.#pause, this.#longest) * (0.5 + Math.random()))
     this.#pause = Math.min(2 * this.#pause, this.#longest)
     await sleep(pause, signal)
@@ -59,6 +91,11 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
+/** A signal that is aborted with either of two. */
+export function either(one: AbortSignal, other: AbortSignal | undefined): AbortSignal {
+  return AbortSignal.any(other ? [one, other] : [one])
+}
+
 /** Splits a URL at its query. A fragment is for the page alone. */
 export function split(url: string): [path: string, query: string] {
   const [sent = ""] = url.split("#", 1)
@@ -66,21 +103,48 @@ export function split(url: string): [path: string, query: string] {
   return at < 0 ? [sent, ""] : [sent.slice(0, at), sent.slice(at + 1)]
 }
 
-/** Makes one request. It rejects where there is no answer, and with a LiveError that is final. */
-export async function request(url: string, o: RequestOptions, init: RequestInit): Promise<Response> {
-  const headers = new Headers(init.headers)
-  if (o.token) headers.set("Authorization", `Bearer ${await o.token()}`)
-  if (o.ticket) url += `${url.includes("?") ? "&" : "?"}ticket=${encodeURIComponent(await o.ticket())}`
-  const silent = new Silence(o)
+/** What a request is, with plain headers. */
+export interface Init extends RequestInit {
+  headers?: Record<string, string>
+}
+
+/** The URL of an action of a stream, which may have a query of its own. */
+export function withAction(url: string, action: string): string {
+  const [path, query] = split(url)
+  const [name, more] = split(action)
+  return `${path}${name}?${[query, more].filter(Boolean).join("&")}`
+}
+
+/**
+ * Makes one request. It rejects where there is no answer, and with a LiveError that is final. type is that of the answer
+ * where it has a body.
+ */
+export async function request(url: string, o: RequestOptions, init: Init, type = "application/json"): Promise<Response> {
   const given = init.signal ?? o.signal
-  const signal = given ? AbortSignal.any([given, silent.signal]) : silent.signal
-  let response: Response
-  try {
-    response = await (o.fetch ?? fetch)(url, { ...init, headers, cache: "no-store", signal })
-  } finally {
-    silent.end()
+  let response!: Response
+  for (let last: string | undefined, refused = false; ; refused = true) {
+    const token = await o.token?.({ refused })
+    const ticket = await o.ticket?.({ refused })
+    const now = `${token} ${ticket}`
+    if (now === last) break
+    last = now
+    const headers = { ...init.headers, ...(token !== undefined && { Authorization: `Bearer ${token}` }) }
+    const at = ticket === undefined ? url : withAction(url, `?ticket=${encodeURIComponent(ticket)}`)
+    const silent = new Silence(o)
+    try {
+      response = await (o.fetch ?? fetch)(at, { ...init, headers, cache: "no-store", signal: either(silent.signal, given) })
+    } finally {
+      silent.end()
+    }
+    if (response.status !== 401 || refused) break
   }
-  if (response.ok) return response
+  const { status } = response
+  if (response.ok) {
+    const found = response.headers.get("Content-Type") ?? ""
+    if (status === 204 || found.startsWith(type)) return response
+    response.body?.cancel().catch(() => {})
+    throw new LiveError(foreign, `${status} ${found}`)
+  }
   const text = await Silence.bound(o, response.text()).catch(() => "") // a body that does not come changes nothing
   given?.throwIfAborted()
   let body: Record<string, unknown> = {}
@@ -89,9 +153,19 @@ export async function request(url: string, o: RequestOptions, init: RequestInit)
   } catch {
     // It is not the gateway's: what stands in front of it answers as it likes.
   }
-  if (passes(response.status, body.code)) throw new Passing(`${response.status} ${text.slice(0, 200)}`, retryAfter(response), body)
   const { code, message, ...details } = body
-  throw new LiveError(typeof code === "string" ? code : `http_${response.status}`, String(message ?? response.statusText), details)
+  const said = `${status} ${text.slice(0, 200)}`
+  if (status === 404 && code !== "not_found") throw new LiveError(foreign, said)
+  if (passes(status)) throw new Passing(said, retryAfter(response))
+  throw new LiveError(typeof code === "string" ? code : `http_${status}`, String(message ?? said), details)
+}
+
+/** Asks for an event stream. */
+export async function eventStream(url: string, o: RequestOptions, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+  const type = "text/event-stream"
+  const { status, body } = await request(url, o, { headers: { Accept: type }, signal }, type)
+  if (status === 204 || !body) throw new LiveError("not_found", "there is nothing after this cursor")
+  return body
 }
 
 /** Ends something that is silent for too long. */
@@ -136,18 +210,14 @@ export class Passing extends Error {
   constructor(
     message: string,
     readonly after: number,
-    readonly body: Readonly<Record<string, unknown>>,
   ) {
     super(message)
   }
 }
 
-/**
- * 404 without our code is a proxy whose gateway is away. 507 stays until something is deleted or the
- * quota is raised.
- */
-function passes(status: number, code: unknown): boolean {
-  return (status >= 500 && status !== 507) || status === 408 || status === 425 || status === 429 || (status === 404 && code !== "not_found")
+/** 507 stays until something is deleted or the quota is raised. */
+function passes(status: number): boolean {
+  return (status >= 500 && status !== 507) || [408, 425, 429].includes(status)
 }
 
 function retryAfter(response: Response): number {
@@ -156,19 +226,17 @@ function retryAfter(response: Response): number {
   return ms > 0 ? ms : 0 // also where it is neither a number nor a date
 }
 
-/** Makes a request until it is answered. It must be one that may be made again. */
-export async function retried(url: string, o: RequestOptions, signal: AbortSignal | undefined, init: RequestInit): Promise<Record<string, unknown>> {
-  const backoff = new Backoff(o)
+/** Makes a request until it is answered. It must be one that may be made again. met says that a gateway has answered before. */
+export async function retried(url: string, o: RequestOptions, signal: AbortSignal | undefined, init: Init, met = false): Promise<Record<string, unknown>> {
+  const backoff = new Backoff(o, met)
   for (;;) {
-    let least = 0
     try {
       const response = await request(url, o, signal ? { ...init, signal } : init)
       return response.status === 204 ? {} : ((await Silence.bound(o, response.json())) as Record<string, unknown>)
     } catch (error) {
       signal?.throwIfAborted()
-      if (error instanceof LiveError) throw error
-      if (error instanceof Passing) least = error.after
+      if (backoff.final(error)) throw error
+      await backoff.wait(signal, error)
     }
-    await backoff.wait(signal, least)
   }
 }

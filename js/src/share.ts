@@ -1,4 +1,5 @@
 import { LiveError, type Verdict } from "./error.js"
+import { either } from "./request.js"
 import { connect, type Chunk, type Hears, type ReadOptions } from "./read.js"
 
 /** What goes between tabs. Every chunk says after which cursor it comes, so a tab notices what it missed. */
@@ -94,9 +95,7 @@ class Tab {
     this.#reads = true
     clearTimeout(this.#timer)
     this.#channel.postMessage({ here: true } satisfies Note)
-    const { signal } = this.options
-    const over = signal ? AbortSignal.any([signal, this.#over.signal]) : this.#over.signal
-    const chunks = connect(this.url, { ...this.options, signal: over }, this.#last, this.hears)
+    const chunks = connect(this.url, { ...this.options, signal: either(this.#over.signal, this.options.signal) }, this.#last, this.hears)
     try {
       for (;;) {
         const { done, value } = await chunks.next()

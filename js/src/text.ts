@@ -53,6 +53,7 @@ export function openContext(options: CreateResumableStreamContextOptions): Conte
     ...(options.signal && { signal: options.signal }),
     ...(options.ticket && { ticket: options.ticket }),
     ...(options.maxPause && { maxPause: options.maxPause }),
+    ...(options.onRetry && { onRetry: options.onRetry }),
     ...(options.token ? { token: options.token } : !options.ticket && STREAMHUB_TOKEN && { token: () => STREAMHUB_TOKEN }),
   }
   return new Context(base, asking, options)

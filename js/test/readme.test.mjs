@@ -33,7 +33,7 @@ const block = (name) => {
   return found[0]
 }
 
-test("there is a test for each block", () => assert.equal(blocks.length, 5))
+test("there is a test for each block", () => assert.equal(blocks.length, 6))
 
 test("produceLive and readLive", async () => {
   const hub = await gateway(onTestFinished)
@@ -44,6 +44,27 @@ test("produceLive and readLive", async () => {
   await run(block("readLive"), hub, { show: (text) => shown.push(text), finish: (v) => (verdict = v) })
   assert.deepEqual(shown, ["forty", "two"])
   assert.deepEqual(verdict, { kind: "done", output: { tokens: 2 } })
+})
+
+test("a model that throws", async () => {
+  const hub = await gateway(onTestFinished)
+  const model = { async *answer(question) { yield question; throw new Error("no luck") } }
+  await run(block("produceLive"), hub, { model, question: "forty" })
+  let verdict
+  await run(block("readLive"), hub, { show: () => {}, finish: (v) => (verdict = v) })
+  assert.deepEqual(verdict, { kind: "failed", reason: "Error: no luck" })
+})
+
+test("cancelLive and sendMessage", async () => {
+  const url = `${await gateway(onTestFinished)}/v1/live/answer`
+  const producer = await main.produceLive(url)
+  await producer.publish("word")
+  const answer = main.readLive(url)
+  await answer[Symbol.asyncIterator]().next()
+  await run(block("cancelLive"), "", { url, answer, token: undefined })
+  await new Promise((resolve) => producer.signal.addEventListener("abort", resolve))
+  assert.equal(producer.signal.reason.details.reason, "stopped by the user")
+  await producer.close()
 })
 
 test("useLive", async () => {
