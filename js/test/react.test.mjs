@@ -43,7 +43,9 @@ describe.skipIf(!browserPath)("in Chromium", () => {
     await first.publish("c ")
     await shows({ text: "a b c ", state: "reading" })
     assert.deepEqual(await tab.evaluate("chunks"), ["a ", "b ", "c "]) // StrictMode begins twice, and one of them ends
+    const asked = tab.waitForRequest(/\/one\/cancel\?wait=0&generation=\d+$/)
     await tab.evaluate('stop("enough")')
+    await asked
     await new Promise((resolve) => (stopped.signal.aborted ? resolve() : stopped.signal.addEventListener("abort", resolve)))
     assert.equal(stopped.signal.reason, "enough")
     await first.cancelled("enough")

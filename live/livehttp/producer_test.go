@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-147127fe/streamhub"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/verdict"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -396,6 +397,8 @@ func (p *producer) Fail(ctx context.Context, reason error) error {
 
 // Close implements live.Producer.
 func (p *producer) Close(ctx context.Context) error {
+	ctx, done := pause.Goodbye(ctx)
+	defer done()
 	return verdict.Ended(p.End(ctx, verdict.Closed(p.cancelled())))
 }
 
