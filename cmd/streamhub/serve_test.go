@@ -398,8 +398,8 @@ func TestServeDataOrphan(t *testing.T) {
 	if r.code != exitFailed || !strings.Contains(r.err, "in use") {
 		t.Errorf("%+v", r)
 	}
-	serve(t, "--data", dir).end(syscall.SIGTERM)
 	<-busy
+	serve(t, "--data", dir).end(syscall.SIGTERM)
 }
 
 func TestServeDataDies(t *testing.T) {
