@@ -222,7 +222,7 @@ mutants: ## Break the code on purpose and demand that the model notices; MUTANT=
 	$(GO) run ./integration/model/mutants -seeds $(or $(SEEDS),400) $(if $(MUTANT),-only $(MUTANT)) $(MUTANTFLAGS)
 
 .PHONY: bench-all
-bench-all: ## Measure streamhub beside raw Redis and its rivals, and write docs/benchmarks.md; about 25 minutes
+bench-all: ## Measure streamhub beside raw Redis and its rivals, and write docs/benchmarks.md; about ten minutes
 	scripts/need-redis
 	cd bench && $(GO) run ./suite $(BENCHFLAGS) -json ../docs/benchmarks/result.json -plots ../docs/benchmarks -table ../docs/benchmarks.md
 

@@ -24,7 +24,7 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 5, "rounds of each row, of which the median counts")
-	length = flag.Duration("length", time.Second, "length of a turn that is measured by time")
+	length = flag.Duration("length", time.Second/2, "length of a turn that is measured by time")
 	choose = flag.String("rows", "", "regular expression of the rows to run")
 	list   = flag.Bool("list", false, "print the names of the rows")
 	output = flag.String("json", "", "file for the result as JSON")
