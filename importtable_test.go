@@ -109,6 +109,7 @@ var importTable = []row{
 	{pkg: "internal/pause", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/drain", avoids: []string{redis, miniredis}, why: "it waits"},
 	{pkg: "internal/httpstatus", avoids: []string{redis, miniredis}, why: "it is a table"},
+	{pkg: "internal/httpstatus/httpstatustest", imports: []string{"internal/httpstatus"}, avoids: []string{redis, miniredis}, why: "it is the contract of what transports over HTTP answer"},
 	{pkg: "internal/query", avoids: []string{redis, miniredis}, why: "it reads a URL"},
 	{pkg: "internal/sse", avoids: []string{redis, miniredis}, why: "it writes bytes"},
 	{pkg: "internal/redisbin", avoids: []string{redis, miniredis}, why: "it looks for a program"},
@@ -156,9 +157,9 @@ var onlyFrom = []struct {
 	{module + "/internal/testazurite", []string{"integration/..."}, "it is for tests"},
 	{module + "/client/providertest", []string{"integration/..."}, "it is for tests"},
 	{module + "/wsgateway/streamkittest", []string{"integration/..."}, "it is for tests"},
-	{"testing", []string{"internal/hotlog/hotlogtest", "internal/leasetest", "archive/archivetest", "internal/livestream/livetest", "client/providertest", "wsgateway/streamkittest", "internal/testredis", "internal/testazurite", "internal/teststreamkit", "integration/..."}, "package testing adds its flags to every program that links it"},
+	{"testing", []string{"internal/hotlog/hotlogtest", "internal/leasetest", "archive/archivetest", "internal/livestream/livetest", "client/providertest", "wsgateway/streamkittest", "internal/httpstatus/httpstatustest", "internal/testredis", "internal/testazurite", "internal/teststreamkit", "integration/..."}, "package testing adds its flags to every program that links it"},
 	{"go.uber.org/goleak", []string{"internal/testredis", "integration/..."}, "it is for tests"},
-	{"github.com/stretchr/testify/...", []string{"internal/hotlog/hotlogtest", "internal/leasetest", "archive/archivetest", "internal/livestream/livetest", "client/providertest", "wsgateway/streamkittest", "integration/..."}, "it is for tests"},
+	{"github.com/stretchr/testify/...", []string{"internal/hotlog/hotlogtest", "internal/leasetest", "archive/archivetest", "internal/livestream/livetest", "client/providertest", "wsgateway/streamkittest", "internal/httpstatus/httpstatustest", "integration/..."}, "it is for tests"},
 }
 
 // listed is what go list says about a package without its tests.

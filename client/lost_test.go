@@ -155,7 +155,7 @@ func restore(t *testing.T, conn redis.UniversalClient, d dumped) {
 	}
 }
 
-// TestLeaseWaits: no wait is one try, in process and behind a gateway, also where it is less than nothing.
+// TestLeaseWaits tries once where the wait is 0 or negative, in process and over a gateway.
 func TestLeaseWaits(t *testing.T) {
 	type leases interface {
 		WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(context.Context, uint64) error) error

@@ -2,34 +2,18 @@ package durable
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/httpstatus"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus/httpstatustest"
 )
 
-// A client is told the same status of an error as over every other transport.
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	d := &Handler{opt: Options{Logger: slog.New(slog.DiscardHandler)}}
-	for _, code := range streamhub.Codes() {
-		err := code.Err()
-		if code == streamhub.CodeInternal {
-			err = errors.New("secret")
-		}
-		w := httptest.NewRecorder()
-		d.fail(w, httptest.NewRequest(http.MethodGet, "/", nil), nil, err)
-		if code == streamhub.CodeOf(context.DeadlineExceeded) {
-			code = streamhub.CodeOf(streamhub.ErrUnavailable) // a call of the handler's own took too long
-		}
-		want, told := httpstatus.Of(code)
-		require.Equal(t, want, w.Code, code)
-		require.Equal(t, told, !strings.Contains(w.Body.String(), "internal error"), code)
-	}
+	fail := func(w http.ResponseWriter, r *http.Request, err error) { d.fail(w, r, nil, err) }
+	httpstatustest.Run(t, fail, map[streamhub.Code]streamhub.Code{
+		streamhub.CodeOf(context.DeadlineExceeded): streamhub.CodeOf(streamhub.ErrUnavailable), // a call of the handler's own took too long
+	})
 }

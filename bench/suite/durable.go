@@ -67,7 +67,7 @@ func (d *durableServer) stop() error {
 	return d.process.stop()
 }
 
-// url is that of a stream, with a query or without.
+// url returns the address of a stream, whose name may end with a query.
 func (d *durableServer) url(stream string) string {
 	return "http://" + d.line + "/v1/stream/bench/" + stream
 }

@@ -31,7 +31,7 @@ var (
 	plots  = flag.String("plots", "", "folder for the plots")
 	table  = flag.String("table", "", "Markdown file whose table of rows is replaced")
 	redraw = flag.String("redraw", "", "measure nothing: write the plots and the table of this result again")
-	kept   = flag.String("keep", "", "folder to keep the dumps of callgrind in: for each turn two, of which the second counts")
+	kept   = flag.String("keep", "", "folder for the dumps of callgrind; each turn has two, and the second one counts")
 	served = flag.String("server", "", "path of the server program; by default "+redisbin.Variable+", redis-server or valkey-server")
 	child  = flag.String("child", "", "internal: what this process is")
 )

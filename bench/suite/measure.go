@@ -45,8 +45,8 @@ func (t target) holds(ratio float64) bool {
 	return (t.least == 0 || ratio >= t.least) && (t.most == 0 || ratio <= t.most)
 }
 
-// A contestant opens what it needs once. The target bounds the ratio of streamhub's figure to that of the contestant;
-// that of streamhub itself bounds its figure.
+// A contestant opens what it needs once. The target of a rival bounds the ratio of streamhub's figure to the
+// rival's; the target of streamhub bounds its own figure.
 type contestant struct {
 	name   string
 	open   opening

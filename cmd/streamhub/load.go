@@ -36,7 +36,7 @@ type load struct {
 	sums              map[string]uint64 // of what was appended, by segment
 }
 
-// name is that of a segment.
+// name returns the name of segment i.
 func (l *load) name(i int) string { return l.prefix + strconv.Itoa(i) }
 
 // A tally is what was written to a segment or a live stream, or what one reader has read of it.

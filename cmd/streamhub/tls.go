@@ -135,8 +135,8 @@ func (c *certificates) look() string {
 	return stamp
 }
 
-// authoritiesOf reads the file of a flag that names authorities to trust. Without a file it returns nil, which stands for
-// those of the system.
+// authoritiesOf reads the file of a flag that names authorities to trust. Without a file it returns nil, and the
+// system's authorities count.
 func authoritiesOf(flag, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil

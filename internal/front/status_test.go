@@ -1,31 +1,13 @@
 package front
 
 import (
-	"errors"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/internal/httpstatus"
+	"github.com/seed-147127fe/streamhub/internal/httpstatus/httpstatustest"
 )
 
-// A client is told the same status of an error as over every other transport.
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	g := &Gate{log: slog.New(slog.DiscardHandler)}
-	for _, code := range streamhub.Codes() {
-		err := code.Err()
-		if code == streamhub.CodeInternal {
-			err = errors.New("secret")
-		}
-		w := httptest.NewRecorder()
-		g.failTicket(w, httptest.NewRequest(http.MethodGet, "/", nil), err)
-		want, told := httpstatus.Of(code)
-		require.Equal(t, want, w.Code, code)
-		require.Equal(t, told, !strings.Contains(w.Body.String(), "internal error"), code)
-	}
+	httpstatustest.Run(t, g.failTicket, nil)
 }
