@@ -79,7 +79,10 @@ func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int
 // ack moves a stream forward to an offset. The offset must be one of this stream, and must not go
 // back, unless what was acknowledged before is lost.
 func (c *subscriptionCall) ack(ctx context.Context, s *subscription, path, text string, acked map[string]*link) (string, error) {
-	stream, err := c.root.stream(trimPath(path))
+	if !slices.Contains(s.Streams, path) { // the name of one that is may end with a slash
+		path = trimPath(path)
+	}
+	stream, err := c.root.stream(path)
 	if err != nil {
 		return "", invalidRequest("an ack names no stream")
 	}

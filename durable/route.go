@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -93,12 +94,19 @@ func (o *root) stream(path string) (*stream, error) {
 }
 
 // pathOf is the path of a segment. In the default space a name with a slash needs the space before it: what stands
-// before the first slash of a path is taken for a space.
+// before the first slash of a path is taken for a space. So does the reserved name.
 func pathOf(space, segment string) string {
-	if space == defaultSpace && !strings.Contains(segment, "/") {
+	if space == defaultSpace && segment != reserved && !strings.Contains(segment, "/") {
 		return segment
 	}
 	return space + "/" + segment
+}
+
+// wakeable returns the path by which a wake names a segment. It reports false for one that no wake can name: other
+// transports take a space with a slash in its name, or the reserved one, and JSON holds no path that is not UTF-8.
+func wakeable(space, segment string) (path string, ok bool) {
+	path = pathOf(space, segment)
+	return path, space != reserved && !strings.Contains(space, "/") && utf8.ValidString(path)
 }
 
 // escapeElement returns a name escaped as one element of a path.

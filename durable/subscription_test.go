@@ -381,3 +381,48 @@ func TestUnlinkDeleted(t *testing.T) {
 	require.Equal(t, "-1", w.Streams[0].Acked)
 	linked("jobs/old", "named")
 }
+
+// TestWakeNames has streams with unusual names. Each is woken for once and can be acknowledged. A segment that no wake can
+// name, from another transport, wakes for nothing and holds up nothing.
+func TestWakeNames(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", loopback)
+	g.put(t, "wakes", js, "")
+	g.subscribe(t, "all", `{"type":"pull-wake","pattern":"**","wake_stream":"wakes"}`)
+	names := map[string]string{
+		"p/": "default/p/", "/p": "default//p", "a//b": "default/a//b", "a/b": "default/a/b", "__ds": "default/__ds", " ": " ", "ä": "ä", "*": "*",
+	}
+	for _, at := range []struct{ space, segment string }{{"a/b", "c"}, {"c/", "d"}, {"__ds", "e"}, {"default", "\xff"}, {"\xfe", "f"}} {
+		_, err := g.store().Append(t.Context(), at.space, at.segment, records("x"), nil)
+		require.NoError(t, err)
+	}
+	want, got := []string{}, []string{}
+	for segment, path := range names {
+		want = append(want, path)
+		_, err := g.store().Append(t.Context(), "default", segment, records("x"), nil)
+		require.NoError(t, err)
+	}
+	eventually(t, func(ctx context.Context) error {
+		r, err := g.try(ctx, http.MethodPost, "__ds/subscriptions/all/claim", `{"worker":"w"}`, "Content-Type", js)
+		var w wake
+		if err != nil || r.status != 200 || json.Unmarshal([]byte(r.body), &w) != nil {
+			return fmt.Errorf("no claim: %w: %v", err, r)
+		}
+		acks := []map[string]string{}
+		for _, s := range w.Streams {
+			got = append(got, s.Path)
+			acks = append(acks, map[string]string{"stream": s.Path, "offset": s.Tail})
+		}
+		body, err := json.Marshal(map[string]any{"wake_id": w.ID, "generation": w.Generation, "done": true, "acks": acks})
+		require.NoError(t, err)
+		r = g.must(t, 200, http.MethodPost, "__ds/subscriptions/all/ack", string(body), "Content-Type", js, "Authorization", "Bearer "+w.Token)
+		if len(got) < len(want) {
+			return fmt.Errorf("%q are missing some of %q: %s", got, want, r.body)
+		}
+		return nil
+	})
+	require.ElementsMatch(t, want, got)
+	r := g.do(t, http.MethodPost, "__ds/subscriptions/all/claim", `{"worker":"w"}`, "Content-Type", js)
+	require.Equal(t, 409, r.status, r.body)
+	require.Contains(t, r.body, "NO_PENDING_WORK")
+}

@@ -87,7 +87,7 @@ func (c *subscriptionCall) initial(ctx context.Context, config *subscriptionConf
 			if err != nil {
 				return nil, err
 			}
-			if path := pathOf(space, segment); config.matches(path) {
+			if path, ok := wakeable(space, segment); ok && config.matches(path) {
 				if err := add(space, segment, path, false); err != nil {
 					return nil, err
 				}

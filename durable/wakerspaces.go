@@ -59,9 +59,13 @@ func (w *waker) watchSpaces() {
 }
 
 // grown takes the status of a stream: first as it is, and then at each change. It works out for each
-// subscription whether the stream is pending.
+// subscription whether the stream is pending. A segment that no wake can name would be pending for ever.
 func (w *waker) grown(status *streamhub.Status) {
-	path, tail := pathOf(status.Space, status.Segment), tipOf(status)
+	path, ok := wakeable(status.Space, status.Segment)
+	if !ok {
+		return
+	}
+	tail := tipOf(status)
 	if status.State == streamhub.StateDeleted {
 		delete(w.tails, path)
 		tail = tip{}
