@@ -153,6 +153,14 @@ test-browser: ## The examples in a headless Chromium
 		cd examples/browser && $(GO) test -count=1 -tags=browser -timeout 10m -v $(TESTFLAGS) .; \
 	else echo "test-browser: not run"; fi
 
+.PHONY: test-durable-kill
+test-durable-kill: ## Notes of examples/durable, typed in Chromium through 100 kills of gateways and 10 of Redis
+	scripts/need-redis
+	scripts/need-node
+	scripts/need-chromium
+	cd examples/durable && npm ci --no-audit --no-fund && npm run build
+	cd examples/browser && STREAMHUB_KILLS=50 STREAMHUB_RESTARTS=10 $(GO) test -count=1 -tags=browser -timeout 10m -run TestDurableFaults -v $(TESTFLAGS) .
+
 .PHONY: console-size
 console-size: ## Measure the console on 100,000 segments, 3 gateways and an archive, in Chromium, on an otherwise idle machine
 	scripts/need-redis

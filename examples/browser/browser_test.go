@@ -279,7 +279,7 @@ func TestEventSource(t *testing.T) {
 func redisOf(t *testing.T) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "redis")
-	cmd := exec.Command(cmp.Or(os.Getenv("STREAMHUB_REDIS_SERVER"), "redis-server"), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", t.TempDir())
+	cmd := redisCommand("--unixsocket", socket, "--dir", t.TempDir())
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -288,11 +288,15 @@ func redisOf(t *testing.T) string {
 	return "unix://" + socket
 }
 
+func redisCommand(args ...string) *exec.Cmd {
+	return exec.Command(cmp.Or(os.Getenv("STREAMHUB_REDIS_SERVER"), "redis-server"), append([]string{"--port", "0", "--save", ""}, args...)...)
+}
+
 // notes serves the page of examples/durable, and the handlers that it calls.
-func notes(t *testing.T, gateway string) *httptest.Server {
+func notes(t *testing.T, gateway http.Handler) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", frontOf(t, gateway).Config.Handler)
+	mux.Handle("/v1/", gateway)
 	mux.Handle("/", http.FileServer(http.Dir("../durable")))
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() {
@@ -314,7 +318,7 @@ func is(want ...string) func(string) bool {
 
 // TestDurable writes in one page and reads in another, with the official client.
 func TestDurable(t *testing.T) {
-	server := notes(t, program(t, "./cmd/streamhub", "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"))
+	server := notes(t, frontOf(t, program(t, "./cmd/streamhub", "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")).Config.Handler)
 	// The client does not follow in a tab that is hidden.
 	first, second := tab(t, browser(t), server.URL), tab(t, browser(t), server.URL)
 	all := []string{"note 0", "note 1", "note 2"}
@@ -333,7 +337,7 @@ func TestDurable(t *testing.T) {
 func TestDurableAway(t *testing.T) {
 	path, redis := build(t, "./cmd/streamhub"), redisOf(t)
 	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis)
-	server := notes(t, gateway)
+	server := notes(t, frontOf(t, gateway).Config.Handler)
 	again := func() {
 		_, kill = start(t, path, "serve", "--listen", strings.TrimPrefix(gateway, "http://"), "--admin-listen", "127.0.0.1:0", "--redis", redis)
 	}
@@ -376,7 +380,7 @@ func TestDurableAway(t *testing.T) {
 func TestDurableKilled(t *testing.T) {
 	path, redis := build(t, "./cmd/streamhub"), redisOf(t)
 	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--redis", redis)
-	server := notes(t, gateway)
+	server := notes(t, frontOf(t, gateway).Config.Handler)
 	again := func() {
 		_, kill = start(t, path, "serve", "--listen", strings.TrimPrefix(gateway, "http://"), "--admin-listen", "127.0.0.1:0", "--redis", redis)
 	}
@@ -419,7 +423,7 @@ func TestDurableKilled(t *testing.T) {
 func TestDurableForgotten(t *testing.T) {
 	path := build(t, "./cmd/streamhub")
 	gateway, kill := start(t, path, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
-	server := notes(t, gateway)
+	server := notes(t, frontOf(t, gateway).Config.Handler)
 	first, second := tab(t, browser(t), server.URL), tab(t, browser(t), server.URL)
 	note(t, first, "old")
 	until(t, second, "ul", is("old"))

@@ -7,7 +7,7 @@
 import { DurableStream, FetchError, IdempotentProducer, stream } from "@durable-streams/client"
 
 interface Note {
-  id: string // made where it is typed: a note that is sent twice is shown once
+  id: string // made where it is typed: a note that is sent twice is stored once
   text: string
   at: number // when it was typed, for the order of those that wait
 }
@@ -16,12 +16,13 @@ const url = new URL(new URLSearchParams(location.search).get("stream") ?? "/v1/s
 const list = document.querySelector("ul")!
 const form = document.querySelector("form")!
 const input = document.querySelector("input")!
+const add = document.querySelector("button")!
 const state = document.querySelector("#state")!
-
 const waitingList = document.querySelector("ol")!
 const box = `note for ${url} `
 const draft = `draft for ${url}`
 let connection = "connecting …"
+let refusal = "" // why the gateway does not take the first note that waits
 
 // The outbox is that of all tabs with this page: each note has a key of its own, so no tab overwrites another's.
 function outbox(): Note[] {
@@ -34,7 +35,7 @@ function outbox(): Note[] {
 function show() {
   const notes = outbox()
   const waiting = notes.length === 1 ? "1 note waits" : `${notes.length} notes wait`
-  state.textContent = notes.length ? `${connection}, ${waiting}` : connection
+  state.textContent = notes.length ? `${connection}, ${waiting}${refusal}` : connection
   waitingList.replaceChildren(...notes.map(({ text }) => {
     const item = document.createElement("li")
     item.textContent = text
@@ -62,41 +63,47 @@ const persistent: typeof fetch = async (request, init) => {
   }
 }
 
-// open creates the stream unless somebody has, and returns a producer of this page's own.
-async function open(failed: (error: Error) => void) {
-  const handle = await DurableStream.create({ url, contentType: "application/json", backoffOptions: patient })
-    .catch(() => DurableStream.connect({ url, backoffOptions: patient }))
-  return new IdempotentProducer(handle, crypto.randomUUID(), { fetch: persistent, maxInFlight: 1, lingerMs: 0, onError: failed })
+// open creates the stream if there is none.
+async function open() {
+  const handle = new DurableStream({ url, contentType: "application/json", backoffOptions: patient })
+  await handle.create().catch(() => handle.head())
+  return handle
+}
+
+// store appends a note. Each note is a producer of its own, so the gateway recognises it whatever tab sends it again.
+async function store(handle: DurableStream, note: Note) {
+  let failure: Error | undefined
+  const producer = new IdempotentProducer(handle, note.id, { fetch: persistent, lingerMs: 0, onError: (error) => (failure = error) })
+  producer.append(JSON.stringify(note))
+  await producer.flush()
+  if (failure) throw failure
 }
 
 // send stores what is in the outbox, one note after the other. One tab does it at a time; when it is closed, the lock
-// goes to the next one. A note whose answer was lost with its tab is stored twice, and shown once.
-let sending: Promise<void> | undefined
-function send() {
-  sending ??= navigator.locks.request(box, drain).finally(() => {
-    sending = undefined
-    if (outbox().length > 0) send()
-  })
+// goes to the next one.
+let sending = false
+async function send() {
+  if (sending) return
+  sending = true
+  await navigator.locks.request(box, drain).finally(() => (sending = false))
+  if (outbox().length > 0) void send()
 }
 
 async function drain() {
-  let producer: IdempotentProducer | undefined
+  let handle: DurableStream | undefined
   for (let note = outbox()[0]; note; note = outbox()[0]) {
-    let failure: Error | undefined
     try {
-      producer ??= await open((error) => (failure = error))
-      producer.append(JSON.stringify(note))
-      await producer.flush()
+      handle ??= await open()
+      await store(handle, note)
     } catch (error) {
-      failure = error as Error
-    }
-    if (failure) {
-      // The stream has gone, or is another one than this producer knows: begin again.
-      console.warn(failure)
-      producer = undefined
+      // The stream has gone, which open mends, or the gateway refuses the note, which the page has to show.
+      if (!(error instanceof FetchError && error.status === 404)) refusal = `: ${(error as Error).message}`
+      show()
+      handle = undefined
       await pause(patient.initialDelay)
       continue
     }
+    refusal = ""
     localStorage.removeItem(box + note.id)
     show()
   }
@@ -115,14 +122,17 @@ form.onsubmit = (event) => {
   input.value = ""
   sessionStorage.removeItem(draft)
   show()
-  send()
+  void send()
 }
 input.oninput = () => sessionStorage.setItem(draft, input.value)
 input.value = sessionStorage.getItem(draft) ?? ""
-addEventListener("storage", () => {
-  show() // what other tabs have typed and sent
-  send()
-})
+// What other tabs have typed and sent, also while this page was not shown.
+for (const event of ["storage", "pageshow"]) {
+  addEventListener(event, () => {
+    show()
+    void send()
+  })
+}
 
 // follow shows all that is there, then what comes. The client ends when its connection is cut.
 async function follow() {
@@ -132,8 +142,9 @@ async function follow() {
       const response = await stream<Note>({ url, offset, live: "sse", json: true, backoffOptions: patient })
       say("live")
       response.subscribeJson((batch) => {
-        for (const { id, text } of batch.items) {
-          if (shown.has(id)) continue
+        for (const note of batch.items) {
+          const { id, text } = note ?? {}
+          if (typeof text !== "string" || shown.has(id)) continue // not of this page, or one of an earlier connection
           if (id) shown.add(id)
           const item = document.createElement("li")
           item.textContent = text
@@ -142,19 +153,21 @@ async function follow() {
         offset = batch.offset
       })
       await response.closed
+      if (response.streamClosed) return say("the stream is closed")
     } catch (error) {
       if (error instanceof FetchError && error.status >= 400 && error.status < 500 && error.status !== 429) {
         // There is none yet, or it was deleted, or has lost what this page has shown: show what there is.
         offset = "-1"
         shown.clear()
         list.replaceChildren()
-        if (error.status === 404) await open(console.warn)
+        if (error.status === 404) await open()
       }
     }
     away()
   }
 }
 
-show()
-send()
+// Until now nothing could be typed, because nothing would have kept it.
+input.disabled = add.disabled = false
+input.focus()
 void follow()
