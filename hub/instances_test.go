@@ -30,8 +30,11 @@ func eventually(t *testing.T, check func(ctx context.Context) bool) {
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	server := testredis.Start(t, nil)
+	declared := testredis.DeclaredKeys(t, server.Client().Options())
 	open := func(o *hub.Options) *hub.Hub {
-		h, err := hub.Open(t.Context(), server.Client(), o)
+		client := server.Client()
+		client.AddHook(declared)
+		h, err := hub.Open(t.Context(), client, o)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, h.Close()) })
 		return h
@@ -66,4 +69,15 @@ func TestInstances(t *testing.T) {
 	all, err = plain.Instances(t.Context())
 	require.NoError(t, err)
 	require.Len(t, all, 1)
+
+	// So do all that are there, also where nobody is left then.
+	require.NoError(t, plain.Close())
+	require.NoError(t, server.Client().ZAdd(t.Context(), "sh:{instances}:d", redis.Z{Score: 1, Member: "dead"}).Err())
+	require.NoError(t, server.Client().HSet(t.Context(), "sh:{instances}:m", "dead", `{"id":"dead"}`).Err())
+	late := open(nil)
+	eventually(t, func(ctx context.Context) bool {
+		all, err := late.Instances(ctx)
+		require.NoError(t, err)
+		return len(all) == 1 && all[0].ID != "dead"
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/lease"
@@ -33,6 +35,29 @@ func TestFullRedis(t *testing.T) {
 		t.Errorf("peek: %+v, %v", held, err)
 	}
 	release(t, m, "a")
+}
+
+// TestListOutlived grants a lease where all that are listed are over.
+func TestListOutlived(t *testing.T) {
+	t.Parallel()
+	server := testredis.Start(t, nil)
+	client := server.Client()
+	client.AddHook(testredis.DeclaredKeys(t, client.Options()))
+	if err := client.ZAdd(t.Context(), "sh:{"+store.String()+"}:l", redis.Z{Score: 1, Member: "over"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	m := lease.New(connect(t, client), nil)
+	acquire(t, m, "a")
+	var listed []string
+	for l, err := range m.List(t.Context(), store) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed = append(listed, l.Key)
+	}
+	if len(listed) != 1 || listed[0] != key {
+		t.Errorf("listed: %v", listed)
+	}
 }
 
 // A Redis that comes back without its data: the holder stops, the next one has a higher token.

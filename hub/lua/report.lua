@@ -12,19 +12,21 @@
 local KEEP = 86400000
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)) do
-  redis.call('ZREM', KEYS[1], id)
-  redis.call('HDEL', KEYS[2], id)
+-- A server that a slot leaves does not let a script touch a key that the script deleted. So the instance is entered
+-- before others go, and all that go do so in one command.
+if ARGV[2] ~= '0' then
+  redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], KEEP)
+  redis.call('PEXPIRE', KEYS[2], KEEP)
 end
-if ARGV[2] == '0' then
-  redis.call('ZREM', KEYS[1], ARGV[1])
-  redis.call('HDEL', KEYS[2], ARGV[1])
-  return ''
+local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+if ARGV[2] == '0' then gone[#gone + 1] = ARGV[1] end
+if gone[1] then
+  redis.call('ZREM', KEYS[1], unpack(gone))
+  redis.call('HDEL', KEYS[2], unpack(gone))
 end
-redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[1], KEEP)
-redis.call('PEXPIRE', KEYS[2], KEEP)
+if ARGV[2] == '0' then return '' end
 local sums = {0, 0, 0, 0, 0}
 local fields = {'appends_per_second', 'deliveries_per_second', 'errors_per_second', 'connections', 'followers'}
 local reports = redis.call('HGETALL', KEYS[2])

@@ -9,7 +9,9 @@
 local KEEP = 345600000 -- more than three times the longest ttl: then nothing is on the list any more
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+-- In this order the list is never empty: a server that a slot leaves does not let a script touch a key that the
+-- script deleted.
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], KEEP)
 return '+'
