@@ -286,11 +286,17 @@ const restoreArgs = 2048
 // within reports whether the append that the row of a producer remembers ends at or before last. One
 // that was lost must not be remembered.
 func within(row string, last uint64) bool {
-	if len(row) < 24 {
-		return false
+	end, ok := rowLast(row)
+	return ok && end <= last
+}
+
+// rowLast returns the last sequence of the append that the row of a producer remembers.
+func rowLast(row string) (last uint64, ok bool) {
+	if len(row) < rowNumbersAt {
+		return 0, false
 	}
-	var epoch, seq, first, end uint64
-	return parseNumbers(row[24:], &epoch, &seq, &first, &end) == nil && end <= last
+	var epoch, seq, first uint64
+	return last, parseNumbers(row[rowNumbersAt:], &epoch, &seq, &first, &last) == nil
 }
 
 // rowTime is when the append that the row of a producer remembers was stored, in Unix milliseconds.

@@ -2,6 +2,7 @@ package hotlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,6 +55,28 @@ func (s *Store) statusOf(ctx context.Context, at place, m *meta) (streamhub.Stat
 	}
 	status.Kept = before(&status, proof)
 	return status, nil
+}
+
+// LastOf returns the last sequence that a named producer has appended to a segment; 0 if there is none, or no such
+// segment.
+func (s *Store) LastOf(ctx context.Context, space, segment, producer string) (sequence uint64, err error) {
+	defer func() { err = s.fail("status", space, segment, err) }()
+	at, err := s.place(space, segment)
+	if err != nil {
+		return 0, err
+	}
+	row, err := s.log.conn.HGet(ctx, at.meta(at.segment), "p:"+redisx.Escape(producer)).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, redisx.ReadOutcome(err)
+	}
+	sequence, ok := rowLast(row)
+	if !ok {
+		return 0, fmt.Errorf("%w: the row of a producer has %d bytes", streamhub.ErrCorrupt, len(row))
+	}
+	return sequence, nil
 }
 
 // Statuses describes every segment of a space, in byte order. The page begins beyond after and

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,6 +130,73 @@ func TestReapPastStuck(t *testing.T) {
 		status, err := stream.Status(t.Context())
 		return err == nil && status.Verdict != nil && status.Verdict.Kind == streamhub.VerdictLost
 	}, time.Minute, time.Millisecond)
+	require.NoError(t, manager.Close())
+	require.NoError(t, watcher.Close())
+	require.NoError(t, log.Close())
+}
+
+// A laneHook counts reads of back lanes.
+type laneHook struct {
+	redis.Hook
+	reads atomic.Int64
+}
+
+func (h *laneHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *laneHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); cmd.Name() == "xrange" && strings.Contains(fmt.Sprint(args[1]), "~b:") {
+			h.reads.Add(1)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h *laneHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// TestBeatPastMessages has a remote producer with messages that it has not read. Its heartbeats read none of them, and
+// find the request to stop among them.
+func TestBeatPastMessages(t *testing.T) {
+	t.Parallel()
+	hook := &laneHook{}
+	conn := connect(t, redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr(), ContextTimeoutEnabled: true}), []redis.Hook{hook})
+	log, err := hotlog.Open(t.Context(), conn, nil)
+	require.NoError(t, err)
+	watcher, err := follow.Open(t.Context(), conn, log, nil)
+	require.NoError(t, err)
+	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{CancelGrace: time.Millisecond})
+	require.NoError(t, err)
+	streams := manager.Streams(uuid.New(), "space")
+	p, _, err := streams.Start(t.Context(), "answer", nil)
+	require.NoError(t, err)
+	stream, err := streams.Get(t.Context(), "answer")
+	require.NoError(t, err)
+	send := func() {
+		for range 20 {
+			_, err := stream.Send(t.Context(), []byte("a message"), nil)
+			require.NoError(t, err)
+		}
+	}
+	send()
+	_, err = p.Beat(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, hook.reads.Load())
+	_, err = stream.Cancel(t.Context(), &live.CancelOptions{Reason: "enough", NoWait: true})
+	require.NoError(t, err)
+	send()
+	most := int64(0)
+	for err = nil; err == nil; { // until the grace is over
+		before := hook.reads.Load()
+		_, err = p.Beat(t.Context())
+		most = max(most, hook.reads.Load()-before)
+	}
+	require.EqualValues(t, 1, most)
+	var closed *streamhub.ClosedError
+	require.ErrorAs(t, err, &closed)
+	require.Equal(t, streamhub.VerdictCancelled, closed.Verdict.Kind)
+	require.Contains(t, closed.Verdict.Reason, "enough")
 	require.NoError(t, manager.Close())
 	require.NoError(t, watcher.Close())
 	require.NoError(t, log.Close())

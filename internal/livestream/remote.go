@@ -199,23 +199,28 @@ func (r *remote) beat(ctx context.Context) (uint64, error) {
 	return status.LastSequence + 1, nil
 }
 
-// overdue ends a generation whose producer was asked to stop and did not for as long as it may take.
+// overdue ends a generation whose producer was asked to stop and did not for as long as it may take. Of the back lane it
+// reads the request to stop alone: every heartbeat asks, and the messages may be many and large.
 func (r *remote) overdue(ctx context.Context) error {
 	back, err := r.log.Status(ctx, r.space, r.backLane())
 	if err != nil || back.LastSequence == 0 {
 		return producing(err, r.generation)
+	}
+	asked, err := r.log.LastOf(ctx, r.space, r.backLane(), controlCancel)
+	if err != nil || asked == 0 {
+		return err
 	}
 	// Requests are stamped by Redis, so Redis is asked how old they are.
 	now, err := r.log.Now(ctx)
 	if err != nil {
 		return err
 	}
-	for e, err := range r.log.ConsumeSegment(ctx, r.space, r.backLane(), nil) {
+	for e, err := range r.log.ConsumeSegment(ctx, r.space, r.backLane(), &streamhub.ReadOptions{FromSequence: asked, ToSequence: asked}) {
 		switch {
 		case err != nil:
 			return producing(err, r.generation)
 		case e.Metadata[controlKey] != controlCancel || millis.Time(now).Sub(e.Timestamp) <= r.m.opt.CancelGrace:
-			continue
+			return nil
 		}
 		v, err := r.finish(ctx, (&live.CancelError{By: e.Metadata[byKey], Reason: e.Metadata[reasonKey]}).Verdict())
 		if err != nil {

@@ -2,6 +2,7 @@ package livehttp
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -15,8 +16,9 @@ import (
 )
 
 // listDefault and listMost are how many streams a list has at most, without a limit in the query and
-// with one. A list ends earlier after listBytes: the verdict of each stream may have 1 MiB.
-const listDefault, listMost, listBytes = 100, 1000, 4 << 20
+// with one. A list ends earlier after listBytes, because the verdict of each stream may have 1 MiB, and after listLooks:
+// with active set, streams are looked at that the list does not name.
+const listDefault, listMost, listBytes, listLooks = 100, 1000, 4 << 20, 1000
 
 // space answers with some of the streams of a space, or with a list of them.
 func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
@@ -164,7 +166,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	page, size := listing{Streams: []live.Status{}}, 0
+	page, size, looks := listing{Streams: []live.Status{}}, 0, 0
 	for s, err := range c.streams.List(r.Context(), o) {
 		if err != nil {
 			return err
@@ -176,16 +178,15 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 		if err != nil {
 			return err
 		}
-		if c.flag("active") && status.Verdict != nil {
-			continue
+		if !c.flag("active") || status.Verdict == nil {
+			page.Streams = append(page.Streams, status)
 		}
-		page.Streams = append(page.Streams, status)
 		size += len(status.Metadata)
 		if v := status.Verdict; v != nil {
 			size += len(v.Reason) + len(v.Output)
 		}
-		if len(page.Streams) == limit || size >= listBytes {
-			page.Next = strconv.FormatUint(s.Generation(), 36) + "." + s.ID()
+		if looks++; len(page.Streams) == limit || size >= listBytes || looks == listLooks {
+			page.Next = strconv.FormatUint(s.Generation(), 36) + "." + base64.RawURLEncoding.EncodeToString([]byte(s.ID()))
 			break
 		}
 	}
@@ -193,16 +194,17 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// placeOf reads the place at which a list goes on, "<generation in base 36>.<id>". The id comes last,
-// since it may hold dots.
+// placeOf reads the place at which a list goes on, "<generation in base 36>.<id in base64>": an id may hold bytes that
+// JSON and a URL do not.
 func placeOf(text string) (*live.ListOptions, error) {
 	if text == "" {
 		return nil, nil
 	}
 	head, id, ok := strings.Cut(text, ".")
 	generation, err := strconv.ParseUint(head, 36, 63)
-	if !ok || err != nil {
+	name, unread := base64.RawURLEncoding.DecodeString(id)
+	if !ok || err != nil || unread != nil {
 		return nil, fmt.Errorf("%w: after=%.200q: want what an answer gave as next", streamhub.ErrInvalidCursor, text)
 	}
-	return &live.ListOptions{AfterID: id, AfterGeneration: generation}, nil
+	return &live.ListOptions{AfterID: string(name), AfterGeneration: generation}, nil
 }

@@ -161,7 +161,22 @@ func TestList(t *testing.T) {
 	large := list("limit=1000")
 	require.Len(t, large.Streams, 5, "a page ends after 4 MiB")
 	require.Equal(t, "s.4", list("limit=1000&after=" + large.Next).Streams[5].ID)
-	for query, code := range map[string]string{"limit=0": "invalid_argument", "limit=1001": "invalid_argument", "limit=x": "invalid_argument", "after=x": "invalid_cursor", "after=!.x": "invalid_cursor"} {
+	// Ids that JSON cannot hold end the pages, too.
+	for _, id := range []string{"\xfe", "\xff", "\xff.%41 +~7"} {
+		g.produce(id, nil)
+	}
+	var pages, found, empty int
+	for next := ""; pages == 0 || next != ""; pages++ {
+		p := list("limit=1&active=1&after=" + next)
+		if next = p.Next; len(p.Streams) == 0 && next != "" {
+			empty++
+		}
+		found += len(p.Streams)
+		require.Less(t, pages, 20)
+	}
+	require.Equal(t, 2+3, found)
+	require.Equal(t, 1, empty, "the verdicts that are passed over count as well")
+	for query, code := range map[string]string{"limit=0": "invalid_argument", "limit=1001": "invalid_argument", "limit=x": "invalid_argument", "after=x": "invalid_cursor", "after=!.x": "invalid_cursor", "after=1.%25": "invalid_cursor"} {
 		require.Contains(t, g.must(http.StatusBadRequest, http.MethodGet, "/v1/live?"+query, ""), code)
 	}
 }
