@@ -150,6 +150,7 @@ test-browser: ## The examples in a headless Chromium
 	scripts/need-redis
 	scripts/need-node
 	@if scripts/need-chromium; then set -ex; (cd examples/browser && npm ci --no-audit --no-fund --ignore-scripts); (cd examples/durable && npm ci --no-audit --no-fund && npm run build); \
+		(cd js && npm ci --no-audit --no-fund && npm run build); (cd examples/ai-sdk && npm ci --no-audit --no-fund && npm run build); \
 		cd examples/browser && $(GO) test -count=1 -tags=browser -timeout 10m -v $(TESTFLAGS) .; \
 	else echo "test-browser: not run"; fi
 

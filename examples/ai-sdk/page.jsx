@@ -7,14 +7,16 @@ import { createRoot } from "react-dom/client"
 // one would have them in its database.
 const id = (location.hash ||= `#${crypto.randomUUID()}`).slice(1)
 const kept = JSON.parse(localStorage.getItem(id) ?? "[]")
-const states = { submitted: "waiting for the answer", streaming: "the answer is being made", ready: "ready", error: "the answer failed" }
+const states = { submitted: "waiting for the answer", streaming: "the answer is being made", ready: "ready", error: "the server did not answer" }
 
 function Chat() {
   const [question, setQuestion] = useState("")
-  const { messages, sendMessage, status, error, resumeStream } = useChat({
+  const { messages, sendMessage, status, error, resumeStream, regenerate } = useChat({
     id, messages: kept, resume: true, transport: new DefaultChatTransport({ api: "/api/chat" }),
   })
   const busy = status === "submitted" || status === "streaming"
+  // Nothing of an answer came, such as when the page was left before the server had the question.
+  const unanswered = !busy && messages.at(-1)?.role === "user"
   useEffect(() => {
     if (messages.at(-1)?.role === "user" || status === "ready") localStorage.setItem(id, JSON.stringify(messages))
   }, [messages, status])
@@ -40,7 +42,9 @@ function Chat() {
         <button type="button" disabled={!busy} onClick={() => fetch(`/api/chat/${id}/stop`, { method: "POST" })}>Stop</button>
       </form>
       <p id="state" role="status" className={error ? "error" : ""}>
-        {states[status]} {error && <button type="button" onClick={() => resumeStream()}>Resume</button>}
+        {unanswered && !error ? "this question has no answer" : states[status]}
+        {error && <button type="button" onClick={() => resumeStream()}>Resume</button>}
+        {unanswered && <button type="button" onClick={() => regenerate()}>Ask again</button>}
       </p>
     </>
   )

@@ -164,6 +164,8 @@ func TestChat(t *testing.T) {
 	two := program(t, "./examples/chat", "-listen", "127.0.0.1:0", "-redis", redis)
 	chromium := browser(t)
 	first := tab(t, chromium, one)
+	until(t, first, ".state", is("nothing is asked yet"))
+	accessible(t, first)
 	click(t, first, "#ask")
 	until(t, first, ".answer", has(20))
 	require.NoError(t, chromedp.Run(first, chromedp.Reload()))
@@ -181,10 +183,12 @@ func TestChat(t *testing.T) {
 	until(t, second, "article:last-child .answer", has(before))
 	words(t, text(t, second, "article:last-child .answer"))
 	accessible(t, second)
+	atEnd(t, second, ".answer")
 	click(t, second, "#stop")
 	for _, page := range []context.Context{first, second} {
 		until(t, page, ".state", func(state string) bool { return strings.HasPrefix(state, "cancelled") })
 	}
+	accessible(t, second)
 	require.Equal(t, text(t, first, ".answer"), text(t, second, ".answer"))
 	n := words(t, text(t, first, ".answer"))
 	for _, page := range []context.Context{first, second} {
@@ -364,6 +368,7 @@ func TestDurableAway(t *testing.T) {
 		if round == 1 {
 			require.NoError(t, chromedp.Run(first, chromedp.Reload()))
 			until(t, first, "#state", func(state string) bool { return strings.HasSuffix(state, "2 notes wait") })
+			accessible(t, first)
 		}
 		again()
 		stored()

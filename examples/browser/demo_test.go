@@ -4,9 +4,11 @@ package browser
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,7 +22,7 @@ import (
 )
 
 // accessible has axe-core look at a page, light and dark, wide and narrow: it must find nothing, and
-// nothing may be wider than the window.
+// nothing may be wider than the window. It leaves screenshots in the directory that STREAMHUB_SCREENSHOTS names.
 func accessible(t *testing.T, page context.Context) {
 	t.Helper()
 	axe, err := os.ReadFile("node_modules/axe-core/axe.min.js")
@@ -37,9 +39,22 @@ func accessible(t *testing.T, page context.Context) {
 					...(document.documentElement.scrollWidth > innerWidth ? ["wider than the window: " + document.documentElement.scrollWidth] : []),
 				])`, &found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) })))
 			require.Empty(t, found, "%s, %d wide", scheme, width)
+			if dir := os.Getenv("STREAMHUB_SCREENSHOTS"); dir != "" {
+				var png []byte
+				require.NoError(t, chromedp.Run(page, chromedp.FullScreenshot(&png, 100)))
+				name := fmt.Sprintf("%s-%d-%s-%d.png", t.Name(), time.Now().UnixMilli(), scheme, width)
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), png, 0o600))
+			}
 		}
 	}
 	require.NoError(t, chromedp.Run(page, chromedp.EmulateReset()))
+}
+
+// atEnd requires that elements whose text grows show the end of it.
+func atEnd(t *testing.T, page context.Context, selector string) {
+	t.Helper()
+	const script = `[...document.querySelectorAll(%q)].every((e) => e.scrollHeight > e.clientHeight && e.scrollHeight - e.scrollTop - e.clientHeight < 60)`
+	require.NoError(t, chromedp.Run(page, chromedp.Poll(fmt.Sprintf(script, selector), nil)), "%s", selector)
 }
 
 // TestDemo presses the buttons of the demonstration: both panes show every word once, in order.
@@ -133,6 +148,7 @@ func TestDemo(t *testing.T) {
 	clean()
 	require.Positive(t, count("1", "resumes"))
 	accessible(t, page)
+	atEnd(t, page, ".text")
 	require.NoError(t, chromedp.Run(page, chromedp.Reload()))
 	more(20) // a page that comes late
 	press("stop")

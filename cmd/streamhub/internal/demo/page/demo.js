@@ -2,6 +2,22 @@ import { readLive } from "/streamhub.js"
 
 const $ = (selector, below = document) => below.querySelector(selector)
 
+// following keeps an element at its end until its reader scrolls up. It returns what to call after text was added.
+function following(element) {
+  let follows = true
+  let top = 0
+  element.onscroll = () => {
+    const { scrollTop, scrollHeight, clientHeight } = element
+    follows = scrollHeight - scrollTop - clientHeight < 60 || (follows && scrollTop >= top)
+    top = scrollTop
+  }
+  const end = () => {
+    if (follows) element.scrollTop = element.scrollHeight
+  }
+  new ResizeObserver(end).observe(element) // the same text is higher in a narrow window
+  return end
+}
+
 // A pane reads one answer, over as many generations as it has, and counts what it gets.
 class Pane {
   constructor(number) {
@@ -11,6 +27,7 @@ class Pane {
     const name = `Pane ${number}`
     $("h2", this.root).textContent = name
     this.text = $(".text", this.root)
+    this.toEnd = following(this.text)
     this.text.setAttribute("aria-label", `Text of ${name.toLowerCase()}`)
     const cut = $("button", this.root)
     cut.setAttribute("aria-label", `Cut the connection of ${name.toLowerCase()}`)
@@ -32,9 +49,8 @@ class Pane {
         dd.classList.toggle("wrong", this.count[name] > 0 && (name === "gaps" || name === "duplicates"))
       }
       $(".cursor", this.root).textContent = $(".cursor", this.root).title = this.cursor || "–"
-      const follows = this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 80
       this.text.append(...this.coming.splice(0))
-      if (follows) this.text.scrollTop = this.text.scrollHeight
+      this.toEnd()
     })
   }
 
