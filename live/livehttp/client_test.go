@@ -374,7 +374,7 @@ func (c *client) List(ctx context.Context, options *live.ListOptions) iter.Seq2[
 	return func(yield func(live.Stream, error) bool) {
 		query := url.Values{}
 		if options != nil && options.AfterID != "" {
-			query.Set("after", strconv.FormatUint(options.AfterGeneration, 36)+"."+options.AfterID)
+			query.Set("after", strconv.FormatUint(options.AfterGeneration, 36)+"."+base64.RawURLEncoding.EncodeToString([]byte(options.AfterID)))
 		}
 		for more := true; more; {
 			var page struct {
