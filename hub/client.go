@@ -34,8 +34,9 @@ const (
 //	redis+cluster://[user:password@]host:port,host:port[?tls=true]
 //	redis+sentinel://[user:password@]host:port,host:port/master[?db=n&tls=true]
 //
-// The query may carry the settings of the driver that redis.ParseURL knows; they win. A client made
-// elsewhere serves as well if it heeds the deadline of a context (ContextTimeoutEnabled).
+// The query may carry the settings of the driver that redis.ParseURL knows, but for those that read from
+// replicas; they win. A client made elsewhere serves as well if it heeds the deadline of a context
+// (ContextTimeoutEnabled) and reads from primaries.
 func NewClient(address string) (redis.UniversalClient, error) {
 	return new(ClientOptions).NewClient(address)
 }
@@ -72,6 +73,9 @@ func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error)
 		return nil, fmt.Errorf("%w: the Redis URL: %w", streamhub.ErrInvalidArgument, err)
 	}
 	hosts := strings.Split(u.Host, ",")
+	if err := checkURL(u, len(hosts)); err != nil {
+		return fail(err)
+	}
 	switch u.Scheme {
 	case "redis+cluster":
 		o, err := redis.ParseClusterURL(multiURL(u, hosts, ""))
@@ -116,6 +120,40 @@ func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error)
 		return fail(err)
 	}
 	return redis.NewClient(o), nil
+}
+
+// replicaReads are parameters of the driver that send reads to replicas.
+var replicaReads = []string{"read_only", "replica_only", "route_by_latency", "route_randomly"}
+
+// checkURL refuses what the driver would leave out, or take for something else.
+func checkURL(u *url.URL, hosts int) error {
+	query := u.Query()
+	path := strings.Trim(u.Path, "/")
+	many := u.Scheme == "redis+cluster" || u.Scheme == "redis+sentinel"
+	switch {
+	case !many && u.Scheme != "unix" && hosts > 1:
+		return fmt.Errorf("%s:// names one server; redis+cluster:// and redis+sentinel:// name several", u.Scheme)
+	case u.Scheme == "redis+cluster" && path != "" && path != "0":
+		return fmt.Errorf("a cluster has no database %q, only 0", path)
+	case u.Scheme == "redis+sentinel" && strings.Contains(path, "/"):
+		return fmt.Errorf("%q is not the name of a master; the query names the database: ?db=n", path)
+	}
+	if many && query.Has("tls") && query.Get("tls") != "true" && query.Get("tls") != "false" {
+		return fmt.Errorf("tls=%q: want true or false", query.Get("tls"))
+	}
+	for _, name := range replicaReads {
+		if query.Has(name) {
+			return fmt.Errorf("%s: a hub reads from primaries, since a replica may lag", name)
+		}
+	}
+	db := query.Get("db")
+	if db == "" && (u.Scheme == "redis" || u.Scheme == "rediss") {
+		db = path
+	}
+	if strings.HasPrefix(db, "-") {
+		return fmt.Errorf("invalid database number: %q", db)
+	}
+	return nil
 }
 
 // apply changes the settings of a client; config is nil without TLS.

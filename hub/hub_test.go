@@ -275,7 +275,13 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestNewClientRefuses(t *testing.T) {
-	for _, address := range []string{"", "http://host", "redis+sentinel://host:1", "redis://host:1/x", "redis://u:secret@host:port"} {
+	for _, address := range []string{
+		"", "http://host", "redis+sentinel://host:1", "redis://host:1/x", "redis://u:secret@host:port",
+		"redis://host:1,other:1", "redis://host:1/-1", "redis://host:1?db=-1", "redis+sentinel://host:1/master?db=-1", "redis+sentinel://host:1/master/3",
+		"redis+cluster://u:secret@host:1/3", "redis+cluster://host:1?tls=yes", "redis+sentinel://host:1/master?tls=1",
+		"redis+cluster://host:1?read_only=true", "redis+cluster://host:1?route_by_latency=true", "redis+cluster://host:1?route_randomly=true",
+		"redis+sentinel://host:1/master?replica_only=true", "redis+sentinel://host:1/master?route_by_latency=true", "redis+sentinel://host:1/master?route_randomly=true",
+	} {
 		_, err := hub.NewClient(address)
 		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, address)
 		require.NotContains(t, err.Error(), "secret")

@@ -2,11 +2,14 @@ package redisx
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-147127fe/streamhub"
 )
 
 const (
@@ -66,10 +69,27 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	if options != nil {
 		c.opt = *options
 	}
+	if err := checkClient(client); err != nil {
+		return nil, err
+	}
 	if err := c.Ready(ctx); err != nil && (!c.opt.Wait || Final(err)) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// checkClient refuses a client that would look for a key elsewhere than on the primary that has it.
+func checkClient(client redis.UniversalClient) error {
+	switch c := client.(type) {
+	case *redis.Ring:
+		return fmt.Errorf("%w: a *redis.Ring divides keys among servers that know nothing of each other; take a cluster", streamhub.ErrInvalidArgument)
+	case *redis.ClusterClient:
+		if c.Options().ReadOnly {
+			return fmt.Errorf("%w: the client reads from replicas (ReadOnly, RouteByLatency or RouteRandomly), which may lag; a hub reads from primaries",
+				streamhub.ErrInvalidArgument)
+		}
+	}
+	return nil
 }
 
 // Server is what was learned; nil if nothing could be learned yet.

@@ -241,6 +241,22 @@ func fields(rules []string) (all []any) {
 	return all
 }
 
+// TestClientOfReplicas refuses clients that look for a key elsewhere than on the primary that has it, without asking a server.
+func TestClientOfReplicas(t *testing.T) {
+	t.Parallel()
+	nowhere := []string{"127.0.0.1:1"}
+	for name, client := range map[string]redis.UniversalClient{
+		"ReadOnly":       redis.NewClusterClient(&redis.ClusterOptions{Addrs: nowhere, ReadOnly: true}),
+		"RouteByLatency": redis.NewClusterClient(&redis.ClusterOptions{Addrs: nowhere, RouteByLatency: true}),
+		"RouteRandomly":  redis.NewFailoverClusterClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: nowhere, RouteRandomly: true}),
+		"Ring":           redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": nowhere[0]}}),
+	} {
+		_, err := redisx.Open(t.Context(), client, &redisx.Options{Wait: true})
+		require.ErrorIs(t, err, streamhub.ErrInvalidArgument, name)
+		require.NoError(t, client.Close())
+	}
+}
+
 // TestRenamed refuses servers that do not have a command under its own name.
 func TestRenamed(t *testing.T) {
 	t.Parallel()
