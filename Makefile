@@ -205,6 +205,11 @@ test-failovers: ## Promote a replica that lags FAILOVERS=200 times under readers
 	scripts/need-redis
 	STREAMHUB_FAILOVERS=$(or $(FAILOVERS),200) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 2h -run 'TestReaders$$' -v $(TESTFLAGS) ./integration
 
+.PHONY: test-replica
+test-replica: ## Append STOPS=20 times at the level of a replica that stands still or is dead, and repeat each in every way
+	scripts/need-redis
+	STREAMHUB_STOPS=$(or $(STOPS),20) STREAMHUB_REQUIRE_REDIS=1 $(GO) test -count=1 -tags=faults -timeout 1h -run TestReplicaStopped -v $(TESTFLAGS) ./integration
+
 .PHONY: test-power
 test-power: ## Cut the power of servers POWER_CUTS=30 times under writers; needs gcc, for what it preloads into redis-server
 	scripts/need-redis
