@@ -97,6 +97,10 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 		if was.digest != digest && m.keeps(RuleMismatch) {
 			return none, streamhub.ErrBatchMismatch
 		}
+		if m.remote {
+			was.at = nil
+			t.answer[o.TRX] = was
+		}
 		was.result.Repeated = true
 		return was.result, nil
 	}
@@ -118,7 +122,7 @@ func (m *Model) append(p int, space, segment string, records []streamhub.Record,
 	if err != nil {
 		b.vague[key] = b.vague[key] || vague
 		if other := (*anotherLife)(nil); errors.As(err, &other) {
-			t.forget()
+			m.forget(t)
 			b.rest[key] = other.error
 			return none, other.error
 		}
@@ -162,7 +166,7 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 		if l := m.find(space, segment); seen && t.life == 0 && l != nil {
 			t.life = l.id
 		} else if !seen && (l == nil || l.id != t.life || l.ended != nil || m.due(l)) {
-			t.forget()
+			m.forget(t)
 		}
 	}
 	if t.life != 0 && o.Incarnation != 0 && o.Incarnation != t.life && m.keeps(RuleLife) && !m.remote {
@@ -183,7 +187,7 @@ func (m *Model) meant(t *tail, space, segment string, o *streamhub.AppendOptions
 	}
 	if l != nil && (l.ended == nil || l.held()) && o.Incarnation != 0 && o.Incarnation != l.id && m.keeps(RuleLife) {
 		if m.remote && !t.stray {
-			t.forget()
+			m.forget(t)
 		}
 		return nil, &streamhub.HistoryLostError{FirstLost: 1}
 	}
@@ -241,7 +245,7 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 	}
 	lost := m.forgotten(t, l, o.Producer)
 	if lost != nil && (m.saw == nil || errors.Is(*m.saw, streamhub.ErrHistoryLost)) {
-		t.forget()
+		m.forget(t)
 		b.rest[[2]string{space, segment}] = lost
 		return none, lost
 	}
@@ -258,7 +262,7 @@ func (m *Model) checked(t *tail, space, segment string, l *life, records []strea
 		return none, err
 	}
 	if lost != nil && !o.CheckOnly { // a definite refusal may come first, but nothing is stored
-		t.forget()
+		m.forget(t)
 		b.rest[[2]string{space, segment}] = lost
 		return none, lost
 	}

@@ -98,6 +98,9 @@ func (m *Model) Restorable(ends map[string]streamhub.TimelineID) bool {
 func (r *run) archive(s Step) error {
 	r.way.Advance(time.Millisecond) // tokens of leases grow with the clock, also after Redis went back
 	r.model.Now++
+	if err := r.meet(s); err != nil {
+		return err
+	}
 	policy := tier.Policy{Age: 1, KeepLast: uint64(s.Limit)}
 	before, err := r.way.Ends(r.ctx)
 	if err != nil {
@@ -139,6 +142,22 @@ func (r *run) archive(s Step) error {
 	}
 	if expired { // what the turn itself has ended is for the next one
 		return r.archive(s)
+	}
+	return nil
+}
+
+// meet ends what a follower may have found expired: which of it was archived would not be known.
+func (r *run) meet(s Step) error {
+	for name, sp := range r.model.server.spaces {
+		for segment, l := range sp.segments {
+			if !r.met[l.id] || !r.model.due(l) {
+				continue
+			}
+			if _, err := r.way.Store(s.By).Status(r.ctx, name, segment); !errors.Is(err, streamhub.ErrNotFound) {
+				return fmt.Errorf("the deadline of %q in space %q has passed, and its status says %w", segment, name, err)
+			}
+			r.model.look(name, segment)
+		}
 	}
 	return nil
 }

@@ -147,9 +147,7 @@ func (n *names) result(got, want streamhub.AppendResult) error {
 	trx, position := got.TRX, got.Position
 	if got.Repeated && want.Repeated {
 		// Nor does it matter whether its position names the lineage of then or of now.
-		if lineage, ok := n.reigns[want.Position.Lineage]; ok {
-			got.Position.Lineage = lineage
-		}
+		want.Position.Lineage = 0
 	}
 	if want.TRX.ID != uuid.Nil {
 		if err := errors.Join(n.append(got.TRX, want.TRX), n.position(got.Position, want.Position)); err != nil {

@@ -39,7 +39,8 @@ type follower struct {
 	// touched says that something was removed since it was opened, rewound that Redis went back.
 	touched, rewound bool
 	cuts             int // of connections, that it went on after
-	// could are what it may have read before that was removed, each from the cursor on.
+	// could are what it may have read before that was removed, each from the cursor on, the oldest first. It reads each place
+	// once, in order, and gives what was there then.
 	could [][]streamhub.Entry
 	// ended are the errors that it may have met before they were no more.
 	ended []error
@@ -219,7 +220,15 @@ func begins(list, start []streamhub.Entry) bool {
 func (r *run) watched(all bool) error {
 	for slot := range slots {
 		f := r.followers[slot]
-		if f == nil || f.step.Slow && !all {
+		if f == nil {
+			continue
+		}
+		for name, l := range r.model.space(f.space).segments {
+			if (f.segment == "" || f.segment == name) && r.model.due(l) {
+				r.met[l.id] = true
+			}
+		}
+		if f.step.Slow && !all {
 			continue
 		}
 		if err := r.settle(f); err != nil {
@@ -323,10 +332,7 @@ func (r *run) judge(f *follower, got item) error {
 	if err := r.names.entry(got.entry, is); err != nil {
 		return err
 	}
-	f.could = slices.DeleteFunc(f.could, func(l []streamhub.Entry) bool { return len(l) < 2 || !r.alike(got.entry, l[0]) })
-	for i := range f.could {
-		f.could[i] = f.could[i][1:]
-	}
+	f.could = r.after(f.could, got.entry)
 	f.cursor = pair[streamhub.Cursor]{is.Position.Cursor(), got.entry.Position.Cursor()}
 	f.fresh, f.beginning = false, false
 	if f.limit > 0 {
@@ -334,6 +340,19 @@ func (r *run) judge(f *follower, got item) error {
 	}
 	r.see(f.space, f.segment, got.entry.Position, is.Position)
 	return nil
+}
+
+// after leaves of lists what an entry may be followed by: the entry was read when a list began with it, or later, and what
+// comes after it was not read before.
+func (r *run) after(lists [][]streamhub.Entry, e streamhub.Entry) (left [][]streamhub.Entry) {
+	began := false
+	for _, list := range lists {
+		at := slices.IndexFunc(list, func(other streamhub.Entry) bool { return r.alike(e, other) })
+		if began = began || at == 0; began && at+1 < len(list) {
+			left = append(left, list[at+1:])
+		}
+	}
+	return left
 }
 
 // alike reports whether an entry may be the one of the model, without naming anything.

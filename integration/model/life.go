@@ -35,13 +35,13 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 	}
 	l := m.look(space, segment)
 	if l != nil && l.held() {
-		t.forget()
+		m.forget(t)
 		return none, false, streamhub.ErrConflict
 	}
 	if l != nil && l.ended == nil {
 		return m.found(t, space, segment, l, o)
 	}
-	t.forget()
+	m.forget(t)
 	l = m.born(space)
 	if o.ForkOf != "" {
 		m.fork(space, l, o)
@@ -75,7 +75,7 @@ func (m *Model) Create(p int, space, segment string, o *streamhub.CreateOptions)
 func (m *Model) found(t *tail, space, segment string, l *life, o *streamhub.CreateOptions) (streamhub.Status, bool, error) {
 	status, created, err := m.exists(space, segment, l, o)
 	if t.life != l.id && (err == nil || !m.remote) {
-		t.forget()
+		m.forget(t)
 		t.life = l.id
 	}
 	return status, created, err

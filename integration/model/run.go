@@ -19,7 +19,7 @@ const Start = 1_800_000_000_000
 // Run runs a program on a way and returns the first answer that the model does not give, nil if there
 // is none. Features, unless nil, counts what met.
 func Run(ctx context.Context, w Way, program []Step, features *Features) error {
-	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}, stage: newStage()}
+	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}, met: map[uint64]bool{}, stage: newStage()}
 	r.model.Now, r.model.remote = Start, w.Remote()
 	defer r.endFollowers()
 	defer r.endViewers()
@@ -80,7 +80,8 @@ type run struct {
 	deaf      bool
 	cuts      int
 	stage     stage
-	wentBack  bool // Redis did, so that it may contradict the archive
+	wentBack  bool            // Redis did, so that it may contradict the archive
+	met       map[uint64]bool // lives whose deadline a follower may have met, though no step has
 }
 
 // A pair is the same thing as the model and the store name it.
@@ -352,8 +353,19 @@ func (r *run) appended(s Step, model, real streamhub.Append) error {
 	}
 	r.model.saw = &err
 	model = models[0]
+	r.expired(&model, got, err)
 	want, wantErr := r.model.Append(r.way.Process(s.By), s.Space, s.Seg, model.Records, model.Options)
 	return r.answered(s, model.Options, got, err, want, wantErr)
+}
+
+// expired ends a segment whose deadline a follower has met, as the answer to a repeat shows: it is answered as one for as long
+// as the segment is there.
+func (r *run) expired(a *streamhub.Append, got streamhub.AppendResult, err error) {
+	l := r.model.find(a.Space, a.Segment)
+	again := err == nil && got.Repeated || errors.Is(err, streamhub.ErrBatchMismatch) || errors.Is(err, streamhub.ErrUnknownOutcome)
+	if l != nil && r.met[l.id] && l.repeats(a.Options, "") && !again {
+		r.model.look(a.Space, a.Segment)
+	}
 }
 
 // unknown finds out what came of appends that may have been made, and tells the model. It reports
@@ -503,6 +515,9 @@ func (r *run) appendAll(s Step) error {
 		return err
 	}
 	r.model.sawAll = errs
+	for i := range model {
+		r.expired(&model[i], got[i], errs[i])
+	}
 	want, wantErrs := r.model.AppendAll(r.way.Process(s.By), model)
 	for i := range s.Batch {
 		s.Seg = model[i].Segment

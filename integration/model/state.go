@@ -249,8 +249,16 @@ func newTail() *tail {
 	return &tail{maybe: map[string]bool{}, at: map[string]past{}, answer: map[uuid.UUID]remembered{}}
 }
 
-// forget lets the process start again with a segment.
-func (t *tail) forget() { *t = *newTail() }
+// forget lets the process start again with a segment. A client still knows which of its appends have an unknown outcome.
+func (m *Model) forget(t *tail) {
+	own := newTail()
+	for id, was := range t.answer {
+		if m.remote && was.at != nil {
+			own.answer[id] = was
+		}
+	}
+	*t = *own
+}
 
 // tombstone is how long a deleted segment is known as one.
 const tombstone = 24 * 60 * 60 * 1000

@@ -95,3 +95,16 @@ func TestTrimOfBoth(t *testing.T) {
 		{Op: "read", Space: "s", Seg: "a"},
 	}, model.Archived)
 }
+
+// Seed 4032: the archiver found a segment that a follower had met after its deadline.
+func TestExpiredByFollowerArchived(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", Space: "s", Seg: "a", N: 1, TTL: 5000, Fixed: true},
+		{Op: "archive"},
+		{Op: "follow", Space: "s"},
+		{Op: "wait", Space: "s", For: 90_000_000},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "archive"},
+		{Op: "restore"},
+	}, model.Archived)
+}

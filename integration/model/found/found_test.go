@@ -362,3 +362,45 @@ func TestTrimUndone(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "d", N: 1},
 	}, model.OneGateway)
 }
+
+// Seed 4022: of a segment that expired a slow follower of the space had read a part, and of the next one all before it was deleted.
+func TestPartOfExpired(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", By: 1, Space: "s", Seg: "d", N: 1, TTL: 50},
+		{Op: "follow", Space: "s", At: 1, Slow: true},
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+		{Op: "append", Space: "s", Seg: "d", N: 1, Meta: true, Producer: "q", Turn: 4},
+		{Op: "wait", Space: "t", For: 90_000_000},
+		{Op: "append", Space: "s", Seg: "d", N: 2},
+		{Op: "append", Space: "s", Seg: "d", N: 3},
+		{Op: "messages", By: 1, Seg: "x", At: 2, From: 2},
+		{Op: "delete", By: 1, Space: "s", Seg: "d"},
+		{Op: "append", Space: "s", Seg: "d", N: 3, Check: true},
+		{Op: "append", Space: "s", Seg: "d", N: 3},
+	})
+}
+
+// Seed 4032: a follower of the space had met the deadline of the segment, so a repeat was too late.
+func TestExpiredByFollower(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", Space: "s", Seg: "a", N: 2, TTL: 5000, Fixed: true},
+		{Op: "append", Space: "s", Seg: "a", N: 1, Producer: "p", Turn: 1},
+		{Op: "follow", Space: "s", Slow: true},
+		{Op: "wait", By: 1, Space: "s", For: 90_000_000},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 3},
+		{Op: "append", Space: "s", Seg: "a", N: 1, Producer: "p", Turn: 1, Must: true},
+	}, model.TwoGateways)
+}
+
+// Seed 6018: a client repeated an append of an unknown outcome after it had been told of the loss of a later one.
+func TestRepeatAfterLoss(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "a", N: 1, Lose: 1000},
+		{Op: "save"},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "rewind"},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "repeat", Space: "s"},
+		{Op: "repeat", Space: "s"},
+	}, model.OneGateway)
+}
