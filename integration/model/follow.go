@@ -32,8 +32,10 @@ type follower struct {
 	over   bool
 
 	fresh bool // it has seen no entry yet, and had no cursor
-	// whole says that it began without a cursor: it need not be told of what was trimmed.
-	whole bool
+	// whole says that it began without a cursor: along a space it is told of what was trimmed since it began. That lies between
+	// the moments when opened and began were what was trimmed. unsure says that what was trimmed when is not known.
+	whole, unsure bool
+	opened, began map[uint64]uint64
 	// beginning says that it is to begin at the end of then, and may not have found it yet.
 	beginning bool
 	// touched says that something was removed since it was opened, rewound that Redis went back.
@@ -61,6 +63,7 @@ func (r *run) follow(s Step) error {
 	r.endFollower(s.At % slots)
 	o := streamhub.FollowOptions{FromSequence: uint64(s.From), Live: s.Live, Limit: uint64(s.Limit)}
 	f := &follower{step: s, space: s.Space, segment: s.Seg, from: uint64(s.From), limit: uint64(s.Limit), fresh: true, whole: true}
+	f.opened = maps.Clone(r.model.server.trims)
 	at := s
 	if s.Seg == "" {
 		at.Op = ReadSpace
@@ -179,6 +182,12 @@ func (r *run) drain(s Step) error {
 // remember notes what a slow follower may have read, before a step that removes some of it.
 func (r *run) remember(s Step) {
 	switch s.Op {
+	case Sweep, Archive, Restore, Rewind, Cut:
+		for _, f := range r.followers {
+			f.unsure = true
+		}
+	}
+	switch s.Op {
 	case Delete, Rewind, Restore, Trim, Wait, Sweep, Append, AppendAll, Create, Fork:
 	default:
 		return
@@ -238,10 +247,12 @@ func (r *run) watched(all bool) error {
 	return nil
 }
 
-// due is what a follower gets next. One that began without a cursor may be told of trims, and need not.
+// due is what a follower gets next.
 func (r *run) due(f *follower) ([]streamhub.Entry, error) {
-	r.model.informed = f.whole
-	defer func() { r.model.informed = false }()
+	if f.whole {
+		r.model.informed = func(life, sequence uint64) bool { return f.fresh || f.unsure || sequence < f.began[life] }
+		defer func() { r.model.informed = nil }()
+	}
 	return r.model.Due(f.space, f.segment, f.from, f.cursor.model)
 }
 
@@ -334,6 +345,9 @@ func (r *run) judge(f *follower, got item) error {
 	}
 	f.could = r.after(f.could, got.entry)
 	f.cursor = pair[streamhub.Cursor]{is.Position.Cursor(), got.entry.Position.Cursor()}
+	if f.fresh {
+		f.began = maps.Clone(r.model.server.trims)
+	}
 	f.fresh, f.beginning = false, false
 	if f.limit > 0 {
 		f.limit--
@@ -379,7 +393,7 @@ func (r *run) ends(f *follower, got error) error {
 	switch {
 	case (f.fresh || f.beginning) && f.touched && (lost || missing || errors.Is(got, streamhub.ErrTrimmed)):
 		return nil // it may have been at a place without an entry
-	case f.whole && f.segment == "" && errors.Is(got, streamhub.ErrTrimmed) && r.model.trims(f.space):
+	case f.whole && f.segment == "" && errors.Is(got, streamhub.ErrTrimmed) && (f.unsure || r.model.trimmedSince(f.space, f.opened)):
 		return nil // a follower reads in pages, and is told of what was trimmed after the first one
 	case f.beginning && err == nil && errors.Is(got, streamhub.ErrClosed):
 		return nil // it began at the end

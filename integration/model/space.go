@@ -78,12 +78,15 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 			}
 			continue
 		}
-		told := m.informed || o.Cursor == "" || c.id <= p.trimmed || !m.keeps(RuleTrimmedSpace)
+		told := func(sequence uint64) bool {
+			return o.Cursor == "" || c.id <= p.trimmed || !m.keeps(RuleTrimmedSpace) || m.informed != nil && m.informed(c.life, sequence)
+		}
 		l := m.look(space, c.segment)
 		if l == nil || l.id != c.life || l.ended != nil && m.keeps(RuleSpaceDeleted) {
 			// Of what was trimmed before it was deleted a reader may be told.
-			gone := max(c.first, 1) < m.server.trims[c.life] && c.first <= c.last && (c.id != p.change || c.last > p.sequence)
-			if gone && !told && m.saw != nil && errors.Is(*m.saw, streamhub.ErrTrimmed) {
+			first := m.server.trims[c.life]
+			gone := max(c.first, 1) < first && c.first <= c.last && (c.id != p.change || c.last > p.sequence)
+			if gone && !told(min(c.last, first-1)) && m.saw != nil && errors.Is(*m.saw, streamhub.ErrTrimmed) {
 				return entries, trimmed()
 			}
 			continue
@@ -93,7 +96,7 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 				continue
 			}
 			if s < l.first {
-				if !told {
+				if !told(s) {
 					return entries, trimmed()
 				}
 				continue
@@ -115,9 +118,9 @@ func (m *Model) ConsumeSpace(space string, o *streamhub.ReadOptions) ([]streamhu
 	return m.limited(entries, o.Limit), nil
 }
 
-// trims reports whether anything of a space was trimmed.
-func (m *Model) trims(space string) bool {
-	return slices.ContainsFunc(m.space(space).line, func(c *change) bool { return m.server.trims[c.life] > 0 })
+// trimmedSince reports whether anything of a space was trimmed since trims was the state of that.
+func (m *Model) trimmedSince(space string, trims map[uint64]uint64) bool {
+	return slices.ContainsFunc(m.space(space).line, func(c *change) bool { return m.server.trims[c.life] > trims[c.life] })
 }
 
 // trimmedAfter reports whether c, which lies after the end of the time asked for, was trimmed and the

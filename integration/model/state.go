@@ -33,8 +33,9 @@ type Model struct {
 	delivered int
 	// fates says what came of appends whose outcome is unknown, by their place in the call.
 	fates map[int]fate
-	// informed says that the reader along a space was told of every trim.
-	informed bool
+	// informed reports whether the reader along a space need not be told that an entry of a life was trimmed; nil is one that
+	// has to be told of all.
+	informed func(life, sequence uint64) bool
 	// onlooker says that deadlines are noticed and end nothing, patient that they are not noticed.
 	onlooker, patient bool
 	// kept is the first sequence that the real store kept after a trim.
