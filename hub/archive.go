@@ -24,8 +24,8 @@ func (h *Hub) openTier(ctx context.Context) (*archiver.Tier, error) {
 
 var errNoArchive = fmt.Errorf("%w: the hub was opened without an archive: set Options.Archive", streamhub.ErrInvalidArgument)
 
-// ArchiveNow applies the policies of [Options.Archiving] now, in every space that no other instance
-// archives, and returns when that is done.
+// ArchiveNow applies the policies of [Options.Archiving] now, in every space that no other instance is archiving, and
+// returns when that is done.
 func (h *Hub) ArchiveNow(ctx context.Context) error {
 	if err := h.over(streamhub.Error{Op: "archive"}); err != nil {
 		return err
@@ -36,9 +36,9 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 	return h.archiver.Turn(ctx)
 }
 
-// RestoreSpace restores a space that Redis has lost from the archive. Its segments continue after their last
-// archived entry, and archived entries can be read again. A space that is not empty is [streamhub.ErrConflict], unless a restore has just brought it back. No
-// program may append to the space meanwhile. A restore that failed may be repeated.
+// RestoreSpace restores a space that Redis has lost from the archive. Its segments continue after their last archived
+// entry, and archived entries can be read again. The error is [streamhub.ErrConflict] if the space is not empty, unless
+// an earlier restore has filled it. No program may append to the space meanwhile. A failed restore may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
 	if err := h.over(streamhub.Error{Op: "restore"}); err != nil {
 		return tier.Restored{}, err
@@ -53,18 +53,18 @@ func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Res
 
 // A Purged says how much [Store.Purge] removed.
 type Purged struct {
-	// Spaces are those of Redis and of the archive, each counted once.
+	// Spaces counts the removed spaces of Redis and of the archive, each once.
 	Spaces int
-	// Leases are those that were held.
+	// Leases counts the removed leases, which were held.
 	Leases int
 }
 
 const purgePage = 256
 
-// Purge removes the rest of a store whose segments were deleted: its spaces, their archived entries, and its
-// leases. A space that still has segments is [streamhub.ErrConflict]. A hub without an archive refuses a space
-// that has archived entries. Tombstones of deleted segments stay for a day, and the counters of lease tokens for
-// seven. A call that failed may be repeated. No program may create segments in the store meanwhile.
+// Purge removes the rest of a store whose segments were deleted: its spaces, their archived entries, and its leases.
+// The error is [streamhub.ErrConflict] if a space still has segments. A hub without an archive refuses a space that has
+// archived entries. Tombstones of deleted segments stay for one day, and the counters of lease tokens for seven days. A
+// failed call may be repeated. No program may create segments in the store meanwhile.
 func (s *Store) Purge(ctx context.Context) (p Purged, err error) {
 	ctx, call, err := s.begin(ctx, "purge", "", "")
 	defer func() { call.end(err) }()

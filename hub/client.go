@@ -16,9 +16,9 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// The settings that a hub wants of its client. A refused dial does not make the driver look for a
-// new primary of a cluster, so it looks every half second; a dial that fails is not tried again
-// here but by the hub, which knows what may be repeated.
+// After a refused dial the driver does not look for a new primary of a cluster. So the client reloads the topology
+// every half second. The driver does not retry a failed dial: the hub retries, because it knows which calls may be
+// repeated.
 const (
 	dialTimeout   = 500 * time.Millisecond
 	dialAttempts  = 1
@@ -27,15 +27,15 @@ const (
 	poolSize      = 32
 )
 
-// NewClient makes a client with fitting settings from a URL:
+// NewClient makes a client with the settings that a hub needs from a URL:
 //
 //	redis://[user:password@]host:port[/db]         one server; rediss:// with TLS
 //	unix://[user:password@]/path/to/socket[?db=n]
 //	redis+cluster://[user:password@]host:port,host:port[?tls=true]
 //	redis+sentinel://[user:password@]host:port,host:port/master[?db=n&tls=true]
 //
-// The query may carry the settings of the driver that redis.ParseURL knows, but for those that read from
-// replicas; they win. A client made elsewhere serves as well if it heeds the deadline of a context
+// The query may carry any setting that redis.ParseURL knows, except those that read from replicas; it overrides the
+// setting of the hub. A client that the program makes itself works as well if it honours the deadline of a context
 // (ContextTimeoutEnabled) and reads from primaries.
 func NewClient(address string) (redis.UniversalClient, error) {
 	return new(ClientOptions).NewClient(address)
@@ -45,8 +45,9 @@ func NewClient(address string) (redis.UniversalClient, error) {
 type ClientOptions struct {
 	// Password is used if the address has none, so that the address can be shown and logged.
 	Password string
-	// TLS changes the configuration of a connection with TLS, whose minimum version and server name are
-	// set: it adds authorities, or a certificate of the client. An address without TLS is then an error.
+	// TLS changes the TLS configuration of a connection, for instance to add certificate authorities or a client
+	// certificate. The minimum version and the server name are already set. If TLS is set, an address without TLS is an
+	// error.
 	TLS func(*tls.Config)
 	// MeterProvider records how long commands take; the default is none.
 	MeterProvider metric.MeterProvider
@@ -66,7 +67,7 @@ const wantURL = "want redis://HOST:PORT, or the same with rediss, redis+cluster 
 func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		// It may hold a password, so it is not named.
+		// The URL may hold a password, so the error does not quote it.
 		return nil, fmt.Errorf("%w: the Redis URL cannot be parsed: %s", streamhub.ErrInvalidArgument, wantURL)
 	}
 	fail := func(err error) (redis.UniversalClient, error) {
@@ -125,7 +126,7 @@ func (c *ClientOptions) newClient(address string) (redis.UniversalClient, error)
 // replicaReads are parameters of the driver that send reads to replicas.
 var replicaReads = []string{"read_only", "replica_only", "route_by_latency", "route_randomly"}
 
-// checkURL refuses what the driver would leave out, or take for something else.
+// checkURL refuses parts of a URL that the driver would ignore or misread.
 func checkURL(u *url.URL, hosts int) error {
 	query := u.Query()
 	path := strings.Trim(u.Path, "/")
@@ -156,7 +157,7 @@ func checkURL(u *url.URL, hosts int) error {
 	return nil
 }
 
-// apply changes the settings of a client; config is nil without TLS.
+// apply changes the password and the TLS configuration of a client; config is nil if the address does not use TLS.
 func (c *ClientOptions) apply(password *string, config *tls.Config) error {
 	if *password == "" {
 		*password = c.Password
@@ -171,7 +172,7 @@ func (c *ClientOptions) apply(password *string, config *tls.Config) error {
 	return nil
 }
 
-// multiURL writes the form in which the driver takes several addresses.
+// multiURL rewrites u to the form in which the driver parses several addresses.
 func multiURL(u *url.URL, hosts []string, master string) string {
 	v := *u
 	q := v.Query()

@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// embeddedTick is how often the clock of the embedded Redis moves on for keys with a time to live,
-// which miniredis does not do by itself.
+// embeddedTick is how often the embedded Redis expires keys with a time to live: the clock of miniredis stands still
+// unless it is moved.
 const embeddedTick = 250 * time.Millisecond
 
 // An embedded is an in-memory Redis in this process.

@@ -37,19 +37,18 @@ type Options struct {
 	// Durability is the level of appends that name none; the default is that the primary has the
 	// append in memory. A level that the server cannot give is refused by Open.
 	Durability streamhub.Durability
-	// StoreQuota is how many bytes a store may keep in Redis; the default, 0, is any number. An append
-	// over it is [streamhub.ErrQuota]; deletes, trims and closes go on. The use of a store is an
-	// estimate, up to 10 s old. Give all instances the same quota.
+	// StoreQuota is how many bytes a store may keep in Redis; the default, 0, is any number. An append over it is
+	// [streamhub.ErrQuota]; deletes, trims and closes go on. The usage of a store is an estimate, up to 10 s old. Give
+	// all instances the same quota.
 	StoreQuota int64
 	// RetryFor is how long an append is retried while Redis cannot serve; the default is 5 s. Calls of
 	// live streams that are no append, such as Register, are always retried for 5 s.
 	RetryFor time.Duration
-	// WaitForRedis lets Open succeed while Redis is out of reach or loading its data. Until Redis
-	// serves, calls end with [streamhub.ErrUnavailable]. Open still fails for what waiting does not
-	// cure: a wrong password, a missing right, an untrusted certificate, a server that may evict keys
-	// or cannot give Durability. If such a fault shows only later, every call returns it, and so does
-	// [Hub.Unfit]. With or without WaitForRedis a hub opens while Redis is full, read-only or short of
-	// replicas.
+	// WaitForRedis lets Open succeed while Redis is out of reach or loading its data. Until Redis serves, calls end
+	// with [streamhub.ErrUnavailable]. Open still fails for a fault that waiting does not cure: a wrong password, a
+	// missing right, an untrusted certificate, a server that may evict keys or cannot give Durability. If such a fault
+	// shows only later, every call returns it, and so does [Hub.Unfit]. With or without WaitForRedis a hub opens while
+	// Redis is full, read-only or short of replicas.
 	WaitForRedis bool
 	// Recheck is how long a lost notification can go unnoticed; the default is 5 s.
 	Recheck time.Duration
@@ -91,7 +90,7 @@ type Hub struct {
 	archiver *archiver.Runner
 	opt      Options
 	unfit    chan error
-	embedded *embedded // nil if the client is the caller's
+	embedded *embedded // nil if the client was passed to Open
 	reporter *reporter // nil if the hub does not report itself
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
@@ -210,7 +209,7 @@ func (h *Hub) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Ping reports whether Redis answers.
+// Ping reports whether Redis answers; unlike [Hub.Ready] it does not ask whether Redis accepts writes.
 func (h *Hub) Ping(ctx context.Context) error {
 	if err := h.over(streamhub.Error{Op: "ping"}); err != nil {
 		return err
@@ -221,8 +220,8 @@ func (h *Hub) Ping(ctx context.Context) error {
 	return nil
 }
 
-// RedisURL returns where the embedded Redis listens, with its password, so that other processes of
-// this machine can use it; it is empty if the client is the caller's.
+// RedisURL returns where the embedded Redis listens, with its password, so that other processes of this machine can use
+// it; it is empty if the client was passed to Open.
 func (h *Hub) RedisURL() string {
 	if h.embedded == nil {
 		return ""
@@ -230,9 +229,8 @@ func (h *Hub) RedisURL() string {
 	return h.embedded.url
 }
 
-// Close ends followers with [streamhub.ErrShutdown] and appends that wait, waits for every
-// goroutine of the hub, and ends the embedded Redis if there is one. Calls that begin later get
-// ErrShutdown. It may be called twice.
+// Close ends followers and waiting appends with [streamhub.ErrShutdown], waits for every goroutine of the hub, and ends
+// the embedded Redis if there is one. Calls that begin later get ErrShutdown. It may be called twice.
 func (h *Hub) Close() error {
 	var err error
 	h.closed.Do(func() {
@@ -260,7 +258,8 @@ func (h *Hub) Close() error {
 	return err
 }
 
-// over is nil until the hub is closed, and then [streamhub.ErrShutdown] for the call that where names.
+// over returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
+// the call.
 func (h *Hub) over(where streamhub.Error) error {
 	if !h.closing.Load() {
 		return nil
@@ -269,7 +268,8 @@ func (h *Hub) over(where streamhub.Error) error {
 	return &where
 }
 
-// sweep clears away what is due until ctx ends. A lease lets one instance do it for all.
+// sweep removes expired segments and idle rows at each interval until ctx ends. A lease makes sure that only one
+// instance sweeps at a time.
 func (h *Hub) sweep(ctx context.Context) {
 	tick := time.NewTicker(h.opt.SweepEvery)
 	defer tick.Stop()
@@ -281,7 +281,7 @@ func (h *Hub) sweep(ctx context.Context) {
 		}
 		err := h.leases.WithLease(ctx, uuid.Nil, "streamhub/sweep", max(h.opt.SweepEvery/2, time.Second),
 			func(ctx context.Context, _ *lease.Lease) error { return h.sweepStores(ctx) })
-		// A lease is lost while Redis is away, which is said elsewhere, and the next holder sweeps.
+		// While Redis is away the lease is lost, and that is logged elsewhere. The next holder sweeps.
 		if err != nil && !errors.Is(err, streamhub.ErrLeaseNotAcquired) && !errors.Is(err, streamhub.ErrLeaseLost) && ctx.Err() == nil {
 			h.opt.Logger.Log(ctx, fault.Level(err, slog.LevelWarn), "sweep failed", "err", err)
 		}
@@ -293,7 +293,7 @@ func (h *Hub) sweepStores(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is wrong with one store is no reason to leave the others, which may be those of other tenants.
+	// A failure in one store does not stop the sweep of the others, which may belong to other tenants.
 	var failed []error
 	for _, id := range ids {
 		failed = append(failed, h.log.Store(id).Sweep(ctx), h.live.Sweep(ctx, id))

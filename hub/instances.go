@@ -25,9 +25,9 @@ import (
 const (
 	// reportEvery is how often an instance reports itself, with one command.
 	reportEvery = 15 * time.Second
-	// reportTTL is how long a report counts: two in a row may be lost.
+	// reportTTL is how long a report counts. It outlives two reports in a row that are lost.
 	reportTTL = 50 * time.Second
-	// farewellTime bounds what an instance still says when it ends.
+	// farewellTime bounds the last command of an instance that ends.
 	farewellTime = 500 * time.Millisecond
 )
 
@@ -102,22 +102,22 @@ func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
 	return all, nil
 }
 
-// CountConnections sets the function that returns how many client connections this process has
-// open; the instance reports that number. Count must be safe for concurrent use.
+// CountConnections sets the function that returns how many client connections this process has open; the instance
+// reports that number. count must be safe for concurrent use.
 func (h *Hub) CountConnections(count func() int) {
 	if h.reporter != nil {
 		h.reporter.connections.Store(&count)
 	}
 }
 
-// A reporter reports one instance.
+// A reporter sends the reports of one instance to Redis.
 type reporter struct {
 	hub         *Hub
 	self        Instance
 	connections atomic.Pointer[func() int]
 
 	at                          time.Time
-	appended, delivered, failed int64 // then
+	appended, delivered, failed int64 // totals at the previous report
 
 	mu      sync.Mutex // guards history
 	history []Sample
@@ -133,10 +133,10 @@ type Sample struct {
 	Followers    int64   `json:"followers"`
 }
 
-// samples is how many are remembered: a quarter of an hour.
+// samples is how many samples are remembered: those of a quarter of an hour.
 const samples = int(15 * time.Minute / reportEvery)
 
-// remember keeps what a report was answered.
+// remember stores the sum over all instances, which Redis returned to a report, in the history.
 func (r *reporter) remember(at time.Time, answer any) {
 	s := Sample{At: at.UnixMilli()}
 	text, _ := answer.(string)
@@ -162,7 +162,7 @@ func (h *Hub) History() []Sample {
 	return slices.Clone(h.reporter.history)
 }
 
-// report starts the reports of a hub that stays: one that never sweeps is that of a short command.
+// report starts the reports, except for a hub that never sweeps: that one belongs to a short-lived command.
 func (h *Hub) report(ctx context.Context) {
 	o := InstanceOptions{}
 	if h.opt.Instance != nil {
@@ -197,7 +197,7 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// send reports the instance. A report that does not arrive is followed by the next one.
+// send reports the instance. A failed report is not retried: the next one replaces it.
 func (r *reporter) send(ctx context.Context, ttl time.Duration) {
 	o, now := r.hub.observer, time.Now()
 	appended, delivered, failed := o.appended.n.Load(), o.delivered.n.Load(), o.failures.n.Load()
@@ -233,8 +233,7 @@ func (h *Hub) Stores(ctx context.Context) ([]uuid.UUID, error) {
 	return ids, nil
 }
 
-// RedisInfo returns what one server says of itself, one command: the answer of INFO by field. On a
-// cluster it is any of the primaries.
+// RedisInfo returns the answer of one server to INFO, by field. On a cluster any of the primaries answers.
 func (h *Hub) RedisInfo(ctx context.Context) (map[string]string, error) {
 	if err := h.over(streamhub.Error{Op: "info"}); err != nil {
 		return nil, err

@@ -14,18 +14,18 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// observeTime is how long Redis may take to answer what metrics ask when they are read.
+// observeTime bounds the commands that are sent to Redis while metrics are collected.
 const observeTime = time.Second
 
-// A redisClock is the clock of Redis, as far as it was seen when metrics were read last; before that it is
-// the clock of this process.
+// A redisClock estimates the clock of Redis by its offset to the clock of this process. The offset is measured when
+// metrics are collected, and is 0 before that.
 type redisClock struct{ ahead atomic.Int64 } // nanoseconds
 
 func (c *redisClock) since(t time.Time) time.Duration {
 	return time.Since(t) + time.Duration(c.ahead.Load())
 }
 
-// look asks Redis for the time. The answer is taken for that of the middle of the call.
+// look measures the offset. The time that Redis returns is taken as the time at the middle of the call.
 func (c *redisClock) look(ctx context.Context, conn *redisx.Conn) {
 	before := time.Now()
 	if now, err := conn.Time(ctx).Result(); err == nil {
@@ -38,7 +38,7 @@ func (o *observer) reached(ctx context.Context, appended time.Time) {
 	o.delay.Record(ctx, max(0, o.clock.since(appended).Seconds()))
 }
 
-// observeRedis has the metrics that are looked up when they are read.
+// observeRedis registers the metrics whose values are fetched at collection time.
 func (h *Hub) observeRedis(client redis.UniversalClient) (err error) {
 	m := h.observer.meter
 	gauge := func(name, unit, description string) metric.Int64ObservableGauge {

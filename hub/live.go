@@ -48,8 +48,8 @@ func (h *Hub) closeLive() error {
 	return err
 }
 
-// countLive counts chunks, and the calls that they and all other appends took: the quotient is what
-// a token costs.
+// countLive counts chunks and the calls to Redis of all appends, those of chunks included: the quotient is the cost of
+// a chunk.
 func (o *observer) countLive(chunks, calls func() int64) (metric.Registration, error) {
 	published, err := o.meter.Int64ObservableCounter("streamhub.live.chunks", metric.WithDescription("Chunks of live streams stored"))
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 // A measure records how long the commands of a client take. Pipelines count as one.
 type measure struct {
 	duration metric.Float64Histogram
-	commands sync.Map // of the name of a command to its metric.MeasurementOption
+	commands sync.Map // metric.MeasurementOption by command name
 }
 
-// measureClient has a client record its commands with a provider; nil records nothing.
+// measureClient makes a client record its commands with provider; with a nil provider it records nothing.
 func measureClient(client redis.UniversalClient, provider metric.MeterProvider) (redis.UniversalClient, error) {
 	if provider == nil {
 		return client, nil

@@ -18,8 +18,8 @@ import (
 
 const scope = "github.com/seed-147127fe/streamhub/hub"
 
-// An observer counts calls and traces them. Names of spaces and segments go into spans only: as
-// attributes of a metric they would be without number.
+// An observer counts calls and traces them. Names of spaces and segments go into spans only: as attributes of a metric
+// they would make an unbounded number of series.
 type observer struct {
 	tracer    trace.Tracer
 	meter     metric.Meter
@@ -33,7 +33,7 @@ type observer struct {
 	observing metric.Registration // nil before the hub is open
 }
 
-// A counter also counts for the report of the instance.
+// A counter is a metric that also counts for the report of the instance.
 type counter struct {
 	to interface {
 		Add(ctx context.Context, n int64, options ...metric.AddOption)
@@ -110,13 +110,13 @@ func (c call) end(err error) {
 	c.span.End()
 }
 
-// endAppends ends a call that has stored so many records.
+// endAppends ends a call that has stored the given number of records.
 func (c call) endAppends(records int, err error) {
 	c.o.appended.Add(c.ctx, int64(records))
 	c.end(err)
 }
 
-// endAll ends a call of several appends; its error is that of the first one that failed.
+// endAll ends a call of several appends; its error is that of the first append that failed.
 func (c call) endAll(results []streamhub.AppendResult, errs []error, made func(i int) *streamhub.Append) {
 	records := 0
 	var failed error
@@ -127,8 +127,8 @@ func (c call) endAll(results []streamhub.AppendResult, errs []error, made func(i
 	c.endAppends(records, failed)
 }
 
-// stored returns how many records an append has stored. A check stores none, and a repeat none that are not there
-// already; an append that was not confirmed is stored.
+// stored returns how many records an append has stored. A check (CheckOnly) stores none, and a repeat adds none. An
+// append that ended with ErrNotConfirmed is stored.
 func stored(records []streamhub.Record, o *streamhub.AppendOptions, r *streamhub.AppendResult, err error) int {
 	if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) || r.Repeated || o != nil && o.CheckOnly {
 		return 0

@@ -103,7 +103,7 @@ func (r portStore) Archived(ctx context.Context, after string, limit int) ([]por
 	for _, id := range ids {
 		m, err := r.hub.tier.Archive().Manifest(ctx, id)
 		if errors.Is(err, streamhub.ErrNotFound) {
-			continue // it was removed meanwhile
+			continue // the segment was removed after it was listed
 		}
 		a := port.Archived{Space: id.Space, Commit: m.Commit}
 		if a.Figures, a.Here = r.hub.tier.Figures(id); err != nil {
@@ -142,7 +142,7 @@ func (r portStore) count(ctx context.Context, read iter.Seq2[*port.Page, error])
 	}
 }
 
-// offer counts what an offer takes.
+// offer wraps an offer so that the entries it takes are counted.
 func (r portStore) offer(ctx context.Context, offer port.Offer) port.Offer {
 	if offer == nil {
 		return nil

@@ -6,8 +6,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Provider returns the hub as a [streamhub.Provider], for code that runs over a hub or over a
-// gateway.
+// Provider returns the hub as a [streamhub.Provider], for code that works with a hub in process or through a gateway.
 func (h *Hub) Provider() streamhub.Provider { return provider{h} }
 
 type provider struct{ hub *Hub }

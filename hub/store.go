@@ -38,11 +38,10 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 	return r, err
 }
 
-// AppendAll makes several appends at once. Those to different segments travel together, those to one
-// segment are stored in the order given; results and errors are in the order of appends. Each succeeds
-// or fails by itself. One that ends with [streamhub.ErrUnavailable] or [streamhub.ErrUnknownOutcome]
-// can still be stored. So the later ones to the same segment are not made and end with ErrUnavailable.
-// Repeat the failed ones in their order.
+// AppendAll makes several appends at once. Those to different segments travel together, those to one segment are stored
+// in the order given; results and errors are in the order of appends. Each succeeds or fails by itself. An append that
+// ends with [streamhub.ErrUnavailable] or [streamhub.ErrUnknownOutcome] can still be stored. So the later appends to
+// the same segment are not made and end with ErrUnavailable. Repeat the failed ones in their order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	ctx, call := s.hub.observer.begin(ctx, "append all", s, "", "")
 	results, errs := s.log.AppendAll(ctx, appends)
@@ -50,8 +49,8 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	return results, errs
 }
 
-// Create makes a segment with options. If it exists with the same ones, created is false; with
-// others the error is [streamhub.ErrConflict].
+// Create makes a segment with options. If the segment exists with the same options, created is false; with other
+// options the error is [streamhub.ErrConflict].
 func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "create", s, space, segment)
 	status, created, err = s.log.Create(ctx, space, segment, options)
@@ -63,16 +62,16 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	return status, created, err
 }
 
-// CloseSegment ends a segment with a verdict: it is an append without records, and options are
-// those of an append. A segment that is closed already is a [streamhub.ClosedError].
+// CloseSegment ends a segment with a verdict: it is an append without records, and options are those of an append. If
+// the segment is already closed, the error is a [streamhub.ClosedError].
 func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (r streamhub.AppendResult, err error) {
 	ctx, call := s.hub.observer.begin(ctx, "close", s, space, segment)
 	defer func() { call.end(err) }()
 	return s.log.CloseSegment(ctx, space, segment, verdict, options)
 }
 
-// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
-// stay until the last fork goes.
+// Delete ends a segment with the verdict deleted and removes its entries. Entries that forks read stay until the last
+// fork is removed.
 func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err error) {
 	ctx, call, err := s.begin(ctx, "delete", space, segment)
 	defer func() { call.end(err) }()
@@ -82,8 +81,9 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 	return s.log.Delete(ctx, space, segment, reason)
 }
 
-// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
-// kept. Entries that were appended together leave together, so it may be one append less.
+// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is kept.
+// Entries that were appended together are removed together. So up to one append's worth of the entries up to upTo may
+// be kept.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
 	ctx, call, err := s.begin(ctx, "trim", space, segment)
 	defer func() { call.end(err) }()
@@ -93,8 +93,8 @@ func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (f
 	return s.log.Trim(ctx, space, segment, upTo)
 }
 
-// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
-// the deadline. Nothing renews it. With a ttl of 0 the segment never expires, and the deadline is the zero Time.
+// Expire lets a segment expire when ttl has passed, in place of its present time to live, and returns the deadline.
+// Neither appends nor touches renew it. With a ttl of 0 the segment never expires, and the deadline is the zero Time.
 func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	ctx, call, err := s.begin(ctx, "expire", space, segment)
 	defer func() { call.end(err) }()
@@ -115,7 +115,7 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time
 	return s.log.Touch(ctx, space, segment)
 }
 
-// Status describes a segment; one that does not exist is [streamhub.ErrNotFound].
+// Status describes a segment. If it does not exist, the error is [streamhub.ErrNotFound].
 func (s *Store) Status(ctx context.Context, space, segment string) (status streamhub.Status, err error) {
 	ctx, call, err := s.begin(ctx, "status", space, segment)
 	defer func() { call.end(err) }()
@@ -139,8 +139,7 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (cursor streamhub.Cu
 	return end.Cursor(), nil
 }
 
-// Peek returns the last entry of a segment; where none is kept the error is
-// [streamhub.ErrNotFound].
+// Peek returns the last entry of a segment; if it keeps none, the error is [streamhub.ErrNotFound].
 func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, err error) {
 	ctx, call, err := s.begin(ctx, "peek", space, segment)
 	defer func() { call.end(err) }()
@@ -160,17 +159,17 @@ func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, er
 	return unlessOver(s, streamhub.Error{Op: "segments", Space: space}, s.log.AllSegments(ctx, space))
 }
 
-// ConsumeSegment reads the entries that a segment holds when the read begins, in order. A segment
-// that does not exist is [streamhub.ErrNotFound]; see docs/contracts.md for the errors of a cursor.
-// The sequence can be ranged over again and then reads what the segment holds at that time.
+// ConsumeSegment reads the entries that a segment holds when the read begins, in order. If the segment does not exist,
+// the error is [streamhub.ErrNotFound]; see docs/contracts.md for the errors of a cursor. The sequence can be ranged
+// over again and then reads what the segment holds at that time.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", space, segment, func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.ConsumeSegment(ctx, space, segment, options)
 	})
 }
 
-// ConsumeSpace reads the entries that a space holds when the read begins, over all of its segments,
-// in the order in which Redis took them. A space that does not exist has none.
+// ConsumeSpace reads the entries that a space holds when the read begins, over all of its segments, in the order in
+// which Redis took them. A space that does not exist is empty.
 func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.entries(ctx, "consume", space, "", func(ctx context.Context) iter.Seq2[streamhub.Entry, error] {
 		return s.log.ConsumeSpace(ctx, space, options)
@@ -201,14 +200,14 @@ func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhu
 	})
 }
 
-// SubscribeSegment gives the status of a segment, if it exists, and then one after each change. A
-// reader that is slower than the changes gets the newest status.
+// SubscribeSegment gives the status of a segment, if it exists, and then a new status after each change. A reader that
+// is slower than the changes gets the newest status.
 func (s *Store) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return s.hub.watcher.SubscribeSegment(ctx, s.log, space, segment)
 }
 
-// SubscribeSpace gives the status of every segment of a space in byte order, and then of each
-// that changes.
+// SubscribeSpace gives the status of every segment of a space in byte order, and then the status of each segment that
+// changes.
 func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[streamhub.Status, error] {
 	return s.hub.watcher.SubscribeSpace(ctx, s.log, space)
 }
@@ -241,7 +240,7 @@ func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration)
 	return s.hub.leases.Acquire(ctx, s.ID(), key, ttl)
 }
 
-// AcquireLeaseAs, RenewLeaseAs and ReleaseLeaseAs are for a holder that the caller names; see
+// AcquireLeaseAs, RenewLeaseAs and ReleaseLeaseAs act for a holder whose name the caller chooses; see
 // [lease.Manager.AcquireAs].
 func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
 	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
@@ -271,13 +270,13 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
 	return unlessOver(s, streamhub.Error{Op: "list leases"}, s.hub.leases.List(ctx, s.ID()))
 }
 
-// WithLease acquires the lease on key, runs fn while it renews the lease, releases it and returns the
-// error of fn. If another holder has the lease, WithLease tries again for as long as wait; with a wait of 0
-// or less it does not. Then fn is not called and the error is a [streamhub.LeaseHeldError]. The ttl is 10 ms
-// to 24 h ([streamhub.ErrInvalidArgument]). Pass token as Generation to appends.
+// WithLease acquires the lease on key, runs fn while it renews the lease, releases it and returns the error of fn. If
+// another holder has the lease, WithLease retries until wait has passed; with a wait of 0 or less it does not retry. If
+// it does not get the lease, fn is not called and the error is a [streamhub.LeaseHeldError]. The ttl is 10 ms to 24 h
+// ([streamhub.ErrInvalidArgument]). Pass token as Generation to appends.
 //
-// If the lease is lost, the context of fn ends before the lease does. Its Err is [context.Canceled] and its
-// cause, which [context.Cause] returns, [streamhub.ErrLeaseLost]; see [lease.Manager.WithLease].
+// If the lease is lost, the context of fn ends before the lease does. Its Err is [context.Canceled] and its cause,
+// which [context.Cause] returns, [streamhub.ErrLeaseLost]; see [lease.Manager.WithLease].
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return err
@@ -289,20 +288,21 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 	return leases.WithLease(ctx, s.ID(), key, ttl, func(ctx context.Context, l *lease.Lease) error { return fn(ctx, l.Token()) })
 }
 
-// begin observes a call. The error is that of a hub that was closed; nothing is sent to Redis then. Appends and followers
-// need no such check: the log and the watcher refuse them, and end those that are under way.
+// begin starts the observation of a call. It fails if the hub is closed, so that nothing is sent to Redis. Appends and
+// followers need no such check: the log and the watcher refuse them, and end those that are under way.
 func (s *Store) begin(ctx context.Context, op, space, segment string) (context.Context, call, error) {
 	ctx, call := s.hub.observer.begin(ctx, op, s, space, segment)
 	return ctx, call, s.over(streamhub.Error{Op: op, Space: space, Segment: segment})
 }
 
-// over is nil until the hub is closed, and then [streamhub.ErrShutdown] for the call that where names.
+// over returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
+// the call.
 func (s *Store) over(where streamhub.Error) error {
 	where.Store = s.ID()
 	return s.hub.over(where)
 }
 
-// unlessOver is items, or the error of a hub that was closed before they are ranged over.
+// unlessOver returns items. If the hub is closed when they are ranged over, they end at once with its error.
 func unlessOver[T any](s *Store, where streamhub.Error, items iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		if err := s.over(where); err != nil {
@@ -338,7 +338,7 @@ func (s *Store) entries(ctx context.Context, op, space, segment string, read fun
 	}
 }
 
-// follow counts a follower. It has no span: it may live for days.
+// follow counts a follower. It has no span, because it may live for days.
 func (s *Store) follow(ctx context.Context, space, segment string, read func(ctx context.Context) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		o := s.hub.observer
