@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// maxMessage is about how many bytes of appends go in one message; a larger append goes alone.
+	// maxMessage is the approximate limit, in bytes, of the appends in one message. A larger append is sent alone.
 	maxMessage = streamhub.MaxFrameBytes
-	// maxMoves is how often an append gets another slot, of those that Redis may have forgotten.
+	// maxMoves is how often an append gets another slot because Redis may have forgotten the one before.
 	maxMoves = 2
 )
 
-// A sending is one append of a call on its way to a gateway. Without a producer of the caller it gets a slot, a
-// producer of the provider, so that it may be sent again after a lost reply. It belongs to the goroutine of the call.
+// A sending is one append of a call on its way to a gateway. If the caller named no producer, it gets a slot, which is
+// a producer of the provider. So it may be sent again after a lost reply. It belongs to the goroutine of the call.
 type sending struct {
 	place   int // among the appends of the call
 	request wire.Append
 	t       *tail
 	named   bool               // the caller chose the TRX id, and no producer
-	known   streamhub.Position // what t knew when it was sent
+	known   streamhub.Position // t.known when the append was sent
 	slot    *slot              // nil if the caller named a producer, or for CheckOnly
 	moves   int                // how often the append changed its slot; see maxMoves
 }
 
-// stray reports whether x names another incarnation than the one that the provider knows of. Then
-// what the provider knows says nothing about x.
+// stray reports whether x names another incarnation than the one that the provider knows. In that case the known
+// position says nothing about x.
 func (x *sending) stray() bool {
 	named := x.request.Options.Incarnation
 	return named != 0 && named != x.known.Incarnation
@@ -48,14 +48,14 @@ func (s *remoteStore) Append(ctx context.Context, space, segment string, records
 	return s.appendOne(ctx, "append", streamhub.Append{Space: space, Segment: segment, Records: records, Options: options})
 }
 
-// appendOne makes one append for the call op.
+// appendOne makes one append; op names the call in errors.
 func (s *remoteStore) appendOne(ctx context.Context, op string, a streamhub.Append) (streamhub.AppendResult, error) {
 	results, errs := s.appendAll(ctx, op, []streamhub.Append{a})
 	return results[0], errs[0]
 }
 
-// AppendAll sends as many of the appends as there is room for in one message, and the others when
-// these are answered. The gateway makes those of one segment in their order.
+// AppendAll sends as many appends as fit in one message, and the rest when those are answered. The gateway keeps the
+// order of the appends to one segment.
 func (s *remoteStore) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	return s.appendAll(ctx, "append", appends)
 }
@@ -77,7 +77,7 @@ func (s *remoteStore) appendAll(ctx context.Context, op string, appends []stream
 			continue
 		}
 		k := tailKey{s.id, a.Space, a.Segment}
-		// Each tail is held until the call ends: a slot of an append under way must not be forgotten with it.
+		// The call holds each tail until it ends. A tail that is dropped would lose the slots of its appends in flight.
 		if tails[k] == nil {
 			t, release := s.p.tail(k)
 			defer release()
@@ -95,7 +95,7 @@ func (s *remoteStore) appendAll(ctx context.Context, op string, appends []stream
 	return b.results, b.errs
 }
 
-// check refuses here what the other end would refuse by closing the connection.
+// check refuses a request for which the gateway would close the connection.
 func (s *remoteStore) check(request *wire.Append) error {
 	if err := errors.Join(streamhub.CheckName("space", request.Space), streamhub.CheckName("segment", request.Segment)); err != nil {
 		return err
@@ -103,11 +103,11 @@ func (s *remoteStore) check(request *wire.Append) error {
 	return checkSize(request.Records)
 }
 
-// checkSize refuses records that no hub takes, counted as a frame counts them. How large one record may be is an option
-// of the hub, which refuses it without disturbing other calls.
+// checkSize refuses records that no hub accepts. Their size is that of their frame. The limit of a single record is an
+// option of the hub, which refuses a larger one without disturbing other calls.
 func checkSize(records []streamhub.Record) error {
 	// The header of a frame has 25 bytes, and 16 more where the hub names its node; see internal/hotlog/frame.go.
-	const header, pairs = 41, 1 << 10 // of a frame; of one record
+	const header, pairs = 41, 1 << 10 // bytes of the header of a frame; most pairs of metadata in a record
 	if len(records) > streamhub.MaxFrameRecords {
 		return fmt.Errorf("%w: an append of %d records, the limit is %d: make several", streamhub.ErrTooLarge, len(records), streamhub.MaxFrameRecords)
 	}
@@ -139,11 +139,11 @@ type batch struct {
 	s       *remoteStore
 	results []streamhub.AppendResult
 	errs    []error
-	stopped map[*tail]error // segments with an append that may still be made: none overtakes it
+	stopped map[*tail]error // error of the append that may still be made, by segment: later appends must not overtake it
 }
 
-// send sends one message and waits for the answers. It returns what is left to send, in order:
-// appends that go again, and those that had no room.
+// send sends one message and waits for the answers. It returns the appends that are left to send, in order: those to be
+// sent again, and those that had no room.
 func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 	var l *connection
 	err := ctx.Err()
@@ -165,7 +165,7 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 		requests[i] = &x.request
 	}
 	var again []*sending
-	moving := map[*tail]bool{} // segments with an append that goes again
+	moving := map[*tail]bool{} // segments with an append that is to be sent again
 	calls, sent, failed := l.openAll(ctx, b.s.id, requests)
 	for i, x := range now {
 		var body []byte
@@ -183,8 +183,8 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 	return append(again, later...)
 }
 
-// take returns the appends that go in the next message, with their slots, and the others. It waits
-// for a slot only while it has none.
+// take returns the appends that go in the next message, with their slots, and the others. It waits for a slot only
+// until it has the first append.
 func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sending) {
 	size := 0
 	first, full := map[*tail]bool{}, map[*tail]bool{}
@@ -202,7 +202,7 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 			// Two appends with one TRX id in a message would get two producers and be stored twice. The later one
 			// waits until the answer to the first is kept.
 			if trx := x.request.Options.TRX; taken[trx] {
-				full[x.t] = true // it repeats one of this message
+				full[x.t] = true // it repeats an append of this message
 			} else {
 				taken[trx] = true
 			}
@@ -211,8 +211,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 		if size+n > maxMessage && len(now) > 0 {
 			return now, append(later, left[i:]...)
 		}
-		// Once one append of a segment stays behind, so do those after it. A place is waited for only with no append
-		// in hand: those in hand have places themselves, and two calls could wait for each other.
+		// Once one append of a segment is put off, so are the later ones. take waits for a place only while it holds
+		// none: otherwise two calls could wait for each other's places.
 		if full[x.t] || x.needsSlot() && !x.t.enter(ctx, len(now) == 0) {
 			if len(now) == 0 { // ctx has ended
 				return nil, left[i:]
@@ -238,8 +238,8 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 	return now, later
 }
 
-// resolve takes the answer to x. It reports whether x is to be sent again, in another slot. An append
-// without an answer has an unknown outcome, unless it was to check only.
+// resolve handles the answer to x. It reports whether x is to be sent again in another slot. Without an answer the
+// outcome of x is unknown, unless x only checks.
 func (b *batch) resolve(x *sending, body []byte, o outcome, err error, moving map[*tail]bool) (again bool) {
 	var r streamhub.AppendResult
 	trx, checkOnly := x.request.Options.TRX, x.request.Options.CheckOnly
@@ -247,7 +247,7 @@ func (b *batch) resolve(x *sending, body []byte, o outcome, err error, moving ma
 	case o == unanswered && !checkOnly:
 		err = unknown(trx, err)
 	case o == answered && isEnd(err) && !errors.Is(err, streamhub.ErrUnknownOutcome):
-		err = down(errors.New(err.Error())) // of the gateway's own context: nothing was sent
+		err = down(errors.New(err.Error())) // the context that ended is the gateway's own: nothing was sent
 	}
 	if err == nil || errors.Is(err, streamhub.ErrNotConfirmed) {
 		var malformed error
@@ -275,19 +275,19 @@ func (b *batch) resolve(x *sending, body []byte, o outcome, err error, moving ma
 		err = down(fmt.Errorf("the gateway knows no producer of this client: %v", err))
 	}
 	if moving[x.t] && o == answered && errors.Is(err, streamhub.ErrUnavailable) && !errors.Is(err, streamhub.ErrUnknownOutcome) {
-		return true // it was not made because it comes after the one that goes again
+		return true // it was not made, because an append before it is to be sent again
 	}
 	b.finish(x, r, err)
 	return false
 }
 
-// isEnd reports whether err is the end of a context.
+// isEnd reports whether err is the error of a context that has ended.
 func isEnd(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// finish records how x ended. While an earlier attempt is in doubt, an attempt that did nothing
-// leaves the outcome unknown.
+// finish records the result of x. If an earlier attempt may have been stored, the outcome stays unknown although this
+// attempt did nothing.
 func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
 	if trx := x.request.Options.TRX; inconclusive(err) && x.t.inDoubt(trx) {
 		err = unknown(trx, err)
@@ -308,7 +308,7 @@ func after(err error) error {
 	return &streamhub.UnavailableError{Reason: reason, Err: errors.New("the append before it: " + err.Error())}
 }
 
-// sizeOfAppend is about how long an append is in a message, rounded up.
+// sizeOfAppend estimates the bytes of an append in a message; it is never too low.
 func sizeOfAppend(r *wire.Append) int {
 	const fixed, each, pair = 1 << 10, 16, 8
 	n := fixed + len(r.Options.ContentType) + len(r.Options.StreamSeq)

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
-// Defaults of a Client.
+// The defaults of [Options.HandlerTimeout] and [Options.ConcurrentHandlers].
 const (
 	DefaultHandlerTimeout     = 30 * time.Second
 	DefaultConcurrentHandlers = 50
@@ -30,11 +30,11 @@ type Client struct {
 
 	// mu guards the fields below, and orders every start of a task before Close waits for tasks.
 	mu     sync.Mutex
-	closed bool // Close has begun: no subscription, membership or read starts
-	over   bool // every task has ended: no call is made
+	closed bool // Close has begun: no subscription, membership or read can start
+	over   bool // every task has ended: no call can be made
 	// lasting has the contexts that Close ends. The key is a pointer, because functions cannot be compared.
 	lasting map[*context.CancelCauseFunc]struct{}
-	// subscriptions has the active ones, and the failed ones so that their status says why.
+	// subscriptions has the active subscriptions. It keeps failed ones too, so that their status says why they failed.
 	subscriptions map[uuid.UUID]*Subscription
 }
 
@@ -54,14 +54,14 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 	// Logger receives background failures, which no call returns; nil discards them.
 	Logger *slog.Logger
-	// OnSubscriptionFailed is called when a subscription ends for good although the program did not end it.
+	// OnSubscriptionFailed is called when a subscription fails for good, not when the program ends it.
 	OnSubscriptionFailed func(SubscriptionStatus, error)
 	// OnHandlerFailed is called after a handler panicked, or took longer than HandlerTimeout: then the error is
 	// [context.DeadlineExceeded]. It is called in the goroutine of the subscription or of the handler.
 	OnHandlerFailed func(SubscriptionStatus, error)
 }
 
-// options are the ones in force.
+// options are the [Options] with their defaults filled in.
 type options struct {
 	retry              RetryPolicy
 	handlerTimeout     time.Duration
@@ -110,7 +110,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.tasks.Wait()
 	c.mu.Lock()
-	// Only now: tasks that Close ends may make last calls, such as the verdict of a producer.
+	// over is set only now: the tasks that Close ends may make last calls, such as the verdict of a producer.
 	c.over = true
 	c.mu.Unlock()
 	return nil
@@ -128,8 +128,8 @@ func (c *Client) isOver() bool {
 	return c.over
 }
 
-// last returns a context that Close ends with [streamhub.ErrShutdown] as cause, until release is
-// called. After Close it has ended.
+// last returns a context that Close cancels with [streamhub.ErrShutdown] as its cause, unless release was called
+// before. After Close it returns a cancelled context.
 func (c *Client) last(ctx context.Context) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.mu.Lock()

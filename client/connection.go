@@ -16,17 +16,17 @@ import (
 	"github.com/seed-147127fe/streamhub/session"
 )
 
-// errLost is why calls end whose connection does.
+// errLost ends the calls of a connection that was lost.
 var errLost = errors.New("the connection to the gateway was lost")
 
-// A connection is one WebSocket with all calls on it. After it was lost, or its gateway said that it
-// stops, it takes no new calls: these go over another one.
+// A connection is one WebSocket with all calls on it. After it was lost, or after the gateway announced that it stops,
+// new calls use another connection.
 type connection struct {
 	p      *WebSocketProvider
 	conn   *session.Conn
 	ctx    context.Context
-	cancel context.CancelCauseFunc // with why the connection was lost
-	token  string                  // that the gateway has taken last; guarded by WebSocketProvider.mu
+	cancel context.CancelCauseFunc // its cause says why the connection was lost
+	token  string                  // the last one that the gateway accepted; guarded by WebSocketProvider.mu
 
 	// writing is held while a message is written, so that channels are opened in order. It is taken before mu.
 	writing sync.Mutex
@@ -36,8 +36,8 @@ type connection struct {
 	// calls holds the open calls by channel; last is the highest channel opened so far.
 	calls map[uint64]*call
 	last  uint64
-	// auths are the calls of auth that have no answer yet. Answers come in the order of the
-	// questions. Each channel has a place, so that the reader never waits.
+	// auths are the pending calls of auth. The gateway answers them in order. Each channel is buffered, so that the
+	// reader never blocks.
 	auths []chan error
 }
 
@@ -47,23 +47,23 @@ func newConnection(p *WebSocketProvider, conn *session.Conn, token string) *conn
 	return l
 }
 
-// A call is one channel: a request, then items, then the end. The goroutine of the caller takes what
-// the goroutine of the connection receives.
+// A call is one channel: a request, then items, then the end. The caller's goroutine takes the messages that the
+// connection's goroutine receives.
 type call struct {
 	l  *connection
 	id uint64
-	// signal has a place for one: something was received.
+	// signal has a buffer of one: it says that something was received.
 	signal chan struct{}
 
 	// mu guards queue and end. unpaid belongs to the caller's goroutine.
 	mu     sync.Mutex
 	queue  [][]byte // bodies of items
 	end    *wire.End
-	unpaid int64 // bytes that were handled and not credited
+	unpaid int64 // bytes of handled items that were not yet credited to the gateway
 }
 
-// lose ends the connection and every call on it. New calls go over another connection. The context ends first: calls
-// that notice find the cause there.
+// lose ends the connection and every call on it. New calls use another connection. The context is cancelled first, so
+// that every call that ends finds the cause.
 func (l *connection) lose(cause error) {
 	l.cancel(cause)
 	_, expired := unauthorized(cause)
@@ -71,7 +71,7 @@ func (l *connection) lose(cause error) {
 	l.conn.Reset()
 }
 
-// read passes on what comes until the connection ends. It serves all calls, so nothing in it waits for one of them.
+// read handles incoming messages until the connection ends. It serves all calls, so it never waits for one of them.
 func (l *connection) read() {
 	for {
 		data, err := l.conn.Receive(l.ctx)
@@ -85,8 +85,8 @@ func (l *connection) read() {
 	}
 }
 
-// handle passes on the messages of one WebSocket message. A message for an unknown channel is
-// dropped: its caller has left.
+// handle passes the protocol messages of one WebSocket message to their calls. A message for an unknown channel is
+// dropped: the caller has left that call.
 func (l *connection) handle(data []byte) error {
 	for m, err := range wire.Messages(data) {
 		if err != nil {
@@ -124,14 +124,14 @@ func (l *connection) handle(data []byte) error {
 			}
 			l.mu.Unlock()
 		case wire.TypeGoAway:
-			l.p.lost(l, false) // open calls end by themselves; new ones use another connection
+			l.p.lost(l, false) // open calls go on until the gateway ends them; new ones use another connection
 		}
 	}
 	return nil
 }
 
-// write sends one WebSocket message. If that fails, or takes longer than the wait for a pong, the
-// connection is given up: half a message cannot be taken back.
+// write sends one WebSocket message. If the write fails, or takes longer than the timeout of a ping, the connection is
+// closed: a partly written message cannot be completed or undone.
 func (l *connection) write(message []byte) error {
 	if err := l.conn.SendBinary(message); err != nil {
 		l.lose(err)
@@ -149,10 +149,9 @@ func (l *connection) open(ctx context.Context, store uuid.UUID, request wire.Req
 	return calls[0], true, nil
 }
 
-// openAll begins calls with one WebSocket message. Channel numbers must rise in the order of the
-// messages, so the numbers are given under the lock that orders the writes. sent is false if the
-// gateway has certainly seen none of the calls; after an error of the write it is true, since a part
-// may have arrived.
+// openAll begins calls with one WebSocket message. Channel numbers must rise in the order of the messages, so the
+// numbers are assigned under the lock that orders the writes. sent is false if the gateway has certainly seen none of
+// the calls; after an error of the write it is true, since a part may have arrived.
 func (l *connection) openAll(ctx context.Context, store uuid.UUID, requests []wire.Request) (calls []*call, sent bool, err error) {
 	var carried map[string]string
 	if trace.SpanContextFromContext(ctx).IsValid() {
@@ -173,7 +172,7 @@ func (l *connection) openAll(ctx context.Context, store uuid.UUID, requests []wi
 	}
 	calls = make([]*call, len(requests))
 	message := make([]byte, 0, size)
-	// Before the write, because an answer may come before it returns.
+	// The calls are registered before the write, because an answer may arrive before the write returns.
 	l.mu.Lock()
 	for i, body := range bodies {
 		l.last++
@@ -186,14 +185,14 @@ func (l *connection) openAll(ctx context.Context, store uuid.UUID, requests []wi
 	return calls, true, l.write(message)
 }
 
-// send sends a message that needs no place in the order.
+// send sends a message whose order among other messages does not matter.
 func (l *connection) send(t wire.Type, channel uint64, body []byte) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	return l.write(wire.AppendMessage(nil, t, channel, body))
 }
 
-// auth presents a token and waits for the answer. It holds the lock of the writes, so that tokens are
+// auth presents a token and waits for the answer. It holds the lock of the writes while it sends, so that tokens are
 // sent in the order of auths.
 func (l *connection) auth(ctx context.Context, token string) error {
 	answer := make(chan error, 1)
@@ -216,8 +215,8 @@ func (l *connection) auth(ctx context.Context, token string) error {
 	}
 }
 
-// unauthorized returns the reason of a gateway that has closed a connection because it does not accept its
-// token any more, which is close code 4401.
+// unauthorized returns the reason that the gateway gave when it closed the connection with code 4401: it no longer
+// accepts the token.
 func unauthorized(cause error) (reason string, ok bool) {
 	var closed websocket.CloseError
 	if errors.As(cause, &closed) && closed.Code == 4401 {
@@ -226,8 +225,7 @@ func unauthorized(cause error) (reason string, ok bool) {
 	return "", false
 }
 
-// lostErr says why the connection is gone. An expired token ends calls for good only where there is no new
-// one to present.
+// lostErr says why the connection was lost. An expired token is a final error only if there is no way to get a new one.
 func (l *connection) lostErr() error {
 	cause := context.Cause(l.ctx)
 	if errors.Is(cause, streamhub.ErrShutdown) {
@@ -239,7 +237,7 @@ func (l *connection) lostErr() error {
 	return down(errors.Join(errLost, cause))
 }
 
-// receive takes items or the end. It never blocks: credit bounds the items that may come.
+// receive queues items or the end for the caller. It never blocks: credit bounds the items that can arrive.
 func (c *call) receive(items []byte, end *wire.End) {
 	c.mu.Lock()
 	if end != nil {
@@ -254,8 +252,8 @@ func (c *call) receive(items []byte, end *wire.End) {
 	}
 }
 
-// next returns items or, after the last of them, the end. An error says that there is neither:
-// ctx has ended or the connection was lost.
+// next returns items or, after the last of them, the end. An error means that neither will come: ctx has ended or the
+// connection was lost.
 func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error) {
 	for {
 		c.mu.Lock()
@@ -271,12 +269,12 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 			return nil, end, nil
 		}
 		select {
-		// The signal may be left from items that were taken already. Then the loop waits again.
+		// The signal may be for items that were already taken. If so, the loop waits again.
 		case <-c.signal:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		case <-c.l.ctx.Done():
-			// What had come before the loss is still passed on.
+			// Items that arrived before the loss are still passed on.
 			c.mu.Lock()
 			empty := len(c.queue) == 0 && c.end == nil
 			c.mu.Unlock()
@@ -287,7 +285,7 @@ func (c *call) next(ctx context.Context) (items []byte, end *wire.End, err error
 	}
 }
 
-// An outcome says what is known of the effect of a call that has ended.
+// An outcome says what is known about the effect of a call that has ended.
 type outcome int
 
 const (
@@ -302,19 +300,19 @@ func (c *call) answer(ctx context.Context) (result []byte, o outcome, err error)
 	_, end, err := c.next(ctx)
 	switch {
 	case err != nil && errors.Is(err, streamhub.ErrUnauthenticated) && c.l.p.opt.Token == nil:
-		return nil, unmade, err // no connection was ever accepted
+		return nil, unmade, err // no connection was ever established
 	case err != nil:
 		return nil, unanswered, err
 	case end == nil:
-		return nil, unanswered, wire.ErrMalformed // items that were not asked for
+		return nil, unanswered, wire.ErrMalformed // the call has no items
 	case errors.Is(end.Err, streamhub.ErrShutdown):
-		return nil, unmade, down(end.Err) // of that gateway, not of this provider
+		return nil, unmade, down(end.Err) // the context that ended is the gateway's, not this provider's
 	}
 	return end.Result, answered, end.Err
 }
 
-// handled gives credit for items that were handled, a quarter of the window at a time: a credit for
-// each item would be as many messages as items.
+// handled grants the gateway credit for handled items, a quarter of the window at a time. A credit for each item would
+// double the number of messages.
 func (c *call) handled(bytes int) {
 	if c.unpaid += int64(bytes); c.unpaid < c.l.p.opt.Window/4 {
 		return
@@ -325,8 +323,8 @@ func (c *call) handled(bytes int) {
 	_ = c.l.send(wire.TypeCredit, c.id, wire.AppendCredit(nil, uint64(unpaid)))
 }
 
-// leave ends a call that is no longer wanted. If it is still open, the gateway is asked to cancel
-// it; what still comes is dropped.
+// leave ends a call that the caller no longer wants. If it is still open, the gateway is asked to cancel it; messages
+// that still arrive are dropped.
 func (c *call) leave() {
 	c.l.mu.Lock()
 	_, open := c.l.calls[c.id]

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// JoinWorkers keeps a worker on the list of the store until it leaves, ctx ends, or another worker
-// takes its id. After a lost connection it joins again.
+// JoinWorkers keeps a worker on the list of the store until it leaves, ctx ends, or another worker joins with its id.
+// After a lost connection it joins again.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
 	// The membership outlives the call: staying ends with ctx or with the client, not when
 	// JoinWorkers returns.
@@ -32,7 +32,7 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 		err := s.stay(staying, first, worker, ttl)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		// A membership that its own side ended has no error, unless the client was closed.
+		// A membership that this side ended has no error, unless the client was closed.
 		if cause := context.Cause(staying); cause == nil {
 			m.err = err
 		} else if errors.Is(cause, streamhub.ErrShutdown) {
@@ -46,11 +46,11 @@ func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl ti
 	return m, nil
 }
 
-// stay joins again, after each end that can pass, until ctx ends or a join is refused.
+// stay joins again after each temporary failure, until ctx ends or a join is refused for good.
 func (s *Store) stay(ctx context.Context, now streamhub.Membership, worker streamhub.Worker, ttl time.Duration) error {
 	for attempt := 0; ; attempt++ {
 		if now != nil {
-			// The worker was on the list, so the next delay is the first again.
+			// The worker was on the list, so the delays start again from the shortest.
 			attempt = 0
 			<-now.Done()
 			if err := now.Err(); !streamhub.Retryable(err) {

@@ -14,32 +14,30 @@ import (
 )
 
 const (
-	// goodbye bounds the calls that are still made after the end of a context.
+	// goodbye bounds the calls that are made after their context has ended.
 	goodbye = time.Second
-	// leasePoll is how long to wait at most before a lease that another has is asked for again.
+	// leasePoll is the longest delay between two attempts to acquire a lease that another holder has.
 	leasePoll = 500 * time.Millisecond
 )
 
-// WithLease acquires the lease on key, runs fn while it renews the lease, and releases it. Pass token as
-// Generation to appends. If another holder has the lease, WithLease tries again for as long as wait; with a
-// wait of 0 or less it does not. Then fn is not called and the error is a [streamhub.LeaseHeldError]. The
-// ttl is 10 ms to 24 h ([streamhub.ErrInvalidArgument]).
+// WithLease acquires the lease on key, runs fn while it renews the lease, and releases it. Pass token as Generation to
+// appends. If another holder has the lease, WithLease retries until wait has passed; with a wait of 0 or less it does
+// not retry. If it does not get the lease, fn is not called and the error is a [streamhub.LeaseHeldError]. The ttl is
+// 10 ms to 24 h ([streamhub.ErrInvalidArgument]).
 //
-// The context of fn ends with [streamhub.ErrLeaseLost] as its cause when the lease is lost. It also
-// ends when two thirds of the ttl have passed since the last confirmed renewal was sent, so without
-// a network it ends before the lease does. Its Err is [context.Canceled] in each case: [context.Cause] says
-// which. Then fn must stop, and WithLease returns
-// [streamhub.ErrLeaseLost] joined to the error of fn.
+// The context of fn ends with [streamhub.ErrLeaseLost] as its cause when the lease is lost. It also ends when two
+// thirds of the ttl have passed since the last confirmed renewal was sent, so without a network it ends before the
+// lease does. Its Err is [context.Canceled] in each case: [context.Cause] says which. fn must then stop, and WithLease
+// returns [streamhub.ErrLeaseLost] joined to the error of fn.
 //
-// The holder is "<host>/<process id>/<random id>". Another caller of Acquire sees it in its
-// [streamhub.LeaseHeldError].
+// The holder is "<host>/<process id>/<random id>". Another caller of Acquire sees it in its [streamhub.LeaseHeldError].
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
 	holder := instance.Name() + "/" + uuid.NewString()
 	token, sent, err := s.acquire(ctx, key, holder, ttl, wait)
 	release := func() {
 		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 		defer cancel()
-		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // its ttl does it otherwise
+		_, _ = s.inner.ReleaseLeaseAs(bye, key, holder) // if the release fails, the ttl ends the lease
 	}
 	// The lease may have been acquired. Unless it is released, it excludes others for its whole ttl.
 	if errors.Is(err, streamhub.ErrUnknownOutcome) {
@@ -58,7 +56,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 		}
 	}()
 	defer func() {
-		// The order matters: a renewal under way could prolong the lease after its release.
+		// Renewals stop before the release: a renewal in flight could acquire the lease again after it.
 		close(stop)
 		<-renewed
 		lose(nil)
@@ -75,7 +73,7 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 func (s *Store) acquire(ctx context.Context, key, holder string, ttl, wait time.Duration) (uint64, time.Time, error) {
 	until := time.Now().Add(wait)
 	for {
-		// Redis counts the ttl from later than this, so what is counted from here ends before the lease does.
+		// Redis starts the ttl later than this. So a deadline that counts from here passes before the lease ends.
 		sent := time.Now()
 		token, err := s.AcquireLeaseAs(ctx, key, holder, ttl)
 		var held *streamhub.LeaseHeldError
@@ -102,14 +100,14 @@ func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration
 			timer.Stop()
 			return nil
 		}
-		// As in acquire, the time from before the request is what counts.
+		// As in acquire, the time before the request is the one that counts.
 		now := time.Now()
 		if !now.Before(trusted) {
 			return fault.Unrenewed(last)
 		}
 		try, cancel := context.WithDeadline(ctx, trusted)
 		unbind := make(chan struct{})
-		// A stop ends the attempt under way: WithLease waits for it.
+		// A stop cancels the attempt in flight, because WithLease waits for it.
 		go func() {
 			defer close(unbind)
 			select {
@@ -118,7 +116,7 @@ func (s *Store) renew(ctx context.Context, key, holder string, ttl time.Duration
 			case <-try.Done():
 			}
 		}()
-		// The attempts are made here, not by the policy of the client: its delays know nothing of trusted.
+		// The retry policy of the client is not used: its delays could outlast trusted.
 		_, err := s.inner.RenewLeaseAs(try, key, holder, ttl)
 		cancel()
 		<-unbind

@@ -16,12 +16,11 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Live returns the live streams of a space. Their calls are retried, and producers and readers
-// continue at another gateway. Live sends nothing and needs no closing.
+// Live returns the live streams of a space. Their calls are retried, and producers and readers continue on another
+// gateway after a lost connection. Live sends nothing and needs no closing.
 //
-// A producer that [live.Streams.Register] returns has no gateway: it counts as lost when no gateway has
-// had a request of it for [live.RemoteProducer.Silence], 30 s by default. Close of the client ends it
-// as lost.
+// A producer that [live.Streams.Register] returns is not tied to one gateway. It counts as lost when no gateway has
+// received a request of it for [live.RemoteProducer.Silence], 30 s by default. Closing the client ends it as lost.
 func (s *Store) Live(space string) live.Streams {
 	switch inner := s.inner.(type) {
 	case *remoteStore:
@@ -34,17 +33,17 @@ func (s *Store) Live(space string) live.Streams {
 	return &liveStreams{c: s.c, space: space}
 }
 
-// liveStreams are the live streams of one space, behind gateways. Its calls are repeated where that
-// can help.
+// liveStreams are the live streams of one space, reached through gateways. Their calls are retried where a retry can
+// help.
 type liveStreams struct {
 	c      *Client
-	remote *remoteStore // nil for a provider that has none
+	remote *remoteStore // nil for a provider without remote producers
 	space  string
 }
 
 var errNoLive = fmt.Errorf("%w: this provider has no live streams", streamhub.ErrInvalidArgument)
 
-// fail names a call, as the hub does. The end of a context is passed on as it is.
+// fail names the call in err, as the hub does. A bare context error is returned unchanged.
 func (s *liveStreams) fail(op, id string, err error) error {
 	//nolint:errorlint // only a bare one: inside another error it says why the gateway could not be asked
 	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
@@ -57,7 +56,7 @@ func (s *liveStreams) fail(op, id string, err error) error {
 	return fault.At(where, err)
 }
 
-// once makes a call that has one answer.
+// once makes one attempt of a call that has one answer.
 func (s *liveStreams) once(ctx context.Context, request wire.Request) ([]byte, error) {
 	if s.remote == nil {
 		return nil, errNoLive
@@ -65,8 +64,8 @@ func (s *liveStreams) once(ctx context.Context, request wire.Request) ([]byte, e
 	return s.remote.do(ctx, request)
 }
 
-// ask makes a call, and repeats it where that can help: every call about live streams may be
-// repeated; a lost reply does no harm.
+// ask makes a call and retries it where a retry can help. Every call about live streams may be repeated, so a lost
+// reply does no harm.
 func (s *liveStreams) ask(ctx context.Context, op, id string, request wire.Request) (body []byte, err error) {
 	err = again(ctx, s.c, "live "+op, func(ctx context.Context) (err error) {
 		body, err = s.once(ctx, request)
@@ -75,7 +74,7 @@ func (s *liveStreams) ask(ctx context.Context, op, id string, request wire.Reque
 	return body, s.fail(op, id, err)
 }
 
-// items makes a call that has items, once.
+// items makes one attempt of a call whose answer is a list of items.
 func items[T any](ctx context.Context, s *liveStreams, request wire.Request, decode func([]byte) ([]T, error), pass func(T) bool) error {
 	if s.remote == nil {
 		return errNoLive
@@ -83,9 +82,9 @@ func items[T any](ctx context.Context, s *liveStreams, request wire.Request, dec
 	return readInto(ctx, s.remote, request, decode, pass)
 }
 
-// item makes a call that waits for its one item.
+// item makes a call that waits for its one item, and retries it up to attempts times.
 func item[T any](ctx context.Context, s *liveStreams, op, id string, attempts int, request wire.Request, decode func([]byte) (T, error)) (got T, err error) {
-	err = wire.ErrMalformed // unless there is an item
+	err = wire.ErrMalformed // stays if the call ends without an item
 	resume(ctx, s.c, "live "+op, attempts, func(v T, failed error) bool {
 		got, err = v, failed
 		return false
@@ -102,8 +101,8 @@ func (s *liveStreams) at(id string, generation uint64) *liveStream {
 	return &liveStream{liveStreams: s, id: id, generation: generation}
 }
 
-// Register implements [live.Streams]. If the goroutines of the producer cannot be started, because
-// the client is being closed, the new generation is ended as lost.
+// Register implements [live.Streams]. If the client is being closed, the goroutines of the producer cannot start, and
+// the new generation is ended as lost.
 func (s *liveStreams) Register(ctx context.Context, id string, options *live.RegisterOptions) (live.Producer, live.Stream, error) {
 	o := value(options)
 	if s.c.isClosed() {
@@ -195,7 +194,7 @@ func (s *liveStreams) Resume(ctx context.Context, id, token string) (live.Remote
 	return &liveRemote{liveStream: s.at(id, r.Generation), token: r.Token, silence: r.Silence}, nil
 }
 
-// find asks for the current generation. With wait it waits for one, over lost connections.
+// find asks for the current generation. With wait it waits until there is one, across lost connections.
 func (s *liveStreams) find(ctx context.Context, op, id string, attempts int, wait bool) (live.Stream, error) {
 	generation, err := item(ctx, s, op, id, attempts, &wire.LiveFind{Space: s.space, ID: id, Wait: wait}, wire.DecodeNumber)
 	if err != nil {
@@ -230,7 +229,7 @@ func (s *liveStreams) Generation(id string, generation uint64) (live.Stream, err
 func (s *liveStreams) Follow(ctx context.Context, ids []string, options *live.FollowOptions) iter.Seq2[live.Update, error] {
 	return func(yield func(live.Update, error) bool) {
 		o := value(options)
-		ended := map[wire.LiveRef]bool{} // ends that were given, and would be given again after a reconnect
+		ended := map[wire.LiveRef]bool{} // ends that were given: after a reconnect the gateway sends them again
 		resume(ctx, s.c, "live follow", forever, s.named(yield), func(ctx context.Context, pass func(live.Update) bool) error {
 			request := &wire.LiveFollow{Space: s.space, IDs: ids, Cursor: o.Cursor, Generations: o.Generations}
 			return items(ctx, s, request, wire.DecodeLiveUpdates, func(u live.Update) bool {
@@ -296,7 +295,7 @@ func (s *liveStreams) Active(ctx context.Context, ids []string) (map[string]bool
 // Remove implements [live.Streams]. It names the generation, so that a repeat removes no later one.
 func (s *liveStreams) Remove(ctx context.Context, id string) error {
 	current, err := s.find(ctx, "remove", id, s.c.opt.retry.Attempts, false)
-	// There is nothing to remove. A repeat after a lost answer finds the same.
+	// There is nothing to remove, perhaps because an earlier attempt removed it.
 	if errors.Is(err, streamhub.ErrNotFound) {
 		return nil
 	}
@@ -307,7 +306,7 @@ func (s *liveStreams) Remove(ctx context.Context, id string) error {
 	return err
 }
 
-// A liveStream is one generation of a stream. It holds no resources.
+// A liveStream implements [live.Stream]: one generation of a stream. It holds no resources, so nothing closes it.
 type liveStream struct {
 	*liveStreams
 	id         string
@@ -316,14 +315,14 @@ type liveStream struct {
 
 var _ live.Stream = (*liveStream)(nil)
 
-// ID and Generation are those of [live.Stream].
+// ID and Generation implement [live.Stream].
 func (s *liveStream) ID() string         { return s.id }
 func (s *liveStream) Generation() uint64 { return s.generation }
 
 // Subscribe implements [live.Stream].
 func (s *liveStream) Subscribe(ctx context.Context, options *live.SubscribeOptions) iter.Seq2[live.Chunk, error] {
 	return func(yield func(live.Chunk, error) bool) {
-		// Each range over the sequence begins where the options say, so it has a copy to move on with.
+		// Each range over the sequence begins where the options say, so it advances a copy of them.
 		o := value(options)
 		pass := func(c live.Chunk, err error) bool { return yield(c, s.fail("subscribe", s.id, err)) }
 		resume(ctx, s.c, "live subscribe", forever, pass, func(ctx context.Context, pass func(live.Chunk) bool) error {
@@ -384,7 +383,7 @@ func (s *liveStream) Metadata(ctx context.Context, v any) (bool, error) {
 // Cancel implements [live.Stream].
 func (s *liveStream) Cancel(ctx context.Context, options *live.CancelOptions) (streamhub.Verdict, error) {
 	o := value(options)
-	// Once the request is stored it is waited for, however often the connection is lost.
+	// The gateway stores the request before it waits for the verdict, so a lost connection only starts the wait again.
 	request := &wire.LiveCancel{Space: s.space, ID: s.id, Generation: s.generation, By: o.By, Reason: o.Reason, NoWait: true}
 	v, err := item(ctx, s.liveStreams, "cancel", s.id, s.c.opt.retry.Attempts, request, wire.DecodeLiveVerdict)
 	if err != nil || v.Kind != "" || o.NoWait {
@@ -413,11 +412,11 @@ func (s *liveStream) Send(ctx context.Context, data []byte, options *live.SendOp
 	return sequence, s.fail("send", s.id, err)
 }
 
-// A liveRemote is a producer that no process keeps: a process that has the token can go on with it.
+// A liveRemote is a producer that belongs to no process: any process that has the token can continue it.
 type liveRemote struct {
 	*liveStream
-	// token is a secret that every write carries. silence is the time without a request of the producer after which
-	// it counts as lost.
+	// token is a secret that every write carries. silence is how long the producer may send no request before it counts
+	// as lost.
 	token   string
 	silence time.Duration
 }
@@ -427,7 +426,8 @@ var _ live.RemoteProducer = (*liveRemote)(nil)
 func (r *liveRemote) Token() string          { return r.token }
 func (r *liveRemote) Silence() time.Duration { return r.silence }
 
-// publishing checks chunks, before anything is sent, and makes the request. How large a chunk may be is up to the gateway.
+// publishing checks chunks and makes the request to publish them. It does not check their size, whose limit is an
+// option of the hub.
 func (r *liveRemote) publishing(first uint64, chunks [][]byte) (*wire.LivePublish, error) {
 	size := 0
 	for i, chunk := range chunks {

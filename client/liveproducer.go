@@ -18,54 +18,52 @@ import (
 )
 
 const (
-	// liveDelay and liveChunks say how chunks travel together; see [live.Options].
+	// liveDelay and liveChunks bound how long, and how many, chunks are gathered for one request; see [live.Options].
 	liveDelay  = 20 * time.Millisecond
 	liveChunks = 64
-	// liveBuffer is how much may wait for a gateway, and liveBatch what is sent at once.
+	// liveBuffer is how many bytes of chunks may wait for a gateway, and liveBatch how many are sent in one request.
 	liveBuffer, liveBatch = 1 << 20, 1 << 20
-	// liveOverhead is what a chunk counts besides its bytes, so that empty ones are bounded too.
+	// liveOverhead is added to the bytes of each chunk, so that the number of empty chunks is bounded too.
 	liveOverhead = 64
 	// liveIdle is the default of [live.RegisterOptions.IdleTTL].
 	liveIdle = 10 * time.Minute
-	// livePatience is the heartbeat interval of a producer that was asked to stop: once its time is
-	// over, the gateway answers a heartbeat with the verdict.
+	// livePatience is the heartbeat interval of a producer that was asked to stop. When its time to stop has passed,
+	// the gateway answers the next heartbeat with the verdict.
 	livePatience = time.Second
-	// beatsPerSilence is how many heartbeats a producer sends in the time after which it counts as
-	// lost.
+	// beatsPerSilence is how many heartbeats a producer sends within the silence after which it counts as lost.
 	beatsPerSilence = 3
 )
 
-// A liveProducer is a producer in this process, behind gateways. Chunks wait here until a gateway has
-// stored them. Two goroutines serve it: run sends chunks and heartbeats, listen hears requests to
-// stop.
+// A liveProducer is a producer in this process, behind gateways. Chunks wait here until a gateway has stored them. Two
+// goroutines serve it: run sends chunks and heartbeats, listen receives requests to stop.
 type liveProducer struct {
 	*liveStream
 	remote  *liveRemote
 	opt     live.RegisterOptions
 	ctx     context.Context // ends when the producer has to stop
 	cancel  context.CancelCauseFunc
-	life    context.Context // ends when the producer is over
+	life    context.Context // ends when the producer has ended
 	leave   context.CancelFunc
 	release func()
-	told    sync.Once // OnCancel
-	// hurry has a place for one: send now what waits, without gathering more.
+	told    sync.Once // guards OnCancel: it is called once
+	// hurry has a buffer of one: it tells run to send pending chunks now instead of gathering more.
 	hurry chan struct{}
 
 	// mu guards the fields below. changed is closed and replaced at each change, so that a caller can
 	// wait for one with a context.
 	mu      sync.Mutex
 	changed chan struct{} // closed when anything below changes
-	err     error         // why it cannot publish any more
-	ending  bool          // a verdict is under way
+	err     error         // why nothing can be published any more
+	ending  bool          // a verdict is being written
 	asked   *live.CancelError
-	last    time.Time // of the last chunk
-	watched time.Time // when it was last seen to have readers; of run alone
-	pending [][]byte  // not known to be stored
-	first   uint64    // the number of the first of them
-	bytes   int       // of them
-	trouble error     // why they could not be sent
-	large   bool      // a caller waits for the last chunk, a large one
-	refused error     // why that was not taken
+	last    time.Time // when the last chunk was published
+	watched time.Time // when the stream was last seen to have readers; only run uses it
+	pending [][]byte  // chunks that are not known to be stored
+	first   uint64    // number of the first pending chunk
+	bytes   int       // size of the pending chunks
+	trouble error     // why the pending chunks could not be sent
+	large   bool      // a Publish waits for the last chunk, which is large
+	refused error     // why the large chunk was refused
 }
 
 var _ live.Producer = (*liveProducer)(nil)
@@ -85,7 +83,7 @@ func newLiveProducer(remote *liveRemote, o live.RegisterOptions) *liveProducer {
 // context of the registration.
 func (p *liveProducer) begin() error {
 	var lasts context.Context
-	// It outlives the context of the registration.
+	// The goroutines outlive the context of the registration.
 	lasts, p.release = p.c.last(p.remote.remote.p.ctx)
 	p.life, p.leave = context.WithCancel(lasts)
 	p.ctx, p.cancel = context.WithCancelCause(lasts)
@@ -118,7 +116,7 @@ func (p *liveProducer) notify() {
 	p.changed = make(chan struct{})
 }
 
-// rush lets run send at once what waits.
+// rush makes run send the pending chunks at once.
 func (p *liveProducer) rush() {
 	select {
 	case p.hurry <- struct{}{}:
@@ -126,8 +124,8 @@ func (p *liveProducer) rush() {
 	}
 }
 
-// Publish implements [live.Producer]. A chunk that a gateway may refuse, because it is larger than a hub takes by
-// default, is waited for: what one gateway refuses another one refuses as well.
+// Publish implements [live.Producer]. For a chunk that is larger than the default limit of a hub, Publish waits until a
+// gateway has stored or refused it. The refusal is final: another gateway would refuse it as well.
 func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	if len(data) > streamhub.MaxFrameBytes {
 		return p.fail("publish", p.id, fmt.Errorf("%w: a chunk of %d bytes, no gateway takes more than %d", streamhub.ErrTooLarge, len(data), streamhub.MaxFrameBytes))
@@ -140,7 +138,7 @@ func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	p.last = time.Now()
 	p.pending = append(p.pending, bytes.Clone(data))
 	p.bytes += len(data) + liveOverhead
-	// run waits for the first chunk and for a full batch; those in between would wake it for nothing.
+	// run waits for the first chunk and for a full batch. The chunks in between need not wake it.
 	if n := len(p.pending); n == 1 || n == liveChunks {
 		p.notify()
 	}
@@ -150,8 +148,9 @@ func (p *liveProducer) Publish(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// accepted waits until the last chunk, a large one, is stored or refused. Nothing is admitted after it meanwhile, because
-// it takes all of liveBuffer. If ctx ends before, the chunk waits as any other. The lock is held before and after.
+// accepted waits until the last chunk, a large one, is stored or refused. Meanwhile no other chunk is admitted, because
+// this one fills liveBuffer. If ctx ends first, the chunk stays pending like any other. The lock is held before and
+// after.
 func (p *liveProducer) accepted(ctx context.Context) error {
 	number := p.first + uint64(len(p.pending)) - 1
 	p.large, p.refused = true, nil
@@ -165,7 +164,8 @@ func (p *liveProducer) accepted(ctx context.Context) error {
 	return cmp.Or(p.refused, p.err)
 }
 
-// refuse drops a large chunk that a gateway does not take, if its Publish waits for it.
+// refuse drops a large chunk that a gateway refused and passes err to the Publish that waits for it. It reports false
+// if no Publish waits.
 func (p *liveProducer) refuse(batch [][]byte, err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,15 +176,14 @@ func (p *liveProducer) refuse(batch [][]byte, err error) bool {
 	p.pending = p.pending[1:]
 	var named *streamhub.Error
 	if errors.As(err, &named) {
-		err = named.Err // Publish names itself
+		err = named.Err // Publish adds the name of the call itself
 	}
 	p.refused = err
 	p.notify()
 	return true
 }
 
-// admit waits while a verdict is under way, or more than so many bytes are to be sent. The lock is
-// held before and after.
+// admit waits while a verdict is being written or more than limit bytes are pending. The lock is held before and after.
 func (p *liveProducer) admit(ctx context.Context, limit int) error {
 	for p.err == nil && (p.ending || p.bytes > limit) {
 		if err := p.await(ctx); err != nil {
@@ -214,7 +213,7 @@ func (p *liveProducer) Flush(ctx context.Context) error {
 	return p.fail("flush", p.id, p.drain(ctx))
 }
 
-// drain waits until nothing is to be sent. The lock is held before and after.
+// drain waits until no chunk is pending. The lock is held before and after.
 func (p *liveProducer) drain(ctx context.Context) error {
 	for p.err == nil && len(p.pending) > 0 {
 		p.rush()
@@ -225,7 +224,7 @@ func (p *liveProducer) drain(ctx context.Context) error {
 	return p.err
 }
 
-// run sends chunks, or heartbeats while there are none, until the producer is over.
+// run sends chunks, or heartbeats while there are none, until the producer has ended.
 func (p *liveProducer) run() {
 	defer p.release()
 	failed := pause.Backoff{First: 20 * time.Millisecond, Longest: 2 * time.Second}
@@ -248,7 +247,7 @@ func (p *liveProducer) run() {
 		case err == nil:
 			failed.Reset()
 			heard = time.Now()
-		// The next turn of the loop ends it and calls over.
+		// The next turn of the loop ends here and calls over.
 		case p.life.Err() != nil:
 		case streamhub.Retryable(err):
 			p.mu.Lock()
@@ -257,7 +256,7 @@ func (p *liveProducer) run() {
 			failed.Wait(p.life)
 		case p.refuse(batch, err):
 		default:
-			// While a verdict is under way, end learns how the generation has ended.
+			// If a verdict is being written, end learns how the generation has ended.
 			if !p.stopped(err) {
 				failed.Wait(p.life)
 			}
@@ -267,8 +266,8 @@ func (p *liveProducer) run() {
 
 // interval is the time between two heartbeats.
 func (p *liveProducer) interval() time.Duration {
-	// Half of each limit, so that its expiry is noticed soon. At least 10 ms, so that a tiny limit does not keep
-	// a gateway busy.
+	// Half of each time limit, so that its end is noticed soon. At least 10 ms, so that a tiny limit does not flood a
+	// gateway with requests.
 	d := min(p.remote.silence/beatsPerSilence, max(p.opt.IdleTTL/2, 10*time.Millisecond))
 	if p.opt.CancelUnwatched > 0 {
 		d = min(d, max(p.opt.CancelUnwatched/2, 10*time.Millisecond))
@@ -281,9 +280,9 @@ func (p *liveProducer) interval() time.Duration {
 	return d
 }
 
-// gather waits until something is to be sent: liveChunks chunks, or liveDelay after the first one, or
-// due. It returns the chunks that go together and the number of the first. They stay in pending until
-// they are known to be stored.
+// gather waits until there are liveChunks chunks, liveDelay has passed since the first one, or due is reached. It
+// returns the chunks that go together and the number of the first. They stay in pending until they are known to be
+// stored.
 func (p *liveProducer) gather(due time.Time) (batch [][]byte, first uint64) {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
@@ -324,9 +323,8 @@ func (p *liveProducer) gather(due time.Time) (batch [][]byte, first uint64) {
 	return p.pending[:n:n], p.first
 }
 
-// send stores a batch, or sends a heartbeat if there is none. The number of the first chunk makes it
-// safe to repeat. If the gateway expects an earlier number than the first one, chunks that were
-// acknowledged are lost.
+// send stores a batch, or sends a heartbeat if there is none. The number of the first chunk makes it safe to repeat. If
+// the gateway expects a lower number than first, acknowledged chunks were lost.
 func (p *liveProducer) send(batch [][]byte, first uint64) error {
 	request, err := p.remote.publishing(first, batch)
 	if err != nil {
@@ -343,7 +341,7 @@ func (p *liveProducer) send(batch [][]byte, first uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
-		return nil // it was stopped meanwhile
+		return nil // the producer was stopped meanwhile
 	}
 	for _, chunk := range batch {
 		p.bytes -= len(chunk) + liveOverhead
@@ -408,10 +406,10 @@ func (p *liveProducer) over() {
 	p.stop(err)
 }
 
-// listen hears requests to stop.
+// listen receives requests to stop, until the producer ends.
 func (p *liveProducer) listen() {
-	// From the first message on: with a key the generation may be older than this registration, and may have been
-	// asked to stop.
+	// It reads from the first message on: with a key the generation may be older than this registration, and a request
+	// to stop may already be there.
 	for m, err := range p.remote.Messages(p.life, 0) {
 		switch {
 		case err == nil && m.Stop:
@@ -422,7 +420,7 @@ func (p *liveProducer) listen() {
 	}
 }
 
-// requested has the producer stop by itself.
+// requested passes a request to stop on to the producer.
 func (p *liveProducer) requested(by *live.CancelError) {
 	p.mu.Lock()
 	if p.err != nil || p.asked != nil {
@@ -436,9 +434,9 @@ func (p *liveProducer) requested(by *live.CancelError) {
 	p.notifyStop(by)
 }
 
-// stopped ends the producer because of reason. A producer that is just writing its own verdict learns the
-// outcome from that, so it is left alone; the result is then false. The verdict is written after every
-// chunk is stored, so a producer with pending chunks still has to be stopped.
+// stopped ends the producer because of reason. It returns false and does nothing while end writes the producer's own
+// verdict, because end learns the outcome. With pending chunks that write has not begun yet, so the producer is
+// stopped.
 func (p *liveProducer) stopped(reason error) bool {
 	p.mu.Lock()
 	writing := p.ending && len(p.pending) == 0
@@ -449,8 +447,8 @@ func (p *liveProducer) stopped(reason error) bool {
 	return !writing
 }
 
-// stop ends the producer for good. Only the first reason counts. Chunks that wait are dropped: no
-// gateway takes them any more.
+// stop ends the producer for good. Only the first reason counts. Pending chunks are dropped: no gateway accepts them
+// any more.
 func (p *liveProducer) stop(reason error) {
 	// The name of the failed call is dropped: each method names itself when it returns the reason.
 	var named *streamhub.Error
@@ -476,7 +474,7 @@ func (p *liveProducer) notifyStop(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)
 		if p.opt.OnCancel != nil && p.c.start(func() { p.opt.OnCancel(reason) }) != nil {
-			p.opt.OnCancel(reason) // the client is closing, and waits for this
+			p.opt.OnCancel(reason) // Close of the client waits for this call
 		}
 	})
 }
@@ -546,8 +544,8 @@ func (p *liveProducer) End(ctx context.Context, v streamhub.Verdict) error {
 	return p.fail("end", p.id, p.end(ctx, v))
 }
 
-// end writes the verdict after everything that was published. If the outcome may change later, the
-// producer goes on. If the generation already has another verdict, the producer stops with that one.
+// end writes the verdict after everything that was published. If the write fails in a way that a retry can cure, the
+// producer continues. If the generation already has another verdict, the producer stops with that one.
 func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	if err := verdict.Check(v); err != nil {
 		return err
@@ -575,14 +573,14 @@ func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	}
 	p.notify()
 	p.mu.Unlock()
-	p.told.Do(func() {}) // it has stopped by itself
+	p.told.Do(func() {}) // OnCancel is not called: the producer ended itself
 	p.leave()
 	p.cancel(closed)
 	return nil
 }
 
-// suspend holds back new chunks and waits until everything that was published is stored. Another
-// verdict under way is waited for.
+// suspend blocks new chunks and waits until all published chunks are stored. If another call is writing a verdict, it
+// waits for that first.
 func (p *liveProducer) suspend(ctx context.Context) error {
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {
@@ -617,7 +615,7 @@ func (p *liveProducer) passing(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || streamhub.Retryable(err) || p.life.Err() != nil
 }
 
-// finish writes a verdict, which may take several attempts, and returns the one that there is.
+// finish writes a verdict, which may take several attempts, and returns the verdict that the generation now has.
 func (p *liveProducer) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
 	for pauses := (pause.Backoff{First: 20 * time.Millisecond, Longest: time.Second}); ; {
 		got, err := p.remote.End(ctx, v)
@@ -632,13 +630,14 @@ func (p *liveProducer) HandOver(ctx context.Context) (token string, next uint64,
 	if err := p.suspend(ctx); err != nil {
 		return "", 0, p.fail("hand over", p.id, err)
 	}
-	// Everything is stored, so what the gateway expects next is where the next holder of the token goes on.
+	// Everything is stored, so the number that the gateway expects next is where the next holder of the token
+	// continues.
 	next, err = p.remote.Beat(ctx)
 	if err != nil {
 		p.resume()
 		return "", 0, err
 	}
-	p.told.Do(func() {}) // that is no reason to stop
+	p.told.Do(func() {}) // OnCancel is not called: a hand-over is no request to stop
 	p.stop(fmt.Errorf("%w: the generation was handed over", streamhub.ErrFenced))
 	return p.remote.token, next, nil
 }

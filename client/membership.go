@@ -10,8 +10,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// A membership lasts as long as the channel of its JoinWorkers. err is set before done is closed, and
-// only if the other side ended it.
+// A membership lasts as long as the channel of its JoinWorkers call. err is set before done is closed, and only if the
+// gateway ended the membership.
 type membership struct {
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -28,7 +28,7 @@ func (m *membership) Err() error {
 	return m.err
 }
 
-// Leave ends the channel, which takes the worker off the list, and waits for that.
+// Leave ends the channel, which takes the worker off the list, and waits until it is off.
 func (m *membership) Leave(ctx context.Context) error {
 	ctx, done := pause.Goodbye(ctx)
 	defer done()
@@ -54,7 +54,7 @@ func (s *remoteStore) JoinWorkers(ctx context.Context, worker streamhub.Worker, 
 			func([]byte) ([]struct{}, error) { return make([]struct{}, 1), nil },
 			func(struct{}) bool { close(joined); return true })
 		if staying.Err() != nil {
-			return // its own side ended it
+			return // this side ended the membership
 		}
 		m.mu.Lock()
 		m.err = s.fail("join", "", "", err)

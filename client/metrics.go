@@ -14,8 +14,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// ClientMetrics count the calls of clients. Their attributes are operation, code and kind of failure. Stores and
-// segments are no attributes, because each would add a series.
+// ClientMetrics count the calls of clients. Their attributes are the operation, the code and the kind of failure.
+// Stores and segments are not attributes: each would add a series.
 type ClientMetrics struct {
 	duration metric.Float64Histogram
 	failures metric.Int64Counter
@@ -23,7 +23,7 @@ type ClientMetrics struct {
 	handlers metric.Int64Counter
 }
 
-// NewOTelClientMetrics makes the instruments of a provider of OpenTelemetry; nil is the global one.
+// NewOTelClientMetrics makes the instruments on an OpenTelemetry meter provider; nil is the global one.
 func NewOTelClientMetrics(provider metric.MeterProvider) (*ClientMetrics, error) {
 	if provider == nil {
 		provider = otel.GetMeterProvider()

@@ -7,15 +7,15 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// What a chunk of [Store.Produce] holds at most.
+// The limits of one chunk of [Store.Produce].
 const (
 	chunkRecords = streamhub.MaxFrameRecords
 	chunkBytes   = 1 << 20
 )
 
-// Produce appends records in chunks, each all or none, and gives the status of the segment after
-// each. Records may name their sequences; then the segment must be there. It ends with the first
-// error, of the records or of an append; the records before it are stored.
+// Produce appends records in chunks, each all or none, and gives the status of the segment after each. Records may name
+// their sequences; the segment must then exist. Produce ends with the first error, of records or of an append. The
+// records before that error are stored.
 func (s *Store) Produce(ctx context.Context, space, segment string, records iter.Seq2[streamhub.Record, error]) iter.Seq2[streamhub.Status, error] {
 	return func(yield func(streamhub.Status, error) bool) {
 		var chunk []streamhub.Record
@@ -52,7 +52,7 @@ func (s *Store) Produce(ctx context.Context, space, segment string, records iter
 	}
 }
 
-// sizeOf is what a record adds to an append, but for a few bytes.
+// sizeOf is the approximate size, in bytes, that a record adds to an append.
 func sizeOf(r *streamhub.Record) int {
 	n := len(r.Payload)
 	for k, v := range r.Metadata {

@@ -10,17 +10,17 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// forever is for what goes on until its context ends.
+// forever is the number of attempts of a read that is retried until its context ends.
 const forever = -1
 
-// resume runs read, which passes items on, until it ends, fails for good, or the client is closed.
-// After an error that can pass, it runs read again: up to attempts times in a row without an item, or
-// without a bound for forever. read goes on where it was cut off: it keeps its own place.
+// resume runs read, which passes items on, until it ends, fails for good, or the client is closed. After a temporary
+// error it runs read again, up to attempts times in a row without an item. With forever there is no bound. read itself
+// remembers where to continue.
 func resume[T any](ctx context.Context, c *Client, op string, attempts int, yield func(T, error) bool, read func(ctx context.Context, pass func(T) bool) error) {
 	ctx, o := c.observe(ctx, op)
 	ctx, release := c.last(ctx)
 	defer release()
-	left := false // the caller has enough
+	left := false // the caller has left the loop
 	for attempt := 0; ; attempt++ {
 		err := read(ctx, func(item T) bool {
 			attempt = 0
@@ -47,7 +47,7 @@ func resume[T any](ctx context.Context, c *Client, op string, attempts int, yiel
 	}
 }
 
-// each passes on what a sequence gives.
+// each passes the items of a sequence to pass, until pass returns false or the sequence fails.
 func each[T any](items iter.Seq2[T, error], pass func(T) bool) error {
 	for item, err := range items {
 		if err != nil {
@@ -69,15 +69,14 @@ func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, optio
 	})
 }
 
-// ConsumeSpace reads what a space holds; see [Store.ConsumeSegment].
+// ConsumeSpace reads the entries that a space holds; see [Store.ConsumeSegment].
 func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.consume(ctx, options, func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 		return s.inner.ConsumeSpace(ctx, space, o)
 	})
 }
 
-// consume resumes a read after lost connections, at the cursor of the last entry and with the rest of
-// the limit.
+// consume resumes a read after lost connections, at the cursor of the last entry with what is left of the limit.
 func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, read func(ctx context.Context, o *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		o := value(options)
@@ -97,15 +96,15 @@ func (s *Store) consume(ctx context.Context, options *streamhub.ReadOptions, rea
 	}
 }
 
-// progress is what a reader has passed on: the place at which it goes on after a lost connection, and
-// how much of its limit is used.
+// progress is what a reader has passed on: the cursor at which it continues after a lost connection, and how much of
+// its limit is used.
 type progress struct {
 	any    bool
 	n      uint64
 	cursor streamhub.Cursor
 }
 
-// counting notes each entry before it is passed on: the caller may leave with it.
+// counting records each entry before it passes it on, because the caller may leave the loop at that entry.
 func (p *progress) counting(pass func(streamhub.Entry) bool) func(streamhub.Entry) bool {
 	return func(e streamhub.Entry) bool {
 		p.any = true
@@ -159,8 +158,8 @@ func (s *Store) FollowSpace(ctx context.Context, space string, options *streamhu
 	})
 }
 
-// follow resumes after lost connections. A live follower first asks where the end is and begins at
-// that cursor: otherwise what is appended while the connection is away would be skipped.
+// follow resumes after lost connections. A live follower first asks for the cursor of the end and begins there. Without
+// that cursor a reconnect would skip the entries that were appended meanwhile.
 func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, end func(ctx context.Context) (streamhub.Cursor, error),
 	read func(ctx context.Context, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error],
 ) iter.Seq2[streamhub.Entry, error] {
@@ -189,7 +188,7 @@ func (s *Store) follow(ctx context.Context, options *streamhub.FollowOptions, en
 	}
 }
 
-// SubscribeSegment gives the status of a segment, at first and after each change. After a lost
+// SubscribeSegment gives the status of a segment, first the current one and then one after each change. After a lost
 // connection it gives the current status again.
 func (s *Store) SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return lasting(ctx, s, "subscribe", func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
@@ -209,7 +208,7 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 	return lasting(ctx, s, "workers", s.inner.Workers)
 }
 
-// lasting restarts after a lost connection. The first items then give the present state.
+// lasting runs subscribe again after a lost connection. Its first items then give the current state.
 func lasting[T any](ctx context.Context, s *Store, op string, subscribe func(ctx context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		resume(ctx, s.c, op, forever, yield, func(ctx context.Context, pass func(T) bool) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// A remoteStore makes each call once, over the connection that its provider has at the moment.
+// A remoteStore makes each call once, over the current connection of its provider.
 type remoteStore struct {
 	p  *WebSocketProvider
 	id uuid.UUID
@@ -22,7 +22,7 @@ type remoteStore struct {
 
 func (s *remoteStore) ID() uuid.UUID { return s.id }
 
-// fail names the call, as the hub does.
+// fail names the call in err, as the hub does.
 func (s *remoteStore) fail(op, space, segment string, err error) error {
 	return fault.At(streamhub.Error{Op: op, Store: s.id, Space: space, Segment: segment}, err)
 }
@@ -54,12 +54,12 @@ func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []by
 	return result, err
 }
 
-// answeredWith makes the error that a gateway answered with one of this process. The end of a context is that of the
-// caller, or else of a context of the gateway's own: another gateway can answer then.
+// answeredWith translates the error that a gateway returned. A context error is returned as the caller's own if ctx has
+// ended. Otherwise a context of the gateway ended, and another gateway can serve the call.
 func answeredWith(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, streamhub.ErrShutdown):
-		return down(err) // of that gateway, not of this provider
+		return down(err) // the context that ended is the gateway's, not this provider's
 	case !isEnd(err) || errors.Is(err, streamhub.ErrUnknownOutcome):
 		return err
 	case ctx.Err() != nil:
@@ -68,8 +68,8 @@ func answeredWith(ctx context.Context, err error) error {
 	return down(errors.New(err.Error()))
 }
 
-// readsOnly reports whether a request that has one answer changes nothing. A type that is missing here does no
-// harm: its lost answer becomes an unknown outcome, which may be repeated as well.
+// readsOnly reports whether a request that has one answer changes nothing. A type that is missing here does no harm: a
+// lost answer to it is reported as an unknown outcome, which may be repeated as well.
 func readsOnly(request wire.Request) bool {
 	switch request.(type) {
 	case *wire.Status, *wire.Peek, *wire.SpaceEnd, *wire.LiveStatus, *wire.LiveActive:
@@ -78,8 +78,8 @@ func readsOnly(request wire.Request) bool {
 	return false
 }
 
-// unknown returns the error of a call that may have been made. The end of a context stays visible to errors.Is. Another
-// cause is kept as text only: as a condition it would say that nothing happened.
+// unknown returns the error of a call that may have been made. The end of a context stays visible to errors.Is. Any
+// other cause is kept as text only: a wrapped sentinel would claim that nothing happened.
 func unknown(trx uuid.UUID, err error) error {
 	if !isEnd(err) {
 		err = errors.New(err.Error())
@@ -98,8 +98,7 @@ func (s *remoteStore) Create(ctx context.Context, space, segment string, options
 	}
 	result, err := wire.DecodeCreateResult(body)
 	if err == nil {
-		// If the create stored records, this client was told of them: later appends must notice their
-		// loss.
+		// If the create stored records, this client knows of them, and later appends must notice their loss.
 		t, release := s.p.tail(tailKey{s.id, space, segment})
 		t.found(result.Status.Position, result.Created && len(request.Options.Records) > 0)
 		release()
@@ -136,7 +135,7 @@ func (s *remoteStore) Expire(ctx context.Context, space, segment string, ttl tim
 	return millis.Time(int64(deadline)), s.fail("expire", space, segment, err)
 }
 
-// number makes a call whose result is a number.
+// number makes a call whose answer is one number.
 func (s *remoteStore) number(ctx context.Context, request wire.Request) (uint64, error) {
 	body, err := s.do(ctx, request)
 	if err != nil {
@@ -172,7 +171,7 @@ func (s *remoteStore) Peek(ctx context.Context, space, segment string) (streamhu
 	return entry, s.fail("peek", space, segment, err)
 }
 
-// read makes a call that has items. decode takes those of one message.
+// read makes a call whose answer is a sequence of items. decode decodes the items of one message.
 func read[T any](ctx context.Context, s *remoteStore, op, space, segment string, request wire.Request, decode func([]byte) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		if err := readInto(ctx, s, request, decode, func(v T) bool { return yield(v, nil) }); err != nil {
@@ -182,8 +181,8 @@ func read[T any](ctx context.Context, s *remoteStore, op, space, segment string,
 	}
 }
 
-// readInto makes a call that has items. It ends without error after the last item, or when yield does
-// not want more.
+// readInto makes a call whose answer is a sequence of items. It returns nil after the last item or when yield returns
+// false.
 func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, decode func([]byte) ([]T, error), yield func(T) bool) error {
 	l, err := s.p.connect(ctx)
 	if err != nil {
@@ -214,7 +213,8 @@ func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, 
 				return nil
 			}
 		}
-		// Only now, when the caller has handled them: a slow caller gets no more than its window.
+		// Credit is granted only now that the caller has handled the items, so a slow caller receives no more than its
+		// window.
 		c.handled(len(body))
 	}
 }
@@ -283,7 +283,7 @@ func (s *remoteStore) ReleaseLeaseAs(ctx context.Context, key, holder string) (b
 	return n == 1, err
 }
 
-// value is what options point to, or the zero value.
+// value returns what options points to, or the zero value if it is nil.
 func value[T any](options *T) T {
 	if options == nil {
 		var zero T

@@ -14,11 +14,11 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// An append whose TRX id its caller chose may be repeated after it was answered, as in a process that
-// has the hub itself. Its slot has moved on, so the provider remembers the answer.
+// An append whose TRX id its caller chose may be repeated after it was answered, as with a hub in process. By then
+// later appends have used its slot, so the provider remembers the answer.
 
 const (
-	maxKept = 64 // by segment
+	maxKept = 64 // per segment
 	keptFor = 10 * time.Minute
 )
 
@@ -29,11 +29,11 @@ type kept struct {
 	sum     uint32
 	result  streamhub.AppendResult
 	asked   streamhub.Durability
-	reached bool // the durability that it asked for
+	reached bool // the durability that it asked for was reached
 	until   time.Time
 }
 
-// keep remembers the answer to an append.
+// keep remembers the answer to an append whose TRX id the caller chose.
 func (t *tail) keep(a *wire.Append, r streamhub.AppendResult, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +46,7 @@ func (t *tail) keep(a *wire.Append, r streamhub.AppendResult, err error) {
 	})
 }
 
-// repeats returns the answer to an append that repeats one that was answered.
+// repeats returns the remembered answer if a repeats an append that was answered. ok is false otherwise.
 func (t *tail) repeats(a *wire.Append) (r streamhub.AppendResult, err error, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -70,8 +70,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // sum returns a checksum of records.
 func sum(records []streamhub.Record) (sum uint32) {
-	// Each text follows its length, and an empty one ends a record. Otherwise records that divide the same bytes in
-	// another way would have the same sum.
+	// Each string is preceded by its length, and an empty string ends a record. Otherwise records that split the same
+	// bytes differently would have the same sum.
 	add := func(s string) {
 		sum = crc32.Update(sum, castagnoli, binary.AppendUvarint(nil, uint64(len(s))))
 		sum = crc32.Update(sum, castagnoli, []byte(s))

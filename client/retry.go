@@ -13,7 +13,7 @@ import (
 // A RetryPolicy says how often a call is attempted and how long to wait between attempts. Each wait
 // is random, between half of the current delay and all of it.
 type RetryPolicy struct {
-	// Attempts is the largest number of attempts; 1 or less is one.
+	// Attempts is the largest number of attempts; values below 1 count as 1.
 	Attempts int
 	// InitialDelay is the delay after the first attempt. Each further delay is Multiplier times as
 	// long, up to MaxDelay.
@@ -21,12 +21,12 @@ type RetryPolicy struct {
 	Multiplier             float64
 }
 
-// DefaultRetryPolicy makes 5 attempts, 100 ms to 5 s apart, doubling.
+// DefaultRetryPolicy makes 5 attempts; the delays between them double, from 100 ms to at most 5 s.
 func DefaultRetryPolicy() RetryPolicy {
 	return RetryPolicy{Attempts: 5, InitialDelay: 100 * time.Millisecond, MaxDelay: 5 * time.Second, Multiplier: 2}
 }
 
-// AggressiveRetryPolicy makes 8 attempts, 200 ms to 15 s apart, growing by half.
+// AggressiveRetryPolicy makes 8 attempts; the delays between them grow by half, from 200 ms to at most 15 s.
 func AggressiveRetryPolicy() RetryPolicy {
 	return RetryPolicy{Attempts: 8, InitialDelay: 200 * time.Millisecond, MaxDelay: 15 * time.Second, Multiplier: 1.5}
 }
@@ -34,7 +34,7 @@ func AggressiveRetryPolicy() RetryPolicy {
 // NoRetryPolicy makes each call once.
 func NoRetryPolicy() RetryPolicy { return RetryPolicy{Attempts: 1} }
 
-// delay is how long to wait after an attempt, which counts from 0.
+// delay returns how long to wait after an attempt; the first attempt is 0.
 func (p RetryPolicy) delay(attempt int) time.Duration {
 	d := float64(p.InitialDelay)
 	for range attempt {
@@ -49,11 +49,11 @@ func (p RetryPolicy) delay(attempt int) time.Duration {
 // IsRetryable is [streamhub.Retryable].
 func IsRetryable(err error) bool { return streamhub.Retryable(err) }
 
-// again makes a call by the policy of the client, unless the client is closed.
+// again makes a call and retries it by the policy of the client. It makes no call after the client is closed.
 func again(ctx context.Context, c *Client, op string, call func(ctx context.Context) error) error {
 	ctx, o := c.observe(ctx, op)
 	var err error
-	// Not as soon as Close begins: the tasks that it ends may make last calls.
+	// isOver is false while Close waits for its tasks: they may make last calls.
 	if c.isOver() {
 		err = &streamhub.Error{Op: op, Err: streamhub.ErrShutdown}
 		o.end(err)
@@ -74,7 +74,7 @@ func again(ctx context.Context, c *Client, op string, call func(ctx context.Cont
 	return err
 }
 
-// since returns the error of a call whose last two attempts ended with before and err. If before is an unknown
+// since returns the error of a call whose last two attempts ended with before and then err. If before is an unknown
 // outcome and err says only that the last attempt did nothing, the outcome stays unknown.
 func since(before, err error) error {
 	var lost *streamhub.UnknownOutcomeError
@@ -107,7 +107,7 @@ func interrupted(ctx context.Context, err error) error {
 	return renamed(err, fmt.Errorf("%w: %v", ctx.Err(), cause))
 }
 
-// renamed wraps err in a copy of the [streamhub.Error] in named. Without one it returns err.
+// renamed wraps err in a copy of the [streamhub.Error] that named contains. If named contains none, it returns err.
 func renamed(named, err error) error {
 	var call *streamhub.Error
 	if !errors.As(named, &call) {

@@ -13,17 +13,17 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An append whose answer was lost is sent again through another gateway, which knows nothing of the
-// first time. So each append without a producer of its caller's gets one of this provider's, which
-// Redis remembers. A producer has one append under way at a time, because one that was refused does
-// not use up its place in the order; so there are as many of them as appends to one segment at once.
+// An append whose answer was lost is sent again through another gateway, which does not know of the first attempt. So
+// an append whose caller names no producer gets one of this provider, which Redis remembers. A refused append does not
+// use up its number, so a producer has one append in flight at a time. Concurrent appends to one segment need as many
+// producers.
 
 const (
-	// maxSlots is how many appends to one segment may be under way. More wait.
+	// maxSlots is how many appends to one segment may be in flight. Further ones wait.
 	maxSlots = 16
-	// maxDoubts is how many appends of a segment are remembered that the caller may repeat.
+	// maxDoubts is how many appends with an unknown outcome are remembered for each segment.
 	maxDoubts = 64
-	// tailRest is how long the producers of a segment without appends are remembered.
+	// tailRest is how long the producers of a segment are remembered after its last append.
 	tailRest = 10 * time.Minute
 	maxTails = 4096
 )
@@ -33,24 +33,24 @@ type tailKey struct {
 	space, segment string
 }
 
-// A tail has the producers of one segment.
+// A tail has the producers of the appends to one segment, and what the provider knows of its end.
 type tail struct {
 	mu sync.Mutex
-	// made counts every slot so far, and names the next one. free has the slots without an append under way.
+	// made counts the slots so far, and names the next one. free has the slots without an append in flight.
 	made   int
 	free   []*slot
-	places chan struct{} // one for each append under way
+	places chan struct{} // one for each append in flight
 	// doubts are the slots of appends whose outcome is unknown, by TRX id: a repeat must have the same slot and seq,
 	// or it would be stored twice.
 	doubts map[uuid.UUID]*slot
-	order  []uuid.UUID        // of doubts
+	order  []uuid.UUID        // TRX ids of doubts, oldest first
 	kept   []kept             // results of appends whose TRX id the caller chose
-	known  streamhub.Position // after the last entry that a caller knows of
+	known  streamhub.Position // position of the last entry that a caller knows of
 	used   time.Time          // guarded by WebSocketProvider.mu
 	users  int                // guarded by WebSocketProvider.mu
 }
 
-// A slot is a producer and the place of its next append. It belongs to the append that has taken it.
+// A slot is a producer and the number of its next append. It belongs to the append that took it until putBack.
 type slot struct {
 	id  string
 	seq uint64
@@ -60,7 +60,7 @@ func (s *slot) producer() *streamhub.Producer {
 	return &streamhub.Producer{ID: s.id, Seq: s.seq}
 }
 
-// tail returns the producers of a segment until release is called.
+// tail returns the tail of a segment, which is kept at least until release is called.
 func (p *WebSocketProvider) tail(k tailKey) (t *tail, release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +81,7 @@ func (p *WebSocketProvider) tail(k tailKey) (t *tail, release func()) {
 	}
 }
 
-// forget drops what was idle for long. The lock is held.
+// forget drops tails that were idle for longer than tailRest. The lock is held.
 func (p *WebSocketProvider) forget(now time.Time) {
 	for k, t := range p.tails {
 		if t.users == 0 && now.Sub(t.used) > tailRest {
@@ -90,8 +90,7 @@ func (p *WebSocketProvider) forget(now time.Time) {
 	}
 }
 
-// enter takes a place for an append that is under way, and waits for one if wait is set. It reports
-// whether it has one.
+// enter takes a place for an append in flight, and waits for one if wait is set. It reports whether it got one.
 func (t *tail) enter(ctx context.Context, wait bool) bool {
 	select {
 	case t.places <- struct{}{}:
@@ -136,10 +135,10 @@ func (t *tail) inDoubt(trx uuid.UUID) bool {
 	return t.doubts[trx] != nil
 }
 
-// putBack puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. One
-// that had a lost append is not used for others unless that was stored: a late copy could still
-// take its place. It returns the error for the caller. again says that another slot should be
-// tried: this one was forgotten by Redis because it was idle, or taken by such a copy.
+// putBack puts a slot back, or keeps it for the repeat of an append whose outcome is unknown. A slot with a lost append
+// is not reused unless that append was stored: a late copy of the request could still take the number. putBack returns
+// the error for the caller. again asks for another slot: Redis has forgotten this one because it was idle, or a late
+// copy took its number.
 func (t *tail) putBack(s *slot, trx uuid.UUID, err error) (again bool, _ error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -157,7 +156,7 @@ func (t *tail) putBack(s *slot, trx uuid.UUID, err error) (again bool, _ error) 
 			}
 		}
 		if !errors.Is(err, streamhub.ErrUnknownOutcome) {
-			// Nothing came of this attempt, but an earlier one may have been stored.
+			// This attempt did nothing, but an earlier one may have been stored.
 			err = &streamhub.UnknownOutcomeError{TRX: trx, Err: errors.New(err.Error())}
 		}
 		return false, err
@@ -174,7 +173,7 @@ func (t *tail) putBack(s *slot, trx uuid.UUID, err error) (again bool, _ error) 
 	return again, err
 }
 
-// knows returns the position that the gateway must find.
+// knows returns the position that the gateway must find in the segment, or else history was lost.
 func (t *tail) knows() streamhub.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -197,7 +196,8 @@ func (t *tail) learn(known, position streamhub.Position) {
 	}
 }
 
-// found records the position of a segment after a create. The caller knows only of its own records.
+// found records the position of a segment after a create. Unless own is set, the caller has stored no entry there, so
+// only the incarnation is recorded.
 func (t *tail) found(position streamhub.Position, own bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -219,8 +219,8 @@ func (t *tail) forget(known streamhub.Position) {
 	}
 }
 
-// conclusive reports whether the answer to a repeat says that no earlier attempt was stored, nor will
-// be: Redis looks for the append before anything else, and what it then says will not change.
+// conclusive reports whether the answer to a repeat proves that no earlier attempt was or will be stored. Redis looks
+// for the earlier append before any other check, and these answers do not change later.
 func conclusive(err error) bool {
 	var sequence *streamhub.SequenceError
 	return errors.Is(err, streamhub.ErrProducerGap) || errors.Is(err, streamhub.ErrProducerFenced) ||

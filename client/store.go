@@ -21,7 +21,7 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 	return r, err
 }
 
-// withTRX returns options with the id that every attempt has.
+// withTRX returns a copy of options with a TRX id, which all attempts share.
 func withTRX(options *streamhub.AppendOptions) *streamhub.AppendOptions {
 	o := value(options)
 	if o.TRX == uuid.Nil {
@@ -94,15 +94,16 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) error
 	return again(ctx, s.c, "delete", func(ctx context.Context) error { return s.inner.Delete(ctx, space, segment, reason) })
 }
 
-// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
-// kept. Entries that were appended together leave together, so it may be one append less.
+// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is kept.
+// Entries that were appended together are removed together. So up to one append's worth of the entries up to upTo may
+// be kept.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (uint64, error) {
 	return result(ctx, s, "trim", func(ctx context.Context) (uint64, error) { return s.inner.Trim(ctx, space, segment, upTo) })
 }
 
-// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
-// the deadline. Appends and touches do not renew it. A retried attempt counts the ttl from the retry.
-// With a ttl of 0 the segment never expires, and the deadline is the zero Time.
+// Expire lets a segment expire when ttl has passed, in place of its present time to live, and returns the deadline.
+// Appends and touches do not renew it. A retried attempt counts the ttl from the retry. With a ttl of 0 the segment
+// never expires, and the deadline is the zero Time.
 func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (time.Time, error) {
 	return result(ctx, s, "expire", func(ctx context.Context) (time.Time, error) { return s.inner.Expire(ctx, space, segment, ttl) })
 }
@@ -113,7 +114,7 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (time.Time, er
 	return result(ctx, s, "touch", func(ctx context.Context) (time.Time, error) { return s.inner.Touch(ctx, space, segment) })
 }
 
-// Status describes a segment. One that does not exist is [streamhub.ErrNotFound].
+// Status describes a segment. If it does not exist, the error is [streamhub.ErrNotFound].
 func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
 	return result(ctx, s, "status", func(ctx context.Context) (streamhub.Status, error) { return s.inner.Status(ctx, space, segment) })
 }
@@ -123,13 +124,13 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, e
 	return result(ctx, s, "space end", func(ctx context.Context) (streamhub.Cursor, error) { return s.inner.SpaceEnd(ctx, space) })
 }
 
-// Peek returns the last entry of a segment; where none is kept the error is [streamhub.ErrNotFound].
+// Peek returns the last entry of a segment; if it keeps none, the error is [streamhub.ErrNotFound].
 func (s *Store) Peek(ctx context.Context, space, segment string) (streamhub.Entry, error) {
 	return result(ctx, s, "peek", func(ctx context.Context) (streamhub.Entry, error) { return s.inner.Peek(ctx, space, segment) })
 }
 
-// AcquireLeaseAs acquires a lease for a holder that the caller names and renews itself; see
-// [Store.WithLease] for one that is renewed.
+// AcquireLeaseAs acquires a lease for a holder that the caller names. The caller renews it; see [Store.WithLease] for
+// one that is renewed.
 func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
 	return result(ctx, s, "acquire lease", func(ctx context.Context) (uint64, error) { return s.inner.AcquireLeaseAs(ctx, key, holder, ttl) })
 }
@@ -163,7 +164,7 @@ func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, er
 	return s.names(ctx, func(ctx context.Context) iter.Seq2[string, error] { return s.inner.Segments(ctx, space) })
 }
 
-// names goes on after the last name when a listing is cut off.
+// names runs list again after a lost connection, and skips the names that it has given.
 func (s *Store) names(ctx context.Context, list func(ctx context.Context) iter.Seq2[string, error]) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		last, any := "", false
@@ -172,7 +173,7 @@ func (s *Store) names(ctx context.Context, list func(ctx context.Context) iter.S
 				if err != nil {
 					return err
 				}
-				// The listing was restarted, and these names were given already.
+				// The listing started again, and this name was already given.
 				if any && name <= last {
 					continue
 				}

@@ -30,7 +30,8 @@ type Subscription struct {
 // A SubscriptionState is active, ended by the program, or failed for good.
 type SubscriptionState string
 
-// The states of a subscription.
+// A subscription is active from its beginning. Unsubscribe, or Close of the client, ends it. An error that a retry
+// cannot cure makes it fail.
 const (
 	SubscriptionActive SubscriptionState = "active"
 	SubscriptionEnded  SubscriptionState = "ended"
@@ -41,17 +42,17 @@ const (
 type SubscriptionStatus struct {
 	ID     uuid.UUID
 	Status SubscriptionState
-	// FailureCount counts handlers that panicked or took too long; LastError is the last of them, or
-	// why the subscription failed.
+	// FailureCount counts handlers that panicked or took too long; LastError is the error of the last one, or the error
+	// that ended the subscription.
 	FailureCount    int
 	LastError       error
 	HandlerTimeouts int
 	HandlerPanics   int
-	// LastSequence is that of the last status that was handled.
+	// LastSequence is the sequence of the last status that was handled.
 	LastSequence uint64
 }
 
-// ID names the subscription.
+// ID is the random id of the subscription, for [Client.GetSubscriptionStatus].
 func (s *Subscription) ID() uuid.UUID { return s.id }
 
 // Unsubscribe ends the subscription. After it returns no handler call begins; one that is running
@@ -90,9 +91,9 @@ func (c *Client) GetSubscriptionStatus(id uuid.UUID) *SubscriptionStatus {
 	return &status
 }
 
-// HandleSegment calls handler with the status of a segment, at first and after each change. Its
-// calls do not overlap, unless one takes longer than the handler timeout. A handler that is slower
-// than the changes gets the newest status.
+// HandleSegment calls handler with the status of a segment, first the current one and then one after each change. Its
+// calls do not overlap, unless one takes longer than the handler timeout. A handler that is slower than the changes
+// gets the newest status.
 func (s *Store) HandleSegment(ctx context.Context, space, segment string, handler StatusHandler) (*Subscription, error) {
 	return subscribe(ctx, s.c, handler, func(ctx context.Context) iter.Seq2[streamhub.Status, error] {
 		return s.SubscribeSegment(ctx, space, segment)
@@ -117,7 +118,7 @@ func subscribe[T any](ctx context.Context, c *Client, handler func(context.Conte
 	ctx, cancel := c.last(ctx)
 	s := &Subscription{id: uuid.New(), c: c, cancel: cancel, done: make(chan struct{})}
 	s.status = SubscriptionStatus{ID: s.id, Status: SubscriptionActive}
-	// Before the goroutine starts: it may end at once, and then removes the subscription.
+	// The subscription is added before its goroutine starts: the goroutine may end at once, and then removes it.
 	c.mu.Lock()
 	c.subscriptions[s.id] = s
 	c.mu.Unlock()
@@ -161,8 +162,8 @@ func (s *Subscription) fail(err error) {
 	}
 }
 
-// handle runs a handler, and does not wait for one that takes longer than it may: it keeps its place
-// among the handlers until it returns.
+// handle runs a handler. It does not wait longer than the handler timeout; a handler that takes longer keeps its place
+// until it returns.
 func (s *Subscription) handle(ctx context.Context, handler func(ctx context.Context)) {
 	select {
 	// No status is taken while there is no place, so the next one is the newest.
@@ -200,7 +201,7 @@ func (s *Subscription) handle(ctx context.Context, handler func(ctx context.Cont
 	}
 }
 
-// handlerFailed counts a handler that failed, and says so.
+// handlerFailed counts a handler that failed, and logs and reports it.
 func (s *Subscription) handlerFailed(ctx context.Context, how string, err error, count func(*SubscriptionStatus)) {
 	s.c.countHandler(ctx, how)
 	s.note(func(status *SubscriptionStatus) {

@@ -22,17 +22,17 @@ import (
 
 // WebSocketOptions configure a WebSocketProvider; nil stands for the defaults.
 type WebSocketOptions struct {
-	// Token returns the token to present. It is called for every dial and for
-	// [WebSocketProvider.RefreshToken], by one goroutine for dials. By default no token is presented.
+	// Token returns the token to present. It is called for every dial and for [WebSocketProvider.RefreshToken], by one
+	// goroutine for dials. By default no token is presented.
 	//
-	// A connection ends with its token. To the calls on it that is a lost connection, retryable: the next
-	// dial presents a new token, and what a [Client] follows, subscribes to, produces or holds goes on. If
-	// Token fails, returns the token that has expired again, or the gateway refuses the new one, calls end
-	// with [streamhub.ErrUnauthenticated], which is final.
+	// A gateway ends a connection when its token expires. Its calls end as with any lost connection and can be retried:
+	// the next dial presents a new token. So the followers, subscriptions, producers and leases of a [Client] continue.
+	// If Token fails, returns the token that has expired again, or the gateway refuses the new one, calls end with
+	// [streamhub.ErrUnauthenticated], which is final.
 	Token func(ctx context.Context) (string, error)
-	// RetryAuthFailures makes that error a retryable [streamhub.ErrUnavailable], for issuers whose keys
-	// reach the gateway late, or that may be away. Then what goes on until its context ends never ends
-	// because of a token.
+	// RetryAuthFailures turns that error into a retryable [streamhub.ErrUnavailable]. It is for token issuers that may
+	// be down, or whose keys reach the gateway late. Followers, subscriptions and producers then never end because of a
+	// token.
 	RetryAuthFailures bool
 	// OnDialFailure, if not nil, is called after each dial that failed.
 	OnDialFailure func(url string, err error)
@@ -44,7 +44,7 @@ type WebSocketOptions struct {
 	// PingInterval is the interval between pings of the gateway, and how long it may take to answer
 	// one; the default is 10 s.
 	PingInterval time.Duration
-	// HTTPClient dials; the default is http.DefaultClient. Its Timeout must be 0.
+	// HTTPClient makes the dials; the default is http.DefaultClient. Its Timeout must be 0.
 	HTTPClient *http.Client
 	// Header is sent with every dial.
 	Header http.Header
@@ -65,18 +65,18 @@ const (
 type WebSocketProvider struct {
 	urls   []string
 	opt    WebSocketOptions
-	client string // names the producers of this provider
-	// ctx ends with Close. tasks are the dial, the readers of connections, memberships and what was given to OnReconnect.
+	client string // identifies this provider in the ids of its producers
+	// ctx ends with Close. tasks are the dial, the readers of connections, memberships and the functions passed to
+	// OnReconnect.
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
 	mu      sync.Mutex
-	conn    *connection // nil if there is none that takes calls
+	conn    *connection // nil if no connection accepts calls
 	dialing *dialing    // the dial under way
 	dialed  int         // successful dials
-	// next is an index of urls. It is moved by the dial under way, or by lost while there is a connection:
-	// never by both.
+	// next is an index of urls. Only the dial in progress moves it, or lost while there is a connection: never both.
 	next      int
 	listeners map[int]func()
 	listener  int
@@ -109,7 +109,7 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 		u, err := url.Parse(gateway)
 		if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 			named := "the text"
-			if err == nil { // it may hold a password
+			if err == nil { // not the text of err, since the URL may hold a password
 				named = strconv.Quote(u.Redacted())
 			}
 			return nil, fmt.Errorf("%w: %s is not the address of a gateway: write ws://host:port or wss://host:port", streamhub.ErrInvalidArgument, named)
@@ -127,16 +127,16 @@ func NewWebSocketProvider(ctx context.Context, gateways []string, o *WebSocketOp
 // Store returns the store of one tenant. It sends nothing and needs no closing.
 func (p *WebSocketProvider) Store(id uuid.UUID) streamhub.Store { return &remoteStore{p, id} }
 
-// Connect opens the connection now if there is none, and asks the gateway whether it takes calls, so that
-// a program can check early that it works. A missing or refused token is [streamhub.ErrUnauthenticated].
-// What the token allows is not checked.
+// Connect opens the connection now if there is none, and makes a call, so that a program can check early that the
+// gateway serves it. A missing or refused token is [streamhub.ErrUnauthenticated]. Connect does not check what the
+// token allows.
 func (p *WebSocketProvider) Connect(ctx context.Context) error {
-	// It asks nothing, so that no gateway has to look at Redis for it. The gateway lets a client connect before it has
-	// said who it is, and refuses its calls.
+	// The call asks for no streams, so the gateway need not ask Redis. A call is needed, because a gateway accepts a
+	// connection without a valid token and refuses only its calls.
 	s := remoteStore{p, uuid.Nil}
 	_, err := s.do(ctx, &wire.LiveActive{Space: "live"})
 	if errors.Is(err, streamhub.ErrPermissionDenied) {
-		return nil // the token was taken, and is for something else
+		return nil // the gateway accepted the token, which allows other calls
 	}
 	return err
 }
@@ -156,9 +156,9 @@ func (p *WebSocketProvider) OnReconnect(f func()) (stop func()) {
 	}
 }
 
-// RefreshToken presents a new token on the open connection, so that it outlives the old one and no call
-// is interrupted. Programs need not call it: without it the connection is made again when its token
-// expires. It does nothing if there is no connection. After an error the old token still counts.
+// RefreshToken presents a new token on the open connection, so that it outlives the old one and no call is interrupted.
+// Programs need not call it: without it the provider reconnects when the token expires. It does nothing if there is no
+// connection. After an error the old token stays in force.
 func (p *WebSocketProvider) RefreshToken(ctx context.Context) error {
 	p.mu.Lock()
 	l := p.conn
@@ -186,7 +186,7 @@ func (p *WebSocketProvider) Close() error {
 	l := p.conn
 	p.conn = nil
 	p.mu.Unlock()
-	// Unlocked, because lose takes the lock.
+	// The lock was released, because lose takes it.
 	if l != nil {
 		l.lose(streamhub.ErrShutdown)
 	}
@@ -204,7 +204,7 @@ func (p *WebSocketProvider) start(f func()) bool {
 	return true
 }
 
-// run is start for callers that do not hold the lock.
+// run is like start, for callers that do not hold the lock.
 func (p *WebSocketProvider) run(f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -249,13 +249,13 @@ type dialing struct {
 	err  error
 }
 
-// dial tries every gateway once. It begins after the gateway that failed last, or whose connection
-// was lost last.
+// dial tries every gateway once. It begins with the one after the gateway that failed last or whose connection was lost
+// last.
 func (p *WebSocketProvider) dial(d *dialing) {
 	var l *connection
 	var failed error
 	for range p.urls {
-		address := p.urls[p.next%len(p.urls)] // only one dials
+		address := p.urls[p.next%len(p.urls)] // only one dial runs at a time
 		ws, token, err := p.dialOne(address)
 		if err == nil {
 			l = newConnection(p, ws, token)
@@ -288,8 +288,8 @@ func (p *WebSocketProvider) dial(d *dialing) {
 	}
 }
 
-// dialOne dials one gateway, and returns the token that it has presented. Its errors say whether a later
-// attempt can help: a refused token cannot be cured by dialing again, unless the options say so.
+// dialOne dials one gateway, and returns the token that it has presented. Its errors say whether a later attempt can
+// help: a refused token is final, unless the options say otherwise.
 func (p *WebSocketProvider) dialOne(address string) (_ *session.Conn, token string, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.opt.DialTimeout)
 	defer cancel()
@@ -302,7 +302,7 @@ func (p *WebSocketProvider) dialOne(address string) (_ *session.Conn, token stri
 		spent := token != "" && token == p.spent
 		p.mu.Unlock()
 		if spent {
-			// A gateway with another clock might take it, for a moment, again and again.
+			// A gateway whose clock is behind might accept the expired token for a moment, again and again.
 			return nil, "", p.refused(errors.New("the token has expired, and Token returned the same one again"))
 		}
 		if header == nil {
@@ -329,7 +329,7 @@ func (p *WebSocketProvider) dialOne(address string) (_ *session.Conn, token stri
 	case failed != nil && failed.Status == http.StatusNotFound:
 		return nil, "", down(fmt.Errorf("what answers there is no gateway, an admin listener or another server say: %w", err))
 	case failed != nil && failed.Status == http.StatusTooManyRequests:
-		// The condition can pass, so the call may be repeated. The cause stays visible to errors.Is.
+		// The limit can be free again later, so the call may be repeated. The cause stays visible to errors.Is.
 		return nil, "", down(fmt.Errorf("%w: %s", streamhub.ErrLimitExceeded, http.StatusText(failed.Status)))
 	}
 	return nil, "", down(err)
@@ -344,13 +344,13 @@ func (p *WebSocketProvider) refused(err error) error {
 	return fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 }
 
-// down is for a gateway that cannot be reached.
+// down is the retryable error of a gateway that cannot be reached.
 func down(err error) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
 }
 
-// lost forgets a connection. The next dial begins with another gateway, which may work where this one
-// did not. expired says that the token of the connection is over.
+// lost forgets a connection. The next dial begins with another gateway, which may work where this one did not. expired
+// says that the token of the connection has expired.
 func (p *WebSocketProvider) lost(l *connection, expired bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

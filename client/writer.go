@@ -12,35 +12,35 @@ import (
 
 // WriterOptions configure a [Writer]; nil stands for the defaults.
 type WriterOptions struct {
-	// Records and Bytes limit one append; the defaults are 1,000 records and 256 KiB of payloads and
-	// metadata. A larger record is sent alone.
+	// Records and Bytes limit one append; the defaults are 1,000 records and 256 KiB of payloads and metadata. A record
+	// that is larger than Bytes is sent alone.
 	Records, Bytes int
 	// Generation fences the appends; see [streamhub.AppendOptions].
 	Generation uint64
 }
 
-// A Writer loads many records into one segment. It collects records while an append is in flight,
-// and sends the collected ones together in the next append. Records keep their order and are stored
-// once, even if an append is retried. Other writers may append to the segment meanwhile.
+// A Writer loads many records into one segment. It collects records while an append is in flight, and sends the
+// collected ones together in the next append. Records keep their order and are stored once, even if an append is
+// retried. Other writers may append to the segment meanwhile.
 //
-// It is like a [bufio.Writer]: not safe for concurrent use, after an error nothing more is accepted,
-// and Close, or Flush, sends the rest.
+// It is like a [bufio.Writer]: not safe for concurrent use, after an error it accepts nothing more, and Flush and Close
+// send what is left.
 type Writer struct {
 	s              *Store
 	ctx            context.Context
 	space, segment string
 	opt            WriterOptions
 
-	// batch is what was collected and not sent yet, bytes its size. Both belong to the goroutine that calls the
-	// Writer.
+	// batch has the records that were not sent yet, and bytes is their size. Both belong to the goroutine that calls
+	// the Writer.
 	batch []streamhub.Record
 	bytes int
-	// A nil batch is taken when the one before has been dealt with.
+	// A nil batch is a flush: it is received when every earlier batch was handled.
 	batches chan []streamhub.Record
 	failed  chan struct{} // closed when err is set
 	done    sync.WaitGroup
 
-	// mu guards what run reports.
+	// mu guards the results of run.
 	mu      sync.Mutex
 	err     error
 	written Written
@@ -49,9 +49,9 @@ type Writer struct {
 // Written is what a [Writer] has stored.
 type Written struct {
 	Records uint64
-	// First and Last are the sequences of the first and the last of them.
+	// First and Last are the sequences of the first and the last record.
 	First, Last uint64
-	// Cursor resumes after the last of them.
+	// Cursor resumes after the last record.
 	Cursor streamhub.Cursor
 }
 
@@ -72,7 +72,7 @@ func (s *Store) NewWriter(ctx context.Context, space, segment string, options *W
 	return w
 }
 
-// Write copies a record into the buffer. An error is that of an earlier append.
+// Write copies a record into the buffer. It returns the error of an earlier append, if there was one.
 func (w *Writer) Write(r streamhub.Record) error {
 	if w.batches == nil {
 		return fmt.Errorf("%w: the writer is closed", streamhub.ErrShutdown)
@@ -91,7 +91,7 @@ func (w *Writer) Write(r streamhub.Record) error {
 	return w.failure()
 }
 
-// send gives what was collected to the goroutine that appends.
+// send passes the collected records to the goroutine that appends them.
 func (w *Writer) send() error {
 	select {
 	case w.batches <- w.batch:
@@ -118,12 +118,12 @@ func (w *Writer) Flush() error {
 			return err
 		}
 	}
-	_ = w.send() // nil
+	_ = w.send() // its error is read from w.err below
 	return w.failure()
 }
 
-// Close flushes and ends the writer. It returns what is stored, also with an error; after
-// [streamhub.ErrUnknownOutcome] further records may be stored as well. It may be called twice.
+// Close flushes and ends the writer. It returns what is stored, even with an error; after [streamhub.ErrUnknownOutcome]
+// further records may be stored as well. It may be called twice.
 func (w *Writer) Close() (Written, error) {
 	err := w.Flush()
 	if w.batches != nil {
@@ -136,7 +136,7 @@ func (w *Writer) Close() (Written, error) {
 	return w.written, err
 }
 
-// run appends, one batch after the other.
+// run appends the batches, one at a time, until batches is closed.
 func (w *Writer) run() {
 	o := &streamhub.AppendOptions{Generation: w.opt.Generation}
 	for batch := range w.batches {
