@@ -2,8 +2,7 @@ package live
 
 import "github.com/seed-147127fe/streamhub"
 
-// A CancelError is the reason of a producer's end after a caller of [Stream.Cancel] asked it to
-// stop.
+// A CancelError is the reason to stop that a producer receives after a call of [Stream.Cancel].
 type CancelError struct{ By, Reason string }
 
 func (e *CancelError) Error() string {
@@ -17,7 +16,7 @@ func (e *CancelError) Error() string {
 	return text
 }
 
-// Verdict returns the verdict of a generation that ends because of the request.
+// Verdict returns the verdict of a generation that ends because of the request: cancelled, with By and Reason.
 func (e *CancelError) Verdict() streamhub.Verdict {
 	reason := e.By
 	if e.Reason != "" && reason != "" {
@@ -26,11 +25,11 @@ func (e *CancelError) Verdict() streamhub.Verdict {
 	return streamhub.Verdict{Kind: streamhub.VerdictCancelled, Reason: reason + e.Reason}
 }
 
-// CancelOptions describe a request to stop; nil stands for the defaults.
+// CancelOptions describe a request to stop; nil stands for an anonymous request that Cancel waits for.
 type CancelOptions struct {
 	// By and Reason reach the producer in a [CancelError], and become the reason of the verdict. By has at
 	// most 256 bytes, Reason 64 KiB.
 	By, Reason string
-	// NoWait returns as soon as the request is stored.
+	// NoWait makes Cancel return as soon as the request is stored.
 	NoWait bool
 }

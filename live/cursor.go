@@ -12,14 +12,14 @@ import (
 // '-', '_' and '.'. The zero Cursor is the start of the generation that it is used with.
 type Cursor string
 
-// CursorAt is the cursor after the entry at p in the segment of a generation. It begins with the generation in base 36, which
-// docs/live.md promises to clients over HTTP.
+// CursorAt is the cursor after the entry at p in the segment of a generation. The text begins with the generation in
+// base 36: docs/live.md documents this form for HTTP clients.
 func CursorAt(generation uint64, p streamhub.Position) Cursor {
 	return Cursor(strconv.FormatUint(generation, 36) + "." + string(p.Cursor()))
 }
 
-// Split returns the generation and the cursor within the segment of that generation. A text that
-// [CursorAt] did not write is [streamhub.ErrInvalidCursor].
+// Split returns the generation and the cursor within the segment of that generation. The error is
+// [streamhub.ErrInvalidCursor] if [CursorAt] did not make c.
 func (c Cursor) Split() (uint64, streamhub.Cursor, error) {
 	head, rest, ok := strings.Cut(string(c), ".")
 	generation, err := strconv.ParseUint(head, 36, 63)
@@ -31,7 +31,7 @@ func (c Cursor) Split() (uint64, streamhub.Cursor, error) {
 	return generation, at, err
 }
 
-// Generation returns the generation that c is a position of, 0 for the zero Cursor.
+// Generation returns the generation of the position that c names, 0 for the zero Cursor.
 func (c Cursor) Generation() (uint64, error) {
 	if c == "" {
 		return 0, nil

@@ -5,21 +5,20 @@ import "github.com/seed-147127fe/streamhub"
 // MaxFollowed is the largest number of ids of one [Streams.Follow].
 const MaxFollowed = 100
 
-// FollowOptions say what [Streams.Follow] gives; nil stands for the defaults.
+// FollowOptions say what [Streams.Follow] yields; nil stands for the defaults.
 type FollowOptions struct {
 	// Cursor resumes after an [Update]. Without it each stream begins with the first chunk of its
 	// current generation.
 	Cursor streamhub.Cursor
-	// Generations gives every kept and every future generation of the ids. The sequence then ends with
-	// its context only.
+	// Generations makes Follow yield every kept and every future generation of the ids. The sequence then ends only
+	// with its context.
 	Generations bool
 }
 
-// An Update is one step of one of the streams that [Streams.Follow] gives: a chunk, or the end of a
-// generation.
+// An Update is one step of one of the streams that [Streams.Follow] yields: a chunk, or the end of a generation.
 type Update struct {
 	ID string
-	// Chunk is what was published. At the end of a generation only its Generation is set.
+	// Chunk is the published chunk. At the end of a generation only its Generation is set.
 	Chunk
 	// Cursor resumes all streams after this update. Before the first chunk it is FollowOptions.Cursor.
 	Cursor streamhub.Cursor
@@ -31,7 +30,8 @@ type Update struct {
 
 // ListOptions say where [Streams.List] begins; nil stands for the start.
 type ListOptions struct {
-	// AfterID and AfterGeneration continue a list after the stream that it gave last.
+	// AfterID and AfterGeneration are the id and generation of the last stream of an earlier list, which the new list
+	// continues.
 	AfterID         string
 	AfterGeneration uint64
 }

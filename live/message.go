@@ -11,9 +11,9 @@ import (
 type SendOptions struct {
 	// By names the sender, in at most 256 bytes.
 	By string
-	// Once names a question that takes one answer, in 1 to [MaxIDLength] bytes. The first message with
-	// this name is stored; a different one is refused with [streamhub.ErrConflict], and the same one
-	// again succeeds.
+	// Once names a question that accepts one answer; the name has 1 to [MaxIDLength] bytes. The first message with this
+	// name is stored. A different message with the name is refused with [streamhub.ErrConflict]; a repeat of the first
+	// one succeeds.
 	Once string
 	// Key makes a message safe to repeat: messages with one key are stored once, and return the same
 	// sequence. It is 16 to 64 letters and digits from crypto/rand. The default is none.
@@ -23,9 +23,9 @@ type SendOptions struct {
 // A Message is a message from a reader to the producer.
 type Message struct {
 	Sequence uint64
-	// Timestamp is when Redis took the message, in UTC and whole milliseconds.
+	// Timestamp is when Redis stored the message, in UTC and whole milliseconds.
 	Timestamp time.Time
-	// By and Once are those of [SendOptions].
+	// By and Once are as in [SendOptions].
 	By, Once string
 	// Stop marks a request to stop, whose reason is Data. Only a [RemoteProducer] gets such messages;
 	// the [Producer.Context] of a producer ends instead.
@@ -33,7 +33,7 @@ type Message struct {
 	Data []byte
 }
 
-// messageJSON is a message as JSON.
+// messageJSON is the JSON form of a message.
 type messageJSON struct {
 	Sequence  uint64 `json:"sequence"`
 	Timestamp int64  `json:"timestamp"` // Unix milliseconds

@@ -30,13 +30,11 @@ type RemoteProducer interface {
 	Publish(ctx context.Context, first uint64, chunks [][]byte) (next uint64, err error)
 	// Beat keeps the generation alive without a chunk, and returns the number of the next chunk.
 	Beat(ctx context.Context) (next uint64, err error)
-	// SetMetadata replaces what the stream keeps as metadata: JSON of at most 64 KiB.
+	// SetMetadata replaces the metadata of the stream: JSON of at most 64 KiB.
 	SetMetadata(ctx context.Context, metadata json.RawMessage) error
-	// Messages gives the messages of readers, as [Producer] does. A request to stop is a message with
-	// Stop set.
+	// Messages yields the messages of readers, like [Producer.Messages]. A request to stop is a message with Stop set.
 	Messages(ctx context.Context, after uint64) iter.Seq2[Message, error]
-	// End ends the generation as [Producer] does and returns its verdict, which is an earlier one if another End or
-	// another caller came first. A generation that another producer took over is a
-	// [streamhub.FencedError].
+	// End ends the generation like [Producer.End] and returns its verdict. That is not the given verdict if another
+	// call ended the generation first. If another producer took over, the error is a [streamhub.FencedError].
 	End(ctx context.Context, verdict streamhub.Verdict) (streamhub.Verdict, error)
 }

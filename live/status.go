@@ -14,13 +14,12 @@ type Status struct {
 	Generation uint64
 	// Verdict is nil while the generation has a producer.
 	Verdict *streamhub.Verdict
-	// Chunks is the number of chunks, which is the sequence of the last one. Cursor resumes after
-	// it.
+	// Chunks is the number of chunks, which is the sequence of the last chunk. Cursor resumes after that chunk.
 	Chunks uint64
 	Cursor Cursor
 	// LastTimestamp is when the last chunk or the verdict was stored.
 	LastTimestamp time.Time
-	// StartedAt is when the generation was registered; the zero Time for an earlier generation.
+	// StartedAt is when the generation was registered; it is the zero Time if a later generation has begun.
 	StartedAt time.Time
 	// By is [RegisterOptions.By] of the current generation.
 	By string
@@ -31,7 +30,7 @@ type Status struct {
 	Metadata json.RawMessage
 }
 
-// statusJSON is a status as JSON, with all times in Unix milliseconds.
+// statusJSON is the JSON form of a status. Its times are in Unix milliseconds.
 type statusJSON struct {
 	ID            string             `json:"id"`
 	Generation    uint64             `json:"generation"`
@@ -68,15 +67,15 @@ func (s *Status) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// A Listed is a live stream in a list.
+// A Listed is one live stream in the list of hub.Store.LiveStreams.
 type Listed struct {
 	Status
-	// SilentAt is when the generation ends as lost unless its producer sends a sign of life before.
-	// It is the zero Time for a generation that has ended.
+	// SilentAt is when the generation ends as lost unless its producer sends a sign of life before that. It is the zero
+	// Time for a generation that has ended.
 	SilentAt time.Time
 }
 
-// listedJSON is a live stream in a list as JSON, with all times in Unix milliseconds.
+// listedJSON is the JSON form of a Listed. Its times are in Unix milliseconds.
 type listedJSON struct {
 	statusJSON
 	SilentAt int64 `json:"silent_at,omitempty"`

@@ -1,6 +1,6 @@
-// Package livehttp serves live streams over plain HTTP: as event streams that the EventSource of a
-// browser resumes by itself, with requests to stop a producer and to send it messages. Most
-// programs use package server, which includes it. docs/live.md says what a client sees.
+// Package livehttp serves live streams over plain HTTP: as event streams, which the EventSource of a browser resumes by
+// itself. Clients can also produce streams, stop a producer and send it messages. Most programs use package server,
+// which includes it. docs/live.md says what a client sees.
 package livehttp
 
 import (
@@ -33,40 +33,40 @@ import (
 
 // Options configure a [Handler]; nil stands for the defaults.
 type Options struct {
-	// Authorize returns the subject of a request if it has a right; the segment of the right is the id of
-	// the stream. An error that wraps no sentinel of package streamhub is answered 401. Without Authorize
-	// every client has every right, and no subject.
+	// Authorize returns the subject of a request that has the given right; the segment of the right is the id of the
+	// stream. An error that wraps no sentinel of package streamhub is answered with 401. Without Authorize every client
+	// has every right, and no subject.
 	Authorize func(r *http.Request, right streamhub.Right) (subject string, err error)
-	// CheckOrigin refuses requests of web pages of foreign origins: if it returns an error, the request
-	// is answered 403 before any other check. Without CheckOrigin and Authorize only pages of the
-	// handler's own origin are served.
+	// CheckOrigin refuses requests from web pages of other origins. If it returns an error, the handler answers 403
+	// before any other check. Without CheckOrigin and Authorize only pages of the handler's own origin are served.
 	CheckOrigin func(r *http.Request) error
 	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
-	// MaxChunkBytes limits a chunk and a message, so that a body is refused before any of it is stored. It is that of
-	// [live.Options]; the default is [streamhub.MaxRecordBytes].
+	// MaxChunkBytes limits a chunk and a message, so that a body with a larger one is refused before any of it is
+	// stored. Use the value of [live.Options.MaxChunkBytes]; the default is [streamhub.MaxRecordBytes].
 	MaxChunkBytes int
 	// Logger receives the failures that no client sees; the default discards them.
 	Logger *slog.Logger
 }
 
 const (
-	root   = "/v1/live" // of all streams of a space
+	root   = "/v1/live" // of all live streams of a space
 	prefix = root + "/"
-	// stores and a UUID stand before root for any store but the default one, whose UUID is all zeros.
+	// stores, followed by a UUID, precedes root in the paths of every store but the default one, whose UUID is all
+	// zeros.
 	stores = "/stores/"
 	// defaultSpace is the space of requests that name none.
 	defaultSpace = "live"
 	// reconnect is how long an EventSource waits before it connects again.
 	reconnect = time.Second
-	// drainSpread is over how long Shutdown spreads the ends of readers.
+	// drainSpread is the time over which Shutdown spreads the disconnects of readers.
 	drainSpread = time.Second
-	// maxBody bounds a body of JSON.
+	// maxBody is the largest JSON body, in bytes.
 	maxBody = streamhub.MaxRecordBytes
-	// ended marks the id of the last event. Who comes back with it has everything.
+	// ended marks the id of the last event. A client that reconnects with it has read everything.
 	ended = ".end"
-	// defaultWait is how long an EventSource waits for a stream that has not begun before it connects
-	// again, and maxWait the longest time that a client may name.
+	// defaultWait is how long a request of an EventSource waits for a stream that has not begun. maxWait is the longest
+	// wait that a client may ask for.
 	defaultWait, maxWait = 30 * time.Second, 5 * time.Minute
 )
 
@@ -75,11 +75,11 @@ const (
 type Handler struct {
 	streams func(store uuid.UUID, space string) live.Streams
 	opt     Options
-	clients *drain.Group // that read or produce
+	clients *drain.Group // counts the clients that read or produce
 }
 
-// New makes a handler of what streams returns as the live streams of a space. The handler runs until
-// [Handler.Shutdown], which comes before the hub is closed; the end of ctx does not stop it.
+// New makes a handler; streams returns the live streams of a space. The handler runs until [Handler.Shutdown], which
+// must be called before the hub is closed. The end of ctx does not stop it.
 func New(ctx context.Context, streams func(store uuid.UUID, space string) live.Streams, o *Options) *Handler {
 	h := &Handler{streams: streams, clients: drain.New(ctx)}
 	if o != nil {
@@ -94,9 +94,8 @@ func New(ctx context.Context, streams func(store uuid.UUID, space string) live.S
 	return h
 }
 
-// Shutdown ends all readers, whose browsers continue at another gateway, and the generations whose
-// producer sends one long request to this handler. It waits for them; if ctx ends first, it returns
-// its error.
+// Shutdown ends all readers, whose browsers continue on another gateway. It also ends, or hands over, the generations
+// that are produced by one long request. It waits for these requests; if ctx ends first, it returns the error of ctx.
 func (h *Handler) Shutdown(ctx context.Context) error { return h.clients.Stop(ctx, nil) }
 
 // Owns reports whether the handler serves a path. Such paths must not pass through an
@@ -109,31 +108,31 @@ func (h *Handler) Owns(path string) bool {
 	return path == root || strings.HasPrefix(path, prefix)
 }
 
-// Endless reports whether a request is that of a plain producer, whose body lasts as long as its
-// generation. The body of any other request is read as a whole before the request has an effect.
+// Endless reports whether a request produces a generation with its body, so that the body lasts as long as the
+// generation. The handler reads the body of any other request completely before the request takes effect.
 func (h *Handler) Endless(r *http.Request) bool {
 	c, err := parse(r)
 	return err == nil && r.Method == http.MethodPost && !c.whole && c.action == ""
 }
 
-// A call is one request: what its path and its query say. It belongs to the goroutine of the request.
+// A call is the parsed path and query of one request. It belongs to the goroutine of the request.
 type call struct {
 	store   uuid.UUID
 	space   string
-	whole   bool   // it is about the space
-	id      string // otherwise about one stream
+	whole   bool   // the request is about the space, not about one stream
+	id      string // the stream that the request is about
 	action  string
 	subject string
 	streams live.Streams
 
 	query      url.Values
-	generation uint64 // the one that the request is about, 0 for the current one
+	generation uint64 // the generation that the request is about, 0 for the current one
 	raw        bool   // the client reads every event as data
 }
 
 var errNone = fmt.Errorf("%w: there is no live stream at this path", streamhub.ErrNotFound)
 
-// parse reads /v1/live or /v1/live/<id>[/<action>] from the path as it was sent, so an id may hold slashes.
+// parse parses /v1/live or /v1/live/<id>[/<action>]. It uses the escaped path, so that an id may contain slashes.
 func parse(r *http.Request) (c call, err error) {
 	path := r.URL.EscapedPath()
 	if rest, ok := strings.CutPrefix(path, stores); ok {
@@ -165,8 +164,8 @@ func parse(r *http.Request) (c call, err error) {
 // flags are the parameters that are 0 or 1 in every request.
 var flags = []string{"active", "exact", "generations", "raw", "takeover"}
 
-// readQuery reads the parameters. Each that this package knows is checked in every request, also in one
-// that has no use for it.
+// readQuery reads the parameters. Every known parameter is checked in every request, even if the request does not use
+// it.
 func (c *call) readQuery(u *url.URL) (err error) {
 	single := append([]string{"after", "cursor", "first", "generation", "limit", "once", "replay", "space", "wait"}, flags...)
 	if c.query, err = query.Of(u, single...); err != nil {
@@ -199,10 +198,10 @@ func (c *call) stream(ctx context.Context) (live.Stream, error) {
 // flag reports whether one of the flags is set.
 func (c *call) flag(name string) bool { return c.query.Get(name) == "1" }
 
-// setHeaders sets what every answer has. With the CORS headers a page can read errors too.
+// setHeaders sets the headers of every response. The CORS headers let a page read error responses too.
 func setHeaders(header http.Header) {
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'") // nothing of it is a page
+	header.Set("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'") // no response is a page
 	header.Set("Cache-Control", "no-store")
 	header.Set("Access-Control-Allow-Origin", "*")
 	header.Set("Access-Control-Expose-Headers", "Retry-After")
@@ -211,8 +210,8 @@ func setHeaders(header http.Header) {
 	header.Set("Access-Control-Max-Age", "86400")
 }
 
-// Busy answers a request over a limit of the gateway if its client is an EventSource, which would give up for
-// good after 429. It reports whether it did.
+// Busy answers a request over a limit of the gateway if its client is an EventSource, which would give up for good
+// after 429. It reports whether it has answered.
 func (h *Handler) Busy(w http.ResponseWriter, r *http.Request) bool {
 	c, err := parse(r)
 	if err != nil || !c.reads() || !c.listens(r) {
@@ -242,8 +241,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err == nil:
-	// An EventSource gives up for good after a status that is an error. It is told within an event
-	// stream, where it can tell an error that passes from one that lasts.
+	// An EventSource gives up for good after an error status. So the error is sent within an event stream, which also
+	// says whether it is temporary or final.
 	case c.listens(r) && (c.reads() || errors.Is(err, errNone)) && !refused(err):
 		h.tell(h.begin(w), c.id, 0, err)
 	default:
@@ -251,17 +250,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reads reports whether the path of a request is that of chunks.
+// reads reports whether the path of a request names chunks to read.
 func (c *call) reads() bool { return (c.whole || c.id != "") && c.action == "" }
 
-// listens reports whether a request is that of an EventSource.
+// listens reports whether an EventSource has sent the request.
 func (c *call) listens(r *http.Request) bool {
 	return r.Method == http.MethodGet && wantsEvents(r) && !c.raw
 }
 
-// refused reports whether err concerns the client and not the stream. Such an error is always
-// answered with an HTTP status, never inside an event stream: the page then gets a token and makes a
-// new EventSource.
+// refused reports whether err concerns the client and not the stream. Such an error is always answered with an HTTP
+// status, never inside an event stream: the page must get a new token and make a new EventSource.
 func refused(err error) bool {
 	return errors.Is(err, streamhub.ErrUnauthenticated) || errors.Is(err, streamhub.ErrPermissionDenied)
 }
@@ -307,8 +305,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 	if h.opt.Authorize != nil {
 		for _, right := range c.rights(r.Method) {
 			if c.subject, err = h.opt.Authorize(r, right); err != nil {
-				// Authorize is the program's. An error of its own kind is a refusal, not a fault of
-				// the server.
+				// Authorize belongs to the program. Its own errors mean that the request is refused, not that the
+				// server failed.
 				if streamhub.CodeOf(err) == streamhub.CodeInternal {
 					err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 				}
@@ -320,8 +318,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, c *call) (err er
 	return do(h, w, r, c)
 }
 
-// rights are what the sender of a request must be allowed: something with each stream that the request
-// names, or with the space as a whole.
+// rights returns the rights that a request needs: one for each stream that it names, or one for the whole space.
 func (c *call) rights(method string) []streamhub.Right {
 	right := streamhub.Right{Store: c.store, Space: c.space, Segment: c.id, Write: method != http.MethodGet || c.action == "messages"}
 	ids := c.query["id"]
@@ -331,12 +328,12 @@ func (c *call) rights(method string) []streamhub.Right {
 	all := make([]streamhub.Right, len(ids))
 	for i, id := range ids {
 		all[i] = right
-		all[i].Segment = id // "" needs the space as a whole, and is refused later
+		all[i].Segment = id // "" needs the right to the whole space, and is refused later
 	}
 	return all
 }
 
-// status answers with a generation of a stream, as JSON.
+// status answers with the status of a generation, as JSON.
 func (h *Handler) status(w http.ResponseWriter, r *http.Request, c *call) error {
 	s, err := c.stream(r.Context())
 	if err != nil {
@@ -350,7 +347,7 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request, c *call) error 
 	return nil
 }
 
-// stop answers with the verdict, or, with wait=0, as soon as the request is stored.
+// stop asks the producer to stop. It answers with the verdict or, with wait=0, as soon as the request is stored.
 func (h *Handler) stop(w http.ResponseWriter, r *http.Request, c *call) error {
 	var body struct {
 		Reason string `json:"reason"`
@@ -405,8 +402,8 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// encoded reports whether a body is compressed. Its bytes would be stored as they came, and a reader
-// is told of no encoding.
+// encoded reports whether a body has a content encoding. Its bytes would be stored as they are, and no reader would
+// know the encoding.
 func encoded(r *http.Request) bool {
 	for _, list := range r.Header.Values("Content-Encoding") {
 		for encoding := range strings.SplitSeq(list, ",") {
@@ -420,14 +417,14 @@ func encoded(r *http.Request) bool {
 
 var errEncoded = errors.New("the body has a Content-Encoding: send it as it is")
 
-// errSlow is for a body that does not come in time.
+// errSlow is the error of a body that does not arrive in time.
 var errSlow = errors.New("the body comes too slowly")
 
-// input reads a body of JSON.
+// input reads a JSON body.
 func input(w http.ResponseWriter, r *http.Request) ([]byte, error) { return bounded(w, r, maxBody) }
 
-// bounded reads a body of up to most bytes. A body that is longer or encoded is refused before
-// anything is done.
+// bounded reads a body of up to most bytes. A body that is longer or has a content encoding is refused before the
+// request takes effect.
 func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	if encoded(r) {
 		return nil, errEncoded
@@ -440,7 +437,7 @@ func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error)
 		return nil, errSlow
 	}
 	if err != nil && streamhub.CodeOf(err) != streamhub.CodeInternal {
-		return nil, err // of the gate: a limit, or a token that has expired
+		return nil, err // an error of the gate: a limit, or a token that has expired
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body cannot be read", streamhub.ErrInvalidArgument)
@@ -448,18 +445,18 @@ func bounded(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error)
 	return text, nil
 }
 
-// A failure is the body of an answer that is an error; the code is one of [streamhub.Codes] or of
-// those that docs/live.md names. The rest is there where it is known.
+// A failure is the body of an error response. Code is one of [streamhub.Codes], or one of those that docs/live.md adds.
+// The other fields are set where they are known.
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	// Generation is the one in force, and By and Since (Unix milliseconds) tell of its producer.
+	// Generation is the current generation. By and Since (Unix milliseconds) describe its producer.
 	Generation uint64 `json:"generation,omitempty"`
 	By         string `json:"by,omitempty"`
 	Since      int64  `json:"since,omitempty"`
 	// Next is the number of the chunk that is expected.
 	Next uint64 `json:"next,omitempty"`
-	// Producer is the token with which to go on.
+	// Producer is the token with which the client continues the generation.
 	Producer string             `json:"producer,omitempty"`
 	Verdict  *streamhub.Verdict `json:"verdict,omitempty"`
 }
@@ -486,11 +483,11 @@ func failureOf(code streamhub.Code, err error) failure {
 func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // who does not hear it is gone
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client is gone
 }
 
-// fail answers with an error. What a client can do nothing about is 500 and goes to the log: its text
-// may tell of the inside of the server.
+// fail answers with an error. An error that a client cannot act on becomes 500 and is logged instead: its text may
+// reveal internals of the server.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := streamhub.CodeOf(err)
 	body := failureOf(code, err)
@@ -502,14 +499,14 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errSlow):
 		status, known, body.Code = http.StatusRequestTimeout, true, "timeout"
 	case !known && r.Context().Err() != nil:
-		// The error is that the client gave up. An answer that is not written would be 200.
+		// The client gave up. Without a response the status would be recorded as 200.
 		status, known, body = httpstatus.GivenUp, true, failure{Code: string(streamhub.CodeOf(context.Canceled)), Message: "the client gave up before the answer"}
 		if cause := context.Cause(r.Context()); errors.Is(cause, streamhub.ErrUnauthenticated) {
 			status, body.Code = http.StatusUnauthorized, string(streamhub.CodeOf(cause))
 		}
 	}
 	if r.ContentLength < 0 && r.ProtoMajor == 1 {
-		// A producer is told at once. Otherwise the answer would wait for the end of its body.
+		// A producer receives the error at once. Otherwise the response would wait for the end of the request body.
 		w.Header().Set("Connection", "close")
 	}
 	switch {

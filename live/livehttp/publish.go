@@ -15,29 +15,29 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// farewell bounds the verdict of a producer that is gone.
+// farewell bounds the writing of the verdict after the producer has gone.
 const farewell = 5 * time.Second
 
-// lingering is how long a client may go on to send what is no longer wanted.
+// lingering is how long a client may continue to send a body that is no longer read.
 const lingering = time.Second
 
 // errCutOff is the reason of the verdict lost: the connection broke before the end of the body, so
 // the producer may not have been done.
 var errCutOff = errors.New("the connection of the producer was cut off")
 
-// A body is that of a request. It may be cut from another goroutine while it is read: when the
-// producer is asked to stop, or when the gateway ends.
+// A body is the body of a producer's request. Another goroutine may cut it while it is read: when the producer is asked
+// to stop, or when the gateway shuts down.
 type body struct {
 	io.Reader
 	w       http.ResponseWriter
 	control *http.ResponseController
 	http1   bool
 
-	// mu guards the fields below, and orders cut before leave: a deadline that cut sets later would
-	// hit the next request of the connection.
+	// mu guards the fields below, and orders cut before leave: a deadline that cut sets after leave would hit the next
+	// request of the connection.
 	mu    sync.Mutex
 	ended bool // it was read to its end
-	// left says that the body is not used any more.
+	// left says that the body is no longer read.
 	left bool
 }
 
@@ -45,7 +45,7 @@ type body struct {
 // without end would hold up. The caller calls leave before it answers.
 func takeBody(w http.ResponseWriter, r *http.Request) *body {
 	b := &body{Reader: r.Body, w: w, control: http.NewResponseController(w), http1: r.ProtoMajor == 1}
-	_ = b.control.EnableFullDuplex() // HTTP/2 always is
+	_ = b.control.EnableFullDuplex() // fails for HTTP/2, which is always full duplex
 	return b
 }
 
@@ -59,7 +59,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cut ends a Read under way and those to come.
+// cut ends the present Read and all later ones.
 func (b *body) cut() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,8 +68,8 @@ func (b *body) cut() {
 	}
 }
 
-// leave ends the use of the body. A connection with a rest of it is closed after the answer: it is
-// not known where the next request begins, and net/http panics when it finds that out itself
+// leave ends the use of the body. If a part of it is unread, the connection is closed after the response: the server
+// does not know where the next request begins. net/http would panic when it detects that itself
 // (https://go.dev/issue/68560).
 func (b *body) leave() {
 	b.mu.Lock()
@@ -86,10 +86,10 @@ func (b *body) leave() {
 	_ = b.control.SetReadDeadline(time.Now().Add(lingering))
 }
 
-// publish makes the client the producer of the next generation: each line of the body is a chunk, as
-// it comes, and the end of the body is the end of the generation. It answers with the verdict, early
-// if another process ended the generation or asked to stop, and with an error if there is no verdict
-// because the generation was lost.
+// publish makes the client the producer of the next generation: each line of the body is published when it arrives, and
+// the end of the body ends the generation. It answers with the verdict, before the end of the body if another process
+// ended the generation or asked to stop it. If the generation was lost, so that there is no verdict, it answers with an
+// error.
 func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error {
 	if !h.clients.Begin() {
 		return streamhub.ErrShutdown
@@ -100,7 +100,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	}
 	in := takeBody(w, r)
 	defer in.leave()
-	// OnCancel is called at most once, so it never waits for room.
+	// OnCancel is called at most once, so its send never blocks.
 	stopped := make(chan error, 1)
 	p, current, err := c.streams.Register(r.Context(), c.id, &live.RegisterOptions{
 		Takeover: c.flag("takeover"), By: nameOf(c.subject),
@@ -116,8 +116,8 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 		in.leave()
 		return h.taken(w, r, current, false)
 	}
-	// The request's context ends when its body is cut, and when the client hangs up after its end.
-	// What has come is stored all the same.
+	// The request's context ends when the body is cut, and when the client disconnects after the end of the body. The
+	// lines that have arrived are stored all the same.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	defer context.AfterFunc(h.clients.Context(), func() {
@@ -135,15 +135,15 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	case reason := <-stopped:
 		err = reason
 		if errors.As(reason, new(*live.CancelError)) {
-			// The producer was asked to stop and does: Close ends the generation as cancelled.
+			// The producer was asked to stop, and the body was cut: Close ends the generation as cancelled.
 			err = p.Close(bye)
 		}
 	default:
 		switch {
-		// The end of the body is the end of the work.
+		// The body was read to its end, so the producer is done.
 		case err == nil:
 			err = p.Done(bye, nil)
-		// The body broke off: an error without a code of the hub is one of the connection.
+		// The body broke off: an error that has no code of the hub is an error of the connection.
 		case streamhub.CodeOf(err) == streamhub.CodeInternal, errors.Is(err, context.Canceled):
 			err = p.End(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: errCutOff.Error()})
 		default:
@@ -154,7 +154,7 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 		return err
 	}
 	verdict, err := p.Wait(bye)
-	if errors.Is(err, streamhub.ErrNotFound) { // it was there
+	if errors.Is(err, streamhub.ErrNotFound) { // the generation was lost after the registration
 		err = &streamhub.HistoryLostError{FirstLost: 1}
 	}
 	if err == nil {
@@ -163,8 +163,8 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, c *call) error
 	return err
 }
 
-// moved hands the generation over to the client, because this gateway ends. The client goes on at
-// another one with the token and with the chunks from next on. If that fails, the generation is lost.
+// moved hands the generation over to the client, because this gateway shuts down. The client continues on another
+// gateway with the token and with the chunks from next on. If that fails, the generation is lost.
 func moved(ctx context.Context, w http.ResponseWriter, p live.Producer) error {
 	token, next, err := p.HandOver(ctx)
 	if err != nil {
@@ -178,12 +178,12 @@ func moved(ctx context.Context, w http.ResponseWriter, p live.Producer) error {
 	return nil
 }
 
-// publishLines publishes each line of up to most bytes without its end, \n or \r\n.
+// publishLines publishes each line, of up to most bytes, without its line ending (\n or \r\n).
 func publishLines(ctx context.Context, p live.Producer, body io.Reader, most int) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for {
 		line, err := readLine(lines, most)
-		// A line without its end was cut off and does not count.
+		// A line that a cut left incomplete is not published; the last line of a complete body needs no line ending.
 		if err == nil || errors.Is(err, io.EOF) && len(line) > 0 {
 			if published := p.Publish(ctx, line); published != nil {
 				return published
@@ -198,8 +198,8 @@ func publishLines(ctx context.Context, p live.Producer, body io.Reader, most int
 	}
 }
 
-// readLine reads a line of any length up to most. ReadSlice returns it in parts of the buffer's
-// size. At the end of the body it returns what is left, with io.EOF.
+// readLine reads a line of up to most bytes, which may be longer than the buffer of r. At the end of the body it
+// returns what is left, with io.EOF.
 func readLine(r *bufio.Reader, most int) ([]byte, error) {
 	var line []byte
 	for {

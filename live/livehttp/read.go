@@ -26,25 +26,24 @@ type reading struct {
 	h   *Handler
 	w   http.ResponseWriter
 	out *sse.Writer // nil until the answer has begun
-	// cursor is after the last chunk that was sent, so that a reading goes on there after an outage
-	// of Redis.
+	// cursor is the cursor of the last chunk that was sent. The reading continues there after an outage of Redis.
 	cursor live.Cursor
-	// events says that the client reads nothing but event streams; raw that it validates each event, so
-	// that it gets chunks only.
+	// events says that the client accepts nothing but an event stream. raw says that it validates each event, so it
+	// gets chunks only.
 	events, raw bool
-	// batch joins what is there at the beginning into one event.
+	// batch joins the chunks that are stored at the beginning into one event.
 	batch bool
 	exact bool // a chunk with a carriage return is sent as bytes
 	wait  time.Duration
-	waits bool // the client has named wait
+	waits bool // the client has asked for a wait
 }
 
-// read answers with an event stream: the chunks after Last-Event-ID, then those that come, then the
-// verdict. A stream that has not begun is waited for, if the client wants that.
+// read answers with an event stream: the stored chunks after Last-Event-ID, then new chunks, then the verdict. If the
+// stream has not begun, it waits if the client asks for that.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	text := c.lastEventID(r)
 	if strings.HasSuffix(text, ended) {
-		w.WriteHeader(http.StatusNoContent) // an EventSource does not come again
+		w.WriteHeader(http.StatusNoContent) // an EventSource does not connect again after 204
 		return nil
 	}
 	g := &reading{
@@ -66,10 +65,11 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	if g.raw || !g.events {
 		return g.statusFirst(ctx, c, c.flag("active"))
 	}
-	// It hears everything in the event stream, so that can begin before there is anything to tell.
+	// An EventSource gets everything, errors too, within the event stream. So the response can begin before the stream
+	// is found.
 	defer g.begin(ctx)()
 	if g.cursor != "" {
-		g.wait, g.waits = 0, true // what has begun and is not there has gone
+		g.wait, g.waits = 0, true // the stream has begun: if it is not found, it is gone
 	} else if !g.waits {
 		g.wait = defaultWait
 	}
@@ -77,7 +77,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, streamhub.ErrNotFound) && !g.waits:
-		_ = g.out.Send([]byte(": it has not begun\n\n")) // the browser comes again and waits on
+		_ = g.out.Send([]byte(": it has not begun\n\n")) // the EventSource connects again and waits again
 	case err != nil:
 		h.tell(g.out, c.id, 0, err)
 	default:
@@ -86,13 +86,12 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// statusFirst answers a client that acts on the status: any client but an EventSource, and one that
-// wants raw chunks, for which 204 says that there is nothing to read. It finds the stream before it
-// begins the answer.
+// statusFirst answers a client that acts on the HTTP status. That is any client but an EventSource, and a raw reader,
+// for which 204 says that there is nothing to read. It finds the stream before it begins the response.
 func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) error {
 	s, err := find(ctx, c, g.wait)
 	if err == nil && c.generation != 0 {
-		_, err = s.Status(ctx) // it was not asked whether it exists
+		_, err = s.Status(ctx) // find does not check that this generation exists
 	}
 	var nothing bool
 	if err == nil && g.raw {
@@ -102,7 +101,8 @@ func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) err
 	case g.raw && errors.Is(err, streamhub.ErrNotFound) && g.cursor == "":
 		nothing, err = true, nil
 	case g.raw && g.events && outage(err):
-		// It is not known whether there is anything. An event stream without events lets the client come again.
+		// It is unknown whether there is anything to read. An event stream without events makes the client connect
+		// again.
 		defer g.begin(ctx)()
 		if s, err = g.find(ctx, c); err == nil {
 			g.follow(ctx, s)
@@ -121,9 +121,8 @@ func (g *reading) statusFirst(ctx context.Context, c *call, activeOnly bool) err
 	return nil
 }
 
-// nothing reports whether there is nothing to read after the cursor, now and later: the generation of
-// the cursor, or else s, has ended and has no further chunk. With activeOnly any stream that has
-// ended counts as that.
+// nothing reports whether there is nothing to read after the cursor, now and later: the generation of the cursor, or
+// else s, has ended and has no further chunk. With activeOnly the answer is true for every stream that has ended.
 func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnly bool) (bool, error) {
 	var read uint64
 	if g.cursor != "" {
@@ -144,8 +143,8 @@ func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnl
 	return status.Verdict != nil && (activeOnly || read >= status.Chunks), err
 }
 
-// lastEventID is the cursor at which a client goes on: in the header that an EventSource sends when
-// it connects again, or in the query, for the first connection.
+// lastEventID returns the cursor at which a client resumes. An EventSource sends it in a header when it reconnects; for
+// the first connection it may be in the query.
 func (c *call) lastEventID(r *http.Request) string {
 	if text := r.Header.Get("Last-Event-ID"); text != "" {
 		return text
@@ -153,8 +152,8 @@ func (c *call) lastEventID(r *http.Request) string {
 	return c.query.Get("cursor")
 }
 
-// reader counts a reader until done is called. Its context ends at a random moment within a second
-// after the shutdown of the handler, so that not all readers arrive at the other gateways at once.
+// reader counts a reader until done is called. After Shutdown its context ends at a random time within drainSpread, so
+// that the readers do not all reconnect at once.
 func (h *Handler) reader(r *http.Request) (_ context.Context, done func(), err error) {
 	if !h.clients.Begin() {
 		return nil, nil, streamhub.ErrShutdown
@@ -168,8 +167,8 @@ func (h *Handler) reader(r *http.Request) (_ context.Context, done func(), err e
 	}, nil
 }
 
-// wantsEvents reports whether the client reads nothing but event streams. An EventSource does, and
-// never connects again after any other answer, whatever its status says.
+// wantsEvents reports whether the client accepts nothing but event streams. So does an EventSource, which never
+// reconnects after a response of any other type or status.
 func wantsEvents(r *http.Request) bool {
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {
@@ -199,7 +198,8 @@ func (c *call) wait() (wait time.Duration, given bool, err error) {
 	return wait, true, nil
 }
 
-// find returns a stream, if need be after it has begun. A generation that the request names has begun.
+// find returns the stream of a request; it waits up to wait for a stream that has not begun. It does not wait for a
+// generation that the request names, because that one has begun.
 func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error) {
 	if wait <= 0 || c.generation != 0 {
 		return c.stream(ctx)
@@ -208,21 +208,21 @@ func find(ctx context.Context, c *call, wait time.Duration) (live.Stream, error)
 	defer cancel()
 	s, err := c.streams.Await(limited, c.id)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return c.streams.Get(ctx, c.id) // which says whether it is missing, or Redis is
+		return c.streams.Get(ctx, c.id) // Get says whether the stream is missing or Redis is away
 	}
 	return s, err
 }
 
-// outage reports whether Redis cannot be asked now.
+// outage reports whether err means that Redis is unavailable for now.
 func outage(err error) bool { return streamhub.Retryable(err) }
 
-// outagePauses are those between attempts to reach a Redis that is away.
+// outagePauses returns the pauses between attempts to reach a Redis that is unavailable.
 func outagePauses() *pause.Backoff {
 	return &pause.Backoff{First: 100 * time.Millisecond, Longest: 2 * time.Second}
 }
 
-// find waits for the stream once the answer has begun. While Redis is away the client stays: closing
-// would make it connect again and again.
+// find waits for the stream after the response has begun. While Redis is unavailable it keeps the response open: a
+// client whose response ends would reconnect again and again.
 func (g *reading) find(ctx context.Context, c *call) (live.Stream, error) {
 	for pauses := outagePauses(); ; {
 		s, err := find(ctx, c, g.wait)
@@ -232,28 +232,27 @@ func (g *reading) find(ctx context.Context, c *call) (live.Stream, error) {
 	}
 }
 
-// stays sends a comment that says why nothing comes, and waits before Redis is asked again. It
-// reports whether the client is still there.
+// stays sends a comment that says why no events arrive, and pauses before the next attempt. It reports whether the
+// client is still there.
 func (g *reading) stays(ctx context.Context, pauses *pause.Backoff) bool {
 	return g.out.Send([]byte(": unavailable\n\n")) == nil && pauses.Wait(ctx)
 }
 
-// begin answers with an event stream, which is kept open until stop is called.
+// begin starts the event stream and sends keep-alive comments until stop is called.
 func (g *reading) begin(ctx context.Context) (stop func()) {
 	g.out = g.h.begin(g.w)
 	return g.out.KeepOpen(ctx, nil, 0)
 }
 
-// begin answers with an event stream.
+// begin starts an event stream as the response.
 func (h *Handler) begin(w http.ResponseWriter) *sse.Writer {
 	out := sse.Begin(w, h.opt.WriteTimeout)
-	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // the next write returns the error
+	_ = out.Send(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())) // a lost connection shows at the next write
 	return out
 }
 
-// follow sends the chunks of a stream until it ends, or ctx does. After an outage it subscribes again
-// at its cursor. A cursor of another generation subscribes to that one, so its number is the one that
-// the end names.
+// follow sends the chunks of a stream until it ends, or ctx does. After an outage it subscribes again at its cursor.
+// With a cursor of another generation it reads that generation, and the last event names it.
 func (g *reading) follow(ctx context.Context, s live.Stream) {
 	generation := s.Generation()
 	if of, _ := g.cursor.Generation(); of != 0 {
@@ -274,14 +273,14 @@ func (g *reading) follow(ctx context.Context, s live.Stream) {
 			if g.out.Send(chunkEvent(&chunk, g.exact)) != nil {
 				return
 			}
-			// Who has a part gets the rest of that generation, and piece by piece.
+			// After an outage the reader continues that generation, chunk by chunk.
 			g.cursor, g.batch = chunk.Cursor(), false
 		}
 	}
 }
 
-// end is the last event: the verdict, or why there is none. A raw reader gets chunks only, so it is
-// told in comments.
+// end sends the last event: the verdict, or why there is none. A raw reader gets chunks only, so it gets this in
+// comments.
 func (g *reading) end(id string, generation uint64, err error) {
 	var closed *streamhub.ClosedError
 	switch {
@@ -296,16 +295,16 @@ func (g *reading) end(id string, generation uint64, err error) {
 	}
 }
 
-// tell ends an event stream because of err. If that is passing the end says nothing, so that the
-// browser connects again, here or at another gateway. Otherwise it would hear the same for ever: an
-// event says why, and is the last one.
+// tell ends an event stream because of err. After a temporary error it sends no last event, so that the browser
+// reconnects, here or to another gateway. After a final error a reconnect would get the same error for ever, so a last
+// event says why the stream ends.
 func (h *Handler) tell(out *sse.Writer, id string, generation uint64, err error) {
 	code := streamhub.CodeOf(err)
 	if code == streamhub.CodeInternal {
 		h.opt.Logger.Error("a live stream cannot be read", "id", id, "error", err)
 	}
 	if passes(code) {
-		again := reconnect + rand.N(2*reconnect) // not all of them at once
+		again := reconnect + rand.N(2*reconnect) // random, so that the clients do not all reconnect at once
 		_ = out.Send(fmt.Appendf(nil, "retry: %d\n: %s\n\n", again.Milliseconds(), code))
 		return
 	}
@@ -313,7 +312,7 @@ func (h *Handler) tell(out *sse.Writer, id string, generation uint64, err error)
 	_ = out.Send(event("error", fmt.Sprint(generation, ended), text))
 }
 
-// passes reports whether a client that asks again may hear something else.
+// passes reports whether a repeated request may get another answer.
 func passes(code streamhub.Code) bool {
 	switch code {
 	case streamhub.CodeOf(streamhub.ErrUnavailable), streamhub.CodeOf(streamhub.ErrUnknownOutcome),
@@ -324,9 +323,9 @@ func passes(code streamhub.Code) bool {
 	return false
 }
 
-// chunkEvent is a chunk as an event: an unnamed one with a text, or one named binary with anything else in
-// base64. A carriage return ends a line of an event stream, so a reader gets a line feed in its place;
-// exact has such a chunk sent as bytes.
+// chunkEvent encodes a chunk as an event: UTF-8 text in an unnamed event, other bytes in base64 in an event named
+// binary. A carriage return ends a line of an event stream, so the reader gets a line feed instead. With exact such a
+// chunk is sent as binary.
 func chunkEvent(c *live.Chunk, exact bool) []byte {
 	if utf8.Valid(c.Data) && (!exact || bytes.IndexByte(c.Data, '\r') < 0) {
 		return event("", string(c.Cursor()), c.Data)
@@ -341,7 +340,7 @@ func event(name, id string, data []byte) []byte {
 	return append(b, eventWithoutID(name, data)...)
 }
 
-// eventWithoutID writes an event that does not move the place at which the client resumes.
+// eventWithoutID writes an event that does not change the cursor at which the client resumes.
 func eventWithoutID(name string, data []byte) []byte {
 	b := make([]byte, 0, len(data)+64)
 	if name != "" {

@@ -21,19 +21,20 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// This file serves producers that no connection keeps: each request proves by a token that it comes
-// from the producer, and any gateway takes it.
+// This file serves producers that are not tied to a connection: each request carries the token of the producer, and any
+// gateway serves it.
 
-// Names and bounds of producers without a connection.
+// The header and the limits of producers that are not tied to a connection.
 const (
 	// producerHeader carries the token of a producer.
 	producerHeader = "Streamhub-Producer"
 	// maxChunks bounds the body of one request of a producer.
 	maxChunks = streamhub.MaxFrameBytes
-	// maxLines is how many lines it has at most: a list of 16 million empty ones takes 400 MB, and 17 s to store.
+	// maxLines is the largest number of lines of such a body: 16 million empty lines would take 400 MB, and 17 s to
+	// store.
 	maxLines = 1 << 19
-	// beatsPerSilence is how often a producer with nothing to say should be heard of in the time after
-	// which it counts as lost.
+	// beatsPerSilence is how many heartbeats an idle producer should send within the silence after which it counts as
+	// lost.
 	beatsPerSilence = 3
 )
 
@@ -53,7 +54,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, c *call) error {
 	}
 	p, current, err := c.streams.Start(r.Context(), c.id, &options)
 	if o.Once && errors.Is(err, streamhub.ErrClosed) {
-		// The request repeats one whose generation has ended since.
+		// The request repeats an earlier one, whose generation has ended since.
 		current, err = c.streams.Get(r.Context(), c.id)
 	}
 	if err != nil {
@@ -75,11 +76,11 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// A place is where a producer stands: the answer to a heartbeat and, with id and token, to a client that became the
-// producer.
+// A place says where a producer continues: the answer to a heartbeat and, with id and token, to a client that became
+// the producer.
 type place struct {
 	Generation uint64 `json:"generation"`
-	// HeartbeatMS is how often a producer with nothing to say sends a heartbeat, in milliseconds.
+	// HeartbeatMS is the interval, in milliseconds, at which an idle producer should send a heartbeat.
 	HeartbeatMS int64  `json:"heartbeat_ms"`
 	ID          string `json:"id,omitempty"`
 	// Next is the number of the next chunk.
@@ -91,7 +92,7 @@ func placeOfProducer(p live.RemoteProducer, next uint64) place {
 	return place{Generation: p.Generation(), HeartbeatMS: (p.Silence() / beatsPerSilence).Milliseconds(), Next: next}
 }
 
-// nameOf is what is kept of a subject, for others to see who produces.
+// nameOf shortens a subject to the form in which other clients see it as the producer.
 func nameOf(subject string) string {
 	return strings.ToValidUTF8(subject[:min(len(subject), 256)], "")
 }
@@ -116,7 +117,7 @@ func (h *Handler) taken(w http.ResponseWriter, r *http.Request, current live.Str
 	return nil
 }
 
-// resume returns the producer that the request comes from.
+// resume returns the producer whose token the request carries.
 func resume(r *http.Request, c *call) (live.RemoteProducer, error) {
 	token := r.Header.Get(producerHeader)
 	if token == "" {
@@ -125,7 +126,7 @@ func resume(r *http.Request, c *call) (live.RemoteProducer, error) {
 	return c.streams.Resume(r.Context(), c.id, token)
 }
 
-// chunks stores chunks; without any it is a heartbeat.
+// chunks stores the chunks of a body. A request without chunks is a heartbeat.
 func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error {
 	p, err := resume(r, c)
 	if err != nil {
@@ -145,8 +146,7 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 		return fmt.Errorf("%w: first=%.40q: want the number of the first chunk, counted from 1", streamhub.ErrInvalidArgument, number)
 	}
 	if len(list) == 0 {
-		// A request without chunks says that the producer is there, so that its generation is not
-		// lost.
+		// A request without chunks keeps the generation from being lost.
 		next, err := p.Beat(r.Context())
 		if err == nil {
 			reply(w, http.StatusOK, placeOfProducer(p, next))
@@ -154,13 +154,12 @@ func (h *Handler) chunks(w http.ResponseWriter, r *http.Request, c *call) error 
 		return err
 	}
 	for i, chunk := range list {
-		if len(chunk) > h.opt.MaxChunkBytes { // before any of them is stored
+		if len(chunk) > h.opt.MaxChunkBytes { // checked before any chunk is stored
 			return fmt.Errorf("%w: chunk %d has %d bytes, the limit is %d", streamhub.ErrTooLarge, first+uint64(i), len(chunk), h.opt.MaxChunkBytes)
 		}
 	}
-	// The list may be longer than one append takes. The parts are stored in order; if the reply to
-	// one is lost, the client sends the whole list again under the same first number, and what is
-	// stored already is recognised.
+	// The list may be too long for one append, so it is stored in parts, in order. If a reply is lost, the client sends
+	// the whole list again with the same first number. Chunks that are already stored are recognised.
 	var next uint64
 	for len(list) > 0 {
 		n := together(list)
@@ -185,8 +184,8 @@ func together(list [][]byte) int {
 	return n
 }
 
-// split cuts a body into chunks, as the content type says. An empty body has no chunk; an empty line
-// of text/plain is a chunk, and one of NDJSON is none.
+// split cuts a body into chunks, as the content type says. An empty body has no chunk; an empty line of text/plain is a
+// chunk, an empty line of NDJSON is not.
 func split(contentType string, text []byte) ([][]byte, error) {
 	if len(text) == 0 {
 		return nil, nil
@@ -230,7 +229,7 @@ func split(contentType string, text []byte) ([][]byte, error) {
 	return list, nil
 }
 
-// trimLine takes the end of a line off, \n or \r\n.
+// trimLine removes the line ending, \n or \r\n.
 func trimLine(line []byte) []byte {
 	if trimmed, ok := bytes.CutSuffix(line, []byte("\n")); ok {
 		return bytes.TrimSuffix(trimmed, []byte("\r"))
@@ -241,7 +240,7 @@ func trimLine(line []byte) []byte {
 // errMedia is a body of a kind that has no chunks.
 var errMedia = errors.New("want application/x-ndjson or text/plain, with a chunk a line, or application/octet-stream, which is one chunk")
 
-// end ends the generation.
+// end ends the generation with the verdict of the body. A repeat gets the stored verdict.
 func (h *Handler) end(w http.ResponseWriter, r *http.Request, c *call) error {
 	var v streamhub.Verdict
 	if err := decode(w, r, &v); err != nil {
@@ -285,8 +284,8 @@ func (h *Handler) patch(w http.ResponseWriter, r *http.Request, c *call) error {
 	return err
 }
 
-// messages gives a producer what readers send: as an event stream, or, with wait, all that is there,
-// or the first one to come in that time.
+// messages answers with the messages of readers. It sends an event stream or, with wait, one list: the stored messages,
+// or the first one that arrives within that time.
 func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) error {
 	p, err := resume(r, c)
 	if err != nil {
@@ -322,7 +321,7 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) erro
 		var closed *streamhub.ClosedError
 		switch {
 		case err == nil:
-			body, _ := json.Marshal(m) // numbers, texts and bytes
+			body, _ := json.Marshal(m) // cannot fail: the fields are numbers, strings and bytes
 			name := ""
 			if m.Stop {
 				name = "stop"
@@ -342,21 +341,21 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) erro
 	return nil
 }
 
-// A stopping is a request to stop.
+// A stopping is a request to stop, as JSON.
 type stopping struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
 
-// stopOf makes the answer of a message that asks the producer to stop.
+// stopOf converts a message that asks the producer to stop.
 func stopOf(m *live.Message) stopping { return stopping{m.By, string(m.Data)} }
 
-// gathering is for how long messages are gathered that were there before they were asked for.
+// gathering is how long poll collects stored messages after the first one.
 const gathering = 20 * time.Millisecond
 
-// poll answers with the messages that are there, or else with the first one that comes within wait.
-// Messages come from a follower that does not say when it is at the end, so the first message starts
-// a short time in which others are gathered.
+// poll answers with the stored messages, or else with the first one that arrives within wait. The follower that yields
+// them does not say when it has reached the end. So the first message starts a short time in which others are
+// collected.
 func poll(ctx context.Context, w http.ResponseWriter, p live.RemoteProducer, after uint64, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, max(wait, gathering))
 	defer cancel()
@@ -391,14 +390,14 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	if err != nil || len(bytes.TrimSpace(text)) == 0 {
 		return err
 	}
-	if !utf8.Valid(text) { // which package json lets pass
+	if !utf8.Valid(text) { // encoding/json would replace the invalid bytes
 		return fmt.Errorf("%w: the body is not UTF-8, which JSON is", streamhub.ErrInvalidArgument)
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) { // its text has a type of Go in it
+		if errors.As(err, &wrong) { // its text would name a Go type
 			err = fmt.Errorf("%s in the place of %s", wrong.Value, cmp.Or(wrong.Field, "an object"))
 		}
 		return fmt.Errorf("%w: the body: %w", streamhub.ErrInvalidArgument, err)

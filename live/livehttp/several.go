@@ -15,12 +15,13 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// listDefault and listMost are how many streams a list has at most, without a limit in the query and
-// with one. A list ends earlier after listBytes, because the verdict of each stream may have 1 MiB, and after listLooks:
-// with active set, streams are looked at that the list does not name.
+// listDefault is how many streams a list has at most without a limit in the query, and listMost is the largest limit. A
+// list ends earlier after listBytes, because the verdict of each stream may have 1 MiB. With active set it also ends
+// after listLooks streams, because it reads streams that it does not name.
 const listDefault, listMost, listBytes, listLooks = 100, 1000, 4 << 20, 1000
 
-// space answers with some of the streams of a space, or with a list of them.
+// space answers with the chunks of the streams that the query names or, if it names none, with a list of the streams of
+// a space.
 func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
 	if c.query.Has("id") {
 		return h.several(w, r, c)
@@ -28,7 +29,7 @@ func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
 	return h.list(w, r, c)
 }
 
-// several answers with several streams as one event stream. The id of each event is a cursor of the
+// several answers with the chunks of several streams in one event stream. The id of each event is a cursor of the
 // space, so that one Last-Event-ID resumes all of them.
 func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error {
 	text := c.lastEventID(r)
@@ -71,8 +72,8 @@ func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error
 	return nil
 }
 
-// checkSeveral makes the checks that need no store, before the answer begins: an error is then still
-// a status.
+// checkSeveral makes the checks that need no Redis. They come before the response begins, so that an error can still be
+// an HTTP status.
 func checkSeveral(ids []string, cursor streamhub.Cursor) error {
 	if len(ids) > live.MaxFollowed {
 		return fmt.Errorf("%w: %d ids, the limit is %d", streamhub.ErrInvalidArgument, len(ids), live.MaxFollowed)
@@ -116,7 +117,7 @@ type updateEvent struct {
 	Message    string             `json:"message,omitempty"`
 }
 
-// update is the event of an update, nil for one that the client does not want.
+// update encodes an update as an event. It returns nil for an update that the client does not want.
 func (g *reading) update(u *live.Update) []byte {
 	e := updateEvent{ID: u.ID, Generation: u.Generation, Sequence: u.Sequence, Verdict: u.Verdict}
 	name := ""
@@ -136,7 +137,7 @@ func (g *reading) update(u *live.Update) []byte {
 	if g.raw && name != "" {
 		return nil
 	}
-	data, _ := json.Marshal(&e) // texts, numbers, and a verdict that came as JSON
+	data, _ := json.Marshal(&e) // cannot fail: the fields are strings, numbers, and a verdict that was decoded from JSON
 	if u.Cursor == "" {
 		return eventWithoutID(name, data)
 	}
@@ -146,7 +147,7 @@ func (g *reading) update(u *live.Update) []byte {
 // A listing is one page of the streams of a space.
 type listing struct {
 	Streams []live.Status `json:"streams"`
-	// Next is what to ask for as after for the next page; it is empty on the last one.
+	// Next is the value of the parameter after for the next page; it is empty on the last page.
 	Next string `json:"next,omitempty"`
 }
 
@@ -173,7 +174,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 		}
 		status, err := s.Status(r.Context())
 		if streamhub.CodeOf(err) == streamhub.CodeOf(streamhub.ErrNotFound) {
-			continue // it went meanwhile
+			continue // the stream was removed meanwhile
 		}
 		if err != nil {
 			return err
@@ -194,8 +195,8 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, c *call) error {
 	return nil
 }
 
-// placeOf reads the place at which a list goes on, "<generation in base 36>.<id in base64>": an id may hold bytes that
-// JSON and a URL do not.
+// placeOf parses the place at which a list continues, "<generation in base 36>.<id in base64>". An id may contain bytes
+// that neither JSON nor a URL can hold.
 func placeOf(text string) (*live.ListOptions, error) {
 	if text == "" {
 		return nil, nil
