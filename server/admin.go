@@ -30,13 +30,13 @@ func (s *Server) Admin() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	// A caller that is let in may see everything.
+	// The gate before this handler lets in only callers that may see everything.
 	operations := operate.NewHandler(operate.New(s.hub), &operate.HandlerOptions{
 		View: operate.NewView(s.viewing, s.hub), ReadOnly: !s.opt.AdminWrite, Logger: s.opt.Logger,
 	})
 	page := console.New(s.opt.AdminToken, s.opt.AdminWrite)
 	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if operate.Owns(r.URL.Path) { // before the mux, which would clean paths: names may hold any bytes
+		if operate.Owns(r.URL.Path) { // before the mux, which would clean the path: names may contain any bytes
 			operations.ServeHTTP(w, r)
 			return
 		}
@@ -44,7 +44,7 @@ func (s *Server) Admin() http.Handler {
 			page.ServeHTTP(w, r)
 			return
 		}
-		// A profile takes time of the processor, which a page of another origin could ask for.
+		// A profile costs CPU time, so a page of another origin must not be able to start one.
 		if auth.OwnOrigin(r) != nil {
 			http.Error(w, "another origin", http.StatusForbidden)
 			return
@@ -64,14 +64,15 @@ func (s *Server) Admin() http.Handler {
 	})
 }
 
-// program takes the place of [pprof.Cmdline]: an argument may hold a password, and go tool pprof wants the name only.
+// program replaces [pprof.Cmdline]: an argument may hold a password, and go tool pprof needs only the name of the
+// program.
 func program(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, os.Args[0]) // the client may be gone
+	_, _ = io.WriteString(w, os.Args[0]) // an error means that the client is gone
 }
 
-// withToken asks for a bearer token, or a session of the page; for the page itself it asks for nothing.
-// Digests are compared, so that the time tells nothing of the token.
+// withToken requires a bearer token or a session cookie of the console; the page of the console itself requires
+// neither. It compares digests, so that the timing reveals nothing about the token.
 func withToken(token string, page *console.Console, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,7 +85,7 @@ func withToken(token string, page *console.Console, next http.Handler) http.Hand
 				defer leave()
 				next.ServeHTTP(w, r.WithContext(ctx))
 				if errors.Is(context.Cause(ctx), console.ErrEnded) {
-					panic(http.ErrAbortHandler) // no answer may look whole
+					panic(http.ErrAbortHandler) // aborts the response, so that a client does not take a partial answer for a complete one
 				}
 				return
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// readyTime is how long Redis may take to answer.
+// readyTime is how long Redis may take to answer before the server counts as not ready.
 const readyTime = time.Second
 
 // welcome answers people that open the address of a gateway in a browser.
@@ -26,10 +26,10 @@ The console is on another address, the admin listener.
 `)
 }
 
-// alive answers whether the process lives.
+// alive is the liveness probe: any answer means that the process runs.
 func alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// ready answers whether it can serve.
+// ready is the readiness probe: it says whether the server can serve calls now.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	if s.gateway.Draining() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
@@ -38,7 +38,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
 	if err := s.hub.Ready(ctx); err != nil {
-		// One word: the error may name what is no business of a client.
+		// Only one word is sent: the error may contain details that clients must not see.
 		http.Error(w, redisx.Word(err), http.StatusServiceUnavailable)
 		return
 	}

@@ -10,7 +10,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// observe has the metrics that are looked up when they are read: what runs, and whether Redis answers.
+// observe registers the metrics that are computed when they are collected: running requests and connections, and
+// whether Redis answers.
 func (s *Server) observe() error {
 	provider := s.opt.MeterProvider
 	if provider == nil {

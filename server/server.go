@@ -30,19 +30,18 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
-// Limits bound the HTTP requests in flight and the bytes of their bodies. 0 is the default; a
-// negative value is no limit. Requests from the loopback do not count by IP address, because a proxy
-// sends them for many clients.
+// Limits bound the HTTP requests in flight and the bytes of their bodies. 0 is the default; a negative value is no
+// limit. Requests from a loopback address have no limit per IP address, because a proxy sends them for many clients.
 type Limits struct {
-	// Requests are those of the process, of one subject and of one IP address; the defaults are
-	// 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
+	// Requests, RequestsPerSubject and RequestsPerIP limit the requests of the process, of one subject and of one IP
+	// address; the defaults are 20,000, 1,000 and 1,000. An event stream is a request for as long as it lasts.
 	Requests, RequestsPerSubject, RequestsPerIP int
-	// BodyBytes limits the bytes of all request bodies in flight, of the process and of one
-	// subject; the defaults are 512 MiB and 128 MiB. A WebSocket message of more than 64 KiB counts
-	// too, until its calls have ended.
+	// BodyBytes and BodyBytesPerSubject limit the bytes of request bodies in flight, of the process and of one subject;
+	// the defaults are 512 MiB and 128 MiB. A WebSocket message of more than 64 KiB counts too, until its calls have
+	// ended.
 	BodyBytes, BodyBytesPerSubject int
-	// BodyPause is how long a body, or such a message, may take to arrive, besides one second for
-	// each 32 KiB; the default is 30 s.
+	// BodyPause is how long a body, or such a message, may take to arrive, plus one second for each 32 KiB; the default
+	// is 30 s.
 	BodyPause time.Duration
 }
 
@@ -51,13 +50,13 @@ type Options struct {
 	// Auth checks tokens; [wsgateway.NewJWT] returns an authenticator. Without it every client that
 	// reaches the server has every right.
 	Auth streamhub.Authenticator
-	// CloseExpiredStreamkit is that of [wsgateway.Options].
+	// CloseExpiredStreamkit is [wsgateway.Options.CloseExpiredStreamkit].
 	CloseExpiredStreamkit bool
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides the
 	// server's own.
 	Origins []string
-	// Hosts are the names of the server, besides those of the loopback and of Origins. Without Auth a
-	// request under another name gets 421: a page could have given its own name the server's address.
+	// Hosts are the names of the server, besides those of the loopback and of Origins. Without Auth a request with any
+	// other host name gets 421: the page of an attacker could have made its own name resolve to the server's address.
 	Hosts []string
 	// Cookie names a cookie that may hold the token of a page of the server's own origin, which an
 	// EventSource can send; the default is none.
@@ -65,7 +64,7 @@ type Options struct {
 	// TicketKey signs the tickets of POST /v1/tickets. It has 32 bytes or more, and all servers that
 	// accept the tickets share it. By default the servers share a key in Redis, which is replaced daily.
 	TicketKey []byte
-	// Connections bound WebSocket connections, Requests those of HTTP; nil stands for the defaults.
+	// Connections limits WebSocket connections, and Requests limits HTTP requests; nil stands for the defaults.
 	Connections *wsgateway.Limits
 	Requests    *Limits
 	// PublicURL is where clients reach the server, as scheme://host[:port]. Every URL that the server sends
@@ -73,17 +72,15 @@ type Options struct {
 	PublicURL string
 	// LongPollTimeout is how long a long-poll of a Durable Stream waits; the default is 20 s.
 	LongPollTimeout time.Duration
-	// LoopbackWebhooks lets subscriptions call addresses of this machine.
+	// LoopbackWebhooks lets the webhooks of subscriptions use loopback addresses.
 	LoopbackWebhooks bool
 	// Metrics answers /metrics of [Server.Admin]; without it there is no such path.
 	Metrics http.Handler
-	// AdminToken is the bearer token that [Server.Admin] asks for. Without it the admin handler answers
-	// every client, but only under names of the loopback and Hosts. OpenAdmin lifts that limit on
-	// names.
+	// AdminToken is the bearer token that [Server.Admin] asks for. Without it the admin handler answers every client,
+	// but only if the host name of the request is a loopback name or one of Hosts. OpenAdmin allows every host name.
 	AdminToken string
 	OpenAdmin  bool
-	// AdminWrite lets the admin handler change things: end leases and subscriptions. By default it only
-	// shows.
+	// AdminWrite lets the admin handler end leases and subscriptions. By default it is read-only.
 	AdminWrite bool
 	// Logger receives the failures that no client sees; the default discards them. Payloads and
 	// tokens are never logged.
@@ -106,23 +103,23 @@ type Server struct {
 	transports []transport
 	handler    http.Handler
 	observing  metric.Registration
-	viewing    context.Context // of the console's pages
+	viewing    context.Context // the context of the views that pages of the console share
 	endViews   context.CancelFunc
 }
 
-// A transport is one way to reach the hub.
+// A transport is one way to reach the hub, with the methods that the server calls on each.
 type transport interface {
 	Shutdown(ctx context.Context) error
 }
 
-// New makes a server on h, which stays the caller's. Shut it down before h is closed.
+// New makes a server on h, which stays the caller's. Call [Server.Shutdown] before h is closed.
 func New(h *hub.Hub, o *Options) (*Server, error) {
 	s := &Server{hub: h}
 	if o != nil {
 		s.opt = *o
 	}
 	option.Logger(&s.opt.Logger)
-	// What it starts ends with Shutdown, and not with the request that made it.
+	// The goroutines of the transports end with Shutdown, not with a context of the caller.
 	if err := s.assemble(context.Background()); err != nil {
 		return nil, errors.Join(err, s.stop(context.Background()))
 	}
@@ -132,7 +129,7 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 func (s *Server) assemble(ctx context.Context) error {
 	s.viewing, s.endViews = context.WithCancel(ctx)
 	o := &s.opt
-	if o.PublicURL != "" { // an origin and a name of its own; what is wrong with it is told below
+	if o.PublicURL != "" { // an origin and a host name; its errors are reported below
 		o.Origins = append(slices.Clip(o.Origins), strings.TrimSuffix(o.PublicURL, "/"))
 	}
 	tickets, err := s.ticketKeys()
@@ -162,7 +159,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	streamOptions := &durable.Options{
 		PublicURL: strings.TrimSuffix(o.PublicURL, "/"), LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
 	}
-	if o.Auth != nil { // otherwise everybody may read, and shared caches may keep what is read
+	if o.Auth != nil { // without Auth every client may read, so shared caches may store the responses
 		streamOptions.Authorize = func(r *http.Request, right streamhub.Right) error {
 			_, err := s.gate.Authorize(r, right)
 			return err
@@ -202,7 +199,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	livings := s.gate.Wrap("live", lives, front.Ways{Endless: lives.Endless, Busy: lives.Busy})
 	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), front.Ways{})
 	operating := s.gate.Wrap("operate", operations, front.Ways{})
-	// Names may hold anything, so no mux cleans the paths of the two.
+	// Names may contain any bytes, so these two handlers come before the mux, which would clean their paths.
 	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -223,7 +220,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	return s.observe()
 }
 
-// ticketKeys returns what signs tickets, nil where the server asks for no token.
+// ticketKeys returns the keys that sign tickets, or nil if the server requires no token.
 func (s *Server) ticketKeys() (auth.TicketKeys, error) {
 	switch key := s.opt.TicketKey; {
 	case len(key) > 0 && len(key) < ticketKeySize:
@@ -242,8 +239,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	front.LeaveBody(w, r)
 }
 
-// Shutdown drains the server. It refuses new connections, makes /readyz fail, ends readers with a cursor to
-// resume from, waits for appends in flight, and closes the connections. When ctx ends it closes the rest at
+// Shutdown drains the server. It refuses new connections, makes /readyz fail, ends readers with a cursor to resume
+// from, waits for appends in flight, and closes the connections. When ctx ends it closes the remaining connections at
 // once. Call it before http.Server.Shutdown.
 func (s *Server) Shutdown(ctx context.Context) error { return s.stop(ctx) }
 

@@ -20,29 +20,29 @@ const (
 	ticketSpace   = "keys"
 	ticketSegment = "tickets"
 	ticketKeySize = 32
-	ticketKeyMade = "made" // when, in Unix milliseconds: metadata of the entry that holds a key
-	// ticketKeyAge is the age at which a key is replaced. It signs on until the new one has ticketKeyRest,
-	// so that every gateway has met the new one by then.
+	ticketKeyMade = "made" // metadata of the entry that holds a key: when it was made, in Unix milliseconds
+	// ticketKeyAge is the age at which a key is replaced. The old key continues to sign until the new one is
+	// ticketKeyRest old, so that every gateway has loaded the new key by then.
 	ticketKeyAge  = 24 * time.Hour
 	ticketKeyRest = time.Minute
-	// ticketKeysKept is how many keys are kept: the one that signs, the one before it, and one to spare.
+	// ticketKeysKept is how many keys are kept: the one that signs, its predecessor, and one in reserve.
 	ticketKeysKept = 3
-	// ticketKeysFresh is the time for which keys are used to sign before Redis is asked for newer ones.
+	// ticketKeysFresh is how long loaded keys are used to sign before they are read from Redis again.
 	ticketKeysFresh = 30 * time.Second
-	// ticketKeysPause is the least time between two requests for a key that is not known: any client can
-	// name one.
+	// ticketKeysPause is the shortest interval between two reads of Redis for an unknown key id: any client can send
+	// one.
 	ticketKeysPause = time.Second
 	// ticketKeysWait is the time that a request may wait for keys.
 	ticketKeysWait = 2 * time.Second
 )
 
-// redisKeys keeps the keys of tickets in the store of the gateways, which no scope opens. All gateways of
-// a Redis share them. It is safe for concurrent use.
+// redisKeys keeps the ticket keys in the internal store of the gateways, to which no scope gives access. All gateways
+// of a Redis share them. It is safe for concurrent use.
 type redisKeys struct {
 	hub *hub.Hub
 	now func() time.Time
 
-	loading chan struct{} // a place for one; taken before mu
+	loading chan struct{} // a semaphore of one for load; acquired before mu
 
 	mu     sync.Mutex
 	keys   []ticketKey // from the oldest to the newest
@@ -64,8 +64,8 @@ func newRedisKeys(h *hub.Hub) *redisKeys {
 	return &redisKeys{hub: h, now: time.Now, loading: make(chan struct{}, 1)}
 }
 
-// Current returns the key that signs. The first gateway that needs one makes it, and the first that finds
-// it too old makes the next.
+// Current returns the key that signs. The first gateway that needs a key makes it, and the first that finds it too old
+// makes the next one.
 func (k *redisKeys) Current(ctx context.Context) (id string, key []byte, err error) {
 	k.mu.Lock()
 	keys, loaded := k.keys, k.loaded
@@ -109,8 +109,8 @@ func find(keys []ticketKey, id string) []byte {
 	return nil
 }
 
-// load reads the keys, unless another caller has done so since the time that this one saw. With sign there
-// is one that may sign afterwards. After an error it returns the keys that are known.
+// load reads the keys, unless another caller has read them since seen. With sign it also makes sure that one of them
+// may sign. After an error it returns the keys that are known.
 func (k *redisKeys) load(ctx context.Context, seen time.Time, sign bool) ([]ticketKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, ticketKeysWait)
 	defer cancel()
@@ -128,7 +128,7 @@ func (k *redisKeys) load(ctx context.Context, seen time.Time, sign bool) ([]tick
 	if loaded.After(seen) && (!sign || len(keys) > 0) {
 		return keys, nil
 	}
-	// A request for a key that does not exist costs one read a second, also where Redis fails.
+	// Unknown key ids cost at most one read per second, even if that read fails.
 	at := k.now()
 	fresh, last, err := k.read(ctx)
 	if err == nil && sign && (len(fresh) == 0 || at.Sub(fresh[len(fresh)-1].made) > ticketKeyAge) {
@@ -145,8 +145,8 @@ func (k *redisKeys) load(ctx context.Context, seen time.Time, sign bool) ([]tick
 	return keys, err
 }
 
-// read returns the keys that Redis has, and the sequence of the last one. It begins again where another gateway removes
-// old ones meanwhile.
+// read returns the keys that Redis has, and the sequence of the last one. It starts over if another gateway removes old
+// keys meanwhile.
 func (k *redisKeys) read(ctx context.Context) (keys []ticketKey, last uint64, err error) {
 	for {
 		if keys, last, err = k.readOnce(ctx); !errors.Is(err, streamhub.ErrTrimmed) {
@@ -172,8 +172,7 @@ func (k *redisKeys) readOnce(ctx context.Context) (keys []ticketKey, last uint64
 	return keys[max(0, len(keys)-ticketKeysKept):], last, nil
 }
 
-// roll makes the key with a sequence, unless another gateway has done so, and returns all keys. Old ones
-// are removed.
+// roll appends a new key as entry next, unless another gateway has done so, and returns all keys. Old ones are removed.
 func (k *redisKeys) roll(ctx context.Context, next uint64) ([]ticketKey, error) {
 	store := k.hub.Store(auth.Internal)
 	key := make([]byte, ticketKeySize)
@@ -202,7 +201,7 @@ func (k *redisKeys) roll(ctx context.Context, next uint64) ([]ticketKey, error) 
 	return keys, err
 }
 
-// fixedKey is the key of tickets where the operator gives one.
+// fixedKey is the ticket key that the operator has configured.
 type fixedKey struct{ ticketKey }
 
 func (k fixedKey) Current(context.Context) (id string, key []byte, err error) {
