@@ -7,9 +7,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// sendAppends starts a trip to the hub with the appends that wait, unless maxTrips are in flight.
-// No append waits to fill a batch: those that arrive while all trips are in flight share the next
-// one.
+// sendAppends starts a trip to the hub with the waiting appends, unless maxTrips trips are in flight. No append waits
+// to fill a batch: those that arrive while all trips are in flight share the next one.
 func (c *conn) sendAppends() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -26,8 +25,7 @@ func (c *conn) sendAppendsLocked() {
 	}
 }
 
-// runAppends makes trips until no append waits. It gives the next batch to the hub only after the
-// answers to the last one.
+// runAppends makes trips until no append waits. It submits the next batch only after the answers to the last one.
 func (c *conn) runAppends() {
 	for {
 		made := c.submitAppends()
@@ -40,20 +38,20 @@ func (c *conn) runAppends() {
 	}
 }
 
-// A submitted is a batch of appends to one store that were given to the hub, and how to wait for
-// their results.
+// A submitted is a batch of appends to one store that were submitted to the hub, and how to wait for their results.
 type submitted struct {
 	calls []*appendCall
 	wait  func() ([]wire.Result, []error)
 }
 
-// submitAppends gives the hub all appends that wait: one trip after the other, so that they keep
-// their order. If there are none the trip is over.
+// submitAppends submits all waiting appends to the hub. Only one goroutine at a time submits, so that the appends keep
+// their order. If no append waits, the trip ends.
 func (c *conn) submitAppends() (made []*submitted) {
 	c.submitting.Lock()
 	defer c.submitting.Unlock()
 	c.mu.Lock()
-	// Together under the lock: an append that comes after the look finds the place of this trip free, and begins one.
+	// Under one lock: an append that arrives after the queue was found empty must see that this trip has ended, so that
+	// it starts a new one.
 	batch := c.appends
 	c.appends = nil
 	if len(batch) == 0 {
@@ -75,8 +73,8 @@ func (c *conn) submitAppends() (made []*submitted) {
 		for i, a := range s.calls {
 			requests[i] = a.request
 		}
-		// The context is that of the connection: an append that has been read is made, even if its
-		// channel is cancelled.
+		// The context is the context of the connection: an append that has been read is made, even if its channel is
+		// cancelled.
 		s.wait = dispatch.Appends(s.calls[0].ch.base, c.g.hub.Store(s.calls[0].open.Store), c, requests,
 			func(i int) dispatch.Chain { return s.calls[i].chain })
 	}

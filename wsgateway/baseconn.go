@@ -18,24 +18,24 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/front"
 )
 
-// A baseConn is the common part of the connections of both dialects: the principal, the expiry and the
-// outbox. The Gateway's ticker calls tick; the dialect's reader calls read; anything may call fail
-// and closeNow.
+// A baseConn is the common part of the connections of both dialects: the principal, the expiry and the outbox. The
+// ticker of the Gateway calls tick, and the reader goroutine of the dialect calls read. Any goroutine may call fail and
+// closeNow.
 type baseConn struct {
 	g      *Gateway
 	guest  *front.Guest
 	ws     *websocket.Conn
-	in     *incoming // under ws, which reads and closes it
-	socket net.Conn  // under in; out writes to it
+	in     *incoming // below ws, which reads and closes it
+	socket net.Conn  // below in; out writes to it
 	out    outbox
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	load     *front.Load // of the message that is read or handled; the reader's own
-	unproven int         // bytes that are left to a client that has yet to say who it is; the reader's own
+	load     *front.Load // holds the size of the message that is read or handled; used by the reader goroutine only
+	unproven int         // bytes that an unauthenticated client may still send; used by the reader goroutine only
 
-	heard   atomic.Int64 // when something came last, in Unix nanoseconds
+	heard   atomic.Int64 // when the last frame arrived, in Unix nanoseconds
 	pinging atomic.Bool
 	// Set by the dialect before it serves: drained ends readers; probe is called with the time since
 	// the last frame.
@@ -44,11 +44,11 @@ type baseConn struct {
 
 	// mu guards the fields below.
 	mu sync.Mutex
-	// principal is nil where the gateway asks for no token, and auth.Anonymous before the client has said who it is.
+	// principal is nil if the gateway requires no token, and auth.Anonymous until the client has authenticated.
 	principal *auth.Principal
 	expires   time.Time // zero for never
 	leaving   bool      // a task closes the connection
-	over      bool      // no goroutine is started any more
+	over      bool      // no goroutine may be started any more
 }
 
 func newBaseConn(g *Gateway, ws *websocket.Conn, in *incoming, guest *front.Guest, expires time.Time) *baseConn {
@@ -61,31 +61,30 @@ func newBaseConn(g *Gateway, ws *websocket.Conn, in *incoming, guest *front.Gues
 }
 
 const (
-	// unprovenBytes is what a client may send before it has said who it is, and messageCost what each
-	// message counts besides its bytes.
+	// unprovenBytes is how many bytes a client may send before it has authenticated. Each message counts messageCost
+	// bytes in addition to its length.
 	unprovenBytes = 16 << 10
 	messageCost   = 64
 )
 
 var errUnproven = errors.New("more than 16 KiB were sent before a token")
 
-// handled gives back what the last message holds in memory, except the shares of calls that still use
-// it.
+// handled releases the memory that the last message counts for, except for the shares of calls that still use it.
 func (l *baseConn) handled() {
 	l.load.Done()
 	l.load = nil
 }
 
-// read returns the next message. After an error nothing more comes. A client that has not said who it
-// is gets a small read limit, from a budget that every message reduces.
+// read returns the next message. After an error the connection is unusable. The read limit of an unauthenticated client
+// is small: it comes from a budget that every message reduces.
 func (l *baseConn) read() (websocket.MessageType, []byte, error) {
 	l.handled()
 	if l.closing() {
-		return 0, nil, context.Canceled // the closing side reads what still comes
+		return 0, nil, context.Canceled // fail reads the rest
 	}
 	nobody := l.anonymous()
 	if nobody {
-		// The limit is what is left of the budget, so a message above it is not read to its end.
+		// The rest of the budget is the read limit, so a larger message is not read to its end.
 		l.ws.SetReadLimit(int64(l.unproven))
 	}
 	typ, data, err := l.message()
@@ -102,11 +101,11 @@ func (l *baseConn) read() (websocket.MessageType, []byte, error) {
 	return typ, data, err
 }
 
-// smallMessage is what a message may have without being counted.
+// smallMessage is the size in bytes up to which a message is not counted against the limits.
 const smallMessage = 64 << 10
 
-// message reads a message. A message above smallMessage is counted against the limits of the subject
-// as it grows, and it has to come in time: the time grows with what has come.
+// message reads a message. A message above smallMessage counts against the limits of the subject as it grows. It must
+// arrive within a time that grows with the bytes received.
 func (l *baseConn) message() (websocket.MessageType, []byte, error) {
 	typ, r, err := l.ws.Reader(l.ctx)
 	if err != nil {
@@ -147,8 +146,7 @@ func (l *baseConn) message() (websocket.MessageType, []byte, error) {
 
 var errLate = errors.New("the message comes too slowly")
 
-// start runs f in a goroutine of the connection, which end waits for. It returns false if the
-// connection is over.
+// start runs f in a goroutine of the connection, which end waits for. It returns false if the connection has ended.
 func (l *baseConn) start(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,34 +157,33 @@ func (l *baseConn) start(f func()) bool {
 	return true
 }
 
-// end marks the connection as over, ends what still waits, and waits for the goroutines of the
-// connection.
+// end marks the connection as ended, ends all waits for the outbox, and waits for the goroutines of the connection.
 func (l *baseConn) end() {
 	l.mu.Lock()
 	l.over = true
 	leaving := l.leaving
 	l.mu.Unlock()
 	l.cancel()
-	// Calls that wait for room in the outbox are among the goroutines that are waited for.
+	// The goroutines include calls that wait for room in the outbox.
 	l.out.fail(context.Canceled)
-	if !leaving { // nothing else ends a write that is stuck
+	if !leaving { // nothing else would end a blocked write
 		_ = l.ws.CloseNow()
 	}
 	l.tasks.Wait()
 }
 
-// closeNow ends the connection at once, whatever it is doing.
+// closeNow ends the connection at once, without a close frame.
 func (l *baseConn) closeNow() { _ = l.in.Close() }
 
 const (
-	// goodbye is how long a client may take to answer the close frame, unprovenGoodbye how long one
-	// that has not said who it is. What it sends meanwhile is dropped; see incoming.
+	// goodbye is how long a client may take to answer the close frame; unprovenGoodbye is that time for an
+	// unauthenticated client. The gateway drops the data that arrives meanwhile; see incoming.
 	goodbye         = 5 * time.Second
 	unprovenGoodbye = time.Second
 )
 
-// fail closes the connection with a code. It does not wait: the close frame has to pass a full
-// outbox, and the client has to answer it. Only the first call counts.
+// fail closes the connection with a code. It does not wait, because the close handshake may take long: the outbox may
+// be full, and the client must answer. Only the first call counts.
 func (l *baseConn) fail(code websocket.StatusCode, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -207,7 +204,7 @@ func (l *baseConn) fail(code websocket.StatusCode, reason string) {
 	})
 }
 
-// Allows says what the client may do at this moment; see [auth.Principal].
+// Allows reports whether the client has a right at this moment; see [auth.Principal].
 func (l *baseConn) Allows(right streamhub.Right) bool {
 	l.mu.Lock()
 	p := l.principal
@@ -215,7 +212,7 @@ func (l *baseConn) Allows(right streamhub.Right) bool {
 	return !auth.Reserved(right.Store) && (p == nil || p.Allows(right))
 }
 
-// closing reports whether the connection is over or being closed: nothing more is taken from it.
+// closing reports whether the connection has ended or is being closed, so that no further message is handled.
 func (l *baseConn) closing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -229,7 +226,7 @@ func (l *baseConn) anonymous() bool {
 	return l.principal == auth.Anonymous
 }
 
-// traced is the context of the connection with the trace of a client, if it has one.
+// traced returns the context of the connection with the trace that a client has sent, if any.
 func (l *baseConn) traced(carried map[string]string) context.Context {
 	if len(carried) == 0 {
 		return l.ctx
@@ -259,8 +256,8 @@ func (l *baseConn) renew(token string) error {
 	return nil
 }
 
-// tick is called about once a second, for every connection. It ends a connection whose token has
-// expired, and one whose client does not read what is sent; it probes one that is silent.
+// tick is called about once a second, for every connection. It ends a connection whose token has expired or whose
+// client does not read, and probes a silent one.
 func (l *baseConn) tick(now time.Time) {
 	l.mu.Lock()
 	expired, why := !l.expires.IsZero() && now.After(l.expires), "the token has expired"
@@ -275,21 +272,21 @@ func (l *baseConn) tick(now time.Time) {
 		l.fail(closeUnauthorized, why)
 	case stuck > opt.WriteTimeout:
 		l.g.metrics.closed(l.ctx, int(websocket.StatusPolicyViolation))
-		l.closeNow() // a close frame would wait in the same queue
+		l.closeNow() // a close frame would wait in the queue that is stuck
 	case !writing:
 		l.probe(now.Sub(time.Unix(0, l.heard.Load())))
 	}
 }
 
-// pingAfter pings a connection that was silent for long.
+// pingAfter pings a connection that was silent for longer than PingInterval.
 func (l *baseConn) pingAfter(silence time.Duration) {
 	if silence > l.g.opt.PingInterval && l.pinging.CompareAndSwap(false, true) {
 		l.start(l.ping)
 	}
 }
 
-// ping cuts the connection if no pong comes, unless a write is under way: then the ping may wait
-// after it, and the write timeout decides.
+// ping closes the connection if no pong arrives, unless a write is in progress: the ping may then still be queued, and
+// the write timeout decides.
 func (l *baseConn) ping() {
 	defer l.pinging.Store(false)
 	ctx, cancel := context.WithTimeout(l.ctx, l.g.opt.PongTimeout)

@@ -18,14 +18,13 @@ import (
 )
 
 const (
-	// maxCalls is how many calls that are no readers may be under way on a connection. More are not
-	// read until one of them has ended.
+	// maxCalls is how many calls other than readers may be in flight on a connection. At the limit the connection is
+	// not read until one of them has ended.
 	maxCalls = 256
-	// maxHeld is how many bytes of calls that are no readers may be under way, but for one that is
-	// larger. More are not read until some of them have ended.
+	// maxHeld is how many bytes the requests of calls other than readers may hold; a single larger call is allowed. At
+	// the limit the connection is not read until some of them have ended.
 	maxHeld = 32 << 20
-	// maxTrips is how many batches of appends may be under way. Appends that arrive meanwhile share
-	// the next batch.
+	// maxTrips is how many batches of appends may be in flight. Appends that arrive meanwhile share the next batch.
 	maxTrips = 8
 )
 
@@ -34,28 +33,28 @@ const (
 type conn struct {
 	*baseConn
 
-	// mu guards the fields below, but for chain, which only the reader uses, and the credit of every channel. It may
-	// be held when baseConn.mu is taken, and not the other way round.
+	// mu guards the credit of every channel and the fields below, except those marked as the reader's own. If both are
+	// taken, mu is taken before baseConn.mu.
 	mu       sync.Mutex
 	channels map[uint64]*channel
 	readers  int
 	calls    int
-	held     int       // bytes of these
-	room     sync.Cond // calls or held has fallen
-	last     uint64    // highest channel that was opened
+	held     int       // bytes of the requests of these calls
+	room     sync.Cond // signals that calls or held has fallen
+	last     uint64    // the highest channel that was opened
 	appends  []*appendCall
 	trips    int
-	chain    dispatch.Chain // of the message that is being read
-	tokens   *rate.Limiter  // of auth messages; the reader's own
-	ending   int            // channels that are closed and not answered yet
+	chain    dispatch.Chain // of the message that is being read; the reader's own
+	tokens   *rate.Limiter  // limits auth messages; the reader's own
+	ending   int            // channels that are closed and whose end is not sent yet
 	draining bool
-	idle     sync.Cond // something ended while draining
+	idle     sync.Cond // signals that a channel ended while the gateway drains
 
-	submitting sync.Mutex // held while appends are given to the hub; taken before mu
+	submitting sync.Mutex // held while appends are submitted to the hub; taken before mu
 }
 
-// A channel is one call: from its open until its end was sent. Its credit and more are guarded by
-// conn.mu; the other fields do not change once it is started.
+// A channel is one call, from its open until its end was sent. conn.mu guards credit and more; the other fields do not
+// change after the start.
 type channel struct {
 	c      *conn
 	id     uint64
@@ -64,12 +63,12 @@ type channel struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	credit int64
-	more   chan struct{} // closed when a reader that waits gets credit
-	size   int           // of the request, for what is no reader
-	load   *front.Load   // what the message of the request holds
-	op     string        // name of the operation, "" for one that was refused before it was read
+	more   chan struct{} // closed when a waiting reader gets credit
+	size   int           // bytes of the request; 0 for a reader
+	load   *front.Load   // counts the message of the request against the limits
+	op     string        // name of the operation, "" for a call that was refused before it was decoded
 	begun  time.Time     // zero for a reader
-	open   *wire.Open    // the request, for the check of a renewed token; nil for an append, which is checked when it leaves
+	open   *wire.Open    // the request, for the check of a renewed token; nil for an append, which is checked when it is submitted
 }
 
 // An appendCall is an append on its way to the hub.
@@ -80,8 +79,8 @@ type appendCall struct {
 	chain   dispatch.Chain // used under conn.submitting
 }
 
-// newConn prepares a connection. The end of its context wakes whatever waits on a condition,
-// since a sync.Cond knows no context.
+// newConn prepares a connection. The end of its context wakes every waiter of its conditions, because a sync.Cond does
+// not support contexts.
 func newConn(l *baseConn) *conn {
 	c := &conn{baseConn: l, channels: map[uint64]*channel{}}
 	c.room.L, c.idle.L = &c.mu, &c.mu
@@ -118,7 +117,7 @@ func (c *conn) serve() {
 	}
 }
 
-// reason is the text of a close frame, which takes no more than 123 bytes.
+// reason returns the text of a close frame, cut to the 123 bytes that fit into one.
 func reason(err error) string {
 	text := err.Error()
 	return text[:min(len(text), 120)]
@@ -134,16 +133,16 @@ func (c *conn) over() {
 	c.end()
 }
 
-// turn is how many messages of a connection are taken before other goroutines have a turn. Without it a
-// hundred connections that never wait have ten milliseconds each, one after the other.
+// turn is how many messages of a connection are handled before the goroutine yields. Without it a hundred connections
+// that never block would each run for ten milliseconds, one after the other.
 const turn = 16
 
-// handle takes the messages of one WebSocket message. An error is one of the protocol and ends the
+// handle handles the protocol messages of one WebSocket message. An error is a breach of the protocol and ends the
 // connection.
 func (c *conn) handle(data []byte) error {
 	c.chain = nil
-	defer c.sendAppends() // also of those before a message that is none: an append that was read is made
-	n := -1               // so that each WebSocket message is a turn
+	defer c.sendAppends() // also after a malformed message: appends that were decoded before it are made
+	n := -1               // starts at -1, so that each WebSocket message yields once
 	for m, err := range wire.Messages(data) {
 		if err != nil {
 			return err
@@ -152,7 +151,7 @@ func (c *conn) handle(data []byte) error {
 			return nil
 		}
 		if n++; n%turn == 0 {
-			runtime.Gosched() // a client that sends without end takes turns with the others
+			runtime.Gosched() // a client that sends without pause takes turns with the others
 		}
 		switch m.Type {
 		case wire.TypeOpen:
@@ -177,12 +176,12 @@ func (c *conn) handle(data []byte) error {
 	return nil
 }
 
-// tokenBurst is how many tokens a connection may send at once; then it is one a second. To verify one takes up to
-// a thousand times as long as to send it, and a client needs a new one every few minutes.
+// tokenBurst is how many tokens a connection may send at once; after that one per second is allowed. To verify a token
+// takes up to a thousand times as long as to send it, and a client needs a new one only every few minutes.
 const tokenBurst = 16
 
-// auth replaces the token of the connection. It runs in the goroutine that reads, so a request that
-// comes after the token is judged by it, and one before it by the old one.
+// auth replaces the token of the connection. It runs in the goroutine that reads, so the new token applies to requests
+// that arrive after it, and the old token to those before.
 func (c *conn) auth(m wire.Message) error {
 	token, err := wire.DecodeToken(m.Body)
 	if err != nil {
@@ -190,9 +189,9 @@ func (c *conn) auth(m wire.Message) error {
 	}
 	if !c.tokens.Allow() {
 		c.fail(closeExhausted, "too many tokens")
-		return nil // handle sees that the connection is closing
+		return nil // handle notices that the connection is being closed
 	}
-	// In order with the requests: what is opened after the token is allowed by it.
+	// In order with the requests: a channel that is opened after the token is checked against it.
 	end := wire.End{Err: c.renew(token)}
 	code, why := closeUnauthorized, "the token is refused"
 	if end.Err == nil {
@@ -200,7 +199,7 @@ func (c *conn) auth(m wire.Message) error {
 		c.revise()
 	} else if errors.Is(end.Err, streamhub.ErrLimitExceeded) {
 		code, why = closeExhausted, "too many connections"
-	} else { // the reason goes to the log only
+	} else { // the reason is logged only
 		end.Err = streamhub.ErrUnauthenticated
 	}
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeAuthResult, 0, end.Append(nil)))
@@ -210,8 +209,8 @@ func (c *conn) auth(m wire.Message) error {
 	return nil
 }
 
-// revise ends the calls that the new token does not allow any more: readers may stay for days.
-// Appends are checked when they leave.
+// revise ends the calls that the new token no longer allows: a reader may stay for days. Appends are checked when they
+// are submitted.
 func (c *conn) revise() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,7 +224,8 @@ func (c *conn) revise() {
 	}
 }
 
-// credit lets a reader send more. A credit for a channel that has ended is late, not wrong.
+// credit lets a reader send more. Credit for a channel that has ended is ignored: it was sent before the client
+// received the end.
 func (c *conn) credit(m wire.Message) error {
 	n, err := wire.DecodeCredit(m.Body)
 	if err != nil {
@@ -235,7 +235,7 @@ func (c *conn) credit(m wire.Message) error {
 	defer c.mu.Unlock()
 	ch := c.channels[m.Channel]
 	if ch == nil {
-		return nil // the call has ended meanwhile
+		return nil // the call has ended meanwhile, and its end is on the way
 	}
 	if n > uint64(maxCredit) || ch.credit > maxCredit-int64(n) {
 		return fmt.Errorf("%w: credit beyond %d bytes", wire.ErrMalformed, maxCredit)
@@ -247,21 +247,21 @@ func (c *conn) credit(m wire.Message) error {
 	return nil
 }
 
-// maxCredit is far beyond what a client needs, and small enough to count with.
+// maxCredit is far more than a client needs, and small enough that sums do not overflow.
 const maxCredit = int64(1) << 40
 
-// open begins a call. If too many calls are under way, it waits: the connection is not read
-// meanwhile, and the client is slowed down by TCP.
+// open begins a call. If too many calls are in flight, it waits. Meanwhile the connection is not read, and TCP slows
+// the client down.
 func (c *conn) open(m wire.Message) error {
 	var o *wire.Open
 	var err error
 	if c.anonymous() {
-		err = streamhub.ErrUnauthenticated // not even decoded
+		err = streamhub.ErrUnauthenticated // the request is not even decoded
 	} else if o, err = wire.DecodeOpen(m.Body); errors.Is(err, wire.ErrMalformed) {
 		return err
 	}
 	c.mu.Lock()
-	// Numbers only rise, so that what still comes for a channel that has ended never meets another one.
+	// Channel numbers only rise, so that a late message for a channel that has ended never reaches another one.
 	if m.Channel <= c.last {
 		c.mu.Unlock()
 		return fmt.Errorf("%w: channel %d after %d", wire.ErrMalformed, m.Channel, c.last)
@@ -294,10 +294,9 @@ func (c *conn) open(m wire.Message) error {
 	if !ch.reader {
 		ch.size = len(m.Body)
 	}
-	// Readers are not waited for: they may last for days, and MaxReaders bounds them.
+	// Readers do not count here: they may last for days, and MaxReaders bounds them.
 	for !ch.reader && (c.calls >= maxCalls || c.calls > 0 && c.held+ch.size > maxHeld) && c.ctx.Err() == nil {
-		// The appends that came before in this message must leave: they may be what occupies the
-		// room.
+		// Earlier appends of this message must be submitted first: they may be the calls that use up the limit.
 		c.sendAppendsLocked()
 		c.room.Wait()
 	}
@@ -310,7 +309,7 @@ func (c *conn) open(m wire.Message) error {
 	} else {
 		c.calls++
 		c.held += ch.size
-		// The body of the message stays in memory until the last call of it has ended.
+		// The message stays in memory until the last of its calls has ended.
 		ch.load = c.load.Share()
 	}
 	c.g.metrics.calls.Add(c.ctx, 1)
@@ -328,8 +327,8 @@ func (c *conn) open(m wire.Message) error {
 	return nil
 }
 
-// close forgets a channel before its end is sent: a client that has read the end may open the next
-// channel at once, and must not find the limit reached. finish follows.
+// close forgets a channel before its end is sent: a client that has read the end may open the next channel at once, and
+// must not hit the limit. The caller sends the end and then calls finish.
 func (c *conn) close(ch *channel) {
 	c.mu.Lock()
 	delete(c.channels, ch.id)
@@ -347,7 +346,7 @@ func (c *conn) close(ch *channel) {
 	c.g.metrics.calls.Add(c.ctx, -1)
 }
 
-// finish notes that n channels that were closed have been answered. A drain waits for that.
+// finish records that the ends of n closed channels were sent. A drain waits for that.
 func (c *conn) finish(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -356,7 +355,7 @@ func (c *conn) finish(n int) {
 	}
 }
 
-// drainReaders ends readers, and waits for everything that is under way.
+// drainReaders ends readers, and waits for all calls in flight.
 func (c *conn) drainReaders() {
 	_ = c.out.put(wire.AppendMessage(nil, wire.TypeGoAway, 0, (&wire.GoAway{Reason: "the gateway is stopping"}).Append(nil)))
 	c.mu.Lock()
@@ -377,8 +376,8 @@ func (ch *channel) run(o *wire.Open) {
 	ch.end(dispatch.Run(ch.ctx, ch.c.g.hub.Store(o.Store), ch.c, o.Request, ch))
 }
 
-// end answers a call that is over. A call that was cancelled ends with the cause: the client's wish,
-// a token that does not allow it any more, or the stop of the gateway.
+// end answers a call that has ended. A cancelled call ends with the cause: the client cancelled it, its token no longer
+// allows it, or the gateway stops.
 func (ch *channel) end(result wire.Result, err error) {
 	if err != nil && ch.ctx.Err() != nil {
 		err = context.Cause(ch.ctx)
@@ -388,13 +387,13 @@ func (ch *channel) end(result wire.Result, err error) {
 	ch.c.finish(1)
 }
 
-// answer is the last message of a channel.
+// answer sends the last message of a channel.
 func (ch *channel) answer(result wire.Result, err error) {
-	_ = ch.c.out.put(ch.encodeEnd(result, err)) // a connection that is over needs no answer
+	_ = ch.c.out.put(ch.encodeEnd(result, err)) // a connection that has ended needs no answer
 }
 
-// encodeEnd writes the end of a channel and counts the call. An error without a code goes to the log;
-// the client is told that it is internal.
+// encodeEnd writes the end of a channel and counts the call. An error without a code is logged; the client gets the
+// code of an internal error.
 func (ch *channel) encodeEnd(result wire.Result, err error) []byte {
 	ch.c.guest.Called(ch.op, err, ch.begun)
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {

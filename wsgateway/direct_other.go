@@ -4,7 +4,7 @@ package wsgateway
 
 import "net"
 
-// A direct would write to a socket what it takes at once. Here every message is written by one that waits.
+// A direct writes to a socket without blocking. This platform has no such write, so every write may block.
 type direct struct{}
 
 func newDirect(net.Conn) *direct { return nil }

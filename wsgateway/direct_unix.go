@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// A direct writes to a socket what it takes at once. It is used by one goroutine at a time.
+// A direct writes to a socket without blocking: as much as fits into its send buffer. One goroutine at a time may use
+// it.
 type direct struct {
 	raw syscall.RawConn
 	try func(fd uintptr) (done bool)
@@ -16,8 +17,8 @@ type direct struct {
 	n   int
 }
 
-// newDirect returns nil for a connection that cannot be written to without waiting, one with TLS for
-// instance. A type that embeds a socket may do more in its Write, so only the sockets themselves count.
+// newDirect returns nil for a connection without a non-blocking write, for instance one with TLS. A type that embeds a
+// socket may do more in its Write, so only plain sockets are accepted.
 func newDirect(conn net.Conn) *direct {
 	var raw syscall.RawConn
 	var err error
@@ -38,18 +39,19 @@ func newDirect(conn net.Conn) *direct {
 			n, err := writeNow(fd, d.p)
 			d.n = max(n, 0)
 			if !errors.Is(err, syscall.EINTR) {
-				return true // never wait until the socket takes more
+				return true // never wait until the socket is writable
 			}
 		}
 	}
 	return d
 }
 
-// write returns how many bytes the socket has taken. It reports no error: a write that waits gets it again.
+// write returns how many bytes the socket has accepted. It reports no error: the blocking write that follows gets the
+// error again.
 func (d *direct) write(p []byte) int {
 	d.p, d.n = p, 0
 	_ = d.raw.Write(d.try)
-	// The buffer of the caller goes back to a pool.
+	// Keep no reference: the buffer of the caller goes back to a pool.
 	d.p = nil
 	return d.n
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/coder/websocket"
 )
 
-// appendFrameHeader appends the header of an unmasked frame that is a whole message of n bytes; see RFC
-// 6455, section 5.2. No extension is negotiated, so the reserved bits are 0.
+// appendFrameHeader appends the header of an unmasked frame that holds a whole message of n bytes; see RFC 6455,
+// section 5.2. No extension is negotiated, so the reserved bits are 0.
 func appendFrameHeader(b []byte, typ websocket.MessageType, n int) []byte {
-	// FIN and the opcode: the message types of the library are the opcodes of the RFC. Up to 125 the length is in the
-	// second byte; 126 says that 2 bytes of it follow, 127 that 8 do.
+	// FIN and the opcode: the message types of the library are the opcodes of the RFC. A length of up to 125 is in the
+	// second byte; 126 there announces a length of 2 bytes, 127 one of 8 bytes.
 	b = append(b, 0x80|byte(typ))
 	switch {
 	case n < 126:

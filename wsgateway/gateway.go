@@ -16,8 +16,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// Close codes besides those of RFC 6455, which leaves 4000 to 4999 to applications. The last three digits are those
-// of the status of HTTP that says the same.
+// Close codes besides those of RFC 6455, which leaves 4000 to 4999 to applications. The last three digits are the HTTP
+// status with the same meaning.
 const (
 	closeUnauthorized = websocket.StatusCode(4401)
 	closeExhausted    = websocket.StatusCode(4429)
@@ -27,7 +27,7 @@ const (
 type Gateway struct {
 	hub     *hub.Hub
 	opt     Options
-	gate    *front.Gate // used by handshakes that did not pass package server's gate
+	gate    *front.Gate // used for handshakes that did not pass the gate of package server
 	metrics *metrics
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -36,14 +36,14 @@ type Gateway struct {
 	// mu guards the fields below.
 	mu    sync.Mutex
 	conns map[*baseConn]struct{}
-	// workers are the streams of streamkit workers here, so that one that comes again ends the stream that it had.
+	// workers has the open streams of streamkit workers. A worker that connects again ends its earlier stream.
 	workers  map[workerKey]*muxChannel
 	draining bool
 	empty    chan struct{} // closed when draining and the last connection is gone
 }
 
-// New makes a gateway to h, which stays the caller's. The gateway runs until [Gateway.Shutdown],
-// which comes before h is closed; the end of ctx does not stop it.
+// New makes a gateway to h, which stays the caller's. The gateway runs until [Gateway.Shutdown], which must be called
+// before h is closed; the end of ctx does not stop it.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	g := &Gateway{hub: h, opt: o.withDefaults(), conns: map[*baseConn]struct{}{}, workers: map[workerKey]*muxChannel{}, empty: make(chan struct{})}
 	var err error
@@ -64,7 +64,7 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Gateway, error) {
 	return g, nil
 }
 
-// The two dialects.
+// ours is the protocol of this project, and streamkit the one of streamkit clients.
 var (
 	ours      = front.Dialect{Transport: "websocket", Later: true, Op: "append", Refusals: []string{"protocol"}}
 	streamkit = front.Dialect{Transport: "streamkit", AnyLocalhost: true, Op: "produce", Refusals: []string{"protocol"}}
@@ -104,10 +104,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// firstMessage is how long a client of ours may take to say who it is, if its handshake did not.
+// firstMessage is how long a streamhub.v1 client whose handshake had no token may take to authenticate.
 const firstMessage = 5 * time.Second
 
-// until is when the connection of a guest ends, unless its token is renewed; zero is never.
+// until returns when the connection of a guest ends unless its token is renewed; the zero Time means never.
 func (g *Gateway) until(d *front.Dialect, guest *front.Guest) time.Time {
 	switch p := guest.Principal; {
 	case p == auth.Anonymous:
@@ -118,8 +118,8 @@ func (g *Gateway) until(d *front.Dialect, guest *front.Guest) time.Time {
 	return time.Time{}
 }
 
-// accept makes a connection of a guest. If it reports true the connection's own goroutine has taken the
-// guest over, and lets it leave.
+// accept upgrades the request of a guest to a connection. If it returns true, the goroutine of the connection calls
+// guest.Leave.
 func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) bool {
 	l, err := g.upgrade(w, r, d, guest)
 	if err != nil {
@@ -143,9 +143,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, d *front.Dialec
 	return true
 }
 
-// upgrade makes the connection of a guest.
+// upgrade makes the WebSocket handshake and sets up the connection.
 func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Dialect, guest *front.Guest) (*baseConn, error) {
-	// The origin was checked where the token is known.
+	// The gate has checked the origin, which depends on the token.
 	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
 	if d == &ours {
 		accept.Subprotocols = []string{wire.Subprotocol}
@@ -160,12 +160,12 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, d *front.Diale
 	return l, nil
 }
 
-// A dialect serves a connection.
+// A dialect serves a connection in one of the two protocols.
 type dialect interface{ serve() }
 
 // serve serves a connection until it ends. Shutdown waits for it.
 func (g *Gateway) serve(l *baseConn, d dialect) {
-	// This runs last, because Shutdown takes a removed connection as ended.
+	// remove runs last: Shutdown takes a removed connection for one that has ended.
 	defer g.remove(l)
 	defer l.guest.Leave()
 	defer l.guest.Opened()()
@@ -173,7 +173,7 @@ func (g *Gateway) serve(l *baseConn, d dialect) {
 	d.serve()
 }
 
-// add is false when the gateway is draining.
+// add registers a connection. It returns false if the gateway is draining.
 func (g *Gateway) add(l *baseConn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -209,9 +209,9 @@ func (g *Gateway) Draining() bool {
 	return g.draining
 }
 
-// Shutdown refuses new connections, ends readers with the cursor to resume from, waits for appends
-// in flight and closes the connections. When ctx ends it closes the rest at once. It waits for
-// every goroutine of the gateway and may be called twice.
+// Shutdown refuses new connections, ends readers with the cursor to resume from, waits for appends in flight and closes
+// the connections. When ctx ends it closes the remaining connections at once. It waits for every goroutine of the
+// gateway and may be called twice.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	first := !g.draining
@@ -243,7 +243,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// watch serves all connections once a second: one timer for all of them.
+// watch calls tick on all connections once a second, with one timer for all.
 func (g *Gateway) watch() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

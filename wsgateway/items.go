@@ -19,11 +19,11 @@ func encodeEntries(entries []streamhub.Entry) []byte {
 	return wire.AppendEntries(make([]byte, 0, size), entries)
 }
 
-// partBytes is about how much of a large page is encoded at once. A reader that does not take it
-// holds that, and the page.
+// partBytes is the approximate size of the parts in which a large page is encoded. A reader that waits for credit holds
+// one part and the page.
 const partBytes = 128 << 10
 
-// Page is called by package dispatch, as are the others.
+// Page, like the other methods below, is called by package dispatch.
 func (ch *channel) Page(p *port.Page) error {
 	part, bytes := 0, 0
 	for i := range p.Entries {
@@ -41,8 +41,8 @@ func (ch *channel) Page(p *port.Page) error {
 	return ch.entries(encodeEntries(p.Entries[part:]))
 }
 
-// Offer takes a page without waiting, if the client has room for it and the connection is idle. Only one
-// goroutine at a time calls this or the others, so the credit is not used up in between.
+// Offer sends a page if the client has credit for it and the connection is idle; it never blocks. Only one goroutine at
+// a time calls the methods of this reply, so the credit cannot be used up meanwhile.
 func (ch *channel) Offer(p *port.Page) bool {
 	bytes := 0
 	for i := range p.Entries {
@@ -60,7 +60,7 @@ func (ch *channel) Offer(p *port.Page) bool {
 		return true
 	}
 	ch.c.mu.Lock()
-	ch.credit += int64(len(body)) // a page that was not sent uses none
+	ch.credit += int64(len(body)) // the page was not sent, so it uses no credit
 	ch.c.mu.Unlock()
 	return false
 }
@@ -83,7 +83,7 @@ func (ch *channel) entries(body []byte) error {
 	return ch.items(body)
 }
 
-// Name takes one name. A listing has its names in messages of their own: they are few.
+// Name sends one name of a listing, in a message of its own: listings are short.
 func (ch *channel) Name(name string) error {
 	if err := ch.wait(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (ch *channel) Name(name string) error {
 	return ch.items(wire.AppendName(nil, name))
 }
 
-// Status takes the status of a segment.
+// Status sends the status of a segment, and waits for credit first.
 func (ch *channel) Status(s *streamhub.Status) error {
 	if err := ch.wait(); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (ch *channel) Status(s *streamhub.Status) error {
 	return ch.items(wire.AppendStatus(nil, s))
 }
 
-// Workers takes a list of workers.
+// Workers sends a list of workers, and waits for credit first.
 func (ch *channel) Workers(workers []streamhub.Worker) error {
 	if err := ch.wait(); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (ch *channel) Workers(workers []streamhub.Worker) error {
 	return ch.items(wire.AppendWorkers(nil, workers))
 }
 
-// Item takes anything else.
+// Item sends an item of any other kind, and waits for credit first.
 func (ch *channel) Item(item wire.Result) error {
 	if err := ch.wait(); err != nil {
 		return err
@@ -115,11 +115,11 @@ func (ch *channel) Item(item wire.Result) error {
 	return ch.items(wire.EncodeResult(item))
 }
 
-// Joined tells the client that its worker is on the list.
+// Joined notifies the client that its worker is on the list, with an empty item.
 func (ch *channel) Joined() error { return ch.items(nil) }
 
-// wait returns when the client has room for another message: while its credit is above zero. A message is sent whole,
-// so the credit may fall below; see docs/protocol.md.
+// wait blocks until the client's credit is above zero. A message is never split, so it may make the credit negative;
+// see docs/protocol.md.
 func (ch *channel) wait() error {
 	c := ch.c
 	c.mu.Lock()
@@ -140,7 +140,7 @@ func (ch *channel) wait() error {
 	return nil
 }
 
-// items sends one message.
+// items sends a message of items and charges it to the credit.
 func (ch *channel) items(body []byte) error {
 	ch.c.mu.Lock()
 	ch.credit -= int64(len(body))

@@ -10,14 +10,13 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// metrics count connections, calls under way, messages and their bytes in both directions, and
-// connections that were closed, by code. They have no names of subjects or stores as attributes:
-// there is no bound on their number.
+// metrics count connections, calls in flight, messages and their bytes in both directions, and closed connections by
+// code. Subjects and stores are not attributes, because their number is unbounded.
 type metrics struct {
 	connections, calls metric.Int64UpDownCounter
 	messages, bytes    metric.Int64Counter
 	closes             metric.Int64Counter
-	in, out            []metric.AddOption // made once: a delivery counts twice
+	in, out            []metric.AddOption // made once, because each message uses two
 }
 
 func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, error) {

@@ -14,8 +14,8 @@ import (
 
 // Options configure a Gateway; nil stands for the defaults.
 type Options struct {
-	// Auth checks tokens. Without it every client has every right: use that on the loopback only,
-	// or behind a proxy that authenticates.
+	// Auth checks tokens. Without it every client has every right: omit it only on a loopback address, or behind a
+	// proxy that authenticates.
 	Auth streamhub.Authenticator
 	// Origins are the web origins that browsers may connect from, as scheme://host[:port], besides
 	// the gateway's own.
@@ -28,15 +28,15 @@ type Options struct {
 	CloseExpiredStreamkit bool
 	// Limits bound connections; nil stands for the defaults.
 	Limits *Limits
-	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the
-	// default is 128. Another one is refused with [streamhub.ErrLimitExceeded].
+	// MaxReaders is how many readers, followers and subscriptions one connection may have open; the default is 128. A
+	// further one is refused with [streamhub.ErrLimitExceeded].
 	MaxReaders int
-	// MaxMessageBytes bounds one WebSocket message of a client, and so one append; the default is
-	// what the largest append needs. A larger one closes the connection with code 1009.
+	// MaxMessageBytes bounds one WebSocket message of a client, and so one append; the default fits the largest append.
+	// A larger one closes the connection with code 1009.
 	MaxMessageBytes int64
 	// PingInterval is how long a connection may be silent before it is pinged; the default is 25 s.
 	PingInterval time.Duration
-	// PongTimeout is how long the answer may take; the default is 10 s.
+	// PongTimeout is how long the answer to a ping may take; the default is 10 s.
 	PongTimeout time.Duration
 	// WriteTimeout is how long a write to a client may block, once all buffers are full; the
 	// default is 90 s.
@@ -54,7 +54,7 @@ const (
 	defaultPing         = 25 * time.Second
 	defaultPong         = 10 * time.Second
 	defaultWriteTimeout = 90 * time.Second
-	// messageOverhead is what a message has besides the records of the largest append.
+	// messageOverhead is how many bytes a message may have in addition to the records of the largest append.
 	messageOverhead = 4 << 20
 )
 

@@ -9,34 +9,34 @@ import (
 )
 
 const (
-	// outboxBytes is how much may wait to be written to one connection before those who write wait too.
+	// outboxBytes is how many bytes of messages may be queued for one connection before put blocks.
 	outboxBytes = 256 << 10
-	// maxRaw is how many bytes of control frames may wait before those who send them wait too.
+	// maxRaw is how many bytes of control frames may be queued before Write blocks.
 	maxRaw = 4 << 10
-	// copied is how many bytes of messages are put together before they are written.
+	// copied is how many bytes of short messages are copied into one buffer for a single write.
 	copied = 16 << 10
 )
 
-// An outbox is the only writer of a connection. It makes the frames of messages and takes the control
-// frames of the library, so that frames never mix. It has no goroutine: a caller that finds it idle
-// writes, and takes along what others add meanwhile.
+// An outbox is the only writer of a connection. It frames messages and accepts the control frames of the library, so
+// that frames never interleave. It has no goroutine: a caller that finds it idle writes, and also writes the messages
+// that others add meanwhile.
 type outbox struct {
 	l      *baseConn
 	typ    websocket.MessageType
-	joined bool // what waits is written as one WebSocket message
+	joined bool // queued messages are sent as one WebSocket message
 
-	direct *direct // nil if the connection has none; used under mu
+	direct *direct // nil if the connection has no non-blocking write; used under mu
 
-	// mu guards the fields below. It is not held during a write that may block; writing says that one
-	// caller has the socket.
+	// mu guards the fields below. It is not held during a write that may block; writing says that one caller is using
+	// the socket.
 	mu      sync.Mutex
 	room    sync.Cond
-	raw     []byte   // of frames, to be written as it is, before pending
-	pending [][]byte // messages
-	bytes   int      // of messages that wait or are being written
+	raw     []byte   // queued control frames, already framed; they are written before pending
+	pending [][]byte // queued messages
+	bytes   int      // bytes of messages that are queued or being written
 	writing bool
-	since   time.Time // when the write under way began; zero while there is none
-	err     error     // why no message is taken any more
+	since   time.Time // when the present write began; zero if there is none
+	err     error     // why no further message is accepted
 }
 
 func (o *outbox) init(l *baseConn) {
@@ -46,8 +46,8 @@ func (o *outbox) init(l *baseConn) {
 }
 
 // put sends a message, in parts that must not change afterwards: several connections may write the same page. It
-// returns when the message is written or queued, and waits while the queue is full: so a slow client slows down its
-// own calls. An error says that the connection is over.
+// returns when the message is written or queued, and waits while the queue is full: so a slow client slows down its own
+// calls. An error means that the connection has ended.
 func (o *outbox) put(parts ...[]byte) error {
 	n := 0
 	for _, p := range parts {
@@ -71,9 +71,9 @@ func (o *outbox) put(parts ...[]byte) error {
 	return o.err
 }
 
-// offer sends a short message, in two parts, if that needs no wait: it takes all of it or nothing. It
-// writes under the lock, because such a write does not block. If the socket takes a part only, a
-// goroutine writes the rest.
+// offer sends a short message, given in two parts, if that needs no wait; otherwise it does nothing and returns false.
+// It writes under the lock, because this write does not block. If the socket accepts only a part, a goroutine writes
+// the rest.
 func (o *outbox) offer(header, body []byte) (taken bool) {
 	size := len(header) + len(body)
 	if o.direct == nil || size > copied {
@@ -101,8 +101,8 @@ func (o *outbox) offer(header, body []byte) (taken bool) {
 	return true
 }
 
-// Write takes a control frame of the library, which flushes each one whole. It returns when a close
-// frame is written; any other one may have its place in the queue.
+// Write accepts a control frame of the library, which flushes each frame whole. For a close frame it returns after the
+// frame was written; any other frame may still be queued.
 func (o *outbox) Write(frame []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,23 +111,23 @@ func (o *outbox) Write(frame []byte) (int, error) {
 	}
 	o.raw = append(o.raw, frame...)
 	if isClose(frame) {
-		o.refuse(net.ErrClosed) // it is the last frame
+		o.refuse(net.ErrClosed) // a close frame is the last frame
 	}
 	switch {
 	case !o.writing:
 		o.writing = true
-		for o.writeSome() && !o.handOver() { // the caller reads the connection: it does not stay for what others add
+		for o.writeSome() && !o.handOver() { // the caller is the reader of the connection: it does not stay to write what others add
 		}
-	case isClose(frame): // the library closes the connection when it has sent it
+	case isClose(frame): // the library closes the connection after it has sent a close frame
 		for o.writing {
 			o.room.Wait()
 		}
 	}
-	return len(frame), nil // a connection that is broken is closed, which the library sees itself
+	return len(frame), nil // no error: the library notices a broken connection itself
 }
 
-// handOver has a goroutine of the connection write what waits, unless the connection is over. The lock
-// is held and writing is set.
+// handOver makes a goroutine of the connection write the queue, unless the connection has ended. The lock is held and
+// writing is set.
 func (o *outbox) handOver() bool {
 	return o.l.start(func() {
 		o.mu.Lock()
@@ -137,8 +137,8 @@ func (o *outbox) handOver() bool {
 	})
 }
 
-// writeSome writes what waits, and reports whether something was added meanwhile; if nothing was, the
-// outbox is idle. The lock is held and writing is set.
+// writeSome writes the queue, and reports whether something was added meanwhile. If nothing was, the outbox is idle.
+// The lock is held and writing is set.
 func (o *outbox) writeSome() (more bool) {
 	var batch [][]byte
 	var bytes int
@@ -157,7 +157,7 @@ func (o *outbox) writeSome() (more bool) {
 		if err != nil {
 			o.raw = nil
 			o.refuse(err)
-			o.l.closeNow() // a frame may be incomplete
+			o.l.closeNow() // a frame may be half written, so the connection is unusable
 			o.l.cancel()
 		}
 	}
@@ -166,7 +166,7 @@ func (o *outbox) writeSome() (more bool) {
 	return o.writing
 }
 
-// wait returns when all is written, or the connection is over.
+// wait returns when the queue is written or the connection has ended.
 func (o *outbox) wait() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -177,8 +177,8 @@ func (o *outbox) wait() {
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// write writes raw bytes, and parts of so many bytes together. Short ones are copied and written at once;
-// a long one is written from where it is, since many connections may share it.
+// write writes raw, and then parts, which have the given number of bytes in all. Short parts are copied into one buffer
+// and written together. A long part is written in place: many connections may share it.
 func (o *outbox) write(raw []byte, parts [][]byte, bytes int) error {
 	buffer := buffers.Get().(*[]byte)
 	frames := append((*buffer)[:0], raw...)
@@ -215,14 +215,14 @@ func (o *outbox) write(raw []byte, parts [][]byte, bytes int) error {
 	return nil
 }
 
-// refuse records why no message is taken any more. The first reason stays. The lock is held.
+// refuse records why no further message is accepted. The first reason stays. The lock is held.
 func (o *outbox) refuse(err error) {
 	if o.err == nil {
 		o.err = err
 	}
 }
 
-// fail ends every wait, and refuses messages from now on.
+// fail ends every wait, and refuses all further messages.
 func (o *outbox) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -230,7 +230,7 @@ func (o *outbox) fail(err error) {
 	o.room.Broadcast()
 }
 
-// stuck returns how long the write under way has taken, and whether there is one.
+// stuck returns how long the present write has taken, and whether there is one.
 func (o *outbox) stuck(now time.Time) (time.Duration, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -8,13 +8,13 @@ import (
 	"sync/atomic"
 )
 
-// A hijacked keeps the connection of a handshake, which the outbox writes to. The library gets a way for
-// its control frames instead, with a buffer of that size in place of the 4 KiB of net/http. It sends
-// none before it is asked to read, ping or close.
+// A hijacked is the ResponseWriter of a handshake. It keeps the connection for the outbox. The library gets a writer
+// that passes its control frames to the outbox, with a buffer for one control frame instead of the 4 KiB of net/http.
+// The library sends none before it is asked to read, ping or close.
 type hijacked struct {
 	http.ResponseWriter
 	incoming *incoming
-	control  *bufio.Writer // holds whole control frames
+	control  *bufio.Writer // its buffer holds one whole control frame
 }
 
 func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -27,17 +27,17 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.incoming, bufio.NewReadWriter(rw.Reader, h.control), nil
 }
 
-// farewellBytes is what is still read of a client after its connection was failed: what it had sent before the
-// close frame reached it, and its own close frame.
+// farewellBytes is how much is still read from a client after fail: the data that it had sent before the close frame
+// reached it, and its own close frame.
 const farewellBytes = 256 << 10
 
-// An incoming is a socket as the library reads it. The library drops what comes after a close frame byte by byte,
-// for seconds, which cost more than all other work beside clients that send without end. After leave, Read
-// returns farewellBytes more and then waits for Close, so that what a client goes on sending stays with it.
+// An incoming is the socket as the library reads it. After a close frame the library reads and drops data byte by byte,
+// for seconds. With clients that send without pause, that would cost more than all other work. So after leave, Read
+// returns at most farewellBytes more and then blocks until Close; TCP then holds the client back.
 type incoming struct {
 	net.Conn
 	leaving atomic.Bool
-	rest    int // of farewellBytes; Read's own
+	rest    int // what is left of farewellBytes; used by Read only
 	once    sync.Once
 	closed  chan struct{}
 }

@@ -18,56 +18,55 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// The protocol of streamkit: a muxer over text frames, each a JSON object with a payload in base64.
-// A channel begins with an envelope that names the operation; the server ends it, always.
+// The protocol of streamkit: a muxer over text frames, each a JSON object with a payload in base64. A channel begins
+// with an envelope that names the operation. It is always the server that ends a channel.
 
 const (
-	// A frame has 8 MiB at most, and 6 MiB of payload: released clients drop the connection
-	// otherwise.
+	// A frame may have 8 MiB, and its payload 6 MiB: released clients drop the connection after a longer one.
 	maxFrame   = 8 << 20
 	maxPayload = 6 << 20
-	// maxAnswer is the longest payload whose frame is not too long.
+	// maxAnswer is the longest payload that fits into a frame after base64.
 	maxAnswer = (maxFrame - frameOverhead) / 4 * 3
 
 	// frameOverhead is the JSON around the payload of a data frame.
 	frameOverhead = 137
 
-	// A connection has as many channels as a process of a released client opens: it has one
-	// connection for everything. Room is left for calls, so that a client with too many subscriptions
-	// can still do everything else.
+	// A connection allows many channels, because a process of a released client has one connection for everything.
+	// Subscriptions may not use all of them, so that a client with too many subscriptions can still make calls.
 	maxMuxChannels      = 16_384
 	maxMuxSubscriptions = maxMuxChannels - 1024
-	// A connection holds so many bytes at most for its channels: what they are about, and records that
-	// are not stored yet. Subscriptions leave room for records, and both leave room for calls.
+	// The limits, in bytes, of what a connection holds for its channels: their envelopes, and records that are not
+	// stored yet. Subscriptions leave room for records, and both leave room for calls.
 	maxHeldMux           = 24 << 20
 	maxHeldRecords       = 20 << 20
 	maxHeldSubscriptions = 12 << 20
-	channelCost          = 512 // besides the envelope
-	// maxQueued bounds what waits to be looked at and what is looked at; then the connection is not read.
+	channelCost          = 512 // in addition to the envelope
+	// maxQueued is how many bytes may be queued or in processing before the connection is no longer read.
 	maxQueued = 8 << 20
-	// Late frames of a channel that has ended are ignored for a while.
+	// Frames that arrive late, for a channel that has ended, are ignored as long as its tombstone is among the last
+	// maxTombstones.
 	maxTombstones = 1024
 
-	// A connection that was silent for muxSilence is pinged: released clients and servers do so after 25 to 30 s.
-	// After muxDead both sides take it for dead.
+	// A connection that was silent for muxSilence is pinged: released clients and servers do so after 25 to 30 s. After
+	// muxDead of silence both sides take the connection for dead.
 	muxSilence = 27 * time.Second
 	muxDead    = 90 * time.Second
 )
 
-// A muxFrame is what travels. Names of fields are matched whatever their case, as in streamkit.
+// A muxFrame is one frame of the protocol. Names of fields match in any case, as in streamkit.
 type muxFrame struct {
 	ControlType string
 	StoreID     uuid.UUID `json:"store_id"`
 	ChannelID   uuid.UUID `json:"channel_id"`
 	Payload     []byte    `json:"payload"`
-	// TraceContext is that of OpenTelemetry, an object of strings.
+	// TraceContext is the propagated trace of OpenTelemetry, a JSON object of strings.
 	TraceContext json.RawMessage `json:"trace_context"`
 }
 
-// maxTrace bounds a trace that is looked at: as a map it takes several times as much memory as it has bytes.
+// maxTrace is the largest trace, in bytes, that is decoded: as a map it takes several times as much memory.
 const maxTrace = 16 << 10
 
-// trace returns what the trace of a frame carries, nil if it is none.
+// trace returns the decoded trace of a frame, or nil if there is none.
 func (f *muxFrame) trace() (carried map[string]string) {
 	if len(f.TraceContext) == 0 || len(f.TraceContext) > maxTrace || json.Unmarshal(f.TraceContext, &carried) != nil {
 		return nil
@@ -75,7 +74,7 @@ func (f *muxFrame) trace() (carried map[string]string) {
 	return carried
 }
 
-// A muxControl is a payload that ends something.
+// A muxControl is a payload of the muxer itself: it ends a channel or says that the sender ends its part.
 type muxControl struct {
 	Type string `json:"type"`
 	Err  string `json:"err,omitempty"`
@@ -94,20 +93,20 @@ type muxKey struct{ store, channel uuid.UUID }
 type muxer struct {
 	*baseConn
 
-	// Both are counted by the goroutines of channels as well, without mu.
-	held   atomic.Int64  // bytes; see maxHeldMux
-	queued atomic.Int64  // bytes; see maxQueued
-	taken  chan struct{} // something was taken from a queue, for the goroutine that reads
+	// The goroutines of channels change both counters too, without mu.
+	held   atomic.Int64  // bytes that the channels hold; see maxHeldMux
+	queued atomic.Int64  // bytes that are queued or in processing; see maxQueued
+	taken  chan struct{} // notifies the reader goroutine that a queue has shrunk
 
 	// mu guards the fields below.
 	mu         sync.Mutex
 	channels   map[muxKey]*muxChannel
 	lasting    int // channels that are subscriptions
 	tombstones map[muxKey]struct{}
-	buried     []muxKey // in the order of their end
+	buried     []muxKey // tombstones, in the order in which the channels ended
 	ending     int      // channels that are closed and whose end is not sent yet
 	draining   bool
-	idle       sync.Cond // something ended while draining
+	idle       sync.Cond // signals that a channel ended while the gateway drains
 }
 
 func newMuxer(l *baseConn) *muxer {
@@ -134,7 +133,7 @@ func (m *muxer) serve() {
 		if err != nil {
 			return
 		}
-		runtime.Gosched() // a client that sends without end takes turns with the others
+		runtime.Gosched() // a client that sends without pause takes turns with the others
 		var f muxFrame
 		if err := json.Unmarshal(data, &f); err != nil {
 			m.control("close")
@@ -169,14 +168,13 @@ func (m *muxer) over() {
 	m.end()
 }
 
-// control sends a frame that is about the connection.
+// control sends a frame that concerns the connection, such as a ping.
 func (m *muxer) control(kind string) {
 	_ = m.out.put([]byte(`{"ControlType":"` + kind + `","store_id":"00000000-0000-0000-0000-000000000000",` +
 		`"channel_id":"00000000-0000-0000-0000-000000000000","payload":null}`))
 }
 
-// probe pings a connection that was silent, and cuts one that was silent for longer. Any frame of the
-// client ends the silence.
+// probe pings a connection after muxSilence, and closes it after muxDead. Any frame of the client ends the silence.
 func (m *muxer) probe(silence time.Duration) {
 	switch {
 	case silence > muxDead:
@@ -185,7 +183,7 @@ func (m *muxer) probe(silence time.Duration) {
 		if m.pinging.CompareAndSwap(false, true) {
 			m.start(func() {
 				m.control("ping")
-				// The next one is due when this one had time to be answered.
+				// The next ping is due only after this one could have been answered.
 				select {
 				case <-time.After(muxSilence - rand.N(2*time.Second)):
 				case <-m.ctx.Done():
@@ -196,14 +194,14 @@ func (m *muxer) probe(silence time.Duration) {
 	}
 }
 
-// data takes a payload for a channel. A payload for a channel that is not there opens it, unless it
-// is late or ends something.
+// data takes a payload for a channel. A payload for an unknown channel opens that channel, unless the channel has a
+// tombstone or the payload is a control.
 func (m *muxer) data(f *muxFrame) {
 	key := muxKey{f.StoreID, f.ChannelID}
 	m.mu.Lock()
 	ch := m.channels[key]
 	_, late := m.tombstones[key]
-	// Only this goroutine opens channels: one that is not there now is not there below either.
+	// Only this goroutine opens channels, so a channel that does not exist here does not exist below either.
 	open := len(m.channels)
 	draining := m.draining
 	m.mu.Unlock()
@@ -223,7 +221,7 @@ func (m *muxer) data(f *muxFrame) {
 	}
 }
 
-// stopping is a text that clients try again after.
+// stopping is an error text after which released clients retry.
 const stopping = "the gateway is stopping"
 
 const tooMany = "too many active streams"
@@ -239,7 +237,7 @@ func (m *muxer) hold(ch *muxChannel, n int, limit int64) bool {
 	return true
 }
 
-// release takes back what hold counted.
+// release undoes hold for n bytes.
 func (m *muxer) release(ch *muxChannel, n int) {
 	m.held.Add(-int64(n))
 	ch.cost -= n
@@ -251,8 +249,8 @@ func (m *muxer) allowsStore(store uuid.UUID) bool {
 	return !auth.Reserved(store) && (m.principal == nil || m.principal.AllowsStore(store))
 }
 
-// controlOf returns what a payload ends, nil if it is none of the muxer's own. Those all hold the text mux::, and
-// hardly any other payload does, so a record is not decoded twice.
+// controlOf decodes a control payload, and returns nil for any other payload. Every control contains the text mux::,
+// and hardly any other payload does. So it looks for that text first, to decode records only once.
 func controlOf(f *muxFrame) *muxControl {
 	if !bytes.Contains(f.Payload, []byte(`mux::`)) {
 		return nil
@@ -266,7 +264,7 @@ func controlOf(f *muxFrame) *muxControl {
 
 // refuse answers a frame that belongs to no channel with an error.
 func (m *muxer) refuse(key muxKey, text string) {
-	payload, _ := json.Marshal(muxControl{muxError, text}) // strings
+	payload, _ := json.Marshal(muxControl{muxError, text}) // cannot fail: the fields are strings
 	_ = m.out.put(appendMuxFrame("error", key, payload))
 }
 
@@ -298,7 +296,7 @@ func (m *muxer) close(ch *muxChannel) {
 	m.g.metrics.calls.Add(m.ctx, -1)
 }
 
-// finish notes that the end of a channel that was closed is sent.
+// finish records that the end of a closed channel was sent.
 func (m *muxer) finish() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -306,8 +304,8 @@ func (m *muxer) finish() {
 	m.idle.Broadcast()
 }
 
-// drainChannels ends every channel and waits until all ends are sent. Producers store first what has
-// come.
+// drainChannels ends every channel and waits until all ends are sent. Producers first store the records that have
+// arrived.
 func (m *muxer) drainChannels() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

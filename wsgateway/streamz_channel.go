@@ -21,8 +21,8 @@ var errStopping = errors.New(stopping)
 // clients can lose an answer that is followed at once by the end.
 const lastWord = 100 * time.Millisecond
 
-// A muxChannel is one operation of a client. The goroutine of the operation takes what the client
-// sends; the goroutine that reads the connection adds to it.
+// A muxChannel is one operation of a client. The goroutine that reads the connection queues the payloads of the client,
+// and the goroutine of the operation takes them.
 type muxChannel struct {
 	m      *muxer
 	key    muxKey
@@ -33,21 +33,21 @@ type muxChannel struct {
 	kind    string    // the operation, "" before it is known
 	begun   time.Time // zero for a subscription
 	lasting bool      // the channel is a subscription
-	cost    int       // bytes of the connection that it holds, see muxer.hold; the operation's own
+	cost    int       // bytes that it counts against the connection, see muxer.hold; used by the operation only
 
-	// What the client sends after the envelope. The queue is bounded by the reader of the connection: a
-	// channel that takes nothing ends its operation, and one that takes slowly holds back the connection.
+	// mu guards the fields below. queue has the payloads after the envelope. If the operation takes none, payloads are
+	// not queued; if it takes them slowly, the reader of the connection waits.
 	mu     sync.Mutex
 	queue  [][]byte
 	bytes  int
-	hand   int           // bytes that the operation has taken and is looking at
-	taking bool          // the operation takes what the client sends
+	hand   int           // bytes that the operation has taken and is processing
+	taking bool          // the operation takes payloads
 	closed bool          // the client sends nothing more
-	abort  string        // and why, if it gave up
-	change chan struct{} // closed when one of these changes
+	abort  string        // the error that the client gave when it closed the channel, if any
+	change chan struct{} // closed and replaced when one of these changes
 }
 
-// queueBytes is how much of what a client sends may wait in a channel.
+// queueBytes is how many bytes of payloads may be queued in a channel.
 const queueBytes = 4 << 20
 
 // open begins a channel with an envelope. An envelope that names no operation begins one that ends
@@ -81,7 +81,7 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 	m.g.metrics.calls.Add(m.ctx, 1)
 	m.start(func() {
 		err := run()
-		// The operation sees only the end of its context; the client gets the cause.
+		// The operation returns the error of its context; the client gets the cause.
 		if cause := context.Cause(ch.ctx); cause != nil && err != nil {
 			err = cause
 		}
@@ -89,7 +89,7 @@ func (m *muxer) open(key muxKey, f *muxFrame) {
 	})
 }
 
-// end is the last message of a channel.
+// end sends the last message of a channel.
 func (ch *muxChannel) end(err error) {
 	ch.m.close(ch)
 	defer ch.cancel(nil)
@@ -104,14 +104,14 @@ func (ch *muxChannel) end(err error) {
 			ch.m.g.opt.Logger.Error("a call failed", "error", err)
 		}
 	}
-	payload, _ := json.Marshal(muxControl{muxClose, text}) // strings
+	payload, _ := json.Marshal(muxControl{muxClose, text}) // cannot fail: the fields are strings
 	_ = ch.m.out.put(appendMuxFrame("data", ch.key, payload))
 	ch.m.finish()
 }
 
-// receive takes a frame of the client, after the first. It waits while the queue is full: then the
-// connection is not read. A frame after the close is taken as well: released clients send the close
-// before records that they still have queued, once their queue has stalled.
+// receive queues a payload of the client. It blocks while the queue is full, so that the connection is not read. It
+// accepts payloads after the close too: a released client whose queue has stalled sends the close before the queued
+// records.
 func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -139,7 +139,7 @@ func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 		}
 		ch.mu.Lock()
 	}
-	// The operation may have ended while this waited.
+	// The operation may have ended while receive waited.
 	if !ch.taking {
 		return
 	}
@@ -149,7 +149,7 @@ func (ch *muxChannel) receive(payload []byte, control *muxControl) {
 	ch.changed()
 }
 
-// empty returns what waits. The lock is held.
+// empty takes the queued payloads out and returns them. The lock is held.
 func (ch *muxChannel) empty() [][]byte {
 	payloads := ch.queue
 	ch.hand = ch.bytes
@@ -158,35 +158,35 @@ func (ch *muxChannel) empty() [][]byte {
 	return payloads
 }
 
-// looked says that the operation is done with what it took. Only now these bytes leave the count of
-// the connection, so that records under way are bounded too. The lock is held.
+// looked records that the operation has processed what it took. Only now does the count of the connection drop by these
+// bytes, so that it bounds records in processing too. The lock is held.
 func (ch *muxChannel) looked() {
 	ch.m.queued.Add(-int64(ch.hand))
 	ch.hand = 0
 	select {
 	case ch.m.taken <- struct{}{}:
-	default: // the reader looks again anyway
+	default: // the reader has a notification already
 	}
 }
 
-// stop drops what waits and takes nothing more.
+// stop drops the queued payloads and accepts no more.
 func (ch *muxChannel) stop() {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	ch.taking = false
-	// First what the operation has taken, then what was still in the queue.
+	// Uncount the payloads that the operation has taken, then drop those that are still queued.
 	ch.looked()
 	ch.empty()
 	ch.looked()
 }
 
-// changed wakes those who wait. The lock is held.
+// changed wakes every goroutine in await. The lock is held.
 func (ch *muxChannel) changed() {
 	close(ch.change)
 	ch.change = make(chan struct{})
 }
 
-// await gives up the lock until something changes.
+// await releases the lock until a field changes or ctx ends. The lock is held before and after.
 func (ch *muxChannel) await(ctx context.Context) {
 	change := ch.change
 	ch.mu.Unlock()
@@ -197,7 +197,8 @@ func (ch *muxChannel) await(ctx context.Context) {
 	ch.mu.Lock()
 }
 
-// take returns everything that waits. It waits for the first of it; open is false after the last.
+// take returns all queued payloads, and waits for the first one. open is false when the client has closed the channel
+// and nothing is queued.
 func (ch *muxChannel) take(ctx context.Context) (payloads [][]byte, open bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -209,7 +210,7 @@ func (ch *muxChannel) take(ctx context.Context) (payloads [][]byte, open bool) {
 	return payloads, len(payloads) > 0 && ctx.Err() == nil
 }
 
-// takeLate returns what comes after the close, nil if nothing does for as long as ctx.
+// takeLate returns payloads that arrive after the close, or nil if none does until ctx ends.
 func (ch *muxChannel) takeLate(ctx context.Context) [][]byte {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -220,7 +221,7 @@ func (ch *muxChannel) takeLate(ctx context.Context) [][]byte {
 	return ch.empty()
 }
 
-// aborted is the error that the client gave as the reason for its end.
+// aborted returns the error with which the client gave up the channel, or nil.
 func (ch *muxChannel) aborted() error {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -230,7 +231,7 @@ func (ch *muxChannel) aborted() error {
 	return fmt.Errorf("%w: the client gave up: %s", context.Canceled, ch.abort)
 }
 
-// wait leaves the client time to end the channel itself; see lastWord.
+// wait gives the client time to close the channel itself; see lastWord.
 func (ch *muxChannel) wait() {
 	ctx, cancel := context.WithTimeout(ch.ctx, lastWord)
 	defer cancel()
@@ -260,8 +261,8 @@ func (ch *muxChannel) sendBytes(payload []byte) error {
 	return ch.m.out.put(appendMuxFrame("data", ch.key, payload))
 }
 
-// allowed returns an error unless the client may make all of these calls. It stands before everything
-// that an operation does for them: what is refused has no effect, not on others either.
+// allowed returns an error unless the client may make all of these calls. An operation calls it before anything else,
+// so that a refused request has no effect.
 func (ch *muxChannel) allowed(requests ...wire.Request) error {
 	for _, r := range requests {
 		if err := dispatch.Allowed(ch.m, ch.key.store, r); err != nil {
@@ -271,13 +272,13 @@ func (ch *muxChannel) allowed(requests ...wire.Request) error {
 	return nil
 }
 
-// run makes a call.
+// run makes a call through package dispatch.
 func (ch *muxChannel) run(request wire.Request, reply dispatch.Reply) (wire.Result, error) {
 	return dispatch.Run(ch.ctx, ch.store, ch.m, request, reply)
 }
 
-// text returns the error text for a client of streamkit. Programs search it for some of these
-// words, and the client decides by them what to retry.
+// text returns the error text for a client of streamkit. Programs search it for some of these words, and released
+// clients decide by them what to retry.
 func (ch *muxChannel) text(err error) string {
 	var sequence *streamhub.SequenceError
 	var call *streamhub.Error

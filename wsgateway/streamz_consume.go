@@ -10,9 +10,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// consumeSpace answers with the entries after an offset. Offsets of streamkit name a timestamp, a
-// segment and a sequence, not a place in the timeline. If no cursor stands for the offset, entries
-// are read from its time on and filtered.
+// consumeSpace answers with the entries after an offset. Offsets of streamkit name a timestamp, a segment and a
+// sequence, not a place in the timeline. If the offset cannot be resolved to a cursor, entries are read from its
+// timestamp on and filtered.
 func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 	if r.Space == "" {
 		return nil
@@ -29,14 +29,14 @@ func (ch *muxChannel) consumeSpace(r *muxConsumeSpace) error {
 			options.After = place.After
 		}
 		out.pick = limited(place.Passes, options.Limit)
-		// The limit counts what passes the filter, so it is applied there.
+		// The limit counts the entries that pass the filter, so limited applies it.
 		options.Limit = 0
 	}
 	_, err = ch.run(&wire.ConsumeSpace{Space: r.Space, Options: options}, out)
 	return finished(err)
 }
 
-// consume is consumeSpace for several spaces, with an offset each.
+// consume answers with the entries of several spaces, each after its own offset.
 func (ch *muxChannel) consume(r *muxConsume) error {
 	request := wire.Consume{
 		Cursors: map[string]streamhub.Cursor{},
@@ -67,8 +67,7 @@ func (ch *muxChannel) consume(r *muxConsume) error {
 	return finished(err)
 }
 
-// finished turns the ends that are no errors in this protocol into none: the read had enough, or
-// there is nothing.
+// finished returns nil for two ends that are no errors in this protocol: the limit was reached, or nothing exists.
 func finished(err error) error {
 	if errors.Is(err, errEnough) || errors.Is(err, streamhub.ErrNotFound) {
 		return nil
@@ -76,7 +75,7 @@ func finished(err error) error {
 	return err
 }
 
-// limited passes on what pick takes, up to limit entries; 0 is no limit.
+// limited wraps pick so that the read ends after limit picked entries; 0 is no limit.
 func limited(pick func(*streamhub.Entry) bool, limit uint64) func(*streamhub.Entry) (bool, error) {
 	n := uint64(0)
 	return func(e *streamhub.Entry) (bool, error) {
@@ -91,7 +90,7 @@ func limited(pick func(*streamhub.Entry) bool, limit uint64) func(*streamhub.Ent
 	}
 }
 
-// A lookup reads what an offset is resolved with.
+// A lookup reads the entries by which an offset is resolved to a cursor.
 type lookup struct{ ch *muxChannel }
 
 func (l lookup) Between(space string, after, until time.Time, visit func(*streamhub.Entry) bool) error {
@@ -110,7 +109,7 @@ func (l lookup) Status(space, segment string) (streamhub.Status, error) {
 	return streamhub.Status(*result.(*wire.StatusResult)), nil
 }
 
-// A finder shows entries instead of sending them.
+// A finder is a reply that passes entries to a function instead of sending them.
 type finder struct {
 	reply
 	visit func(*streamhub.Entry) bool

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// maxLeaseTTL is the longest that streamkit allows, in seconds.
+// maxLeaseTTL is the longest ttl that streamkit allows, in seconds.
 const maxLeaseTTL = 86400
 
 // A muxLeaseResult is the answer to each call about a lease. OK is false without a message if another
@@ -30,12 +30,11 @@ func (ch *muxChannel) release(r *muxLease) error {
 	return ch.lease(r, false, &wire.ReleaseLease{Key: r.Key, Holder: r.Holder})
 }
 
-// lease answers with a result, whatever happens: clients expect an answer and not an error of the
-// channel.
+// lease always answers with a result: released clients do not expect the channel to end with an error.
 func (ch *muxChannel) lease(r *muxLease, timed bool, request wire.Request) error {
 	var answer muxLeaseResult
 	switch {
-	// The texts are those of streamkit, as is an answer without one where another holder has the lease.
+	// The texts are the ones that streamkit sends. Like streamkit, it sends none if another holder has the lease.
 	case r.Key == "":
 		answer.Message = "lease key must not be empty"
 	case r.Holder == "":

@@ -16,18 +16,18 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// chunkBytes is when a chunk is stored though it could hold more records: the next one might be as
-// large as a frame leaves room for.
+// chunkBytes is the size at which a chunk is stored even if it could hold more records: the next record might be too
+// large for the rest of the frame.
 const chunkBytes = streamhub.MaxFrameBytes - 5<<20
 
 const (
-	// A record that comes before its turn waits for those before it: released clients send frames
-	// before queued ones once their queue of 8,192 stalls.
+	// A record that comes before its turn waits for those before it: once the queue of a released client (8,192 frames)
+	// stalls, the client sends new frames before queued ones.
 	maxAhead     = 16_384
 	maxAheadTime = 10 * time.Second
-	// The close may come before records as well. They follow at once, so what is missing has come when
-	// nothing came for a moment. Nothing is missing as far as the gateway sees if the close overtook the
-	// last records: a producer that sent enough for a stall is given that moment, too.
+	// The close may overtake records as well. They follow at once, so the wait for them ends after a short time without
+	// a record. If the close overtook the last records, the gateway cannot see that any is missing. So it also waits if
+	// the producer has sent enough records for a stall.
 	stallRecords = 8192
 	lateTime     = 100 * time.Millisecond
 	stallTime    = time.Second
@@ -40,18 +40,18 @@ type producing struct {
 	ch    *muxChannel
 	at    muxSegment
 	chunk []streamhub.Record
-	bytes int // of the chunk, and how many of them the connection counts
+	bytes int // size of chunk; held is how many of these bytes are counted for the connection
 	held  int
 	first *streamhub.Status // the status of the segment before the first chunk, once it was read
 
 	next  uint64                      // the next sequence to store; 0 before the first record
 	ahead map[uint64]streamhub.Record // records that came early, by sequence
-	since time.Time                   // since when the next record is missing
-	taken int                         // records that came
+	since time.Time                   // when the next record was first missed
+	taken int                         // records received
 }
 
-// produce takes records until the client closes the channel, and stores them. Records come after the
-// close too; see late.
+// produce takes records until the client closes the channel, and stores them. Records may arrive after the close too;
+// see late.
 func (ch *muxChannel) produce(at *muxSegment) error {
 	if at.Space == "" || at.Segment == "" {
 		return protocolError("invalid produce args")
@@ -73,13 +73,13 @@ func (ch *muxChannel) produce(at *muxSegment) error {
 		}
 	}
 	if err := p.late(); err != nil {
-		return err // what was not stored yet is not wanted any more
+		return err // records that are not stored yet are dropped
 	}
 	return p.store()
 }
 
-// take returns what has come. It waits for the first of it, but while a record is missing no longer
-// than maxAheadTime.
+// take returns the queued payloads, and waits for the first one. While a record is missing, it waits at most
+// maxAheadTime.
 func (p *producing) take() (payloads [][]byte, open bool, err error) {
 	ctx := p.ch.ctx
 	if len(p.ahead) > 0 {
@@ -97,12 +97,13 @@ func (p *producing) take() (payloads [][]byte, open bool, err error) {
 	return payloads, open || len(payloads) > 0, nil
 }
 
-// ended is why the channel is over: the client gave up, or the connection ended. It is nil while the channel goes on.
+// ended returns why the channel ended: the client gave up, or the connection ended. It is nil as long as neither has
+// happened.
 func (p *producing) ended() error { return errors.Join(p.ch.aborted(), p.ch.ctx.Err()) }
 
-// late takes the records that come after the close. If no record is missing and the queue of the
-// client cannot have stalled, none is late. Otherwise it waits for lateTime after the last one, or
-// for stallTime if one is missing after a possible stall.
+// late takes the records that arrive after the close. If no record is missing and the queue of the client cannot have
+// stalled, there are none. Otherwise it waits until lateTime has passed without a record, or stallTime if a record is
+// missing after a possible stall.
 func (p *producing) late() error {
 	for {
 		patience := lateTime
@@ -139,7 +140,7 @@ func (p *producing) addAll(payloads [][]byte) error {
 	return nil
 }
 
-// gap is the error for the record whose turn it is, and which did not come.
+// gap returns the error for the next record, which did not arrive.
 func (p *producing) gap() error {
 	got := uint64(math.MaxUint64)
 	for sequence := range p.ahead {
@@ -148,7 +149,7 @@ func (p *producing) gap() error {
 	return &streamhub.SequenceError{Expected: p.next, Got: got}
 }
 
-// receive takes a record, and those that waited for it.
+// receive adds a record to the chunk, and then the records that waited for it.
 func (p *producing) receive(payload []byte) error {
 	var r streamhub.Record
 	if !utf8.Valid(payload) {
@@ -173,7 +174,7 @@ func (p *producing) receive(payload []byte) error {
 		return &streamhub.SequenceError{Expected: p.next, Got: r.Sequence}
 	}
 	for next, ok := r, true; ok; next, ok = p.ahead[p.next] {
-		// One that waited is held by ahead; add counts it for the chunk.
+		// The record was counted while it waited; add counts it again for the chunk.
 		if p.ahead[p.next].Sequence != 0 {
 			delete(p.ahead, p.next)
 			p.ch.m.release(p.ch, recordCost(&next))
@@ -183,16 +184,16 @@ func (p *producing) receive(payload []byte) error {
 		}
 	}
 	if len(p.ahead) > 0 {
-		p.since = time.Now() // the next one is missed from now on
+		p.since = time.Now() // the time for the next missing record starts now
 	}
 	return nil
 }
 
-// begin learns which sequence comes first. A segment that has entries is asked for its status, which
-// is needed for the first answer anyway.
+// begin finds out which sequence comes first. For a later one than 1 it reads the status of the segment, which the
+// first answer needs anyway.
 func (p *producing) begin(r *streamhub.Record) error {
 	p.next = 1
-	// If the segment has entries already, the append of the first chunk says so.
+	// If the segment already has entries, the append of the first chunk reports that.
 	if r.Sequence == 1 {
 		return nil
 	}
@@ -222,7 +223,7 @@ func (p *producing) wait(r *streamhub.Record) error {
 	return nil
 }
 
-// recordCost is about what a record that waits takes.
+// recordCost is the approximate memory, in bytes, of a record that waits.
 func recordCost(r *streamhub.Record) int {
 	n := len(r.Payload) + 64
 	for k, v := range r.Metadata {
@@ -231,8 +232,8 @@ func recordCost(r *streamhub.Record) int {
 	return n
 }
 
-// add puts a record into the chunk. A chunk that is full is stored when the next record comes; one
-// for which the connection has no room, at once.
+// add puts a record into the chunk. A full chunk is stored when the next record arrives. If the connection has no room
+// for the record, the chunk is stored at once.
 func (p *producing) add(r *streamhub.Record) error {
 	if len(p.chunk) == streamhub.MaxFrameRecords || p.bytes > chunkBytes {
 		if err := p.store(); err != nil {
@@ -253,9 +254,9 @@ func (p *producing) add(r *streamhub.Record) error {
 	return nil
 }
 
-// entrySize is how long an entry is in this protocol, or a little more.
+// entrySize returns the length of an entry in this protocol, in bytes, or a little more.
 func entrySize(at *muxSegment, r *streamhub.Record) int {
-	const rest = 256 // numbers, ids and names of fields
+	const rest = 256 // bytes of the numbers, ids and names of fields
 	payload := base64.StdEncoding.EncodedLen(len(r.Payload))
 	n := rest + payload + 6*(len(at.Space)+len(at.Segment))
 	for k, v := range r.Metadata {
@@ -264,7 +265,7 @@ func entrySize(at *muxSegment, r *streamhub.Record) int {
 	if n <= maxAnswer {
 		return n
 	}
-	// Close to the limit it is counted: released clients can fill a frame to the last byte.
+	// Close to the limit the exact length is measured: released clients can fill a frame to the last byte.
 	text, err := json.Marshal(&muxEntry{
 		Sequence: r.Sequence, Timestamp: time.Now().UnixMilli(), TRX: streamhub.TRX{Number: streamhub.MaxInteger},
 		Payload: []byte{}, Metadata: r.Metadata, Space: at.Space, Segment: at.Segment,
@@ -275,8 +276,8 @@ func entrySize(at *muxSegment, r *streamhub.Record) int {
 	return len(text) + payload
 }
 
-// status is that of the segment; zero if it does not exist. It is a part of what a producer is told,
-// so the right to write is enough for it.
+// status returns the status of the segment, zero if it does not exist. Every producer gets it with an answer, so the
+// right to write is enough for it.
 func (p *producing) status() (streamhub.Status, error) {
 	result, err := dispatch.Run(p.ch.ctx, p.ch.store, nil, &wire.Status{Space: p.at.Space, Segment: p.at.Segment}, nil)
 	if errors.Is(err, streamhub.ErrNotFound) {
@@ -288,7 +289,7 @@ func (p *producing) status() (streamhub.Status, error) {
 	return streamhub.Status(*result.(*wire.StatusResult)), nil
 }
 
-// store stores the chunk and tells the client.
+// store stores the chunk and sends the new status to the client.
 func (p *producing) store() error {
 	if len(p.chunk) == 0 {
 		return nil
@@ -297,7 +298,7 @@ func (p *producing) store() error {
 	if err != nil {
 		return err
 	}
-	// Not the bytes of the chunk: a record for which there was no room was never counted.
+	// Release held, not bytes: a record for which the connection had no room was never counted.
 	p.ch.m.release(p.ch, p.held)
 	p.chunk, p.bytes, p.held = nil, 0, 0
 	r := result.(*wire.AppendResult)

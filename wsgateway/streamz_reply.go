@@ -28,8 +28,8 @@ func muxEntryOf(e *streamhub.Entry) *muxEntry {
 	return &muxEntry{e.Sequence, millis.Of(e.Timestamp), e.TRX, e.Payload, e.Metadata, e.Space, e.Segment}
 }
 
-// A muxStatus is the status of a segment. Timestamps are Unix milliseconds. Heartbeat says that it only shows that
-// the subscription lives: then it has no other facts than the names.
+// A muxStatus is the status of a segment. Timestamps are Unix milliseconds. Heartbeat marks a status that only shows
+// that the subscription is alive; it has nothing but the names.
 type muxStatus struct {
 	Space          string `json:"space"`
 	Segment        string `json:"segment"`
@@ -57,7 +57,7 @@ type muxWorker struct {
 	LastSeen int64             `json:"last_seen_at"`
 }
 
-// errEnough ends a read that has passed on what was asked for.
+// errEnough ends a read that has reached its limit.
 var errEnough = errors.New("enough")
 
 // A reply sends what a call reads, each item in a frame of its own.
@@ -88,10 +88,10 @@ func (r reply) Page(p *port.Page) error {
 
 func (r reply) Name(name string) error { return r.ch.send(name) }
 
-// Item is for operations that this protocol does not have.
+// Item refuses items of operations that this protocol does not have.
 func (r reply) Item(wire.Result) error { return streamhub.ErrInvalidArgument }
 
-// Status leaves out segments that have never had an entry: they are not known to streamkit.
+// Status leaves out segments that have never had an entry: streamkit does not know such segments.
 func (r reply) Status(s *streamhub.Status) error {
 	if s.LastSequence == 0 {
 		return nil
@@ -123,8 +123,8 @@ func heartbeat(seconds int64) time.Duration {
 	return time.Duration(min(seconds, 300)) * time.Second
 }
 
-// every calls beat at once and at every interval, until stop is called or it fails; then the operation ends. Released
-// clients give a subscription up after three intervals without a frame.
+// every calls beat at once and then at every interval, until stop is called. If beat fails, the operation ends.
+// Released clients give up a subscription after three intervals without a frame.
 func (ch *muxChannel) every(interval time.Duration, beat func() error) (stop func()) {
 	done := make(chan struct{})
 	var waiting sync.WaitGroup

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// muxAPI is what the name of every message begins with.
+// muxAPI is the prefix of the name of every message.
 const muxAPI = "streamkit://api/v1/"
 
 // The contents of envelopes, with the names of fields that released clients send. Times are Unix
@@ -100,8 +100,7 @@ func openEnvelope(payload []byte) (kind string, content json.RawMessage, err err
 	return kind, e.Content, nil
 }
 
-// messages are types that the protocol knows and that request nothing, with the names that errors
-// give them.
+// messages has the types of the protocol that are not requests, with their names in error texts.
 var messages = map[string]string{
 	"get_status": "GetStatus", "segment_status": "SegmentStatus", "segment_notification": "SegmentNotification",
 	"worker_inventory": "WorkerInventory", "presence": "Presence", "lease_result": "LeaseResult",
@@ -140,14 +139,14 @@ func init() {
 	}
 }
 
-// taking are the operations that take what the client sends after the envelope.
+// taking has the operations that read payloads after the envelope.
 var taking = map[string]bool{"produce": true, "subscribe_workers": true}
 
-// lasting are the operations that go on until the client ends them: they count as subscriptions in
-// the limits of a connection.
+// lasting has the operations that run until the client ends them. They count as subscriptions in the limits of a
+// connection.
 var lasting = map[string]bool{"subscribe_to_segment_status": true, "subscribe_workers": true}
 
-// decoded makes an operation of a method and the content that it takes.
+// decoded makes an operation from a method: it decodes the content into the argument of the method.
 func decoded[T any](run func(*muxChannel, *T) error) func(*muxChannel, json.RawMessage) (func() error, error) {
 	return func(ch *muxChannel, content json.RawMessage) (func() error, error) {
 		request := new(T)
@@ -158,8 +157,7 @@ func decoded[T any](run func(*muxChannel, *T) error) func(*muxChannel, json.RawM
 	}
 }
 
-// operation reads an envelope and returns what runs its operation. The content is decoded here; what
-// operation returns makes the call.
+// operation decodes an envelope and returns a function that runs its operation.
 func (ch *muxChannel) operation(payload []byte) (func() error, error) {
 	kind, content, err := openEnvelope(payload)
 	if err != nil {
@@ -177,7 +175,7 @@ func (ch *muxChannel) operation(payload []byte) (func() error, error) {
 	return run, nil
 }
 
-// enclose writes a message that travels in an envelope.
+// enclose encodes a message in an envelope.
 func enclose(kind string, content any) any {
 	return struct {
 		Type    string `json:"$type"`
@@ -185,7 +183,7 @@ func enclose(kind string, content any) any {
 	}{muxAPI + kind, content}
 }
 
-// peek answers with the last entry, or with an entry of zeros where there is none.
+// peek answers with the last entry, or with a zero entry if there is none.
 func (ch *muxChannel) peek(r *muxSegment) error {
 	entry := streamhub.Entry{Space: r.Space, Segment: r.Segment}
 	if r.Space != "" && r.Segment != "" {
@@ -193,7 +191,7 @@ func (ch *muxChannel) peek(r *muxSegment) error {
 		switch {
 		case err == nil:
 			entry = streamhub.Entry(*result.(*wire.PeekResult))
-		case !errors.Is(err, streamhub.ErrNotFound): // to streamkit that is an entry of zeros
+		case !errors.Is(err, streamhub.ErrNotFound): // for streamkit a missing segment has a zero entry
 			return err
 		}
 	}
@@ -204,11 +202,10 @@ func (ch *muxChannel) peek(r *muxSegment) error {
 	return nil
 }
 
-// bound is the time of a bound in Unix milliseconds: the zero Time for 0 or less.
+// bound converts a bound in Unix milliseconds; 0 or less is the zero Time, which means no bound.
 func bound(ms int64) time.Time { return millis.Time(max(ms, 0)) }
 
-// consumeSegment answers with entries. A segment that does not exist has none; to this protocol that
-// is no error.
+// consumeSegment answers with entries. In this protocol a segment that does not exist is empty, not an error.
 func (ch *muxChannel) consumeSegment(r *muxConsumeSegment) error {
 	if r.Space == "" || r.Segment == "" || r.To > 0 && r.To < r.From {
 		return nil
@@ -222,8 +219,7 @@ func (ch *muxChannel) consumeSegment(r *muxConsumeSegment) error {
 	return err
 }
 
-// maxLimit is the largest limit that is used as it is; a higher one counts as this. The largest
-// integer means no limit.
+// maxLimit is the largest limit; a higher one is reduced to it. The largest integer means no limit.
 const maxLimit = 10_000_000
 
 func (b *muxBounds) limit() uint64 {

@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// This is the text of streamkit, whose server says nothing to a worker in the other two cases.
+	// errTakenOver has the text that streamkit sends. In the other two cases a streamkit server sends nothing.
 	errTakenOver = protocolError("worker_id registered by another stream")
 	errSilent    = protocolError("worker evicted: no presence was received")
 	errForeign   = protocolError("invalid request: only presence of the own worker is sent on this stream")
 )
 
-// minEviction is the least time that a silent worker stays on the list, whatever interval it asks for. This, and
-// three intervals where they are longer, is the rule of streamkit.
+// minEviction is the shortest time after which a silent worker is removed from the list. As in streamkit, it is three
+// heartbeat intervals if they are longer.
 const minEviction = 30 * time.Second
 
-// workers shows the list of workers to the client. If the client is a worker itself, it is on the
-// list for as long as its presence messages come. A goroutine for each of the two cancels the channel
-// with the reason when it ends.
+// workers shows the list of workers to the client. If the client is a worker itself, it is on the list for as long as
+// its presence messages come. Each of the two tasks has a goroutine, which cancels the channel with the reason when it
+// ends.
 func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	requests := []wire.Request{&wire.Workers{}}
 	if r.WorkerID != uuid.Nil {
@@ -37,7 +37,7 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	}
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
-	// Runs before the wait, and ends the helpers.
+	// Deferred so that it runs before the wait: it ends the helper goroutines.
 	defer ch.cancel(nil)
 	out := reply{ch: ch}
 	if r.WorkerID == uuid.Nil {
@@ -62,7 +62,7 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 		})
 		select {
 		case <-joined:
-			// Not before: a request that is refused replaces nothing.
+			// Not earlier: a refused request must not replace another stream.
 			defer ch.m.g.replaceWorker(ch, r.WorkerID)()
 		case <-ch.ctx.Done():
 			return ch.ctx.Err()
@@ -72,7 +72,7 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 			out.listed = sync.OnceFunc(func() { close(listed) })
 			stop := ch.every(interval, func() error {
 				select {
-				case <-listed: // the list comes first
+				case <-listed: // the client gets the list before anything else
 				case <-ch.ctx.Done():
 				}
 				return ch.send(enclose("presence", muxPresence{r.WorkerID, true, time.Now().UnixMilli()}))
@@ -84,8 +84,8 @@ func (ch *muxChannel) workers(r *muxSubscribeWorkers) error {
 	return err
 }
 
-// hearPresence reads presence messages until one is missing for ttl, one is of another worker, or the
-// client ends the channel. It returns why the worker is to leave the list.
+// hearPresence reads presence messages until one is missing for ttl, one is of another worker, or the client ends the
+// channel. It returns the reason for removing the worker from the list.
 func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
 	for {
 		ctx, cancel := context.WithTimeout(ch.ctx, ttl)
@@ -111,8 +111,8 @@ func (ch *muxChannel) hearPresence(worker uuid.UUID, ttl time.Duration) error {
 // A workerKey names a worker of a store.
 type workerKey struct{ store, worker uuid.UUID }
 
-// replaceWorker ends an earlier stream of the worker on this gateway at once; one on another
-// gateway ends at its next renewal. The caller calls the returned function at the end.
+// replaceWorker ends an earlier stream of the worker on this gateway at once; a stream on another gateway ends at its
+// next renewal. The caller must call leave when its own stream ends.
 func (g *Gateway) replaceWorker(ch *muxChannel, worker uuid.UUID) (leave func()) {
 	key := workerKey{ch.key.store, worker}
 	g.mu.Lock()
