@@ -15,8 +15,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
-// A Logger receives background failures, each new connection, and the start and the end of a
-// session. A *slog.Logger is one. It is called from several goroutines.
+// A Logger receives background failures, each new connection, and the start and the end of a session. A *slog.Logger
+// implements it. Its methods are called from several goroutines.
 type Logger interface {
 	Debug(msg string, keyvals ...any)
 	Info(msg string, keyvals ...any)
@@ -40,7 +40,7 @@ type ConnConfig struct {
 	Header func(ctx context.Context) (http.Header, error)
 	// Subprotocols are offered to the server.
 	Subprotocols []string
-	// HTTPClient dials; the default is http.DefaultClient, which wants TLS 1.2 or later.
+	// HTTPClient dials; the default is http.DefaultClient, which requires TLS 1.2 or later.
 	HTTPClient *http.Client
 
 	DialTimeout      time.Duration // of one attempt; the default is 10 s
@@ -48,7 +48,7 @@ type ConnConfig struct {
 	MaxMessageSize   int64         // of a received message, in bytes; the default is 16 MiB
 	MaxRetries       int           // attempts of ConnectWithRetry; the default is 3
 	RetryBackoffBase time.Duration // before the second attempt, doubled for each further one; the default is 1 s
-	RetryBackoffMax  time.Duration // 30 s
+	RetryBackoffMax  time.Duration // between two attempts; the default is 30 s
 	CloseGracePeriod time.Duration // for the peer to answer Close; the default is 5 s
 	Logger           Logger
 }
@@ -86,24 +86,24 @@ type DialError struct {
 func (e *DialError) Error() string { return "failed to connect: " + e.Err.Error() }
 func (e *DialError) Unwrap() error { return e.Err }
 
-// queued is how many messages may wait to be received before the connection is not read any more.
+// queued is how many received messages may be queued before the connection is no longer read.
 const queued = 64
 
 // A Conn is a WebSocket connection that can be dialed again after it was lost.
 type Conn struct {
 	cfg ConnConfig
 
-	writing sync.Mutex // keeps messages in the order in which they were given
+	writing sync.Mutex // keeps messages in the order of the calls to send
 
 	mu      sync.Mutex
-	changed chan struct{} // closed when anything below changes
+	changed chan struct{} // closed and replaced when anything below changes
 	closed  bool
 	ws      *websocket.Conn // nil without a connection
 	end     context.CancelFunc
-	life    context.Context // ends with ws
+	life    context.Context // ends when ws ends
 	err     error           // why the last connection has ended
 	chosen  string          // subprotocol of the last connection
-	queue   [][]byte        // received, of all connections so far
+	queue   [][]byte        // received messages, of all connections so far
 	pumps   sync.WaitGroup
 }
 
@@ -128,13 +128,13 @@ func (c *Conn) notify() {
 func (c *Conn) Connect(ctx context.Context) error {
 	begun := time.Now()
 	subprotocol, connected, err := c.connect(ctx)
-	if connected { // the lock is not held: a Logger may ask the Conn
+	if connected { // logged without the lock: a Logger may call methods of the Conn
 		c.cfg.Logger.Info("connected", "host", hostOf(c.cfg.URL), "subprotocol", subprotocol, "took", time.Since(begun))
 	}
 	return err
 }
 
-// hostOf is what may be logged of a URL: the rest may hold a key.
+// hostOf returns the part of a URL that may be logged: the rest may hold a key.
 func hostOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -143,7 +143,7 @@ func hostOf(address string) string {
 	return u.Host
 }
 
-// connect reports whether it has made a connection, with the subprotocol of that.
+// connect dials once. made says whether it has made a connection, which has the given subprotocol.
 func (c *Conn) connect(ctx context.Context) (subprotocol string, made bool, err error) {
 	c.mu.Lock()
 	closed, connected := c.closed, c.ws != nil
@@ -221,7 +221,7 @@ func (c *Conn) ConnectWithRetry(ctx context.Context) error {
 	}
 }
 
-// pump puts what comes into the queue until the connection ends.
+// pump queues received messages until the connection ends.
 func (c *Conn) pump(ctx context.Context, ws *websocket.Conn) {
 	for {
 		_, data, err := ws.Read(ctx)
@@ -249,7 +249,7 @@ func (c *Conn) pump(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// lost notes that the connection has ended. The lock is held.
+// lost records that the connection has ended because of err. The lock is held.
 func (c *Conn) lost(err error) {
 	c.end()
 	c.ws, c.err = nil, err
@@ -322,7 +322,7 @@ func (c *Conn) Send(v any) error {
 // message arrived.
 func (c *Conn) SendRaw(data []byte) error { return c.send(websocket.MessageText, data) }
 
-// SendBinary is SendRaw for a binary message.
+// SendBinary is like SendRaw, for a binary message.
 func (c *Conn) SendBinary(data []byte) error { return c.send(websocket.MessageBinary, data) }
 
 func (c *Conn) send(kind websocket.MessageType, data []byte) error {
@@ -343,7 +343,7 @@ func (c *Conn) send(kind websocket.MessageType, data []byte) error {
 	return err
 }
 
-// drop ends a connection, if that is still the one there is.
+// drop ends ws if it is still the current connection.
 func (c *Conn) drop(ws *websocket.Conn, err error) {
 	c.mu.Lock()
 	if c.ws == ws {
@@ -378,7 +378,7 @@ func (c *Conn) heartbeat(ctx, life context.Context, ws *websocket.Conn, interval
 		err := ws.Ping(ping)
 		cancel()
 		c.mu.Lock()
-		full := len(c.queue) >= queued // then it is us who do not read pongs
+		full := len(c.queue) >= queued // with a full queue it is this side that does not read pongs
 		c.mu.Unlock()
 		if err != nil && !full && life.Err() == nil {
 			c.cfg.Logger.Warn("the peer does not answer pings")
@@ -388,9 +388,8 @@ func (c *Conn) heartbeat(ctx, life context.Context, ws *websocket.Conn, interval
 	}
 }
 
-// Close closes the connection with close code 1000 and waits for the goroutines of the Conn. Received
-// messages can still be read. A repeated call, or one on a Conn that was never connected, does
-// nothing.
+// Close closes the connection with close code 1000 and waits for the goroutines of the Conn. Received messages can
+// still be read. On a Conn that is closed or was never connected it does nothing.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	ws, was := c.ws, c.closed
@@ -399,7 +398,7 @@ func (c *Conn) Close() error {
 	c.mu.Unlock()
 	if ws != nil && !was {
 		late := time.AfterFunc(c.cfg.CloseGracePeriod, func() { _ = ws.CloseNow() })
-		_ = ws.Close(websocket.StatusNormalClosure, "") // the pump sees the error
+		_ = ws.Close(websocket.StatusNormalClosure, "") // an error reaches the pump
 		late.Stop()
 		c.drop(ws, ErrConnClosed)
 	}

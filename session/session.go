@@ -30,8 +30,8 @@ type SessionConfig[T any] struct {
 	Logger              Logger
 }
 
-// A Session turns the messages of a Conn into chunks. It ends by Close, by its context, by close
-// code 1000, or by an error that a reconnect does not cure.
+// A Session turns the messages of a Conn into chunks. It ends by Close, by its context, by close code 1000, or by an
+// error after which it does not reconnect.
 type Session[T any] struct {
 	cfg    SessionConfig[T]
 	ctx    context.Context
@@ -47,7 +47,7 @@ type Session[T any] struct {
 // ErrSessionClosed is the error of calls on a closed Session.
 var ErrSessionClosed = errors.New("session is closed")
 
-// NewSession starts a session, which ends when ctx does, if not before.
+// NewSession starts a session, which ends at the latest when ctx ends.
 func NewSession[T any](ctx context.Context, cfg SessionConfig[T]) (*Session[T], error) {
 	switch {
 	case cfg.Conn == nil:
@@ -82,7 +82,7 @@ func (s *Session[T]) run() {
 	close(s.done)
 }
 
-// handle handles messages until the session ends. The error is why, nil for an end as it should be.
+// handle handles messages until the session ends. It returns why, or nil after a regular end.
 func (s *Session[T]) handle() error {
 	for {
 		message, err := s.cfg.Conn.Receive(s.ctx)
@@ -110,7 +110,7 @@ func (s *Session[T]) handle() error {
 	}
 }
 
-// reconnect connects again after lost, or returns why not.
+// reconnect connects again after the error lost, or returns why it does not.
 func (s *Session[T]) reconnect(lost error) error {
 	if s.cfg.OnReconnect == nil || s.cfg.MaxReconnectAttempts <= 0 || s.cfg.OnError != nil && !s.cfg.OnError(lost) {
 		return lost
@@ -126,7 +126,7 @@ func (s *Session[T]) reconnect(lost error) error {
 			}
 		}
 		if s.ctx.Err() != nil {
-			return nil //nolint:nilerr // it was closed meanwhile
+			return nil //nolint:nilerr // the session was closed meanwhile
 		}
 	}
 	return fmt.Errorf("reconnecting failed %d times: %w, after: %w", s.cfg.MaxReconnectAttempts, err, lost)
@@ -140,7 +140,7 @@ func (s *Session[T]) Send(v any) error {
 	return s.cfg.Conn.Send(v)
 }
 
-// SendRaw sends a text message.
+// SendRaw sends a text message; see [Conn.SendRaw].
 func (s *Session[T]) SendRaw(data []byte) error {
 	if s.Closed() {
 		return ErrSessionClosed
@@ -151,7 +151,7 @@ func (s *Session[T]) SendRaw(data []byte) error {
 // Response is the channel of chunks. It is closed when the session has ended.
 func (s *Session[T]) Response() <-chan T { return s.chunks }
 
-// Done is closed when the session has ended, with Response.
+// Done is closed when the session has ended, together with Response.
 func (s *Session[T]) Done() <-chan struct{} { return s.done }
 
 // Error returns why the session has ended; nil while it runs, and after a regular end.
