@@ -12,14 +12,14 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// longestPause is between two tries of a caller that waits.
+// longestPause is the longest pause between two attempts of a caller that waits.
 const longestPause = time.Second / 2
 
-// Acquire acquires the lease on key under a new random holder. If another holder has it, Acquire
-// waits for up to [Options.Wait] and then returns a [streamhub.LeaseHeldError].
+// Acquire acquires the lease on key under a new random holder. If another holder has it, Acquire waits for up to
+// [Options.Wait] and then returns a [streamhub.LeaseHeldError].
 //
-// If no attempt was answered, it releases the lease that it may have got, for up to a second even
-// after ctx has ended. If that fails too, the lease can stay taken until its ttl ends.
+// If no attempt was answered, it releases the lease that it may have acquired; that takes up to a second, even after
+// ctx has ended. If that fails too, the lease can stay taken until its ttl ends.
 func (m *Manager) Acquire(ctx context.Context, store uuid.UUID, key string, ttl time.Duration) (*Lease, error) {
 	l := &Lease{m: m, name: name{store, key}, holder: m.holder(), ttl: ttl}
 	err := l.acquire(ctx)

@@ -13,16 +13,16 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// WithLease acquires the lease as [Manager.Acquire] does, runs fn while it renews it, releases it
-// and returns what fn returned.
+// WithLease acquires the lease as [Manager.Acquire] does, runs fn while it renews it, releases it and returns what fn
+// returned.
 //
-// The context of fn ends with ctx. It ends with [streamhub.ErrLeaseLost] as its cause when Redis
-// reports the lease as lost, or when two thirds of the ttl have passed without a confirmed renewal.
-// Its Err is [context.Canceled] in each case: [context.Cause] says which. Then fn must stop, and WithLease returns [streamhub.ErrLeaseLost] joined to the error of fn.
-// After the end of ctx the lease is still renewed until fn returns.
+// The context of fn ends with ctx. It ends with [streamhub.ErrLeaseLost] as its cause when Redis reports the lease as
+// lost, or when two thirds of the ttl have passed without a confirmed renewal. Its Err is [context.Canceled] in each
+// case: [context.Cause] says which. fn must then stop, and WithLease returns [streamhub.ErrLeaseLost] joined to the
+// error of fn. After the end of ctx the lease is still renewed until fn returns.
 //
-// Before it returns, WithLease waits for a renewal in flight and releases the lease, for up to a
-// second even if ctx has ended. Then it resumes a panic of fn.
+// Before it returns, WithLease waits for a renewal in flight and releases the lease, for up to a second even if ctx has
+// ended. Then it resumes a panic of fn.
 func (m *Manager) WithLease(ctx context.Context, store uuid.UUID, key string, ttl time.Duration,
 	fn func(ctx context.Context, l *Lease) error) error {
 	l, err := m.Acquire(ctx, store, key, ttl)
@@ -34,7 +34,7 @@ func (m *Manager) WithLease(ctx context.Context, store uuid.UUID, key string, tt
 
 func (l *Lease) hold(ctx context.Context, fn func(ctx context.Context, l *Lease) error) (err error) {
 	work, cancel := context.WithCancelCause(ctx)
-	// Without the end of ctx: see above. It ends when fn does.
+	// The lease is renewed after the end of ctx too, until fn returns.
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	k := &keeper{lease: l, stop: stop, cancel: cancel}
 	var running sync.WaitGroup
@@ -59,7 +59,7 @@ func (l *Lease) hold(ctx context.Context, fn func(ctx context.Context, l *Lease)
 	return fn(work, l)
 }
 
-// A keeper keeps one lease while a function runs.
+// A keeper renews one lease while a function runs.
 type keeper struct {
 	lease  *Lease
 	stop   context.CancelFunc
@@ -67,10 +67,10 @@ type keeper struct {
 
 	mu     sync.Mutex
 	lost   error // why the lease was given up; read when both goroutines have ended
-	failed error // of the last renewal, nil if it was confirmed
+	failed error // error of the last renewal, nil if it was confirmed
 }
 
-// lose gives the lease up. The first reason stays.
+// lose records that the lease is lost and ends the context of fn. The first reason stays.
 func (k *keeper) lose(reason error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -81,22 +81,22 @@ func (k *keeper) lose(reason error) {
 	}
 }
 
-// note keeps the outcome of a renewal for silence.
+// note records the outcome of a renewal, for the error that silence makes.
 func (k *keeper) note(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.failed = err
 }
 
-// silence is the reason for a lease that was not renewed in time.
+// silence returns the error of a lease that was not renewed in time.
 func (k *keeper) silence() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fault.Unrenewed(k.failed)
 }
 
-// watch gives the lease up at the end of its trust window. It is apart from renew, because a call
-// to a Redis that does not answer can take longer than its context allows.
+// watch gives the lease up at the end of its trust window. It runs apart from renew, because a call to a Redis that
+// does not answer can outlast its context.
 func (k *keeper) watch(ctx context.Context) {
 	for {
 		left := time.Until(k.lease.TrustedUntil())
@@ -113,7 +113,7 @@ func (k *keeper) watch(ctx context.Context) {
 	}
 }
 
-// renew renews at each third of the ttl, and more often while that fails.
+// renew renews the lease at each third of the ttl, and more often while renewals fail.
 func (k *keeper) renew(ctx context.Context) {
 	l := k.lease
 	third := l.ttl / 3

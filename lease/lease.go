@@ -29,12 +29,12 @@ func (l *Lease) Token() uint64 { return l.token }
 func (l *Lease) Store() uuid.UUID { return l.name.store }
 func (l *Lease) Key() string      { return l.name.key }
 
-// Holder returns the text that names the holder in Redis; it is unique to this lease.
+// Holder returns the name of the holder in Redis; it is unique to this lease.
 func (l *Lease) Holder() string { return l.holder }
 
-// TrustedUntil returns when the holder has to stop, unless the lease is renewed before: two thirds
-// of the ttl after the last confirmed request was sent. It is the zero time once [Lease.Release]
-// was called. Compare it with [time.Now] and do not store it: it is on the clock of this process.
+// TrustedUntil returns when the holder has to stop, unless the lease is renewed before: two thirds of the ttl after the
+// last confirmed request was sent. It is the zero time once [Lease.Release] was called. Compare it with [time.Now] and
+// do not store it: it has the monotonic clock of this process.
 func (l *Lease) TrustedUntil() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,7 +44,7 @@ func (l *Lease) TrustedUntil() time.Time {
 	return l.until
 }
 
-// confirm notes that a request sent at that time was granted.
+// confirm extends the trust window after a request that was sent at sent was granted.
 func (l *Lease) confirm(sent time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,18 +20,18 @@ import (
 const (
 	// listPage is how many leases one pipeline reads.
 	listPage = 128
-	// noteTime bounds what a call may wait for the list after its lease was granted.
+	// noteTime bounds how long a call waits to update the list after its lease was granted.
 	noteTime = 250 * time.Millisecond
 )
 
-// A Listed is one lease of [Manager.List].
+// A Listed is one lease in the list of [Manager.List], with its key.
 type Listed struct {
 	Key string
 	Held
 }
 
-// Since returns when the holder acquired the lease, by the clock of Redis. The token is made from that
-// clock; where the clock was set back meanwhile, Since is later than the acquisition.
+// Since returns when the holder acquired the lease, by the clock of Redis. It is derived from the token, which is made
+// from that clock. If the clock was set back, Since can be later than the acquisition.
 func (h Held) Since() time.Time { return time.UnixMicro(int64(h.Token)) }
 
 // index is the key of the list of a store. The list and a lease lie in different slots of a cluster,
@@ -41,9 +41,9 @@ func index(store uuid.UUID) string { return "sh:{" + store.String() + "}:l" }
 // noted bounds how many leases a manager remembers as listed.
 const noted = 4096
 
-// note puts a granted lease on the list of its store, for three times its ttl, unless its row there
-// lasts long enough: so four renewals of five send nothing more. A lease is valid even if this fails;
-// its next renewal puts it on the list.
+// note puts a granted lease on the list of its store, for three times its ttl. It sends nothing while the row there
+// lasts long enough, which saves the command for four of five renewals. A lease is valid even if this fails; its next
+// renewal puts it on the list.
 func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 	now := time.Now()
 	m.mu.Lock()
@@ -71,7 +71,7 @@ func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 		}
 	}
 	if len(m.noted) >= noted {
-		clear(m.noted) // each is put on its list once more
+		clear(m.noted) // each lease is then put on its list once more
 	}
 	if m.noted == nil {
 		m.noted = map[name]time.Time{}
@@ -79,9 +79,9 @@ func (m *Manager) note(ctx context.Context, n name, ttl time.Duration) {
 	m.noted[n] = now.Add(3 * ttl)
 }
 
-// List gives the leases of a store that are held, each once, in the order in which they expire. A
-// lease that could not be put on the list when it was granted is missing until its next renewal. It
-// costs one command for each page and two for each lease, and can be ranged over again.
+// List yields the held leases of a store, each once, in the order in which they expire. A lease that could not be put
+// on the list when it was granted is missing until its next renewal. List costs one command for each page and two for
+// each lease. The sequence can be ranged over again.
 func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, error] {
 	return func(yield func(Listed, error) bool) {
 		fail := func(err error) {
@@ -116,7 +116,7 @@ func (m *Manager) List(ctx context.Context, store uuid.UUID) iter.Seq2[Listed, e
 	}
 }
 
-// look reads leases as peek.lua does, in one pipeline. It leaves out those that are free.
+// look reads leases as peek.lua does, in one pipeline. It leaves out free leases.
 func look(ctx context.Context, conn *redisx.Conn, names []name) ([]Listed, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -150,7 +150,7 @@ func look(ctx context.Context, conn *redisx.Conn, names []name) ([]Listed, error
 			return nil, fmt.Errorf("%w: %s has an unknown layout", streamhub.ErrCorrupt, n.lease())
 		}
 		left := lefts[i].Val()
-		if left < 0 || left > MaxTTL { // no call can have given it this expiry: the next one to ask gets it
+		if left < 0 || left > MaxTTL { // no call sets such an expiry; acquire.lua treats such a lease as free
 			left = 0
 		}
 		held = append(held, Listed{n.key, Held{Holder: fields[3], Token: token, Left: min(left, time.Duration(granted)*time.Millisecond)}})
@@ -158,8 +158,8 @@ func look(ctx context.Context, conn *redisx.Conn, names []name) ([]Listed, error
 	return held, nil
 }
 
-// Purge takes all leases of a store from their holders, as [Manager.End] does, and returns how many there were.
-// Tokens keep growing: their counters stay in Redis for seven days.
+// Purge ends all leases of a store, as [Manager.End] does, and returns how many there were. Tokens keep growing: their
+// counters stay in Redis for seven days.
 func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err error) {
 	conn, err := m.connect(ctx)
 	if err != nil {
@@ -183,7 +183,7 @@ func (m *Manager) Purge(ctx context.Context, store uuid.UUID) (ended int, err er
 	return ended, nil
 }
 
-// End takes the lease on key from its holder and reports whether it was held. The holder gets
+// End ends the lease on key for any holder, and reports whether it was held. The holder gets
 // [streamhub.ErrLeaseLost] at its next renewal.
 func (m *Manager) End(ctx context.Context, store uuid.UUID, key string) (held bool, err error) {
 	n := name{store, key}

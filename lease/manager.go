@@ -28,7 +28,7 @@ type Manager struct {
 
 	mu    sync.Mutex         // guards conn and noted
 	conn  *redisx.Conn       // nil until the first call
-	noted map[name]time.Time // until when a lease stays on the list of its store
+	noted map[name]time.Time // when the row of a lease on the list of its store ends
 }
 
 // Options of a [Manager]; nil stands for the defaults.
@@ -36,15 +36,15 @@ type Options struct {
 	// Name is the prefix of the random holders of [Manager.Acquire], so that [Manager.Peek] shows
 	// which instance has the lease. The default is no prefix.
 	Name string
-	// Wait is how long [Manager.Acquire] and [Manager.WithLease] wait for a lease that another has,
-	// or for a Redis that does not answer. They retry at random times, at least twice a second, and
-	// when the holder's ttl ends. The default, 0, does not wait; nor does less.
+	// Wait is how long [Manager.Acquire] and [Manager.WithLease] wait for a lease that another holder has, or for a
+	// Redis that does not answer. They retry at random times, at least twice a second, and when the holder's ttl ends.
+	// With the default, 0, or a negative value they do not wait.
 	Wait time.Duration
 }
 
-// New makes a manager on client, which stays the caller's. It sends nothing. The client should heed
-// the deadline of a context, which with go-redis is the option ContextTimeoutEnabled: otherwise a
-// call to a Redis that hangs lasts as long as the read timeout of the client.
+// New makes a manager on client, which stays the caller's. It sends nothing. The client should honour the deadline of a
+// context; in go-redis that is the option ContextTimeoutEnabled. Otherwise a call to a Redis that hangs lasts as long
+// as the read timeout of the client.
 func New(client redis.UniversalClient, opts *Options) *Manager {
 	m := &Manager{client: client}
 	if opts != nil {
@@ -53,7 +53,7 @@ func New(client redis.UniversalClient, opts *Options) *Manager {
 	return m
 }
 
-// connect learns, once, what the server can do.
+// connect asks the server once, at the first call, which features it supports.
 func (m *Manager) connect(ctx context.Context) (*redisx.Conn, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -74,8 +74,8 @@ func (m *Manager) holder() string {
 	return m.opts.Name + "/" + uuid.NewString()
 }
 
-// A name is what a lease is called. Its keys have one hash tag, and no two names share one: the
-// store has always the same length.
+// A name identifies a lease. Its keys have one hash tag. No two names share a hash tag, because the text of a store
+// always has the same length.
 type name struct {
 	store uuid.UUID
 	key   string
@@ -85,7 +85,7 @@ func (n name) tag() string     { return "sh:{" + n.store.String() + "." + redisx
 func (n name) lease() string   { return n.tag() + "l" }
 func (n name) counter() string { return n.tag() + "f" }
 
-// fail makes the error of a call on n; it is nil if err is.
+// fail makes the error of a call on n. It returns nil if err is nil.
 func (n name) fail(op string, err error) error {
 	return fault.At(streamhub.Error{Op: op, Store: n.store, Lease: n.key}, err)
 }

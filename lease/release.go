@@ -10,8 +10,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// Release gives the lease back; see [Manager.ReleaseAs]. The lease is not trusted from the moment
-// of the call. Callers defer it: if ctx has ended, or ends meanwhile, it takes up to a second more.
+// Release gives the lease back; see [Manager.ReleaseAs]. From the moment of the call the lease is no longer trusted.
+// Callers defer it: if ctx has ended, or ends meanwhile, Release takes up to a second more.
 func (l *Lease) Release(ctx context.Context) (bool, error) {
 	ctx, done := pause.Goodbye(ctx)
 	defer done()

@@ -24,7 +24,7 @@ func (l *Lease) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A delayed copy of the request that acquired this lease can have acquired it once more.
+	// The token differs if the lease had ended and a delayed copy of the acquire request acquired it again.
 	if r.token != l.token {
 		return streamhub.ErrLeaseLost
 	}

@@ -29,7 +29,7 @@ var (
 	//go:embed lua/note.lua
 	noteLua string
 
-	// A full Redis takes no new leases, but those it has can be kept and given back.
+	// A Redis that is out of memory accepts no new leases, but held leases can be renewed and released.
 	acquireScript = redisx.NewScript(valueLua + acquireLua)
 	renewScript   = redisx.NewScript(valueLua + renewLua).AllowOOM()
 	releaseScript = redisx.NewScript(valueLua + releaseLua).AllowOOM()
@@ -49,12 +49,12 @@ type reply struct {
 	holder string
 	left   time.Duration
 	sent   time.Time
-	// again says that an attempt before may have run too.
+	// again says that an earlier attempt may have run too.
 	again bool
 }
 
-// send runs a script that may run twice, again if its reply was lost. The outcome is unknown if
-// that of any attempt is and none was answered.
+// send runs a script that is safe to run twice, and runs it again if its reply was lost. If no attempt was answered and
+// one of them may have run, the outcome is unknown.
 func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...any) (reply, error) {
 	conn, err := m.connect(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (m *Manager) send(ctx context.Context, s *redisx.Script, n name, args ...an
 	return reply{}, failed
 }
 
-// parse reads {status, token, holder, left}. The end of the list may be missing.
+// parse reads {status, token, holder, left}. The last elements may be missing.
 func parse(v any) (reply, error) {
 	var fields [4]string
 	list, _ := v.([]any)
@@ -112,8 +112,8 @@ func parse(v any) (reply, error) {
 	return r, nil
 }
 
-// worse joins the errors of two attempts, the later one second: that nothing happened in one does
-// not tell what happened in the other.
+// worse joins the errors of two attempts, the later one second. An unknown outcome of one attempt stays unknown, even
+// if the other did nothing.
 func worse(first, second error) error {
 	if errors.Is(first, streamhub.ErrUnknownOutcome) {
 		return redisx.Unsure(second)
