@@ -24,8 +24,8 @@ type Options struct {
 	// Durability is the level of appends that name none; the default is that the primary has the
 	// append in memory. Open refuses a level that the server cannot give.
 	Durability streamhub.Durability
-	// RetryFor is how long an append is retried while Redis does not answer or cannot serve; the
-	// default is 5 s. A context that ends earlier ends it earlier.
+	// RetryFor is how long an append is retried while Redis does not answer or cannot serve; the default is 5 s. The
+	// end of the context of the call ends the retries earlier.
 	RetryFor time.Duration
 	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
@@ -35,8 +35,8 @@ type Options struct {
 // where history is archived. It is safe for concurrent use.
 type Log struct{ log *hotlog.Log }
 
-// Open starts a log on client, which stays the caller's. ctx bounds the opening only. The client
-// should heed the deadline of a context, which with go-redis is the option ContextTimeoutEnabled.
+// Open starts a log on client, which stays the caller's. ctx bounds the opening only. The client should honour the
+// deadline of a context; in go-redis that is the option ContextTimeoutEnabled.
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Log, error) {
 	conn, err := redisx.Connect(ctx, client)
 	if err != nil {

@@ -34,32 +34,32 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	return s.log.AppendAll(ctx, appends)
 }
 
-// Create makes a segment with options. If it exists with the same ones, created is false; with others
-// the error is [streamhub.ErrConflict].
+// Create makes a segment with options. If the segment exists with the same options, created is false; with other
+// options the error is [streamhub.ErrConflict].
 func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
 	return s.log.Create(ctx, space, segment, options)
 }
 
-// CloseSegment ends a segment with a verdict. One that is closed already is a
-// [streamhub.ClosedError].
+// CloseSegment ends a segment with a verdict. If the segment is already closed, the error is a [streamhub.ClosedError].
 func (s *Store) CloseSegment(ctx context.Context, space, segment string, verdict streamhub.Verdict, options *streamhub.AppendOptions) (streamhub.AppendResult, error) {
 	return s.log.CloseSegment(ctx, space, segment, verdict, options)
 }
 
-// Delete ends a segment with the verdict deleted and removes its entries; those that forks read stay
-// until the last fork goes.
+// Delete ends a segment with the verdict deleted and removes its entries. Entries that forks read stay until the last
+// fork is removed.
 func (s *Store) Delete(ctx context.Context, space, segment, reason string) error {
 	return s.log.Delete(ctx, space, segment, reason)
 }
 
-// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
-// kept. Entries that were appended together leave together, so it may be one append less.
+// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is kept.
+// Entries that were appended together are removed together. So up to one append's worth of the entries up to upTo may
+// be kept.
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
 	return s.log.Trim(ctx, space, segment, upTo)
 }
 
-// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and returns
-// the deadline. Nothing renews it. With a ttl of 0 the segment never expires, and the deadline is the zero Time.
+// Expire lets a segment expire when ttl has passed, in place of its present time to live, and returns the deadline.
+// Neither appends nor touches renew it. With a ttl of 0 the segment never expires, and the deadline is the zero Time.
 func (s *Store) Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	return s.log.Expire(ctx, space, segment, ttl)
 }
@@ -70,7 +70,7 @@ func (s *Store) Touch(ctx context.Context, space, segment string) (deadline time
 	return s.log.Touch(ctx, space, segment)
 }
 
-// Status describes a segment; one that does not exist is [streamhub.ErrNotFound].
+// Status describes a segment. If it does not exist, the error is [streamhub.ErrNotFound].
 func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
 	return s.log.Status(ctx, space, segment)
 }
@@ -84,8 +84,7 @@ func (s *Store) SpaceEnd(ctx context.Context, space string) (streamhub.Cursor, e
 	return end.Cursor(), nil
 }
 
-// Peek returns the last entry of a segment; where none is kept the error is
-// [streamhub.ErrNotFound].
+// Peek returns the last entry of a segment; if it keeps none, the error is [streamhub.ErrNotFound].
 func (s *Store) Peek(ctx context.Context, space, segment string) (streamhub.Entry, error) {
 	return s.log.Peek(ctx, space, segment)
 }
@@ -99,15 +98,15 @@ func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, er
 	return s.log.AllSegments(ctx, space)
 }
 
-// ConsumeSegment reads the entries that a segment holds when the read begins, in order. A segment
-// that does not exist is [streamhub.ErrNotFound]. The sequence can be ranged over again and then
-// reads what the segment holds at that time.
+// ConsumeSegment reads the entries that a segment holds when the read begins, in order. If the segment does not exist,
+// the error is [streamhub.ErrNotFound]. The sequence can be ranged over again and then reads what the segment holds at
+// that time.
 func (s *Store) ConsumeSegment(ctx context.Context, space, segment string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.log.ConsumeSegment(ctx, space, segment, options)
 }
 
-// ConsumeSpace reads what a space holds now, over all of its segments, in the order in which Redis
-// took the entries.
+// ConsumeSpace reads the entries that a space holds when the read begins, over all of its segments, in the order in
+// which Redis stored them.
 func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return s.log.ConsumeSpace(ctx, space, options)
 }
@@ -118,6 +117,6 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	return s.log.Consume(ctx, cursors, options)
 }
 
-// Sweep ends the expired segments of the store and removes the rows of idle appenders. A hub sweeps
-// by itself; a program on this package calls Sweep about once a minute.
+// Sweep ends the expired segments of the store and removes the rows of idle appenders. A hub sweeps by itself; a
+// program that uses this package should call Sweep about once a minute.
 func (s *Store) Sweep(ctx context.Context) error { return s.log.Sweep(ctx) }

@@ -1,14 +1,14 @@
-// Package subscribe follows segments and spaces of one Redis: it replays what a reader missed and
-// goes on live, for any number of followers of one process.
+// Package subscribe follows segments and spaces of one Redis: it replays stored entries and then follows new ones, for
+// any number of followers in one process.
 //
-// Most programs use package hub instead, which appends, archives and sweeps as well. This package is
-// for a program that only reads.
+// Most programs use package hub instead, which appends, archives and sweeps as well. This package is for a program that
+// only reads.
 //
 // # Followers
 //
-// A process has one Pub/Sub connection and reads each segment once, however many followers it has. A
-// notification is only a hint: a lost one costs at most [Options.Recheck], never an entry. A slow
-// follower costs about a megabyte and delays no other.
+// A process has one Pub/Sub connection and reads each segment once, however many followers it has. A notification is
+// only a hint: a lost one costs at most [Options.Recheck], never an entry. A slow follower costs about a megabyte and
+// delays no other.
 //
 // # How a follower ends
 //

@@ -19,8 +19,8 @@ import (
 
 // Options configure a [Watcher]; nil stands for the defaults.
 type Options struct {
-	// Recheck is how often Redis is asked what changed, one command for each followed space. It
-	// bounds what a lost notification costs. The default is 5 s.
+	// Recheck is how often the watcher asks Redis for changes, with one command for each followed space. It bounds the
+	// delay that a lost notification causes. The default is 5 s.
 	Recheck time.Duration
 	// PingInterval is how long the Pub/Sub connection may be silent before it is pinged; after two
 	// such intervals without an answer it is replaced. The default is 2 s.
@@ -28,8 +28,8 @@ type Options struct {
 	// BufferBytes is roughly how many bytes of one followed segment are kept in memory for its
 	// followers, besides the page read last. The default is 4 MiB.
 	BufferBytes int
-	// TotalBufferBytes bounds all segments together, except for the page read last of each segment
-	// that has a slow follower. The default is 64 MiB.
+	// TotalBufferBytes bounds the buffers of all segments together, except for the page read last of each segment that
+	// has a slow follower. The default is 64 MiB.
 	TotalBufferBytes int
 	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
@@ -42,9 +42,9 @@ type Watcher struct {
 	watcher *follow.Watcher
 }
 
-// Open starts a watcher on client, which stays the caller's. It sends nothing while there is
-// no follower. The client should heed the deadline of a context, which with go-redis is the
-// option ContextTimeoutEnabled. ctx bounds the opening only.
+// Open starts a watcher on client, which stays the caller's. It sends nothing while there is no follower. The client
+// should honour the deadline of a context; in go-redis that is the option ContextTimeoutEnabled. ctx bounds the opening
+// only.
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Watcher, error) {
 	if options == nil {
 		options = &Options{}
@@ -64,46 +64,45 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	return w, nil
 }
 
-// Close ends every follower and subscription with [streamhub.ErrShutdown], takes the workers that
-// joined here off the list, which may take a second, and waits for the goroutines of the watcher. It
-// does not wait for the callers of the followers. It may be called twice.
+// Close ends every follower and subscription with [streamhub.ErrShutdown], removes the workers that joined here from
+// the list, which may take a second, and waits for the goroutines of the watcher. It does not wait for the callers of
+// the followers. It may be called twice.
 func (w *Watcher) Close() error { return errors.Join(w.watcher.Close(), w.log.Close()) }
 
-// FollowSegment replays a segment and then goes on live, without gap, duplicate or reorder. Without options
-// it begins with the first entry that is kept. A segment that does not exist yet is waited for, unless
-// there is a cursor.
+// FollowSegment replays a segment and then follows it live, without a gap, a duplicate or a change of order. Without
+// options it begins with the first entry that is kept. It waits for a segment that does not exist yet, unless there is
+// a cursor.
 //
-// The sequence runs in the caller's goroutine. It can be ranged over again and then begins where it
-// began before.
+// The sequence runs in the caller's goroutine. It can be ranged over again, and then begins at the same position as
+// before.
 func (w *Watcher) FollowSegment(ctx context.Context, store uuid.UUID, space, segment string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return w.watcher.FollowSegment(ctx, w.log.Store(store), space, segment, options)
 }
 
-// FollowSpace is FollowSegment over all segments of a space, in the order in which Redis took their entries,
-// segments that are created later included. It ends only with its context, the watcher or an error.
+// FollowSpace is FollowSegment over all segments of a space, in the order in which Redis stored their entries, and
+// includes segments that are created later. It ends only with its context, the watcher or an error.
 func (w *Watcher) FollowSpace(ctx context.Context, store uuid.UUID, space string, options *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return w.watcher.FollowSpace(ctx, w.log.Store(store), space, options)
 }
 
-// SubscribeSegment gives the status of a segment, if it exists, and then one after each change of
-// it. A reader that is slower than the changes gets the newest status. A deleted segment gives its
-// last status with [streamhub.StateDeleted], and the subscription continues, because the segment can
-// be created again.
+// SubscribeSegment gives the status of a segment, if it exists, and then a new status after each change. A reader that
+// is slower than the changes gets the newest status. A deleted segment gives its last status with
+// [streamhub.StateDeleted], and the subscription continues, because the segment can be created again.
 func (w *Watcher) SubscribeSegment(ctx context.Context, store uuid.UUID, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return w.watcher.SubscribeSegment(ctx, w.log.Store(store), space, segment)
 }
 
-// SubscribeSpace gives the status of every segment of a space, in byte order of their names, and then
-// one for each change of any of them, as SubscribeSegment does.
+// SubscribeSpace gives the status of every segment of a space, in byte order of their names, and then a status after
+// each change of any segment, as SubscribeSegment does.
 func (w *Watcher) SubscribeSpace(ctx context.Context, store uuid.UUID, space string) iter.Seq2[streamhub.Status, error] {
 	return w.watcher.SubscribeSpace(ctx, w.log.Store(store), space)
 }
 
-// JoinWorkers puts worker on the list of a store, where every instance sees it, until ctx ends, the
-// membership is left or the watcher is closed. If this process dies, the worker is taken off after
-// ttl, which is 30 s if it is 0 and otherwise 100 ms to 24 h. LastSeen is ignored.
+// JoinWorkers puts worker on the list of a store, where every instance sees it, until ctx ends, the membership is left
+// or the watcher is closed. If this process dies, the worker is removed after ttl. A ttl of 0 means 30 s; otherwise it
+// is 100 ms to 24 h. LastSeen is ignored.
 //
-// A worker id that joins again, here or elsewhere, replaces the one before, whose membership ends with
+// A worker id that joins again, here or elsewhere, replaces the earlier membership, which ends with
 // [streamhub.ErrLeaseLost].
 func (w *Watcher) JoinWorkers(ctx context.Context, store uuid.UUID, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
 	m, err := w.watcher.Join(ctx, store, worker, ttl)
@@ -113,9 +112,8 @@ func (w *Watcher) JoinWorkers(ctx context.Context, store uuid.UUID, worker strea
 	return m, nil
 }
 
-// Workers gives the workers of a store, sorted by id: at once, and again after a worker joins,
-// leaves or changes its metadata. A change of LastSeen alone gives no new list. The slice must not
-// be changed.
+// Workers yields the list of workers of a store, sorted by id: at once, and again after a worker joins, leaves or
+// changes its metadata. A change of LastSeen alone yields no new list. The slice must not be changed.
 func (w *Watcher) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[[]streamhub.Worker, error] {
 	return w.watcher.Workers(ctx, store)
 }
