@@ -21,6 +21,8 @@ MODULES = $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 
 # Nothing here is compiled from C but for the race detector: see the target test.
 export CGO_ENABLED ?= 0
+# A program with the race detector sleeps for a second before it exits, unless this says otherwise. Tests start hundreds.
+export GORACE ?= atexit_sleep_ms=0
 # RACE= turns the race detector off; without a C compiler it is off by itself. Pebble would bring zstd in C along with it.
 RACE = $(eval RACE := $$(shell GO='$(GO)' scripts/race))$(RACE)
 race-test = $(if $(RACE),CGO_ENABLED=1 )$(GO) test $(if $(RACE),$(RACE) -tags=$(if $(1),$(1)$(comma))pebblegozstd,$(if $(1),-tags=$(1)))

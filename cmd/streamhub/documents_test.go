@@ -101,7 +101,7 @@ func runSteps(t *testing.T, steps []documentStep) {
 	cmd.Env = []string{
 		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + cmd.Dir, actVariable + "=" + actMain,
 		"STREAMHUB_LISTEN=" + here.Replace("127.0.0.1:8080"), "STREAMHUB_ADMIN_LISTEN=" + here.Replace("127.0.0.1:9090"),
-		"STREAMHUB_SERVER=" + here.Replace("http://127.0.0.1:8080"),
+		"STREAMHUB_SERVER=" + here.Replace("http://127.0.0.1:8080"), "GORACE=" + os.Getenv("GORACE"),
 	}
 	// One file for both, so that they stay in order; a pipe would be held open by what a failed step leaves.
 	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
