@@ -12,9 +12,6 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// errExists is the answer to a create-only append.
-var errExists = errors.New("the segment exists")
-
 var errAnswers = fmt.Errorf("%w: a script answered to another number of frames", streamhub.ErrCorrupt)
 
 // What follows runs under appender.mu, unless it says otherwise.
@@ -45,132 +42,112 @@ func (a *appender) answeredShort(f *flight, answer byte, timestamp string, uncon
 
 // answered deals with the answer to one frame; lua/append.lua lists the answers.
 func (a *appender) answered(f *flight, answer string, unconfirmed error) {
-	if len(answer) > 17 && answer[0] == '~' {
-		// The script went on with the incarnation that it found.
-		id, err := parseHex16(answer[1:17])
-		if err != nil {
-			a.refuse(f, fmt.Errorf("%w: answer %q", streamhub.ErrCorrupt, answer), false)
-			return
-		}
-		f.incarnation, f.pinned, f.adopted = id, true, true
-		answer = answer[17:]
+	answer, err := f.readAdopted(answer)
+	if err != nil {
+		a.refuse(f, err, false)
+		return
 	}
 	code, rest, _ := strings.Cut(answer, " ")
-	if code == "" {
-		code = "?"
+	switch {
+	case strings.HasPrefix(code, "+"), strings.HasPrefix(code, "R"):
+		a.answeredStored(f, code, rest, unconfirmed)
+	case strings.HasPrefix(code, "K"):
+		a.answeredCheck(f, code, rest)
+	case !a.reroute(f, code, rest):
+		err, final := refusalOf(f.requests[0], code, rest)
+		a.refuse(f, err, final)
 	}
-	switch code[0] {
-	case '+', 'R':
-		stored, err := parseStored(code, rest)
-		if err != nil {
-			a.refuse(f, err, false)
-			return
-		}
-		f.pinned = true
-		if f.own {
-			f.saw(stored.head(f))
-			f.seq++
-			f.doubts = nil // had one been stored, this one would have been refused
-		}
-		a.stored(f, &stored, unconfirmed)
-		return
-	// A frame to check only. The quota is looked at last, as it would be for an append that stores.
-	case 'K':
-		r := streamhub.AppendResult{Created: code == "K1"}
-		if err := parseNumbers(rest, &r.First, &r.Last); err != nil {
-			a.refuse(f, err, false)
-			return
-		}
-		if over := f.requests[0].over; over != nil {
-			a.refuse(f, over, true)
-			return
-		}
-		a.finish(f.tail, f.requests[0], r, nil)
-		a.land(f)
+}
+
+// readAdopted notes the incarnation that the script found and went on with, if the answer begins with one, and returns
+// the rest of the answer.
+func (f *flight) readAdopted(answer string) (string, error) {
+	if len(answer) <= 17 || answer[0] != '~' {
+		return answer, nil
+	}
+	id, err := parseHex16(answer[1:17])
+	if err != nil {
+		return "", fmt.Errorf("%w: answer %q", streamhub.ErrCorrupt, answer)
+	}
+	f.incarnation, f.pinned, f.adopted = id, true, true
+	return answer[17:], nil
+}
+
+// answeredStored deals with a frame that is stored, now or by an earlier attempt.
+func (a *appender) answeredStored(f *flight, code, rest string, unconfirmed error) {
+	stored, err := parseStored(code, rest)
+	if err != nil {
+		a.refuse(f, err, false)
 		return
 	}
-	// final says that an earlier attempt was not stored either, and that none still under way can be.
-	var err error
-	final := true
+	f.pinned = true
+	if f.own {
+		f.saw(stored.head(f))
+		f.seq++
+		f.doubts = nil // had one been stored, this one would have been refused
+	}
+	a.stored(f, &stored, unconfirmed)
+}
+
+// answeredCheck deals with a frame to check only, which would be stored. The quota is looked at last, as it would be
+// for an append that stores.
+func (a *appender) answeredCheck(f *flight, code, rest string) {
+	r := streamhub.AppendResult{Created: code == "K1"}
+	if err := parseNumbers(rest, &r.First, &r.Last); err != nil {
+		a.refuse(f, err, false)
+		return
+	}
+	if over := f.requests[0].over; over != nil {
+		a.refuse(f, over, true)
+		return
+	}
+	a.finish(f.tail, f.requests[0], r, nil)
+	a.land(f)
+}
+
+// reroute deals with an answer that says more of the segment than of the frame: the segment is another one than this
+// process knew, or may be. It reports whether the answer was such a one; otherwise the answer is a refusal.
+func (a *appender) reroute(f *flight, code, rest string) bool {
 	switch code {
-	// The segment has another incarnation than the one that this process proposed.
 	case "OTHER":
 		a.adopt(f, rest)
-		return
 	case "EXPIRED":
 		a.expire(f, rest)
-		return
-	// The entry that the caller was told of last may have been replaced: it is compared before
-	// anything is stored.
 	case "DOUBT":
 		a.doubted(f)
-		return
 	case "LOST":
 		a.gone(f, &streamhub.HistoryLostError{FirstLost: 1})
-		return
-	// The segment was deleted. Its tombstone says how it ended.
 	case "GONE":
 		a.gone(f, goneError(rest, false))
-		return
 	case "HELD":
-		if err = goneError(rest, true); f.opt.CreateOnly {
+		err := goneError(rest, true)
+		if f.opt.CreateOnly {
 			err = fmt.Errorf("%w: it was deleted and its forks still read it: delete them first, or use another name", streamhub.ErrConflict)
 		}
 		a.forget(f, err)
-		return
-	case "EXISTS":
-		err = errExists
-	case "ABSENT", "PARENT":
-		err, final = streamhub.ErrNotFound, false
-	case "DISAGREE":
-		err, final = fmt.Errorf("%w: meta and log of the segment disagree, or one of its keys in Redis has another type: something else writes them, or a restore was partial", streamhub.ErrCorrupt), false
-	case "CLOSED":
-		err = closedError(rest)
-	case "CONTENT":
-		err = fmt.Errorf("%w: its content type is %q, and the append names another", streamhub.ErrConflict, rest)
-	case "STREAMSEQ":
-		err = fmt.Errorf("%w: StreamSeq is not greater than that of the last append", streamhub.ErrConflict)
-	case "FENCED":
-		e := &streamhub.FencedError{Got: f.requests[0].generation}
-		if err = parseNumbers(rest, &e.Current); err == nil {
-			err = e
-		}
-	case "SEQUENCE":
-		e := &streamhub.SequenceError{Got: f.requests[0].expect}
-		if err = parseNumbers(rest, &e.Expected); err == nil {
-			err, final = e, e.Expected > e.Got
-		}
-	// The row of the producer is missing, or the frame is further than the next one.
 	case "GAP":
-		if f.own {
+		told := f.told()
+		switch {
+		case f.own:
 			a.rowGone(f)
-			return
+		case told.Sequence > 0 && told.Incarnation == f.incarnation:
+			a.doubted(f) // the row of the producer may have been lost together with what it appended
+		default:
+			return false
 		}
-		if told := f.told(); told.Sequence > 0 && told.Incarnation == f.incarnation {
-			a.doubted(f) // its row may have been lost together with what it appended
-			return
-		}
-		err, final = producerError(streamhub.ErrProducerGap, rest, 0), false
-	case "EPOCH":
-		err = producerError(streamhub.ErrProducerFenced, rest, 1)
-	// The row remembers the last append only: this one was stored before it, and where is not known.
-	case "OLD":
-		err = producerError(streamhub.ErrUnknownOutcome, rest, 1)
 	case "MISMATCH":
-		if f.own {
-			if !a.resolve(f, rest) {
-				// A late copy of a frame that had been refused. It is none of this one's business.
-				a.renew(f.tail)
-				a.enqueue(f)
-			}
-			return
+		if !f.own {
+			return false
 		}
-		err = producerError(streamhub.ErrBatchMismatch, rest, 1)
+		if !a.resolve(f, rest) {
+			// A late copy of a frame that had been refused. It is none of this one's business.
+			a.renew(f.tail)
+			a.enqueue(f)
+		}
 	default:
-		err, _ = scriptError(answer)
-		final = false
+		return false
 	}
-	a.refuse(f, err, final)
+	return true
 }
 
 // A storedFrame is where a frame went, as the script answered; see + and R in lua/append.lua.
@@ -384,29 +361,4 @@ func (a *appender) inspect(f *flight, incarnation string, look func(context.Cont
 	if !started {
 		a.refuse(f, streamhub.ErrShutdown, false)
 	}
-}
-
-// closedError reads "<last> <verdict>".
-func closedError(rest string) error {
-	last, verdict, _ := strings.Cut(rest, " ")
-	e := &streamhub.ClosedError{}
-	v, err := parseVerdict(verdict)
-	if err != nil {
-		return err
-	}
-	e.Verdict = *v
-	if err := parseNumbers(last, &e.LastSequence); err != nil {
-		return fmt.Errorf("%w: %w", streamhub.ErrCorrupt, err)
-	}
-	return e
-}
-
-// producerError reads "<epoch> <seq> …"; the next seq is that plus ahead.
-func producerError(kind error, rest string, ahead uint64) error {
-	e := &streamhub.ProducerError{Kind: kind}
-	if err := parseNumbers(rest, &e.Epoch, &e.ExpectedSeq); err != nil {
-		return fmt.Errorf("%w: %w", streamhub.ErrCorrupt, err)
-	}
-	e.ExpectedSeq += ahead
-	return e
 }
