@@ -10,6 +10,7 @@ import (
 	"mime"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -33,7 +34,7 @@ func (s *Store) Append(ctx context.Context, space, segment string, records []str
 
 // append is [Store.Append] for the call op.
 func (s *Store) append(ctx context.Context, op, space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (result streamhub.AppendResult, err error) {
-	req, err := s.newRequest(space, segment, records, options)
+	req, err := s.newAppend(space, segment, records, options)
 	if err == nil {
 		result, err = s.log.appender.do(ctx, req)
 	}
@@ -78,56 +79,56 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 		return status, false, err
 	}
 	req, err := s.newCreate(ctx, at, options)
-	if errors.Is(err, streamhub.ErrNotFound) {
-		// The parent of a fork is gone. The fork itself may be there.
-		if m, metaErr := s.readMeta(ctx, at); metaErr == nil && !m.gone() {
-			err = errExists
-		} else if metaErr == nil {
-			err = fmt.Errorf("the segment %q that it is to fork: %w", options.ForkOf, err)
-		}
-	}
 	var r streamhub.AppendResult
 	if err == nil {
 		r, err = s.log.appender.do(ctx, req)
 	}
-	switch {
-	case err == nil:
-		created = true
-	case errors.Is(err, streamhub.ErrQuota):
-		// A segment that exists already needs no room.
-		if m, metaErr := s.readMeta(ctx, at); metaErr != nil || m.gone() {
-			return status, false, err
-		}
-	case !errors.Is(err, errExists):
+	if err != nil {
+		status, err = s.existing(ctx, at, options, err)
 		return status, false, err
 	}
-	if created {
-		defer func() { err = redisx.Unsure(err) }()
+	status, err = s.created(ctx, at, options, &r)
+	return status, err == nil, redisx.Unsure(err)
+}
+
+// existing is the status of the segment that a create has met. cause is why nothing was created: if it is the quota,
+// or that the parent of a fork is gone, the segment may be there nevertheless.
+func (s *Store) existing(ctx context.Context, at place, options *streamhub.CreateOptions, cause error) (status streamhub.Status, err error) {
+	met := errors.Is(cause, errExists)
+	if !met && !errors.Is(cause, streamhub.ErrQuota) && !errors.Is(cause, streamhub.ErrNotFound) {
+		return status, cause
 	}
 	m, err := s.readMeta(ctx, at)
-	if err != nil {
-		return status, false, err
+	if err == nil && m.gone() {
+		err = streamhub.ErrNotFound
 	}
 	switch {
+	case err != nil && met:
+		return status, err
+	case err != nil:
+		return status, cause
+	}
+	if err := sameConfiguration(&m, at, options); err != nil {
+		return status, err
+	}
+	if err := s.log.confirm(ctx, at, streamhub.Position{Incarnation: m.incarnation}, s.log.opt.Durability); err != nil {
+		return status, err
+	}
+	return s.statusOf(ctx, at, &m)
+}
+
+// created is the status of a segment that a create has made.
+func (s *Store) created(ctx context.Context, at place, options *streamhub.CreateOptions, r *streamhub.AppendResult) (status streamhub.Status, err error) {
+	m, err := s.readMeta(ctx, at)
+	switch {
+	case err != nil:
+		return status, err
 	case !m.gone():
-	case !created:
-		return status, false, streamhub.ErrNotFound
+		return s.statusOf(ctx, at, &m)
 	case !options.ExpiresAt.IsZero() && !r.Timestamp.Before(options.ExpiresAt):
-		return status, false, fmt.Errorf("%w: it has expired already, at %v", streamhub.ErrNotFound, options.ExpiresAt.UTC())
-	default: // it may have expired or been deleted since
-		return createdAs(at, options, &r), true, nil
+		return status, fmt.Errorf("%w: it has expired already, at %v", streamhub.ErrNotFound, options.ExpiresAt.UTC())
 	}
-	if !created {
-		if err := sameConfiguration(&m, at, options); err != nil {
-			return status, false, err
-		}
-		err := s.log.confirm(ctx, at, streamhub.Position{Incarnation: m.incarnation}, s.log.opt.Durability)
-		if err != nil {
-			return status, false, err
-		}
-	}
-	status, err = s.statusOf(ctx, at, &m)
-	return status, created, err
+	return createdAs(at, options, r), nil // it has expired or was deleted since
 }
 
 // createdAs is the status of a segment when it was created. That of a fork leaves out the entries of its parent.
@@ -209,8 +210,8 @@ type forkOrder struct {
 	metaKey, forksKey string
 }
 
-// newRequest checks everything that can be checked without Redis and encodes the records.
-func (s *Store) newRequest(space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (*request, error) {
+// newAppend makes the request of an append, and checks everything that can be checked without Redis.
+func (s *Store) newAppend(space, segment string, records []streamhub.Record, options *streamhub.AppendOptions) (*request, error) {
 	at, err := s.place(space, segment)
 	if err != nil {
 		return nil, err
@@ -219,7 +220,6 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	if options != nil {
 		o = *options
 	}
-	req := &request{place: at, expect: o.ExpectedSequence, generation: o.Generation, incarnation: o.Incarnation, durability: s.log.opt.Durability, done: make(chan struct{})}
 	if len(records) == 0 && o.Close == nil {
 		return nil, fmt.Errorf("%w: no records: an append without any has to close the segment", streamhub.ErrInvalidArgument)
 	}
@@ -228,52 +228,21 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 			return nil, err
 		}
 	}
-	if err := s.log.encodeRecords(req, records); err != nil {
+	req := s.newRequest(at, o.Generation)
+	req.expect, req.incarnation, req.id = o.ExpectedSequence, o.Incarnation, o.TRX
+	if err := s.log.contents(req, records, o.Close, o.ContentType, o.StreamSeq); err != nil {
 		return nil, err
 	}
-	if max(req.expect, o.Generation) > streamhub.MaxInteger {
-		return nil, fmt.Errorf("%w: expected sequence %d and generation %d have to be below 2^53", streamhub.ErrInvalidArgument, req.expect, o.Generation)
-	}
+	req.opt.MustExist, req.opt.CheckOnly = o.MustExist, o.CheckOnly
 	if o.Durability != nil {
 		if err := checkDurability(*o.Durability); err != nil {
 			return nil, err
 		}
 		req.durability = *o.Durability
 	}
-	req.id = o.TRX
-	if p := o.Producer; p != nil {
-		if err := streamhub.CheckName("producer", p.ID); err != nil {
-			return nil, err
-		}
-		if max(p.Epoch, p.Seq) > streamhub.MaxInteger {
-			return nil, fmt.Errorf("%w: epoch %d and seq %d of the producer have to be below 2^53", streamhub.ErrInvalidArgument, p.Epoch, p.Seq)
-		}
-		req.producer = &streamhub.Producer{ID: p.ID, Epoch: p.Epoch, Seq: p.Seq}
-		req.opt.Digest = fmt.Sprintf("%08x", crc32.Checksum(req.body, castagnoli))
-		if req.id == uuid.Nil {
-			// A repeat by another process carries the same id.
-			name := fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d\x00%d", space, segment, p.ID, p.Epoch, p.Seq)
-			req.id = uuid.NewSHA1(s.id, name)
-		}
-	}
-	if req.id == uuid.Nil {
-		req.id = newID()
-	} else if req.producer == nil {
-		req.named, req.sum = true, crc32.Checksum(req.body, castagnoli)
-	}
-	if o.Close != nil {
-		if req.opt.Verdict, err = encodeVerdict(*o.Close); err != nil {
-			return nil, err
-		}
-	}
-	if err := checkTexts(o.ContentType, o.StreamSeq); err != nil {
+	if err := s.identify(req, o.Producer); err != nil {
 		return nil, err
 	}
-	if o.ContentType != "" {
-		req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)
-	}
-	req.opt.StreamSeq = hex.EncodeToString([]byte(o.StreamSeq))
-	req.opt.MustExist, req.opt.CheckOnly = o.MustExist, o.CheckOnly
 	if req.records > 0 {
 		if req.over = s.over(); req.over != nil {
 			if req.producer == nil && !req.named {
@@ -284,6 +253,104 @@ func (s *Store) newRequest(space, segment string, records []streamhub.Record, op
 	}
 	req.plain = req.opt == orderOptions{} && req.producer == nil && req.expect == 0 && req.records > 0
 	return req, nil
+}
+
+// newCreate makes the request of a create. It is an append without a sequence to check, that may
+// carry records, a verdict and a parent.
+func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOptions) (*request, error) {
+	req := s.newRequest(at, o.Generation)
+	req.id = newID()
+	if err := s.log.contents(req, o.Records, o.Closed, o.ContentType, ""); err != nil {
+		return nil, err
+	}
+	req.opt.CreateOnly = true
+	if err := req.opt.expire(o.TTL, o.ExpiresAt); err != nil {
+		return nil, err
+	}
+	if len(o.Origin) > streamhub.MaxOriginLength {
+		return nil, fmt.Errorf("%w: an origin of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(o.Origin), streamhub.MaxOriginLength)
+	}
+	if !utf8.ValidString(o.Origin) {
+		return nil, fmt.Errorf("%w: an origin that is not UTF-8", streamhub.ErrInvalidArgument)
+	}
+	req.opt.Origin = o.Origin
+	if o.ForkOf == "" && (o.ForkAt != nil || o.ForkIncarnation != 0) {
+		return nil, fmt.Errorf("%w: ForkAt and ForkIncarnation need ForkOf", streamhub.ErrInvalidArgument)
+	}
+	err := s.over()
+	if err == nil && o.ForkOf != "" {
+		if req.opt.Parent, err = s.newFork(ctx, at, o); errors.Is(err, streamhub.ErrNotFound) {
+			err = fmt.Errorf("the segment %q that it is to fork: %w", o.ForkOf, err)
+		}
+	}
+	return req, err
+}
+
+func (s *Store) newRequest(at place, generation uint64) *request {
+	return &request{place: at, generation: generation, durability: s.log.opt.Durability, done: make(chan struct{})}
+}
+
+// contents checks what an append or a create stores, and the numbers of the request, and encodes it.
+func (l *Log) contents(req *request, records []streamhub.Record, verdict *streamhub.Verdict, contentType, streamSeq string) (err error) {
+	if err := l.encodeRecords(req, records); err != nil {
+		return err
+	}
+	if max(req.expect, req.generation) > streamhub.MaxInteger {
+		return fmt.Errorf("%w: expected sequence %d and generation %d have to be below 2^53", streamhub.ErrInvalidArgument, req.expect, req.generation)
+	}
+	if err := checkTexts(contentType, streamSeq); err != nil {
+		return err
+	}
+	if contentType != "" {
+		req.opt.Content, req.opt.Normal = contentType, normalType(contentType)
+	}
+	req.opt.StreamSeq = hex.EncodeToString([]byte(streamSeq))
+	if verdict != nil {
+		req.opt.Verdict, err = encodeVerdict(*verdict)
+	}
+	return err
+}
+
+// identify gives the request, whose body is encoded, its producer and the id by which a repeat is recognised.
+func (s *Store) identify(req *request, p *streamhub.Producer) error {
+	if p != nil {
+		if err := streamhub.CheckName("producer", p.ID); err != nil {
+			return err
+		}
+		if max(p.Epoch, p.Seq) > streamhub.MaxInteger {
+			return fmt.Errorf("%w: epoch %d and seq %d of the producer have to be below 2^53", streamhub.ErrInvalidArgument, p.Epoch, p.Seq)
+		}
+		req.producer = &streamhub.Producer{ID: p.ID, Epoch: p.Epoch, Seq: p.Seq}
+		req.opt.Digest = fmt.Sprintf("%08x", crc32.Checksum(req.body, castagnoli))
+	}
+	switch {
+	case req.id == uuid.Nil && p != nil: // a repeat by another process carries the same id
+		name := fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d\x00%d", req.space, req.name, p.ID, p.Epoch, p.Seq)
+		req.id = uuid.NewSHA1(s.id, name)
+	case req.id == uuid.Nil:
+		req.id = newID()
+	case p == nil:
+		req.named, req.sum = true, crc32.Checksum(req.body, castagnoli)
+	}
+	return nil
+}
+
+// expire sets a time to live or a deadline.
+func (o *orderOptions) expire(ttl time.Duration, at time.Time) error {
+	if ttl < 0 || ttl > 0 && (ttl.Milliseconds() == 0 || !at.IsZero()) {
+		return fmt.Errorf("%w: a time to live of %v: want a millisecond or more, and no ExpiresAt beside it", streamhub.ErrInvalidArgument, ttl)
+	}
+	if ttl > 0 {
+		o.TTL = strconv.FormatInt(ttl.Milliseconds(), 10)
+	}
+	if !at.IsZero() {
+		ms := millis.Of(at)
+		if ms <= 0 || ms > streamhub.MaxInteger {
+			return fmt.Errorf("%w: ExpiresAt is %v: want a time after 1970 whose milliseconds are below 2^53", streamhub.ErrInvalidArgument, at)
+		}
+		o.Deadline = strconv.FormatInt(ms, 10)
+	}
+	return nil
 }
 
 // encodeRecords checks the records against the limits and encodes them into the body of the request.
@@ -349,59 +416,6 @@ func recordSize(r *streamhub.Record) int {
 		n += len(k) + len(v)
 	}
 	return n
-}
-
-// newCreate makes the request of a create. It is an append without a sequence to check, that may
-// carry records, a verdict and a parent.
-func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOptions) (_ *request, err error) {
-	req := &request{place: at, generation: o.Generation, durability: s.log.opt.Durability, id: newID(), done: make(chan struct{})}
-	if err := s.log.encodeRecords(req, o.Records); err != nil {
-		return nil, err
-	}
-	if max(req.expect, o.Generation) > streamhub.MaxInteger {
-		return nil, fmt.Errorf("%w: sequence %d and generation %d have to be below 2^53", streamhub.ErrInvalidArgument, req.expect, o.Generation)
-	}
-	if o.TTL < 0 || o.TTL > 0 && (o.TTL.Milliseconds() == 0 || !o.ExpiresAt.IsZero()) {
-		return nil, fmt.Errorf("%w: a time to live of %v: want a millisecond or more, and no ExpiresAt beside it", streamhub.ErrInvalidArgument, o.TTL)
-	}
-	if err := checkTexts(o.ContentType, ""); err != nil {
-		return nil, err
-	}
-	if over := s.over(); over != nil {
-		return nil, over
-	}
-	req.opt.CreateOnly = true
-	req.opt.Content, req.opt.Normal = o.ContentType, normalType(o.ContentType)
-	if o.TTL > 0 {
-		req.opt.TTL = strconv.FormatInt(o.TTL.Milliseconds(), 10)
-	}
-	if !o.ExpiresAt.IsZero() {
-		ms := millis.Of(o.ExpiresAt)
-		if ms <= 0 || ms > streamhub.MaxInteger {
-			return nil, fmt.Errorf("%w: ExpiresAt is %v: want a time after 1970 whose milliseconds are below 2^53", streamhub.ErrInvalidArgument, o.ExpiresAt)
-		}
-		req.opt.Deadline = strconv.FormatInt(ms, 10)
-	}
-	if len(o.Origin) > streamhub.MaxOriginLength {
-		return nil, fmt.Errorf("%w: an origin of %d bytes, the limit is %d", streamhub.ErrTooLarge, len(o.Origin), streamhub.MaxOriginLength)
-	}
-	if !utf8.ValidString(o.Origin) {
-		return nil, fmt.Errorf("%w: an origin that is not UTF-8", streamhub.ErrInvalidArgument)
-	}
-	req.opt.Origin = o.Origin
-	if o.Closed != nil {
-		if req.opt.Verdict, err = encodeVerdict(*o.Closed); err != nil {
-			return nil, err
-		}
-	}
-	if o.ForkOf != "" {
-		if req.opt.Parent, err = s.newFork(ctx, at, o); err != nil {
-			return nil, err
-		}
-	} else if o.ForkAt != nil || o.ForkIncarnation != 0 {
-		return nil, fmt.Errorf("%w: ForkAt and ForkIncarnation need ForkOf", streamhub.ErrInvalidArgument)
-	}
-	return req, nil
 }
 
 // encodeVerdict writes a verdict as the JSON that Redis keeps in field s of the meta.

@@ -32,7 +32,7 @@ func (s *Store) Submit(submissions []*Submission) {
 	requests := make([]*request, len(submissions))
 	for i, sub := range submissions {
 		sub.s = s
-		requests[i], sub.err = s.newRequest(sub.Space, sub.Segment, sub.Records, sub.Options)
+		requests[i], sub.err = s.newAppend(sub.Space, sub.Segment, sub.Records, sub.Options)
 		if before := sub.After; before != nil && errors.Is(before.err, streamhub.ErrQuota) {
 			requests[i], sub.err = nil, before.err // it must not be overtaken when there is room again
 		}
