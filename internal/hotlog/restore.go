@@ -178,53 +178,72 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	if err != nil {
 		return err
 	}
-	fields, err := decodeMeta(g.Meta)
+	fields, fork, err := restoredFields(g)
 	if err != nil {
 		return err
+	}
+	keys, member, due := []any{at.inventory(), at.deadlines(), at.meta(at.segment)}, "", ""
+	if fork != nil {
+		keys = append(keys, at.forks(fork.segment, fork.incarnation))
+		member = at.segment + " " + hex16(g.Incarnation) + " " + strconv.FormatUint(fork.limit, 10)
+	}
+	switch {
+	case g.Unread:
+		due = "0 r" + at.segment
+	case !g.Deleted && fields["d"] != "":
+		due = fields["d"] + " t" + at.segment
+	}
+	// In parts, because there may be any number of rows of producers. The segment exists with the head, which is last.
+	pairs := make([]any, 0, 2*len(fields))
+	for name, value := range fields {
+		if name != "h" {
+			pairs = append(pairs, name, value)
+		}
+	}
+	for part := range slices.Chunk(append(pairs, "h", fields["h"]), restoreArgs) {
+		answer, err := s.log.run(ctx, s.log.restore, len(keys), slices.Concat(keys, []any{hex16(g.Incarnation), due, member}, part)...)
+		if err == nil && answer != "+" {
+			err = fmt.Errorf("%w: it exists with another incarnation", streamhub.ErrConflict)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoredFields returns the meta of a segment that goes on after its last archived entry, and what it is a fork of.
+func restoredFields(g RestoredSegment) (fields map[string]string, fork *parentRef, err error) {
+	if fields, err = decodeMeta(g.Meta); err != nil {
+		return nil, nil, err
 	}
 	h, err := parseHead(fields["h"])
 	if err != nil || h.incarnation != g.Incarnation {
-		return fmt.Errorf("%w: the meta of another incarnation", streamhub.ErrCorrupt)
+		return nil, nil, fmt.Errorf("%w: the meta of another incarnation", streamhub.ErrCorrupt)
 	}
-	switch h.state = stateEmpty; {
-	case g.Deleted:
-		h.state = stateDeleted
-	case g.Closed:
-		h.state = stateClosed
-	default:
-		delete(fields, "s")
-	}
-	parent, err := parseParent(fields["p"])
-	if err != nil {
-		return err
+	if fork, err = parseParent(fields["p"]); err != nil {
+		return nil, nil, err
 	}
 	first, _, before, err := parseFirst(fields["a"])
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	born := uint64(0)
-	if parent != nil {
-		born = parent.limit // its own entries begin after it
+	if fork != nil {
+		born = fork.limit // its own entries begin after it
 	}
 	if last := max(g.Last, born); first > last+1 {
 		g.Last, g.Proof, g.Number = first-1, before, 0 // what came after the last archived entry was trimmed
 	}
-	// Nothing comes after a close, so what the meta of a closed segment says of its last append is archived too.
-	if g.Last > 0 {
-		if h.last, h.proof = g.Last, g.Proof; g.Number > 0 && !g.Closed {
-			h.number, h.timestamp = g.Number, g.Timestamp
-		}
-	} else if h.last, h.proof = born, g.Proof; !g.Closed {
-		h.number = g.Number
-		if birth, err := parseTimelineID(fields["b"]); err == nil {
-			h.timestamp = int64(birth.MS)
-		}
-	}
+	g.endIn(&h, born, fields["b"])
 	head := h.appendTo(nil)
 	if h.timed {
 		head[timedAt] = 't'
 	}
 	fields["h"] = string(strconv.AppendInt(head, h.timestamp, 10))
+	if h.state == stateEmpty {
+		delete(fields, "s")
+	}
 	if first == 0 || first > g.Last {
 		delete(fields, "a") // nothing is left to be read
 	}
@@ -237,47 +256,33 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 			delete(fields, name)
 		}
 	}
-	keys := []any{at.inventory(), at.deadlines(), at.meta(at.segment)}
-	member := ""
-	if parent != nil {
-		keys = append(keys, at.forks(parent.segment, parent.incarnation))
-		member = at.segment + " " + hex16(h.incarnation) + " " + strconv.FormatUint(parent.limit, 10)
-	}
-	// First the rows of producers, in parts, because there may be any number. The head is written with
-	// the last part.
-	due := ""
+	return fields, fork, nil
+}
+
+// endIn makes h the head after the last archived entry, in the state that is archived. born is the sequence before the
+// first entry of the segment's own, birth the place of its first change.
+func (g *RestoredSegment) endIn(h *head, born uint64, birth string) {
 	switch {
-	case g.Unread:
-		due = "0 r" + at.segment
-	case !g.Deleted && fields["d"] != "":
-		due = fields["d"] + " t" + at.segment
+	case g.Deleted:
+		h.state = stateDeleted
+	case g.Closed:
+		h.state = stateClosed
+	default:
+		h.state = stateEmpty
 	}
-	begin := append(keys, hex16(h.incarnation), due, member)
-	args := begin[:len(begin):len(begin)]
-	send := func() error {
-		answer, err := s.log.run(ctx, s.log.restore, len(keys), args...)
-		if err == nil && answer != "+" {
-			err = fmt.Errorf("%w: it exists with another incarnation", streamhub.ErrConflict)
-		}
-		args = begin[:len(begin):len(begin)]
-		return err
+	if h.last, h.proof = g.Last, g.Proof; g.Last == 0 {
+		h.last = born
 	}
-	for name, value := range fields {
-		if !strings.HasPrefix(name, "p:") {
-			continue
+	switch {
+	case g.Closed: // nothing comes after a close, so what the meta says of its last append is archived too
+	case g.Last == 0:
+		h.number = g.Number
+		if at, err := parseTimelineID(birth); err == nil {
+			h.timestamp = int64(at.MS)
 		}
-		if args = append(args, name, value); len(args) >= restoreArgs {
-			if err := send(); err != nil {
-				return err
-			}
-		}
+	case g.Number > 0:
+		h.number, h.timestamp = g.Number, g.Timestamp
 	}
-	for name, value := range fields {
-		if !strings.HasPrefix(name, "p:") {
-			args = append(args, name, value)
-		}
-	}
-	return send()
 }
 
 // restoreArgs is about how many arguments one run of the restore script gets.
