@@ -184,89 +184,99 @@ func (r *spaceReader) vanishedMetas(ctx context.Context, names []string, metas m
 	return nil
 }
 
+// A span is the part of one log that a page names: one XRANGE from its first change to its last.
+type span struct {
+	meta    *meta
+	changes []int // of the page
+	cmd     rangeCmd
+}
+
 // frames reads what the changes of the page name: for each segment one range of its log.
 func (r *spaceReader) frames(ctx context.Context, p *spacePage) error {
-	// A span is the part of one log that the page names: one XRANGE from its first change to its
-	// last.
-	type span struct {
-		from, to uint64
-		of       []int // changes
-		m        *meta
-		cmd      rangeCmd
-	}
-	spans := map[string]*span{}
-	var order []*span
-	cold := map[string][]int{} // changes, by segment
 	p.frames = make([]*frame, len(p.changes))
-	for i := range p.changes {
-		c, m := &p.changes[i], p.metas[i]
-		// A change before the birth of the segment is of an earlier incarnation, whose entries are
-		// gone.
-		if c.records == 0 || r.hides(m) || c.id.Before(m.birth) {
-			continue
-		}
-		if c.last > m.last {
-			return &streamhub.HistoryLostError{}
-		}
-		if m.first == 0 || c.last < m.first {
-			if err := r.tell(ctx, c); err != nil {
-				return err
-			}
-			continue
-		}
-		if c.last < m.hot {
-			cold[c.segment] = append(cold[c.segment], i)
-			continue
-		}
-		sp := spans[c.segment]
-		if sp == nil {
-			sp = &span{from: c.last, m: m}
-			spans[c.segment] = sp
-			order = append(order, sp)
-		}
-		sp.to = c.last
-		sp.of = append(sp.of, i)
+	hot, cold, err := r.plan(ctx, p)
+	if err != nil {
+		return err
 	}
-	for begin := 0; begin < len(order); begin += pipelineRanges {
-		part := order[begin:min(begin+pipelineRanges, len(order))]
+	for part := range slices.Chunk(hot, pipelineRanges) {
 		pipe := r.store.log.conn.Pipeline()
-		for _, sp := range part {
-			log := r.log(p.changes[sp.of[0]].segment, sp.m.incarnation)
-			sp.cmd = newRange(ctx, log, strconv.FormatUint(sp.from, 10), strconv.FormatUint(sp.to, 10), len(sp.of), 0)
-			_ = pipe.Process(ctx, sp.cmd)
+		for _, s := range part {
+			first, last := &p.changes[s.changes[0]], &p.changes[s.changes[len(s.changes)-1]]
+			s.cmd = newRange(ctx, r.log(first.segment, s.meta.incarnation), strconv.FormatUint(first.last, 10), strconv.FormatUint(last.last, 10), len(s.changes), 0)
+			_ = pipe.Process(ctx, s.cmd)
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return redisx.ReadOutcome(err)
 		}
-		for _, sp := range part {
-			frames, err := r.store.log.frames(ctx, sp.cmd)
-			if err != nil {
+		for _, s := range part {
+			if err := r.place(ctx, p, s, cold); err != nil {
 				return err
-			}
-			n := 0
-			for _, i := range sp.of {
-				c := &p.changes[i]
-				for n < len(frames) && frames[n].last < c.last {
-					n++
-				}
-				if n < len(frames) && frames[n].last == c.last {
-					p.frames[i] = &frames[n]
-					p.bytes += len(frames[n].data)
-					continue
-				}
-				moved := c.last < sp.m.hot // an earlier change found this out, and raised hot
-				if !moved {
-					if moved, err = r.vanished(ctx, c, sp.m); err != nil {
-						return err
-					}
-				}
-				if moved {
-					cold[c.segment] = append(cold[c.segment], i)
-				}
 			}
 		}
 	}
 	return r.coldFrames(ctx, p, cold)
+}
+
+// plan says where the frames are that the changes of a page name: the spans in Redis, and by segment the changes in the
+// archive.
+func (r *spaceReader) plan(ctx context.Context, p *spacePage) (hot []*span, cold map[string][]int, err error) {
+	spans := map[string]*span{}
+	cold = map[string][]int{}
+	for i := range p.changes {
+		c, m := &p.changes[i], p.metas[i]
+		switch {
+		// A change before the birth of the segment is of an earlier incarnation, whose entries are
+		// gone.
+		case c.records == 0 || r.hides(m) || c.id.Before(m.birth):
+		case c.last > m.last:
+			return nil, nil, &streamhub.HistoryLostError{}
+		case m.first == 0 || c.last < m.first:
+			if err := r.tell(ctx, c); err != nil {
+				return nil, nil, err
+			}
+		case c.last < m.hot:
+			cold[c.segment] = append(cold[c.segment], i)
+		default:
+			s := spans[c.segment]
+			if s == nil {
+				s = &span{meta: m}
+				spans[c.segment] = s
+				hot = append(hot, s)
+			}
+			s.changes = append(s.changes, i)
+		}
+	}
+	return hot, cold, nil
+}
+
+// place gives the changes of a span the frames that were read. Those that have moved to the archive since the plan was
+// made are added to cold.
+func (r *spaceReader) place(ctx context.Context, p *spacePage, s *span, cold map[string][]int) error {
+	frames, err := r.store.log.frames(ctx, s.cmd)
+	if err != nil {
+		return err
+	}
+	for _, i := range s.changes {
+		c := &p.changes[i]
+		for len(frames) > 0 && frames[0].last < c.last {
+			frames = frames[1:]
+		}
+		if len(frames) > 0 && frames[0].last == c.last {
+			p.frames[i] = &frames[0]
+			p.bytes += len(frames[0].data)
+			continue
+		}
+		moved := c.last < s.meta.hot // an earlier change found this out, and raised hot
+		if !moved {
+			if moved, err = r.vanished(ctx, c, s.meta); err != nil {
+				return err
+			}
+		}
+		if moved {
+			cold[c.segment] = append(cold[c.segment], i)
+		}
+	}
+	return nil
 }
 
 // coldReads is how many segments are read from the archive at once.

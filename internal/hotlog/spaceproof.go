@@ -16,7 +16,7 @@ func (r *spaceReader) first(ctx context.Context) *spacePage {
 	switch {
 	case p.err == nil:
 		p.err = r.prove(p)
-	case errors.Is(p.err, streamhub.ErrTrimmed):
+	case errors.Is(p.err, errTrimmed):
 		// Lost history goes first: the cursor of the other error would hide it.
 		if err := r.probe(ctx); err != nil {
 			p.err = err
@@ -100,11 +100,13 @@ func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
 	return nil
 }
 
+// errTrimmed says that the reader met what was trimmed; resumable makes of it what a caller gets.
+var errTrimmed = errors.New("trimmed")
+
 // resumable gives the error of a reader that met what was trimmed the cursor to go on from: after
 // what was visited, without all that was trimmed so far.
 func (r *spaceReader) resumable(ctx context.Context, err error) error {
-	var trimmed *streamhub.TrimmedError
-	if !errors.As(err, &trimmed) {
+	if !errors.Is(err, errTrimmed) {
 		return err
 	}
 	end, err := r.store.log.timelineEnd(ctx, r.spaceKeys)
@@ -146,7 +148,7 @@ func (r *spaceReader) unread(c *change) bool {
 	return c.index > r.start.Index || c.index == r.start.Index && c.last > r.start.Sequence
 }
 
-// tell returns an error if the reader has to be told that c, whose entries are trimmed, was so. At the start of a
+// tell returns errTrimmed if the reader has to be told that c, whose entries are trimmed, was so. At the start of a
 // timeline trimmed entries are left out.
 func (r *spaceReader) tell(ctx context.Context, c *change) error {
 	if r.start.IsZero() || !r.unread(c) {
@@ -157,7 +159,7 @@ func (r *spaceReader) tell(ctx context.Context, c *change) error {
 			return err
 		}
 	}
-	return &streamhub.TrimmedError{}
+	return errTrimmed
 }
 
 // prove compares the first page with the cursor that the read started from.
