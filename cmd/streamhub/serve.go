@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/cmd/streamhub/internal/localredis"
 	"github.com/seed-147127fe/streamhub/hub"
@@ -67,46 +69,59 @@ func (c *serveCmd) useless(s *session) error {
 	return failed
 }
 
-// Run serves until a signal ends it.
-func (c *serveCmd) Run(s *session) (err error) {
+// A serving is what the flags of serve say, checked and read.
+type serving struct {
+	log        *slog.Logger
+	policy     tier.Policy
+	adminToken string
+	ticketKey  []byte
+	pairs      *certificates
+	verifier   streamhub.Authenticator // its Close, if it has one, is the caller's to call
+}
+
+// prepare checks the flags and reads the files that they name. It starts nothing but the verifier.
+func (c *serveCmd) prepare(s *session) (*serving, error) {
 	if c.Data != "" && localredis.Unsupported != nil {
-		return usagef("--data: %w", localredis.Unsupported)
+		return nil, usagef("--data: %w", localredis.Unsupported)
 	}
 	if err := c.check(string(c.Listen), string(c.AdminListen)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.useless(s); err != nil {
-		return err
-	}
-	verifier, err := c.verifier()
-	if err != nil {
-		return err
-	}
-	if keys, ok := verifier.(io.Closer); ok {
-		defer keys.Close()
-	}
-	adminToken, err := c.adminToken()
-	if err != nil {
-		return err
-	}
-	ticketKey, err := c.ticketKey()
-	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.StoreQuota < 0 {
-		return usagef("--store-quota is 0 or more")
+		return nil, usagef("--store-quota is 0 or more")
 	}
 	if err := c.validate(); err != nil {
-		return err
+		return nil, err
 	}
-	policy, err := c.policy()
+	p := &serving{log: c.logger(s.stderr)}
+	var err error
+	if p.policy, err = c.policy(); err != nil {
+		return nil, err
+	}
+	if p.adminToken, err = c.adminToken(); err != nil {
+		return nil, err
+	}
+	if p.ticketKey, err = c.ticketKey(); err != nil {
+		return nil, err
+	}
+	if p.pairs, err = c.certificates(c.Host, p.log); err != nil {
+		return nil, err
+	}
+	p.verifier, err = c.verifier()
+	return p, err
+}
+
+// Run serves until a signal ends it.
+func (c *serveCmd) Run(s *session) (err error) {
+	p, err := c.prepare(s)
 	if err != nil {
 		return err
 	}
-	log := c.logger(s.stderr)
-	pairs, err := c.certificates(c.Host, log)
-	if err != nil {
-		return err
+	if keys, ok := p.verifier.(io.Closer); ok {
+		defer keys.Close()
 	}
 	starting, cancel := context.WithTimeout(s.ctx, startTime)
 	defer cancel()
@@ -123,7 +138,7 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	defer adminListener.Close()
 
-	c.logStart(s, log, listener.Addr(), adminListener.Addr())
+	c.logStart(s, p.log, listener.Addr(), adminListener.Addr())
 
 	metrics, err := newMetrics()
 	if err != nil {
@@ -136,21 +151,19 @@ func (c *serveCmd) Run(s *session) (err error) {
 		return usagef("--otlp-endpoint: %w", err)
 	}
 	defer tracing.close()
-	options := &hub.Options{
-		Logger: log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
-		WaitForRedis: c.WaitForRedis, Durability: c.Durability.value(), StoreQuota: int64(c.StoreQuota),
-		Archiving: tier.Options{Policy: policy},
-		Instance:  &hub.InstanceOptions{Version: versionText(), Address: c.address(listener.Addr())},
-	}
 	cold, err := c.backend(starting, s, false)
 	if err != nil {
 		return err
 	}
 	if cold != nil {
-		options.Archive = cold
 		defer func() { err = errors.Join(err, cold.Close()) }()
 	}
-	b, err := c.open(starting, s, options)
+	b, err := c.open(starting, s, &hub.Options{
+		Logger: p.log, MeterProvider: metrics.provider, TracerProvider: tracing.provider, MaxRecordBytes: maxRecord,
+		WaitForRedis: c.WaitForRedis, Durability: c.Durability.value(), StoreQuota: int64(c.StoreQuota),
+		Archive: cold, Archiving: tier.Options{Policy: p.policy},
+		Instance: &hub.InstanceOptions{Version: versionText(), Address: c.address(listener.Addr())},
+	})
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return nil // stopped before it began
@@ -159,37 +172,41 @@ func (c *serveCmd) Run(s *session) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 
-	o := &server.Options{
-		AdminWrite: c.AdminWrite,
-		Auth:       verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Origins: c.Origin, Hosts: c.Host, PublicURL: c.PublicURL, AccessLog: c.AccessLog, Cookie: c.Cookie, TicketKey: ticketKey, AdminToken: adminToken, OpenAdmin: c.InsecureAdmin, Metrics: metrics.handler(),
-		Logger: log, MeterProvider: metrics.provider, Propagator: tracing.propagator,
-	}
+	o := c.serverOptions(p, metrics, tracing)
 	c.apply(o, listener.Addr())
 	hubServer, err := server.New(b.hub, o)
 	if err != nil {
 		return usagef("%w; see --origin, --host and --public-url", err)
 	}
-	front, admin := newServer(hubServer, log), newServer(hubServer.Admin(), log)
+	front, admin := newServer(hubServer, p.log), newServer(hubServer.Admin(), p.log)
 	ended := make(chan error, 2)
-	go func() { ended <- c.serve(front, listener, pairs) }()
+	go func() { ended <- c.serve(front, listener, p.pairs) }()
 	go func() { ended <- admin.Serve(adminListener) }()
-	if _, err = fmt.Fprintf(s.stdout, "listening %s admin http://%s\n", c.address(listener.Addr()), adminListener.Addr()); err == nil {
-		c.hint(s, b, listener.Addr().String(), pairs)
-		if c.LogFormat != "json" {
-			fmt.Fprintf(s.stderr, "\nThe console: http://%s/\n", reachable(adminListener.Addr().String()))
-		}
-		select {
-		case <-s.ctx.Done():
-			log.Info("stopping", "cause", context.Cause(s.ctx))
-		case err = <-ended:
-			ended <- err
-		case unfit := <-b.hub.Unfit():
-			err = &statusError{exitFailed, unfit}
-		case <-b.died():
-			err = failedf("%w", b.local.Err())
-		}
+	if err = c.greet(s, b, listener.Addr(), adminListener.Addr(), p.pairs); err == nil {
+		err = b.wait(s.ctx, p.log, ended)
 	}
 	return errors.Join(err, c.drain(hubServer, front, admin, ended))
+}
+
+func (c *serveCmd) serverOptions(p *serving, m *metrics, t *tracing) *server.Options {
+	return &server.Options{
+		Auth: p.verifier, CloseExpiredStreamkit: c.StreamkitTokenExpiry == "close", Cookie: c.Cookie, TicketKey: p.ticketKey,
+		Origins: c.Origin, Hosts: c.Host, PublicURL: c.PublicURL,
+		AdminToken: p.adminToken, OpenAdmin: c.InsecureAdmin, AdminWrite: c.AdminWrite, Metrics: m.handler(),
+		Logger: p.log, AccessLog: c.AccessLog, MeterProvider: m.provider, Propagator: t.propagator,
+	}
+}
+
+// greet says where the server is reached: to programs on stdout, to people on stderr.
+func (c *serveCmd) greet(s *session, b *backend, at, admin net.Addr, pairs *certificates) error {
+	if _, err := fmt.Fprintf(s.stdout, "listening %s admin http://%s\n", c.address(at), admin); err != nil {
+		return err
+	}
+	if c.LogFormat != "json" { // which a program reads, line by line
+		c.hint(s, b, at.String(), pairs)
+		fmt.Fprintf(s.stderr, "\nThe console: http://%s/\n", reachable(admin.String()))
+	}
+	return nil
 }
 
 // address is where clients reach the gateway, as far as it knows.
@@ -222,9 +239,6 @@ func (c *serveCmd) drain(hubServer *server.Server, front, admin *http.Server, en
 
 // hint tells people what to try next.
 func (c *serveCmd) hint(s *session, b *backend, address string, pairs *certificates) {
-	if c.LogFormat == "json" {
-		return // a program reads this, line by line
-	}
 	if s.getenv(redisVariable) != "" && c.Redis == "" {
 		s.note("%s is set, but --data wins", redisVariable)
 	}
@@ -326,6 +340,23 @@ func (c *serveCmd) open(ctx context.Context, s *session, options *hub.Options) (
 		b.client, err = hub.NewClient(b.url)
 	}
 	return b, err
+}
+
+// wait returns when the process is to stop: it was told to, or a server or what it stands on has ended. An error of a
+// server stays in ended.
+func (b *backend) wait(ctx context.Context, log *slog.Logger, ended chan error) error {
+	select {
+	case <-ctx.Done():
+		log.Info("stopping", "cause", context.Cause(ctx))
+		return nil
+	case err := <-ended:
+		ended <- err
+		return err
+	case unfit := <-b.hub.Unfit():
+		return &statusError{exitFailed, unfit}
+	case <-b.died():
+		return failedf("%w", b.local.Err())
+	}
 }
 
 // died is closed when a Redis of our own ends by itself.
