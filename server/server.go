@@ -3,30 +3,18 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seed-147127fe/streamhub"
-	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
-	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/front"
-	"github.com/seed-147127fe/streamhub/internal/openapi"
-	"github.com/seed-147127fe/streamhub/internal/operate"
 	"github.com/seed-147127fe/streamhub/internal/option"
-	"github.com/seed-147127fe/streamhub/internal/port"
-	"github.com/seed-147127fe/streamhub/internal/webclient"
-	"github.com/seed-147127fe/streamhub/live"
-	"github.com/seed-147127fe/streamhub/live/livehttp"
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
@@ -124,113 +112,6 @@ func New(h *hub.Hub, o *Options) (*Server, error) {
 		return nil, errors.Join(err, s.stop(context.Background()))
 	}
 	return s, nil
-}
-
-func (s *Server) assemble(ctx context.Context) error {
-	s.viewing, s.endViews = context.WithCancel(ctx)
-	o := &s.opt
-	if o.PublicURL != "" { // an origin and a host name; its errors are reported below
-		o.Origins = append(slices.Clip(o.Origins), strings.TrimSuffix(o.PublicURL, "/"))
-	}
-	tickets, err := s.ticketKeys()
-	if err != nil {
-		return err
-	}
-	gateOptions := &front.Options{
-		Auth: o.Auth, Origins: o.Origins, Hosts: o.Hosts, Cookie: o.Cookie, Tickets: tickets, Limits: (*front.Limits)(o.Requests), Connections: (*auth.Limits)(o.Connections),
-		Logger: o.Logger, MeterProvider: o.MeterProvider,
-	}
-	if o.AccessLog {
-		gateOptions.AccessLog = o.Logger
-	}
-	if s.gate, err = front.New(ctx, gateOptions); err != nil {
-		return err
-	}
-	if s.hosts, err = front.NewHosts(o.Origins, o.Hosts); err != nil {
-		return err
-	}
-	s.gateway, err = wsgateway.New(ctx, s.hub, &wsgateway.Options{
-		CloseExpiredStreamkit: o.CloseExpiredStreamkit, Logger: o.Logger, MeterProvider: o.MeterProvider, Propagator: o.Propagator,
-	})
-	if err != nil {
-		return err
-	}
-	s.transports = append(s.transports, s.gateway)
-	streamOptions := &durable.Options{
-		PublicURL: strings.TrimSuffix(o.PublicURL, "/"), LongPollTimeout: o.LongPollTimeout, LoopbackWebhooks: o.LoopbackWebhooks, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
-	}
-	if o.Auth != nil { // without Auth every client may read, so shared caches may store the responses
-		streamOptions.Authorize = func(r *http.Request, right streamhub.Right) error {
-			_, err := s.gate.Authorize(r, right)
-			return err
-		}
-	}
-	streams, err := durable.New(ctx, s.hub, streamOptions)
-	if err != nil {
-		return err
-	}
-	s.transports = append(s.transports, streams)
-	lives := livehttp.New(ctx, func(id uuid.UUID, space string) live.Streams { return s.hub.Store(id).Live(space) }, &livehttp.Options{
-		Authorize:   s.gate.Authorize,
-		CheckOrigin: s.gate.CheckOrigin,
-		Logger:      o.Logger,
-
-		MaxChunkBytes: port.Of(s.hub.Store(uuid.Nil)).MaxChunkBytes(),
-	})
-	s.transports = append(s.transports, lives)
-
-	operations := operate.NewHandler(operate.New(s.hub), &operate.HandlerOptions{
-		Authorize: func(r *http.Request, right streamhub.Right) error {
-			_, err := s.gate.Authorize(r, right)
-			return err
-		},
-		AuthorizeAll: s.gate.AuthorizeAll, CheckOrigin: s.gate.CheckOrigin, Logger: o.Logger,
-	})
-	s.hub.CountConnections(func() int { return s.gateway.Connections() + s.gate.Open() })
-
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /streamz", func(w http.ResponseWriter, r *http.Request) { s.gateway.ServeHTTP(w, s.gate.Bring(r)) })
-	mux.HandleFunc("GET /{$}", welcome)
-	mux.HandleFunc("GET /healthz", alive)
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET "+webclient.Path, webclient.Serve)
-	mux.HandleFunc("GET "+openapi.Path, openapi.Serve)
-	durables := s.gate.Wrap("durable", streams, front.Ways{})
-	livings := s.gate.Wrap("live", lives, front.Ways{Endless: lives.Endless, Busy: lives.Busy})
-	ticketing := s.gate.Wrap("tickets", http.HandlerFunc(s.gate.ServeTickets), front.Ways{})
-	operating := s.gate.Wrap("operate", operations, front.Ways{})
-	// Names may contain any bytes, so these two handlers come before the mux, which would clean their paths.
-	s.handler = s.gate.Hosts(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer") // a URL may carry a ticket
-		switch {
-		case front.OwnsTickets(r.URL.Path):
-			ticketing.ServeHTTP(w, r)
-		case streams.Owns(r.URL.Path):
-			durables.ServeHTTP(w, r)
-		case lives.Owns(r.URL.Path):
-			livings.ServeHTTP(w, r)
-		case operate.Owns(r.URL.Path):
-			operating.ServeHTTP(w, r)
-		default:
-			mux.ServeHTTP(w, r)
-		}
-	}))
-	return s.observe()
-}
-
-// ticketKeys returns the keys that sign tickets, or nil if the server requires no token.
-func (s *Server) ticketKeys() (auth.TicketKeys, error) {
-	switch key := s.opt.TicketKey; {
-	case len(key) > 0 && len(key) < ticketKeySize:
-		return nil, fmt.Errorf("the key of tickets has %d bytes; %d are the least that is safe", len(key), ticketKeySize)
-	case s.opt.Auth == nil:
-		return nil, nil
-	case len(key) > 0:
-		return fixedKey{newTicketKey(key, time.Time{})}, nil
-	}
-	return newRedisKeys(s.hub), nil
 }
 
 // ServeHTTP implements http.Handler.

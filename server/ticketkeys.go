@@ -211,3 +211,16 @@ func (k fixedKey) Current(context.Context) (id string, key []byte, err error) {
 func (k fixedKey) Find(_ context.Context, id string) ([]byte, error) {
 	return find([]ticketKey{k.ticketKey}, id), nil
 }
+
+// ticketKeys returns the keys that sign tickets, or nil if the server requires no token.
+func (s *Server) ticketKeys() (auth.TicketKeys, error) {
+	switch key := s.opt.TicketKey; {
+	case len(key) > 0 && len(key) < ticketKeySize:
+		return nil, fmt.Errorf("the key of tickets has %d bytes; %d are the least that is safe", len(key), ticketKeySize)
+	case s.opt.Auth == nil:
+		return nil, nil
+	case len(key) > 0:
+		return fixedKey{newTicketKey(key, time.Time{})}, nil
+	}
+	return newRedisKeys(s.hub), nil
+}
