@@ -29,9 +29,9 @@ type Client struct {
 	handlers chan struct{} // one place for each running handler
 
 	// mu guards the fields below, and orders every start of a task before Close waits for tasks.
-	mu     sync.Mutex
-	closed bool // Close has begun: no subscription, membership or read can start
-	over   bool // every task has ended: no call can be made
+	mu          sync.Mutex
+	closed      bool // Close has begun: no subscription, membership or read can start
+	noMoreCalls bool // every task has ended: no call can be made
 	// lasting has the contexts that Close ends. The key is a pointer, because functions cannot be compared.
 	lasting map[*context.CancelCauseFunc]struct{}
 	// subscriptions has the active subscriptions. It keeps failed ones too, so that their status says why they failed.
@@ -111,7 +111,7 @@ func (c *Client) Close() error {
 	c.tasks.Wait()
 	c.mu.Lock()
 	// over is set only now: the tasks that Close ends may make last calls, such as the verdict of a producer.
-	c.over = true
+	c.noMoreCalls = true
 	c.mu.Unlock()
 	return nil
 }
@@ -125,7 +125,7 @@ func (c *Client) isClosed() bool {
 func (c *Client) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.over
+	return c.noMoreCalls
 }
 
 // last returns a context that Close cancels with [streamhub.ErrShutdown] as its cause, unless release was called

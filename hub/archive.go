@@ -27,7 +27,7 @@ var errNoArchive = fmt.Errorf("%w: the hub was opened without an archive: set Op
 // ArchiveNow applies the policies of [Options.Archiving] now, in every space that no other instance is archiving, and
 // returns when that is done.
 func (h *Hub) ArchiveNow(ctx context.Context) error {
-	if err := h.over(streamhub.Error{Op: "archive"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "archive"}); err != nil {
 		return err
 	}
 	if h.tier == nil {
@@ -40,7 +40,7 @@ func (h *Hub) ArchiveNow(ctx context.Context) error {
 // entry, and archived entries can be read again. The error is [streamhub.ErrConflict] if the space is not empty, unless
 // an earlier restore has filled it. No program may append to the space meanwhile. A failed restore may be repeated.
 func (h *Hub) RestoreSpace(ctx context.Context, space archive.SpaceID) (tier.Restored, error) {
-	if err := h.over(streamhub.Error{Op: "restore"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "restore"}); err != nil {
 		return tier.Restored{}, err
 	}
 	if h.tier == nil {

@@ -200,7 +200,7 @@ func (h *Hub) lost(err error) {
 // Ready reports whether Redis serves, writes included, at this moment. The error is an
 // [streamhub.UnavailableError] whose reason says why not.
 func (h *Hub) Ready(ctx context.Context) error {
-	if err := h.over(streamhub.Error{Op: "ready"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "ready"}); err != nil {
 		return err
 	}
 	if err := h.conn.Probe(ctx); err != nil {
@@ -211,7 +211,7 @@ func (h *Hub) Ready(ctx context.Context) error {
 
 // Ping reports whether Redis answers; unlike [Hub.Ready] it does not ask whether Redis accepts writes.
 func (h *Hub) Ping(ctx context.Context) error {
-	if err := h.over(streamhub.Error{Op: "ping"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "ping"}); err != nil {
 		return err
 	}
 	if err := h.conn.Ping(ctx).Err(); err != nil {
@@ -258,9 +258,9 @@ func (h *Hub) Close() error {
 	return err
 }
 
-// over returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
+// checkOpen returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
 // the call.
-func (h *Hub) over(where streamhub.Error) error {
+func (h *Hub) checkOpen(where streamhub.Error) error {
 	if !h.closing.Load() {
 		return nil
 	}

@@ -83,7 +83,7 @@ type Instance struct {
 // s, with one command, unless it is [InstanceOptions].Silent or never sweeps. A process that was killed
 // stays in the list for 50 s.
 func (h *Hub) Instances(ctx context.Context) ([]Instance, error) {
-	if err := h.over(streamhub.Error{Op: "instances"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "instances"}); err != nil {
 		return nil, err
 	}
 	v, err := h.conn.Run(ctx, instancesScript, 2, instancesDeadlines, instancesReports)
@@ -223,7 +223,7 @@ func (r *reporter) send(ctx context.Context, ttl time.Duration) {
 
 // Stores returns the ids of the stores that were ever appended to, in no order.
 func (h *Hub) Stores(ctx context.Context) ([]uuid.UUID, error) {
-	if err := h.over(streamhub.Error{Op: "stores"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "stores"}); err != nil {
 		return nil, err
 	}
 	ids, err := h.log.Stores(ctx)
@@ -235,7 +235,7 @@ func (h *Hub) Stores(ctx context.Context) ([]uuid.UUID, error) {
 
 // RedisInfo returns the answer of one server to INFO, by field. On a cluster any of the primaries answers.
 func (h *Hub) RedisInfo(ctx context.Context) (map[string]string, error) {
-	if err := h.over(streamhub.Error{Op: "info"}); err != nil {
+	if err := h.checkOpen(streamhub.Error{Op: "info"}); err != nil {
 		return nil, err
 	}
 	text, err := h.conn.Info(ctx).Result()

@@ -66,21 +66,21 @@ func (r portStore) ReadAfter(ctx context.Context, space, segment string, sequenc
 }
 
 func (r portStore) SpacesAfter(ctx context.Context, after string, limit int) ([]string, error) {
-	if err := r.over(streamhub.Error{Op: "spaces"}); err != nil {
+	if err := r.checkOpen(streamhub.Error{Op: "spaces"}); err != nil {
 		return nil, err
 	}
 	return r.log.Spaces(ctx, after, limit)
 }
 
 func (r portStore) StatusesAfter(ctx context.Context, space, after string, limit int) ([]streamhub.Status, error) {
-	if err := r.over(streamhub.Error{Op: "segments", Space: space}); err != nil {
+	if err := r.checkOpen(streamhub.Error{Op: "segments", Space: space}); err != nil {
 		return nil, err
 	}
 	return r.log.Statuses(ctx, space, after, limit)
 }
 
 func (r portStore) Sizes(ctx context.Context, space string, segments []string) ([]port.Size, error) {
-	if err := r.over(streamhub.Error{Op: "sizes", Space: space}); err != nil {
+	if err := r.checkOpen(streamhub.Error{Op: "sizes", Space: space}); err != nil {
 		return nil, err
 	}
 	return r.log.Sizes(ctx, space, segments)
@@ -89,7 +89,7 @@ func (r portStore) Sizes(ctx context.Context, space string, segments []string) (
 func (r portStore) Redis() redis.UniversalClient { return r.hub.conn.UniversalClient }
 
 func (r portStore) Archived(ctx context.Context, after string, limit int) ([]port.Archived, error) {
-	if err := r.over(streamhub.Error{Op: "archive"}); err != nil {
+	if err := r.checkOpen(streamhub.Error{Op: "archive"}); err != nil {
 		return nil, err
 	}
 	if r.hub.tier == nil {
@@ -115,7 +115,7 @@ func (r portStore) Archived(ctx context.Context, after string, limit int) ([]por
 }
 
 func (r portStore) VerifyArchive(ctx context.Context, space string, progress func(bytes int)) (archive.Report, error) {
-	if err := r.over(streamhub.Error{Op: "verify", Space: space}); err != nil {
+	if err := r.checkOpen(streamhub.Error{Op: "verify", Space: space}); err != nil {
 		return archive.Report{}, err
 	}
 	if r.hub.tier == nil {
@@ -163,7 +163,7 @@ func (r portStore) RemoveLive(ctx context.Context, space, id string, generation 
 func (r portStore) MaxChunkBytes() int { return r.hub.live.MaxChunkBytes() }
 
 func (r portStore) Import(ctx context.Context, space string) (*hotlog.Importer, error) {
-	if err := r.over(streamhub.Error{Op: "import", Space: space}); err != nil {
+	if err := r.checkOpen(streamhub.Error{Op: "import", Space: space}); err != nil {
 		return nil, err
 	}
 	return r.log.Import(ctx, space)

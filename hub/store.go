@@ -151,12 +151,12 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhu
 
 // Spaces lists the spaces of the store in byte order.
 func (s *Store) Spaces(ctx context.Context) iter.Seq2[string, error] {
-	return unlessOver(s, streamhub.Error{Op: "spaces"}, s.log.AllSpaces(ctx))
+	return unlessClosed(s, streamhub.Error{Op: "spaces"}, s.log.AllSpaces(ctx))
 }
 
 // Segments lists the segments of a space in byte order. A space that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space string) iter.Seq2[string, error] {
-	return unlessOver(s, streamhub.Error{Op: "segments", Space: space}, s.log.AllSegments(ctx, space))
+	return unlessClosed(s, streamhub.Error{Op: "segments", Space: space}, s.log.AllSegments(ctx, space))
 }
 
 // ConsumeSegment reads the entries that a segment holds when the read begins, in order. If the segment does not exist,
@@ -215,7 +215,7 @@ func (s *Store) SubscribeSpace(ctx context.Context, space string) iter.Seq2[stre
 // JoinWorkers puts a worker on the list of the store, which every instance sees, and renews it
 // until the worker leaves or ctx ends. If the process dies, the worker is removed after ttl.
 func (s *Store) JoinWorkers(ctx context.Context, worker streamhub.Worker, ttl time.Duration) (streamhub.Membership, error) {
-	if err := s.over(streamhub.Error{Op: "join"}); err != nil {
+	if err := s.checkOpen(streamhub.Error{Op: "join"}); err != nil {
 		return nil, err
 	}
 	m, err := s.hub.watcher.Join(ctx, s.ID(), worker, ttl)
@@ -234,7 +234,7 @@ func (s *Store) Workers(ctx context.Context) iter.Seq2[[]streamhub.Worker, error
 // caller renews and releases it, and passes its token as Generation to appends. See [Store.WithLease] for
 // a lease that is renewed.
 func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration) (*lease.Lease, error) {
-	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
+	if err := s.checkOpen(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return nil, err
 	}
 	return s.hub.leases.Acquire(ctx, s.ID(), key, ttl)
@@ -243,7 +243,7 @@ func (s *Store) AcquireLease(ctx context.Context, key string, ttl time.Duration)
 // AcquireLeaseAs, RenewLeaseAs and ReleaseLeaseAs act for a holder whose name the caller chooses; see
 // [lease.Manager.AcquireAs].
 func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
-	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
+	if err := s.checkOpen(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return 0, err
 	}
 	return s.hub.leases.AcquireAs(ctx, s.ID(), key, holder, ttl)
@@ -251,7 +251,7 @@ func (s *Store) AcquireLeaseAs(ctx context.Context, key, holder string, ttl time
 
 // RenewLeaseAs: see [Store.AcquireLeaseAs].
 func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (uint64, error) {
-	if err := s.over(streamhub.Error{Op: "renew lease", Lease: key}); err != nil {
+	if err := s.checkOpen(streamhub.Error{Op: "renew lease", Lease: key}); err != nil {
 		return 0, err
 	}
 	return s.hub.leases.RenewAs(ctx, s.ID(), key, holder, ttl)
@@ -259,7 +259,7 @@ func (s *Store) RenewLeaseAs(ctx context.Context, key, holder string, ttl time.D
 
 // ReleaseLeaseAs: see [Store.AcquireLeaseAs].
 func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, error) {
-	if err := s.over(streamhub.Error{Op: "release lease", Lease: key}); err != nil {
+	if err := s.checkOpen(streamhub.Error{Op: "release lease", Lease: key}); err != nil {
 		return false, err
 	}
 	return s.hub.leases.ReleaseAs(ctx, s.ID(), key, holder)
@@ -267,7 +267,7 @@ func (s *Store) ReleaseLeaseAs(ctx context.Context, key, holder string) (bool, e
 
 // Leases gives the leases of the store that are held now; see [lease.Manager.List].
 func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
-	return unlessOver(s, streamhub.Error{Op: "list leases"}, s.hub.leases.List(ctx, s.ID()))
+	return unlessClosed(s, streamhub.Error{Op: "list leases"}, s.hub.leases.List(ctx, s.ID()))
 }
 
 // WithLease acquires the lease on key, runs fn while it renews the lease, releases it and returns the error of fn. If
@@ -278,7 +278,7 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Listed, error] {
 // If the lease is lost, the context of fn ends before the lease does. Its Err is [context.Canceled] and its cause,
 // which [context.Cause] returns, [streamhub.ErrLeaseLost]; see [lease.Manager.WithLease].
 func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Duration, fn func(ctx context.Context, token uint64) error) error {
-	if err := s.over(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
+	if err := s.checkOpen(streamhub.Error{Op: "acquire lease", Lease: key}); err != nil {
 		return err
 	}
 	leases := s.hub.leases
@@ -292,20 +292,20 @@ func (s *Store) WithLease(ctx context.Context, key string, ttl, wait time.Durati
 // followers need no such check: the log and the watcher refuse them, and end those that are under way.
 func (s *Store) begin(ctx context.Context, op, space, segment string) (context.Context, call, error) {
 	ctx, call := s.hub.observer.begin(ctx, op, s, space, segment)
-	return ctx, call, s.over(streamhub.Error{Op: op, Space: space, Segment: segment})
+	return ctx, call, s.checkOpen(streamhub.Error{Op: op, Space: space, Segment: segment})
 }
 
-// over returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
+// checkOpen returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
 // the call.
-func (s *Store) over(where streamhub.Error) error {
+func (s *Store) checkOpen(where streamhub.Error) error {
 	where.Store = s.ID()
-	return s.hub.over(where)
+	return s.hub.checkOpen(where)
 }
 
-// unlessOver returns items. If the hub is closed when they are ranged over, they end at once with its error.
-func unlessOver[T any](s *Store, where streamhub.Error, items iter.Seq2[T, error]) iter.Seq2[T, error] {
+// unlessClosed returns items. If the hub is closed when they are ranged over, they end at once with its error.
+func unlessClosed[T any](s *Store, where streamhub.Error, items iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		if err := s.over(where); err != nil {
+		if err := s.checkOpen(where); err != nil {
 			var none T
 			yield(none, err)
 			return

@@ -99,7 +99,7 @@ func newConn(l *baseConn) *conn {
 // serve reads and handles messages until the connection ends or the client breaks the protocol. It
 // then waits for every call.
 func (c *conn) serve() {
-	defer c.over()
+	defer c.endCalls()
 	defer c.handled()
 	for {
 		typ, data, err := c.read()
@@ -123,8 +123,8 @@ func reason(err error) string {
 	return text[:min(len(text), 120)]
 }
 
-// over ends every call and waits for it.
-func (c *conn) over() {
+// endCalls ends every call and waits for it.
+func (c *conn) endCalls() {
 	c.mu.Lock()
 	for _, ch := range c.channels {
 		ch.cancel(context.Canceled)

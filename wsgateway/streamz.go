@@ -126,7 +126,7 @@ func newMuxer(l *baseConn) *muxer {
 
 // serve reads until the connection ends.
 func (m *muxer) serve() {
-	defer m.over()
+	defer m.endCalls()
 	defer m.handled()
 	for {
 		_, data, err := m.read()
@@ -158,8 +158,8 @@ func (m *muxer) serve() {
 	}
 }
 
-// over ends every channel and waits for it.
-func (m *muxer) over() {
+// endCalls ends every channel and waits for it.
+func (m *muxer) endCalls() {
 	m.mu.Lock()
 	for _, ch := range m.channels {
 		ch.cancel(context.Canceled)

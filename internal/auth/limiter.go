@@ -85,8 +85,8 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 		l.ips[ip] = a
 	}
 	// The rate of the address comes first: handshakes that it refuses take nothing from the rate of the process.
-	if !local && (!a.rate.Allow() || !l.rate.Allow() || over(a.open, l.limits.PerIP)) ||
-		over(l.total, l.limits.Connections) || subject != "" && over(l.subjects[subject], l.limits.PerSubject) {
+	if !local && (!a.rate.Allow() || !l.rate.Allow() || exceeds(a.open, l.limits.PerIP)) ||
+		exceeds(l.total, l.limits.Connections) || subject != "" && exceeds(l.subjects[subject], l.limits.PerSubject) {
 		return nil, ErrTooMany
 	}
 	l.total++
@@ -129,7 +129,7 @@ func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if over(l.subjects[subject], l.limits.PerSubject) {
+	if exceeds(l.subjects[subject], l.limits.PerSubject) {
 		return nil, ErrTooMany
 	}
 	l.enter(subject)
@@ -140,7 +140,7 @@ func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 	}), nil
 }
 
-func over(n, limit int) bool { return limit >= 0 && n >= limit }
+func exceeds(n, limit int) bool { return limit >= 0 && n >= limit }
 
 // enter and leave count for a subject. The lock is held.
 func (l *Limiter) enter(subject string) {

@@ -97,8 +97,8 @@ func (a *appender) answeredCheck(f *flight, code, rest string) {
 		a.refuse(f, err, false)
 		return
 	}
-	if over := f.requests[0].over; over != nil {
-		a.refuse(f, over, true)
+	if err := f.requests[0].overQuota; err != nil {
+		a.refuse(f, err, true)
 		return
 	}
 	a.finish(f.tail, f.requests[0], r, nil)

@@ -244,9 +244,9 @@ func (s *Store) newAppend(space, segment string, records []streamhub.Record, opt
 		return nil, err
 	}
 	if req.records > 0 {
-		if req.over = s.over(); req.over != nil {
+		if req.overQuota = s.overQuota(); req.overQuota != nil {
 			if req.producer == nil && !req.named {
-				return nil, req.over
+				return nil, req.overQuota
 			}
 			req.opt.CheckOnly = true // it may be a repeat, whose answer does not depend on the quota
 		}
@@ -277,7 +277,7 @@ func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOpti
 	if o.ForkOf == "" && (o.ForkAt != nil || o.ForkIncarnation != 0) {
 		return nil, fmt.Errorf("%w: ForkAt and ForkIncarnation need ForkOf", streamhub.ErrInvalidArgument)
 	}
-	err := s.over()
+	err := s.overQuota()
 	if err == nil && o.ForkOf != "" {
 		if req.opt.Parent, err = s.newFork(ctx, at, o); errors.Is(err, streamhub.ErrNotFound) {
 			err = fmt.Errorf("the segment %q that it is to fork: %w", o.ForkOf, err)

@@ -45,9 +45,9 @@ type request struct {
 	remote     bool
 	known      streamhub.Position
 	durability streamhub.Durability
-	// over is the error of what would be stored now, nil while the store keeps to its quota. The append is
+	// overQuota is the error of what would be stored now, nil while the store keeps to its quota. The append is
 	// then to check only.
-	over error
+	overQuota error
 
 	done   chan struct{} // closed when result and err are set
 	result streamhub.AppendResult

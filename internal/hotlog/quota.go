@@ -86,17 +86,17 @@ func (q *quotas) of(store uuid.UUID) *storeUsage {
 	return u
 }
 
-// over returns the error of an append that takes room, where the store is over its quota, or nil.
-func (s *Store) over() error {
+// overQuota returns the error of an append that takes room, where the store is over its quota, or nil.
+func (s *Store) overQuota() error {
 	if s.exempt {
 		return nil
 	}
-	return s.log.quotas.over(s.id)
+	return s.log.quotas.exceeded(s.id)
 }
 
-// over decides by what is known already. The estimate of this process lags after other processes by
+// exceeded decides by what is known already. The estimate of this process lags after other processes by
 // quotaEvery, so a quota may be exceeded by what they store in that time.
-func (q *quotas) over(store uuid.UUID) error {
+func (q *quotas) exceeded(store uuid.UUID) error {
 	if q == nil {
 		return nil
 	}

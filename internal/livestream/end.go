@@ -76,7 +76,7 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	switch {
 	case err == nil:
 		closed = &streamhub.ClosedError{Verdict: v}
-	case over(err):
+	case hasEnded(err):
 		p.stop(err)
 		return producing(err, p.generation)
 	default:
@@ -143,9 +143,9 @@ func (a *attempt) of(v streamhub.Verdict) bool {
 	return a.verdict.Kind == v.Kind && a.verdict.Reason == v.Reason && bytes.Equal(a.verdict.Output, v.Output)
 }
 
-// over reports whether err says that a generation has ended or is not there, so that its producer
+// hasEnded reports whether err says that a generation has ended or is not there, so that its producer
 // must stop.
-func over(err error) bool {
+func hasEnded(err error) bool {
 	return errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) ||
 		errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost)
 }
@@ -200,11 +200,11 @@ func (s *Stream) conclude(ctx context.Context, v streamhub.Verdict, keep time.Du
 			break
 		}
 	}
-	if err != nil && !over(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
+	if err != nil && !hasEnded(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
 		return err
 	}
 	for _, segment := range []string{s.segment(), s.backLane()} {
-		if _, err := s.log.Retain(ctx, s.space, segment, keep); err != nil && !over(err) {
+		if _, err := s.log.Retain(ctx, s.space, segment, keep); err != nil && !hasEnded(err) {
 			return err
 		}
 	}

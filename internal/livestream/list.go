@@ -19,7 +19,7 @@ const listPage = 256
 // List implements [live.Streams].
 func (s *Streams) List(ctx context.Context, o *live.ListOptions) iter.Seq2[live.Stream, error] {
 	return func(yield func(live.Stream, error) bool) {
-		if err := s.m.over(); err != nil {
+		if err := s.m.checkOpen(); err != nil {
 			yield(nil, s.fail("list", "", err))
 			return
 		}

@@ -114,9 +114,9 @@ func (m *Manager) isClosing() bool {
 	return m.closing
 }
 
-// over is nil until Close has said goodbye, and then what a call is refused with that would otherwise only read. Appends and
-// followers need no such check.
-func (m *Manager) over() error {
+// checkOpen is nil until Close has said goodbye, and then what a call is refused with that would otherwise only read.
+// Appends and followers need no such check.
+func (m *Manager) checkOpen() error {
 	if m.ctx.Err() != nil {
 		return streamhub.ErrShutdown
 	}

@@ -22,7 +22,7 @@ func (p *Producer) setMetadata(ctx context.Context, v any) error {
 
 func (s *Stream) setMetadata(ctx context.Context, v any) error {
 	text, err := encodeMetadata(v)
-	if err = cmp.Or(err, s.m.over()); err != nil {
+	if err = cmp.Or(err, s.m.checkOpen()); err != nil {
 		return err
 	}
 	code, n, err := s.ask(ctx, metadataScript, s.id, "", decimal(s.generation), text)

@@ -69,7 +69,7 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 
 // deadlines returns the segments of the generations that are produced, and when each counts as silent.
 func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
-	if err := s.m.over(); err != nil {
+	if err := s.m.checkOpen(); err != nil {
 		return nil, err
 	}
 	silent := map[string]time.Time{}

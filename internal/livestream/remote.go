@@ -85,7 +85,7 @@ var errToken = fmt.Errorf("%w: this is not the token of a producer of the stream
 // milliseconds, replaces the length of that if it is not empty. The error says why it is not the
 // producer any more.
 func (r *remote) hold(ctx context.Context, silence string) error {
-	if err := r.m.over(); err != nil {
+	if err := r.m.checkOpen(); err != nil {
 		return err
 	}
 	code, n, err := r.ask(ctx, holdScript, r.id, "", redisx.Escape(r.id), decimal(r.generation), r.owner, silence)
@@ -117,7 +117,7 @@ func (s *Stream) refused(ctx context.Context, code string, next uint64) error {
 	status, err := s.log.Status(ctx, s.space, s.segment())
 	v := status.Verdict
 	switch {
-	case err != nil && !over(err):
+	case err != nil && !hasEnded(err):
 		return err // it cannot be asked now
 	case code == "FENCED" && (v == nil || v.Kind == streamhub.VerdictSuperseded):
 		return fenced(next, s.generation)
@@ -253,7 +253,7 @@ func (r *remote) end(ctx context.Context, v streamhub.Verdict) (streamhub.Verdic
 	if err := verdict.Check(v); err != nil {
 		return v, err
 	}
-	if err := r.m.over(); err != nil {
+	if err := r.m.checkOpen(); err != nil {
 		return v, err
 	}
 	// A segment that has vanished is not created again only to be closed.

@@ -56,7 +56,7 @@ func (s *Streams) Generation(id string, generation uint64) (live.Stream, error) 
 
 // Active implements [live.Streams].
 func (s *Streams) Active(ctx context.Context, ids []string) (map[string]bool, error) {
-	if err := s.m.over(); err != nil {
+	if err := s.m.checkOpen(); err != nil {
 		return nil, s.fail("active", "", err)
 	}
 	active := make(map[string]bool, len(ids))
@@ -103,10 +103,10 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 		}
 	} else {
 		// Another generation is in force, or none. So no producer is about to create the segment of this one.
-		d.over = true
+		d.ended = true
 	}
 	segment, err := s.log.Status(ctx, s.space, s.segment())
-	if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) && !d.over {
+	if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) && !d.ended {
 		return status, nil // its producer is about to create it
 	}
 	if err != nil {
@@ -137,15 +137,15 @@ type description struct {
 	// startedAt is the time of Redis, in Unix milliseconds.
 	startedAt int64
 	keep      int64 // ms
-	// over says that the generation has ended; its segment has the verdict, or gets it soon.
-	over     bool
+	// ended says that the generation has ended; its segment has the verdict, or gets it soon.
+	ended    bool
 	by       string
 	metadata json.RawMessage
 }
 
 // describe reads the session of a stream. None is [streamhub.ErrNotFound].
 func (s *Streams) describe(ctx context.Context, id string) (d description, err error) {
-	if err := cmp.Or(checkID(id), s.m.over()); err != nil {
+	if err := cmp.Or(checkID(id), s.m.checkOpen()); err != nil {
 		return d, err
 	}
 	v, err := s.m.patiently(ctx, func() (any, error) {
@@ -160,7 +160,7 @@ func (s *Streams) describe(ctx context.Context, id string) (d description, err e
 		return d, streamhub.ErrNotFound
 	}
 	text := func(i int) string { t, _ := fields[i].(string); return t }
-	d.over = fields[3] != nil
+	d.ended = fields[3] != nil
 	d.by = text(5)
 	if m := text(4); m != "" {
 		d.metadata = json.RawMessage(m)

@@ -81,7 +81,7 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 // begin returns where the generation is now. One that is registered and has no segment yet is at
 // the zero position, where it is waited for.
 func (s *Stream) begin(ctx context.Context) (streamhub.Status, error) {
-	if err := s.m.over(); err != nil {
+	if err := s.m.checkOpen(); err != nil {
 		return streamhub.Status{}, err
 	}
 	status, err := s.log.Status(ctx, s.space, s.segment())
@@ -89,7 +89,7 @@ func (s *Stream) begin(ctx context.Context) (streamhub.Status, error) {
 		return status, err
 	}
 	d, missing := s.describe(ctx, s.id)
-	if missing == nil && d.generation == s.generation && !d.over {
+	if missing == nil && d.generation == s.generation && !d.ended {
 		return status, nil
 	}
 	return status, err

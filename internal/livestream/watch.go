@@ -321,7 +321,7 @@ func (p *Producer) learn() {
 	switch {
 	case err == nil && status.Verdict != nil:
 		p.stop(&streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence})
-	case err != nil && over(err):
+	case err != nil && hasEnded(err):
 		p.stop(err)
 	}
 	// Otherwise it is about to get its verdict: the next heartbeat asks again.
