@@ -311,7 +311,7 @@ func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 	var r reading
 	var err error
 	read := func() {
-		var p batch
+		var p entryPage
 		p, err = f.t.source.read(ctx, f.at, prove, f.start)
 		r.Entries, r.next, r.end = p.entries, p.next, p.end
 		r.moved = p.next != f.at

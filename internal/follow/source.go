@@ -15,18 +15,18 @@ type source interface {
 	tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error)
 	// read reads after a position, or from the start if it is zero. prove has the entry there
 	// compared. A reader along a space that began without a cursor passes one start with all of its reads.
-	read(ctx context.Context, after streamhub.Position, prove bool, start *hotlog.SpaceStart) (batch, error)
+	read(ctx context.Context, after streamhub.Position, prove bool, start *hotlog.SpaceStart) (entryPage, error)
 }
 
-// A batch is what one read of the log found. next is where the following read begins; it lies beyond
+// An entryPage is what one read of the log brought. next is where the following read begins; it lies beyond
 // the last entry where the log holds a change that is no entry.
-type batch struct {
+type entryPage struct {
 	entries []streamhub.Entry
 	next    streamhub.Position
 	more    bool
-	// written is when the last entry of the segment was appended, by what the batch knows.
+	// written is when the last entry of the segment was appended, by what was read.
 	written time.Time
-	// end is set if the batch reaches the end of what is closed.
+	// end is set if what was read reaches the end of what is closed.
 	end *streamhub.ClosedError
 }
 
@@ -40,12 +40,12 @@ func (s *segmentSource) tail(ctx context.Context) (streamhub.Position, *streamhu
 	return status.Position, endOf(&status), err
 }
 
-func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prove bool, _ *hotlog.SpaceStart) (batch, error) {
+func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prove bool, _ *hotlog.SpaceStart) (entryPage, error) {
 	p, err := s.store.ReadPage(ctx, s.space, s.segment, after, prove)
 	if err != nil {
-		return batch{}, err
+		return entryPage{}, err
 	}
-	got := batch{entries: p.Entries, next: p.Next(after), more: p.More, written: p.Status.LastTimestamp}
+	got := entryPage{entries: p.Entries, next: p.Next(after), more: p.More, written: p.Status.LastTimestamp}
 	if n := len(p.Entries); n > 0 && p.Entries[n-1].Timestamp.After(got.written) {
 		got.written = p.Entries[n-1].Timestamp // the log was read after the meta
 	}
@@ -80,9 +80,9 @@ func (s *spaceSource) tail(ctx context.Context) (streamhub.Position, *streamhub.
 	return end, nil, err
 }
 
-func (s *spaceSource) read(ctx context.Context, after streamhub.Position, _ bool, start *hotlog.SpaceStart) (batch, error) {
+func (s *spaceSource) read(ctx context.Context, after streamhub.Position, _ bool, start *hotlog.SpaceStart) (entryPage, error) {
 	entries, next, more, err := s.store.ReadSpacePage(ctx, s.space, after, start)
-	return batch{entries: entries, next: next, more: more}, err
+	return entryPage{entries: entries, next: next, more: more}, err
 }
 
 func isNotFound(err error) bool { return errors.Is(err, streamhub.ErrNotFound) }

@@ -311,7 +311,7 @@ func (t *topic) begin() error {
 
 // take adds what was read at the live position. The position can move without entries, where only a
 // close or entries that were trimmed lie between.
-func (t *topic) take(p *batch) {
+func (t *topic) take(p *entryPage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(p.entries) > 0 && t.live.IsZero() && t.key.segment != "" && p.entries[0].Sequence != 1 {

@@ -269,8 +269,8 @@ func (r *reader) source(sequence uint64) *source {
 	return nil
 }
 
-// A batch is what one read brought.
-type batch struct {
+// A framePage is what one read brought.
+type framePage struct {
 	frames []frame
 	base   streamhub.Entry
 	source *source
@@ -278,10 +278,10 @@ type batch struct {
 }
 
 // fetch reads the frames from sequence on. weight is that of r when the fetch was asked for.
-func (r *reader) fetch(ctx context.Context, sequence uint64, count, weight int) batch {
+func (r *reader) fetch(ctx context.Context, sequence uint64, count, weight int) framePage {
 	src := r.source(sequence)
 	if sequence < src.meta.hot {
-		p := batch{source: src}
+		p := framePage{source: src}
 		p.frames, p.err = r.store.log.coldFrames(ctx, src, sequence)
 		p.base = r.base()
 		return p
@@ -295,7 +295,7 @@ func (r *reader) fetch(ctx context.Context, sequence uint64, count, weight int) 
 		size = left*(weight+weight/16) + 64 // some frames are a little longer
 	}
 	cmd := newRange(ctx, src.log(src.segment, src.meta.incarnation), strconv.FormatUint(sequence, 10), "+", count, size)
-	p := batch{source: src}
+	p := framePage{source: src}
 	if err := r.store.log.conn.Process(ctx, cmd); err != nil {
 		p.err = redisx.ReadOutcome(err)
 		return p
@@ -315,7 +315,7 @@ func (r *reader) base() streamhub.Entry {
 // resolveGap returns p if it begins with the frame that holds sequence. Otherwise something has changed
 // since the meta was read: entries were moved to the archive, and are read there, or were trimmed,
 // deleted or lost, which is the error.
-func (r *reader) resolveGap(ctx context.Context, p batch, sequence uint64, count int) (batch, error) {
+func (r *reader) resolveGap(ctx context.Context, p framePage, sequence uint64, count int) (framePage, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return p, err
@@ -344,7 +344,7 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var ahead chan batch
+	var ahead chan framePage
 	defer func() {
 		cancel()
 		if ahead != nil {
@@ -377,8 +377,8 @@ func (r *reader) read(ctx context.Context, visit visitor) error {
 		more := end < r.to
 		at = end + 1
 		if more && !r.patient {
-			ahead = make(chan batch, 1)
-			go func(at uint64, count, weight int, into chan<- batch) { into <- r.fetch(ctx, at, count, weight) }(at, r.count, r.weight, ahead)
+			ahead = make(chan framePage, 1)
+			go func(at uint64, count, weight int, into chan<- framePage) { into <- r.fetch(ctx, at, count, weight) }(at, r.count, r.weight, ahead)
 		}
 		for i := range p.frames {
 			f := &p.frames[i]
@@ -417,7 +417,7 @@ func (r *reader) trimmedCheck(err error) error {
 }
 
 // visit proves the position that the read started from, if f holds it, and passes f on.
-func (r *reader) visit(f *frame, p *batch, visit visitor) (bool, error) {
+func (r *reader) visit(f *frame, p *framePage, visit visitor) (bool, error) {
 	if !r.check.IsZero() {
 		proof, err := f.proof(r.check.Sequence)
 		if err != nil {
@@ -440,7 +440,7 @@ func (r *reader) visit(f *frame, p *batch, visit visitor) (bool, error) {
 
 // grow chooses how many frames to ask for next from what the last page weighed. A reader that reads
 // ahead holds two pages, for as long as its caller takes, so they are smaller.
-func (r *reader) grow(p *batch) int {
+func (r *reader) grow(p *framePage) int {
 	size := 0
 	for i := range p.frames {
 		size += len(p.frames[i].data)
@@ -456,7 +456,7 @@ func (r *reader) grow(p *batch) int {
 
 // missing explains a page that does not begin with the frame that holds sequence. Without an error
 // the frame has moved to the archive, and can be read there.
-func (r *reader) missing(ctx context.Context, p *batch, sequence uint64) error {
+func (r *reader) missing(ctx context.Context, p *framePage, sequence uint64) error {
 	m, err := r.store.readMeta(ctx, p.source.place)
 	switch {
 	case err != nil:
