@@ -92,9 +92,9 @@ func (p *pass) hasExpired() bool {
 	return p.expired
 }
 
-// over gives back everything that the request had. It returns the status for a request that the gate
+// giveBack gives back everything that the request had. It returns the status for a request that the gate
 // has ended, 0 for any other.
-func (p *pass) over() (status int) {
+func (p *pass) giveBack() (status int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timer != nil {
@@ -264,30 +264,33 @@ func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler
 		// look whole.
 		finished := false
 		defer func() {
-			// A transport whose context has ended takes its client for gone and may answer nothing. That
-			// would be 200 for a client that has closed only its own direction of the connection.
-			status := p.over()
-			if status == 0 && ctx.Err() != nil {
-				status = httpstatus.GivenUp
-			}
-			if finished && status != 0 && w.status == 0 {
-				if status == http.StatusUnauthorized {
-					w.Header().Set("WWW-Authenticate", "Bearer")
-				}
-				w.Header().Set("Connection", "close")
-				code, message := codeTimeout, strings.ToLower(http.StatusText(status))
-				switch status {
-				case http.StatusUnauthorized:
-					code = streamhub.CodeOf(streamhub.ErrUnauthenticated)
-				case httpstatus.GivenUp:
-					code, message = streamhub.CodeOf(context.Canceled), "the client gave up before the answer"
-				}
-				answer(w, status, code, message)
+			status := p.giveBack()
+			if finished && w.status == 0 {
+				answerEnded(w, status, ctx.Err() != nil)
 			}
 		}()
 		next.ServeHTTP(w, r)
 		finished = true
 	})
+}
+
+// answerEnded answers a request that the gate has ended with status, or 0, or whose client gave up. A transport whose
+// context has ended takes its client for gone and may answer nothing, which would be 200 for a client that has closed
+// only its own direction of the connection.
+func answerEnded(w http.ResponseWriter, status int, gaveUp bool) {
+	code, message := codeTimeout, strings.ToLower(http.StatusText(status))
+	switch {
+	case status == http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		code = streamhub.CodeOf(streamhub.ErrUnauthenticated)
+	case status != 0:
+	case gaveUp:
+		status, code, message = httpstatus.GivenUp, streamhub.CodeOf(context.Canceled), "the client gave up before the answer"
+	default:
+		return
+	}
+	w.Header().Set("Connection", "close")
+	answer(w, status, code, message)
 }
 
 // answer is for a request that the gate ends itself.
