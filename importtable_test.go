@@ -126,7 +126,7 @@ var importTable = []row{
 	{pkg: "internal/auth", avoids: []string{redis, miniredis}, why: "who somebody is does not depend on the hub"},
 
 	{pkg: "server", imports: []string{"hub", "internal/port", "internal/redisx", "live", "live/livehttp", "durable", "wsgateway", "internal/front", "internal/auth", "internal/webclient", "internal/operate", "internal/openapi", "internal/console"}, why: "it assembles the transports and decides nothing of what they do"},
-	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "archive", "internal/auth", "internal/doctor", "internal/httpstatus", "internal/instance", "internal/port", "internal/query"}, why: "it asks the hub what operators ask, and nothing below"},
+	{pkg: "internal/operate", imports: []string{"hub", "durable", "lease", "live", "archive", "internal/auth", "internal/doctor", "internal/httpstatus", "internal/instance", "internal/port", "internal/query", "internal/sse"}, why: "it asks the hub what operators ask, and nothing below"},
 	{pkg: "internal/front", imports: []string{"internal/auth", "internal/httpstatus"}, avoids: []string{redis, miniredis}, why: "who may pass does not depend on the hub"},
 
 	{pkg: "internal/doctor", imports: []string{"internal/redisx"}, why: "it looks at a Redis as a hub would, and knows nothing of what stands on one"},

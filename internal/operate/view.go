@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 	"github.com/seed-147127fe/streamhub/internal/lru"
 	"github.com/seed-147127fe/streamhub/internal/port"
+	"github.com/seed-147127fe/streamhub/internal/sse"
 )
 
 const (
@@ -404,76 +406,88 @@ func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, spa
 	if segment == "" {
 		read = v.hub.Store(store).FollowSpace(ctx, space, o)
 	}
-	var (
-		mu      sync.Mutex
-		waiting []Shown
-		skipped int
-		ended   error
-	)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for e, err := range read {
-			mu.Lock()
-			switch {
-			case err != nil:
-				ended = err
-			case len(waiting) < tailEntries:
-				waiting = append(waiting, shown(&e))
-			default:
-				skipped++
-			}
-			mu.Unlock()
-		}
-	}()
-	defer func() { <-done }()
+	came := collect(read)
+	defer came.wait()
 	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream")
-	control := http.NewResponseController(w)
+	out := sse.Begin(w, 10*time.Second)
 	send := func(event string, value any) error {
 		text, err := json.Marshal(value)
 		if err != nil {
 			return err
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		if _, err := w.Write([]byte("event: " + event + "\ndata: " + string(text) + "\n\n")); err != nil {
-			return err
-		}
-		return control.Flush()
+		return out.Send(append(sse.AppendData([]byte("event: "+event+"\n"), text), '\n'))
 	}
 	if send("open", struct{}{}) != nil {
 		return nil
 	}
 	tick := time.NewTicker(tailEvery)
 	defer tick.Stop()
-	quiet := 0
-	for {
-		over := false
+	for quiet, ended := 0, false; !ended; {
 		select {
-		case <-done:
-			over = true
+		case <-came.done:
+			ended = true
 		case <-tick.C:
 		}
-		mu.Lock()
-		batch, more, failed := waiting, skipped, ended
-		waiting, skipped = nil, 0
-		mu.Unlock()
-		if quiet++; len(batch) > 0 || quiet > 40 { // ten seconds
+		items, skipped := came.take()
+		if quiet++; len(items) > 0 || quiet > 40 { // ten seconds
 			quiet = 0
-			if send("entries", map[string]any{"items": batch, "skipped": more}) != nil {
+			if send("entries", map[string]any{"items": items, "skipped": skipped}) != nil {
 				return nil
 			}
 		}
-		if !over {
-			continue
-		}
-		var closed *streamhub.ClosedError
-		switch {
-		case errors.As(failed, &closed):
-			_ = send("end", closed.Verdict)
-		case failed != nil && ctx.Err() == nil:
-			_ = send("failed", failureOf(failed))
-		}
-		return nil
 	}
+	var closed *streamhub.ClosedError
+	switch {
+	case errors.As(came.err, &closed):
+		_ = send("end", closed.Verdict)
+	case came.err != nil && ctx.Err() == nil:
+		_ = send("failed", failureOf(came.err))
+	}
+	return nil
+}
+
+// A collector takes what a follower brings as it comes, and keeps up to tailEntries of it for a reader that may be slow.
+type collector struct {
+	done chan struct{} // closed when the follower has ended; err says why
+
+	mu      sync.Mutex
+	items   []Shown
+	skipped int
+	err     error // read after done
+}
+
+// collect ranges over read in a goroutine, which ends with the context of read.
+func collect(read iter.Seq2[streamhub.Entry, error]) *collector {
+	c := &collector{done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		for e, err := range read {
+			c.put(&e, err)
+		}
+	}()
+	return c
+}
+
+func (c *collector) wait() { <-c.done }
+
+func (c *collector) put(e *streamhub.Entry, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		c.err = err
+	case len(c.items) < tailEntries:
+		c.items = append(c.items, shown(e))
+	default:
+		c.skipped++
+	}
+}
+
+// take returns what has come since the last take, and how many entries more there were.
+func (c *collector) take() (items []Shown, skipped int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	items, skipped = c.items, c.skipped
+	c.items, c.skipped = nil, 0
+	return items, skipped
 }
