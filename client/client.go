@@ -110,7 +110,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.tasks.Wait()
 	c.mu.Lock()
-	// over is set only now: the tasks that Close ends may make last calls, such as the verdict of a producer.
+	// noMoreCalls is set only now: the tasks that Close ends may make last calls, such as the verdict of a producer.
 	c.noMoreCalls = true
 	c.mu.Unlock()
 	return nil

@@ -258,8 +258,8 @@ func (h *Hub) Close() error {
 	return err
 }
 
-// checkOpen returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
-// the call.
+// checkOpen returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which
+// names the call.
 func (h *Hub) checkOpen(where streamhub.Error) error {
 	if !h.closing.Load() {
 		return nil

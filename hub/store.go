@@ -295,8 +295,8 @@ func (s *Store) begin(ctx context.Context, op, space, segment string) (context.C
 	return ctx, call, s.checkOpen(streamhub.Error{Op: op, Space: space, Segment: segment})
 }
 
-// checkOpen returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which names
-// the call.
+// checkOpen returns nil until the hub is closed. After that it returns [streamhub.ErrShutdown] wrapped in where, which
+// names the call.
 func (s *Store) checkOpen(where streamhub.Error) error {
 	where.Store = s.ID()
 	return s.hub.checkOpen(where)

@@ -45,10 +45,10 @@ type baseConn struct {
 	// mu guards the fields below.
 	mu sync.Mutex
 	// principal is nil if the gateway requires no token, and auth.Anonymous until the client has authenticated.
-	principal *auth.Principal
-	expires   time.Time // zero for never
-	leaving   bool      // a task closes the connection
-	over      bool      // no goroutine may be started any more
+	principal   *auth.Principal
+	expires     time.Time // zero for never
+	leaving     bool      // a task closes the connection
+	noMoreTasks bool      // no goroutine may be started any more
 }
 
 func newBaseConn(g *Gateway, ws *websocket.Conn, in *incoming, guest *front.Guest, expires time.Time) *baseConn {
@@ -150,7 +150,7 @@ var errLate = errors.New("the message comes too slowly")
 func (l *baseConn) start(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
+	if l.noMoreTasks {
 		return false
 	}
 	l.tasks.Go(f)
@@ -160,7 +160,7 @@ func (l *baseConn) start(f func()) bool {
 // end marks the connection as ended, ends all waits for the outbox, and waits for the goroutines of the connection.
 func (l *baseConn) end() {
 	l.mu.Lock()
-	l.over = true
+	l.noMoreTasks = true
 	leaving := l.leaving
 	l.mu.Unlock()
 	l.cancel()
@@ -187,7 +187,7 @@ const (
 func (l *baseConn) fail(code websocket.StatusCode, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.leaving || l.over {
+	if l.leaving || l.noMoreTasks {
 		return
 	}
 	l.leaving = true
@@ -216,7 +216,7 @@ func (l *baseConn) Allows(right streamhub.Right) bool {
 func (l *baseConn) closing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.leaving || l.over
+	return l.leaving || l.noMoreTasks
 }
 
 // anonymous reports whether the client has yet to authenticate.
