@@ -275,7 +275,7 @@ func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler
 }
 
 // answerEnded answers a request that the gate has ended with status, or 0, or whose client gave up. A transport whose
-// context has ended takes its client for gone and may answer nothing, which would be 200 for a client that has closed
+// context has ended takes its client for gone and may answer nothing. That would be 200 for a client that has closed
 // only its own direction of the connection.
 func answerEnded(w http.ResponseWriter, status int, gaveUp bool) {
 	code, message := codeTimeout, strings.ToLower(http.StatusText(status))
