@@ -19,23 +19,23 @@ type Options struct {
 	CacheBytes int
 }
 
-// An Archive reads and writes what lies in a backend.
+// An Archive reads and writes the archived entries in a backend.
 type Archive struct {
 	backend Backend
 	cache   *lru.Cache[cacheKey, any] // of *Chunk and *Window
 
 	// mu guards commits and rewinds.
 	mu sync.Mutex
-	// commits remembers windows that another one follows. They change only with the history of the
-	// space, which is therefore a part of the key.
+	// commits caches the commits of windows that have a successor. Such a commit changes only with the history of the
+	// space, so the key includes the history.
 	commits map[commitID]Commit
-	// rewinds holds the latest Manifest.Rewinds of each space; cached windows of others are stale.
+	// rewinds holds the latest known Manifest.Rewinds of each space. Cached windows with another value are stale.
 	rewinds map[SpaceID]uint64
 }
 
 type commitID struct {
 	space SpaceID
-	// rewinds is Manifest.Rewinds of the history that the window belongs to.
+	// rewinds is Manifest.Rewinds at the time of the commit: it names the history that the window belongs to.
 	rewinds, window uint64
 }
 
@@ -45,7 +45,7 @@ type cacheKey struct {
 	key   string
 }
 
-// maxCommits bounds what is remembered of windows.
+// maxCommits bounds the cache of commits.
 const maxCommits = 1 << 16
 
 // New returns the archive in backend, which stays the caller's.
@@ -67,7 +67,7 @@ func (a *Archive) Manifest(ctx context.Context, space SpaceID) (Manifest, error)
 	return m, err
 }
 
-// saw notes which history of a space there is, and forgets what was known of former ones.
+// saw records the current history of a space, and drops what was cached of earlier ones.
 func (a *Archive) saw(space SpaceID, rewinds uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,19 +82,20 @@ func (a *Archive) saw(space SpaceID, rewinds uint64) {
 	}
 }
 
-// latest is the history of a space that was seen last.
+// latest returns the history of a space that was seen last.
 func (a *Archive) latest(space SpaceID) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.rewinds[space]
 }
 
-// Spaces lists up to limit archived spaces beyond after; see [Backend.Spaces].
+// Spaces lists up to limit archived spaces that follow after; see [Backend.Spaces].
 func (a *Archive) Spaces(ctx context.Context, after SpaceID, limit int) ([]SpaceID, error) {
 	return a.backend.Spaces(ctx, after, limit)
 }
 
-// SpacesOf is Spaces for one store: it lists up to limit of its spaces beyond a name, "" for the start.
+// SpacesOf lists up to limit archived spaces of one store that follow the name after, "" for the start; see
+// [Backend.Spaces].
 func (a *Archive) SpacesOf(ctx context.Context, store uuid.UUID, after string, limit int) ([]SpaceID, error) {
 	ids, err := a.Spaces(ctx, SpaceID{Store: store, Space: after}, limit)
 	if other := slices.IndexFunc(ids, func(id SpaceID) bool { return id.Store != store }); other >= 0 {
@@ -103,8 +104,8 @@ func (a *Archive) SpacesOf(ctx context.Context, store uuid.UUID, after string, l
 	return ids, err
 }
 
-// commit returns the commit of a window, or [streamhub.ErrNotFound]. It uses the cache unless the
-// caller has seen a later attempt at the window than the cached one.
+// commit returns the commit of a window, or [streamhub.ErrNotFound]. It uses the cache unless seen, an attempt at the
+// window that the caller knows of, is later than the cached one.
 func (a *Archive) commit(ctx context.Context, space SpaceID, rewinds, window, seen uint64) (Commit, error) {
 	id := commitID{space, rewinds, window}
 	a.mu.Lock()
@@ -115,7 +116,7 @@ func (a *Archive) commit(ctx context.Context, space SpaceID, rewinds, window, se
 	}
 	c, err := a.record(ctx, space, window)
 	if errors.Is(err, streamhub.ErrNotFound) {
-		// The last one may be known by the manifest only, until another one follows.
+		// Only the manifest names the last window, until the next one is written.
 		m, failed := a.Manifest(ctx, space)
 		if failed != nil || m.Commit.Window == window {
 			return m.Commit, failed
@@ -130,7 +131,7 @@ func (a *Archive) commit(ctx context.Context, space SpaceID, rewinds, window, se
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.rewinds[space] > rewinds {
-		return c, nil // the caller finds out
+		return c, nil // the caller will notice that the history has changed
 	}
 	if len(a.commits) >= maxCommits {
 		clear(a.commits)
@@ -139,8 +140,8 @@ func (a *Archive) commit(ctx context.Context, space SpaceID, rewinds, window, se
 	return c, nil
 }
 
-// record reads what was written down of a committed window. Of several, which a writer that came too
-// late can leave, the last attempt counts.
+// record reads the stored record of a committed window. A writer that was too late can leave a second one; the last
+// attempt counts.
 func (a *Archive) record(ctx context.Context, space SpaceID, window uint64) (c Commit, err error) {
 	items, err := a.backend.List(ctx, space, commitPrefix(window), "", listPage)
 	if err == nil && len(items) == 0 {
@@ -163,7 +164,7 @@ func (a *Archive) record(ctx context.Context, space SpaceID, window uint64) (c C
 	return c, nil
 }
 
-// forget drops what is remembered of windows after one.
+// forget drops the cached commits of the windows after one.
 func (a *Archive) forget(space SpaceID, window uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -206,10 +207,11 @@ func (a *Archive) find(ctx context.Context, space SpaceID, segment string, incar
 			if !ok {
 				continue
 			}
-			// Keys are listed again each time, and a later attempt than the one remembered is looked up.
+			// The keys are listed each time, and the commit is read again if a key has a later attempt than the cached
+			// one.
 			c, err := a.commit(ctx, space, a.latest(space), name.window, name.attempt)
 			if errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt != name.attempt {
-				continue // it was never committed
+				continue // this attempt was never committed
 			}
 			if err == nil && name.First > sequence {
 				err = fmt.Errorf("%w: entry %d in the archive", streamhub.ErrNotFound, sequence)
@@ -247,9 +249,9 @@ func (a *Archive) load(ctx context.Context, space SpaceID, name *chunkName) (*Ch
 	return c, nil
 }
 
-// Window returns the window that holds the first change at or after from, or
-// [streamhub.ErrNotFound] where the archive ends before it. The manifest named that window at some
-// moment of the call, whatever was cached. The window is shared and must not be changed.
+// Window returns the window that holds the first change at or after from, or [streamhub.ErrNotFound] if the archive
+// ends before it. Cached windows do not make the answer stale: the window was committed at some moment during the call.
+// The window is shared and must not be changed.
 func (a *Archive) Window(ctx context.Context, space SpaceID, from streamhub.TimelineID) (*Window, error) {
 	for forgotten := false; ; {
 		m, err := a.Manifest(ctx, space)
@@ -264,7 +266,7 @@ func (a *Archive) Window(ctx context.Context, space SpaceID, from streamhub.Time
 		switch {
 		case failed != nil:
 			return nil, err
-		case now.Rewinds != m.Rewinds: // the search met windows of two histories
+		case now.Rewinds != m.Rewinds: // the history changed during the search
 		case errors.Is(err, streamhub.ErrCorrupt) && !forgotten:
 			a.forget(space, 0)
 			forgotten = true

@@ -12,13 +12,13 @@ import (
 type Frame struct {
 	Last    uint64 // sequence of its last record
 	Records uint64
-	// Number is the TRX number of its last append.
+	// Number is the TRX number of the last append in the frame.
 	Number    uint64
 	Timestamp int64 // Unix milliseconds
 	Data      []byte
 }
 
-// First returns the sequence of its first record.
+// First returns the sequence of the first record in the frame.
 func (f *Frame) First() uint64 { return f.Last - f.Records + 1 }
 
 // A Chunk is a run of frames of one segment, at least one, without gaps.
@@ -26,7 +26,7 @@ type Chunk struct {
 	Space       SpaceID
 	Segment     string
 	Incarnation uint64
-	// Window and Attempt name the window that it was written for, and the attempt to write it.
+	// Window and Attempt name the window that the chunk belongs to, and the attempt that wrote it.
 	Window, Attempt uint64
 	// FirstTRX and LastTRX are the ids of the first and the last append.
 	FirstTRX, LastTRX uuid.UUID
@@ -80,7 +80,7 @@ func (c *Chunk) Encode() ([]byte, error) {
 	return sealObject(kindChunk, d.b, body.b)
 }
 
-// DecodeChunk is the inverse of [Chunk.Encode]. Bytes that are no chunk are [streamhub.ErrCorrupt].
+// DecodeChunk is the inverse of [Chunk.Encode]. The error is [streamhub.ErrCorrupt] if b is not a chunk.
 func DecodeChunk(b []byte) (*Chunk, error) {
 	description, body, err := openObject(kindChunk, b)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A writer appends integers and texts; a reader takes them again until it fails. uint is a uvarint,
-// int a varint with zigzag, and fixed has eight bytes, big-endian, for random values.
+// A writer encodes integers and strings; a reader decodes them. uint is a uvarint, int a varint with zigzag, and fixed
+// has eight bytes, big-endian, for random values.
 type writer struct{ b []byte }
 
 func (w *writer) uint(v uint64)  { w.b = binary.AppendUvarint(w.b, v) }
@@ -27,7 +27,7 @@ func (w *writer) span(r Range) {
 	w.int(r.LastTimestamp)
 }
 
-// A reader takes values from the front of b. After a failure it returns zeros, so callers look once,
+// A reader decodes values from the front of b. After a failure it returns zeros, so that callers need only one check,
 // with end.
 type reader struct {
 	b      []byte
@@ -54,7 +54,7 @@ func (r *reader) int() int64 {
 	return v
 }
 
-// bytes takes n bytes; they share the memory of what is read.
+// bytes takes n bytes, which share the memory of the input.
 func (r *reader) bytes(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.failed = true
@@ -76,7 +76,8 @@ func (r *reader) text() string { return string(r.bytes(r.uint())) }
 
 func (r *reader) span() Range { return Range{r.uint(), r.uint(), r.int(), r.int()} }
 
-// count reads how many things follow. Each takes at least size bytes.
+// count reads the number of elements that follow. Each has at least size bytes, so a damaged count cannot cause a large
+// allocation.
 func (r *reader) count(size int) int {
 	n := r.uint()
 	if n > uint64(len(r.b)/size) {
@@ -86,7 +87,7 @@ func (r *reader) count(size int) int {
 	return int(n)
 }
 
-// end reports whether everything was read and nothing is left.
+// end returns an error unless every value was read and no byte is left.
 func (r *reader) end(what string) error {
 	if r.failed || len(r.b) != 0 {
 		return fmt.Errorf("%w: the %s of an archived object", streamhub.ErrCorrupt, what)

@@ -7,15 +7,15 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Erase removes everything that is archived of a space, and its manifest last. Owner must be later than
-// the current writer of the space, which is fenced off. Trust, unless it is nil, is called before each
-// page of objects; its error ends the erasure. An erasure that failed may be repeated, also by a later
-// owner; until then readers find a space without windows.
+// Erase removes everything that is archived of a space, and its manifest last. owner must have a later token than the
+// current writer of the space, which is fenced off. trust, if not nil, is called before each page of objects, and its
+// error ends the erasure. A failed erasure may be repeated, also by a later owner. Until then readers find a space
+// without windows.
 func (a *Archive) Erase(ctx context.Context, space SpaceID, owner Owner, trust func(context.Context) error) error {
 	w := &Writer{archive: a, space: space}
 	var err error
 	if w.manifest, w.version, err = loadManifest(ctx, a.backend, space); err != nil {
-		// Without a manifest nothing leads to an object, but one can be left all the same.
+		// Without a readable manifest no window can be found, but objects may be left and must be removed.
 		if !errors.Is(err, streamhub.ErrNotFound) && !errors.Is(err, streamhub.ErrCorrupt) {
 			return err
 		}

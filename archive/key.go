@@ -9,14 +9,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// An attempt begins with the token under which it was made, so a writer can tell what later ones made
-// from what it may clear away.
+// An attempt number begins with the token of the writer that made it. So a writer can tell the objects of later writers
+// from those that it may remove.
 //
-// Names go into keys as base32 with the extended hex alphabet: it keeps their order and tells twins
-// apart that differ in case only, wherever the keys end up. Of a name of more than 128 bytes the key
-// holds 'Z', which is no digit of that alphabet, and the SHA-256 of the name: the object under the key
-// has the name itself. So a key stays within the 512 bytes that a backend must take. Numbers are 16
-// hex digits.
+// Keys contain names in base32 with the extended hex alphabet. It keeps the order of names, and works on backends that
+// ignore case. For a name of more than 128 bytes the key has 'Z', which is no digit of that alphabet, and the SHA-256
+// of the name; the object has the name itself. So a key stays within the 512 bytes that a backend must take. Numbers
+// are 16 hex digits.
 //
 //	c!<window>!<attempt>                                  a window that was committed
 //	t!<window>!<attempt>                                  its part of the timeline
@@ -25,8 +24,7 @@ import (
 
 var nameText = base32.HexEncoding.WithPadding(base32.NoPadding)
 
-// EncodeName writes a name of any bytes in digits and capital letters. It keeps the byte order of
-// names.
+// EncodeName encodes a name of any bytes as digits and capital letters. It keeps the byte order of names.
 func EncodeName(name string) string { return nameText.EncodeToString([]byte(name)) }
 
 // DecodeName is the inverse of EncodeName.
@@ -57,10 +55,10 @@ func commitKey(window, attempt uint64) string { return commitPrefix(window) + he
 
 func windowKey(window, attempt uint64) string { return "t!" + hex16(window) + "!" + hex16(attempt) }
 
-// plainName is the longest name that stands in a key as it is.
+// plainName is the longest name, in bytes, that a key contains in base32 and not as a hash.
 const plainName = 128
 
-// segmentText is what a key holds of the name of a segment.
+// segmentText returns the form that the name of a segment has in a key.
 func segmentText(segment string) string {
 	if len(segment) <= plainName {
 		return EncodeName(segment)
@@ -69,14 +67,14 @@ func segmentText(segment string) string {
 	return "Z" + EncodeName(string(sum[:]))
 }
 
-// isSegmentText reports whether segmentText may have written a text.
+// isSegmentText reports whether segmentText may have made text.
 func isSegmentText(text string) bool {
 	digest, hashed := strings.CutPrefix(text, "Z")
 	name, ok := DecodeName(digest)
 	return ok && (hashed && len(name) == sha256.Size || !hashed && len(name) <= plainName)
 }
 
-// segmentsPrefix begins the keys of all chunks of a segment, of any incarnation.
+// segmentsPrefix returns the prefix of the keys of all chunks of a segment, of any incarnation.
 func segmentsPrefix(segment string) string { return "s!" + segmentText(segment) + "!" }
 
 func segmentPrefix(text string, incarnation uint64) string {
@@ -89,9 +87,9 @@ type Range struct {
 	FirstTimestamp, LastTimestamp int64 // Unix milliseconds
 }
 
-// A chunkName is what the key of a chunk says.
+// A chunkName is the decoded key of a chunk.
 type chunkName struct {
-	segment     string // as in [segmentText]
+	segment     string // as [segmentText] returns it
 	incarnation uint64
 	Range
 	window, attempt uint64
@@ -126,7 +124,7 @@ func parseChunkKey(key string) (n chunkName, ok bool) {
 	return n, true
 }
 
-// parseWindowKey reads the key of a window, or of the record that it was committed.
+// parseWindowKey parses the key of a window, or of the record of its commit.
 func parseWindowKey(key string) (window, attempt uint64, ok bool) {
 	f := strings.Split(key, "!")
 	ok = len(f) == 3 && (f[0] == "t" || f[0] == "c") && parseHex(f[1], &window) && parseHex(f[2], &attempt)

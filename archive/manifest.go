@@ -23,10 +23,10 @@ type Owner struct {
 
 // A Commit says how far a space is archived, with totals.
 type Commit struct {
-	// Window and Attempt name the last window; Window is 0 if there is none.
+	// Window and Attempt name the last window and the attempt that counts; Window is 0 if there is none.
 	Window  uint64 `json:"window"`
 	Attempt uint64 `json:"attempt"`
-	// Position is the end of that window.
+	// Position is the place in the timeline where that window ends. Entries counts all archived entries.
 	Position streamhub.TimelineID `json:"position"`
 	Entries  uint64               `json:"entries"`
 	Chunks   uint64               `json:"chunks"`
@@ -39,9 +39,8 @@ type Commit struct {
 type Manifest struct {
 	Owner  Owner  `json:"owner"`
 	Commit Commit `json:"commit"`
-	// Rewinds grows with each rewind: when Redis has lost history, an earlier window becomes the
-	// last one again. It begins with the token of the first owner. Cached windows are valid for one
-	// value of it.
+	// Rewinds grows with each rewind: after Redis has lost history, an earlier window becomes the last one again. It
+	// starts at the token of the first owner. A cached window is valid only for the value with which it was read.
 	Rewinds uint64 `json:"rewinds,omitempty"`
 }
 
@@ -51,7 +50,7 @@ func seal(kind byte, v any) []byte {
 		description, err = sealObject(kind, description, nil)
 	}
 	if err != nil {
-		panic(err) // numbers and short texts
+		panic(err) // cannot fail: the fields are numbers and short strings
 	}
 	return description
 }
@@ -75,7 +74,7 @@ func loadManifest(ctx context.Context, b Backend, space SpaceID) (m Manifest, ve
 	return m, version, unseal(kindManifest, data, &m)
 }
 
-// mayFollow refuses an owner that is not later than the one there was.
+// mayFollow returns ErrFenced unless the owner is later than old or the same.
 func (o *Owner) mayFollow(old *Owner) error {
 	switch {
 	case o.Token > old.Token, *o == *old:

@@ -16,7 +16,7 @@ import (
 type Memory struct {
 	mu     sync.Mutex
 	spaces map[string]*memorySpace // by SpaceID.Text
-	// clock counts the manifests that were written: versions never repeat, also after a removal.
+	// clock counts the manifests that were written, so that a version never repeats, not even after a removal.
 	clock int
 }
 

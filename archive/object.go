@@ -20,7 +20,7 @@ import (
 //	6   length of the description, 4 bytes
 //	10  length of the body before it was compressed, 4 bytes
 //	14  length of the body as it is here, 4 bytes
-//	18  description, then the body (zstd), then the SHA-256 of all that lies before it
+//	18  description, then the body (zstd), then the SHA-256 of all bytes before it
 //
 // The description says what the object is and can be read without the body.
 const (
@@ -30,14 +30,14 @@ const (
 	kindChunk     = 's'
 	kindWindow    = 't'
 
-	// maxBody bounds what one body can unfold to: a frame of the largest size, and then some.
+	// maxBody is the largest decompressed body, in bytes; it is larger than the largest frame.
 	maxBody = 64 << 20
 )
 
 var encoder = sync.OnceValue(func() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	if err != nil {
-		panic(err) // the options are constants
+		panic(err) // cannot fail: the options are constants
 	}
 	return e
 })
@@ -68,7 +68,7 @@ func sealObject(kind byte, description, body []byte) ([]byte, error) {
 	return append(b, sum[:]...), nil
 }
 
-// openObject checks everything before it unfolds the body.
+// openObject checks the header and the checksum, and then decompresses the body.
 func openObject(kind byte, b []byte) (description, body []byte, err error) {
 	corrupt := func(why string) ([]byte, []byte, error) {
 		return nil, nil, fmt.Errorf("%w: an archived object of %d bytes: %s", streamhub.ErrCorrupt, len(b), why)

@@ -15,7 +15,7 @@ type Report struct {
 	Bytes           uint64
 	// Problems say what is damaged or missing.
 	Problems []Problem
-	// Orphans are keys that no window names. Archivers that died left them; they are harmless.
+	// Orphans are keys that no window names. Archivers that died have left them; they are harmless.
 	Orphans []string
 }
 
@@ -25,9 +25,9 @@ type Problem struct {
 	Err error
 }
 
-// Verify reads everything that is archived of a space. Chunks of trimmed and deleted entries may be
-// absent: a segment may begin later, but not have a gap. Progress, if not nil, is called with the
-// size of each object in bytes. An error means that the archive could not be read to the end.
+// Verify reads everything that is archived of a space. Chunks of trimmed and deleted entries may be absent: a segment
+// may begin later, but not have a gap. progress, if not nil, is called with the size of each object in bytes. An error
+// means that the archive could not be read to the end.
 func (a *Archive) Verify(ctx context.Context, space SpaceID, progress func(bytes int)) (Report, error) {
 	v := verification{a: a, space: space, progress: progress, known: map[string]bool{}, next: map[string]uint64{}}
 	m, err := a.Manifest(ctx, space)
@@ -56,19 +56,19 @@ func (a *Archive) Verify(ctx context.Context, space SpaceID, progress func(bytes
 	return v.report, err
 }
 
-// A verification is one run of [Archive.Verify]. Its methods return an error only if the archive cannot
-// be read to the end; what is wrong with an object is a problem of the report.
+// A verification is one run of [Archive.Verify]. Its methods return an error only if the archive cannot be read to the
+// end; a damaged object becomes a problem in the report.
 type verification struct {
 	a        *Archive
 	space    SpaceID
 	progress func(bytes int)
 	report   Report
 	known    map[string]bool      // keys that the windows name
-	next     map[string]uint64    // by segment and incarnation: where its following chunk begins
-	position streamhub.TimelineID // where the window before ends
+	next     map[string]uint64    // the sequence at which the next chunk must begin, by segment and incarnation
+	position streamhub.TimelineID // where the previous window ends
 }
 
-// problem records what is wrong with an object. An error that says nothing about the object is returned.
+// problem adds a damaged object to the report. It returns an error that does not concern the object.
 func (v *verification) problem(key string, err error) error {
 	if fatal(err) {
 		return err
@@ -114,14 +114,14 @@ func (v *verification) window(ctx context.Context, n uint64, c Commit) error {
 	return nil
 }
 
-// chunk reads a chunk, which continues the one before it of its segment.
+// chunk reads a chunk and checks that it continues the previous one of its segment.
 func (v *verification) chunk(ctx context.Context, key string) error {
 	name, _ := parseChunkKey(key)
 	of := segmentPrefix(name.segment, name.incarnation)
 	next := v.next[of]
 	data, err := v.get(ctx, key)
 	if errors.Is(err, streamhub.ErrNotFound) && next == 0 {
-		return nil // removed from the start
+		return nil // allowed: trimmed chunks are removed from the start of a segment
 	}
 	v.next[of] = name.Last + 1
 	var chunk *Chunk
@@ -157,7 +157,7 @@ func (v *verification) orphans(ctx context.Context) error {
 	}
 }
 
-// fatal reports whether err says nothing about the object that was to be read.
+// fatal reports whether err does not concern the object itself: the backend could not be read.
 func fatal(err error) bool {
 	return err != nil && !errors.Is(err, streamhub.ErrCorrupt) && !errors.Is(err, streamhub.ErrNotFound)
 }

@@ -6,23 +6,23 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Change is one change of a segment in a timeline. The archive only stores it; the log defines
-// Kind, Last and Records.
+// A Change is one change of a segment in a timeline. The archive only stores it; package hotlog defines Kind, Last and
+// Records.
 type Change struct {
 	ID            streamhub.TimelineID
-	Index         uint32 // among the changes of the same timeline entry
+	Index         uint32 // its place among the changes of the same timeline entry
 	Segment       string
 	Kind          byte
 	Last, Records uint64
 }
 
-// A Part is the share of one incarnation of a segment in a window.
+// A Part describes one incarnation of a segment in a window.
 type Part struct {
 	Segment     string
 	Incarnation uint64
 	// Chunks are the ranges of entries that the window holds of the segment; there may be none.
 	Chunks []Range
-	// Proof is the proof of the last entry.
+	// Proof is the proof of the last entry of the segment in the window.
 	Proof uint64
 	// Meta is the rest of the state that a restore needs, in the encoding of the log.
 	Meta []byte
@@ -45,15 +45,15 @@ type Window struct {
 	After, To       streamhub.TimelineID
 	Changes         []Change // at least one, in order
 	Parts           []Part
-	// Meta is what else is to be known of the space to restore it, as package store writes it; windows of
-	// former archivers have none.
+	// Meta is the other state of the space that a restore needs, in the encoding of the log. Windows that older
+	// versions wrote have none.
 	Meta []byte
 }
 
 // Key is the key of the window in a [Backend].
 func (w *Window) Key() string { return windowKey(w.Number, w.Attempt) }
 
-// keys are those of the chunks of the window.
+// keys returns the keys of the chunks of the window.
 func (w *Window) keys() []string {
 	var keys []string
 	for i := range w.Parts {
@@ -132,8 +132,8 @@ func (w *Window) Encode() ([]byte, error) {
 	return sealObject(kindWindow, d.b, body.b)
 }
 
-// DecodeWindow is the inverse of [Window.Encode]. It checks that changes are in order and inside
-// the window, and that the chunks of a part have no gap. Anything else is [streamhub.ErrCorrupt].
+// DecodeWindow is the inverse of [Window.Encode]. It checks that changes are in order and inside the window, and that
+// the chunks of a part have no gap. Otherwise the error is [streamhub.ErrCorrupt].
 func DecodeWindow(b []byte) (*Window, error) {
 	description, body, err := openObject(kindWindow, b)
 	if err != nil {

@@ -20,21 +20,21 @@ type Writer struct {
 	attempts uint64
 }
 
-// attemptBits is what an attempt has besides the token.
+// attemptBits is how many low bits of an attempt are random; the others are the token.
 const attemptBits = 11
 
-// attempt returns a number that no other attempt has.
+// attempt returns a new attempt number.
 func (w *Writer) attempt() uint64 {
 	w.attempts++
 	return w.manifest.Owner.Token<<attemptBits | w.attempts&(1<<attemptBits-1)
 }
 
-// mine reports whether an attempt is this writer's, or of one that came before it and can commit
-// nothing any more. Others must not be touched: this writer may be the one that is late.
+// mine reports whether an attempt belongs to this writer, or to an earlier one, which can no longer commit. Attempts of
+// later writers must not be touched: this writer may have been replaced.
 func (w *Writer) mine(attempt uint64) bool { return attempt>>attemptBits <= w.manifest.Owner.Token }
 
 const (
-	putBytes   = 16 << 20 // about what is given to the backend at once
+	putBytes   = 16 << 20 // about how many bytes are passed to the backend at once
 	putObjects = 1000
 	listPage   = 256
 )
@@ -45,7 +45,7 @@ func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Write
 	if owner.Token > streamhub.MaxInteger {
 		return nil, fmt.Errorf("%w: token %d has to be below 2^53", streamhub.ErrInvalidArgument, owner.Token)
 	}
-	w := &Writer{archive: a, space: space, attempts: rand.Uint64()} // another one may have had the same token
+	w := &Writer{archive: a, space: space, attempts: rand.Uint64()} // random, since another writer may have had the same token
 	var err error
 	w.manifest, w.version, err = loadManifest(ctx, a.backend, space)
 	if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
@@ -55,7 +55,7 @@ func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Write
 		return nil, err
 	}
 	if err != nil {
-		w.manifest.Rewinds = owner.Token // greater than in any archive of the space that was erased
+		w.manifest.Rewinds = owner.Token // greater than in any erased archive of the space
 	}
 	if err != nil || w.manifest.Owner != owner {
 		if err := w.swap(ctx, Manifest{owner, w.manifest.Commit, w.manifest.Rewinds}); err != nil {
@@ -68,7 +68,7 @@ func (a *Archive) Claim(ctx context.Context, space SpaceID, owner Owner) (*Write
 // Commit returns how far the space is archived.
 func (w *Writer) Commit() Commit { return w.manifest.Commit }
 
-// swap replaces the manifest. It has succeeded if the new one is there, whatever the reply was.
+// swap replaces the manifest. After an error it reads the manifest: if the new one is there, swap has succeeded.
 func (w *Writer) swap(ctx context.Context, m Manifest) error {
 	data := seal(kindManifest, m)
 	version, err := w.archive.backend.SetManifest(ctx, w.space, w.version, data)
@@ -87,21 +87,21 @@ func (w *Writer) swap(ctx context.Context, m Manifest) error {
 	return nil
 }
 
-// tidy writes down that the last window was committed, and removes all after it.
+// tidy writes the record of the last commit, and removes all windows after it.
 func (w *Writer) tidy(ctx context.Context) error {
 	c := w.manifest.Commit
 	if err := w.confirm(ctx); err != nil {
 		return err
 	}
 	w.archive.forget(w.space, c.Window)
-	// The last window may have objects of several attempts: keep only the committed ones.
+	// The last window may have objects of several attempts: only the committed attempt is kept.
 	if err := w.collect(ctx, "c!", commitPrefix(c.Window)); err != nil {
 		return err
 	}
 	return w.collect(ctx, "t!", windowKey(c.Window, 0))
 }
 
-// confirm writes the record by which the last window is known when another one follows.
+// confirm writes the record of the last commit, because the manifest will name only the next window.
 func (w *Writer) confirm(ctx context.Context) error {
 	c := w.manifest.Commit
 	if c.Window == 0 {
@@ -110,7 +110,7 @@ func (w *Writer) confirm(ctx context.Context) error {
 	return w.archive.backend.Put(ctx, w.space, Object{commitKey(c.Window, c.Attempt), seal(kindCommit, c)})
 }
 
-// collect removes the uncommitted attempts after a key, with their chunks.
+// collect removes the uncommitted attempts whose keys begin with prefix and follow after, with their chunks.
 func (w *Writer) collect(ctx context.Context, prefix, after string) error {
 	for {
 		found, err := w.archive.backend.List(ctx, w.space, prefix, after, listPage)
@@ -130,7 +130,7 @@ func (w *Writer) collect(ctx context.Context, prefix, after string) error {
 	}
 }
 
-// remove takes away a record, or a window and first the chunks that it names.
+// remove removes a record, or a window after the chunks that it names.
 func (w *Writer) remove(ctx context.Context, key string) error {
 	data, err := w.archive.backend.Get(ctx, w.space, key)
 	if errors.Is(err, streamhub.ErrNotFound) {
@@ -139,7 +139,7 @@ func (w *Writer) remove(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	// One that cannot be read was cut off while it was written: there are no chunks then.
+	// An unreadable window was cut off while it was written; chunks are written after their window, so there are none.
 	if window, err := DecodeWindow(data); err == nil {
 		if err := w.delete(ctx, window.keys()...); err != nil {
 			return err
@@ -155,10 +155,9 @@ func (w *Writer) delete(ctx context.Context, keys ...string) error {
 	return w.archive.backend.Delete(ctx, w.space, keys...)
 }
 
-// Write appends a window after the last one and commits it. It sets Number, Attempt and the other
-// names of the window and its chunks. After an error the window is not committed, with one
-// exception: after [streamhub.ErrUnavailable] or the error of ctx the outcome is unknown, and only
-// another [Archive.Claim] may follow.
+// Write appends a window after the last one and commits it. It sets Number and Attempt of the window, and Window and
+// Attempt of its chunks. After an error the window is not committed, with one exception: after
+// [streamhub.ErrUnavailable] or the error of ctx the outcome is unknown, and only another [Archive.Claim] may follow.
 func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) error {
 	last := w.manifest.Commit
 	if window.After != last.Position || !window.After.Before(window.To) {
@@ -169,7 +168,7 @@ func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) err
 		Window: window.Number, Attempt: window.Attempt, Position: window.To,
 		Entries: last.Entries, Chunks: last.Chunks + uint64(len(chunks)), RawBytes: last.RawBytes, Bytes: last.Bytes,
 	}
-	// The window first: who finds it knows which chunks there may be.
+	// The window is written first: a later writer that finds it knows which chunks to remove.
 	data, err := window.Encode()
 	if err != nil {
 		return err
@@ -209,8 +208,8 @@ func (w *Writer) Write(ctx context.Context, window *Window, chunks []*Chunk) err
 	return w.collect(ctx, "t!"+hex16(window.Number)+"!", "")
 }
 
-// abandon removes a window that can never be committed any more, because another owner has moved the
-// manifest. Where that owner took it over as committed it stays.
+// abandon removes a window that can no longer be committed, because another owner has replaced the manifest. It keeps
+// the window if that owner found it committed.
 func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error {
 	if !errors.Is(cause, streamhub.ErrFenced) {
 		return nil
@@ -219,11 +218,11 @@ func (w *Writer) abandon(ctx context.Context, window *Window, cause error) error
 	if err != nil && !errors.Is(err, streamhub.ErrNotFound) || err == nil && c.Attempt == window.Attempt {
 		return nil
 	}
-	return w.delete(ctx, append(window.keys(), window.Key())...) // the other one may have removed the window alone
+	return w.delete(ctx, append(window.keys(), window.Key())...) // the other owner may have removed the window but not its chunks
 }
 
-// Rewind makes an earlier window the last one and removes those after it, because Redis has lost
-// the history after it.
+// Rewind makes an earlier window the last one and removes the later ones. It is for a Redis that has lost the history
+// after that window.
 func (w *Writer) Rewind(ctx context.Context, window uint64) error {
 	c, err := w.archive.commit(ctx, w.space, w.manifest.Rewinds, window, 0)
 	if err != nil {
@@ -252,7 +251,7 @@ func (w *Writer) Prune(ctx context.Context, segment string, incarnation, before 
 				continue
 			}
 			if name.incarnation == incarnation && name.Last >= before {
-				after = segmentPrefix(segmentText(segment), incarnation) + "~" // the rest of this one stays
+				after = segmentPrefix(segmentText(segment), incarnation) + "~" // the later chunks of this incarnation stay
 				break
 			}
 			keys = append(keys, item.Key)

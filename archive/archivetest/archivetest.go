@@ -14,8 +14,8 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
-// Run runs the contract, each case as a subtest with what open returns: a backend that is empty, or
-// that holds other spaces.
+// Run runs the contract, each case as a subtest with a backend from open. The backend may be empty or hold other
+// spaces.
 func Run(t *testing.T, open func(t *testing.T) archive.Backend) {
 	for _, group := range [][]namedCase{backendCases, manifestCases, writeCases, faultCases} {
 		for _, c := range group {
@@ -48,7 +48,7 @@ func (f *fixture) put(key string, data []byte) {
 	require.NoError(f, f.Put(f.ctx, f.space, archive.Object{Key: key, Data: data}))
 }
 
-// keys lists all keys after a prefix by pages of limit.
+// keys lists all keys that begin with a prefix, in pages of limit.
 func (f *fixture) keys(prefix string, limit int) []string {
 	f.Helper()
 	var keys []string
@@ -79,5 +79,5 @@ func (f *fixture) claim(token uint64) *archive.Writer {
 	return w
 }
 
-// archive is the backend as another process sees it.
+// archive returns a new Archive on the backend, with empty caches, as another process has.
 func (f *fixture) archive() *archive.Archive { return archive.New(f.Backend, nil) }

@@ -38,13 +38,13 @@ func putOnce(f *fixture) {
 	data, err := f.Get(f.ctx, f.space, "a!1")
 	require.NoError(f, err)
 	require.Equal(f, "one", string(data))
-	data[0] = 'x' // it is the caller's
+	data[0] = 'x' // the caller owns the bytes and may change them
 	data, err = f.Get(f.ctx, f.space, "a!1")
 	require.NoError(f, err)
 	require.Equal(f, "one", string(data))
 }
 
-// putSizes crosses the limits of stores: a property, an entity, a block.
+// putSizes uses sizes around the limits of backends: a property, an entity, a block.
 func putSizes(f *fixture) {
 	random := rand.NewChaCha8([32]byte{1})
 	for _, size := range []int{1, 65535, 65536, 65537, 700_000, 1 << 20, 1<<20 + 1, 5 << 20, 20 << 20} {
@@ -85,7 +85,7 @@ func putMany(f *fixture) {
 		require.NoError(f, err)
 		require.Equal(f, o.Data, data)
 	}
-	// One that differs does not keep the others from being seen.
+	// One conflicting object must not hide the others.
 	bad := slices.Clone(objects[:10])
 	bad[5].Data = []byte("other")
 	require.ErrorIs(f, f.Put(f.ctx, f.space, bad...), streamhub.ErrConflict)
@@ -251,7 +251,7 @@ func manifestVersions(f *fixture) {
 	require.NotEqual(f, first, third, "the same bytes again are another version")
 }
 
-// manifestRace lets many count in one manifest.
+// manifestRace lets many goroutines increment a counter in one manifest.
 func manifestRace(f *fixture) {
 	_, err := f.SetManifest(f.ctx, f.space, "", []byte("0"))
 	require.NoError(f, err)

@@ -79,7 +79,7 @@ func (b *Faulty) RemoveManifest(ctx context.Context, space archive.SpaceID, vers
 
 var errDead = errors.New("this process is dead")
 
-// dieAnywhere lets a writer die before and after each of its writes; the next one goes on.
+// dieAnywhere lets a writer die before and after each of its writes; the next writer continues.
 func dieAnywhere(f *fixture) {
 	steps := 0
 	for step := 1; ; step++ {
@@ -121,7 +121,7 @@ func dieAnywhere(f *fixture) {
 			require.ErrorIs(f, err, errDead)
 			next := f.claim(3)
 			if next.Commit().Window == 2 {
-				h = mirror // it was committed
+				h = mirror // the dead writer had committed its window
 			} else {
 				f.write(next, h, 10)
 			}
@@ -136,7 +136,7 @@ func dieAnywhere(f *fixture) {
 	require.Greater(f, steps, 8, "a claim and a write are so many steps")
 }
 
-// eraseAnywhere lets a process die before and after each write of an erasure; the next one ends it.
+// eraseAnywhere lets a process die before and after each write of an erasure; a later one completes it.
 func eraseAnywhere(f *fixture) {
 	for step, died := 1, true; died; step++ {
 		for _, after := range []bool{false, true} {
@@ -169,7 +169,7 @@ func eraseAnywhere(f *fixture) {
 	}
 }
 
-// lostReplies lets one call in five fail, half of them after they were carried out.
+// lostReplies lets one call in five fail, half of them after they have taken effect.
 func lostReplies(f *fixture) {
 	random := rand.New(rand.NewPCG(7, 7))
 	fail := func(string) error {
@@ -211,7 +211,7 @@ func (f *fixture) committed(window int) bool {
 	return m.Commit.Window == uint64(window)
 }
 
-// A photo answers as a backend without writers, and asks it once.
+// A photo is a backend that reads each object once and then answers from memory, as if there were no writers.
 type photo struct {
 	archive.Backend
 	mu    sync.Mutex
@@ -246,7 +246,7 @@ func (p *photo) List(ctx context.Context, space archive.SpaceID, prefix, after s
 	return items, err
 }
 
-// A flipped is a backend in which one bit of one object has turned.
+// A flipped is a backend in which one bit of one object is flipped.
 type flipped struct {
 	archive.Backend
 	key string
@@ -270,7 +270,7 @@ func (b *flipped) flip(key string, data []byte) []byte {
 	return data
 }
 
-// bitFlips turns 1,000 bits, one at a time: all are noticed.
+// bitFlips flips 1,000 bits, one at a time: every flip is noticed.
 func bitFlips(f *fixture) {
 	h := newHistory(9)
 	w := f.claim(1)
@@ -292,7 +292,7 @@ func bitFlips(f *fixture) {
 	for range 1000 {
 		key := keys[random.IntN(len(keys))]
 		if key[0] == 'c' && key > "c!0000000000000003" {
-			continue // the manifest says the same
+			continue // the JSON of the manifest still has the same meaning
 		}
 		bit := random.IntN(sizes[key])
 		a := archive.New(&flipped{still, key, bit}, nil)

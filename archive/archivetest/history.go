@@ -28,10 +28,10 @@ func newHistory(seed uint64) *history {
 	}
 }
 
-// incarnation of every segment.
+// the incarnation of every segment
 const incarnation = 0xfeed
 
-// window makes the window beyond after with so many changes.
+// window makes a window that begins after after, with the given number of changes.
 func (h *history) window(after streamhub.TimelineID, changes int) (*archive.Window, []*archive.Chunk) {
 	w := &archive.Window{After: after}
 	chunks := map[string]*archive.Chunk{}

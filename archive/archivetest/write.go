@@ -33,7 +33,8 @@ func (f *fixture) write(w *archive.Writer, h *history, changes int) {
 	require.NoError(f, w.Write(f.ctx, window, chunks))
 }
 
-// holds requires that the archive holds the history, every entry once, both ways, and nothing else.
+// holds requires that the archive holds the history, every entry once, along the timeline and by segment, and nothing
+// else.
 func (f *fixture) holds(h *history) {
 	f.Helper()
 	f.shows(f.archive(), h)
@@ -43,7 +44,7 @@ func (f *fixture) holds(h *history) {
 func (f *fixture) shows(a *archive.Archive, h *history) {
 	f.Helper()
 	used := map[string]bool{}
-	// The timeline first: to look for a chunk tells a reader of later windows.
+	// The timeline comes first: looking for a chunk would let a stale reader notice later windows.
 	var order []string
 	for from := (streamhub.TimelineID{}); ; {
 		w, err := a.Window(f.ctx, f.space, from)
@@ -54,7 +55,7 @@ func (f *fixture) shows(a *archive.Archive, h *history) {
 		used[w.Key()] = true
 		for _, c := range w.Changes {
 			order = append(order, fmt.Sprint(c.Segment, " ", c.Last))
-			// Every place leads to its window.
+			// Each position must lead to its window.
 			at, err := a.Window(f.ctx, f.space, c.ID)
 			require.NoError(f, err)
 			require.Equal(f, w.Number, at.Number)
@@ -134,7 +135,7 @@ func writeAndRead(f *fixture) {
 
 	window, chunks := h.window(streamhub.TimelineID{MS: 1}, 1)
 	require.ErrorIs(f, w.Write(f.ctx, window, chunks), streamhub.ErrInvalidArgument, "it does not begin where the last one ends")
-	// Verify finds nothing to complain about.
+	// Verify finds no problem.
 	report, err := f.archive().Verify(f.ctx, f.space, nil)
 	require.NoError(f, err)
 	require.Empty(f, report.Problems)
@@ -150,7 +151,7 @@ func claimTokens(f *fixture) {
 	var fenced *streamhub.FencedError
 	require.ErrorAs(f, err, &fenced)
 	require.EqualValues(f, 5, fenced.Current)
-	// After a failover two can have the same token.
+	// After a failover two holders can have the same token.
 	_, err = a.Claim(f.ctx, f.space, archive.Owner{Token: 5, Lineage: "reign", Holder: "somebody else"})
 	require.ErrorIs(f, err, streamhub.ErrFenced)
 	_, err = a.Claim(f.ctx, f.space, archive.Owner{Token: 5, Lineage: "another reign", Holder: owner(5).Holder})
@@ -164,7 +165,7 @@ func staleWriter(f *fixture) {
 	f.write(old, h, 10)
 	next := f.claim(2)
 	lost, chunks := newHistory(3).window(old.Commit().Position, 10)
-	lost.To.MS += 1 << 40 // after the position
+	lost.To.MS += 1 << 40 // beyond the position of the window
 	require.ErrorIs(f, old.Write(f.ctx, lost, chunks), streamhub.ErrFenced)
 	f.holds(h)
 	f.write(next, h, 10)
@@ -177,7 +178,7 @@ func rewind(f *fixture) {
 	w := f.claim(1)
 	f.write(w, h, 20)
 	f.write(w, h, 20)
-	fork := newHistory(4) // the same start
+	fork := newHistory(4) // begins with the same window
 	after := streamhub.TimelineID{}
 	for range 2 {
 		window, _ := fork.window(after, 20)
@@ -218,7 +219,7 @@ func rewindOfReaders(f *fixture) {
 		}
 		w = f.claim(2 + round)
 		require.NoError(f, w.Rewind(f.ctx, uint64(keep)))
-		f.shows(readers[1], fork) // one reads in between, the others do not
+		f.shows(readers[1], fork) // one reader has the fork in its cache, the other does not
 		fork.random = rand.New(rand.NewPCG(round, 7))
 		sizes = sizes[:keep:keep]
 		for _, size := range []int{3, 25, 7, 1, 9} {
@@ -228,7 +229,7 @@ func rewindOfReaders(f *fixture) {
 		for _, a := range readers {
 			f.shows(a, fork)
 		}
-		// The next round begins from a history that can be made again.
+		// The next round starts again from the first window, whose history the seed reproduces.
 		require.NoError(f, w.Rewind(f.ctx, 1))
 		h, sizes = newHistory(6), []int{20, 10, 10, 10, 10, 10, 10}
 		_, _ = h.window(streamhub.TimelineID{}, sizes[0])
@@ -267,7 +268,7 @@ func prune(f *fixture) {
 	require.NoError(f, w.Prune(f.ctx, name, incarnation, 1<<50))
 }
 
-// nothing requires that the archive holds nothing of the space.
+// nothing requires that no trace of the space is left in the archive.
 func (f *fixture) nothing() {
 	f.Helper()
 	require.Empty(f, f.keys("", 1000))
@@ -284,7 +285,7 @@ func (f *fixture) nothing() {
 	}
 }
 
-// erase removes a space, under a reader that knew it and a writer that was late, and begins it again.
+// erase removes a space that a reader has cached and an old writer still writes to, and then archives it again.
 func erase(f *fixture) {
 	h := newHistory(12)
 	w := f.claim(5)

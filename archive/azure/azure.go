@@ -22,23 +22,22 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
-// Options say how to reach an account; nil stands for the defaults. The first credential that is
-// set, in the order of the fields, is used.
+// Options say how to reach an account; nil stands for the defaults. Of the credentials the first field that is set is
+// used.
 type Options struct {
-	// ConnectionString names endpoints and a credential, as the portal shows it. It must be for the
-	// account that is opened.
+	// ConnectionString has endpoints and a credential, in the form that the portal shows. It must be for the account
+	// that is opened.
 	ConnectionString string
 	// AccountKey is the shared key of the account.
 	AccountKey string
 	// SAS is a shared access signature for tables and blobs.
 	SAS string
-	// Credential defaults to that of azidentity.NewDefaultAzureCredential.
+	// Credential is a token credential; the default is azidentity.NewDefaultAzureCredential.
 	Credential azcore.TokenCredential
-	// MustExist refuses a prefix that holds no archive with ErrNotFound, and makes none. The default is
-	// to make one.
+	// MustExist makes Open return ErrNotFound for a prefix that holds no archive. By default Open creates one.
 	MustExist bool
-	// Client configures the SDK: transport, retries, logging. By default a call is tried five times
-	// with growing pauses, or those that the service asks for.
+	// Client configures the SDK: transport, retries, logging. By default a call is attempted up to five times, with
+	// growing pauses or those that the service asks for.
 	Client azcore.ClientOptions
 }
 
@@ -50,12 +49,11 @@ type Backend struct {
 
 var _ archive.Backend = (*Backend)(nil)
 
-// prefixes can be the name of a table and of a container.
+// prefixes matches names that are valid for a table and for a container.
 var prefixes = regexp.MustCompile(`^[a-z][a-z0-9]{2,62}$`)
 
-// Open opens the archive under a prefix, which names its table and its container: 3 to 63 small
-// letters and digits. Open creates both if they do not exist and the credential may; ctx bounds
-// that.
+// Open opens the archive under a prefix, which is the name of its table and of its container: 3 to 63 lower-case
+// letters and digits. Open creates both if they do not exist and the credential allows it; ctx bounds that.
 func Open(ctx context.Context, account, prefix string, options *Options) (*Backend, error) {
 	o := Options{}
 	if options != nil {
@@ -97,8 +95,8 @@ func (b *Backend) exists(ctx context.Context) error {
 	return outcome(err)
 }
 
-// made reports whether a table or container can be taken to exist. A credential that may not create
-// one (403) may still use it.
+// made reports whether a table or container can be assumed to exist. A credential that may not create it (403) may
+// still use it.
 func made(err error) bool { return err == nil || status(err) == 409 || status(err) == 403 }
 
 func (o *Options) clients(account, prefix string) (*aztables.ServiceClient, *container.Client, error) {
@@ -140,7 +138,7 @@ func (o *Options) clients(account, prefix string) (*aztables.ServiceClient, *con
 	return t, c, errors.Join(err1, err2)
 }
 
-// accountOf is the account that a connection string names.
+// accountOf returns the account that a connection string names.
 func accountOf(text string) string {
 	for part := range strings.SplitSeq(text, ";") {
 		name, value, _ := strings.Cut(part, "=")

@@ -16,19 +16,19 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
-// Manifests lie together in one partition, so that spaces can be listed. No space has this name: that
+// Manifests lie together in one partition, so that spaces can be listed. It cannot be the partition of a space, which
 // begins with a UUID.
 const manifests = "manifests"
 
-// propertySpace has the name of a space that [partition] does not tell.
+// propertySpace holds the name of a space whose partition is a hash; see [partition].
 const propertySpace = "space"
 
-// The service takes 512 characters in a key, and a filter or a URL has to hold two of them. Of a longer
-// text of a space the partition is the store, 'Z' and the SHA-256 of the name. No text of a space has a
-// 'Z', and the manifest keeps the name.
+// partitionLimit is the longest text of a space that is used as a partition. The service allows 512 characters in a
+// key, but a filter or a URL must hold two keys. For a longer text the partition is the store, 'Z' and the SHA-256 of
+// the name. No text of a space contains a 'Z', and the manifest keeps the name.
 const partitionLimit = 300
 
-// partition is what an entity holds of the space that it belongs to.
+// partition returns the partition key of the entities of a space.
 func partition(space archive.SpaceID) string {
 	text := space.Text()
 	if len(text) <= partitionLimit {
@@ -38,7 +38,7 @@ func partition(space archive.SpaceID) string {
 	return space.Store.String() + "!Z" + hex.EncodeToString(sum[:])
 }
 
-// spaceOf is the inverse of partition, for the entity of a manifest.
+// spaceOf returns the space of the entity of a manifest.
 func spaceOf(e *aztables.EDMEntity) (archive.SpaceID, bool) {
 	name, ok := e.Properties[propertySpace].(aztables.EDMBinary)
 	if !ok {
@@ -89,7 +89,7 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 		}
 		return string(made.ETag), outcome(err)
 	}
-	if !strings.HasPrefix(version, `W/"`) { // the service refuses what is no etag
+	if !strings.HasPrefix(version, `W/"`) { // not an etag, which the service would refuse with another error
 		return "", changed
 	}
 	etag := azcore.ETag(version)
@@ -103,7 +103,7 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 // RemoveManifest implements [archive.Backend].
 func (b *Backend) RemoveManifest(ctx context.Context, space archive.SpaceID, version string) error {
 	etag := azcore.ETag(version)
-	if !strings.HasPrefix(version, `W/"`) { // the service refuses what is no etag
+	if !strings.HasPrefix(version, `W/"`) { // not an etag, which the service would refuse with another error
 		etag = `W/"none"`
 	}
 	_, err := b.table.DeleteEntity(ctx, manifests, partition(space), &aztables.DeleteEntityOptions{IfMatch: &etag})

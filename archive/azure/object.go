@@ -18,20 +18,19 @@ import (
 	"github.com/seed-147127fe/streamhub/archive"
 )
 
-// An object is an entity: its space is the partition and its key the row. Its bytes lie
-// in the properties d00, d01, …, or, where blob is true, in a blob that is named after the space, the
-// key and the checksum. The entity comes first, so that nothing lies where no list shows it, and
-// goes last.
+// An object is an entity: its space is the partition and its key the row. Its bytes are in the properties d00, d01, …
+// If the property blob is true, they are in a blob, whose name has the space, the key and the checksum. The entity is
+// written before the blob and removed after it, so that every blob can be found through a list of entities.
 const (
 	propertySize = "size"
 	propertySum  = "sum"
 	propertyBlob = "blob"
 
-	// The service takes 64 KiB in a property and 1 MiB in an entity.
+	// The service allows 64 KiB in a property and 1 MiB in an entity.
 	propertyLimit = 64 << 10
 	entityLimit   = 14 * propertyLimit
 
-	// parallel is how many calls of one operation are under way at once.
+	// parallel is how many requests of one operation are in flight at once.
 	parallel = 8
 )
 
@@ -41,7 +40,7 @@ func blobName(space archive.SpaceID, key string, sum []byte) string {
 	return partition(space) + "/" + key + "/" + hex.EncodeToString(sum)
 }
 
-// each calls do for 0 to n-1, several at once, and returns the first error.
+// each calls do for 0 to n-1, up to parallel calls at once, and returns the first error.
 func each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
@@ -105,7 +104,7 @@ func (b *Backend) entity(ctx context.Context, space archive.SpaceID, key string)
 	if err := json.Unmarshal(found.Value, &e); err != nil {
 		return e, fmt.Errorf("%w: entity %q: %w", streamhub.ErrCorrupt, key, err)
 	}
-	// The SDK decodes these types into its own.
+	// Convert the properties to the types into which the SDK decodes them.
 	for name, v := range e.Properties {
 		if v, ok := v.(aztables.EDMBinary); ok {
 			e.Properties[name] = []byte(v)
@@ -132,13 +131,13 @@ func (b *Backend) Get(ctx context.Context, space archive.SpaceID, key string) ([
 	for i := 0; ; i++ {
 		part, ok := e.Properties[propertyName(i)].([]byte)
 		if !ok {
-			return data, nil // whether that is all is for the checksum to say
+			return data, nil // the checksum shows whether this is the complete object
 		}
 		data = append(data, part...)
 	}
 }
 
-// maxObject is more than any object has.
+// maxObject bounds the size, in bytes, of an object that is read; no object is that large.
 const maxObject = 256 << 20
 
 func (b *Backend) download(ctx context.Context, name string, size int64) ([]byte, error) {
@@ -173,8 +172,8 @@ func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after
 	return items, err
 }
 
-// above is the first text that does not begin with prefix, whose last character is not the last one
-// that there is.
+// above returns the first string after all those that begin with prefix. The last character of prefix must have a
+// successor.
 func above(prefix string) string {
 	end := []byte(prefix)
 	end[len(end)-1]++

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// status is what the service has answered; 0 if it has not, or if there is no error.
+// status returns the HTTP status of an error of the service; 0 if there is no error or no answer.
 func status(err error) int {
 	var response *azcore.ResponseError
 	if errors.As(err, &response) {
@@ -21,8 +21,8 @@ func status(err error) int {
 
 func missing(err error) bool { return errors.Is(err, streamhub.ErrNotFound) }
 
-// outcome makes an error of package streamhub. Whatever is not known to be for good may pass: the
-// archiver tries again, and nothing leaves Redis meanwhile.
+// outcome wraps err in an error of package streamhub. An error that is not known to be final counts as temporary: the
+// archiver retries, and no entry leaves Redis meanwhile.
 func outcome(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -32,7 +32,7 @@ func outcome(err error) error {
 	switch status(err) {
 	case 404:
 		if response.ErrorCode == "TableNotFound" || response.ErrorCode == "ContainerNotFound" {
-			break // not the object is missing but the archive
+			break // the archive itself is missing, not one object
 		}
 		return fmt.Errorf("%w: %w", streamhub.ErrNotFound, err)
 	case 413:

@@ -1,6 +1,5 @@
-// Package pebble keeps an archive in a local directory, with the key-value store Pebble. Only one
-// process at a time can open it; use package azure if several instances have to read archived
-// entries.
+// Package pebble keeps an archive in a local directory, with the key-value store Pebble. Only one process at a time can
+// open it; use package azure if several instances must read archived entries.
 //
 // Every write is synced before it is confirmed.
 package pebble
@@ -34,8 +33,8 @@ const (
 
 // Options configure a [Backend]; nil stands for the defaults.
 type Options struct {
-	// Reserve is how many bytes of the disk stay free, because Pebble does not survive a full disk. A
-	// write that would leave less is refused with [streamhub.ErrUnavailable]. The default is 256 MiB.
+	// Reserve is how many bytes of the disk must stay free, because Pebble does not survive a full disk. A write that
+	// would leave less is refused with [streamhub.ErrUnavailable]. The default is 256 MiB.
 	Reserve uint64
 	// MustExist makes Open return ErrNotFound for a directory that holds no archive. By default Open
 	// creates one.
@@ -53,8 +52,8 @@ type Backend struct {
 	fs      vfs.FS
 	dir     string
 	reserve uint64
-	failed  atomic.Bool // a write did, so what is on disk is unknown
-	// mu orders the writes: that a key is free and that it is taken must be one step.
+	failed  atomic.Bool // a write failed, so the state on disk is unknown
+	// mu orders the writes: to check that a key is free and to write it must be one step.
 	mu sync.Mutex
 }
 
@@ -102,7 +101,7 @@ func Open(dir string, options *Options) (*Backend, error) {
 		}
 		o.FS = privateFS{vfs.Default}
 	}
-	// Objects are compressed already.
+	// Objects are already compressed.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	if b.fs = o.FS; b.fs == nil {
 		b.fs = vfs.Default
@@ -110,7 +109,7 @@ func Open(dir string, options *Options) (*Backend, error) {
 	unavailable := func(err error) (*Backend, error) {
 		return nil, fmt.Errorf("%w: the archive in %s: %w", streamhub.ErrUnavailable, dir, err)
 	}
-	// Locked here and not by Open, which leaves a goroutine behind where it fails.
+	// The lock is taken here and not by pebble.Open, which leaks a goroutine if it fails.
 	var err error
 	if b.lock, err = pebble.LockDirectory(dir, b.fs); err != nil {
 		return unavailable(fmt.Errorf("another process has it, or it cannot be locked: %w", err))
@@ -122,8 +121,8 @@ func Open(dir string, options *Options) (*Backend, error) {
 	return b, nil
 }
 
-// write writes about so many bytes. Pebble ends the process where a write fails; here that is an error,
-// and the backend is good for nothing until it is opened again, which finds out what is on disk.
+// write runs do, which writes about size bytes. Pebble ends the process if a write fails. Here that becomes an error,
+// and the backend is unusable until it is opened again: only that finds out what is on disk.
 func (b *Backend) write(size int, do func() error) (err error) {
 	if b.failed.Load() {
 		return errFailed
@@ -143,7 +142,7 @@ func (b *Backend) write(size int, do func() error) (err error) {
 
 var errFailed = fmt.Errorf("%w: a write to the archive failed: it has to be opened again", streamhub.ErrUnavailable)
 
-// silent drops what Pebble tells of its inner life. What fails is returned.
+// silent drops the log messages of Pebble. Where Pebble would end the process it panics, which write recovers.
 type silent struct{}
 
 func (silent) Infof(string, ...any)  {}
@@ -223,7 +222,7 @@ func (b *Backend) List(ctx context.Context, space archive.SpaceID, prefix, after
 	head := prefixOf(space, kindSize)
 	from := string(head) + max(prefix, after)
 	if after >= prefix {
-		from += "\x00" // the one after it
+		from += "\x00" // the first key after from
 	}
 	var items []archive.Item
 	err := b.scan([]byte(from), above([]byte(string(head)+prefix)), func(key, value []byte) bool {
@@ -245,7 +244,7 @@ func above(prefix []byte) []byte {
 	return nil
 }
 
-// scan calls visit with the keys from from, before to, until it returns false.
+// scan calls visit with the keys from from up to but excluding to, until it returns false.
 func (b *Backend) scan(from, to []byte, visit func(key, value []byte) bool) error {
 	if b.failed.Load() {
 		return errFailed
@@ -257,7 +256,7 @@ func (b *Backend) scan(from, to []byte, visit func(key, value []byte) bool) erro
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {
-			break // Close returns it
+			break // Close returns the error
 		}
 		if !visit(it.Key(), value) {
 			break
@@ -285,7 +284,7 @@ func (b *Backend) Delete(ctx context.Context, space archive.SpaceID, keys ...str
 	return b.write(0, func() error { return batch.Commit(pebble.Sync) })
 }
 
-// Manifest implements [archive.Backend]. The version is a number before the data.
+// Manifest implements [archive.Backend]. The version is a number that is stored before the data.
 func (b *Backend) Manifest(ctx context.Context, space archive.SpaceID) (data []byte, version string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
@@ -314,7 +313,7 @@ func (b *Backend) SetManifest(ctx context.Context, space archive.SpaceID, versio
 	// The first version is random, so that it differs from every version of a manifest that was
 	// removed.
 	n := rand.Uint64N(1 << 62)
-	_, _ = fmt.Sscan(current, &n) // "" is none
+	_, _ = fmt.Sscan(current, &n) // "" leaves n random
 	n++
 	v := append(binary.BigEndian.AppendUint64(nil, n), data...)
 	return fmt.Sprint(n), b.write(len(v), func() error { return b.db.Set(prefixOf(space, kindManifest), v, pebble.Sync) })
@@ -347,7 +346,7 @@ func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		// One step for each space, whatever it holds: to the next manifest, and past its objects.
+		// Each step seeks the next manifest, so that the objects of a space are skipped.
 		var text string
 		found := false
 		err := b.scan(from, nil, func(key, _ []byte) bool {
@@ -369,8 +368,8 @@ func (b *Backend) Spaces(ctx context.Context, after archive.SpaceID, limit int) 
 // Close implements [archive.Backend].
 func (b *Backend) Close() error { return outcome(errors.Join(b.db.Close(), b.lock.Close())) }
 
-// outcome makes an error of package streamhub. What Pebble finds wrong with its own files is
-// corruption; everything else may pass, as a full disk does.
+// outcome wraps err in an error of package streamhub. Damaged files of Pebble are ErrCorrupt. Any other failure may be
+// temporary, such as a full disk.
 func outcome(err error) error {
 	switch {
 	case err == nil:

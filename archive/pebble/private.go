@@ -12,9 +12,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/datadir"
 )
 
-// privateFS is the file system of the operating system. Only their owner may read the files that it
-// makes, whatever the mode of the directory, which may have been there before. A file system without
-// modes keeps its own.
+// privateFS is the file system of the operating system. Only the owner may read the files that it makes, even in a
+// directory with a wider mode. It has no effect on file systems without modes.
 type privateFS struct{ vfs.FS }
 
 // Create implements vfs.FS.
@@ -38,10 +37,10 @@ func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, op
 // Unwrap implements vfs.FS.
 func (p privateFS) Unwrap() vfs.FS { return p.FS }
 
-// ours are the names that Pebble gives its files.
+// ours matches the names that Pebble gives its files.
 var ours = regexp.MustCompile(`^(CURRENT|LOCK|MANIFEST-\d+|OPTIONS-\d+|marker\..*|\d+(-\d+)?\.(sst|blob|log))$`)
 
-// makePrivate is for the files of an archive that was made with another mode.
+// makePrivate sets the mode of existing files, for an archive that was made with another mode.
 func makePrivate(dir string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -55,8 +54,8 @@ func makePrivate(dir string) error {
 	return nil
 }
 
-// checkOurs refuses a directory that has files of others and no archive: its name is mistyped, and the
-// files of an archive would lie among them.
+// checkOurs refuses a directory that has other files and no archive: its name is probably mistyped, and the files of an
+// archive would mix with the others.
 func checkOurs(dir string) error {
 	foreign, err := datadir.Foreign(dir, ours.MatchString)
 	if err != nil {

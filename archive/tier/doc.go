@@ -1,5 +1,5 @@
-// Package tier says what a hub moves from Redis into its archive, when, and what a restore brought
-// back.
+// Package tier has the options that say which entries a hub moves from Redis into its archive and when, and the result
+// of a restore.
 //
 // A program passes [Options] to hub.Open beside the archive itself:
 //
@@ -10,7 +10,6 @@
 //
 // # Policies
 //
-// A [Policy] is a set of rules. An entry leaves Redis when one of them names it and it is stored in
-// the archive; reads do not notice. Without a rule nothing leaves, but what has left before is still
-// read.
+// A [Policy] is a set of rules. An entry leaves Redis when a rule applies to it and it is stored in the archive;
+// readers do not notice. Without a rule no entry leaves, but archived entries can still be read.
 package tier

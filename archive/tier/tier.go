@@ -20,9 +20,8 @@ type Options struct {
 	// Every is the interval between two runs of the archiver; the default is 10 s. With a negative
 	// value it runs only when hub.Hub.ArchiveNow is called.
 	Every time.Duration
-	// Recent is how long the archived part of a timeline stays in Redis, so that followers that
-	// resume find their place without the archive. The default is a minute. A space over its
-	// HotBytes removes it at once.
+	// Recent is how long the archived part of a timeline stays in Redis, so that resuming followers find their place
+	// without the archive. The default is a minute. In a space over its HotBytes it is removed at once.
 	Recent time.Duration
 	// WindowBytes is roughly how many bytes are archived in one step; the default is 8 MiB.
 	// ChunkBytes is the approximate size of a chunk before compression; the default is 1 MiB.
@@ -35,17 +34,16 @@ type Options struct {
 	MeterProvider metric.MeterProvider
 }
 
-// A Policy is a set of rules. An entry that no rule names stays in Redis.
+// A Policy is a set of rules. An entry to which no rule applies stays in Redis.
 type Policy struct {
 	// Age moves entries that are older than this; 0 is no rule.
 	Age time.Duration
 	// Idle moves all entries of a segment that had no append for this long; 0 is no rule.
 	Idle time.Duration
-	// HotBytes limits the memory that the entries of the space take in Redis; 0 is no rule. Above
-	// three quarters of it the oldest entries move, down to a half. Above seven eighths appends end
-	// with [streamhub.ErrUnavailable] (reason full) until enough have moved. Processes see that state
-	// within two seconds, and the last eighth absorbs what they append until then: choose the limit so
-	// that an eighth is more than what is written in two seconds.
+	// HotBytes limits the memory that the entries of the space take in Redis; 0 is no rule. Above three quarters of it
+	// the oldest entries move, until half of it is used. Above seven eighths appends end with
+	// [streamhub.ErrUnavailable] (reason full) until enough entries have moved. Processes notice that within two
+	// seconds, and append until then. So choose a limit whose eighth is more than the bytes written in two seconds.
 	HotBytes int64
 	// KeepLast entries of each segment stay, whatever Age and HotBytes say.
 	KeepLast uint64
