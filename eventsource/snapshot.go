@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// snapshotSpace is the end of the name of the space that holds the snapshots of an area.
+	// snapshotSpace is the suffix of the name of the space that holds the snapshots of an area.
 	snapshotSpace = "~snapshots"
-	// snapshotVersion is the metadata of a snapshot that says what it stands for.
+	// snapshotVersion is the metadata key under which a snapshot stores the version of its entity.
 	snapshotVersion = "version"
 )
 
@@ -25,7 +25,7 @@ type Snapshots[E, S any] struct {
 	apply  func(S, E) (S, error)
 }
 
-// NewSnapshots returns the snapshots of the entities of a store.
+// NewSnapshots returns the snapshots of the entities of a store; apply applies one event to a state.
 func NewSnapshots[E, S any](events *Store[E], apply func(S, E) (S, error)) *Snapshots[E, S] {
 	return &Snapshots[E, S]{events, apply}
 }
@@ -54,9 +54,9 @@ func (s *Snapshots[E, S]) last(ctx context.Context, entity string) (state S, ver
 	}
 	if err != nil {
 		var none S
-		return none, 0, nil // of another program version: the events tell the same
+		return none, 0, nil // the snapshot is from another version of the program; the events give the same state
 	}
-	// A snapshot of events that are not there any more stands for nothing.
+	// A snapshot of events that were lost or deleted is not valid.
 	if now, err := s.events.Version(ctx, entity); err != nil || now < version {
 		var none S
 		return none, 0, err

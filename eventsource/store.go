@@ -46,7 +46,7 @@ type Event[E any] struct {
 // A ConflictError says that another program has saved the entity meanwhile. Nothing was stored.
 type ConflictError struct {
 	Entity string
-	// Expected is the version that the save named, Actual the one that the entity has.
+	// Expected is the version that the save named, and Actual is the version of the entity.
 	Expected, Actual uint64
 }
 
@@ -72,8 +72,7 @@ func New[E any](tenant streamhub.Store, area string, codec Codec[E]) *Store[E] {
 	return &Store[E]{tenant, area, codec}
 }
 
-// Load reads the events of an entity after version from, 0 for all. An entity that does not exist
-// has none.
+// Load reads the events of an entity after version from, 0 for all. An entity that does not exist has no events.
 func (s *Store[E]) Load(ctx context.Context, entity string, from uint64) iter.Seq2[Event[E], error] {
 	return func(yield func(Event[E], error) bool) {
 		next := from + 1

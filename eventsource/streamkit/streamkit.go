@@ -1,5 +1,5 @@
-// Package streamkit reads and writes events as streamkit's eskit stores them, so that a program which
-// comes from there keeps the events that it has. Give its codec to [eventsource.New]:
+// Package streamkit reads and writes events as streamkit's eskit stores them, so that a program that migrates from
+// eskit keeps its events. Give its codec to [eventsource.New]:
 //
 //	codec, err := streamkit.NewCodec(map[string]func() Event{
 //		"order_accepted": func() Event { return &Accepted{} },
@@ -9,9 +9,8 @@
 //
 // # Envelope
 //
-// The payload of an event is JSON of two fields: "$type" names the type of the event, and "content"
-// is the event. Other fields are ignored. The tenant is the store, the area the space and the entity
-// the segment, in eskit as here.
+// The payload of an event is JSON of two fields: "$type" names the type of the event, and "content" is the event. Other
+// fields are ignored. As in eskit, the tenant is the store, the area the space and the entity the segment.
 package streamkit
 
 import (
@@ -28,15 +27,14 @@ import (
 // interface or any. It is immutable and safe for concurrent use.
 type Codec[E any] struct {
 	make  map[string]func() E     // by discriminator
-	names map[reflect.Type]string // discriminators by the type that make gives
+	names map[reflect.Type]string // discriminators, by the type that make returns
 }
 
 var _ eventsource.Codec[any] = (*Codec[any])(nil)
 
-// NewCodec returns a codec for several types of events. The keys of types are the discriminators;
-// each function returns a pointer to a new, empty event of its type. [Codec.Decode] returns such
-// pointers, and [Codec.Encode] takes them. A type under two discriminators, and a function that
-// returns no pointer, are [streamhub.ErrInvalidArgument].
+// NewCodec returns a codec for several types of events. The keys of types are the discriminators; each function returns
+// a pointer to a new, empty event of its type. [Codec.Decode] returns such pointers, and [Codec.Encode] takes them. The
+// error is [streamhub.ErrInvalidArgument] if a type has two discriminators or a function does not return a pointer.
 func NewCodec[E any](types map[string]func() E) (*Codec[E], error) {
 	c := &Codec[E]{make: make(map[string]func() E, len(types)), names: make(map[reflect.Type]string, len(types))}
 	for name, function := range types {
@@ -61,8 +59,8 @@ type envelope struct {
 	Content json.RawMessage `json:"content"`
 }
 
-// Encode writes an event in its envelope. An event of a type that the codec does not have is
-// [streamhub.ErrInvalidArgument].
+// Encode encodes an event in its envelope. The error is [streamhub.ErrInvalidArgument] if the codec does not know the
+// type of the event.
 func (c *Codec[E]) Encode(event E) (payload []byte, metadata map[string]string, err error) {
 	t := reflect.TypeOf(event)
 	name, ok := c.names[t]
@@ -80,8 +78,8 @@ func (c *Codec[E]) Encode(event E) (payload []byte, metadata map[string]string, 
 	return payload, nil, err
 }
 
-// Decode is the inverse of Encode. A payload that is no envelope, or whose type the codec does not
-// have, is an error: skipping the event would give a wrong state.
+// Decode is the inverse of Encode. If the payload is no envelope, or the codec does not know its type, the result is an
+// error: skipping the event would give a wrong state.
 func (c *Codec[E]) Decode(payload []byte, _ map[string]string) (event E, err error) {
 	var e envelope
 	if err := json.Unmarshal(payload, &e); err != nil {
