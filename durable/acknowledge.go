@@ -8,9 +8,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// acknowledge takes what a worker, or the receiver of a webhook, says of its wake: acks, that it is done,
-// or that it gives the wake back. The token is checked before the body is read. A wake that has ended
-// meanwhile is fenced.
+// acknowledge handles a request of a worker, or of the receiver of a webhook, about its wake: acks, done, or release.
+// The token is checked before the body is read. A request for a wake that has ended is refused as fenced.
 func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int, error) {
 	ctx := r.Context()
 	var body struct {
@@ -28,7 +27,7 @@ func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int
 		return nil, 0, err
 	}
 	if g == nil {
-		return nil, 0, errToken // no wake was ever made
+		return nil, 0, errToken // without a signer no wake was ever made
 	}
 	generation, wake, ok := g.checks(auth.Bearer(r), c.register, c.id)
 	if !ok {
@@ -37,7 +36,7 @@ func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int
 	if err := input(r, &body); err != nil {
 		return nil, 0, err
 	}
-	// The body repeats what the token is for. One of another wake must not be acknowledged with this token.
+	// The body repeats the wake of the token. The token must not acknowledge another wake.
 	if body.Generation != generation || body.Wake != wake {
 		return nil, 0, errToken
 	}
@@ -56,11 +55,11 @@ func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int
 			if err != nil {
 				return nil, err
 			}
-			// look, below, reads the links of s: they must hold the acks of this request.
+			// look, below, reads s.links, so they must include the acks of this request.
 			s.links[path] = acked[path]
 		}
 		if !body.Done {
-			return acked, nil // and the lease begins again
+			return acked, nil // saves the acks and restarts the lease
 		}
 		left, err := c.root.look(ctx, s, s.Streams)
 		if err != nil {
@@ -76,10 +75,10 @@ func (c *subscriptionCall) acknowledge(r *http.Request, action string) (any, int
 	return map[string]bool{"ok": true, "next_wake": next}, http.StatusOK, nil
 }
 
-// ack moves a stream forward to an offset. The offset must be one of this stream, and must not go
-// back, unless what was acknowledged before is lost.
+// ack acknowledges a stream up to an offset. The offset must belong to this stream. It must not go back, unless the
+// history up to the earlier acknowledged offset is lost.
 func (c *subscriptionCall) ack(ctx context.Context, s *subscription, path, text string, acked map[string]*link) (string, error) {
-	if !slices.Contains(s.Streams, path) { // the name of one that is may end with a slash
+	if !slices.Contains(s.Streams, path) { // the path of a stream may end with a slash, so it is compared as it is
 		path = trimPath(path)
 	}
 	stream, err := c.root.stream(path)
@@ -107,7 +106,7 @@ func (c *subscriptionCall) ack(ctx context.Context, s *subscription, path, text 
 		return "", err
 	}
 	back := had != nil && had.Acked.life == at.life && at.sequence < had.Acked.sequence
-	if back { // unless that was lost
+	if back { // going back is allowed if that history was lost
 		if back, err = stream.holds(ctx, had, &status); err != nil {
 			return "", err
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// append answers POST: it stores the body, closes the stream, or both in one step.
+// append answers POST: it stores the body, closes the stream, or does both in one append.
 func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) error {
 	ctx, h := r.Context(), r.Header
 	body, err := d.body(w, r)
@@ -29,19 +29,20 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 		return err
 	}
 	p := &post{handler: d, stream: s, options: o, media: mediaType(h.Get("Content-Type")), match: h.Get("If-Match")}
-	// A close without a body appends nothing. The protocol has its Content-Type ignored.
+	// A close without a body appends nothing. The protocol says that its Content-Type is ignored.
 	if len(body) > 0 || o.Close == nil {
 		p.options.ContentType = h.Get("Content-Type")
 		p.records, p.invalid = recordsOf(p.options.ContentType, body, false)
 	}
 	if p.invalid != nil {
-		// What is wrong with the stream comes before what is wrong with the body.
+		// An error of the stream takes precedence over an error of the body, so the append is checked with an empty
+		// record.
 		p.records, p.options.CheckOnly = []streamhub.Record{{}}, true
 	}
 	result, err := p.send(ctx)
 	unconfirmed := errors.Is(err, streamhub.ErrNotConfirmed)
 	if unconfirmed {
-		err = nil // it is written
+		err = nil // not confirmed, but stored
 	}
 	if p.invalid != nil && (err == nil || p.repeat(err)) {
 		return p.invalid
@@ -53,7 +54,7 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 	if err != nil {
 		return unknown(err)
 	}
-	// The script renews a sliding time to live with each new append, and not with a repeat.
+	// The append script renews a sliding time to live only for a new append, not for a repeat.
 	if result.Repeated && l.ttl {
 		d.renews.touch(ctx, s)
 	}
@@ -66,8 +67,8 @@ func (d *Handler) append(w http.ResponseWriter, r *http.Request, s *stream) erro
 	return nil
 }
 
-// durabilityOf reads the level that an append asks for, nil for that of the hub. The level may not be
-// reached although the append is stored, so it must be one that can be repeated.
+// durabilityOf reads the durability that an append asks for; nil is the durability of the hub. An append can be stored
+// without reaching its level. It must then be repeated, so only a producer may ask for a level.
 func durabilityOf(h http.Header, producer *streamhub.Producer) (*streamhub.Durability, error) {
 	text := h.Get(headerDurability)
 	if text == "" {
@@ -83,7 +84,7 @@ func durabilityOf(h http.Header, producer *streamhub.Producer) (*streamhub.Durab
 	return &level, nil
 }
 
-// notConfirmed answers an append that is stored, up to next, and whose level was not reached in time.
+// notConfirmed answers an append that is stored, up to next, but whose durability was not reached in time.
 func notConfirmed(w http.ResponseWriter, next offset) {
 	h := w.Header()
 	h.Set(headerNextOffset, next.String())
@@ -94,10 +95,10 @@ func notConfirmed(w http.ResponseWriter, next offset) {
 	_, _ = fmt.Fprintf(w, "{\"code\":%q,\"next_offset\":%q}\n", streamhub.CodeOf(streamhub.ErrNotConfirmed), next)
 }
 
-// unknown is for an append that was stored and cannot be answered as it should be.
+// unknown returns the error of an append that was stored, or may have been, and cannot be answered normally.
 func unknown(err error) error { return errors.Join(streamhub.ErrUnknownOutcome, err) }
 
-// A post is one append under way. It belongs to the goroutine of the request.
+// A post is one append in progress. It belongs to the goroutine of the request.
 type post struct {
 	handler *Handler
 	stream  *stream
@@ -106,23 +107,23 @@ type post struct {
 	media   string
 	match   string // If-Match
 	untyped uint64 // the incarnation of a stream without a content type, 0 if none is known
-	invalid error  // what is wrong with the body
+	invalid error  // the error of a malformed body
 }
 
-// tries is how often an append is sent. Each further attempt follows an answer that says that the
-// stream is another one now, so it cannot store the body twice.
+// tries is how often an append is sent at most. An append is sent again only after an answer that the stream has
+// another incarnation now, which means that nothing was stored.
 const tries = 3
 
-// send appends. A stream that this process knows is named by its incarnation, so that the append needs no
-// other condition and may travel with others. Where that is out of date nothing happened, and the
-// stream is asked for as anybody would.
+// send appends. If this process knows the incarnation of the stream, the append names it. Such an append needs no other
+// condition and may share a frame with others. If the incarnation is out of date, nothing was stored, and the next
+// attempt does not name it.
 func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err error) {
 	s := p.stream
 	for try := range tries {
 		o := p.options
 		matched := p.match != "" && p.match != "*"
 		known, ok := p.handler.lives.get(s.key())
-		// If-Match names the present incarnation, which this process may not know yet.
+		// With If-Match the incarnation comes from the current status, because the remembered one may be out of date.
 		if ok = ok && try == 0 && !matched && (o.ContentType == "" || known.media == "" || known.media == p.media); ok {
 			o.Incarnation, o.ContentType, o.MustExist = known.incarnation, "", false
 		}
@@ -138,7 +139,7 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 		if errors.Is(err, streamhub.ErrConflict) && p.untyped == 0 && o.ContentType != "" {
 			status, statusErr := s.store.Status(ctx, s.space, s.segment)
 			if statusErr == nil && status.ContentType == "" {
-				// Another transport made it, and gave it no type. It takes any.
+				// Another transport created the stream without a content type. It accepts any.
 				p.untyped = status.Position.Incarnation
 				continue
 			}
@@ -147,14 +148,14 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 			break
 		}
 		if o.Incarnation != 0 {
-			// This process may be the one that is out of date; looking tells it.
+			// The log of this process may be out of date; an append that only checks makes it read the current state.
 			_, _ = s.store.Append(ctx, s.space, s.segment, []streamhub.Record{{}}, &streamhub.AppendOptions{MustExist: true, CheckOnly: true})
 		}
 	}
 	return result, err
 }
 
-// expect reads If-Match: the stream must end at an offset.
+// expect resolves If-Match, which names the offset at which the stream must end.
 func (p *post) expect(ctx context.Context) (sequence, incarnation uint64, err error) {
 	want, err := parseOffset(strings.Trim(p.match, `"`))
 	if err != nil {
@@ -165,8 +166,8 @@ func (p *post) expect(ctx context.Context) (sequence, incarnation uint64, err er
 		return 0, 0, err
 	}
 	if tail := tailOf(&status); want != tail && (!want.start() || tail.sequence > 0) && !want.copied(&status) {
-		// No stream ends there. The append is sent all the same: it may be a repeat, and a closed
-		// stream is told before one that ends elsewhere.
+		// The stream does not end there. The append is sent all the same: it may be a repeat, or the stream may be
+		// closed, and both take precedence over a mismatch.
 		return streamhub.MaxInteger, status.Position.Incarnation, nil
 	}
 	return want.sequence + 1, status.Position.Incarnation, nil
@@ -198,8 +199,8 @@ func (p *post) stored(w http.ResponseWriter, next offset, closed, repeated bool)
 	w.WriteHeader(status)
 }
 
-// refused answers an append that was not stored. Some refusals are successes for the client: a
-// duplicate, and the close of a stream that is closed.
+// refused answers an append that was not stored. Two refusals are successes for the client: a duplicate, and the close
+// of a closed stream.
 func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) error {
 	h := w.Header()
 	producer := (*streamhub.ProducerError)(nil)
@@ -208,11 +209,11 @@ func (p *post) refused(ctx context.Context, w http.ResponseWriter, err error) er
 	switch {
 	case p.repeat(err):
 		errors.As(err, &producer)
-		// The protocol wants the highest sequence that was accepted in the answer, not the one of this request.
+		// The protocol requires the highest accepted sequence in the answer, not the sequence of this request.
 		p.options.Producer.Seq = producer.ExpectedSeq - 1
 		return p.answered(ctx, w, true)
 	case errors.As(err, &closed):
-		// To close a closed stream is a success, so a close without a producer can be repeated as well.
+		// Closing a closed stream succeeds, so that a close without a producer can be repeated too.
 		if p.options.Close != nil && len(p.records) == 0 && p.options.Producer == nil {
 			return p.answered(ctx, w, true)
 		}
@@ -257,7 +258,7 @@ func (p *post) conflict(ctx context.Context, err error) error {
 	return err
 }
 
-// answered answers as if the append had been stored just now, at the present end of the stream.
+// answered answers as if the append had just been stored, with the current end of the stream.
 func (p *post) answered(ctx context.Context, w http.ResponseWriter, repeated bool) error {
 	s := p.stream
 	status, err := s.store.Status(ctx, s.space, s.segment)

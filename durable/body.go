@@ -13,7 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// body reads the body of a request, whole: an append is stored whole or not at all.
+// body reads the complete body of a request: an append is stored completely or not at all.
 func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err := plainBody(r); err != nil {
 		return nil, err
@@ -21,8 +21,8 @@ func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > streamhub.MaxFrameBytes {
 		return nil, errTooLarge
 	}
-	// A short body of known length is read into one buffer of that length. A longer one grows with
-	// what comes, so that a header alone costs no memory.
+	// A short body of known length is read into one buffer of that length. The buffer of a longer body grows with the
+	// received bytes, so that a Content-Length alone costs no memory.
 	if r.ContentLength > 0 && r.ContentLength <= 64<<10 {
 		body := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(r.Body, body); err != nil {
@@ -37,8 +37,8 @@ func (d *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// plainBody refuses a body that is compressed: a stream has no encoding, so its readers would get
-// bytes of another type than it says.
+// plainBody refuses a compressed body: a stream has no content encoding, so its readers would get bytes that do not
+// match its content type.
 func plainBody(r *http.Request) error {
 	for _, list := range r.Header.Values("Content-Encoding") {
 		for encoding := range strings.SplitSeq(list, ",") {
@@ -50,8 +50,8 @@ func plainBody(r *http.Request) error {
 	return nil
 }
 
-// recordsOf makes records of a body: the elements of a JSON array, or the bytes as they are. creates
-// allows an empty body and an empty array.
+// recordsOf splits a body into records: the elements of a JSON array, or one record of the bytes. With creates an empty
+// body or array is allowed.
 func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Record, error) {
 	switch {
 	case len(body) == 0 && creates:
@@ -66,7 +66,7 @@ func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Recor
 	records := make([]streamhub.Record, 0, 2+len(body)/streamhub.MaxRecordBytes)
 	for len(body) > streamhub.MaxRecordBytes {
 		part := body[:streamhub.MaxRecordBytes]
-		if formOf(contentType) == textForm { // readers along a space get records one by one
+		if formOf(contentType) == textForm { // readers of a space get records one by one, so none may end inside a code point
 			part = part[:wholeRunes(part)]
 		}
 		records = append(records, streamhub.Record{Payload: part})
@@ -75,10 +75,9 @@ func recordsOf(contentType string, body []byte, creates bool) ([]streamhub.Recor
 	return append(records, streamhub.Record{Payload: body}), nil
 }
 
-// messages splits a JSON array one level deep. Each element keeps its bytes, and anything else is one
-// message.
+// messages splits a JSON array one level deep. Each element keeps its bytes. Any other JSON value is one message.
 func messages(body []byte, creates bool) ([]streamhub.Record, error) {
-	if body = bytes.Trim(body, " \t\r\n"); !utf8.Valid(body) { // which package json lets pass
+	if body = bytes.Trim(body, " \t\r\n"); !utf8.Valid(body) { // encoding/json would replace the invalid bytes
 		return nil, badRequest("the body is not UTF-8, which JSON is")
 	}
 	if len(body) == 0 || body[0] != '[' {
@@ -93,7 +92,7 @@ func messages(body []byte, creates bool) ([]streamhub.Record, error) {
 		return nil, badRequest("the body is not valid JSON")
 	}
 	for elements.More() {
-		if len(records) == streamhub.MaxFrameRecords { // what follows is not decoded: it could be millions
+		if len(records) == streamhub.MaxFrameRecords { // the rest is not decoded: it could be millions of elements
 			return nil, fmt.Errorf("%w: more than %d messages", streamhub.ErrTooLarge, streamhub.MaxFrameRecords)
 		}
 		var e json.RawMessage
@@ -115,10 +114,10 @@ func messages(body []byte, creates bool) ([]streamhub.Record, error) {
 	return records, nil
 }
 
-// isJSON reports whether a stream of that type is a sequence of messages.
+// isJSON reports whether a content type is JSON: the stream is then a sequence of messages.
 func isJSON(contentType string) bool { return mediaType(contentType) == "application/json" }
 
-// mediaType is a content type without parameters, in lower case.
+// mediaType returns a content type without parameters, in lower case.
 func mediaType(contentType string) string {
 	switch contentType {
 	case "application/json", "text/plain", defaultType:

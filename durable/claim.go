@@ -9,14 +9,14 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// claimPatience is how long a claim waits for a wake that is due.
+// claimPatience is how long a claim waits for the waker to begin a wake.
 const claimPatience = 300 * time.Millisecond
 
-// A wakeStream is a stream of a wake, as its worker sees it.
+// A wakeStream describes a stream of a wake to the worker.
 type wakeStream struct {
 	Path string `json:"path"`
 	Type string `json:"link_type"`
-	// Acked is after what was handled, Tail the present end of the stream.
+	// Acked is the offset up to which the stream was handled; Tail is its current end.
 	Acked   offset `json:"acked_offset"`
 	Tail    offset `json:"tail_offset"`
 	Pending bool   `json:"has_pending"`
@@ -24,9 +24,9 @@ type wakeStream struct {
 	tip tip
 }
 
-// look returns how the streams of a wake are now. Streams that are gone are left out.
+// look returns the current state of the streams of a wake. Streams that no longer exist are left out.
 func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wakeStream, error) {
-	// Not nil, which would be null and not an empty array in JSON.
+	// Not nil, because JSON must have an empty array and not null.
 	found := []wakeStream{}
 	for _, path := range paths {
 		stream, err := o.stream(path)
@@ -46,7 +46,7 @@ func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wak
 		if err != nil {
 			return nil, err
 		}
-		if held { // otherwise all that is there is to be handled
+		if held { // otherwise the worker starts from the beginning
 			item.Acked = l.Acked
 		}
 		found = append(found, item)
@@ -54,9 +54,9 @@ func (o *root) look(ctx context.Context, s *subscription, paths []string) ([]wak
 	return found, nil
 }
 
-// holds reports whether what was handled of a stream is still a part of it. If not, after a failover
-// or a new stream under the same name, all that is there is to be handled. Under the same lineage
-// nothing can have been lost, which saves a read.
+// holds reports whether the acknowledged offset is still a position in the stream. If it is not, after a failover or
+// because a new stream has the name, the whole stream is to be handled. With an unchanged lineage nothing can have been
+// lost, which saves a read.
 func (s *stream) holds(ctx context.Context, l *link, status *streamhub.Status) (bool, error) {
 	switch {
 	case l == nil || l.Acked.start() || l.Acked.life != lifeOf(status):
@@ -67,8 +67,8 @@ func (s *stream) holds(ctx context.Context, l *link, status *streamhub.Status) (
 	return s.proven(ctx, l.Acked, status)
 }
 
-// claim gives the wake in flight to a worker, or begins one if a stream has grown. If two workers
-// claim at once, the register refuses the step of one, which then finds the wake held.
+// claim gives the wake in flight to a worker, or begins one if a stream has grown. If two workers claim at once, the
+// register refuses one of the two steps, and that worker then finds the wake held.
 func (c *subscriptionCall) claim(r *http.Request) (any, int, error) {
 	ctx := r.Context()
 	var body struct {
@@ -122,9 +122,8 @@ func (c *subscriptionCall) claim(r *http.Request) (any, int, error) {
 	}, http.StatusOK, nil
 }
 
-// pending looks for streams with something to do, among the first 256 links that it finds: a claim
-// must not read every stream of a large subscription. The order of a map is random, so a claim that is repeated looks
-// at other links.
+// pending looks for streams with unhandled entries. It checks at most 256 links, because a claim must not read every
+// stream of a large subscription. The order of a map is random, so a repeated claim checks other links.
 func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]string, error) {
 	var paths []string
 	for path := range s.links {
@@ -142,8 +141,8 @@ func (c *subscriptionCall) pending(ctx context.Context, s *subscription) ([]stri
 	return paths, err
 }
 
-// awaitWake waits a little for a step of the waker. Only the gateway that serves the subscription
-// sees every stream; this one has looked at some of them.
+// awaitWake waits up to claimPatience for a step of the waker. Only the gateway that runs the waker checks every
+// stream; this one has checked some of them.
 func (c *subscriptionCall) awaitWake(ctx context.Context, s *subscription) bool {
 	ctx, cancel := context.WithTimeout(ctx, claimPatience)
 	defer cancel()

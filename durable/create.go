@@ -16,7 +16,7 @@ import (
 
 const defaultType = "application/octet-stream"
 
-// create answers PUT: it makes a stream, or confirms that it is there with the same configuration.
+// create answers PUT: it creates a stream, or confirms that it exists with the same configuration.
 func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) error {
 	o, err := createOptions(r.Header)
 	if err != nil {
@@ -33,7 +33,7 @@ func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) erro
 	var status streamhub.Status
 	created := false
 	if f != nil {
-		// The fork shows the entries of its source, so its creator must be allowed to read these.
+		// A fork contains the entries of its source, so its creator must have the right to read the source.
 		if err := d.authorize(r, f.source.right(false)); err != nil {
 			return err
 		}
@@ -68,14 +68,15 @@ func (d *Handler) create(w http.ResponseWriter, r *http.Request, s *stream) erro
 	return nil
 }
 
-// confirm is for a stream that is there with another configuration. One that another transport created
-// without a content type has the default one. Otherwise it says what differs.
+// confirm checks a stream that Create reported with another configuration. A stream without a content type, which
+// another transport created, counts as one with the default type. If the configuration still differs, the error says
+// how.
 func (s *stream) confirm(ctx context.Context, o *streamhub.CreateOptions, failed error) (streamhub.Status, error) {
 	status, err := s.store.Status(ctx, s.space, s.segment)
 	have := contentType(&status)
 	switch {
 	case err != nil:
-		return status, failed // forks still read a deleted one
+		return status, failed // the name may belong to a deleted stream that forks still read
 	case status.Origin == "" && sameConfiguration(&status, o):
 		return status, nil
 	case mediaType(have) != mediaType(o.ContentType):
@@ -97,11 +98,11 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 	}
 	if len(ttl) > 0 {
 		seconds, err := wholeNumber(ttl[0])
-		// More seconds than a time.Duration holds would turn negative.
+		// A number of seconds that does not fit into a time.Duration would become negative.
 		if err != nil || seconds > uint64(1<<63-1)/uint64(time.Second) {
 			return nil, badRequest("%s: %.64q is no whole number of seconds", headerTTL, ttl[0])
 		}
-		// Nothing lasts no time at all; one millisecond is as good.
+		// A TTL of 0 would mean no expiry; one millisecond expires as fast as asked for.
 		o.TTL = max(time.Duration(seconds)*time.Second, time.Millisecond)
 	}
 	if len(expires) > 0 {
@@ -119,8 +120,8 @@ func createOptions(h http.Header) (*streamhub.CreateOptions, error) {
 	return o, err
 }
 
-// closes returns the verdict that a request closes the stream with, or nil. The protocol knows the value true alone; false is as
-// good as no header.
+// closes returns the verdict that a request closes the stream with, or nil. The protocol defines only the value true;
+// any other value counts as no header.
 func closes(h http.Header) (*streamhub.Verdict, error) {
 	switch text := strings.ToLower(h.Get(headerClosed)); text {
 	case "true":
@@ -142,7 +143,7 @@ func wholeNumber(text string) (uint64, error) {
 
 // remove answers a DELETE of a stream.
 func (d *Handler) remove(w http.ResponseWriter, r *http.Request, s *stream) error {
-	// What was deleted before, and what only forks read, is not there to be deleted.
+	// A deleted stream is not found, even if forks still read it.
 	if _, err := s.store.Status(r.Context(), s.space, s.segment); err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (d *Handler) remove(w http.ResponseWriter, r *http.Request, s *stream) erro
 	return nil
 }
 
-// head answers HEAD. Unlike GET it renews no sliding time to live: the protocol wants so.
+// head answers HEAD. As the protocol requires, it does not renew a sliding time to live, unlike GET.
 func (d *Handler) head(w http.ResponseWriter, r *http.Request, s *stream) error {
 	status, err := s.store.Status(r.Context(), s.space, s.segment)
 	if err != nil {
@@ -176,7 +177,7 @@ func (d *Handler) head(w http.ResponseWriter, r *http.Request, s *stream) error 
 	return nil
 }
 
-// contentType is that of a stream; one that another transport created may have none.
+// contentType returns the content type of a stream, or the default if another transport created it without one.
 func contentType(status *streamhub.Status) string {
 	if status.ContentType == "" {
 		return defaultType
@@ -184,7 +185,7 @@ func contentType(status *streamhub.Status) string {
 	return status.ContentType
 }
 
-// sameConfiguration reports whether a stream is what o asks for, forks aside.
+// sameConfiguration reports whether a stream has the configuration of o, except for its fork.
 func sameConfiguration(status *streamhub.Status, o *streamhub.CreateOptions) bool {
 	return status.TTL == o.TTL && (status.TTL > 0 || millis.Of(status.ExpiresAt) == millis.Of(o.ExpiresAt)) &&
 		mediaType(contentType(status)) == mediaType(o.ContentType) &&
@@ -193,7 +194,7 @@ func sameConfiguration(status *streamhub.Status, o *streamhub.CreateOptions) boo
 
 var errTooLarge = &statusError{http.StatusRequestEntityTooLarge, "the body is larger than an append may be: send it in parts"}
 
-// tooLarge gives errors of reading a body their status.
+// tooLarge maps an error of reading a body to the error that is answered.
 func tooLarge(err error) error {
 	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
 		return errTooLarge
@@ -202,7 +203,7 @@ func tooLarge(err error) error {
 		return &statusError{http.StatusRequestTimeout, "the body comes too slowly"}
 	}
 	if streamhub.CodeOf(err) != streamhub.CodeInternal {
-		return err // of the gate: a limit, or a token that has expired
+		return err // an error of the gate: a limit, or a token that has expired
 	}
 	return badRequest("the body cannot be read to its end")
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/sse"
 )
 
-// events answers with an event stream: what is there, and then what comes.
+// events answers with an event stream: the stored entries, and then new ones.
 func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	d, s := q.handler, q.stream
 	p, status, err := q.first(r)
@@ -22,7 +22,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	lifetime := d.opt.EventStreamTime
-	// A fixed end ends its event streams too. A sliding one is moved by them, see renew.
+	// An event stream ends with a fixed expiry of the stream. It renews a sliding one, see renew.
 	if status.TTL == 0 && !status.ExpiresAt.IsZero() {
 		lifetime = min(lifetime, max(time.Until(status.ExpiresAt), 0))
 	}
@@ -32,7 +32,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer done()
 	out := &eventWriter{cursor: q.cursor, form: formOf(contentType(&status))}
-	// no-transform: a proxy that compresses would hold events back until it has enough of them.
+	// no-transform, because a compressing proxy would hold events back until it has enough of them.
 	if w.Header().Set("Cache-Control", "no-cache, no-transform"); out.form == base64Form {
 		w.Header().Set(headerSSEEncoding, "base64")
 	}
@@ -44,9 +44,9 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	if status.TTL > 0 {
 		renew = func(ctx context.Context) { d.renews.touch(ctx, s) }
 	}
-	// Three times within the time to live, so that one renewal may fail.
+	// Renew three times within the time to live, so that one renewal may fail.
 	defer out.KeepOpen(ctx, renew, max(status.TTL/3, renewEvery))()
-	// From here on an error ends the stream of events, and the client comes again.
+	// From here on an error ends the event stream, and the client reconnects.
 	for {
 		atEnd := p.end == tailOf(&status)
 		closed := atEnd && status.State == streamhub.StateClosed
@@ -61,7 +61,7 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 		incarnation := p.incarnation
-		// Another incarnation does not go on where the last event ended.
+		// Another incarnation does not continue the last event, so the event stream ends.
 		if p, status, err = d.fetch(ctx, s, p.end); err != nil || p.incarnation != incarnation {
 			return nil
 		}
@@ -70,15 +70,14 @@ func (q *reading) events(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// follow writes what comes after the end of a stream, until ctx ends or the stream does. The clients
-// of one page get the same bytes if they agree in form, cursor and prefix, so a page is encoded once
-// for all of them.
+// follow writes entries as they are appended, until ctx ends or the stream is closed. The clients of one page get the
+// same bytes if they agree in form, cursor and prefix, so a page is encoded once for all of them.
 func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub.Status) {
 	end := tailOf(status)
 	for news, err := range port.Of(s.store).FollowSegment(ctx, s.space, s.segment, &streamhub.FollowOptions{Cursor: status.Cursor()}, nil) {
 		if err != nil {
 			if errors.Is(err, streamhub.ErrClosed) {
-				_ = out.write(out.form.event(out.held), end, true, true) // nothing will complete it
+				_ = out.write(out.form.event(out.held), end, true, true) // the held bytes will never be completed
 			}
 			return
 		}
@@ -103,29 +102,28 @@ func (out *eventWriter) follow(ctx context.Context, s *stream, status *streamhub
 	}
 }
 
-// An eventKey holds what makes the events of one page differ between clients: the key of the cache of
-// the page.
+// An eventKey is the key under which a page caches its encoded events. It has everything in which the events of one
+// page differ between clients.
 type eventKey struct {
 	form   form
 	cursor string
 	prefix string // see [joiner.step]
 }
 
-// A bodyKey is the key of a page as a long-poll has it.
+// A bodyKey is the key under which a page caches its body for long-polls.
 type bodyKey struct{ json bool }
 
-// body is a page as the body of an answer, encoded once for all readers of the page.
+// body encodes a page as the body of a response, once for all readers of the page.
 func body(p *port.Page, json bool) []byte {
 	return p.Encode(bodyKey{json}, func(entries []streamhub.Entry) []byte { return encode(entries, json) })
 }
 
-// endOf is the offset after a page of a stream.
+// endOf returns the offset after a page of a stream.
 func endOf(p *port.Page, life uint64) offset {
 	return offsetOf(life, &p.Entries[len(p.Entries)-1].Position)
 }
 
-// A form is how data lie in an event: text as it is, JSON messages as an array, anything else in
-// base64.
+// A form says how an event encodes data: text unchanged, JSON messages as an array, anything else in base64.
 type form int
 
 const (
@@ -159,11 +157,11 @@ func (f form) event(body []byte) []byte {
 	return append(sse.AppendData(b, body), '\n')
 }
 
-// appendControl writes the control event that follows each data event: the offset to go on from, the
-// cursor for caches, and whether the client has everything.
+// appendControl appends the control event that follows each data event. It has the offset to resume from, the cursor
+// for caches, and whether the client has reached the end.
 func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) []byte {
 	b = fmt.Appendf(b, "event: control\ndata:{\"streamNextOffset\":%q", next.String())
-	// No client comes again after a close, so it gets no cursor.
+	// No client reconnects after a close, so it gets no cursor.
 	if !closed {
 		b = fmt.Appendf(b, ",\"streamCursor\":%q", cursor)
 	}
@@ -179,12 +177,12 @@ func appendControl(b []byte, next offset, cursor string, upToDate, closed bool) 
 // An eventWriter writes the events of one reader.
 type eventWriter struct {
 	*sse.Writer
-	joiner        // of text
-	cursor string // the last one that the client has
+	joiner        // of text forms
+	cursor string // the last cursor that the client has
 	form   form
 }
 
-// data writes a page as a data event: as far as it is whole, or all of it if it is the last one.
+// data encodes a page as a data event. It holds back an incomplete code point at the end, unless last is set.
 func (out *eventWriter) data(body []byte, last bool) []byte {
 	if out.form != textForm {
 		return out.form.event(body)
@@ -196,7 +194,8 @@ func (out *eventWriter) data(body []byte, last bool) []byte {
 	return out.form.event(joined(prefix, body, cut))
 }
 
-// nextCursor is the same for all clients, unless one comes with a cursor of the future.
+// nextCursor returns the next cursor of this reader. It is the same for all clients, unless a client has a cursor of
+// a later interval.
 func (out *eventWriter) nextCursor() string {
 	return nextCursor(out.cursor, time.Now())
 }

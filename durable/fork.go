@@ -11,15 +11,15 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A fork is what a PUT says of the stream that it continues: which one, and from where.
+// A fork is the part of a PUT that names the source: which stream to fork, and where.
 type fork struct {
 	source *stream
-	from   string // the offset as it was given, "" for the end
-	sub    uint64 // bytes or messages of the append after the offset that are taken along
+	from   string // the offset as the request has it, "" for the end
+	sub    uint64 // bytes or messages of the append after the offset that belong to the fork
 }
 
-// forkOf reads the headers of a fork, nil if the request asks for none. The source must be a stream
-// of the same store.
+// forkOf reads the headers of a fork. It returns nil if the request asks for no fork. The source must be a stream of
+// the same store.
 func forkOf(h http.Header, o *root) (*fork, error) {
 	from, sub := h.Get(headerForkedFrom), h.Values(headerForkSub)
 	if from == "" {
@@ -45,10 +45,10 @@ func forkOf(h http.Header, o *root) (*fork, error) {
 	return f, nil
 }
 
-// An origin is what a fork remembers of where it began. It is kept with the segment, as text, so that
-// a repeat of the PUT can be told from a fork of another place.
+// An origin says where a fork began. It is stored with the segment, as text, so that a repeat of the PUT can be told
+// from a fork of another place.
 type origin struct {
-	offset // after which it began: its offsets are those of its source
+	offset // where the fork began: its earlier offsets are those of its source
 	sub    uint64
 	path   string
 }
@@ -57,7 +57,7 @@ func (o *origin) String() string {
 	return fmt.Sprintf("%d %d %d %d %s", o.life, o.sequence, o.proof, o.sub, url.PathEscape(o.path))
 }
 
-// parseOrigin reads what String wrote. The path comes last and is escaped, so it holds no space.
+// parseOrigin is the inverse of String. The path comes last and is escaped, so it holds no space.
 func parseOrigin(text string) (o origin, ok bool) {
 	if text == "" {
 		return o, false
@@ -71,7 +71,7 @@ func parseOrigin(text string) (o origin, ok bool) {
 	return o, err == nil
 }
 
-// same reports whether a stream began as the fork that is asked for.
+// same reports whether a stream was created by the same fork request.
 func (f *fork) same(status *streamhub.Status) bool {
 	o, ok := parseOrigin(status.Origin)
 	if !ok || o.path != pathOf(f.source.space, f.source.segment) || o.sub != f.sub {
@@ -84,9 +84,8 @@ func (f *fork) same(status *streamhub.Status) bool {
 	return err == nil && (at == o.offset || at.start() && o.sequence == 0)
 }
 
-// create makes the fork, or confirms that it is there. What the request leaves open is taken from the
-// source. In the same space the fork shares the entries of the source; in another one they are
-// copied.
+// create creates the fork, or confirms that it exists. Configuration that the request leaves out is taken from the
+// source. In the same space the fork shares the entries of the source; in another one they are copied.
 func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions, body []byte) (status streamhub.Status, created bool, err error) {
 	source, err := f.source.store.Status(ctx, f.source.space, f.source.segment)
 	if err != nil {
@@ -119,8 +118,8 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		if errors.Is(err, streamhub.ErrTrimmed) {
 			return status, false, err
 		}
-		// The offset must be one that this very stream gave: a fork of lost history would go on where
-		// the client has never been.
+		// The offset must be a proven position in this stream: after a loss of history the fork would contain entries
+		// that the client has never read.
 		proven, provenErr := f.source.proven(ctx, place, &source)
 		switch {
 		case provenErr != nil:
@@ -141,8 +140,7 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 		o.Records = append([]streamhub.Record{{Payload: part}}, o.Records...)
 	}
 	if f.source.space == s.space {
-		// The incarnation has the create refused if the source was deleted and created again since its status was
-		// read.
+		// With the incarnation the create fails if the source was deleted and created again after its status was read.
 		o.ForkOf, o.ForkAt, o.ForkIncarnation = f.source.segment, &limit, source.Position.Incarnation
 	} else if o.Records, err = f.copy(ctx, limit, o.Records); err != nil {
 		return status, false, err
@@ -154,8 +152,8 @@ func (f *fork) create(ctx context.Context, s *stream, o *streamhub.CreateOptions
 	return f.confirm(ctx, s, o, true, err)
 }
 
-// confirm is for a fork that may be there: failed says why it could not be made. whole says that o has what the request
-// leaves open and the source adds. Without the source only what the request itself says can be compared.
+// confirm checks whether a fork that could not be created, because of failed, exists already. With whole, o includes
+// the configuration of the source. Otherwise the source is gone, and only the request itself can be compared.
 func (f *fork) confirm(ctx context.Context, s *stream, o *streamhub.CreateOptions, whole bool, failed error) (streamhub.Status, bool, error) {
 	status, err := s.store.Status(ctx, s.space, s.segment)
 	switch {
@@ -174,7 +172,7 @@ func (f *fork) confirm(ctx context.Context, s *stream, o *streamhub.CreateOption
 	return status, false, failed
 }
 
-// compatible compares only what the request itself says, since the source that would say the rest is
+// compatible compares only the configuration that the request itself has: the source, which would supply the rest, is
 // gone.
 func (f *fork) compatible(status *streamhub.Status, o *streamhub.CreateOptions) bool {
 	asked := *o
@@ -190,8 +188,8 @@ func (f *fork) compatible(status *streamhub.Status, o *streamhub.CreateOptions) 
 	return sameConfiguration(status, &asked)
 }
 
-// splitPoint resolves the sub-offset: up to where the fork shares the entries of the source, and what it
-// has of the next one, which is copied.
+// splitPoint resolves the sub-offset. The fork shares the entries of the source up to limit; part is the beginning of
+// the next entry, which is copied.
 func (f *fork) splitPoint(ctx context.Context, source *streamhub.Status, after uint64) (limit uint64, part []byte, err error) {
 	if f.sub == 0 {
 		return after, nil, nil
@@ -226,8 +224,8 @@ func (f *fork) splitPoint(ctx context.Context, source *streamhub.Status, after u
 	return 0, nil, outside
 }
 
-// copy reads the entries up to limit, with which a fork in another space begins: it cannot share
-// them. They must fit into one append, so that the fork is created whole.
+// copy reads the entries up to limit for a fork in another space, which cannot share them. They must fit into one
+// append, so that the fork is created in one step.
 func (f *fork) copy(ctx context.Context, limit uint64, rest []streamhub.Record) ([]streamhub.Record, error) {
 	var records []streamhub.Record
 	size := 0
@@ -236,7 +234,7 @@ func (f *fork) copy(ctx context.Context, limit uint64, rest []streamhub.Record) 
 			if err != nil {
 				return nil, err
 			}
-			// The beginning of the source was trimmed. In a copy of the rest the entries would have other sequences.
+			// The beginning of the source was trimmed, so the copied entries would get other sequences.
 			if e.Sequence != uint64(len(records))+1 {
 				return nil, &goneError{}
 			}

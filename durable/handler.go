@@ -23,19 +23,18 @@ import (
 
 // Options configure a [Handler]; nil stands for the defaults.
 type Options struct {
-	// Prefix stands before /v1/stream/ and /stores/ in every path; the default is none.
+	// Prefix precedes /v1/stream/ and /stores/ in every path; the default is none.
 	Prefix string
-	// PublicURL is where clients reach the handler, as scheme://host[:port]. The URLs of wakes, keys and new
-	// streams begin with it. The default is taken from each request, which is wrong if a proxy ends TLS.
+	// PublicURL is where clients reach the handler, as scheme://host[:port]. The URLs of wakes, keys and new streams
+	// begin with it. The default is taken from each request, which is wrong if a proxy terminates TLS.
 	PublicURL string
 	// Store is the store that /v1/stream/ serves; the default is the nil UUID.
 	Store uuid.UUID
-	// Authorize returns nil if the sender of a request has a right. An error that wraps no sentinel
-	// of package streamhub is answered 401. Without Authorize every client has every right.
+	// Authorize returns nil if the sender of a request has a right. An error that wraps no sentinel of package
+	// streamhub is answered with 401. Without Authorize every client has every right.
 	Authorize func(r *http.Request, right streamhub.Right) error
-	// CheckOrigin refuses requests of web pages of foreign origins: if it returns an error, the
-	// request is answered 403 before any other check. Without CheckOrigin and Authorize only pages
-	// of the handler's own origin are served.
+	// CheckOrigin refuses requests from web pages of other origins. If it returns an error, the handler answers 403
+	// before any other check. Without CheckOrigin and Authorize only pages of the handler's own origin are served.
 	CheckOrigin func(r *http.Request) error
 	// LongPollTimeout is how long a long-poll waits; the default is 20 s.
 	LongPollTimeout time.Duration
@@ -46,8 +45,8 @@ type Options struct {
 	WriteTimeout time.Duration
 	// CacheBytes bounds the cache of encoded pages; the default is 32 MiB.
 	CacheBytes int
-	// LoopbackWebhooks lets subscriptions call addresses of this machine, public ones of its interfaces too. Private addresses of other
-	// machines are never called.
+	// LoopbackWebhooks lets webhooks use the addresses of this machine, public ones of its interfaces included. Private
+	// addresses of other machines are never called.
 	LoopbackWebhooks bool
 	// Logger receives the failures that no client sees; the default discards them. Payloads and
 	// tokens are never logged.
@@ -59,7 +58,7 @@ const (
 	defaultEventStream  = time.Minute
 	defaultWriteTimeout = 30 * time.Second
 	defaultCache        = 32 << 20
-	// drainSpread is over how long Shutdown spreads the ends of readers.
+	// drainSpread is the time over which Shutdown spreads the ends of readers.
 	drainSpread = 2 * time.Second
 )
 
@@ -67,19 +66,19 @@ const (
 type Handler struct {
 	hub *hub.Hub
 	opt Options
-	// pages, lives and renews are memory of this process, and no gateway needs what another one remembers. What pages
-	// and lives say is compared with Redis before it counts.
+	// pages, lives and renews are caches of this process; no gateway needs the caches of another one. Entries of pages
+	// and lives are checked against Redis before they are used.
 	pages  *lru.Cache[pageKey, *page]
 	lives  lives
 	renews renewals
 	wakes  *wakes
 
-	// readers are the requests that wait for entries. Its context also ends the goroutines of wakes.
+	// readers counts the requests that wait for entries. The end of its context also ends the goroutines of wakes.
 	readers *drain.Group
 }
 
-// New makes a handler on h, which stays the caller's. The handler runs until [Handler.Shutdown],
-// which comes before h is closed; the end of ctx does not stop it.
+// New makes a handler on h, which stays the caller's. The handler runs until [Handler.Shutdown], which must be called
+// before h is closed; the end of ctx does not stop it.
 func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	d := &Handler{hub: h}
 	if o != nil {
@@ -105,7 +104,7 @@ func New(ctx context.Context, h *hub.Hub, o *Options) (*Handler, error) {
 	return d, nil
 }
 
-// checkPublicURL refuses what is not scheme://host[:port].
+// checkPublicURL returns an error unless text is scheme://host[:port].
 func checkPublicURL(text string) error {
 	if text == "" {
 		return nil
@@ -121,13 +120,13 @@ func checkPublicURL(text string) error {
 // of the handler. If ctx ends first, Shutdown returns its error.
 func (d *Handler) Shutdown(ctx context.Context) error { return d.readers.Stop(ctx, d.wakes.wait) }
 
-// wait returns the context of a reader that waits for entries, and what to call when it has ended.
+// wait returns the context of a reader that waits for entries. The reader must call done when it ends.
 func (d *Handler) wait(ctx context.Context, limit time.Duration) (_ context.Context, done func(), err error) {
 	if !d.readers.Begin() {
 		return nil, nil, streamhub.ErrShutdown
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	// Each reader ends at a random moment of its own, so they do not all come to the next gateway at once.
+	// Each reader ends at its own random time, so that they do not all reconnect at once.
 	detach := context.AfterFunc(d.readers.Context(), func() { time.AfterFunc(jitter(drainSpread), cancel) })
 	return ctx, func() {
 		detach()
@@ -191,7 +190,8 @@ func (d *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
 		return
 	}
-	// The right comes before the headers and the body: a stranger costs no more than the look at its token.
+	// The right is checked before the headers and the body, so that an unauthorized client costs no more than the check
+	// of its token.
 	err = d.authorize(r, s.right(write))
 	if err == nil {
 		err = checkSingle(r.Header)
@@ -210,11 +210,11 @@ func (d *Handler) authorize(r *http.Request, right streamhub.Right) error {
 		return nil
 	}
 	err := d.opt.Authorize(r, right)
-	// The program's own error: it says that the client is not known, see [Options.Authorize].
+	// An error of the program itself means that the client is not authenticated; see [Options.Authorize].
 	if streamhub.CodeOf(err) == streamhub.CodeInternal {
 		err = fmt.Errorf("%w: %w", streamhub.ErrUnauthenticated, err)
 	}
-	if errors.Is(err, streamhub.ErrPermissionDenied) { // from elsewhere it would be the archive's refusal, which is no text for clients
+	if errors.Is(err, streamhub.ErrPermissionDenied) { // from elsewhere it would be the archive's refusal, whose text is not for clients
 		err = &statusError{http.StatusForbidden, err.Error()}
 	}
 	return err

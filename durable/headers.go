@@ -20,9 +20,11 @@ const (
 	headerProducerSeq = "Producer-Seq"
 	headerExpectedSeq = "Producer-Expected-Seq"
 	headerReceivedSeq = "Producer-Received-Seq"
-	// headerDurability is ours: the level that an append asks for, "replicas=1, fsync, timeout=2s".
+	// headerDurability is an extension of this project: the durability of an append, such as "replicas=1, fsync,
+	// timeout=2s".
 	headerDurability = "Streamhub-Durability"
-	// headerFirstOffset is ours: where reading can begin, in an answer that something was trimmed.
+	// headerFirstOffset is an extension of this project: the first readable offset, in the answer to a read of trimmed
+	// entries.
 	headerFirstOffset = "Stream-First-Offset"
 )
 
@@ -38,11 +40,11 @@ const (
 		headerEpoch + ", " + headerProducerSeq + ", " + headerExpectedSeq + ", " + headerReceivedSeq
 )
 
-// setHeaders sets what every answer has, errors included.
+// setHeaders sets the headers of every response, errors included.
 func setHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Who writes to a stream chooses its type. As a page of its own it has no origin and runs nothing;
-	// what other pages fetch or show is not concerned.
+	// The writer of a stream chooses its content type, which may be HTML. Opened as a page, a stream has no origin and
+	// runs no script. This does not affect what other pages fetch or embed.
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -52,14 +54,14 @@ func setHeaders(h http.Header) {
 	h.Set("Access-Control-Max-Age", "86400")
 }
 
-// single are the headers of a request that have one value.
+// single are the headers that a request may have only once.
 var single = []string{
 	"Content-Type", headerTTL, headerExpiresAt, headerSeq, headerClosed, headerForkedFrom, headerForkOffset, headerForkSub,
 	headerProducer, headerEpoch, headerProducerSeq, headerDurability, "If-Match",
 }
 
-// checkSingle refuses a header that is given twice: the client would not know which one counted. It refuses one without a
-// value, too: the request would do something else than its client meant.
+// checkSingle refuses a header that is given twice: the client would not know which value counts. It also refuses an
+// empty header: the request would not do what its client meant.
 func checkSingle(h http.Header) error {
 	for _, name := range single {
 		switch values := h.Values(name); {

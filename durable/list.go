@@ -12,8 +12,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
-// A Subscription describes one subscription to operators. Unlike the answer that clients get, it
-// says why deliveries failed.
+// A Subscription describes one subscription to operators. Unlike the description that clients get, it says why
+// deliveries failed.
 type Subscription struct {
 	ID string `json:"id"`
 	// Type is webhook or pull-wake.
@@ -108,7 +108,7 @@ func RemoveSubscriptions(ctx context.Context, h *hub.Hub, store uuid.UUID) (remo
 			return removed, err
 		}
 		switch err := RemoveSubscription(ctx, h, store, s.ID); {
-		case errors.Is(err, streamhub.ErrNotFound): // another caller was faster
+		case errors.Is(err, streamhub.ErrNotFound): // another caller has removed it
 		case err != nil:
 			return removed, err
 		default:

@@ -17,16 +17,16 @@ type streamKey struct {
 
 func (s *stream) key() streamKey { return streamKey{s.store.ID(), s.space, s.segment} }
 
-// A life is what never changes of a stream, from its creation to its end.
+// A life holds the properties of a stream that never change from its creation to its deletion.
 type life struct {
 	incarnation uint64
 	number      uint64 // see lifeOf
-	media       string // "" if its creator gave it none: then it takes any
+	media       string // "" if its creator gave it no type: it accepts any
 	ttl         bool
 }
 
-// lives remembers what appends need to know of streams. What it remembers may be out of date: the
-// stream may have another incarnation by now, and a request that names one learns of it.
+// lives caches the properties of streams that appends need. They may be out of date: the stream may have another
+// incarnation by now. A request that names the incarnation notices that.
 type lives struct {
 	mu    sync.Mutex
 	known map[streamKey]life
@@ -53,7 +53,7 @@ func (l *lives) put(key streamKey, status *streamhub.Status) life {
 	return v
 }
 
-// learn returns the life of a stream that has an incarnation, 0 for the one of now.
+// learn returns the life of a stream with this incarnation, 0 for the current one.
 func (l *lives) learn(ctx context.Context, s *stream, incarnation uint64) (life, error) {
 	if v, ok := l.get(s.key()); ok && v.incarnation == incarnation {
 		return v, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
-// longPoll answers with what is there, or with what comes within a time.
+// longPoll answers with stored entries, or with those that arrive within the time of a long-poll.
 func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	p, status, err := q.first(r)
 	if err != nil {
@@ -27,7 +27,7 @@ func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	}
 	if p.empty() {
 		h.Del("Content-Type")
-		// A cached answer without data would be given to clients for which there is some by then.
+		// A cache would return this empty answer to clients for which there is data by then.
 		h.Set("Cache-Control", cacheNothing)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -39,8 +39,8 @@ func (q *reading) longPoll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// await waits for what comes after the end of a stream, for its close, or for the time to pass. It
-// takes one page; the client comes again for more.
+// await waits for entries after the end of a stream, for its close, or until the time has passed. It returns one page;
+// the client sends another request for more.
 func (q *reading) await(r *http.Request, status streamhub.Status) (*page, streamhub.Status, error) {
 	d, s := q.handler, q.stream
 	ctx, done, err := d.wait(r.Context(), q.patience(&status))
@@ -60,13 +60,13 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 		}
 		break
 	}
-	// The answer says how the stream is now; where that is farther than the page, the client comes again.
+	// The answer has the current state of the stream. If the stream is longer than the page, the client asks again.
 	current, err := s.store.Status(r.Context(), s.space, s.segment)
 	switch {
 	case err != nil:
 		return nil, current, err
 	case p.empty() && current.Position != status.Position:
-		// What came after the last look, or instead of what was there: reading tells which.
+		// The stream has grown after the last check, or was replaced: a read tells which.
 		return d.fetch(r.Context(), s, p.end)
 	case current.Position.Incarnation != p.incarnation, current.LastSequence < p.end.sequence,
 		current.LastSequence == p.end.sequence && tailOf(&current) != p.end:
@@ -75,12 +75,12 @@ func (q *reading) await(r *http.Request, status streamhub.Status) (*page, stream
 	return p, current, nil
 }
 
-// patience is how long to wait: the time of a long-poll, or until a fixed deadline of the stream. A sliding one may be
-// renewed meanwhile.
+// patience returns how long to wait: the time of a long-poll, or less if the stream has a fixed deadline. A sliding
+// deadline may be renewed meanwhile, so it does not count.
 func (q *reading) patience(status *streamhub.Status) time.Duration {
 	limit := q.handler.opt.LongPollTimeout
 	if status.TTL == 0 && !status.ExpiresAt.IsZero() {
-		// A millisecond more, so that the stream has expired when the wait ends.
+		// One millisecond more, so that the stream has expired when the wait ends.
 		limit = min(limit, max(time.Until(status.ExpiresAt)+time.Millisecond, 0))
 	}
 	return limit

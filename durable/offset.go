@@ -11,24 +11,24 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// An offset is a place in a stream. Its text is three groups of sixteen characters, so that texts of
-// one life order as places do: the life, the sequence, and the proof of the entry with that sequence.
+// An offset is a position in a stream. Its text is three groups of sixteen characters: the life, the sequence, and the
+// proof of the entry with that sequence. So the texts of one life sort like the positions.
 type offset struct {
-	life     uint64 // of the stream, see lifeOf; 0 where the text does not say
-	sequence uint64 // of the entry before
-	// proof is that of the entry before, 0 at the beginning. After a loss of history another entry
-	// may have the sequence, and no reader may go on after it as if it were the one that was read.
+	life     uint64 // of the stream, see lifeOf; 0 if the text names none
+	sequence uint64 // of the entry before the offset
+	// proof is the proof of the entry before the offset, 0 at the beginning. After a loss of history another entry may
+	// have that sequence. A reader must not continue after it as if it were the entry that was read.
 	proof uint64
 }
 
 const (
-	// Sixteen digits hold every sequence, since those end at [streamhub.MaxInteger].
+	// Sixteen digits hold every sequence, because a sequence is at most [streamhub.MaxInteger].
 	digits    = 16
 	maxNumber = 9_999_999_999_999_999
 	// The two offsets that the protocol names: before the first entry, and after the last one.
 	beginning = "-1"
 	now       = "now"
-	// proofLetters write a proof. They are no digits, so that no client counts on with them.
+	// proofLetters encode a proof. They are not digits, so that no client does arithmetic with an offset.
 	proofLetters = "abcdefghijklmnop"
 )
 
@@ -50,8 +50,8 @@ func (o offset) String() string {
 	return string(b[:])
 }
 
-// parseOffset reads a text. A text without a proof, as the protocol's own tests write it, is a
-// place that no stream has, unless it is the beginning. So is one with a proof that is not ours.
+// parseOffset parses an offset. The tests of the protocol send offsets without a proof. Such an offset, unless it is
+// the beginning, and one with an unknown form of proof, parse as a position that no stream has.
 func parseOffset(text string) (o offset, err error) {
 	if text == beginning {
 		return o, nil
@@ -81,8 +81,8 @@ func parseOffset(text string) (o offset, err error) {
 // start reports whether o is the beginning of any stream.
 func (o offset) start() bool { return o == offset{} }
 
-// lifeOf tells one life of a stream from another. A fork has that of its source. It is the incarnation, which is
-// random, cut to what sixteen digits hold; 0 is left for a text that names none.
+// lifeOf returns the number of the life of a stream. It is the random incarnation, reduced to sixteen digits, and never
+// 0, which means that a text names no life. A fork has the life of its source.
 func lifeOf(status *streamhub.Status) uint64 {
 	if o, ok := parseOrigin(status.Origin); ok {
 		return o.life
@@ -94,7 +94,7 @@ func tailOf(status *streamhub.Status) offset {
 	return offsetOf(lifeOf(status), &status.Position)
 }
 
-// offsetOf is the offset after the entry at a position of a stream.
+// offsetOf returns the offset after the entry at a position of a stream.
 func offsetOf(life uint64, p *streamhub.Position) offset {
 	if p.Sequence == 0 {
 		return offset{life: life}
@@ -107,46 +107,46 @@ var (
 	errLost      = &statusError{http.StatusGone, "the offset is of a history that was lost: read the stream again from its beginning"}
 )
 
-// at returns the sequence after which to read, if o can be an offset of the stream as it is now.
-// The status proves that only for the beginning and the end; between them the entry before has to
-// be read, see [proven].
+// at returns the sequence after which to read, if o can be an offset of the stream as it is now. The status proves that
+// only for the beginning and the end; between them the entry before the offset has to be read, see [proven].
 func (o offset) at(status *streamhub.Status) (uint64, error) {
 	life := lifeOf(status)
 	tail, kept := tailOf(status), offsetOf(life, &status.Kept)
 	switch {
-	// The beginning of any life: reading begins with the first entry that is kept.
+	// The beginning belongs to every life: reading begins with the first entry that is kept.
 	case o.start():
 		return kept.sequence, nil
 	case o.life != life:
 		return 0, errOtherLife
-	// The proof in o is that of the source, and the copy has others, so the cases below would take o for lost.
+	// The proof in o is the proof of an entry of the source. The copied entries have other proofs, so the cases below
+	// would take o for lost.
 	case o.copied(status):
 		if o.sequence < kept.sequence {
 			return 0, &goneError{kept}
 		}
-	// A stream gives no offset after its end. So what the client has read is not there any more.
+	// A stream never returns an offset after its end, so entries that the client has read are lost.
 	case o.sequence > tail.sequence, o.sequence == tail.sequence && o != tail:
 		return 0, errLost
 	case o.sequence == 0 && kept.sequence == 0:
 		return 0, nil
 	case o.sequence < kept.sequence:
 		return 0, &goneError{kept}
-	// The entry before the first one kept is gone, but its proof is still known.
+	// The entry before the first kept one is gone, but the status still has its proof.
 	case o.sequence == kept.sequence && kept.proof != 0 && o != kept:
 		return 0, errLost
 	}
 	return o.sequence, nil
 }
 
-// copied reports whether o is where a fork began that copied what it has of its source. The copy came
-// to be with the fork, so nothing of it can be lost alone; its entries have other proofs.
+// copied reports whether o is the offset at which a fork with copied entries began. The copies were created together
+// with the fork, so they cannot be lost alone; they have other proofs than the entries of the source.
 func (o offset) copied(status *streamhub.Status) bool {
 	origin, ok := parseOrigin(status.Origin)
 	return ok && status.Parent == "" && o == origin.offset
 }
 
-// proven reports whether an offset is a place in a stream, or was one before entries were trimmed.
-// The status is that of the stream.
+// proven reports whether an offset is a position in the stream with this status, or was one before entries were
+// trimmed.
 func (s *stream) proven(ctx context.Context, o offset, status *streamhub.Status) (bool, error) {
 	_, err := o.at(status)
 	if errors.Is(err, streamhub.ErrTrimmed) {
@@ -155,7 +155,7 @@ func (s *stream) proven(ctx context.Context, o offset, status *streamhub.Status)
 	if err != nil || o.sequence == 0 || o == tailOf(status) || o.copied(status) {
 		return err == nil, nil
 	}
-	// A read from a cursor at the offset compares the proof of the entry there. It may give no entry.
+	// A read from a cursor at the offset compares the proof of the entry before it. The read may return no entry.
 	p := status.Position
 	p.Sequence, p.Proof = o.sequence, o.proof
 	for _, err = range s.store.ConsumeSegment(ctx, s.space, s.segment, &streamhub.ReadOptions{Cursor: p.Cursor(), Limit: 1}) {
@@ -167,7 +167,7 @@ func (s *stream) proven(ctx context.Context, o offset, status *streamhub.Status)
 	return err == nil || errors.Is(err, streamhub.ErrTrimmed), skip(err, streamhub.ErrTrimmed)
 }
 
-// skip is err, unless it is one that means nothing here.
+// skip returns err, or nil if err is harmless here.
 func skip(err, harmless error) error {
 	if errors.Is(err, harmless) {
 		return nil
@@ -175,13 +175,13 @@ func skip(err, harmless error) error {
 	return err
 }
 
-// A goneError says that what was asked for was trimmed, and where reading can begin.
+// A goneError says that the requested entries were trimmed, and where reading can begin.
 type goneError struct{ first offset }
 
 func (*goneError) Error() string { return "trimmed" }
 func (*goneError) Unwrap() error { return streamhub.ErrTrimmed }
 
-// A statusError is an answer that no sentinel stands for.
+// A statusError is an error response for which there is no sentinel.
 type statusError struct {
 	status  int
 	message string
@@ -195,8 +195,8 @@ func badRequest(format string, args ...any) error {
 
 func conflict(message string) error { return &statusError{http.StatusConflict, message} }
 
-// isNotFound reports whether there is no stream, not even one that forks read. The path of such a one is not free: the
-// protocol wants it answered 410, and PUT refused.
+// isNotFound reports whether there is no stream. A deleted stream that forks still read does not count: the protocol
+// requires 410 for its path, and PUT must be refused.
 func isNotFound(err error) bool {
 	deleted := (*streamhub.DeletedError)(nil)
 	held := errors.As(err, &deleted) && deleted.Held

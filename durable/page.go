@@ -11,18 +11,18 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/port"
 )
 
-// A page is a part of a stream as clients get it. It does not change.
+// A page is a part of a stream in the form that clients get. It is immutable.
 type page struct {
-	// incarnation and lineage are those of the stream when the page was read. As long as it has both,
-	// and is not shorter than it was, no entry of the page is another one.
+	// incarnation and lineage of the stream when the page was read. While both are unchanged and the stream is not
+	// shorter, the entries of the page are unchanged too.
 	incarnation, lineage uint64
-	after                uint64 // the sequence after which it begins
-	end                  offset // after its last entry
-	body                 []byte // as in [encode]
-	whole                bool   // it is as long as a page gets
+	after                uint64 // the sequence after which the page begins
+	end                  offset // after the last entry of the page
+	body                 []byte // as [encode] returns it
+	whole                bool   // the page has reached the size limit
 }
 
-// pageAt is the empty page at a place of a stream.
+// pageAt returns the empty page at an offset of a stream.
 func pageAt(status *streamhub.Status, end offset) *page {
 	return &page{
 		incarnation: status.Position.Incarnation, lineage: status.Position.Lineage, after: end.sequence, end: end,
@@ -32,16 +32,16 @@ func pageAt(status *streamhub.Status, end offset) *page {
 
 func (p *page) empty() bool { return p.end.sequence == p.after }
 
-// holds reports whether the page is what the stream has now, in its whole length. A page that is as long as a page gets
-// stays the same while the stream grows; a shorter one would have more by now.
+// holds reports whether a read would return the same page now. A page at the size limit stays the same while the stream
+// grows; a shorter page would have more entries by now.
 func (p *page) holds(status *streamhub.Status) bool {
 	tail := tailOf(status)
 	return p.incarnation == status.Position.Incarnation && p.lineage == status.Position.Lineage &&
 		(p.end == tail || p.whole && p.end.sequence < tail.sequence)
 }
 
-// encode is what a client reads: the bytes one after the other, or an array of messages. The log takes
-// any bytes, so the one place that promises JSON is the one that makes sure of it.
+// encode returns the bytes that a client reads: the concatenated records, or a JSON array of messages. Other transports
+// can append any bytes, so encode itself makes sure that the array is valid.
 func encode(entries []streamhub.Entry, array bool) []byte {
 	size := 2
 	for i := range entries {
@@ -64,21 +64,21 @@ func encode(entries []streamhub.Entry, array bool) []byte {
 	return append(b, ']')
 }
 
-// appendMessage appends one element of an array. A record that is not JSON is a string: of its text, or
-// in base64 where it is not UTF-8.
+// appendMessage appends one element of an array. A record that is not JSON becomes a string: its text, or base64 if it
+// is not UTF-8.
 func appendMessage(b, record []byte) []byte {
 	text := utf8.Valid(record)
 	switch {
 	case text && json.Valid(record):
 		return append(b, record...)
 	case text:
-		quoted, _ := json.Marshal(string(record)) // of a text it cannot fail
+		quoted, _ := json.Marshal(string(record)) // cannot fail for a string
 		return append(b, quoted...)
 	}
 	return append(base64.StdEncoding.AppendEncode(append(b, '"'), record), '"')
 }
 
-// fetch returns what lies after a place of a stream, and the stream as it was at that moment.
+// fetch returns the page after an offset of a stream, and the status of the stream at that moment.
 func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, streamhub.Status, error) {
 	key := pageKey{s.key(), from}
 	if p, ok := d.pages.Get(key); ok {
@@ -101,7 +101,8 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 	} else {
 		snapshot, err = port.Of(s.store).ReadAfter(ctx, s.space, s.segment, from.sequence, from.proof)
 	}
-	// Where a copy begins, the offset has the proof of the source and the entry has another one.
+	// At the place where a copy begins, the offset has the proof of the source entry, and the copied entry has another
+	// one.
 	if errors.Is(err, streamhub.ErrHistoryLost) && d.copiedAt(ctx, s, from) {
 		snapshot, err = port.Of(s.store).ReadFrom(ctx, s.space, s.segment, from.sequence+1)
 	}
@@ -115,7 +116,7 @@ func (d *Handler) fetch(ctx context.Context, s *stream, from offset) (*page, str
 	}
 	end := offset{lifeOf(&status), after, from.proof}
 	switch {
-	// Nothing follows: the page ends where the stream does, and has its proof, whatever from was.
+	// Nothing follows: the page ends at the end of the stream and has its proof, even if from has another form.
 	case after == status.LastSequence:
 		end = tailOf(&status)
 	case from.start():
@@ -137,7 +138,7 @@ func (d *Handler) copiedAt(ctx context.Context, s *stream, from offset) bool {
 	return err == nil && from.copied(&status)
 }
 
-// explain says of an offset that cannot be read why.
+// explain returns the error that says why an offset cannot be read.
 func (d *Handler) explain(ctx context.Context, s *stream, from offset, err error) error {
 	code := streamhub.CodeOf(err)
 	if code != streamhub.CodeOf(streamhub.ErrTrimmed) && code != streamhub.CodeOf(streamhub.ErrHistoryLost) {
@@ -161,11 +162,11 @@ type pageKey struct {
 	from offset
 }
 
-// pageCost is what a page costs besides its body.
+// pageCost is the memory of a page, in bytes, in addition to its body.
 const pageCost = 512
 
-// keep keeps a page, so that many readers of one stream cost one read. Whether it still holds is for the status of the stream
-// to say, see [page.holds]. A page that would displace most others is not worth it.
+// keep caches a page, so that many readers of one stream cost one read. A cached page is used only if the status of the
+// stream confirms it, see [page.holds]. A page that would displace most others is not cached.
 func (d *Handler) keep(key pageKey, p *page) {
 	if size := len(p.body) + pageCost; size <= d.opt.CacheBytes/4 {
 		d.pages.Put(key, p, size)

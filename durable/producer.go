@@ -8,7 +8,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// producerOf reads the headers of an idempotent producer: all three or none.
+// producerOf reads the three headers of an idempotent producer. A request must have all of them or none.
 func producerOf(h http.Header) (*streamhub.Producer, error) {
 	id, epoch, seq := h.Values(headerProducer), h.Values(headerEpoch), h.Values(headerProducerSeq)
 	if len(id)+len(epoch)+len(seq) == 0 {
@@ -28,7 +28,8 @@ func producerOf(h http.Header) (*streamhub.Producer, error) {
 	return p, nil
 }
 
-// safeInteger reads a decimal up to [streamhub.MaxInteger]: scripts of Redis cannot count further.
+// safeInteger parses a decimal up to [streamhub.MaxInteger]: Lua scripts in Redis cannot represent larger integers
+// exactly.
 func safeInteger(text string) (uint64, bool) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
 		return 0, false

@@ -52,18 +52,18 @@ func (d *Handler) read(w http.ResponseWriter, r *http.Request, s *stream) error 
 	return q.events(w, r)
 }
 
-// A reading is what a GET asks for. It belongs to the goroutine of the request.
+// A reading is the parsed request of a GET. It belongs to the goroutine of the request.
 type reading struct {
 	handler *Handler
 	stream  *stream
 	from    offset
-	now     bool // from the end
-	// cursor is the one that the client sent back; see nextCursor.
+	now     bool // begin at the end
+	// cursor is the cursor that the client sent back; see nextCursor.
 	cursor string
 }
 
-// first reads the first page, where the client wants to begin, and renews a sliding time to live: a
-// stream that is read stays.
+// first reads the page at the requested offset. It renews a sliding time to live, because a stream that is read must
+// not expire.
 func (q *reading) first(r *http.Request) (*page, streamhub.Status, error) {
 	d, s, ctx := q.handler, q.stream, r.Context()
 	var p *page
@@ -82,7 +82,7 @@ func (q *reading) first(r *http.Request) (*page, streamhub.Status, error) {
 	return p, status, err
 }
 
-// catchUp answers with what is there.
+// catchUp answers with stored entries, without waiting for more.
 func (q *reading) catchUp(w http.ResponseWriter, r *http.Request) error {
 	p, status, err := q.first(r)
 	if err != nil {
@@ -126,7 +126,8 @@ func (q *reading) describe(h http.Header, p *page, status *streamhub.Status) {
 	}
 }
 
-// cacheable says who may keep an answer: everybody only where everybody may read.
+// cacheable returns the Cache-Control for an answer. Shared caches may keep it only if every client may read the
+// stream.
 func (d *Handler) cacheable(how string) string {
 	if d.opt.Authorize == nil {
 		return "public, " + how
@@ -134,8 +135,8 @@ func (d *Handler) cacheable(how string) string {
 	return d.ofOne(how)
 }
 
-// ofOne is for an answer that differs between clients: shared caches must not keep it if reads need a
-// right.
+// ofOne returns the Cache-Control for an answer that differs between clients: if reads need a right, shared caches must
+// not keep it.
 func (d *Handler) ofOne(how string) string {
 	if d.opt.Authorize == nil {
 		return how
@@ -143,9 +144,8 @@ func (d *Handler) ofOne(how string) string {
 	return "private, " + how
 }
 
-// etag returns the ETag of a page. It covers the incarnation, the proofs, the range, and whether the
-// stream is closed after it. So the ETag of a page with lost entries matches no later page, at any
-// gateway.
+// etag returns the ETag of a page. It covers the incarnation, the proofs, the range, and whether the stream is closed
+// after it. So the ETag of a page whose entries were lost matches no later page, at any gateway.
 func (p *page) etag(status *streamhub.Status) string {
 	end := ""
 	if p.end == tailOf(status) {
@@ -157,10 +157,10 @@ func (p *page) etag(status *streamhub.Status) string {
 	return fmt.Sprintf(`"%x.%x.%d.%d.%x%s"`, p.incarnation, status.Position.Lineage, p.after, p.end.sequence, p.end.proof, end)
 }
 
-// matches reports whether a list of tags holds one.
+// matches reports whether an If-None-Match list contains an ETag.
 func matches(list, etag string) bool {
 	for tag := range strings.SplitSeq(list, ",") {
-		// If-None-Match compares weakly (RFC 9110, 13.1.2), and a proxy that compresses may have made the tag weak.
+		// If-None-Match compares weakly (RFC 9110, 13.1.2), and a compressing proxy may have made the tag weak.
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
 		if tag == etag || tag == "*" {
 			return true

@@ -14,12 +14,12 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// registerStore holds the subscriptions of every store, in a space each. It is a store of its own
-// that no transport serves, so that no scope gives its keys away.
+// registerStore holds the subscriptions of all stores, one space per store. No transport serves this store, so that no
+// scope gives access to its keys.
 var registerStore = auth.Internal
 
-// A register holds the subscriptions of one store. Each is a segment, and each entry of it one step;
-// a step names the sequence that it wants to be, so of two that were made at once one is refused.
+// A register holds the subscriptions of one store. Each subscription is a segment, and each entry of the segment is one
+// step. A step names its expected sequence, so of two concurrent steps one is refused.
 type register struct {
 	log    *hub.Store
 	space  string
@@ -35,31 +35,31 @@ func registerOf(h *hub.Hub, store uuid.UUID) register {
 // A step is the content of one entry of a register.
 type step struct {
 	core
-	// Whole says that nothing before this entry counts.
+	// Whole says that this step replaces all earlier ones.
 	Whole bool             `json:"whole,omitempty"`
-	Links map[string]*link `json:"links,omitempty"` // null removes one
+	Links map[string]*link `json:"links,omitempty"` // null removes a link
 }
 
 var (
-	// errMoved says that another step came first.
+	// errMoved says that a concurrent step was stored first.
 	errMoved = errors.New("the subscription has changed meanwhile")
 	errNone  = &subscriptionError{code: "SUBSCRIPTION_NOT_FOUND", status: 404, message: "there is no such subscription"}
 )
 
-// load returns a subscription, which may be a deleted one. One that never was is empty.
+// load returns a subscription, which may be deleted. A subscription that never existed is empty.
 func (r register) load(ctx context.Context, id string) (*subscription, error) {
 	s := &subscription{links: map[string]*link{}}
 	return s, r.update(ctx, id, s)
 }
 
-// update brings s up to date. If steps after the one that s has were trimmed, s is built again: what
-// is kept always describes the whole subscription.
+// update applies the newer steps to s. If some of them were trimmed, s is rebuilt: the kept steps always describe the
+// whole subscription.
 func (r register) update(ctx context.Context, id string, s *subscription) error {
 	for {
 		err := r.fold(ctx, id, s)
 		switch {
 		case errors.Is(err, streamhub.ErrTrimmed), errors.Is(err, streamhub.ErrNotFound) && s.sequence > 0:
-			*s = subscription{links: map[string]*link{}} // begin where it begins now
+			*s = subscription{links: map[string]*link{}} // rebuild from the first kept step
 		case errors.Is(err, streamhub.ErrNotFound):
 			return nil
 		default:
@@ -68,7 +68,7 @@ func (r register) update(ctx context.Context, id string, s *subscription) error 
 	}
 }
 
-// fold reads the steps after the one that s has, and applies them in order.
+// fold reads the steps after s.sequence, and applies them in order.
 func (r register) fold(ctx context.Context, id string, s *subscription) error {
 	var from uint64
 	if s.sequence > 0 {
@@ -87,15 +87,15 @@ func (r register) fold(ctx context.Context, id string, s *subscription) error {
 	return nil
 }
 
-// A written is an entry that Redis may still hold, and the links that it sets. A link counts as the last entry sets it
-// that names it.
+// A written is an entry that Redis may still hold, and the paths of the links that it sets. The last entry that names a
+// link determines it.
 type written struct {
 	sequence uint64
 	paths    []string
 }
 
-// apply takes the step that the entry at sequence holds. It keeps count of the bytes of all links and
-// of the entries that set them, for front.
+// apply applies the step in the entry at sequence. It also tracks the size of all links and the entries that set them,
+// for front.
 func (s *subscription) apply(sequence uint64, next *step) {
 	if next.Whole {
 		s.links, s.size, s.entries = map[string]*link{}, 0, nil
@@ -118,22 +118,22 @@ func (s *subscription) apply(sequence uint64, next *step) {
 	s.entries = append(s.entries, at)
 }
 
-// linkBytes is about what a link takes in a step.
+// linkBytes is the approximate size, in bytes, of a link in a step.
 func linkBytes(path string) int { return len(path) + 128 }
 
-// stepLimits bound what a subscription takes in Redis and how much travels at once. Every step carries the core,
-// and the links that changed. So that the first entries can go, a step also carries again what the first ones hold
-// that still counts.
+// stepLimits bound the memory of a subscription in Redis and the size of an append. Every step has the core and the
+// changed links. So that the first entries can be trimmed, a step also repeats the links of those entries that are
+// still current.
 type stepLimits struct {
 	entryBytes  int // bytes of links in one entry
-	appendBytes int // of links in an append
-	entries     int // that are kept besides twice those that the links fill
+	appendBytes int // bytes of links in one append
+	entries     int // how many entries are kept in addition to twice the number that the links fill
 }
 
 var defaultStepLimits = stepLimits{entryBytes: 64 << 10, appendBytes: 4 << 20, entries: 128}
 
-// front returns the links that the first entries hold and that still count, unless they are among changed, and the last
-// of these entries. They are as many as fit into one entry; there are none while few entries hold what does not count.
+// front returns the current links of the first entries, except those in changed, and the sequence of the last of these
+// entries. They fit into one entry. While the number of entries is within the limits, it returns none.
 func (r register) front(s *subscription, changed map[string]*link) (links map[string]*link, last uint64) {
 	over := len(s.entries) - r.limits.entries - 2*(s.size/r.limits.entryBytes+1)
 	links = map[string]*link{}
@@ -155,9 +155,9 @@ func (r register) front(s *subscription, changed map[string]*link) (links map[st
 	return links, last
 }
 
-// save makes a step: the core of s as it is now and the links that changed, or, where the subscription begins, all
-// that it has. s is then what Redis holds; after an error it has to be loaded again. A subscription that begins
-// with more links than fit into one append counts as deleted until the last append is there.
+// save stores a step with the core of s and the changed links, or with all links if the subscription begins. After
+// that, s is the stored state; after an error it must be loaded again. A new subscription with more links than fit into
+// one append counts as deleted until the last append is stored.
 func (r register) save(ctx context.Context, id string, s *subscription, changed map[string]*link) error {
 	whole := s.sequence == 0 || s.Deleted || s.begins
 	kept, trim := map[string]*link{}, s.sequence
@@ -183,7 +183,7 @@ func (r register) save(ctx context.Context, id string, s *subscription, changed 
 		c := s.core
 		if n < len(parts) {
 			if !whole {
-				c = s.saved // what changes is visible once all of it is there
+				c = s.saved // the change becomes visible with the last append
 			} else {
 				c = core{Deleted: true, Generation: s.Generation}
 			}
@@ -217,7 +217,7 @@ func (r register) save(ctx context.Context, id string, s *subscription, changed 
 	}
 	s.begins = false
 	if trim > 0 {
-		// What stays is read over, and the next step removes it.
+		// After a failed trim the entries stay; readers skip over them, and the next step trims them.
 		if _, err := r.log.Trim(ctx, r.space, id, trim); err == nil {
 			s.entries = slices.DeleteFunc(s.entries, func(e written) bool { return e.sequence <= trim })
 		}
@@ -225,13 +225,13 @@ func (r register) save(ctx context.Context, id string, s *subscription, changed 
 	return nil
 }
 
-// A stepPart is what one entry holds of the links, and about how many bytes that takes.
+// A stepPart has the links of one entry, and their approximate size in bytes.
 type stepPart struct {
 	links map[string]*link
 	size  int
 }
 
-// parts divides links into what an entry holds; there is always one part.
+// parts divides links into parts that each fit into one entry. There is always at least one part.
 func (r register) parts(all ...map[string]*link) []stepPart {
 	parts := []stepPart{{links: map[string]*link{}}}
 	for _, links := range all {
@@ -248,8 +248,8 @@ func (r register) parts(all ...map[string]*link) []stepPart {
 	return parts
 }
 
-// change loads a subscription, calls edit and saves what it returns. If another step came in between,
-// it begins again, so edit may run several times. errSame leaves everything as it is.
+// change loads a subscription, calls edit and saves what it returns. If another step was stored meanwhile, it starts
+// over, so edit may run several times. If edit returns errSame, nothing is saved.
 func (r register) change(ctx context.Context, id string, edit func(s *subscription) (map[string]*link, error)) error {
 	for {
 		s, err := r.load(ctx, id)

@@ -6,21 +6,20 @@ import (
 	"time"
 )
 
-// renewals keep the sliding time to live of streams going. However many readers a stream has, a
-// process asks Redis once in a while.
+// renewals renew the sliding time to live of streams that are read. A process sends at most one renewal of a stream per
+// renewEvery, however many readers the stream has.
 type renewals struct {
 	mu   sync.Mutex
 	last map[streamKey]time.Time
 }
 
 const (
-	// renewEvery is less than a tenth of the shortest time to live, a second.
+	// renewEvery is less than a tenth of the shortest time to live, which is a second.
 	renewEvery  = 90 * time.Millisecond
 	maxRenewals = 1 << 14
 )
 
-// touch renews the time to live. That it failed is no reason to fail what it was done for: the next
-// one makes up for it.
+// touch renews the time to live. It ignores errors, so that the read does not fail: the next renewal makes up for it.
 func (r *renewals) touch(ctx context.Context, s *stream) {
 	if r.due(s.key(), time.Now()) {
 		_, _ = s.store.Touch(ctx, s.space, s.segment)

@@ -19,12 +19,12 @@ func refuse(w http.ResponseWriter, status int, message string) {
 	_, _ = w.Write([]byte(message + "\n"))
 }
 
-// fail answers with err. s is nil if the request did not get as far as a stream. Only errors that are
-// internal go to the log, and their text goes to no client.
+// fail answers with err. s is nil if the request named no stream. Only internal errors are logged; clients do not get
+// their text.
 func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err error) {
 	status, message := statusOf(err)
 	if r.Context().Err() != nil && status == http.StatusInternalServerError {
-		// An answer that is not written would be 200.
+		// Without a response the status would be recorded as 200.
 		if status, message = statusOf(context.Cause(r.Context())); status == http.StatusInternalServerError {
 			status, message = httpstatus.GivenUp, "the client gave up before the answer"
 		}
@@ -49,8 +49,7 @@ func (d *Handler) fail(w http.ResponseWriter, r *http.Request, s *stream, err er
 	refuse(w, status, message)
 }
 
-// statusOf is the status and the text with which a client is told of an error. What the caller can
-// act on keeps its text.
+// statusOf returns the HTTP status and the text of an error. An error that the client can act on keeps its own text.
 func statusOf(err error) (status int, message string) {
 	var known *statusError
 	if errors.As(err, &known) {
@@ -60,7 +59,7 @@ func statusOf(err error) (status int, message string) {
 		return http.StatusGone, "the stream was deleted; its forks still read it"
 	}
 	code := streamhub.CodeOf(err)
-	if code == streamhub.CodeOf(context.DeadlineExceeded) { // of one of our own calls
+	if code == streamhub.CodeOf(context.DeadlineExceeded) { // of a context of this handler
 		code = streamhub.CodeOf(streamhub.ErrUnavailable)
 	}
 	status, ok := httpstatus.Of(code)
@@ -74,7 +73,7 @@ func statusOf(err error) (status int, message string) {
 	return status, err.Error()
 }
 
-// texts are those of the errors whose own text would not help a client.
+// texts has the texts for errors whose own text would not help a client.
 var texts = map[streamhub.Code]string{
 	streamhub.CodeOf(streamhub.ErrNotFound):         "stream not found",
 	streamhub.CodeOf(streamhub.ErrTrimmed):          "what was there was removed",

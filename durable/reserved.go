@@ -42,7 +42,7 @@ var (
 // maxRequest bounds the body of a request about a subscription, in bytes.
 const maxRequest = 1 << 20
 
-// serveReserved answers for what lies under __ds and is no stream.
+// serveReserved serves the paths under __ds, which are not streams.
 func (d *Handler) serveReserved(w http.ResponseWriter, r *http.Request, o *root, path string) {
 	answer, status, err := d.reserved(w, r, o, path)
 	var known *subscriptionError
@@ -63,7 +63,7 @@ func (d *Handler) serveReserved(w http.ResponseWriter, r *http.Request, o *root,
 	}
 }
 
-// reply answers with JSON that no cache keeps, unless the caller has set other headers.
+// reply answers with JSON. Unless the caller has set another Cache-Control, no cache keeps it.
 func reply(w http.ResponseWriter, status int, body any) {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {
@@ -74,8 +74,8 @@ func reply(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// keyMethods are those of the keys, subscriptionMethods those of a subscription by what follows its id. What ends with a
-// slash has a path after it.
+// keyMethods are the methods of the path of the keys. subscriptionMethods are the methods of a subscription, by the
+// rest of the path after its id. A rest that ends with a slash is followed by a path.
 var (
 	keyMethods          = []string{http.MethodGet}
 	subscriptionMethods = map[string][]string{
@@ -89,7 +89,7 @@ var (
 	}
 )
 
-// allow refuses a method that is not among those of a path.
+// allow returns an error unless the path allows the method.
 func allow(w http.ResponseWriter, r *http.Request, methods []string) error {
 	if slices.Contains(methods, r.Method) {
 		return nil
@@ -98,8 +98,8 @@ func allow(w http.ResponseWriter, r *http.Request, methods []string) error {
 	return &statusError{http.StatusMethodNotAllowed, "method not allowed"}
 }
 
-// reserved finds the action for a path under __ds. Callbacks, acks and releases prove themselves by
-// the token of their wake; all other requests need a right to the store as a whole.
+// reserved finds the action for a path under __ds. Callbacks, acks and releases carry the token of their wake; all
+// other requests need a right to the whole store.
 func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path string) (answer any, status int, err error) {
 	if path == "/jwks.json" {
 		if err := allow(w, r, keyMethods); err != nil {
@@ -134,7 +134,7 @@ func (d *Handler) reserved(w http.ResponseWriter, r *http.Request, o *root, path
 		return nil, 0, err
 	}
 	switch action {
-	case "callback", "ack", "release": // with the token of the wake
+	case "callback", "ack", "release": // authorized by the token of the wake
 		return c.acknowledge(r, action)
 	}
 	if err := d.authorize(r, streamhub.Right{Store: o.store.ID(), Write: r.Method != http.MethodGet}); err != nil {

@@ -17,31 +17,31 @@ import (
 const (
 	streams  = "/v1/stream/"
 	stores   = "/stores/"
-	reserved = "__ds" // the first element of what is no stream
+	reserved = "__ds" // the first element of paths that are not streams
 
 	defaultSpace = "default"
 )
 
-// A root is where the streams of a store lie.
+// A root is the base path of the streams of a store.
 type root struct {
 	store *hub.Store
-	path  string // up to and with /v1/stream/; begins and ends with a slash
-	base  string // scheme and host, for the addresses that clients are told
+	path  string // up to and including /v1/stream/; begins and ends with a slash
+	base  string // scheme and host, for the URLs that are sent to clients
 }
 
-// url is where a path of the root is, in the form that clients send.
+// url returns the path of a stream below the root, escaped as in a request.
 func (o *root) url(path string) string {
 	return o.base + (&url.URL{Path: o.path + path}).EscapedPath()
 }
 
-// A stream is a segment by its URL.
+// A stream is the segment that a URL names.
 type stream struct {
 	*root
 	path           string // under the root
 	space, segment string
 }
 
-// right is that to read the stream, or to write to it.
+// right returns the right to read the stream or to write to it.
 func (s *stream) right(write bool) streamhub.Right {
 	return streamhub.Right{Store: s.store.ID(), Space: s.space, Segment: s.segment, Write: write}
 }
@@ -56,7 +56,7 @@ func (d *Handler) route(r *http.Request) (*root, string, error) {
 	if rest, other := strings.CutPrefix(path, stores); other {
 		name, rest, _ := strings.Cut(rest, "/")
 		var err error
-		// uuid.Parse also reads shorter and longer forms. Each would be one more address of the same streams.
+		// uuid.Parse also accepts shorter and longer forms. Each would be another URL of the same streams.
 		if id, err = uuid.Parse(name); err != nil || len(name) != 36 || auth.Reserved(id) {
 			return nil, "", errNoStream
 		}
@@ -77,8 +77,8 @@ func (d *Handler) route(r *http.Request) (*root, string, error) {
 
 var errNoStream = fmt.Errorf("%w: there are no streams at this path", streamhub.ErrNotFound)
 
-// stream names the segment that lies at a path. "a" and "default/a" are the same segment; where paths are compared or
-// kept, [pathOf] gives the one form.
+// stream returns the stream at a path. "a" and "default/a" are the same stream; [pathOf] returns the canonical form,
+// for paths that are compared or stored.
 func (o *root) stream(path string) (*stream, error) {
 	s := &stream{root: o, path: path, space: defaultSpace, segment: path}
 	if space, segment, ok := strings.Cut(path, "/"); ok {
@@ -93,8 +93,8 @@ func (o *root) stream(path string) (*stream, error) {
 	return s, streamhub.CheckName("segment", s.segment)
 }
 
-// pathOf is the path of a segment. In the default space a name with a slash needs the space before it: what stands
-// before the first slash of a path is taken for a space. So does the reserved name.
+// pathOf returns the canonical path of a segment. In the default space the space is left out, with two exceptions. The
+// first element of a path with a slash would be taken for a space, and __ds is reserved.
 func pathOf(space, segment string) string {
 	if space == defaultSpace && segment != reserved && !strings.Contains(segment, "/") {
 		return segment
@@ -102,8 +102,8 @@ func pathOf(space, segment string) string {
 	return space + "/" + segment
 }
 
-// wakeable returns the path by which a wake names a segment. It reports false for one that no wake can name: other
-// transports take a space with a slash in its name, or the reserved one, and JSON holds no path that is not UTF-8.
+// wakeable returns the path by which a wake names a segment. It reports false for a segment that no wake can name.
+// Other transports allow a space with a slash or with the reserved name, and JSON cannot hold a path that is not UTF-8.
 func wakeable(space, segment string) (path string, ok bool) {
 	path = pathOf(space, segment)
 	return path, space != reserved && !strings.Contains(space, "/") && utf8.ValidString(path)

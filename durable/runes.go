@@ -9,8 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// wholeRunes is the length of text without the code point that it ends in the middle of, if any. What
-// is no UTF-8 at all counts as whole.
+// wholeRunes returns the length of text without an incomplete code point at its end. Bytes that are not UTF-8 count as
+// complete.
 func wholeRunes(text []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
 		if start := len(text) - n; utf8.RuneStart(text[start]) {
@@ -23,19 +23,18 @@ func wholeRunes(text []byte) int {
 	return len(text)
 }
 
-// A joiner makes whole code points of what appends have cut: an event is decoded by itself, so its
-// two halves would each be broken. What it holds back, less than a code point, comes with the next
-// event; the offset of an event is the true one all the same, and a reader that goes on from there
-// is given what was held back before it.
+// A joiner joins code points that are split between two appends. A client decodes each event by itself, so both halves
+// would be broken. The joiner holds back an incomplete code point until the next event. The offset of the event is
+// still the true one: a reader that resumes there gets the held bytes through before.
 type joiner struct {
-	held []byte // the first bytes of a code point
-	// before returns what ends the stream before the place where the reader began. It is asked once,
-	// and only if the first bytes that come go on with a code point.
+	held []byte // the beginning of an incomplete code point
+	// before returns the incomplete code point at the end of the entries before the reader's start. It is called once,
+	// and only if the first bytes continue a code point.
 	before func() []byte
 }
 
-// step takes the parts of the next event. The event is made of prefix and them, without the last cut
-// bytes, so readers with the same prefix share it.
+// step takes the parts of the next event. The event consists of prefix and the parts, without the last cut bytes.
+// Readers with the same prefix can share its encoding.
 func (j *joiner) step(parts ...[]byte) (prefix []byte, cut int) {
 	if i := slices.IndexFunc(parts, func(p []byte) bool { return len(p) > 0 }); j.before != nil && i >= 0 {
 		if !utf8.RuneStart(parts[i][0]) {
@@ -53,7 +52,7 @@ func (j *joiner) step(parts ...[]byte) (prefix []byte, cut int) {
 	return prefix, len(j.held)
 }
 
-// joined is prefix and text without the last cut bytes, which begin a code point that is not complete; see [joiner.step].
+// joined returns prefix and text without the last cut bytes, which begin an incomplete code point; see [joiner.step].
 func joined(prefix, text []byte, cut int) []byte {
 	if len(prefix) > 0 {
 		text = slices.Concat(prefix, text)
@@ -61,11 +60,11 @@ func joined(prefix, text []byte, cut int) []byte {
 	return text[:len(text)-cut]
 }
 
-// cutBefore returns the bytes of the code point that a place of a stream lies in the middle of. Entries
-// are kept from the first one on.
+// cutBefore returns the bytes of an incomplete code point that end at sequence after. first is the first sequence that
+// is kept.
 func (s *stream) cutBefore(ctx context.Context, first, after uint64) []byte {
 	if after >= first+utf8.UTFMax {
-		first = after - utf8.UTFMax + 2 // each append has a byte at least
+		first = after - utf8.UTFMax + 2 // each entry has at least one byte
 	}
 	if after < first {
 		return nil
@@ -73,7 +72,7 @@ func (s *stream) cutBefore(ctx context.Context, first, after uint64) []byte {
 	var text []byte
 	for e, err := range s.store.ConsumeSegment(ctx, s.space, s.segment, &streamhub.ReadOptions{FromSequence: first, ToSequence: after}) {
 		if err != nil {
-			return nil // trimmed or lost: the reader gets what is there
+			return nil // trimmed or lost: the reader gets the incomplete bytes
 		}
 		text = append(text, e.Payload[max(0, len(e.Payload)-utf8.UTFMax):]...)
 	}

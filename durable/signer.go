@@ -17,22 +17,22 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A signer signs webhooks, and makes the tokens with which their receivers answer. Its key lies in
-// Redis, so that all gateways have the same one.
+// A signer signs webhooks, and makes the tokens with which their receivers answer. Its key is in Redis, so that all
+// gateways use the same one.
 type signer struct {
 	key    ed25519.PrivateKey
 	tokens []byte
 	kid    string
 }
 
-// signers keeps the signer once it is known. The lock is held while Redis is asked, so one request of many reads
-// the key.
+// signers caches the signer. The lock is held while the key is read from Redis, so that of many concurrent requests
+// only one reads it.
 type signers struct {
 	mu  sync.Mutex
 	one *signer
 }
 
-// The segment of the register's store that holds the key of all webhooks, as its only entry.
+// The segment in registerStore whose only entry holds the key of all webhooks.
 const (
 	keySpace   = "keys"
 	keySegment = "webhooks"
@@ -59,8 +59,8 @@ func (d *Handler) signer(ctx context.Context) (*signer, error) {
 	return g, err
 }
 
-// knownSigner returns the signer if its key was made before, and nil otherwise. It is for requests without a
-// token, which write nothing.
+// knownSigner returns the signer if its key exists, and nil otherwise. It is for unauthenticated requests, which must
+// not cause a write.
 func (d *Handler) knownSigner(ctx context.Context) (*signer, error) {
 	c := &d.wakes.signers
 	c.mu.Lock()
@@ -86,7 +86,7 @@ func (d *Handler) knownSigner(ctx context.Context) (*signer, error) {
 
 func newSigner(seed []byte) *signer {
 	g := &signer{key: ed25519.NewKeyFromSeed(seed)}
-	// A key of its own for tokens, derived from the same seed: no signature can pass for a token.
+	// Tokens have their own key, derived from the same seed, so that a signature cannot pass for a token.
 	tokens := sha256.Sum256(append([]byte("streamhub subscription tokens\x00"), seed...))
 	g.tokens = tokens[:]
 	id := sha256.Sum256(g.public())
@@ -96,21 +96,21 @@ func newSigner(seed []byte) *signer {
 
 func (g *signer) public() []byte { return g.key.Public().(ed25519.PublicKey) }
 
-// sign returns the header of a webhook: the signature is over the time and the body.
+// sign returns the signature header of a webhook; the signature covers the time and the body.
 func (g *signer) sign(body []byte, at time.Time) string {
 	signed := fmt.Appendf(nil, "%d.%s", at.Unix(), body)
 	return fmt.Sprintf("t=%d,kid=%s,ed25519=%s", at.Unix(), g.kid, text64(ed25519.Sign(g.key, signed)))
 }
 
-// token is what the holder of a wake shows: the wake and a code over it. Every gateway can tell
-// whether it is right before it reads the request, even if the wake has ended since.
+// token returns the token that the holder of a wake presents: the wake and a MAC over it. Every gateway can check it
+// before it reads the body, even if the wake has ended since.
 func (g *signer) token(r register, id string, generation uint64, wake string) string {
 	mac := hmac.New(sha256.New, g.tokens)
 	fmt.Fprintf(mac, "%s\x00%d:%s\x00%d\x00%s", r.space, len(id), id, generation, wake)
 	return text64(mac.Sum(nil)) + "." + strconv.FormatUint(generation, 10) + "." + wake
 }
 
-// checks reports whether token is that of a wake of a subscription, and names the wake.
+// checks reports whether token belongs to a wake of a subscription, and returns the wake.
 func (g *signer) checks(token string, r register, id string) (generation uint64, wake string, ok bool) {
 	_, rest, _ := strings.Cut(token, ".")
 	number, wake, _ := strings.Cut(rest, ".")

@@ -25,7 +25,7 @@ const (
 	defaultLease = 30_000
 )
 
-// A subscriptionConfig is what a client asks for.
+// A subscriptionConfig is the configuration that a client sends.
 type subscriptionConfig struct {
 	Type        string   `json:"type"`
 	Pattern     string   `json:"pattern,omitempty"`
@@ -40,7 +40,7 @@ type target struct {
 	URL string `json:"url"`
 }
 
-// parseSubscription reads a configuration and gives it the form in which two are compared.
+// parseSubscription parses a configuration and normalizes it for equal.
 func parseSubscription(text []byte, loopback bool) (c subscriptionConfig, err error) {
 	c.LeaseMS = defaultLease
 	if !utf8.Valid(text) || json.Unmarshal(text, &c) != nil {
@@ -81,7 +81,7 @@ func parseSubscription(text []byte, loopback bool) (c subscriptionConfig, err er
 const (
 	maxExplicit = 1000
 	maxPattern  = 1024
-	// maxWildcards is far more than a pattern needs.
+	// maxWildcards bounds the time to match a pattern; it is far more than a pattern needs.
 	maxWildcards   = 32
 	maxDescription = 1024
 	maxURL         = 2048
@@ -89,7 +89,7 @@ const (
 
 func trimPath(path string) string { return strings.Trim(path, "/") }
 
-// equal compares two that parseSubscription made: both have one form, so equal ones have equal texts.
+// equal compares two configurations from parseSubscription. They are normalized, so equal ones have the same JSON.
 func (c *subscriptionConfig) equal(other *subscriptionConfig) bool {
 	a, errA := json.Marshal(c)
 	b, errB := json.Marshal(other)
@@ -100,18 +100,17 @@ func (c *subscriptionConfig) lease() time.Duration {
 	return time.Duration(c.LeaseMS) * time.Millisecond
 }
 
-// matches reports whether the pattern takes in a path. What the subscription itself writes to is
-// never among it.
+// matches reports whether the pattern matches a path. It never matches the wake stream, to which the subscription
+// itself appends.
 func (c *subscriptionConfig) matches(path string) bool {
 	return c.Pattern != "" && path != c.WakeStream && matchPath(strings.Split(c.Pattern, "/"), strings.Split(path, "/"))
 }
 
-// matchPath compares element by element: * is any one of them, ** any number. Where elements differ,
-// only the last ** so far has to take in one more, so the time is bounded by the product of the
-// lengths.
+// matchPath matches element by element: * matches one element, ** any number. After a mismatch only the last ** so far
+// is extended by one element. So the time is bounded by the product of the lengths.
 func matchPath(pattern, path []string) bool {
 	const none = -1
-	p, last, taken := 0, none, 0 // last is the place of the last **, taken where what it takes in ends
+	p, last, taken := 0, none, 0 // last is the index of the last ** in pattern, and taken is where its match in path ends
 	for at := 0; at < len(path); {
 		switch {
 		case p < len(pattern) && pattern[p] == "**":
@@ -133,8 +132,7 @@ func matchPath(pattern, path []string) bool {
 	return p == len(pattern)
 }
 
-// spaces names the spaces in which streams of the subscription can be; all says that there may be
-// any.
+// spaces returns the spaces in which streams of the subscription can be; all means any space.
 func (c *subscriptionConfig) spaces() (names []string, all bool) {
 	if c.Pattern != "" {
 		first, _, nested := strings.Cut(c.Pattern, "/")
@@ -146,22 +144,22 @@ func (c *subscriptionConfig) spaces() (names []string, all bool) {
 		default:
 			names = append(names, first)
 			if strings.HasPrefix(c.Pattern, first+"/**") {
-				names = append(names, defaultSpace) // the path may end with first
+				names = append(names, defaultSpace) // the pattern also matches the path first, which is in the default space
 			}
 		}
 	}
 	return names, false
 }
 
-// A link is a stream of a subscription and how far it was handled.
+// A link is a stream of a subscription, with the offset up to which it was handled.
 type link struct {
 	Acked offset `json:"acked"`
-	// Lineage is that of the stream when Acked was known to be a place in it. In another one it may
-	// have been lost since.
+	// Lineage is the lineage of the stream when Acked was last known to be valid. If the lineage has changed, entries
+	// may have been lost since.
 	Lineage  uint64 `json:"lineage,omitempty"`
 	Explicit bool   `json:"explicit,omitempty"`
 
-	at uint64 // the entry that sets it
+	at uint64 // sequence of the entry that sets the link
 }
 
 func (l *link) kind() string {
@@ -171,7 +169,7 @@ func (l *link) kind() string {
 	return "glob"
 }
 
-// A tip is where a stream ends, and the lineage of its last append.
+// A tip is the end of a stream, with the lineage of its last append.
 type tip struct {
 	offset
 	lineage uint64
@@ -179,9 +177,9 @@ type tip struct {
 
 func tipOf(status *streamhub.Status) tip { return tip{tailOf(status), status.Position.Lineage} }
 
-// pending reports whether a stream that ends at t has something that was not handled. A stream that
-// ends with another entry than the one that was handled, or before it in another lineage, has lost
-// that, and has others since. One that ends before it in the same lineage was looked at earlier.
+// pending reports whether a stream that ends at t has unhandled entries. It may be shorter than Acked, or have another
+// entry there. In another lineage that means that the handled entries were lost and others have taken their place. In
+// the same lineage a shorter t is only older than Acked.
 func (l *link) pending(t tip) bool {
 	switch {
 	case t.sequence == 0:
@@ -192,7 +190,7 @@ func (l *link) pending(t tip) bool {
 	return l.Acked != t.offset && (t.sequence == l.Acked.sequence || t.lineage != l.Lineage)
 }
 
-// MarshalText makes an offset a string in JSON; -1 is the beginning.
+// MarshalText makes an offset a string in JSON; the beginning is "-1".
 func (o offset) MarshalText() ([]byte, error) {
 	if o.start() {
 		return []byte(beginning), nil
@@ -206,45 +204,45 @@ func (o *offset) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// A subscription is what Redis holds of one, folded. The core is written with every step, of the
-// links only those that changed.
+// A subscription is the state that results from the steps in the register. Every step has the whole core, but only the
+// changed links.
 type subscription struct {
 	core
 	links map[string]*link // by path
-	size  int              // about what links take in steps
-	// sequence is that of the last step, saved the core that it holds.
+	size  int              // approximate size of links in steps, in bytes
+	// sequence is the sequence of the last step, and saved is the core in that step.
 	sequence uint64
 	saved    core
 	// entries lists the entries of the register that Redis may still hold, in order.
 	entries []written
 	// begins says that the next step is the first one of a new incarnation.
 	begins bool
-	// gone, unless nil, reports whether a stream is deleted. Links to such streams are dropped when they would be written
-	// again.
+	// gone, unless nil, reports whether a stream is deleted. Links to deleted streams are dropped instead of being
+	// written again.
 	gone func(path string) bool
 }
 
 type core struct {
 	Config  subscriptionConfig `json:"config"`
 	Root    string             `json:"root"`    // URL under which it was created
-	Created int64              `json:"created"` // in Unix milliseconds
+	Created int64              `json:"created"` // Unix milliseconds
 	Deleted bool               `json:"deleted,omitempty"`
-	// Generation counts wakes, over all lives of the subscription.
+	// Generation counts wakes, and continues when a subscription is deleted and created again.
 	Generation uint64 `json:"generation"`
-	// Wake is the id of the one under way, "" for none. Held says that a worker, Holder, has it.
+	// Wake is the id of the wake in flight, "" for none. Held says that the worker Holder has it.
 	Wake   string `json:"wake,omitempty"`
 	Held   bool   `json:"held,omitempty"`
 	Holder string `json:"holder,omitempty"`
-	// Streams are the paths that the wake is about.
+	// Streams are the paths that the wake names.
 	Streams []string `json:"streams,omitempty"`
-	// Failures counts the deliveries of the wake that failed, Failure says why the last one did and
-	// FailedAt when, in Unix milliseconds.
+	// Failures counts the failed deliveries of the wake. Failure is the error of the last one, and FailedAt its time in
+	// Unix milliseconds.
 	Failures int    `json:"failures,omitempty"`
 	Failure  string `json:"failure,omitempty"`
 	FailedAt int64  `json:"failed_at,omitempty"`
 }
 
-// idle ends the wake under way.
+// idle ends the wake in flight.
 func (c *core) idle() {
 	c.Wake, c.Held, c.Holder, c.Streams = "", false, "", nil
 	c.Failures, c.Failure, c.FailedAt = 0, "", 0
@@ -267,7 +265,7 @@ func (c *core) status() string {
 	return "active"
 }
 
-// linked reports whether a path is one of the subscription's.
+// linked reports whether a path was added by name or matches the pattern.
 func (s *subscription) linked(path string) bool {
 	l := s.links[path]
 	return l != nil && l.Explicit || s.Config.matches(path)

@@ -13,9 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A subscriptionCall is one request about a subscription. Each method answers with a body, which
-// becomes JSON, a status, or an error. It changes the subscription through the register only; the
-// waker of some gateway sees the step.
+// A subscriptionCall is one request about a subscription. Each method returns a body, which becomes JSON, and a status,
+// or an error. It changes the subscription only by a step in the register; the waker, on any gateway, reads that step.
 type subscriptionCall struct {
 	*Handler
 	root     *root
@@ -23,7 +22,7 @@ type subscriptionCall struct {
 	id       string
 }
 
-// put creates a subscription, or confirms that one with the same configuration is there.
+// put creates a subscription, or confirms that one with the same configuration exists.
 func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 	var text json.RawMessage
 	if err := input(r, &text); err != nil {
@@ -41,7 +40,7 @@ func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 			if !s.Config.equal(&config) {
 				return nil, errExists
 			}
-			// It is there with the same configuration: a repeat, after a lost reply perhaps.
+			// It exists with the same configuration: this is a repeat, perhaps after a lost reply.
 			return nil, errSame
 		}
 		status = http.StatusCreated
@@ -57,8 +56,8 @@ func (c *subscriptionCall) put(r *http.Request) (any, int, error) {
 	return answer, status, err
 }
 
-// initial returns a link for each stream that is there already and that the subscription names or
-// matches. The links count as handled up to the present end: a subscription begins now.
+// initial returns a link for each existing stream that the subscription names or matches. The links count as handled up
+// to the current end: a subscription only covers later appends.
 func (c *subscriptionCall) initial(ctx context.Context, config *subscriptionConfig) (map[string]*link, error) {
 	links := map[string]*link{}
 	add := func(space, segment, path string, explicit bool) error {
@@ -106,7 +105,7 @@ func (c *subscriptionCall) initial(ctx context.Context, config *subscriptionConf
 	return links, nil
 }
 
-// existing loads a subscription that is there.
+// existing loads a subscription, and returns errNone if there is none.
 func (c *subscriptionCall) existing(ctx context.Context) (*subscription, error) {
 	s, err := c.register.load(ctx, c.id)
 	if err == nil && (s.sequence == 0 || s.Deleted) {
@@ -115,8 +114,7 @@ func (c *subscriptionCall) existing(ctx context.Context) (*subscription, error) 
 	return s, err
 }
 
-// edit changes a subscription that is there. change may run several times, since another step may
-// come first.
+// edit changes an existing subscription. change may run several times, because a concurrent step may be stored first.
 func (c *subscriptionCall) edit(ctx context.Context, change func(s *subscription) (map[string]*link, error)) error {
 	return c.register.change(ctx, c.id, func(s *subscription) (map[string]*link, error) {
 		if s.sequence == 0 || s.Deleted {
@@ -135,7 +133,7 @@ func (c *subscriptionCall) get(ctx context.Context) (any, int, error) {
 	return answer, http.StatusOK, err
 }
 
-// describe is how clients see a subscription.
+// describe returns the description of a subscription for clients.
 func (c *subscriptionCall) describe(ctx context.Context, s *subscription) (map[string]any, error) {
 	type linked struct {
 		Path  string `json:"path"`
@@ -169,8 +167,8 @@ func (c *subscriptionCall) describe(ctx context.Context, s *subscription) (map[s
 	return answer, nil
 }
 
-// delete leaves a step that says so. It keeps the generation: a subscription that is created again
-// under this id continues the count, so that tokens of the old one are fenced.
+// delete stores a step that marks the subscription as deleted. It keeps the generation: a subscription that is created
+// again under this id continues the count, so that tokens of the old one are fenced.
 func (c *subscriptionCall) delete(ctx context.Context) (any, int, error) {
 	err := c.edit(ctx, func(s *subscription) (map[string]*link, error) {
 		s.core = core{Deleted: true, Generation: s.Generation}
@@ -182,8 +180,7 @@ func (c *subscriptionCall) delete(ctx context.Context) (any, int, error) {
 	return nil, http.StatusNoContent, err
 }
 
-// addStreams adds streams to a subscription by name. A stream that was linked before keeps what was handled
-// of it.
+// addStreams adds streams to a subscription by name. A stream that was linked before keeps its acknowledged offset.
 func (c *subscriptionCall) addStreams(r *http.Request) (any, int, error) {
 	var body struct {
 		Streams []string `json:"streams"`
@@ -212,8 +209,7 @@ func (c *subscriptionCall) addStreams(r *http.Request) (any, int, error) {
 	return nil, http.StatusNoContent, err
 }
 
-// unlink removes a stream that was added by name. One that the pattern matches as well stays linked
-// by that.
+// unlink removes a stream that was added by name. A stream that the pattern also matches stays linked.
 func (c *subscriptionCall) unlink(ctx context.Context, path string) (any, int, error) {
 	stream, err := c.root.stream(path)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// wakeStreams is how many streams one wake is about at most; what is left makes the next one.
+// wakeStreams is how many streams one wake names at most; the next wake names the rest.
 const wakeStreams = 256
 
-// rise begins a wake for what is pending. A stream that matches the pattern gets its link with the first wake that
+// rise begins a wake for the pending streams. A stream that matches the pattern gets its link with the first wake that
 // names it, so a subscription to many streams costs nothing for those that never change.
 func (w *waker) rise(s *watch) {
 	paths := slices.Sorted(maps.Keys(s.pending))
@@ -37,7 +37,7 @@ func (w *waker) rise(s *watch) {
 	w.call(s, links)
 }
 
-// deliver repeats the delivery of a wake that was begun before, by this gateway or by another one.
+// deliver delivers a wake that has begun, on this gateway or another one.
 func (w *waker) deliver(s *watch) {
 	if s.Config.Type == pullKind {
 		w.appendWake(s)
@@ -46,8 +46,8 @@ func (w *waker) deliver(s *watch) {
 	}
 }
 
-// appendWake appends the wake to the wake stream. The producer is named after the subscription and its
-// epoch is the generation, so a gateway that takes over makes the same append, which is stored once.
+// appendWake appends the wake to the wake stream. The producer is named after the subscription and its epoch is the
+// generation, so a gateway that takes over repeats the same append, which is stored once.
 func (w *waker) appendWake(s *watch) {
 	event, err := json.Marshal(map[string]any{
 		"type": "wake", "subscription_id": s.id, "wake_id": s.Wake, "generation": s.Generation, "streams": s.Streams,
@@ -67,8 +67,8 @@ func (w *waker) appendWake(s *watch) {
 	w.failed(s, err)
 }
 
-// failed saves that a delivery failed, and gives the wake back. The next delivery comes after a delay
-// that grows with the failures.
+// failed records a failed delivery, and releases the wake. The next delivery comes after a delay that grows with the
+// failures.
 func (w *waker) failed(s *watch, err error) {
 	w.handler.opt.Logger.Info("a wake was not delivered", "subscription", s.id, "failures", s.Failures+1, "error", err)
 	s.Held, s.Holder = false, ""
@@ -79,8 +79,8 @@ func (w *waker) failed(s *watch, err error) {
 	}
 }
 
-// told is what the owner of a subscription reads of a failure. It tells nothing of the network of the gateway: neither
-// which private names exist, nor their addresses, nor that of the resolver or of Redis.
+// told returns the text of a failure for the owner of a subscription. It reveals nothing about the network of the
+// gateway: no private names, and no addresses of hosts, of the resolver or of Redis.
 func told(err error) string {
 	var lookup *net.DNSError
 	switch {
@@ -95,17 +95,17 @@ func told(err error) string {
 	return err.Error()
 }
 
-// maxFailure bounds what is kept of an error.
+// maxFailure is the length, in bytes, to which the text of a failure is cut.
 const maxFailure = 300
 
-// shorten cuts a text of an error to what is kept, at the begin of a code point.
+// shorten cuts the text of an error to maxFailure bytes, at the beginning of a code point.
 func shorten(text string) string {
 	return strings.ToValidUTF8(text[:min(len(text), maxFailure)], "")
 }
 
-// call sends the webhook of a wake. Its receiver holds the wake from now on, because it may answer
-// before the call has ended. The goroutine gets a copy of the state: the waker may change its own meanwhile, and
-// called compares the two.
+// call sends the webhook of a wake. Its receiver holds the wake from now on, because it may answer before the call has
+// ended. The goroutine gets a copy of the state: the waker may change its own copy meanwhile, and called compares the
+// two.
 func (w *waker) call(s *watch, links map[string]*link) {
 	s.hold(webhookKind)
 	if !w.save(s, links) {
@@ -128,8 +128,8 @@ func (w *waker) call(s *watch, links map[string]*link) {
 	})
 }
 
-// post waits for a free place among the calls of the store and calls the webhook. streams are the ends of the
-// streams as the request named them: with done the receiver has handled everything up to them.
+// post waits for a free place among the webhook calls of the store, and calls the webhook. streams has the ends of the
+// streams that the request named. If done is set, the receiver has handled everything up to them.
 func (w *waker) post(ctx context.Context, id string, s *subscription) (streams []wakeStream, done bool, err error) {
 	select {
 	case w.calls <- struct{}{}:
@@ -156,7 +156,7 @@ func (w *waker) post(ctx context.Context, id string, s *subscription) (streams [
 	return streams, done, err
 }
 
-// called takes what a webhook's receiver answered, unless the wake is over by now.
+// called handles the answer of a webhook's receiver, unless the wake has ended meanwhile.
 func (w *waker) called(id string, wake *subscription, streams []wakeStream, done bool, err error) {
 	s := w.subscriptions[id]
 	if s == nil {
@@ -165,8 +165,9 @@ func (w *waker) called(id string, wake *subscription, streams []wakeStream, done
 	s.calling = false
 	switch {
 	case s.stale:
-		return // it is loaded soon, and its lease says the rest
-	// The wake has ended meanwhile, by a callback of the receiver or by its lease. The next one may begin now.
+		return // it will be loaded again, and act follows its lease
+	// The wake has ended meanwhile, by a callback of the receiver or because its lease expired. The next wake may begin
+	// now.
 	case s.Wake != wake.Wake:
 		w.act(s)
 	case err != nil:
@@ -176,7 +177,7 @@ func (w *waker) called(id string, wake *subscription, streams []wakeStream, done
 		for _, item := range streams {
 			had := s.links[item.Path]
 			links[item.Path] = &link{Acked: item.Tail, Lineage: item.tip.lineage, Explicit: had != nil && had.Explicit}
-			// It stays pending if the stream has grown since the receiver was told its tail.
+			// The stream stays pending if it has grown since the request named its end.
 			if tail, ok := w.tails[item.Path]; ok && !links[item.Path].pending(tail) {
 				delete(s.pending, item.Path)
 			}
@@ -185,7 +186,7 @@ func (w *waker) called(id string, wake *subscription, streams []wakeStream, done
 		if w.save(s, links) {
 			w.act(s)
 		}
-	default: // it will call back
+	default: // the receiver will call back
 		s.due = time.Now().Add(s.Config.lease())
 	}
 }

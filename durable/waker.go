@@ -12,51 +12,52 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// A waker serves the subscriptions of one store. Everything happens in its goroutine; others
-// bring it what they saw. How long a lease or a delay lasts is counted from when it was seen to
-// begin, so no clock is compared with another.
+// A waker serves the subscriptions of one store. All of its state belongs to one goroutine; other goroutines send it
+// events. A lease or a delay counts from the moment at which the waker saw it begin, so clocks of different machines
+// are never compared.
 //
-// A subscription goes through these states. Each arrow is a step in Redis (see [register]), so the gateway
-// that takes over after a crash finds the state and goes on from there:
+// A subscription goes through these states. Each arrow is a step in Redis (see [register]), so a gateway that takes
+// over after a crash continues from the stored state:
 //
 //	idle ── rise ──► begun ── a worker claims, or the webhook is called ──► held
 //	 ▲                 ▲                                                     │
 //	 │                 └────────────── the webhook failed ───────────────────┤
 //	 └──────────────── all is handled, released, or the lease is over ───────┘
 //
-// A wake has a generation, which each rise counts up. What a worker says under an older one is fenced.
+// A wake has a generation, which each rise increments. A request of a worker with an older generation is refused as
+// fenced.
 type waker struct {
 	*wakes
 	register register
 	store    *hub.Store
 	ctx      context.Context
-	// events brings calls for the waker's goroutine. It has no buffer: a follower waits while the
-	// waker is busy.
+	// events has functions to run in the waker's goroutine. It has no buffer, so a follower waits while the waker is
+	// busy.
 	events chan func()
 	tasks  sync.WaitGroup
-	// client and calls, one place for each webhook under way, are of this store alone: receivers of
-	// another one that do not answer delay no other here.
+	// client and calls, which has one element for each webhook call in flight, belong to this store alone: slow
+	// receivers of other stores cause no delay here.
 	client *http.Client
 	calls  chan struct{}
 
 	subscriptions map[string]*watch
-	tails         map[string]tip      // by path, of every stream in spaces
-	spaces        map[string]struct{} // that are watched
+	tails         map[string]tip      // ends of all streams in spaces, by path
+	spaces        map[string]struct{} // the spaces that are followed
 }
 
-// A watch is a subscription, and what this gateway knows beside it. None of that is in Redis: it is worked out
-// again from the tails of the streams when another gateway takes over.
+// A watch is a subscription with the state that only this gateway has. That state is not in Redis: a gateway that takes
+// over derives it again from the tails of the streams.
 type watch struct {
 	id string
 	*subscription
-	pending map[string]struct{} // paths
-	dropped map[string]uint64   // paths of streams that were deleted, with the life that ended: their links go with the next step
-	seen    uint64              // the step that due was counted from
-	due     time.Time           // when something is to be done though nothing comes; zero for never
+	pending map[string]struct{} // paths of the streams with unhandled entries
+	dropped map[string]uint64   // life of each deleted stream, by path: the next step removes their links
+	seen    uint64              // sequence of the step from which due was derived
+	due     time.Time           // when to act even without an event; zero for never
 	stale   bool                // its state must be loaded again
-	calling bool                // a webhook is under way
-	// told is the generation that the wake stream is known to have, 0 after a takeover. A wake that no worker has yet is
-	// appended once more then, and Redis recognises the repeat.
+	calling bool                // a webhook call is in flight
+	// told is the generation that was last appended to the wake stream, 0 after a takeover. After a takeover a wake
+	// that no worker holds is therefore appended again, and Redis recognises the repeat.
 	told uint64
 }
 
@@ -72,7 +73,8 @@ func newWaker(w *wakes, r register, store *hub.Store) *waker {
 // gateway stops. It then waits for its goroutines.
 func (w *waker) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	// Deferred calls run from the last one up: the context ends, then the goroutines, then idle connections.
+	// Deferred calls run in reverse order: the context ends first, then the goroutines, and then idle connections are
+	// closed.
 	defer w.client.CloseIdleConnections()
 	defer w.tasks.Wait()
 	defer cancel()
@@ -112,8 +114,8 @@ func (w *waker) do(event func()) bool {
 	}
 }
 
-// changed loads what is new of a subscription, after a step that this gateway or another one made. What is pending
-// is worked out from the tails that are known by now; [waker.grown] adds those of spaces that come later.
+// changed loads the new steps of a subscription, from this gateway or another one. It derives the pending streams from
+// the tails known so far; [waker.grown] adds streams whose status arrives later.
 func (w *waker) changed(id string) {
 	s := w.subscriptions[id]
 	if s == nil {
@@ -143,8 +145,8 @@ func (w *waker) changed(id string) {
 	w.act(s)
 }
 
-// act does what the state of a subscription asks for. It is called after every step and for every stream that has
-// grown, so it changes nothing where the state was acted on before: seen is the step that due was counted from.
+// act does what the state of a subscription requires. It is called after every step and for every stream that has
+// grown, so it must be idempotent: seen says for which step due was already set.
 func (w *waker) act(s *watch) {
 	now := time.Now()
 	switch {
@@ -158,20 +160,20 @@ func (w *waker) act(s *watch) {
 	case !s.Held && s.Failures > 0 && s.seen != s.sequence:
 		s.due = now.Add(retryAfter(s.Failures))
 	case !s.Held && s.Failures == 0 && s.told != s.Generation:
-		w.deliver(s) // another gateway had begun
+		w.deliver(s) // begun by another gateway
 	}
 	s.seen = s.sequence
 }
 
-// save makes a step: the core, the links that changed, and without those of streams that were deleted. Where another
-// step came first, what was decided here was decided on an old state. The subscription is stale then, and is loaded
-// before anything else is decided. An error of Redis leaves it stale as well: the step may have been made.
+// save stores a step with the core and the changed links, and removes the links of deleted streams. If another step was
+// stored first, this one was decided on an old state. The subscription is then stale, and is loaded before the next
+// decision. An error of Redis makes it stale as well, because the step may have been stored.
 func (w *waker) save(s *watch, links map[string]*link) bool {
 	changed := maps.Clone(links)
 	for path, life := range s.dropped {
 		l := s.links[path]
 		if _, ok := changed[path]; ok || l == nil || l.Explicit || l.Acked.life != life {
-			continue // there is another stream by now
+			continue // a new stream has the path now
 		}
 		if changed == nil {
 			changed = map[string]*link{}
@@ -191,7 +193,7 @@ func (w *waker) save(s *watch, links map[string]*link) bool {
 	return false
 }
 
-// untilDue is how long nothing is due; an hour if no subscription has a deadline.
+// untilDue returns the time until the next deadline; an hour if no subscription has one.
 func (w *waker) untilDue(now time.Time) time.Duration {
 	left := time.Hour
 	for _, s := range w.subscriptions {
@@ -202,8 +204,8 @@ func (w *waker) untilDue(now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// expire does what is due. A wake whose lease is over was not handled, so its streams are pending still, and act
-// begins the next one.
+// expire handles the subscriptions that are due. A wake whose lease has expired was not handled, so its streams are
+// still pending, and act begins the next wake.
 func (w *waker) expire(now time.Time) {
 	for _, s := range w.subscriptions {
 		if s.due.IsZero() || s.due.After(now) {
@@ -213,7 +215,7 @@ func (w *waker) expire(now time.Time) {
 		switch {
 		case s.stale:
 			w.changed(s.id)
-		case s.Held && !s.calling: // the lease is over
+		case s.Held && !s.calling: // the lease has expired
 			s.idle()
 			if w.save(s, nil) {
 				w.act(s)

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// follow brings the statuses of a space: that of each segment first, and then those that change. After an error it
-// begins again, which brings all of them once more, so no growth is missed.
+// follow passes the statuses of a space to event: first the status of each segment, and then each change. After an
+// error it subscribes again and gets all statuses once more, so that no growth is missed.
 func (w *waker) follow(store *hub.Store, space string, event func(*streamhub.Status)) {
 	for w.ctx.Err() == nil {
 		for status, err := range store.SubscribeSpace(w.ctx, space) {
@@ -24,8 +24,8 @@ func (w *waker) follow(store *hub.Store, space string, event func(*streamhub.Sta
 	}
 }
 
-// watchSpaces follows the spaces in which streams of a subscription can be. A space is followed until the waker
-// ends, also when no subscription names it any more.
+// watchSpaces follows the spaces in which streams of a subscription can be. A space is followed until the waker ends,
+// even if no subscription names it any more.
 func (w *waker) watchSpaces() {
 	wanted, all := map[string]struct{}{}, false
 	for _, s := range w.subscriptions {
@@ -45,7 +45,7 @@ func (w *waker) watchSpaces() {
 	if all {
 		for space, err := range w.store.Spaces(w.ctx) {
 			if err != nil {
-				break // the next look will tell
+				break // the next look will find the others
 			}
 			wanted[space] = struct{}{}
 		}
@@ -58,8 +58,8 @@ func (w *waker) watchSpaces() {
 	}
 }
 
-// grown takes the status of a stream: first as it is, and then at each change. It works out for each
-// subscription whether the stream is pending. A segment that no wake can name would be pending for ever.
+// grown handles the status of a stream: the current one first, and then each change. It updates for each subscription
+// whether the stream is pending. It ignores a segment that no wake can name, which would be pending for ever.
 func (w *waker) grown(status *streamhub.Status) {
 	path, ok := wakeable(status.Space, status.Segment)
 	if !ok {
@@ -94,15 +94,14 @@ func (w *waker) grown(status *streamhub.Status) {
 	}
 }
 
-// drop removes the links of deleted streams if there are at least so many of them.
+// drop removes the links of deleted streams if there are at least least of them.
 func (w *waker) drop(s *watch, least int) {
 	if !s.stale && len(s.dropped) >= least {
 		w.save(s, nil)
 	}
 }
 
-// gone reports whether a stream is certainly deleted. An error of Redis is no proof, so the link
-// stays.
+// gone reports whether a stream is certainly deleted. After an error of Redis it returns false, so that the link stays.
 func (w *waker) gone(path string) bool {
 	if _, there := w.tails[path]; there {
 		return false

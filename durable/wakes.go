@@ -11,22 +11,22 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// wakes has the subscriptions of every store served. Every gateway competes for the lease of each
-// store; the one that holds it runs a waker.
+// wakes makes sure that the subscriptions of every store are served. All gateways compete for the lease of each store;
+// the gateway that holds it runs a waker.
 type wakes struct {
 	handler *Handler
 	signers signers
-	// look has a place for one: look for stores now.
+	// look has a buffer of one: it asks supervise to look for stores now.
 	look  chan struct{}
 	tasks sync.WaitGroup
 }
 
 const (
-	// lookEvery is how often stores with subscriptions are looked for, and spaces where a pattern is
-	// for all of them.
+	// lookEvery is how often supervise looks for stores with subscriptions, and a waker for the spaces of a pattern
+	// that covers all spaces.
 	lookEvery = 5 * time.Second
-	// wakerLease is how long the subscriptions of a store may rest after their gateway has died. The others try to get
-	// the lease at the pace of again, so one of them goes on within the sum of the two.
+	// wakerLease is the ttl of the lease of a waker. After a gateway has died, the others retry every again, so one of
+	// them takes over within wakerLease + again.
 	wakerLease = 5 * time.Second
 	// again is the delay before an operation that Redis refused is retried.
 	again = time.Second
@@ -40,7 +40,7 @@ func newWakes(d *Handler) *wakes {
 	return w
 }
 
-// nudge has stores looked for now, because a subscription was created: its store may be a new one.
+// nudge makes supervise look for stores now: a subscription was created, perhaps the first one of its store.
 func (w *wakes) nudge() {
 	select {
 	case w.look <- struct{}{}:
@@ -59,7 +59,7 @@ func (w *wakes) supervise() {
 	for {
 		for space, err := range w.handler.hub.Store(registerStore).Spaces(ctx) {
 			if err != nil {
-				break // the next look will tell
+				break // the next look will find the others
 			}
 			id, err := uuid.Parse(space)
 			if _, ok := watched[space]; ok || err != nil {
@@ -77,8 +77,8 @@ func (w *wakes) supervise() {
 	}
 }
 
-// keep serves a store whenever no other gateway does. The lease makes that likely, not certain: two gateways may
-// serve a store for a moment, and of two steps that they make at once Redis takes one.
+// keep serves a store whenever no other gateway does. The lease does not make that certain: two gateways may serve a
+// store for a moment. Of two concurrent steps Redis accepts only one.
 func (w *wakes) keep(ctx context.Context, store uuid.UUID) {
 	r := w.handler.register(store)
 	tick := time.NewTicker(again)
