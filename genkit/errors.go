@@ -10,12 +10,12 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A flowFailure is the output of the verdict failed: an error as its reader gets it back.
+// A flowFailure is the output of the verdict failed: the error of a flow, encoded so that readers get it back.
 type flowFailure struct {
 	Status  core.StatusName `json:"status"`
 	Details map[string]any  `json:"details,omitempty"`
 	Message string          `json:"message"`
-	// Internal is for a *core.GenkitError, Text for an error around either kind.
+	// Internal marks a *core.GenkitError. Text is the text of an error that wraps one of the two kinds.
 	Internal bool   `json:"internal,omitempty"`
 	Text     string `json:"text,omitempty"`
 }
@@ -23,7 +23,7 @@ type flowFailure struct {
 // hidden is what readers get instead of the text of an internal error.
 const hidden = "internal error"
 
-// failure describes the error that a flow ended with.
+// failure encodes the error that a flow ended with.
 func failure(err error, hide bool) flowFailure {
 	f := flowFailure{Status: core.INTERNAL, Message: "unknown error", Internal: true}
 	var public *core.UserFacingError
@@ -48,12 +48,12 @@ func failure(err error, hide bool) flowFailure {
 	return f
 }
 
-// text returns f as JSON. Details that are none are left out.
+// text returns f as JSON. Details that cannot be encoded are left out.
 func (f flowFailure) text() []byte {
 	b, err := json.Marshal(f)
 	if err != nil {
 		f.Details = nil
-		b, _ = json.Marshal(f) // texts
+		b, _ = json.Marshal(f) // cannot fail: the fields are strings
 	}
 	return b
 }
@@ -70,7 +70,7 @@ func (f flowFailure) error() error {
 	return err
 }
 
-// A textError says something else than what it wraps.
+// A textError has another text than the error that it wraps.
 type textError struct {
 	text string
 	err  error
@@ -79,7 +79,7 @@ type textError struct {
 func (e *textError) Error() string { return e.text }
 func (e *textError) Unwrap() error { return e.err }
 
-// verdicts say with which status a stream ends that its flow did not end itself.
+// verdicts has the status and text for a stream that its flow did not end itself, by verdict.
 var verdicts = map[streamhub.VerdictKind]struct {
 	status  core.StatusName
 	message string
@@ -92,7 +92,7 @@ var verdicts = map[streamhub.VerdictKind]struct {
 	streamhub.VerdictDone:       {core.FAILED_PRECONDITION, "stream has already completed"},
 }
 
-// publicError makes the error that users of Genkit assert. The end of a context is passed on.
+// publicError converts err to the type that users of Genkit expect. A bare context error is returned unchanged.
 func publicError(err error) error {
 	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
 	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
@@ -102,7 +102,7 @@ func publicError(err error) error {
 	switch {
 	case errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictFailed:
 		var f flowFailure
-		if json.Unmarshal(closed.Verdict.Output, &f) != nil || f.Status == "" { // another program ended it
+		if json.Unmarshal(closed.Verdict.Output, &f) != nil || f.Status == "" { // another program has ended the stream
 			return core.NewPublicError(core.INTERNAL, closed.Verdict.Reason, nil)
 		}
 		return f.error()

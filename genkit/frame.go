@@ -12,9 +12,9 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// A live chunk is a chunk of the flow as it came, or, if its first byte is frameMark, a frame: the
-// mark, a kind, flags, and a part of a chunk, of an output or of an error. No JSON begins with the mark; a
-// chunk that does is put into a frame.
+// A live chunk is an unchanged chunk of the flow or, if its first byte is frameMark, a frame. A frame is the mark, a
+// kind, flags, and a part of a chunk, of an output or of an error. No JSON begins with the mark; a chunk that does is
+// put into a frame.
 const (
 	frameMark   = 0x1e
 	frameHeader = 3
@@ -27,10 +27,10 @@ const (
 	lastFlag  = 2
 )
 
-// inFrames is the reason of a verdict whose output, or error, is in frames before it.
+// inFrames marks a verdict whose output, or error, is in the frames before it.
 const inFrames = "the output is in the last chunks of the stream"
 
-// Parts are this large, and made smaller where the hub takes only smaller chunks.
+// The size of parts, in bytes. They are made smaller if the hub accepts only smaller chunks.
 const (
 	partBytes    = 512 << 10
 	minPartBytes = 64
@@ -47,9 +47,9 @@ func publish(ctx context.Context, p live.Producer, kind byte, data []byte, size 
 			last = lastFlag
 		}
 		frame = append(append(frame[:0], frameMark, kind, flags|last), data[:n]...)
-		err := p.Publish(ctx, frame) // which copies it
+		err := p.Publish(ctx, frame) // Publish copies the frame
 		if errors.Is(err, streamhub.ErrTooLarge) && *size > minPartBytes {
-			// Later frames are as small at once: the limit of the hub stays as it is.
+			// Later frames use the smaller size at once, because the limit of the hub does not change.
 			*size /= 2
 			continue
 		}
@@ -60,14 +60,13 @@ func publish(ctx context.Context, p live.Producer, kind byte, data []byte, size 
 	}
 }
 
-// An event is one of a stream with the position to resume from after it.
+// An event is one event of a stream, with the cursor that resumes after it.
 type event struct {
 	streaming.StreamEvent
 	cursor live.Cursor
 }
 
-// events gives the events of a stream after a cursor. The last one is the output or the error; there is
-// none when ctx ends.
+// events yields the events of a stream after a cursor. The last one is the output or the error, unless ctx ends first.
 func (m *StreamManager) events(ctx context.Context, s live.Stream, after live.Cursor) iter.Seq[event] {
 	return func(yield func(event) bool) {
 		var chunk, output, failed parts
@@ -82,7 +81,7 @@ func (m *StreamManager) events(ctx context.Context, s live.Stream, after live.Cu
 			if len(data) >= frameHeader && data[0] == frameMark {
 				into := map[byte]*parts{chunkFrame: &chunk, outputFrame: &output, errorFrame: &failed}[data[1]]
 				if into == nil {
-					continue // of a later version
+					continue // a kind of a later version
 				}
 				into.add(data[2], data[frameHeader:])
 				if into != &chunk || !chunk.whole {
@@ -91,7 +90,7 @@ func (m *StreamManager) events(ctx context.Context, s live.Stream, after live.Cu
 				data, chunk = chunk.data, parts{}
 			}
 			if len(data) == 0 {
-				data = nil // which is null as JSON, as from the manager of Genkit
+				data = nil // null as JSON, as from the manager of Genkit
 			}
 			if !yield(event{streaming.StreamEvent{Type: streaming.StreamEventChunk, Chunk: data}, c.Cursor()}) {
 				return
@@ -100,13 +99,13 @@ func (m *StreamManager) events(ctx context.Context, s live.Stream, after live.Cu
 	}
 }
 
-// parts are those of one chunk, output or error.
+// parts collects the parts of one chunk, output or error.
 type parts struct {
 	data         []byte
 	begun, whole bool
 }
 
-// add adds a part. What was begun before and not finished was given up by its writer.
+// add adds a part. A first part drops an unfinished predecessor, which its writer has given up.
 func (p *parts) add(flags byte, data []byte) {
 	if flags&firstFlag != 0 {
 		*p = parts{begun: true}

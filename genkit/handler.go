@@ -26,14 +26,14 @@ import (
 
 // HandlerOptions configure a [Handler]; nil stands for the defaults.
 type HandlerOptions struct {
-	// ContextProviders are those of genkit.WithContextProviders.
+	// ContextProviders are as in genkit.WithContextProviders.
 	ContextProviders []core.ContextProvider
-	// Owner says who asks. A stream belongs to who began it: for everybody else there is none.
-	// Without it every client that knows the id of a stream may read and stop it.
+	// Owner returns the user that sends a request. A stream belongs to the user that began it; for all others it does
+	// not exist. Without it every client that knows the id of a stream may read and stop it.
 	Owner func(r *http.Request) (string, error)
 	// MaxBody limits the input; the default is 16 MiB.
 	MaxBody int64
-	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
+	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
 	// Logger receives the failures that no client sees; the default discards them.
 	Logger *slog.Logger
@@ -42,11 +42,10 @@ type HandlerOptions struct {
 // StreamIDHeader names a stream in requests and answers, as in Genkit.
 const StreamIDHeader = "X-Genkit-Stream-Id"
 
-// A Handler serves a flow. A request that asks for a stream (?stream=true, or Accept:
-// text/event-stream) runs the flow, whose stream outlives the client; one that names a stream with
-// [StreamIDHeader] (or ?stream_id=) gets that one, after its Last-Event-ID if there is one, or 204
-// if there is none. DELETE with the id of a stream stops its flow. Everything else is answered with
-// the result as JSON.
+// A Handler serves a flow. A request that asks for a stream (?stream=true, or Accept: text/event-stream) runs the flow,
+// whose stream outlives the client; a request that names a stream with [StreamIDHeader] (or ?stream_id=) reads that
+// stream, after its Last-Event-ID if it has one. The answer is 204 if the stream does not exist. DELETE with the id of
+// a stream stops its flow. Any other request runs the flow and gets the result as JSON.
 //
 // Events are those of genkit.Handler, with an id: line each.
 type Handler struct {
@@ -74,8 +73,8 @@ func NewHandler(ctx context.Context, action api.Action, manager *StreamManager, 
 	return h
 }
 
-// Shutdown ends the contexts of the flows that run here, and waits for them. When ctx ends first it
-// returns its error.
+// Shutdown ends the contexts of the flows that run in this process, and waits for them. If ctx ends first, it returns
+// the error of ctx.
 func (h *Handler) Shutdown(ctx context.Context) error { return h.flows.Stop(ctx, nil) }
 
 // owned is the metadata of a stream.
@@ -137,7 +136,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	stream := false
-	if text := r.URL.Query().Get("stream"); text != "" { // as genkit.Handler reads it
+	if text := r.URL.Query().Get("stream"); text != "" { // parsed as genkit.Handler does
 		if stream, err = strconv.ParseBool(text); err != nil {
 			return core.NewPublicError(core.INVALID_ARGUMENT, fmt.Sprintf("stream=%.40q: want true or false", text), nil)
 		}
@@ -156,7 +155,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(map[string]json.RawMessage{"result": out})
 }
 
-// actionContext asks the providers, as genkit.Handler does.
+// actionContext calls the providers, as genkit.Handler does.
 func (h *Handler) actionContext(r *http.Request, data json.RawMessage) (context.Context, error) {
 	ctx := r.Context()
 	for _, provide := range h.opt.ContextProviders {
@@ -176,7 +175,7 @@ func (h *Handler) actionContext(r *http.Request, data json.RawMessage) (context.
 	return ctx, nil
 }
 
-// run begins a stream, has the flow write to it, and answers as to any other reader.
+// run begins a stream, starts the flow that writes to it, and then serves the client like any other reader.
 func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Request, owner string, data json.RawMessage) error {
 	if !h.flows.Begin() {
 		return core.NewPublicError(core.UNAVAILABLE, "the server is stopping", nil)
@@ -199,11 +198,12 @@ func (h *Handler) run(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	return h.follow(w, r, p)
 }
 
-// produce runs the flow and ends its stream, however it ends.
+// produce runs the flow and ends its stream, even if the flow fails or panics.
 func (h *Handler) produce(ctx context.Context, p live.Producer, data json.RawMessage) {
 	in := newInput(context.WithoutCancel(ctx), h.manager, p)
 	bye := func() (context.Context, context.CancelFunc) {
-		// Readers wait for the end for as long as Redis is away, so the flow does too, until it has to stop.
+		// While Redis is unavailable, readers wait for the end of the stream. So produce keeps trying to write it,
+		// until the handler shuts down.
 		end, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		stop := context.AfterFunc(h.flows.Context(), func() { time.AfterFunc(goodbye, cancel) })
 		return end, func() {
@@ -227,7 +227,7 @@ func (h *Handler) produce(ctx context.Context, p live.Producer, data json.RawMes
 	case err == nil:
 		err = in.Done(end, out)
 	case errors.As(context.Cause(ctx), &cancelled):
-		err = p.Close(end) // with the verdict that it was asked for
+		err = p.Close(end) // with the verdict that the request to stop asks for
 	default:
 		err = in.Error(end, err)
 	}
@@ -246,7 +246,7 @@ func (h *Handler) mine(ctx context.Context, id, owner string) (live.Stream, erro
 	if _, err := s.Metadata(ctx, &of); err != nil {
 		return nil, publicError(err)
 	}
-	// The same answer as for no stream: other callers must not learn which ids exist.
+	// The same answer as for a missing stream: other users must not learn which ids exist.
 	if of.Owner != owner {
 		return nil, publicError(streamhub.ErrNotFound)
 	}
@@ -255,7 +255,7 @@ func (h *Handler) mine(ctx context.Context, id, owner string) (live.Stream, erro
 
 func (h *Handler) subscribe(w http.ResponseWriter, r *http.Request, id, owner string) error {
 	if strings.HasSuffix(r.Header.Get("Last-Event-ID"), ended) {
-		w.WriteHeader(http.StatusNoContent) // it has everything, and an EventSource does not come again
+		w.WriteHeader(http.StatusNoContent) // the client has everything, and an EventSource does not reconnect after 204
 		return nil
 	}
 	s, err := h.mine(r.Context(), id, owner)
@@ -319,10 +319,10 @@ func (h *Handler) follow(w http.ResponseWriter, r *http.Request, s live.Stream) 
 	return nil
 }
 
-// eventText is an event as genkit.Handler writes it, after its id.
+// eventText encodes an event in the form of genkit.Handler, with an id line first.
 func eventText(id, kind string, value any) []byte {
 	text, err := json.Marshal(map[string]any{kind: value})
-	if err != nil { // a chunk that is no JSON was not written by a flow
+	if err != nil { // the chunk is not JSON, so another program wrote it
 		text = []byte(`{"error":{"status":"INTERNAL_SERVER_ERROR","message":"stream flow error"}}`)
 	}
 	b := fmt.Appendf(nil, "id: %s\n", id)

@@ -15,29 +15,29 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// goodbye bounds the end of a writer that is closed without one.
+// goodbye bounds the write of the verdict when a writer is closed without Done or Error.
 const goodbye = 5 * time.Second
 
-// closePause is the delay before the end of a writer is tried again.
+// closePause is the delay before writing that verdict is retried.
 const closePause = 250 * time.Millisecond
 
-// verdictBytes is the most that a verdict carries; more is in frames before it.
+// verdictBytes is the largest output, in bytes, that a verdict contains; a larger one is in frames before it.
 const verdictBytes = 64 << 10
 
 // An input is a [streaming.StreamInput].
 type input struct {
 	m    *StreamManager
 	p    live.Producer
-	ctx  context.Context // without an end
-	turn chan struct{}   // has one token. A write holds it, so that its parts stay together. A wait for it ends with ctx.
+	ctx  context.Context // never ends
+	turn chan struct{}   // holds one token: a write takes it, so that its parts stay together, and waits for it until its ctx ends
 	size int             // of parts, guarded by turn
 
 	later sync.Once // starts closeLater
 
 	mu     sync.Mutex
-	ending bool  // Done or Error was called: nothing is written any more
+	ending bool  // Done or Error was called: nothing can be written any more
 	closed bool  // the stream has ended
-	reason error // why it was ended here as failed, for what could not be stored
+	reason error // why the stream was ended as failed: something could not be stored
 }
 
 func newInput(ctx context.Context, m *StreamManager, p live.Producer) *input {
@@ -46,9 +46,9 @@ func newInput(ctx context.Context, m *StreamManager, p live.Producer) *input {
 	return in
 }
 
-// Write stores a chunk a moment later, together with others; Done waits for all of them. While Redis
-// does not answer chunks wait, and Write once a megabyte of them does. A chunk that can never be stored
-// ends the stream as failed: its readers are not to take what is left for all.
+// Write buffers a chunk, which is stored together with others; Done waits for all of them. While Redis does not answer,
+// chunks stay buffered, and Write blocks once they reach one megabyte. A chunk that can never be stored ends the stream
+// as failed, so that readers do not take the rest for the whole.
 func (in *input) Write(ctx context.Context, chunk json.RawMessage) error {
 	in.mu.Lock()
 	over := in.ending || in.closed
@@ -82,7 +82,7 @@ func (in *input) fits(data []byte) error {
 	return nil
 }
 
-// hold waits for the writes before.
+// hold waits for earlier writes and takes the turn.
 func (in *input) hold(ctx context.Context) error {
 	select {
 	case <-in.turn:
@@ -94,8 +94,8 @@ func (in *input) hold(ctx context.Context) error {
 
 func (in *input) release() { in.turn <- struct{}{} }
 
-// check returns the error of something that was to be stored as users of Genkit get it. If it can never be
-// stored the stream ends here.
+// check converts an error of storing what to the type that users of Genkit expect. If the data can never be stored, it
+// ends the stream as failed.
 func (in *input) check(ctx context.Context, what string, err error) error {
 	if !errors.Is(err, streamhub.ErrTooLarge) && !errors.Is(err, streamhub.ErrInvalidArgument) {
 		return publicError(err)
@@ -104,12 +104,12 @@ func (in *input) check(ctx context.Context, what string, err error) error {
 	in.mu.Lock()
 	in.ending, in.reason = true, refused
 	in.mu.Unlock()
-	// If Redis does not take it now, Error, Done or Close do it.
+	// If this fails, a later Error, Done or Close ends the stream.
 	_ = in.fail(ctx, refused)
 	return refused
 }
 
-// framed is the output of a verdict that is in frames. No flow has it as its own: see [input.Done].
+// framed is the output of a verdict whose real output is in frames. end puts an equal output of a flow into frames too.
 var framed = mustJSON(map[string]string{"streamhub.genkit": inFrames})
 
 func mustJSON(v any) []byte {
@@ -120,7 +120,7 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// end writes the verdict, with an output that is in frames unless a verdict keeps its bytes as they are.
+// end writes the verdict. The output goes into frames unless a verdict would keep its bytes unchanged.
 func (in *input) end(ctx context.Context, v streamhub.Verdict, kind byte, output []byte) error {
 	v.Output = output
 	// A verdict is JSON, which makes the JSON inside it compact and escapes it. Readers get back the bytes of the
@@ -141,8 +141,8 @@ func (in *input) end(ctx context.Context, v streamhub.Verdict, kind byte, output
 	return nil
 }
 
-// Done ends the stream with its output. If that can never be stored the stream ends as failed. After
-// any other error Done can be repeated, and Error and Close end the stream.
+// Done ends the stream with its output. If the output can never be stored, the stream ends as failed. After any other
+// error Done can be repeated, and Error and Close end the stream.
 func (in *input) Done(ctx context.Context, output json.RawMessage) error {
 	if err := in.begin(); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (in *input) Error(ctx context.Context, err error) error {
 // maxReason bounds the text of a verdict. Readers of the stream get all of it.
 const maxReason = 1 << 10
 
-// fail writes the verdict failed. The turn is held.
+// fail writes the verdict failed. The caller holds the turn.
 func (in *input) fail(ctx context.Context, err error) error {
 	f := failure(err, in.m.opt.HideErrors)
 	reason := f.Message
@@ -205,9 +205,9 @@ func (in *input) fail(ctx context.Context, err error) error {
 	return in.end(ctx, streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason}, errorFrame, text)
 }
 
-// Close gives the writer up. A stream that has not ended is then failed for its readers: no writer will
-// end it any more. If Redis does not answer in time, the error says so, and the stream is failed once it
-// answers, without another call: the stock handler calls Close once and drops its error.
+// Close gives the writer up. It ends an unfinished stream as failed, because no writer will end it any more. If Redis
+// does not answer in time, Close returns an error, and the stream is ended in the background once Redis answers. The
+// handler of Genkit calls Close only once and drops its error.
 func (in *input) Close() error {
 	ctx, cancel := context.WithTimeout(in.ctx, goodbye)
 	defer cancel()
@@ -218,7 +218,7 @@ func (in *input) Close() error {
 	return publicError(err)
 }
 
-// closeLater closes the writer once Redis answers. It ends then, or when the hub is closed.
+// closeLater retries Close until Redis answers or the hub is closed.
 func (in *input) closeLater() {
 	for err := context.DeadlineExceeded; transient(err); {
 		ctx, cancel := context.WithTimeout(in.ctx, time.Minute)
@@ -230,7 +230,7 @@ func (in *input) closeLater() {
 	}
 }
 
-// transient reports whether the end of a stream may succeed later.
+// transient reports whether ending the stream may succeed later.
 func transient(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, streamhub.ErrUnknownOutcome) || streamhub.Retryable(err)
 }
@@ -257,7 +257,7 @@ func (in *input) close(ctx context.Context) error {
 	return err
 }
 
-// begin begins the end of the stream, unless it has ended.
+// begin marks that the stream is being ended, and returns an error if it has ended already.
 func (in *input) begin() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()

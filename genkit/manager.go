@@ -12,20 +12,19 @@ import (
 
 // Options configure a [StreamManager]; nil stands for the defaults.
 type Options struct {
-	// IdleTTL ends a stream to which nothing was written for so long, and TTL is how long it is kept
-	// after its end; the defaults are those of the live streams, 10 and 5 minutes.
+	// IdleTTL ends a stream to which nothing was written for that long. TTL is how long a stream is kept after its end.
+	// The defaults are those of live streams, 10 and 5 minutes.
 	IdleTTL, TTL time.Duration
 	// MaxBytes limits one chunk and one output, which readers hold in memory; the default is 256 MiB.
 	// A larger one ends its stream as failed.
 	MaxBytes int
-	// HideErrors keeps the texts of errors that are no *core.UserFacingError from readers and from the
-	// answers of [Handler]: they are "internal error" there. Without it readers get what the error
-	// says, as from the manager of Genkit.
+	// HideErrors hides the texts of errors other than *core.UserFacingError: readers and clients of [Handler] get
+	// "internal error" instead. Without it readers get the text of the error, as from the manager of Genkit.
 	HideErrors bool
 }
 
-// A StreamManager is a [streaming.StreamManager] on the live streams of a space. It holds nothing
-// and is safe for concurrent use.
+// A StreamManager is a [streaming.StreamManager] on the live streams of a space. It has no state of its own and is safe
+// for concurrent use.
 type StreamManager struct {
 	streams live.Streams
 	opt     Options
@@ -45,8 +44,7 @@ func NewStreamManager(streams live.Streams, o *Options) *StreamManager {
 	return m
 }
 
-// Open begins a stream. An id that is taken, also by a stream that has ended and is still kept, is
-// ALREADY_EXISTS.
+// Open begins a stream. The error is ALREADY_EXISTS if a stream with this id is kept, ended or not.
 func (m *StreamManager) Open(ctx context.Context, id string) (streaming.StreamInput, error) {
 	p, err := m.open(ctx, id, nil, nil)
 	if err != nil {
@@ -68,9 +66,9 @@ func (m *StreamManager) open(ctx context.Context, id string, metadata any, onCan
 	return p, nil
 }
 
-// Subscribe replays a stream and follows it to its end: every chunk, then the output or the error. A
-// slow reader loses nothing and does not delay the others. The channel is closed after the last event, or when
-// ctx ends or unsubscribe is called, which may be repeated.
+// Subscribe replays a stream and follows it to its end: every chunk, then the output or the error. A slow reader loses
+// nothing and does not delay the others. The channel is closed after the last event, or when ctx ends or unsubscribe is
+// called. Unsubscribe may be called more than once.
 func (m *StreamManager) Subscribe(ctx context.Context, id string) (<-chan streaming.StreamEvent, func(), error) {
 	s, err := m.streams.Get(ctx, id)
 	if err != nil {
