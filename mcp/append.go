@@ -13,28 +13,28 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// kindKey is the metadata of an entry that is not an event as it came: a gap, or the place of an
-// event in parts, as "parts <first sequence> <last sequence> <bytes>".
+// kindKey is the metadata key that marks an entry that is not a plain event. It is a gap, or a reference to an event in
+// parts: "parts <first sequence> <last sequence> <bytes>".
 const (
 	kindKey    = "streamhub.mcp"
 	gapKind    = "gap"
 	partsPlace = "parts %d %d %d"
 )
 
-// Parts are appended a few at a time. They are made smaller where the hub takes only smaller records.
+// Parts are appended a few at a time. They are made smaller if the hub accepts only smaller records.
 const (
 	partBytes     = 512 << 10
 	minPartBytes  = 1 << 10
 	partsAtOnce   = 8
 	gapsAtOnce    = streamhub.MaxFrameRecords
-	appendAttempt = 10 // each goes on from what the one before has found
+	appendAttempt = 10 // each attempt continues from what the previous one found
 )
 
 // isGap reports whether e stands for an event that was not stored.
 func isGap(e *streamhub.Entry) bool { return e.Metadata[kindKey] == gapKind }
 
-// Append implements [sdk.EventStore]. The event, of any size, is stored when it returns. If it returns
-// an error, the event is counted all the same: the SDK counts it too.
+// Append implements [sdk.EventStore]. The event, of any size, is stored when it returns. After an error the event still
+// takes a number, because the SDK counts it too.
 func (s *EventStore) Append(ctx context.Context, session, stream string, data []byte) error {
 	st, err := s.stream(ctx, session, stream)
 	if err != nil {
@@ -52,19 +52,18 @@ func (s *EventStore) Append(ctx context.Context, session, stream string, data []
 	return nil
 }
 
-// An appending is one event on its way.
+// An appending is one event that is being appended.
 type appending struct {
 	s               *EventStore
 	st              *streamState
 	session, stream string
 	index           uint64
-	record          streamhub.Record // the event, or its place
-	repeat          uuid.UUID        // of record, where it is unknown whether it was stored
+	record          streamhub.Record // the event, or the reference to its parts
+	repeat          uuid.UUID        // TRX id of record if it is unknown whether it was stored
 }
 
-// try stores the event as entry index+1, after gaps in the place of the events before it that were
-// not stored. The expected sequence keeps what an earlier attempt still has on its way from coming
-// in between.
+// try stores the event as entry index+1. Before it, it stores gaps for earlier events that were not stored. With the
+// expected sequence a delayed copy of an earlier attempt cannot come in between.
 func (a *appending) try(ctx context.Context) error {
 	var err error
 	for range appendAttempt {
@@ -74,8 +73,8 @@ func (a *appending) try(ctx context.Context) error {
 		var elsewhere *streamhub.SequenceError
 		switch {
 		case errors.As(err, &elsewhere):
-			// Either an attempt whose outcome was unknown has been stored, or another instance
-			// appends too, or Redis came back without the last events.
+			// There are three possible reasons: an attempt with an unknown outcome was stored, another instance appends
+			// too, or Redis has lost the last events.
 			a.st.stored = max(elsewhere.Expected, 1) - 1
 			if a.st.stored > a.index {
 				a.index, a.st.next = a.st.stored, a.st.stored+1
@@ -109,7 +108,7 @@ func (a *appending) once(ctx context.Context) error {
 		a.st.gap = a.st.stored
 	}
 	if a.st.gap > 0 {
-		// No reader may cross the gap. All before it is trimmed before the next append, so that every reader
+		// No reader may cross the gap. The entries before it are trimmed before the next append, so that every reader
 		// gets ErrTrimmed at once.
 		if _, err := a.s.store.Trim(ctx, a.s.space, segment, a.st.gap); err != nil {
 			return err
@@ -124,7 +123,7 @@ func (a *appending) once(ctx context.Context) error {
 	return err
 }
 
-// append stores records after the last one that is known to be stored.
+// append stores records after the last entry that is known to be stored.
 func (a *appending) append(ctx context.Context, segment string, records []streamhub.Record, repeat uuid.UUID) error {
 	_, err := a.s.store.Append(ctx, a.s.space, segment, records,
 		&streamhub.AppendOptions{MustExist: true, ExpectedSequence: a.st.stored + 1, TRX: repeat})
@@ -134,7 +133,7 @@ func (a *appending) append(ctx context.Context, segment string, records []stream
 	return err
 }
 
-// revive creates a stream again that has expired or was lost, unless it was deleted on purpose: the
+// revive creates a stream again that has expired or was lost. A stream that was deleted on purpose stays deleted: its
 // session was closed.
 func (a *appending) revive(ctx context.Context) error {
 	status, err := a.s.store.Status(ctx, a.s.space, segmentOf(a.session, a.stream))
@@ -150,7 +149,7 @@ func (a *appending) revive(ctx context.Context) error {
 	return err
 }
 
-// divide stores the event in parts, and makes their place what is appended to the stream.
+// divide stores the event in parts, and makes record a reference to them.
 func (a *appending) divide(ctx context.Context) error {
 	segment, data := partsOf(a.session, a.stream), a.record.Payload
 	options := &streamhub.CreateOptions{TTL: a.s.outlive()}
@@ -175,7 +174,7 @@ func (a *appending) divide(ctx context.Context) error {
 			size /= 2
 			continue
 		}
-		if errors.Is(err, streamhub.ErrSequenceMismatch) { // what an earlier attempt had on its way came in between
+		if errors.Is(err, streamhub.ErrSequenceMismatch) { // a delayed copy of an earlier attempt came in between
 			first, last, rest = 0, 0, data
 			continue
 		}
@@ -191,7 +190,7 @@ func (a *appending) divide(ctx context.Context) error {
 	return nil
 }
 
-// event returns the event that an entry of a stream stands for.
+// event returns the event of an entry, joined from its parts if need be.
 func (s *EventStore) event(ctx context.Context, session, stream string, e *streamhub.Entry) ([]byte, error) {
 	kind, ok := e.Metadata[kindKey]
 	if !ok {
@@ -218,15 +217,15 @@ func (s *EventStore) event(ctx context.Context, session, stream string, e *strea
 	return data, nil
 }
 
-// A streamState is what the process that appends to a stream knows of it.
+// A streamState is what the appending process knows about a stream.
 type streamState struct {
-	mu     sync.Mutex  // held over an append
-	next   uint64      // events that were appended, stored or not: the index of the next one
+	mu     sync.Mutex  // held during an append
+	next   uint64      // events that were appended, whether stored or not: the index of the next event
 	stored uint64      // entries that are known to be stored
 	gap    uint64      // the last entry of a gap that is not trimmed yet, or 0
 	parts  atomic.Bool // there is a segment with parts
 
 	// Guarded by the lock of the store.
-	last     time.Time // use
-	answered bool      // the response is stored, so that nothing is to come
+	last     time.Time // when the stream was last used
+	answered bool      // the response is stored, so no further event is expected
 }

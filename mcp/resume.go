@@ -16,10 +16,10 @@ import (
 
 // ResumeOptions configure [NewResumer]; nil stands for the defaults.
 type ResumeOptions struct {
-	// Authorize says whether a request may read the streams of a session that another process made.
-	// Without it every client that knows the id of a session may.
+	// Authorize returns an error unless a request may read the streams of a session of another process. Without it
+	// every client that knows the id of a session may read them.
 	Authorize func(r *http.Request, session string) error
-	// WriteTimeout is how long a client may leave what was sent to it unread; the default is 30 s.
+	// WriteTimeout is how long a write to a client may block; the default is 30 s.
 	WriteTimeout time.Duration
 	// Logger receives the failures that no client sees; the default discards them.
 	Logger *slog.Logger
@@ -31,10 +31,10 @@ type resumer struct {
 	opt   ResumeOptions
 }
 
-// NewResumer serves next, an mcp.StreamableHTTPHandler with this event store, and answers for it
-// where a client asks for the events of a session that lives in another process, or did: those after
-// its Last-Event-ID, and those that come, up to the response that ends a stream. All other requests of
-// such a session are answered by next, which does not know it: 404, and the client begins a new one.
+// NewResumer wraps next, an mcp.StreamableHTTPHandler with this event store. It also serves clients that ask for the
+// events of a session that lives, or lived, in another process. Such a client gets the events after its Last-Event-ID
+// and new ones, up to the response that ends a stream. All other requests of such a session reach next, which does not
+// know the session and answers 404; the client then begins a new session.
 func NewResumer(next http.Handler, store *EventStore, o *ResumeOptions) http.Handler {
 	h := &resumer{next: next, store: store}
 	if o != nil {
@@ -49,7 +49,7 @@ func NewResumer(next http.Handler, store *EventStore, o *ResumeOptions) http.Han
 	return h
 }
 
-// A probe lets an answer pass unless it is 404.
+// A probe passes a response through unless its status is 404.
 type probe struct {
 	http.ResponseWriter
 	missing bool
@@ -68,10 +68,10 @@ func (p *probe) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// Unwrap lets http.ResponseController find what the writer can do.
+// Unwrap lets http.ResponseController reach the methods of the wrapped writer.
 func (p *probe) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-// Flush is for those who do not ask http.ResponseController.
+// Flush implements http.Flusher, for handlers that do not use http.ResponseController.
 func (p *probe) Flush() {
 	if !p.missing {
 		_ = http.NewResponseController(p.ResponseWriter).Flush()
@@ -105,7 +105,7 @@ func (h *resumer) resume(w http.ResponseWriter, r *http.Request, session string)
 	if err == nil && status.LastSequence == 0 {
 		err = streamhub.ErrNotFound
 	}
-	// Without an id the stream that belongs to no request is meant, from now on.
+	// Without an id the client reads the stream that belongs to no request, from its current end.
 	stream, from := "", uint64(0)
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		index, ok := 0, false
@@ -129,7 +129,7 @@ func (h *resumer) resume(w http.ResponseWriter, r *http.Request, session string)
 	case from == 0:
 		from = status.LastSequence + 1
 	case from < status.FirstSequence:
-		http.Error(w, "events have been purged", http.StatusBadRequest) // 404 would be the session
+		http.Error(w, "events have been purged", http.StatusBadRequest) // 404 would mean that the session is unknown
 		return
 	}
 	if last, err := h.store.store.Peek(r.Context(), h.store.space, segmentOf(session, stream)); err == nil && isGap(&last) && from <= last.Sequence {
@@ -150,7 +150,7 @@ func (h *resumer) resume(w http.ResponseWriter, r *http.Request, session string)
 		if err == nil {
 			data, err = h.store.event(r.Context(), session, stream, &e)
 		}
-		if err != nil { // a client that comes back learns why
+		if err != nil { // a client that reconnects learns why
 			if r.Context().Err() == nil {
 				h.opt.Logger.Info("a stream of events has ended", "error", err)
 			}
@@ -172,7 +172,7 @@ func parseEventID(id string) (stream string, index int, ok bool) {
 	return id[:at], index, err == nil && index >= 0
 }
 
-// event is one as the SDK writes it. One without data only says where the client is.
+// event encodes an event in the form of the SDK. An event without data only sets the Last-Event-ID of the client.
 func event(stream string, sequence uint64, data []byte) []byte {
 	name := "message"
 	if len(data) == 0 {

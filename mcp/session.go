@@ -11,16 +11,16 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// maxUnclosed bounds the sessions that are remembered to be removed later. The others expire.
+// maxUnclosed bounds the number of sessions that are remembered for a later removal. Any others expire.
 const maxUnclosed = 1000
 
-// A session is what this process knows of one that appends here. The lock of the store guards it.
+// A session is the state of a session whose streams this process appends to. The lock of the store guards it.
 type session struct {
 	used, renewed time.Time
 	streams       map[string]*streamState
 }
 
-// remember makes the state of a stream that has so many events, unless it is there.
+// remember returns the state of a stream, and makes it if need be. A new state starts with the given number of events.
 func (s *EventStore) remember(name, stream string, events uint64) *streamState {
 	now := time.Now()
 	s.mu.Lock()
@@ -50,7 +50,7 @@ func (s *EventStore) sweep(now time.Time) {
 	maps.DeleteFunc(s.sessions, func(_ string, x *session) bool { return now.Sub(x.used) > s.outlive() })
 }
 
-// stream returns the state of a stream, which has to exist.
+// stream returns the state of a stream. It reads the number of its events if this process does not know the stream yet.
 func (s *EventStore) stream(ctx context.Context, session, stream string) (*streamState, error) {
 	if st := s.known(session, stream); st != nil {
 		return st, nil
@@ -75,7 +75,7 @@ func (s *EventStore) known(session, stream string) *streamState {
 	return nil
 }
 
-// counted is how many events of a stream were appended here, 0 for one that is not known.
+// counted returns how many events of a stream were appended in this process, 0 for an unknown stream.
 func (s *EventStore) counted(session, stream string) uint64 {
 	st := s.known(session, stream)
 	if st == nil {
@@ -86,7 +86,7 @@ func (s *EventStore) counted(session, stream string) uint64 {
 	return st.next
 }
 
-// used notes an event of a stream.
+// used records an append to a stream: when it happened, and whether it was the response.
 func (s *EventStore) used(session string, st *streamState, answered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,8 +97,8 @@ func (s *EventStore) used(session string, st *streamState, answered bool) {
 	}
 }
 
-// renew keeps a session of this process, its parts, and its streams that have no response yet, unless
-// that was done lately. Where it fails the next use of the session does it.
+// renew renews the time to live of a session of this process, of its parts, and of its streams without a response,
+// unless that was done recently. If it fails, the next use of the session retries.
 func (s *EventStore) renew(ctx context.Context, session string) {
 	now := time.Now()
 	s.mu.Lock()
@@ -130,15 +130,16 @@ func (s *EventStore) renew(ctx context.Context, session string) {
 	}
 }
 
-// keep keeps a session of any process and one of its streams, which has a follower here.
+// keep renews the time to live of a session of any process, and of one of its streams, which has a follower in this
+// process.
 func (s *EventStore) keep(ctx context.Context, session, stream string) {
 	for _, segment := range []string{registerOf(session), segmentOf(session, stream), partsOf(session, stream)} {
-		_, _ = s.store.Touch(ctx, s.space, segment) // the next time, if not now
+		_, _ = s.store.Touch(ctx, s.space, segment) // after an error the next call renews it
 	}
 }
 
-// SessionClosed implements [sdk.EventStore]: it removes the session and its streams. If Redis does not
-// answer, that is done with a later Open, as long as this process runs.
+// SessionClosed implements [sdk.EventStore]: it removes the session and its streams. If Redis does not answer, a later
+// Open of this process retries.
 func (s *EventStore) SessionClosed(ctx context.Context, name string) error {
 	s.mu.Lock()
 	streams := s.unclosed[name]
@@ -171,8 +172,8 @@ func (s *EventStore) closeLeftovers(ctx context.Context) {
 	}
 }
 
-// remove removes the streams that are known here or listed in the register. Without a register, which
-// only a Redis that lost data has not, it looks for them.
+// remove removes the streams that are known in this process or listed in the register. The register is missing only if
+// Redis has lost data; remove then searches for the streams by name.
 func (s *EventStore) remove(ctx context.Context, name string, streams []string) error {
 	var segments []string
 	for _, stream := range streams {
@@ -197,7 +198,7 @@ func (s *EventStore) remove(ctx context.Context, name string, streams []string) 
 		break
 	}
 	slices.Sort(segments)
-	// The register last: a repeat finds what is left.
+	// The register is removed last, so that a repeat still finds the remaining streams.
 	for _, segment := range append(slices.Compact(segments), registerOf(name)) {
 		if err := s.store.Delete(ctx, s.space, segment, "session closed"); err != nil && !errors.Is(err, streamhub.ErrNotFound) {
 			return err
@@ -206,7 +207,7 @@ func (s *EventStore) remove(ctx context.Context, name string, streams []string) 
 	return nil
 }
 
-// find looks for the segments of a session by their names.
+// find lists the segments of a session by the prefix of their names.
 func (s *EventStore) find(ctx context.Context, name string) (segments []string, err error) {
 	of := escape(name) + "/"
 	for segment, err := range s.store.Segments(ctx, s.space) {

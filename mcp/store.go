@@ -1,27 +1,27 @@
-// Package mcp keeps the event streams of MCP servers on a streamhub hub, so that a client whose
-// connection, or whose server, is gone resumes on any instance.
+// Package mcp keeps the event streams of MCP servers on a streamhub hub, so that a client that has lost its connection
+// or its server resumes on any instance.
 //
 //	events := hubmcp.NewEventStore(store, nil)
 //	handler := mcp.NewStreamableHTTPHandler(getServer, &mcp.StreamableHTTPOptions{EventStore: events})
 //	http.Handle("/mcp", hubmcp.NewResumer(handler, events, nil))
 //
-// A session lives in the process that made it, which runs its requests; what it sends is stored
-// before it is sent. [NewResumer] lets every other process serve it to a client that comes back with
-// a Last-Event-ID, what is still to come included.
+// A session lives in the process that made it, which runs its requests; its events are stored before they are sent.
+// [NewResumer] lets every other process serve those events, and later ones, to a client that reconnects with a
+// Last-Event-ID.
 //
 // The contract is that of mcp.EventStore in github.com/modelcontextprotocol/go-sdk v1.8.0.
 //
 // # Protocol versions
 //
-// The SDK calls an event store for protocol versions before 2026-07-28 only. From that version on a
-// POST is the whole exchange: the SDK opens and stores no stream, its events carry no id, and nothing
-// can be resumed, here or with any other event store.
+// The SDK calls an event store for protocol versions before 2026-07-28 only. Since that version a POST is the whole
+// exchange: the SDK opens and stores no stream, its events carry no id, and nothing can be resumed, here or with any
+// other event store.
 //
 // # Events that are not stored
 //
-// The SDK numbers the events of a stream by counting them, and counts one whose Append failed too.
-// The store counts in the same way: such an event leaves a gap and moves no other event. Resuming
-// before the gap is [sdk.ErrEventsPurged], resuming after it gives the rest.
+// The SDK numbers the events of a stream by counting them, and counts one whose Append failed too. The store counts in
+// the same way: such an event leaves a gap and moves no other event. Resuming before the gap is [sdk.ErrEventsPurged],
+// resuming after it gives the rest.
 package mcp
 
 import (
@@ -48,22 +48,21 @@ import (
 type Options struct {
 	// Space holds the streams; the default is "mcp".
 	Space string
-	// TTL is how long a session is kept after it was last used on any instance. A stream is kept as
-	// long after its last event or, until it has its response, after the last use of its session.
-	// The default is an hour.
+	// TTL is how long a session is kept after it was last used on any instance. A stream is kept for the same time
+	// after its last event or, while it has no response, after the last use of its session. The default is an hour.
 	TTL time.Duration
-	// Wait is how long a call waits for a Redis that does not answer before it fails; the default is
-	// 10 s. After a call that waited in vain the next ones try once, until Redis answers again. A
-	// negative Wait never waits.
+	// Wait is how long a call waits for a Redis that does not answer before it fails; the default is 10 s. After a call
+	// has waited in vain, later calls make only one attempt, until Redis answers again. With a negative Wait no call
+	// waits.
 	Wait time.Duration
 }
 
-// retryPause is the delay before an operation that Redis did not take is retried.
+// retryPause is the delay before an operation that Redis refused is retried.
 const retryPause = 100 * time.Millisecond
 
-// An EventStore is an [sdk.EventStore] in a space of a hub. It is safe for concurrent use, in any
-// number of processes. It holds a few numbers for each stream that is appended to here, until its
-// session is closed or was not used for [Options.TTL].
+// An EventStore is an [sdk.EventStore] in a space of a hub. It is safe for concurrent use, in any number of processes.
+// It holds a few numbers for each stream that this process appends to, until the session is closed or was not used for
+// [Options.TTL].
 type EventStore struct {
 	store *hub.Store
 	space string
@@ -74,7 +73,7 @@ type EventStore struct {
 	mu       sync.Mutex
 	sessions map[string]*session
 	swept    time.Time
-	unclosed map[string][]string // sessions that could not be removed, with the streams known here
+	unclosed map[string][]string // sessions that could not be removed, with the streams that this process knows
 }
 
 var _ sdk.EventStore = (*EventStore)(nil)
@@ -112,7 +111,7 @@ func registerOf(session string) string { return fit("r/" + escape(session)) }
 
 func escape(name string) string { return url.PathEscape(name) }
 
-// fit makes a name of any length one that a segment may have.
+// fit replaces a name that is too long for a segment: by its first two bytes, which say its kind, and a hash.
 func fit(name string) string {
 	if len(name) <= streamhub.MaxNameLength {
 		return name
@@ -121,8 +120,8 @@ func fit(name string) string {
 	return name[:2] + hex.EncodeToString(sum[:])
 }
 
-// outlive is the time to live of the register and of the parts of a session: they are renewed less
-// often than the streams and must be there for as long as any of them.
+// outlive returns the time to live of the register and of the parts of a session. They are renewed less often than the
+// streams, and must not expire before them.
 func (s *EventStore) outlive() time.Duration { return 2 * s.ttl }
 
 // Open implements [sdk.EventStore]. It may be repeated.
@@ -150,19 +149,19 @@ func (s *EventStore) open(ctx context.Context, session, stream string) (last uin
 	return status.LastSequence, err
 }
 
-// list enters a stream into the register of its session, unless it is there.
+// list adds a stream to the register of its session, unless it is listed already.
 func (s *EventStore) list(ctx context.Context, session, stream string) error {
 	if _, _, err := s.store.Create(ctx, s.space, registerOf(session), &streamhub.CreateOptions{TTL: s.outlive()}); err != nil {
 		return err
 	}
-	// A producer of each stream's own makes the repeat one.
+	// Each stream has its own producer with a fixed sequence, so that a repeat is recognised and not stored twice.
 	name := sha256.Sum256([]byte(stream))
 	_, err := s.store.Append(ctx, s.space, registerOf(session), []streamhub.Record{{Payload: []byte(stream)}},
 		&streamhub.AppendOptions{MustExist: true, Producer: &streamhub.Producer{ID: hex.EncodeToString(name[:])}})
 	return stored(err)
 }
 
-// stored takes an append that is stored and not confirmed for what it is.
+// stored drops ErrNotConfirmed from err: such an append is stored.
 func stored(err error) error {
 	if errors.Is(err, streamhub.ErrNotConfirmed) {
 		return nil
@@ -170,17 +169,17 @@ func stored(err error) error {
 	return err
 }
 
-// again reports whether what failed may succeed later.
+// again reports whether the failed operation may succeed later.
 func again(err error) bool {
 	return errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnknownOutcome)
 }
 
-// gone reports whether err says that something is not there, or is not what it was.
+// gone reports whether err means that the data is missing, or is no longer the data that was stored.
 func gone(err error) bool {
 	return errors.Is(err, streamhub.ErrTrimmed) || errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrNotFound)
 }
 
-// patiently repeats f while Redis does not answer, for as long as the store may wait.
+// patiently repeats f while Redis does not answer, for up to [Options.Wait].
 func (s *EventStore) patiently(ctx context.Context, f func() error) error {
 	until := time.Now().Add(s.wait)
 	err := f()
@@ -221,8 +220,8 @@ func (s *EventStore) After(ctx context.Context, session, stream string, index in
 	}
 }
 
-// whole returns an error unless every event after index can be read. What comes before a gap is
-// trimmed, so only a gap at the end of the stream has to be looked for.
+// whole returns an error unless every event after index can be read. The entries before a gap are trimmed, so only the
+// end of the stream must be checked for a gap.
 func (s *EventStore) whole(ctx context.Context, session, stream string, index int) error {
 	next := s.counted(session, stream)
 	if next > 0 && index+1 < int(next) {
@@ -244,13 +243,13 @@ func (s *EventStore) whole(ctx context.Context, session, stream string, index in
 	return err
 }
 
-// sequenceAfter is the entry after event index.
+// sequenceAfter returns the sequence of the entry after event index.
 func sequenceAfter(index int) uint64 { return uint64(max(index, -1)) + 2 }
 
-// errGap is for events that were never stored.
+// errGap is the cause for an event that was never stored.
 var errGap = errors.New("an event was not stored")
 
-// purged names what has become of events that are not there.
+// purged converts an error that means that events are missing to ErrEventsPurged.
 func purged(err error, session, stream string) error {
 	if gone(err) || errors.Is(err, errGap) {
 		return fmt.Errorf("stream %q of session %q: %w: %w", stream, session, sdk.ErrEventsPurged, err)
