@@ -27,14 +27,13 @@ type Target struct {
 type Reader func(ctx context.Context, from Target, saw func(streamhub.Entry)) error
 
 const (
-	cutEntries = 8                // of the segment
-	cutPatient = 20 * time.Second // for a reader to reach the end
+	cutEntries = 8                // entries of the segment
+	cutPatient = 20 * time.Second // how long a reader may take to reach the end
 )
 
-// CutEverywhere runs read once for each entry of a segment and cuts its connection right after that
-// entry; in one more run it cuts before the first. It does so with a segment that was written before,
-// and with one that is written meanwhile. It fails tb unless each run has seen every entry once, in
-// order, and has ended as a [Reader] has to.
+// CutEverywhere runs read once for each entry of a segment and cuts its connection right after that entry; in one more
+// run it cuts before the first. It does so with a complete segment, and with one that is written during the run. It
+// fails tb unless each run has seen every entry once, in order, and has ended as a [Reader] must.
 func CutEverywhere(tb TB, read Reader) {
 	tb.Helper()
 	for _, live := range []bool{false, true} {
@@ -50,7 +49,7 @@ func CutEverywhere(tb TB, read Reader) {
 	}
 }
 
-// cutOnce runs read with one cut. after is the sequence of the entry that it comes after, 0 for the start.
+// cutOnce runs read with one cut, which comes after the entry with sequence after; 0 is the start.
 func cutOnce(tb TB, read Reader, live bool, after int) (err error) {
 	env, err := Start(tb.Context(), &Options{Hub: hub.Options{RetryFor: cutPatient}})
 	if err != nil {
@@ -61,7 +60,7 @@ func cutOnce(tb TB, read Reader, live bool, after int) (err error) {
 	defer cancel()
 	from := Target{Provider: env.Client(), Store: env.ID, Space: "space", Segment: "segment"}
 
-	// next is the number of entries that may be there.
+	// next receives the number of entries that may be written so far.
 	next := make(chan int, cutEntries+1)
 	written := make(chan error, 1)
 	go func() { written <- write(ctx, env, from, next) }()
@@ -78,7 +77,7 @@ func cutOnce(tb TB, read Reader, live bool, after int) (err error) {
 
 	var seen []uint64
 	if after == 0 {
-		// The connection is there before it is cut.
+		// Open the connection, so that there is one to cut.
 		if _, err := from.Provider.Store(env.ID).Status(ctx, from.Space, from.Segment); err != nil && !errors.Is(err, streamhub.ErrNotFound) {
 			return err
 		}
@@ -90,7 +89,7 @@ func cutOnce(tb TB, read Reader, live bool, after int) (err error) {
 			env.Cut()
 		}
 		select {
-		case next <- len(seen) + 1: // what comes after it is written only now
+		case next <- len(seen) + 1: // the entry after the cut is written only now
 		default:
 		}
 	})

@@ -1,5 +1,4 @@
-// Package hubtest is for the tests of programs that use a hub or a client: it opens a hub that fails
-// on request.
+// Package hubtest is for the tests of programs that use a hub or a client: it opens a hub that fails on request.
 //
 //	func TestOrders(t *testing.T) {
 //		env := hubtest.Open(t)
@@ -9,9 +8,9 @@
 //		// The next append is made, and its caller does not get the reply.
 //	}
 //
-// An [Env] has a Redis in memory, a hub on it and a gateway to the hub. Its clock stands still until
-// [Env.Advance] moves it: deadlines, times to live and leases follow that clock. How long a call retries
-// or waits is measured on the clock of the machine.
+// An [Env] has a Redis in memory, a hub on it and a gateway to the hub. Its clock stands still until [Env.Advance]
+// moves it: deadlines, times to live and leases follow that clock. How long a call retries or waits is measured on the
+// clock of the machine.
 //
 // # Faults
 //
@@ -26,8 +25,8 @@
 //
 // # Readers that resume
 //
-// [CutEverywhere] tests that your reader resumes. For each entry it runs the reader, cuts its connection
-// after that entry, and checks that the reader has seen all entries once and in order.
+// [CutEverywhere] tests that a reader resumes. For each entry it runs the reader, cuts its connection after that entry,
+// and checks that the reader has seen all entries once and in order.
 //
 // Programs other than tests use [Start] and [Env.Close].
 package hubtest

@@ -44,7 +44,7 @@ type Options struct {
 // An Env is a hub with its own Redis and gateway. Its methods are safe for concurrent use, except that
 // only one goroutine at a time may move the clock or ask for faults.
 type Env struct {
-	// ID is a store to use; any other id is a store too.
+	// ID is the id of a store for the test; any other id works too.
 	ID uuid.UUID
 
 	ctx    context.Context
@@ -174,7 +174,7 @@ func (e *Env) NewClient(o *client.WebSocketOptions) (streamhub.Provider, error) 
 func (e *Env) Client() streamhub.Provider {
 	p, err := e.NewClient(nil)
 	if err != nil {
-		panic(fmt.Sprintf("hubtest: %v", err)) // the address is ours
+		panic(fmt.Sprintf("hubtest: %v", err)) // cannot happen: the address is valid
 	}
 	return p
 }
@@ -186,8 +186,7 @@ func (e *Env) URL() string { return "ws://" + e.proxy.Addr() }
 // Now returns the time of the clock of Redis.
 func (e *Env) Now() time.Time { return e.redis.Now() }
 
-// Advance moves the clock of Redis forward. Whatever has expired then is gone for every caller,
-// swept or not.
+// Advance moves the clock of Redis forward. What has expired by then is gone for every caller, swept or not.
 func (e *Env) Advance(d time.Duration) { e.redis.Advance(d) }
 
 // Sweep removes the expired segments of every store, as hubs do at [hub.Options.SweepEvery].
@@ -210,13 +209,12 @@ func (e *Env) Sweep(ctx context.Context) (err error) {
 	return err
 }
 
-// LoseReplies loses the replies to the next n changes, which Redis makes. Zero ends it. The hub
-// retries, so the caller does not notice one lost reply. With an n that outlasts
-// [hub.Options.RetryFor], such as 1,000, the caller gets [streamhub.ErrUnknownOutcome].
+// LoseReplies loses the replies to the next n changes, which Redis makes. With n 0 the fault ends. The hub retries, so
+// the caller does not notice one lost reply. With an n that outlasts [hub.Options.RetryFor], such as 1,000, the caller
+// gets [streamhub.ErrUnknownOutcome].
 func (e *Env) LoseReplies(n int) { e.losses.Lose(n, false) }
 
-// LoseRequests loses the next n changes before they reach Redis, which does not make them. Zero
-// ends it.
+// LoseRequests loses the next n changes before they reach Redis, which does not make them. With n 0 the fault ends.
 func (e *Env) LoseRequests(n int) { e.losses.Lose(n, true) }
 
 // StopRedis makes Redis unreachable until [Env.StartRedis]. Redis keeps its data.
