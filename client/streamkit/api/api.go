@@ -11,18 +11,18 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// What is the same in package streamhub.
+// The types that are the same in package streamhub.
 type (
-	// Record is what is appended.
+	// Record is one record of an append.
 	Record = streamhub.Record
-	// TRX names the append of an entry.
+	// TRX identifies the append that stored an entry.
 	TRX = streamhub.TRX
 	// LexKey is an offset: the key of an entry, which [Entry.GetSpaceOffset] returns.
 	LexKey = streamhub.LexKey
 )
 
-// An Entry is what is read. Payload and Metadata may share memory with other entries and must not be
-// changed.
+// An Entry is one stored record with its position. Payload and Metadata may share memory with other entries and must
+// not be changed.
 type Entry struct {
 	Sequence  uint64            `json:"sequence"`
 	Timestamp int64             `json:"timestamp"` // Unix milliseconds
@@ -33,17 +33,17 @@ type Entry struct {
 	Segment   string            `json:"segment"`
 }
 
-// EntryOf returns e as streamkit has it.
+// EntryOf converts e to streamkit's type.
 func EntryOf(e *streamhub.Entry) *Entry {
 	return &Entry{e.Sequence, millis.Of(e.Timestamp), e.TRX, e.Payload, e.Metadata, e.Space, e.Segment}
 }
 
-// GetSpaceOffset is the offset of e in its space.
+// GetSpaceOffset returns the offset of e in its space.
 func (e *Entry) GetSpaceOffset() LexKey {
 	return streamhub.Encode("DAT", "SPACES", e.Space, e.Timestamp, e.Segment, e.Sequence)
 }
 
-// GetSegmentOffset is the offset of e in its segment.
+// GetSegmentOffset returns the offset of e in its segment.
 func (e *Entry) GetSegmentOffset() LexKey {
 	return streamhub.Encode("DAT", "SEGMENTS", e.Space, e.Segment, e.Sequence)
 }
@@ -59,14 +59,14 @@ type SegmentStatus struct {
 	Heartbeat      bool   `json:"heartbeat"`
 }
 
-// StatusOf returns s as streamkit has it.
+// StatusOf converts s to streamkit's type.
 func StatusOf(s *streamhub.Status) *SegmentStatus {
 	return &SegmentStatus{
 		s.Space, s.Segment, s.FirstSequence, millis.Of(s.FirstTimestamp), s.LastSequence, millis.Of(s.LastTimestamp), s.Heartbeat,
 	}
 }
 
-// A Routeable is a request that a [BidiStreamProvider] can be asked for.
+// A Routeable is a request that a [BidiStreamProvider] can send.
 type Routeable interface{ GetDiscriminator() string }
 
 // A Consumable is a request for entries.
@@ -77,9 +77,9 @@ type Consumable interface {
 
 const prefix = "streamkit://api/v1/"
 
-// Consume asks for the entries of several spaces, the keys of Offsets, each after its offset and all in
-// the order of their timestamps. MinTimestamp is exclusive, MaxTimestamp inclusive, in Unix
-// milliseconds; 0 is no bound. A Limit of 0 or of the largest uint64 is none.
+// Consume asks for the entries of several spaces, the keys of Offsets, each after its offset and all in the order of
+// their timestamps. MinTimestamp is exclusive, MaxTimestamp inclusive, in Unix milliseconds; 0 is no bound. A Limit of
+// 0 or of the largest uint64 means no limit.
 type Consume struct {
 	MinTimestamp int64             `json:"min_timestamp,omitempty"`
 	MaxTimestamp int64             `json:"max_timestamp,omitempty"`
@@ -108,7 +108,7 @@ type ConsumeSegment struct {
 	Limit        uint64 `json:"limit,omitempty"`
 }
 
-// Requests that programs name and seldom make.
+// Requests that the client makes itself: programs name the types, but seldom use them.
 type (
 	Peek struct {
 		Space   string `json:"space"`
@@ -125,7 +125,7 @@ type (
 	GetStatus struct{}
 )
 
-// A Presence says that a worker is there. Timestamp is in Unix milliseconds.
+// A Presence is a heartbeat of a worker. Timestamp is in Unix milliseconds.
 type Presence struct {
 	WorkerID  uuid.UUID `json:"worker_id"`
 	Heartbeat bool      `json:"heartbeat"`
@@ -165,14 +165,13 @@ type Subscription interface {
 	Unsubscribe()
 }
 
-// A ReconnectListener is told that there is a new connection. The store is the nil UUID: one
-// connection serves all stores.
+// A ReconnectListener is called after a reconnect. The store is the nil UUID, because one connection serves all stores.
 type ReconnectListener interface {
 	OnReconnected(ctx context.Context, storeID uuid.UUID) error
 }
 
-// A BidiStreamProvider reaches a hub. Packages wskit and inprockit make one. CallStream of theirs
-// returns [errors.ErrUnsupported]: their streams are not those of streamkit.
+// A BidiStreamProvider reaches a hub. Packages wskit and inprockit implement it. Their CallStream returns
+// [errors.ErrUnsupported], because they do not use the streams of streamkit.
 type BidiStreamProvider interface {
 	CallStream(ctx context.Context, storeID uuid.UUID, routeable Routeable) (BidiStream, error)
 	RegisterReconnectListener(l ReconnectListener)
@@ -189,7 +188,7 @@ type BidiStream interface {
 	Closed() <-chan struct{}
 }
 
-// A StreamsError is an error with a code: 1 for one that may pass, 2 for one that does not.
+// A StreamsError is an error with a code: 1 for a temporary error, 2 for a permanent one.
 type StreamsError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
@@ -197,8 +196,8 @@ type StreamsError struct {
 
 func (e *StreamsError) Error() string { return e.Message }
 
-// NewTransientError returns an error that may pass.
+// NewTransientError returns a temporary error, which may be retried.
 func NewTransientError(message string) *StreamsError { return &StreamsError{1, message} }
 
-// NewPermanentError returns an error that does not pass.
+// NewPermanentError returns a permanent error, which is not retried.
 func NewPermanentError(message string) *StreamsError { return &StreamsError{2, message} }

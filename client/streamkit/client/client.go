@@ -1,6 +1,6 @@
-// Package client has the API of streamkit's client package, on top of the client of this module.
-// docs/migrating.md maps each name to the new one. Options that could not be combined in streamkit
-// are fields of [Options] here.
+// Package client has the API of streamkit's client package, implemented with package client of this module.
+// docs/migrating.md maps each name to the new one. Options that could not be combined in streamkit are fields of
+// [Options] here.
 package client
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/seed-147127fe/streamhub/client/streamkit/api"
 )
 
-// The types of package api under the names that streamkit's client has for them.
+// The types of package api, under their names in streamkit's client package.
 type (
 	Entry           = api.Entry
 	Record          = api.Record
@@ -57,29 +57,29 @@ type Enumerator[T any] interface {
 	Dispose()
 }
 
-// A Client makes the calls of streamkit. It is safe for concurrent use.
+// A Client is the client interface of streamkit. It is safe for concurrent use.
 type Client interface {
 	// GetSpaces and GetSegments list names in byte order.
 	GetSpaces(ctx context.Context, storeID uuid.UUID) Enumerator[string]
 	GetSegments(ctx context.Context, storeID uuid.UUID, space string) Enumerator[string]
-	// Peek returns the last entry of a segment. If none is kept, the entry has the names of the
-	// space and the segment only.
+	// Peek returns the last entry of a segment. If none is kept, the entry has only the names of the space and the
+	// segment.
 	Peek(ctx context.Context, storeID uuid.UUID, space, segment string) (*Entry, error)
-	// Consume, ConsumeSpace and ConsumeSegment read what there is now.
+	// Consume, ConsumeSpace and ConsumeSegment read the entries that are stored now.
 	Consume(ctx context.Context, storeID uuid.UUID, args *Consume) Enumerator[*Entry]
 	ConsumeSpace(ctx context.Context, storeID uuid.UUID, args *ConsumeSpace) Enumerator[*Entry]
 	ConsumeSegment(ctx context.Context, storeID uuid.UUID, args *ConsumeSegment) Enumerator[*Entry]
 	// Produce appends records in chunks and gives the status of the segment after each.
 	Produce(ctx context.Context, storeID uuid.UUID, space, segment string, entries Enumerator[*Record]) Enumerator[*SegmentStatus]
-	// Publish appends one record after whatever there is.
+	// Publish appends one record, whatever the last sequence is.
 	Publish(ctx context.Context, storeID uuid.UUID, space, segment string, payload []byte, metadata map[string]string) error
-	// SubscribeToSpace and SubscribeToSegment call handler with the status of what exists, and whenever
-	// that changes. They re-establish themselves.
+	// SubscribeToSpace and SubscribeToSegment call handler with the current statuses, and then after each change. They
+	// continue after lost connections.
 	SubscribeToSpace(ctx context.Context, storeID uuid.UUID, space string, handler func(*SegmentStatus)) (Subscription, error)
 	SubscribeToSegment(ctx context.Context, storeID uuid.UUID, space, segment string, handler func(*SegmentStatus)) (Subscription, error)
-	// SubscribeWorkers calls handler with the workers of a store; with [WithWorkerID] it is one of them.
+	// SubscribeWorkers calls handler with the workers of a store; with [WithWorkerID] the subscriber is one of them.
 	SubscribeWorkers(ctx context.Context, storeID uuid.UUID, handler func(*WorkerInventory), options ...SubscribeWorkersOption) (Subscription, error)
-	// GetSubscriptionStatus returns nil for a subscription that has ended.
+	// GetSubscriptionStatus returns the status of a subscription, or nil if it has ended.
 	GetSubscriptionStatus(id string) *SubscriptionStatus
 	// WithLease runs fn while it holds the lease on key, or returns [ErrLeaseNotAcquired]. The context of
 	// fn ends before the lease does.
@@ -88,12 +88,12 @@ type Client interface {
 	Close() error
 }
 
-// A ClientFactory gives a client.
+// A ClientFactory returns a client.
 type ClientFactory interface {
 	Get(ctx context.Context) (Client, error)
 }
 
-// Options configure [New]; all of them can be combined.
+// Options configure [New]; they can be combined freely.
 type Options struct {
 	// HandlerTimeout bounds a handler; 0 is 30 s.
 	HandlerTimeout time.Duration
@@ -138,7 +138,7 @@ func New(provider api.BidiStreamProvider, o *Options) Client {
 	return c
 }
 
-// hubOf returns what is under a provider of wskit or inprockit.
+// hubOf returns the streamhub provider inside a provider of wskit or inprockit.
 func hubOf(p api.BidiStreamProvider) (streamhub.Provider, error) {
 	if ours, ok := p.(interface {
 		Hub() (streamhub.Provider, error)
@@ -180,7 +180,7 @@ type client struct {
 	inner   *hubclient.Client
 	metrics ClientMetrics
 	closer  io.Closer
-	err     error // of the provider; every call returns it
+	err     error // error of the provider; every call returns it
 
 }
 
@@ -195,7 +195,7 @@ func (c *client) Close() error {
 	return err
 }
 
-// read makes an enumerator of what a store returns.
+// read makes an enumerator of the items of a store. If the provider has failed, the enumerator has that error.
 func read[T any](c *client, items func() iter.Seq2[T, error]) Enumerator[T] {
 	if c.err != nil {
 		return NewEnumerator(func(yield func(T, error) bool) { yield(*new(T), c.err) })

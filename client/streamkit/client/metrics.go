@@ -9,8 +9,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// ClientMetrics measure calls. A client calls them from several goroutines. RecordSubscriptionReplay is not called:
-// a subscription re-establishes itself below this API, and goes on with the newest status.
+// ClientMetrics measure calls. A client calls them from several goroutines. RecordSubscriptionReplay is not called: a
+// subscription continues by itself after a lost connection, with the newest status.
 type ClientMetrics interface {
 	RecordProduceLatency(space, segment string, d time.Duration)
 	RecordConsumeLatency(space, segment string, d time.Duration)
@@ -24,11 +24,11 @@ type otelMetrics struct {
 	timeouts, panics         metric.Int64Counter
 }
 
-// NewOTelClientMetrics counts with the global provider of OpenTelemetry.
+// NewOTelClientMetrics returns metrics on the global OpenTelemetry provider.
 func NewOTelClientMetrics() ClientMetrics {
 	meter := otel.Meter("github.com/seed-147127fe/streamhub/client/streamkit")
 	m := &otelMetrics{}
-	// The names are valid, so there are no errors.
+	// No errors: the names are valid.
 	m.produce, _ = meter.Float64Histogram("streamkit.client.produce.duration", metric.WithUnit("s"))
 	m.consume, _ = meter.Float64Histogram("streamkit.client.consume.duration", metric.WithUnit("s"))
 	m.replay, _ = meter.Float64Histogram("streamkit.client.replay.duration", metric.WithUnit("s"))

@@ -25,7 +25,7 @@ func (c *client) Produce(ctx context.Context, storeID uuid.UUID, space, segment 
 					return
 				}
 				if first.FirstSequence == 0 {
-					// A producer that may not read is not told where the segment begins.
+					// Errors are ignored: a producer without the right to read cannot ask where the segment begins.
 					first, _ = s.Status(ctx, space, segment)
 				}
 				status.FirstSequence, status.FirstTimestamp = first.FirstSequence, first.FirstTimestamp
@@ -37,7 +37,7 @@ func (c *client) Produce(ctx context.Context, storeID uuid.UUID, space, segment 
 	})
 }
 
-// recordsOf ranges over an enumerator.
+// recordsOf converts an enumerator of records to an iterator.
 func recordsOf(entries Enumerator[*Record]) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for entries.MoveNext() {
@@ -68,7 +68,7 @@ func (c *client) Publish(ctx context.Context, storeID uuid.UUID, space, segment 
 	return err
 }
 
-// produced starts a clock, and the function that it returns tells the metrics.
+// produced starts a clock; the returned function records the elapsed time in the metrics.
 func (c *client) produced(space, segment string) func() {
 	if c.metrics == nil {
 		return func() {}

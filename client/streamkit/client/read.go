@@ -23,7 +23,7 @@ func limitOf(limit uint64) uint64 {
 	return limit
 }
 
-// bound is a bound of streamkit in milliseconds; 0 and less is none.
+// bound converts a time bound in Unix milliseconds; 0 or less is the zero Time, which means no bound.
 func bound(ms int64) time.Time { return millis.Time(max(ms, 0)) }
 
 func (c *client) ConsumeSegment(ctx context.Context, storeID uuid.UUID, args *ConsumeSegment) Enumerator[*Entry] {
@@ -49,7 +49,7 @@ func (c *client) Consume(ctx context.Context, storeID uuid.UUID, args *Consume) 
 	return c.consume(ctx, storeID, "", args)
 }
 
-// consume reads spaces, each after its offset; see package offset.
+// consume reads spaces, each after its offset; package offset resolves the offsets.
 func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, args *Consume) Enumerator[*Entry] {
 	return read(c, func() iter.Seq2[*Entry, error] {
 		return c.timed(name, "", func(yield func(streamhub.Entry, error) bool) {
@@ -85,7 +85,7 @@ func (c *client) consume(ctx context.Context, storeID uuid.UUID, name string, ar
 	})
 }
 
-// timed passes entries on and tells the metrics how long all of them took.
+// timed converts entries, and records in the metrics how long the whole read took.
 func (c *client) timed(space, segment string, entries iter.Seq2[streamhub.Entry, error]) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		if c.metrics != nil {
@@ -94,7 +94,7 @@ func (c *client) timed(space, segment string, entries iter.Seq2[streamhub.Entry,
 		}
 		for e, err := range entries {
 			if errors.Is(err, streamhub.ErrNotFound) {
-				return // where nothing is kept there is nothing to read
+				return // a segment that keeps nothing gives an empty enumeration, not an error
 			}
 			if err != nil {
 				yield(nil, err)
@@ -107,7 +107,7 @@ func (c *client) timed(space, segment string, entries iter.Seq2[streamhub.Entry,
 	}
 }
 
-// A lookup reads what an offset is resolved with.
+// A lookup reads the entries by which an offset is resolved to a cursor.
 type lookup struct {
 	ctx   context.Context
 	store *hubclient.Store

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// A RetryPolicy says how often a call is made and how long to wait in between.
+// A RetryPolicy says how often a call is attempted and how long to wait between attempts.
 type RetryPolicy struct {
 	MaxAttempts       int
 	InitialBackoff    time.Duration
@@ -19,10 +19,10 @@ type RetryPolicy struct {
 	BackoffMultiplier float64
 }
 
-// DefaultRetryPolicy makes 5 attempts, 100 ms to 5 s apart, doubling.
+// DefaultRetryPolicy makes 5 attempts; the delays between them double, from 100 ms to at most 5 s.
 func DefaultRetryPolicy() RetryPolicy { return policyOf(hubclient.DefaultRetryPolicy()) }
 
-// AggressiveRetryPolicy makes 8 attempts, 200 ms to 15 s apart, growing by half.
+// AggressiveRetryPolicy makes 8 attempts; the delays between them grow by half, from 200 ms to at most 15 s.
 func AggressiveRetryPolicy() RetryPolicy { return policyOf(hubclient.AggressiveRetryPolicy()) }
 
 func policyOf(p hubclient.RetryPolicy) RetryPolicy {
@@ -33,8 +33,8 @@ func (p *RetryPolicy) policy() hubclient.RetryPolicy {
 	return hubclient.RetryPolicy{Attempts: p.MaxAttempts, InitialDelay: p.InitialBackoff, MaxDelay: p.MaxBackoff, Multiplier: p.BackoffMultiplier}
 }
 
-// IsRetryable reports whether the same call can succeed later. It goes by the code of the error, also of one that a program
-// has made with [api.NewTransientError] or [api.NewPermanentError].
+// IsRetryable reports whether the same call can succeed later. It decides by the code of the error, also for an error
+// that a program made with [api.NewTransientError] or [api.NewPermanentError].
 func IsRetryable(err error) bool {
 	var own *api.StreamsError
 	if errors.As(err, &own) {
@@ -43,8 +43,8 @@ func IsRetryable(err error) bool {
 	return hubclient.IsRetryable(err)
 }
 
-// RetryWithBackoff calls fn until it succeeds, fails for good, or the policy or ctx ends, and returns its
-// last error.
+// RetryWithBackoff calls fn until it succeeds, fails for good, the attempts of the policy are used up, or ctx ends. It
+// returns the last error of fn.
 func RetryWithBackoff(ctx context.Context, policy RetryPolicy, fn func(ctx context.Context) error) error {
 	delay := float64(policy.InitialBackoff)
 	for attempt := 1; ; attempt++ {

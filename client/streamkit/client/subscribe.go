@@ -18,11 +18,11 @@ import (
 type SubscriptionStatus struct {
 	ID     string
 	Status string // active or failed
-	// FailureCount counts handlers that panicked or took too long; LastError is the last of them, or why
-	// the subscription failed.
+	// FailureCount counts handlers that panicked or took too long; LastError is the error of the last one, or the error
+	// that ended the subscription.
 	FailureCount int32
 	LastError    error
-	// LastSequence is that of the last status that was handled.
+	// LastSequence is the sequence of the last status that was handled.
 	LastSequence    int64
 	HandlerTimeouts int32
 	HandlerPanics   int32
@@ -31,7 +31,7 @@ type SubscriptionStatus struct {
 	PendingStatuses  int
 }
 
-// A subscription can be two things at once, as in streamkit: a watcher of workers, and a worker.
+// As in streamkit, a subscription can watch the workers and be a worker at the same time.
 type subscription struct {
 	*hubclient.Subscription
 	leave func()
@@ -80,12 +80,12 @@ type workerOptions struct {
 	interval time.Duration
 }
 
-// WithWorkerID puts the subscriber on the list of workers under an id; the nil UUID does not.
+// WithWorkerID puts the subscriber on the list of workers under an id; the nil UUID has no effect.
 func WithWorkerID(id uuid.UUID) SubscribeWorkersOption {
 	return func(o *workerOptions) { o.worker.ID = id }
 }
 
-// WithWorkerMetadata sets the metadata that other subscribers see of the worker.
+// WithWorkerMetadata sets the metadata of the worker, which other subscribers see.
 func WithWorkerMetadata(metadata map[string]string) SubscribeWorkersOption {
 	return func(o *workerOptions) { o.worker.Metadata = maps.Clone(metadata) }
 }
@@ -96,7 +96,7 @@ func WithWorkerHeartbeatInterval(d time.Duration) SubscribeWorkersOption {
 	return func(o *workerOptions) { o.interval = d }
 }
 
-// leaveTime bounds the call that takes a worker off the list.
+// leaveTime bounds the call that removes a worker from the list.
 const leaveTime = 5 * time.Second
 
 func (c *client) SubscribeWorkers(ctx context.Context, storeID uuid.UUID, handler func(*WorkerInventory), options ...SubscribeWorkersOption) (Subscription, error) {
@@ -116,7 +116,7 @@ func (c *client) SubscribeWorkers(ctx context.Context, storeID uuid.UUID, handle
 		leave = func() {
 			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 			defer cancel()
-			_ = m.Leave(bye) // its time ends otherwise
+			_ = m.Leave(bye) // after an error the membership ends with its ttl
 		}
 	}
 	s, err := store.HandleWorkers(ctx, func(_ context.Context, workers []streamhub.Worker) {

@@ -1,10 +1,10 @@
-// Package eskit keeps the events of aggregates over the client, as streamkit's package of this name does: the
-// tenant of an entity is its store, the area its space, and the id its segment. A payload is an envelope
-// {"$type": …, "content": …}, so events that streamkit stored are read, and the other way round.
+// Package eskit stores the events of aggregates through package client, as streamkit's package of this name does: the
+// tenant of an entity is its store, the area its space, and the id its segment. A payload is an envelope {"$type": …,
+// "content": …}, so each of the two can read the events that the other has stored.
 //
-// streamkit's eskit implements an interface of another library, whose types this module does not link. [Store] has
-// the same methods over any types: [New] makes one that implements the interface of that library, and
-// [NewStreamStore] one over the types of this package.
+// streamkit's eskit implements an interface of another library, whose types this module does not link. [Store] has the
+// same methods over any types: [New] makes one that implements the interface of that library, and [NewStreamStore] one
+// over the types of this package.
 package eskit
 
 import (
@@ -30,18 +30,18 @@ type Entity struct {
 type DomainEvent interface {
 	// GetDiscriminator is the $type of the envelope.
 	GetDiscriminator() string
-	// GetSequence is the place of the event in its aggregate, 1 for the first.
+	// GetSequence is the sequence of the event in its aggregate, 1 for the first event.
 	GetSequence() uint64
 }
 
 // A Sequenced is an event that knows its sequence, as [Store] needs.
 type Sequenced interface{ GetSequence() uint64 }
 
-// Types say how entities and events of some library are stored; all three functions are required.
+// Types say how the entities and events of another library are stored; all three functions are required.
 type Types[E any, D Sequenced] struct {
-	// Place returns where the events of an entity are.
+	// Place returns where the events of an entity are stored.
 	Place func(entity E) (tenant uuid.UUID, area, id string)
-	// Encode and Decode write and read the whole payload, envelope included.
+	// Encode and Decode convert the whole payload, envelope included.
 	Encode func(event D) ([]byte, error)
 	Decode func(payload []byte) (D, error)
 }
@@ -88,7 +88,7 @@ func NewStreamStore(c client.Client, types ...func() DomainEvent) *StreamStore {
 }
 
 // LoadEvents returns the events of an entity from minSequence on, all of them if that is 0. An entity that does not
-// exist has none. An event that cannot be decoded is an error: skipping it would give a wrong state.
+// exist has no events. An event that cannot be decoded gives an error: skipping it would give a wrong state.
 func (s *Store[E, D]) LoadEvents(ctx context.Context, entity E, minSequence uint64) (events []D, err error) {
 	tenant, area, id := s.types.Place(entity)
 	entries := s.client.ConsumeSegment(ctx, tenant, &client.ConsumeSegment{Space: area, Segment: id, MinSequence: minSequence})
@@ -108,9 +108,9 @@ func (s *Store[E, D]) LoadEvents(ctx context.Context, entity E, minSequence uint
 }
 
 // SaveEvents appends events to an entity whose last event has expectedSequence, 0 if it has none. The events name the
-// sequences after that. If the entity has another last event, the error is [streamhub.ErrSequenceMismatch] and
-// nothing is stored. More than 10,000 events or 1 MiB are stored in parts, so after any other error a part may be
-// stored.
+// sequences after that. If the entity has another last event, the error is [streamhub.ErrSequenceMismatch] and nothing
+// is stored. If there are more than 10,000 events or 1 MiB, they are stored in several appends, so after any other
+// error a part may be stored.
 func (s *Store[E, D]) SaveEvents(ctx context.Context, entity E, events []D, expectedSequence uint64) error {
 	if len(events) == 0 {
 		return nil

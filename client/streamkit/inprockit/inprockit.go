@@ -1,5 +1,4 @@
-// Package inprockit reaches a hub in the same process. What streamkit calls a node manager is a hub
-// here.
+// Package inprockit reaches a hub in the same process. A node manager of streamkit is a hub here.
 package inprockit
 
 import (
@@ -34,7 +33,7 @@ func (p *InProcBidiStreamProvider) CallStream(context.Context, uuid.UUID, api.Ro
 	return nil, fmt.Errorf("%w: a stream of streamkit's own", errors.ErrUnsupported)
 }
 
-// RegisterReconnectListener does nothing: there is no connection.
+// RegisterReconnectListener does nothing: there is no connection that could be lost.
 func (p *InProcBidiStreamProvider) RegisterReconnectListener(api.ReconnectListener) {}
 
 // UnregisterReconnectListener does nothing.

@@ -26,8 +26,8 @@ var (
 	ErrPayloadTooLarge  = fmt.Errorf("muxer payload too large: %w", streamhub.ErrTooLarge)
 )
 
-// A MuxerOption sizes a queue of streamkit. There are no such queues here: a reader has a window in
-// bytes, and a slow one does not delay the others. Options are taken and have no effect.
+// A MuxerOption sizes a queue of streamkit. There are no such queues here: a reader has a window in bytes, and a slow
+// reader does not delay the others. Options are accepted and have no effect.
 type MuxerOption func()
 
 // A StreamRecvSaturationPolicy says what streamkit does when a queue is full.
@@ -48,10 +48,10 @@ func WithStreamRecvOfferTimeout(time.Duration) MuxerOption { return func() {} }
 // WithStreamRecvSaturationPolicy has no effect.
 func WithStreamRecvSaturationPolicy(StreamRecvSaturationPolicy) MuxerOption { return func() {} }
 
-// A WebSocketBidiStreamProvider reaches a hub through one gateway; [client.NewWebSocketProvider] takes
-// several. Set its fields before the first client uses it.
+// A WebSocketBidiStreamProvider reaches a hub through one gateway; [client.NewWebSocketProvider] accepts several. Set
+// its fields before the first client uses it.
 type WebSocketBidiStreamProvider struct {
-	// RetryAuthFailures makes a refused token a retryable error.
+	// RetryAuthFailures makes the error of a refused token retryable.
 	RetryAuthFailures bool
 	// OnDialFailure, if not nil, is called after each dial that failed.
 	OnDialFailure func(error)
@@ -63,13 +63,13 @@ type WebSocketBidiStreamProvider struct {
 	inner     *client.WebSocketProvider // nil before the first client, and after Close
 	stop      func()
 	cancel    context.CancelFunc
-	calls     sync.WaitGroup // of listeners
+	calls     sync.WaitGroup // running calls of listeners
 	listeners []api.ReconnectListener
 }
 
-// NewBidiStreamProvider returns a provider for the gateway at addr, ws:// or wss://. fetchJWT returns the
-// token of a dial; nil is for gateways that ask for none. It dials nothing; the first call returns the
-// error of an invalid address.
+// NewBidiStreamProvider returns a provider for the gateway at addr, ws:// or wss://. fetchJWT returns the token of a
+// dial; nil is for gateways that require no token. It dials nothing; the first call returns the error of an invalid
+// address.
 func NewBidiStreamProvider(addr string, fetchJWT func() (string, error), _ ...MuxerOption) api.BidiStreamProvider {
 	return &WebSocketBidiStreamProvider{address: addr, token: fetchJWT}
 }
@@ -88,7 +88,7 @@ func (p *WebSocketBidiStreamProvider) Hub() (streamhub.Provider, error) {
 	if failed := p.OnDialFailure; failed != nil {
 		o.OnDialFailure = func(_ string, err error) { failed(err) }
 	}
-	// It serves every caller to come, so it ends with Close and not with one of them.
+	// The provider serves all later callers too, so it ends with Close and not with the context of one caller.
 	ctx, cancel := context.WithCancel(context.Background())
 	inner, err := client.NewWebSocketProvider(ctx, []string{p.address}, o)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *WebSocketBidiStreamProvider) Hub() (streamhub.Provider, error) {
 	return inner, nil
 }
 
-// reconnected tells the listeners.
+// reconnected calls the listeners.
 func (p *WebSocketBidiStreamProvider) reconnected(ctx context.Context) {
 	p.mu.Lock()
 	if p.inner == nil {
@@ -112,7 +112,7 @@ func (p *WebSocketBidiStreamProvider) reconnected(ctx context.Context) {
 	p.mu.Unlock()
 	defer p.calls.Done()
 	for _, l := range listeners {
-		_ = l.OnReconnected(ctx, uuid.Nil) // nothing waits for it
+		_ = l.OnReconnected(ctx, uuid.Nil) // a listener cannot stop the connection
 	}
 }
 
@@ -144,7 +144,7 @@ func (p *WebSocketBidiStreamProvider) RegisterReconnectListener(l api.ReconnectL
 	p.listeners = append(p.listeners, l)
 }
 
-// UnregisterReconnectListener takes l off the list.
+// UnregisterReconnectListener removes l from the listeners.
 func (p *WebSocketBidiStreamProvider) UnregisterReconnectListener(l api.ReconnectListener) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
