@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	// keysFresh is how long keys are used without asking whether there are others.
+	// keysFresh is how long fetched keys are used before they are fetched again.
 	keysFresh = 15 * time.Minute
-	// keysStale is how long they are used while the issuer does not answer.
+	// keysStale is how long fetched keys are used while the issuer does not answer.
 	keysStale = 24 * time.Hour
-	// fetchPause is between two fetches, whatever the first one brought. Anybody can send tokens with key ids that are
-	// made up, and must not have the issuer asked for each of them.
+	// fetchPause is the shortest time between two fetches, even if the first one failed. Any client can send tokens
+	// with invented key ids, which must not cause a request to the issuer each.
 	fetchPause   = 10 * time.Second
 	fetchTimeout = 5 * time.Second
 	// knownWait is how long a token with a known key waits for newer keys: an issuer that hangs does
 	// not delay it further.
 	knownWait = 200 * time.Millisecond
 	maxKeySet = 1 << 20
-	// minRSA is the shortest RSA key that is taken, in bits (RFC 7518, 3.3).
+	// minRSA is the shortest RSA key that is accepted, in bits (RFC 7518, 3.3).
 	minRSA = 2048
 )
 
@@ -46,19 +46,19 @@ type keySet struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	// mu guards what follows. No request to the issuer is made under it.
+	// mu guards the fields below. It is not held during a request to the issuer.
 	mu      sync.Mutex
 	keys    map[string]jwkset.JWK
-	fetched time.Time // of what is in keys
-	tried   time.Time // when the last fetch began, also one that failed
-	flight  *flight   // the fetch under way
+	fetched time.Time // when the keys were fetched
+	tried   time.Time // when the last fetch began, even if it failed
+	flight  *flight   // the fetch in progress
 }
 
-// A flight is one fetch, for everybody who waits.
+// A flight is one fetch, which all waiting callers share.
 type flight struct {
 	done chan struct{}
-	err  error // once done is closed
-	slow bool  // a request has waited long enough for it; guarded by keySet.mu
+	err  error // set before done is closed
+	slow bool  // a request has waited for it long enough; guarded by keySet.mu
 }
 
 func newKeySet(o *Options) (*keySet, error) {
@@ -79,16 +79,16 @@ func newKeySet(o *Options) (*keySet, error) {
 		return errors.New("a key set does not redirect")
 	}
 	s := &keySet{url: o.JWKSURL, client: &limited, now: o.Now}
-	// It serves every caller to come, so it ends with close and not with one of them.
+	// The key set serves all later callers too, so its context ends with close and not with the context of one caller.
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// close ends the fetch under way and waits for it.
+// close cancels the fetch in progress and waits for it.
 func (s *keySet) close() {
 	s.mu.Lock()
-	// Under the lock: fetch adds to tasks only while it holds it and the context lives, so nothing is added during
-	// Wait.
+	// Cancel under the lock: fetch adds to tasks only while it holds the lock and the context has not ended. So nothing
+	// is added during Wait.
 	s.cancel()
 	s.mu.Unlock()
 	s.tasks.Wait()
@@ -99,12 +99,12 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// maxCandidates is how many keys are tried for a token that names none: each costs a verification
-// that anybody can ask for.
+// maxCandidates is how many keys are tried for a token that names no key. Each try costs a verification, and any client
+// can send such a token.
 const maxCandidates = 8
 
-// candidates returns the keys for an algorithm, for a token that names none. With refetch they are
-// fetched first, as for a key that is not known.
+// candidates returns the keys for an algorithm, for a token that names none. With refetch the keys are fetched first,
+// as for an unknown key.
 func (s *keySet) candidates(ctx context.Context, algorithm string, refetch bool) (any, error) {
 	list, fresh := s.every(algorithm)
 	if len(list) == 0 || !fresh || refetch {
@@ -119,7 +119,7 @@ func (s *keySet) candidates(ctx context.Context, algorithm string, refetch bool)
 	return jwt.VerificationKeySet{Keys: list}, nil
 }
 
-// every returns the keys that verify an algorithm, and whether they may be used without asking.
+// every returns the keys for an algorithm, and whether they are fresh, so that no fetch is needed.
 func (s *keySet) every(algorithm string) (list []jwt.VerificationKey, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +136,7 @@ func (s *keySet) every(algorithm string) (list []jwt.VerificationKey, fresh bool
 	return list, age < keysFresh
 }
 
-// algorithmOf returns the only algorithm that a public key is taken for.
+// algorithmOf returns the only algorithm for which a public key is accepted.
 func algorithmOf(public any) string {
 	switch k := public.(type) {
 	case *rsa.PublicKey:
@@ -151,7 +151,7 @@ func algorithmOf(public any) string {
 	return ""
 }
 
-// find returns the public key kid for an algorithm.
+// find returns the public key with the id kid, if it is for the algorithm.
 func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 	key, ok, fresh := s.look(kid)
 	if !ok || !fresh {
@@ -163,7 +163,7 @@ func (s *keySet) find(ctx context.Context, kid, algorithm string) (any, error) {
 	return fit(kid, key, algorithm)
 }
 
-// fit returns the public key, or why it is not for an algorithm.
+// fit returns the public key, or an error if it is not for the algorithm.
 func fit(kid string, key jwkset.JWK, algorithm string) (any, error) {
 	m := key.Marshal()
 	if m.ALG != "" && m.ALG.String() != algorithm {
@@ -188,7 +188,7 @@ func checkKey(public any) error {
 	return nil
 }
 
-// look returns a key that may be used, and whether it may be used without asking.
+// look returns a usable key, and whether it is fresh, so that no fetch is needed.
 func (s *keySet) look(kid string) (key jwkset.JWK, ok, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,14 +197,14 @@ func (s *keySet) look(kid string) (key jwkset.JWK, ok, fresh bool) {
 	return key, ok && age < keysStale, age < keysFresh
 }
 
-// fetch waits for newer keys, unless they were fetched a moment ago. All callers share one fetch.
-// If known is set, the caller has a key already and waits only briefly.
+// fetch waits for newer keys, unless they were fetched a moment ago. All callers share one fetch. With known set, the
+// caller has a key already and waits only for knownWait.
 func (s *keySet) fetch(ctx context.Context, known bool) error {
 	s.mu.Lock()
 	f := s.flight
 	if f == nil {
 		now := s.now()
-		// No error: the caller goes on with the keys that there are, or says that it has none.
+		// No error: the caller continues with the present keys, or reports that the key is unknown.
 		if now.Sub(s.tried) < fetchPause && !s.tried.IsZero() || s.ctx.Err() != nil {
 			s.mu.Unlock()
 			return nil
@@ -238,7 +238,7 @@ func (s *keySet) fetch(ctx context.Context, known bool) error {
 	}
 }
 
-// fly makes one fetch.
+// fly makes one fetch, and passes the result to all that wait for it.
 func (s *keySet) fly(f *flight, now time.Time) {
 	ctx, cancel := context.WithTimeout(s.ctx, fetchTimeout)
 	defer cancel()
@@ -246,15 +246,15 @@ func (s *keySet) fly(f *flight, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.err = err; err == nil {
-		// now is when the fetch began. Keys count as older than they are, and never as newer.
+		// now is when the fetch began, so that keys never count as newer than they are.
 		s.keys, s.fetched = keys, now
 	}
 	s.flight = nil
 	close(f.done)
 }
 
-// load gets the key set. A key that is not understood is passed over, as RFC 7517, 5, wants; an answer that
-// is no key set is an error, and not one without keys.
+// load fetches the key set. It skips keys that it does not understand, as RFC 7517, 5, requires. An answer that is not
+// a key set is an error, not an empty key set.
 func (s *keySet) load(ctx context.Context) (map[string]jwkset.JWK, error) {
 	text, err := s.get(ctx)
 	if err != nil {
@@ -277,7 +277,7 @@ func (s *keySet) load(ctx context.Context) (map[string]jwkset.JWK, error) {
 			continue
 		}
 		kid := m.KID
-		if kid == "" { // several may have none; no token can name this
+		if kid == "" { // a key without an id, which no token can name
 			kid = fmt.Sprintf("\x00%d", i)
 		}
 		keys[kid] = key

@@ -11,21 +11,22 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// ErrTooMany is for a connection over a limit.
+// ErrTooMany is the error for a connection over a limit.
 var ErrTooMany = errors.New("too many connections")
 
-// Limits bound connections. 0 stands for the default, and a negative value for none. Connections
-// from the loopback count for the process and the subject only: they come from a proxy, for many. Of an IPv6
-// address the network of 64 bits counts.
+// Limits bound connections. 0 stands for the default, and a negative value for none. Connections from a loopback
+// address have no limit per IP address, because a proxy opens them for many clients. The /64 network of an IPv6 address
+// counts as one address.
 type Limits struct {
-	// Connections are those of the process, of one subject and of one IP address; the defaults are
-	// 10,000, 100 and 200.
+	// Connections, PerSubject and PerIP limit the open connections of the process, of one subject and of one IP
+	// address; the defaults are 10,000, 100 and 200.
 	Connections, PerSubject, PerIP int
-	// Handshakes are those a second, of the process and of one IP address; 1,000 and 10.
+	// Handshakes and HandshakesPerIP limit the handshakes per second of the process and of one IP address; the defaults
+	// are 1,000 and 10.
 	Handshakes, HandshakesPerIP float64
 }
 
-// A Limiter counts connections. Its memory grows with the connections that are open only.
+// A Limiter counts connections. Its memory is bounded by the number of open connections.
 type Limiter struct {
 	limits Limits
 
@@ -36,8 +37,8 @@ type Limiter struct {
 	rate     *rate.Limiter
 }
 
-// An address is one IP address. One that is refused stays as well, since its rate is what refuses it. Those without a
-// connection are forgotten once there are many; see forget.
+// An address is the state of one IP address. A refused address is remembered too, because its rate is the reason for
+// the refusal. Addresses without a connection are dropped when there are many; see forget.
 type address struct {
 	open int
 	rate *rate.Limiter
@@ -50,7 +51,7 @@ func NewLimiter(l *Limits) *Limiter {
 	}
 	limits := Limits{
 		Connections: cmp.Or(l.Connections, 10_000), PerSubject: cmp.Or(l.PerSubject, 100), PerIP: cmp.Or(l.PerIP, 200),
-		Handshakes:      cmp.Or(l.Handshakes, 1000), // as many readers as there may be are back at once when they lose another gateway
+		Handshakes:      cmp.Or(l.Handshakes, 1000), // after the loss of another gateway as many readers reconnect at once
 		HandshakesPerIP: cmp.Or(l.HandshakesPerIP, 10),
 	}
 	return &Limiter{limits: limits, subjects: map[string]int{}, ips: map[string]*address{}, rate: newRate(limits.Handshakes)}
@@ -66,12 +67,12 @@ func newRate(perSecond float64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond*burst)))
 }
 
-// Acquire counts a connection of p, who may be nil, until release is called; further calls of release
-// do nothing. It returns [ErrTooMany] over a limit.
+// Acquire counts a connection of p, which may be nil, until release is called; further calls of release do nothing. It
+// returns [ErrTooMany] over a limit.
 func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err error) {
 	ip, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		ip = r.RemoteAddr // a server that is none of net/http's
+		ip = r.RemoteAddr // the server is not one of net/http
 	}
 	local := isLoopback(ip)
 	ip = place(ip)
@@ -101,7 +102,8 @@ func (l *Limiter) Acquire(r *http.Request, p *Principal) (release func(), err er
 	}), nil
 }
 
-// place is what counts as one address: of IPv6 the network of 64 bits, in which a client chooses the rest.
+// place returns the text that counts as one address. For IPv6 that is the /64 network, because a client can choose any
+// address in it.
 func place(ip string) string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -113,15 +115,15 @@ func place(ip string) string {
 	return netip.PrefixFrom(a, 64).Masked().String()
 }
 
-// Open returns how many were let in and are not released.
+// Open returns how many connections were acquired and not released.
 func (l *Limiter) Open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
 }
 
-// AcquireSubject counts for p as well what was acquired before its subject was known. The
-// rest is as with Acquire.
+// AcquireSubject counts a connection for the subject of p that was acquired before its subject was known. The results
+// are as for Acquire.
 func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 	subject := p.CountedAs()
 	if subject == "" {
@@ -142,7 +144,7 @@ func (l *Limiter) AcquireSubject(p *Principal) (release func(), err error) {
 
 func exceeds(n, limit int) bool { return limit >= 0 && n >= limit }
 
-// enter and leave count for a subject. The lock is held.
+// enter and leave change the count of a subject. The lock is held.
 func (l *Limiter) enter(subject string) {
 	if subject != "" {
 		l.subjects[subject]++
@@ -161,8 +163,8 @@ func (l *Limiter) leave(subject string) {
 // maxAddresses is how many addresses without a connection are remembered.
 const maxAddresses = 10_000
 
-// forget drops addresses that have no connection, once there are many. At least maxAddresses of them have none then,
-// so one pass over the map makes room for as many. Their rates begin again. The lock is held.
+// forget drops addresses without a connection when there are at least maxAddresses of them. So each pass over the map
+// frees at least that many. The rates of dropped addresses start again. The lock is held.
 func (l *Limiter) forget() {
 	if len(l.ips) < l.total+maxAddresses {
 		return

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// ErrForbiddenOrigin is for a browser that shows the page of another origin.
+// ErrForbiddenOrigin is the error for a request from a web page of an origin that is not allowed.
 var ErrForbiddenOrigin = errors.New("forbidden origin")
 
-// streamkitOrigin is what clients of streamkit send, wherever they are.
+// streamkitOrigin is the Origin that streamkit clients send from any machine.
 const streamkitOrigin = "http://localhost"
 
-// Origins are the web origins that may connect without a token in the request.
+// Origins are the web origins whose pages may send requests without a token.
 type Origins struct{ allowed map[string]struct{} }
 
 // NewOrigins takes exact origins, scheme://host[:port].
@@ -30,7 +30,7 @@ func NewOrigins(list []string) (*Origins, error) {
 	return o, nil
 }
 
-// parseOrigin returns the one form of an origin: lower case, without the port that is the default.
+// parseOrigin returns the canonical form of an origin: lower case, without the default port.
 func parseOrigin(text string) (string, bool) {
 	u, err := url.Parse(strings.ToLower(text))
 	if err != nil || u.Scheme == "" || u.Host == "" || u.Hostname() == "" || u.User != nil || u.Path != "" ||
@@ -47,8 +47,8 @@ func parseOrigin(text string) (string, bool) {
 	return u.Scheme + "://" + host, true
 }
 
-// Check returns [ErrForbiddenOrigin] for a page of another origin than the gateway's own and those
-// allowed. A request with a verified token needs no check: no page of others has the token.
+// Check returns [ErrForbiddenOrigin] for a page of another origin than the gateway's own and those allowed. A request
+// with a verified token needs no check, because a page of another origin does not have the token.
 func (o *Origins) Check(r *http.Request, streamkit bool) error {
 	values := r.Header.Values("Origin")
 	if len(values) > 1 {
@@ -63,7 +63,7 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 			return fmt.Errorf("%w: of a page that does not say which", ErrForbiddenOrigin)
 		}
 	default:
-		return nil // no browser, or a user who opens the address
+		return nil // not a browser, or a user who has typed the address
 	}
 	if streamkit && text == streamkitOrigin {
 		return nil
@@ -73,7 +73,8 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 		if _, ok = o.allowed[origin]; !ok {
 			own, isURL := parseOrigin("http://" + r.Host)
 			ownTLS, _ := parseOrigin("https://" + r.Host)
-			// Either scheme: a proxy before the gateway may have ended TLS, which the request does not say.
+			// Both schemes count as the gateway's own: a proxy may have terminated TLS, and the request does not say
+			// so.
 			ok = isURL && (origin == own || origin == ownTLS)
 		}
 	}
@@ -83,14 +84,14 @@ func (o *Origins) Check(r *http.Request, streamkit bool) error {
 	return nil
 }
 
-// embedded reports whether a request is of a page of another origin that shows or runs what it gets, as an image or
-// a script. A browser sends no Origin then, and the page can run what it may not read.
+// embedded reports whether a page of another origin embeds the response, as an image or a script for instance. For such
+// a request a browser sends no Origin, and the page can run a response that it may not read.
 func embedded(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") == "no-cors"
 }
 
-// originOfReferer returns the origin of the page that a request comes from, "" if that is not said.
+// originOfReferer returns the origin of the page that sent a request, or "" if the request does not name it.
 func originOfReferer(r *http.Request) string {
 	u, err := url.Parse(r.Header.Get("Referer"))
 	if err != nil || u.Host == "" {
@@ -99,12 +100,11 @@ func originOfReferer(r *http.Request) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// OwnOrigin is for requests of web pages of the gateway's own origin, and of what is no page.
+// OwnOrigin returns an error unless a request comes from a page of the gateway's own origin, or from no page.
 func OwnOrigin(r *http.Request) error { return (&Origins{}).Check(r, false) }
 
-// CookieToken returns the value of the cookie of that name, "" for none. A browser sends cookies with
-// requests of every page, so a cookie counts only where the browser says that the page is of the
-// gateway's own origin.
+// CookieToken returns the value of a cookie, or "" if there is none. A browser sends cookies with the requests of every
+// page. So a cookie counts only if the browser says that the page is of the gateway's own origin.
 func CookieToken(r *http.Request, cookie string) string {
 	if cookie == "" {
 		return ""
@@ -114,7 +114,7 @@ func CookieToken(r *http.Request, cookie string) string {
 		return ""
 	}
 	named := r.CookiesNamed(cookie)
-	if len(named) != 1 { // of two it is not known which is ours
+	if len(named) != 1 { // with several it is unknown which one is ours
 		return ""
 	}
 	return named[0].Value

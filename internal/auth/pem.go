@@ -9,10 +9,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A fixedKeys holds public keys by their algorithm.
+// fixedKeys holds the configured public keys, by algorithm.
 type fixedKeys map[string][]jwt.VerificationKey
 
-// parsePEM reads public keys: PKIX, PKCS 1 and certificates. Of a certificate only the key counts.
+// parsePEM reads public keys: PKIX, PKCS 1 and certificates. Only the key of a certificate is used.
 func parsePEM(text []byte) (fixedKeys, error) {
 	keys := fixedKeys{}
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {

@@ -12,17 +12,17 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A Principal is who presented a token. It does not change.
+// A Principal is an authenticated client: the subject and the rights of its token. It is immutable.
 type Principal struct {
 	Subject, Issuer string
-	// Expires is the end of the token; zero is never.
+	// Expires is when the token expires; the zero Time means never.
 	Expires time.Time
 	grants  []grant
-	ticket  bool // a ticket said so
+	ticket  bool // the credential was a ticket
 }
 
-// Identify returns who presented a token, and what its scopes allow. An error says why the token is refused; it
-// is for the log and not for the client.
+// Identify verifies a token and returns its principal. An error says why the token is refused; it is for the log and
+// not for the client.
 func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Principal, error) {
 	who, err := a.Authenticate(ctx, token)
 	if err != nil {
@@ -38,10 +38,11 @@ func Identify(ctx context.Context, a streamhub.Authenticator, token string) (*Pr
 	return &Principal{Subject: who.Subject, Issuer: who.Issuer, Expires: who.Expires, grants: grants}, nil
 }
 
-// Anonymous is a peer that has not yet authenticated. It may do nothing.
+// Anonymous is the principal of a client that has not authenticated yet. It has no rights.
 var Anonymous = &Principal{}
 
-// CountedAs returns under which name limits count p, which may be nil; "" is none: tokens without a subject may be of many.
+// CountedAs returns the name under which limits count p, which may be nil. It is "" for a token without a subject,
+// which many clients may share.
 func (p *Principal) CountedAs() string {
 	if p == nil || p.Subject == "" {
 		return ""
@@ -49,7 +50,7 @@ func (p *Principal) CountedAs() string {
 	return p.Issuer + "\x00" + p.Subject
 }
 
-// A grant allows something in one store, or in all of them.
+// A grant is one scope: a right in one store or in all stores.
 type grant struct {
 	anyStore    bool
 	store       uuid.UUID
@@ -59,17 +60,17 @@ type grant struct {
 	read, write bool
 }
 
-// A pattern stands for one segment, for those whose names begin alike, or for a space as a whole, which
-// is also its timeline and the list of its segments. The zero value stands for no segment.
+// A pattern matches one segment, all segments with a prefix, or a whole space, including its timeline and the list of
+// its segments. The zero value matches no segment.
 type pattern struct {
-	name   string // or what the names begin with
+	name   string // the name, or the prefix of names
 	prefix bool
 }
 
-// everything is the pattern of a space as a whole.
+// everything is the pattern that matches a whole space.
 var everything = pattern{prefix: true}
 
-// has reports whether a segment is one of the pattern's; "" is the space as a whole.
+// has reports whether the pattern matches a segment; "" is the whole space.
 func (p pattern) has(segment string) bool {
 	switch {
 	case p == everything:
@@ -82,8 +83,7 @@ func (p pattern) has(segment string) bool {
 	return segment == p.name
 }
 
-// covers reports whether every segment of q is one of the pattern's, and the space as a whole if q has
-// it.
+// covers reports whether p matches everything that q matches.
 func (p pattern) covers(q pattern) bool {
 	if q.prefix {
 		return p.prefix && strings.HasPrefix(q.name, p.name)
@@ -91,8 +91,8 @@ func (p pattern) covers(q pattern) bool {
 	return p.has(q.name)
 }
 
-// parsePattern reads the name of a segment, escaped as in a URL path, or with an asterisk at its end a
-// prefix. An asterisk of a name is %2A.
+// parsePattern reads the name of a segment, escaped as in a URL path, or a prefix with an asterisk at its end. An
+// asterisk in a name is written %2A.
 func parsePattern(text string) (p pattern, err error) {
 	text, p.prefix = strings.CutSuffix(text, "*")
 	if strings.Contains(text, "*") {
@@ -104,16 +104,16 @@ func parsePattern(text string) (p pattern, err error) {
 	return p, nil
 }
 
-// Internal is the store in which gateways keep what is theirs: the subscriptions of Durable Streams
-// and the key that signs webhooks. No transport serves it, whatever a client may do: who reads the key
-// can forge webhooks. Its UUID is made of a name, so every gateway has the same one.
+// Internal is the store for the state of gateways: the subscriptions of Durable Streams, and the keys that sign
+// webhooks and tickets. No transport serves it to any client, because a reader of the keys could forge webhooks. Its
+// UUID is derived from a name, so all gateways use the same one.
 var Internal = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://streamhub/durable/subscriptions"))
 
 // Reserved reports whether a store is [Internal].
 func Reserved(store uuid.UUID) bool { return store == Internal }
 
-// Allows reports whether the principal has a right. A right to a space as a whole needs a grant for all of
-// its segments. One to a store as a whole needs a grant for all of its spaces.
+// Allows reports whether the principal has a right. A right to a whole space needs a grant for all of its segments. A
+// right to a whole store needs a grant for all of its spaces.
 func (p *Principal) Allows(right streamhub.Right) bool {
 	if Reserved(right.Store) {
 		return false
@@ -131,7 +131,7 @@ func (g *grant) allows(right *streamhub.Right) bool {
 		g.segments.has(right.Segment) && (right.Write && g.write || !right.Write && g.read)
 }
 
-// Denied is the error for a missing right, which it names. A caller learns only what it has named itself.
+// Denied returns the error for a missing right. Its text names only the names that the caller has sent.
 func Denied(right streamhub.Right) error {
 	verb := "read"
 	if right.Write {
@@ -169,11 +169,11 @@ func (p *Principal) AllowsStore(store uuid.UUID) bool {
 	return false
 }
 
-// errSubject is for a new token of another subject.
+// errSubject is the error for a new token with another subject.
 var errSubject = errors.New("the token is for another subject")
 
-// Succeed returns an error unless next may take the place of p on an open connection: it is the
-// same subject of the same issuer.
+// Succeed returns an error unless next may take the place of p on an open connection: it must have the same subject and
+// the same issuer.
 func (p *Principal) Succeed(next *Principal) error {
 	if p != Anonymous && p != nil && (p.Subject != next.Subject || p.Issuer != next.Issuer) {
 		return errSubject
@@ -181,11 +181,11 @@ func (p *Principal) Succeed(next *Principal) error {
 	return nil
 }
 
-// scopePrefix begins every scope of ours.
+// scopePrefix is the prefix of all scopes of streamhub.
 const scopePrefix = "streamhub::"
 
-// parseScopes reads the claim. Scopes of other systems are ignored. A malformed one of streamkit
-// rejects the token unless streamkit::* stands before it; a malformed one of ours always does.
+// parseScopes parses the claim scopes. It ignores scopes of other systems. A malformed streamhub scope makes the token
+// invalid. So does a malformed streamkit scope, unless streamkit::* precedes it.
 func parseScopes(scopes []string) (grants []grant, err error) {
 	all := false
 	for _, scope := range scopes {
@@ -249,7 +249,7 @@ func parseScope(text string) (g grant, err error) {
 	return g, nil
 }
 
-// parseStore takes the usual form of a UUID only: others would be a second name for a store.
+// parseStore accepts only the usual form of a UUID: other forms would be a second name for a store.
 func parseStore(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 {

@@ -18,40 +18,42 @@ import (
 )
 
 const (
-	// MaxTicket is the longest ticket, in bytes: it has to fit into a URL.
+	// MaxTicket is the longest ticket, in bytes: it must fit into a URL.
 	MaxTicket = 4 << 10
-	// TicketTime is how long a ticket is valid by default, and MaxTicketTime the most.
+	// TicketTime is how long a ticket is valid by default, and MaxTicketTime is the longest validity.
 	TicketTime    = time.Minute
 	MaxTicketTime = 5 * time.Minute
-	// ticketType tells tickets from tokens, also where both have one key. A Verifier refuses tokens of this type.
+	// ticketType tells tickets from tokens, even if both are signed with the same key. A Verifier refuses tokens of
+	// this type.
 	ticketType = "streamhub-ticket"
 	// ticketName is the parameter of a URL that holds a ticket.
 	ticketName = "ticket"
 )
 
-// ErrTicket is for a ticket that opens nothing, or does not any more.
+// ErrTicket is the error for an invalid or expired ticket.
 var ErrTicket = errors.New("the ticket is not valid")
 
 // TicketKeys hold the keys that sign tickets. They are safe for concurrent use.
 type TicketKeys interface {
 	// Current returns the key that signs, and its id.
 	Current(ctx context.Context) (id string, key []byte, err error)
-	// Find returns the key with an id, nil if there is none. Anybody can have it called with any id.
+	// Find returns the key with an id, or nil if there is none. Unauthenticated clients can cause calls with any id.
 	Find(ctx context.Context, id string) (key []byte, err error)
 }
 
-// A ticket is what is signed: a part of what a token allows, which a web page can show where it can set
-// no header. Times are in Unix milliseconds.
+// A ticket is the signed content: a part of the rights of a token, for a URL. A web page uses it for requests on which
+// it cannot set a header. Times are in Unix milliseconds.
 type ticket struct {
 	Subject string `json:"sub,omitempty"`
 	Issuer  string `json:"iss,omitempty"`
-	// Until is when the ticket ends, and End when that ends what it has opened: with its token; 0 is never.
+	// Until is when the ticket itself expires. End is when the token expires, which ends the requests that the ticket
+	// has opened; 0 means never.
 	Until  int64    `json:"until"`
 	End    int64    `json:"end,omitempty"`
 	Scopes []string `json:"scopes"`
 }
 
-// The claims of package jwt are not used: their times are whole seconds.
+// ticket implements [jwt.Claims] with no registered claims, because their times are in whole seconds.
 func (ticket) GetExpirationTime() (*jwt.NumericDate, error) { return nil, nil }
 func (ticket) GetIssuedAt() (*jwt.NumericDate, error)       { return nil, nil }
 func (ticket) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
@@ -68,7 +70,7 @@ type TicketRequest struct {
 	TTL string `json:"ttl"`
 }
 
-// Lifetime returns how long the ticket is to be valid.
+// Lifetime returns the requested validity of the ticket, or an error if TTL is invalid.
 func (t *TicketRequest) Lifetime() (time.Duration, error) {
 	if t.TTL == "" {
 		return TicketTime, nil
@@ -80,8 +82,8 @@ func (t *TicketRequest) Lifetime() (time.Duration, error) {
 	return ttl, nil
 }
 
-// SignTicket makes a ticket for what t asks for, which p must be allowed. It ends with the token of p at
-// the latest. The error is one of package streamhub.
+// SignTicket makes a ticket with the rights that t asks for, which p must have. The ticket expires at the latest when
+// the token of p does. The error is one of package streamhub.
 func SignTicket(ctx context.Context, keys TicketKeys, p *Principal, store uuid.UUID, t *TicketRequest, now time.Time) (text string, until time.Time, err error) {
 	ttl, err := t.Lifetime()
 	if err != nil {
@@ -115,7 +117,7 @@ func SignTicket(ctx context.Context, keys TicketKeys, p *Principal, store uuid.U
 	return text, until, nil
 }
 
-// ticketScopes are what t asks for, as scopes.
+// ticketScopes returns the rights that t asks for, as scopes.
 func (p *Principal) ticketScopes(store uuid.UUID, t *TicketRequest) (scopes []string, err error) {
 	for _, list := range []struct {
 		right string
@@ -140,10 +142,10 @@ func (p *Principal) ticketScopes(store uuid.UUID, t *TicketRequest) (scopes []st
 	return scopes, nil
 }
 
-// escape writes the only byte of an escaped name that means something else in a scope.
+// escape escapes the colon, the only byte of an escaped name that has another meaning in a scope.
 func escape(name string) string { return strings.ReplaceAll(name, ":", "%3A") }
 
-// covers reports whether one of the principal's own grants allows all that g does, in its one store.
+// covers reports whether one grant of the principal allows everything that g allows.
 func (p *Principal) covers(g *grant) bool {
 	if Reserved(g.store) {
 		return false
@@ -158,14 +160,14 @@ func (p *Principal) covers(g *grant) bool {
 	return false
 }
 
-// CheckTicket returns who a ticket is of, and what it allows. What it opens ends with the token that the
-// ticket was made with.
+// CheckTicket verifies a ticket and returns its principal. The principal expires with the token from which the ticket
+// was made.
 func CheckTicket(ctx context.Context, keys TicketKeys, text string, now time.Time) (*Principal, error) {
 	if len(text) > MaxTicket {
 		return nil, fmt.Errorf("%w: it has %d bytes", ErrTicket, len(text))
 	}
 	var t ticket
-	var failed error // of the keys: it is not the ticket's fault
+	var failed error // error of the keys, for which the ticket is not to blame
 	_, err := ticketParser.ParseWithClaims(text, &t, func(unverified *jwt.Token) (any, error) {
 		id := kidOf(unverified)
 		if typ, _ := unverified.Header["typ"].(string); typ != ticketType || id == "" {
@@ -202,14 +204,14 @@ func CheckTicket(ctx context.Context, keys TicketKeys, text string, now time.Tim
 
 var ticketParser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 
-// ticketKey is what a key signs tickets with: something else than what it may sign elsewhere.
+// ticketKey derives the signing key of tickets, so that a key that also signs something else cannot be misused.
 func ticketKey(key []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("streamhub tickets"))
 	return mac.Sum(nil)
 }
 
-// TicketOf returns the ticket in the URL of a request, "" for none; several are none that is valid.
+// TicketOf returns the ticket in the URL of a request, or "" if there is none. Several tickets count as an invalid one.
 func TicketOf(r *http.Request) string {
 	if !strings.Contains(r.URL.RawQuery, ticketName) {
 		return ""
@@ -218,14 +220,14 @@ func TicketOf(r *http.Request) string {
 	case len(all) == 0:
 		return ""
 	case len(all) > 1, all[0] == "":
-		// It is no ticket, so it is refused. With none the request would count by its cookie.
+		// An invalid ticket, so that the request is refused. Without a ticket it would be authenticated by its cookie.
 		return "?"
 	default:
 		return all[0]
 	}
 }
 
-// UnmarshalJSON takes the fields that there are only: a ticket for nothing would be no help.
+// UnmarshalJSON refuses unknown fields: with a misspelled field the ticket would lack rights.
 func (t *TicketRequest) UnmarshalJSON(text []byte) error {
 	type plain TicketRequest
 	decoder := json.NewDecoder(strings.NewReader(string(text)))

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// maxToken is the longest token that is looked at.
+	// maxToken is the longest token that is parsed, in bytes.
 	maxToken = 8 << 10
-	// minSecret is the shortest secret for HS256 that is taken without being told to (RFC 7518, 3.2).
+	// minSecret is the shortest secret for HS256, in bytes, that is accepted without InsecureShortSecret (RFC 7518,
+	// 3.2).
 	minSecret = 32
 
 	defaultLeeway      = 30 * time.Second
@@ -28,14 +29,14 @@ type Options struct {
 	// HMACSecret verifies HS256. It has 32 bytes or more unless InsecureShortSecret is set.
 	HMACSecret          []byte
 	InsecureShortSecret bool
-	// JWKSURL is where the keys for RS256, ES256 and EdDSA are. It is https, except on the loopback.
+	// JWKSURL is the https URL of the keys for RS256, ES256 and EdDSA; http is allowed for a loopback address.
 	JWKSURL string
-	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE. Of
-	// a certificate only the key counts. There may be up to 8 for each algorithm. The key id of a token has no say.
+	// PublicKeys, in PEM, verify RS256, ES256 and EdDSA: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE. Only the key of a
+	// certificate is used. At most 8 keys per algorithm are allowed. The key id of a token is ignored.
 	PublicKeys []byte
-	// Issuer and Audience, unless empty, must be in the token.
+	// Issuer and Audience, unless empty, must match the claims iss and aud of the token.
 	Issuer, Audience string
-	// Leeway is how far clocks may differ; the default is 30 s, which is also the most.
+	// Leeway is how far clocks may differ; the default is 30 s, which is also the maximum.
 	Leeway time.Duration
 	// MaxLifetime is the longest time from now that a token may be valid; the default is 24 h.
 	MaxLifetime time.Duration
@@ -45,16 +46,16 @@ type Options struct {
 	Now func() time.Time
 }
 
-// A Verifier checks tokens. It is safe for concurrent use. Close it if it has the URL of a key set.
+// A Verifier checks tokens. It is safe for concurrent use. Close it if it has a JWKSURL.
 type Verifier struct {
 	opt    Options
 	parser *jwt.Parser
-	keys   *keySet // nil without a URL
+	keys   *keySet // nil without a JWKSURL
 	fixed  fixedKeys
 }
 
-// NewVerifier returns a verifier, or an error that says what is wrong with the options. Keys are
-// fetched with the first token.
+// NewVerifier returns a verifier, or an error if the options are invalid. Keys are fetched when the first token
+// arrives.
 func NewVerifier(o Options) (*Verifier, error) {
 	if o.Leeway == 0 {
 		o.Leeway = defaultLeeway
@@ -114,7 +115,7 @@ func count(conditions ...bool) (n int) {
 	return n
 }
 
-// scopeList reads the claim: an array of strings, or one string with commas.
+// scopeList parses the claim scopes: an array of strings, or one string with commas.
 func scopeList(claim any) ([]string, error) {
 	switch c := claim.(type) {
 	case nil:
@@ -146,19 +147,19 @@ func (v *Verifier) Authenticate(ctx context.Context, token string) (*streamhub.I
 	case len(token) > maxToken:
 		return nil, fmt.Errorf("a token of %d bytes", len(token))
 	}
-	// A map has the claims by their exact names: the fields of a struct would be found whatever the
-	// case, and twice.
+	// A map has the claims under their exact names. The fields of a struct would match names in any case, and repeated
+	// names.
 	c := jwt.MapClaims{}
 	parsed, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.key(ctx, t, false) })
 	if v.keys != nil && parsed != nil && kidOf(parsed) == "" && errors.Is(err, jwt.ErrTokenSignatureInvalid) {
-		// It may be signed with a key that is newer than those that were tried.
+		// The token may be signed with a newer key than those that were tried.
 		c = jwt.MapClaims{}
 		_, err = v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) { return v.key(ctx, t, true) })
 	}
 	if err != nil {
 		return nil, err
 	}
-	expires, err := c.GetExpirationTime() // it is there, or the parser had refused
+	expires, err := c.GetExpirationTime() // exp exists: the parser requires it
 	if err != nil {
 		return nil, err
 	}
@@ -177,12 +178,12 @@ func (v *Verifier) Authenticate(ctx context.Context, token string) (*streamhub.I
 	if err != nil {
 		return nil, err
 	}
-	// With the leeway, so that what the token has opened ends when the token itself is refused.
+	// Expires includes the leeway, so that requests end at the time from which the token is refused.
 	return &streamhub.Identity{Subject: subject, Issuer: issuer, Expires: expires.Add(v.opt.Leeway), Scopes: scopes}, nil
 }
 
-// Close ends the fetch of keys that is under way and waits for it. Verify goes on with the keys that
-// it has.
+// Close cancels a fetch of keys in progress and waits for it. After that tokens are verified with the keys that were
+// fetched before.
 func (v *Verifier) Close() error {
 	if v.keys != nil {
 		v.keys.close()
@@ -195,14 +196,14 @@ func kidOf(t *jwt.Token) string {
 	return kid
 }
 
-// key returns what verifies t. Nothing in the token but its key id has a say in that; a token without
-// one is tried against the keys of its algorithm, of newer ones if refetch is set.
+// key returns the keys that may verify t. Only the key id and the algorithm of the token are used to select them. A
+// token without a key id is tried against all keys of its algorithm; with refetch, after a fetch.
 func (v *Verifier) key(ctx context.Context, t *jwt.Token, refetch bool) (any, error) {
 	// at+jwt is an access token (RFC 9068). Other types are for something else, such as tickets.
 	if typ, ok := t.Header["typ"].(string); ok && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "at+jwt") {
 		return nil, fmt.Errorf("a token of type %.20q", typ)
 	}
-	// Extensions that must be understood (RFC 7515, 4.1.11): none is.
+	// Extensions that must be understood (RFC 7515, 4.1.11); this verifier understands none.
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("a critical header that is not known")
 	}

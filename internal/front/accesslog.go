@@ -12,7 +12,7 @@ import (
 // maxLogPath is how much of a path is logged.
 const maxLogPath = 256
 
-// logRequest writes the line of a request that has ended. The query is left out: it may hold a ticket.
+// logRequest logs a request that has ended, without its query, which may hold a ticket.
 func (g *Gate) logRequest(p *pass, r *http.Request, w *writer, took time.Duration) {
 	if g.access == nil {
 		return
@@ -25,7 +25,7 @@ func (g *Gate) logRequest(p *pass, r *http.Request, w *writer, took time.Duratio
 		slog.Int("status", w.code()), slog.Int64("bytes", w.bytes), slog.Duration("took", took.Round(time.Microsecond)))
 }
 
-// logConnection writes the line of a connection that has ended, or of a handshake that was refused.
+// logConnection logs a connection that has ended or a handshake that was refused.
 func (g *Guest) logConnection(status int, took time.Duration) {
 	if g.gate.access == nil {
 		return
@@ -34,7 +34,7 @@ func (g *Guest) logConnection(status int, took time.Duration) {
 		subjectOf(g.Principal), slog.Int("status", status), slog.Duration("took", took.Round(time.Microsecond)))
 }
 
-// subjectOf names who a principal is, with a limit: an issuer may take any name.
+// subjectOf returns the subject of a principal, cut to a limit: an issuer may use names of any length.
 func subjectOf(p *auth.Principal) slog.Attr {
 	if p == nil {
 		return slog.Attr{}

@@ -12,34 +12,34 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// A Dialect is what the gate has to know of a protocol over connections.
+// A Dialect describes a protocol over connections to the gate.
 type Dialect struct {
-	// Transport is its name in metrics.
+	// Transport is the name of the protocol in metrics.
 	Transport string
-	// Later says that a client may say who it is in its first message.
+	// Later says that a client may authenticate in its first message instead of the handshake.
 	Later bool
-	// AnyLocalhost has its clients let in whose Origin is http://localhost: they always send that.
+	// AnyLocalhost admits clients with the Origin http://localhost, which clients of this protocol always send.
 	AnyLocalhost bool
-	// Op is one of its operations, whose series of metrics are there from the start.
+	// Op is one operation of the protocol. Its metrics series exist from the start.
 	Op string
-	// Refusals are what is refused besides what the gate does.
+	// Refusals are the reasons for which the protocol itself refuses clients, for metrics.
 	Refusals []string
 }
 
-// A Guest is a connection that was let in.
+// A Guest is a connection that the gate has admitted.
 type Guest struct {
 	gate    *Gate
 	dialect *Dialect
-	request *http.Request // only for the log
+	request *http.Request // only for the access log
 	// Principal is the client: nil if the gateway asks for no token, and [auth.Anonymous] before the client has
 	// authenticated.
 	Principal *auth.Principal
-	releases  []func() // of the places that it takes; Leave calls them
+	releases  []func() // release the places that the guest takes in the limits; called by Leave
 }
 
 type gateKey struct{}
 
-// Bring returns a request that tells the transport which gate it stands behind.
+// Bring returns a copy of r that carries the gate, so that the transport uses the same one.
 func (g *Gate) Bring(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), gateKey{}, g))
 }
@@ -52,7 +52,7 @@ func (g *Gate) Of(r *http.Request) *Gate {
 	return g
 }
 
-// errRefused is a handshake that is not let in: its status, and its text.
+// errRefused is the error of a refused handshake, with the HTTP status and the text of the answer.
 type errRefused struct {
 	status int
 	text   string
@@ -60,7 +60,8 @@ type errRefused struct {
 
 func (e *errRefused) Error() string { return e.text }
 
-// statusOf is the status of a handshake that is refused. Only Redis can keep the gate from deciding.
+// statusOf returns the HTTP status for a refused handshake. An outage of Redis is the only reason for which the gate
+// cannot decide.
 func statusOf(err error) int {
 	if refused := (*errRefused)(nil); errors.As(err, &refused) {
 		return refused.status
@@ -68,7 +69,7 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-// Refuse answers a handshake that [Gate.Connect] did not let in.
+// Refuse answers a handshake that [Gate.Connect] has refused.
 func Refuse(w http.ResponseWriter, err error) {
 	refused := &errRefused{statusOf(err), "Service Unavailable"}
 	errors.As(err, &refused)
@@ -81,8 +82,8 @@ func Refuse(w http.ResponseWriter, err error) {
 	http.Error(w, refused.text, refused.status)
 }
 
-// Connect decides over the handshake of a connection. The caller lets the guest leave when the connection has ended. The address
-// is counted before anything else: to verify a token costs more than to count.
+// Connect admits or refuses the handshake of a connection. The caller calls [Guest.Leave] when the connection has
+// ended. The limits of the address are checked first, because that costs less than verifying a token.
 func (g *Gate) Connect(r *http.Request, d *Dialect) (_ *Guest, err error) {
 	begun := time.Now()
 	guest := &Guest{gate: g, dialect: d, request: r}
@@ -126,16 +127,15 @@ func (g *Gate) Connect(r *http.Request, d *Dialect) (_ *Guest, err error) {
 	return guest, nil
 }
 
-// Leave gives back the places of a guest.
+// Leave releases the places of a guest in the limits.
 func (g *Guest) Leave() {
 	for _, release := range g.releases {
 		release()
 	}
 }
 
-// Replace returns who presents a token that is to take the place of the one of p, on an open connection
-// of the guest. Calls for one guest are not made at once. The error is [streamhub.ErrUnauthenticated] or
-// [streamhub.ErrLimitExceeded].
+// Replace verifies a token that is to replace the token of p on an open connection, and returns its principal. Calls
+// for one guest must not be concurrent. The error is [streamhub.ErrUnauthenticated] or [streamhub.ErrLimitExceeded].
 func (g *Guest) Replace(ctx context.Context, p *auth.Principal, token string) (*auth.Principal, error) {
 	if g.gate.verifier == nil {
 		return p, nil
@@ -147,7 +147,7 @@ func (g *Guest) Replace(ctx context.Context, p *auth.Principal, token string) (*
 	if err != nil {
 		return nil, g.gate.unproven(ctx, g.dialect.Transport, g.request, err)
 	}
-	// Any other p is the same subject, whose place was counted when it came.
+	// Any other p has the same subject, which was counted before.
 	if p == auth.Anonymous {
 		leave, err := g.gate.connections.AcquireSubject(next)
 		if err != nil {
@@ -160,27 +160,28 @@ func (g *Guest) Replace(ctx context.Context, p *auth.Principal, token string) (*
 	return next, nil
 }
 
-// Refused counts a refusal of the dialect's own.
+// Refused counts a refusal by the protocol itself.
 func (g *Gate) Refused(ctx context.Context, d *Dialect, reason string) {
 	g.metrics.refused(ctx, d.Transport, reason)
 }
 
-// A Load is what a message of a connection holds of the room that bodies and messages have together. It
+// A Load is the share of the byte budget that a message of a connection holds; bodies and messages share one budget. It
 // begins with one holder, the goroutine that reads the message. The nil Load holds nothing.
 type Load struct {
 	gate *Gate
-	// subject stays that of the first Hold, so that the room is given back where it was taken.
+	// subject is the subject of the first Hold, so that the bytes are released from the budget from which they were
+	// taken.
 	subject string
 	size    int // in bytes
 	holders atomic.Int32
 }
 
-// holdPatience is how long a message waits for room.
+// holdPatience is how long a message waits for room in the budget.
 const holdPatience = 5 * time.Second
 
-// Hold makes l, nil at first, as large as size, and waits for room if there is none. It is called by the
-// goroutine that reads the message. The error is [streamhub.ErrLimitExceeded]. The Load that comes with it still holds
-// what it held before, until Done.
+// Hold grows l, which is nil at first, to size bytes, and waits for room in the budget if there is none. It is called
+// by the goroutine that reads the message. The error is [streamhub.ErrLimitExceeded]. After an error the returned Load
+// still holds its earlier size, until Done.
 func (g *Guest) Hold(ctx context.Context, l *Load, size int) (*Load, error) {
 	if l == nil {
 		l = &Load{gate: g.gate, subject: g.Principal.CountedAs()}
@@ -196,10 +197,10 @@ func (g *Guest) Hold(ctx context.Context, l *Load, size int) (*Load, error) {
 	return l, nil
 }
 
-// Patience is how long a message may take after n bytes of it have come.
+// Patience returns how long a message may take in all, after n bytes of it have arrived.
 func (g *Guest) Patience(n int) time.Duration { return g.gate.limits.patience(n) }
 
-// Share adds a holder, which calls Done as well.
+// Share adds a holder, which must call Done too.
 func (l *Load) Share() *Load {
 	if l != nil {
 		l.holders.Add(1)
@@ -207,14 +208,14 @@ func (l *Load) Share() *Load {
 	return l
 }
 
-// Done is called once by each holder. The last one gives the room back.
+// Done is called once by each holder. The last one releases the bytes.
 func (l *Load) Done() {
 	if l != nil && l.holders.Add(-1) == 0 {
 		l.gate.bodies.give(l.subject, l.size)
 	}
 }
 
-// Opened counts a connection that is open, until what it returns is called.
+// Opened counts a connection as open until closed is called.
 func (g *Guest) Opened() (closed func()) {
 	begun, counted := time.Now(), g.gate.metrics.opened(g.gate.metrics.ctx, g.dialect.Transport)
 	return func() {
@@ -223,8 +224,8 @@ func (g *Guest) Opened() (closed func()) {
 	}
 }
 
-// Called counts a call over the connection that has ended. Op is "" for one that was not read. Begun is
-// zero for one that lasts as a stream does. The error is one of package streamhub, or nil.
+// Called counts a call on the connection that has ended. op is "" for a call that was not decoded. begun is zero for a
+// call that lasts as long as a stream. err is an error of package streamhub, or nil.
 func (g *Guest) Called(op string, err error, begun time.Time) {
 	code := "ok"
 	if err != nil {
@@ -236,7 +237,7 @@ func (g *Guest) Called(op string, err error, begun time.Time) {
 	g.gate.metrics.called(g.dialect.Transport, op, code, begun)
 }
 
-// Serves has the series of a dialect there before anything happens.
+// Serves creates the metrics series of a protocol, so that they exist before the first connection.
 func (g *Gate) Serves(d *Dialect) {
 	g.metrics.begin(d.Transport, d.Refusals...)
 	g.metrics.requests.Add(g.metrics.ctx, 0, g.metrics.attributes(callKey{d.Transport, d.Op, "ok"}))

@@ -1,3 +1,3 @@
-// Package front is the gate before every transport: who calls, from where, and whether the call may
-// pass. A transport asks it and decides nothing of that itself. docs/auth.md is for users.
+// Package front is the gate before every transport. It decides who calls, from where, and whether the call may pass; a
+// transport makes none of these decisions itself. docs/auth.md is for users.
 package front

@@ -15,47 +15,45 @@ import (
 
 // Options configure a [Gate]; nil stands for the defaults.
 type Options struct {
-	// Auth checks tokens. Without it everybody may do everything, under the gateway's own names.
+	// Auth checks tokens. Without it every client has every right, but only under the gateway's own host names.
 	Auth streamhub.Authenticator
-	// Origins are the web origins whose pages may call, besides the gateway's own; Hosts are further
-	// names of the gateway, see [Hosts].
+	// Origins are the web origins, besides the gateway's own, whose pages may call. Hosts are further host names of the
+	// gateway, see [Hosts].
 	Origins, Hosts []string
 	// Cookie names a cookie that may hold the token; see [auth.CookieToken].
 	Cookie string
-	// Tickets sign and check tickets; without them there are none.
+	// Tickets sign and check tickets; without them the gate knows no tickets.
 	Tickets auth.TicketKeys
-	// Limits bound the requests that are under way, and Connections the connections; nil stands for the
-	// defaults.
+	// Limits bound the requests in flight, and Connections the open connections; nil stands for the defaults.
 	Limits      *Limits
 	Connections *auth.Limits
-	// Logger gets why tokens are refused; the default discards it. Tokens are never logged.
+	// Logger receives the reasons for which tokens are refused; the default discards it. Tokens are never logged.
 	Logger *slog.Logger
-	// AccessLog gets a line for each request and each connection that has ended; nil for none. A line holds
-	// no query, header or body.
+	// AccessLog receives a line for each request and each connection that has ended; nil for none. A line holds no
+	// query, header or body.
 	AccessLog *slog.Logger
 	// MeterProvider defaults to the global one of OpenTelemetry.
 	MeterProvider metric.MeterProvider
 }
 
-// A Gate decides over the requests and the connections of the transports. It is safe for concurrent use.
+// A Gate admits or refuses the requests and the connections of the transports. It is safe for concurrent use.
 type Gate struct {
 	verifier    streamhub.Authenticator
 	cookie      string
-	tickets     auth.TicketKeys // nil for none
+	tickets     auth.TicketKeys // nil without tickets
 	origins     *auth.Origins
 	hosts       *Hosts
 	limits      Limits
-	waiting     *auth.Limiter // requests
+	waiting     *auth.Limiter // counts requests in flight
 	connections *auth.Limiter
 	bodies      *budget
 	metrics     *metrics
 	log         *slog.Logger
-	access      *slog.Logger // nil for none
-	strangers   *Sparse      // log about refused tokens
+	access      *slog.Logger // nil without an access log
+	strangers   *Sparse      // logs refused tokens, at a bounded rate
 }
 
-// New returns a gate, or an error that says what is wrong with the options. Of ctx only the values are
-// used.
+// New returns a gate, or an error if the options are invalid. It uses only the values of ctx.
 func New(ctx context.Context, o *Options) (*Gate, error) {
 	if o == nil {
 		o = &Options{}
@@ -75,18 +73,18 @@ func New(ctx context.Context, o *Options) (*Gate, error) {
 	}
 	g.waiting = auth.NewLimiter(&auth.Limits{
 		Connections: g.limits.Requests, PerSubject: g.limits.RequestsPerSubject, PerIP: g.limits.RequestsPerIP,
-		// Requests have no rate: only those under way count.
+		// Requests have no rate limit: only the number in flight counts.
 		Handshakes: -1, HandshakesPerIP: -1,
 	})
 	g.bodies = newBudget(g.limits.BodyBytes, g.limits.BodyBytesPerSubject)
 	return g, nil
 }
 
-// Open returns how many requests are under way.
+// Open returns how many requests are in flight.
 func (g *Gate) Open() int { return g.waiting.Open() }
 
-// CheckOrigin returns an error for a request of a web page that may not use the gateway. Where tokens
-// are asked for no page has the token of another user, so every page may ask.
+// CheckOrigin returns an error for a request of a web page that may not use the gateway. If the gateway requires
+// tokens, every page may call: a page cannot have the token of another user.
 func (g *Gate) CheckOrigin(r *http.Request) error {
 	if g.verifier != nil {
 		return nil
@@ -98,8 +96,8 @@ func (g *Gate) CheckOrigin(r *http.Request) error {
 	return err
 }
 
-// Authorize says whether the sender of a request has a right, and who it is. The error is one of package
-// streamhub. From here on the request ends when the token does.
+// Authorize returns the subject of a request that has a right, or an error of package streamhub. After this call the
+// request ends when its token expires.
 func (g *Gate) Authorize(r *http.Request, right streamhub.Right) (subject string, err error) {
 	if g.verifier == nil {
 		return "", nil
@@ -116,8 +114,8 @@ func (g *Gate) Authorize(r *http.Request, right streamhub.Right) (subject string
 	return principal.Subject, nil
 }
 
-// AuthorizeAll says whether the sender of a request may read, or write, everything in every store, as a
-// token with the scope streamhub::*::*::* may; see [Gate.Authorize].
+// AuthorizeAll returns an error unless the sender of a request may read, or write, everything in every store, like a
+// token with the scope streamhub::*::*::*; see [Gate.Authorize].
 func (g *Gate) AuthorizeAll(r *http.Request, write bool) error {
 	if g.verifier == nil {
 		return nil

@@ -9,15 +9,14 @@ import (
 	"strings"
 )
 
-// ErrMisdirected is for a request whose Host is none of the gateway's names.
+// ErrMisdirected is the error of a request whose Host is not a name of the gateway.
 var ErrMisdirected = errors.New("misdirected request")
 
-// Hosts are the names under which a gateway without authentication answers. A web page can give its
-// own name the address of the loopback (DNS rebinding). Its requests then look like those of the
-// gateway's own pages, but their Host is still the name of that page.
+// Hosts are the names under which a gateway without authentication answers. An attacker can make the host name of a web
+// page resolve to a loopback address (DNS rebinding). The requests of that page then look like those of the gateway's
+// own pages, but their Host is still the attacker's name.
 //
-// Names of the loopback are always among them: 127.0.0.0/8, [::1] and localhost. Ports do not
-// matter. Hosts do not change.
+// Loopback names are always included: 127.0.0.0/8, [::1] and localhost. Ports are ignored. Hosts is immutable.
 type Hosts struct{ names map[string]struct{} }
 
 // NewHosts takes the hosts of web origins and further names, without ports.
@@ -40,8 +39,8 @@ func NewHosts(origins, names []string) (*Hosts, error) {
 	return h, nil
 }
 
-// canonicalHost returns the one form of a Host: lower case, without the port, without the brackets
-// of an address and without the dot at the end.
+// canonicalHost returns the canonical form of a Host: lower case, without the port, without the brackets of an address
+// and without the dot at the end.
 func canonicalHost(host string) string {
 	if rest, ok := strings.CutPrefix(host, "["); ok {
 		if address, port, closed := strings.Cut(rest, "]"); closed && (port == "" || port[0] == ':') {
@@ -75,8 +74,8 @@ func (h *Hosts) Check(r *http.Request) error {
 	return fmt.Errorf("%w: host %.100q", ErrMisdirected, r.Host)
 }
 
-// Wrap returns a handler that answers 421 to every request whose Host is not one of the names, but
-// for those of probes, which use whatever address they have.
+// Wrap returns a handler that answers 421 to every request whose Host is not one of the names, except to probes, which
+// may use any address.
 func (h *Hosts) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/healthz" && r.URL.Path != "/readyz" {

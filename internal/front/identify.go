@@ -11,12 +11,12 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// errNoTickets is for a ticket where none are made.
+// errNoTickets is the error for a ticket at a gateway that does not use tickets.
 var errNoTickets = fmt.Errorf("%w: this gateway makes none", auth.ErrTicket)
 
-// identify returns who makes a request: by its bearer token, or else by its ticket, or else by its
-// cookie. The cookie comes last: the sender chose the other two, and a browser adds the cookie by itself. An error
-// says why not; it is for the log and not for the client, unless it is one of package streamhub.
+// identify returns the principal of a request: from its bearer token, or else its ticket, or else its cookie. The
+// cookie comes last, because a browser adds it by itself, while the sender chose the other two. An error is for the log
+// and not for the client, unless it is an error of package streamhub.
 func (g *Gate) identify(r *http.Request) (*auth.Principal, error) {
 	token := auth.Bearer(r)
 	if token == "" {
@@ -31,12 +31,12 @@ func (g *Gate) identify(r *http.Request) (*auth.Principal, error) {
 	return auth.Identify(r.Context(), g.verifier, token)
 }
 
-// presents reports whether a request says who makes it.
+// presents reports whether a request carries credentials.
 func (g *Gate) presents(r *http.Request) bool {
 	return auth.Bearer(r) != "" || auth.TicketOf(r) != "" || auth.CookieToken(r, g.cookie) != ""
 }
 
-// verify looks at who makes a request.
+// verify returns the principal of a request, or an error for the client.
 func (g *Gate) verify(r *http.Request, transport string) (*auth.Principal, error) {
 	principal, err := g.identify(r)
 	if err == nil {
@@ -45,8 +45,8 @@ func (g *Gate) verify(r *http.Request, transport string) (*auth.Principal, error
 	return nil, g.unproven(r.Context(), transport, r, err)
 }
 
-// unproven counts and logs a token that is refused, and returns what the client is told. Redis that does
-// not answer is not the client's fault.
+// unproven counts and logs a refused token, and returns the error for the client. An outage of Redis stays
+// ErrUnavailable, because the token may be valid.
 func (g *Gate) unproven(ctx context.Context, transport string, r *http.Request, err error) error {
 	if errors.Is(err, streamhub.ErrUnavailable) || errors.Is(err, streamhub.ErrUnknownOutcome) {
 		return err

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Limits are those of package server, which documents the fields.
+// Limits are as in package server, which documents the fields.
 type Limits struct {
 	Requests, RequestsPerSubject, RequestsPerIP int
 	BodyBytes, BodyBytesPerSubject              int
 	BodyPause                                   time.Duration
 }
 
-// bodyRate is how many bytes a second a body has to bring after the pause.
+// bodyRate is the slowest rate of a body after the pause, in bytes per second.
 const bodyRate = 32 << 10
 
-// patience is how long a body may take after n bytes of it have come, counted from its start. A deadline that every
-// byte renewed would let a client that sends byte by byte keep its place for ever.
+// patience returns how long a body may take, counted from its start, after n bytes have arrived. If every byte renewed
+// a deadline instead, a client that sends byte by byte could keep its place for ever.
 func (l *Limits) patience(n int) time.Duration {
 	return l.BodyPause + time.Duration(n)*time.Second/bodyRate
 }
@@ -34,21 +34,21 @@ func (l *Limits) withDefaults() Limits {
 	}
 }
 
-// A budget is of bytes that may be held at once, together and for each subject.
+// A budget limits the bytes that are held at once, in total and for each subject.
 type budget struct {
 	limit, perSubject int
 
 	mu       sync.Mutex
 	total    int
 	subjects map[string]int
-	given    chan struct{} // closed when something is given back; nil while no caller waits
+	given    chan struct{} // closed when bytes are released; nil while no caller waits
 }
 
 func newBudget(limit, perSubject int) *budget {
 	return &budget{limit: limit, perSubject: perSubject, subjects: map[string]int{}}
 }
 
-// take reports whether there is room for n more, which give gives back.
+// take takes n bytes if there is room for them, and reports whether there was. give releases them.
 func (b *budget) take(subject string, n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,7 +62,7 @@ func (b *budget) take(subject string, n int) bool {
 	return true
 }
 
-// await is take for a caller that can wait for a while.
+// await is like take, but waits for room up to patience.
 func (b *budget) await(ctx context.Context, subject string, n int, patience time.Duration) bool {
 	if b.take(subject, n) {
 		return true
@@ -74,7 +74,7 @@ func (b *budget) await(ctx context.Context, subject string, n int, patience time
 		if b.given == nil {
 			b.given = make(chan struct{})
 		}
-		// The channel is taken before the next try, so what is given back in between is not missed.
+		// The channel is read before the next attempt, so that no release in between is missed.
 		given := b.given
 		b.mu.Unlock()
 		if b.take(subject, n) {

@@ -16,12 +16,12 @@ import (
 )
 
 type metrics struct {
-	ctx                context.Context // of what belongs to no request
+	ctx                context.Context // for metrics that belong to no request
 	requests, refusals metric.Int64Counter
 	bytes              metric.Int64Counter
 	duration           metric.Float64Histogram
 	open               metric.Int64UpDownCounter
-	calls              sync.Map // of callKey to metric.MeasurementOption
+	calls              sync.Map // metric.MeasurementOption by callKey
 }
 
 func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, error) {
@@ -39,10 +39,10 @@ func newMetrics(ctx context.Context, provider metric.MeterProvider) (*metrics, e
 	return m, errors.Join(failed[:]...)
 }
 
-// reasons are those of refusals.
+// reasons are the reasons for refusals, as an attribute.
 var reasons = []string{"host", "limit", "origin", "permission", "quota", "token"}
 
-// begin has the series of a transport there before anything happens.
+// begin creates the series of a transport, so that they exist before the first request.
 func (m *metrics) begin(transport string, more ...string) {
 	ctx, at := m.ctx, attribute.String("transport", transport)
 	for _, reason := range slices.Concat(reasons, more) {
@@ -59,11 +59,10 @@ func (m *metrics) beginHTTP(transport string) {
 	m.bytes.Add(m.ctx, 0, metric.WithAttributes(at))
 }
 
-// A callKey names a series of calls. There are as many as operations and codes.
+// A callKey names a series of calls. Their number is bounded by the operations and codes.
 type callKey struct{ transport, op, code string }
 
-// called counts a call of a connection that has ended. There are many a second, so the attributes are
-// kept.
+// called counts a call of a connection that has ended. There are many calls per second, so the attributes are cached.
 func (m *metrics) called(transport, op, code string, begun time.Time) {
 	if op == "" {
 		op = "none"
@@ -87,7 +86,7 @@ func (m *metrics) attributes(key callKey) metric.MeasurementOption {
 	return option
 }
 
-// opened notes a request under way, until what it returns is called.
+// opened counts a request as in flight until closed is called.
 func (m *metrics) opened(ctx context.Context, transport string) (closed func()) {
 	at := metric.WithAttributes(attribute.String("transport", transport))
 	m.open.Add(ctx, 1, at)
@@ -98,7 +97,7 @@ func (m *metrics) refused(ctx context.Context, transport, reason string) {
 	m.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("transport", transport), attribute.String("reason", reason)))
 }
 
-// ops are the operations that have a name of their own. Clients can send any method.
+// ops are the methods that appear in metrics. Clients can send any method, so the others share one name.
 var ops = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodOptions}
 
 func (m *metrics) ended(ctx context.Context, transport, method string, w *writer, took time.Duration) {
@@ -112,7 +111,7 @@ func (m *metrics) ended(ctx context.Context, transport, method string, w *writer
 	at, operation := attribute.String("transport", transport), attribute.String("op", op)
 	m.requests.Add(ctx, 1, metric.WithAttributes(at, operation, attribute.String("code", strconv.Itoa(w.code()))))
 	m.bytes.Add(ctx, w.bytes, metric.WithAttributes(at))
-	// An event stream lasts for as long as its client wants, and would hide the times of all others.
+	// An event stream lasts as long as its client wants, and would distort the durations of all other requests.
 	if w.Header().Get("Content-Type") != "text/event-stream" {
 		m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(at, operation))
 	}

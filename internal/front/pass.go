@@ -18,27 +18,27 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/httpstatus"
 )
 
-// A pass is one request on its way through a gate: who makes it, until when, and what it holds.
+// A pass is one request that passes through a gate: its principal, its expiry, and the limits that it uses.
 type pass struct {
 	gate      *Gate
 	transport string
 	control   *http.ResponseController
 	cancel    context.CancelCauseFunc
 
-	// mu guards what follows: the timer and the handler run at the same time.
+	// mu guards the fields below: the timer and the handler run concurrently.
 	mu        sync.Mutex
-	principal *auth.Principal // nil before the token was looked at
-	timer     *time.Timer     // ends the request with its token
+	principal *auth.Principal // nil until the token was verified
+	timer     *time.Timer     // ends the request when its token expires
 	expired   bool
-	slow      bool   // the body did not come in time
-	release   func() // gives back the place of the subject
-	subject   string // whom the bytes of the body count for
+	slow      bool   // the body did not arrive in time
+	release   func() // releases the place of the subject
+	subject   string // the subject for which the bytes of the body count
 	held      int
 }
 
 type passKey struct{}
 
-// outside is the pass of a request that went through no gate.
+// outside is the pass of a request that did not go through a gate.
 var outside = &pass{transport: "none"}
 
 func passOf(r *http.Request) *pass {
@@ -48,7 +48,7 @@ func passOf(r *http.Request) *pass {
 	return outside
 }
 
-// identify returns who makes the request. It looks at the token once.
+// identify returns the principal of the request. It verifies the token only once.
 func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
 	if p == outside {
 		return g.verify(r, p.transport)
@@ -75,11 +75,10 @@ func (p *pass) identify(r *http.Request, g *Gate) (*auth.Principal, error) {
 	return principal, nil
 }
 
-// expire ends the request: its context, so that nothing more is read for it, and its body, so that
-// nothing more comes from it.
+// expire ends the request when its token expires: it cancels the context, and makes reads of the body fail.
 func (p *pass) expire() {
 	p.mu.Lock()
-	// Before the deadline below: a Read that ends by that deadline asks for the reason.
+	// Set before the deadline below: a Read that the deadline ends checks expired for the reason.
 	p.expired = true
 	p.mu.Unlock()
 	p.cancel(errExpired)
@@ -92,8 +91,8 @@ func (p *pass) hasExpired() bool {
 	return p.expired
 }
 
-// giveBack gives back everything that the request had. It returns the status for a request that the gate
-// has ended, 0 for any other.
+// giveBack releases everything that the request used. It returns the HTTP status if the gate has ended the request, and
+// 0 otherwise.
 func (p *pass) giveBack() (status int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,27 +113,28 @@ func (p *pass) giveBack() (status int) {
 	return 0
 }
 
-// A body is that of a request, with a time and a budget.
+// A body is the body of a request, with a time limit and a byte budget.
 type body struct {
 	io.ReadCloser
 	pass  *pass
 	start time.Time
 	read  int
-	// open is for a body that goes on for as long as its sender has something to say, and is not held.
+	// open is set for a body that streams: it may last as long as the sender wants, and does not count against the
+	// budget.
 	open bool
 }
 
-// codeTimeout is of a body that did not come in time.
+// codeTimeout is the code for a body that did not arrive in time.
 const codeTimeout = streamhub.Code("timeout")
 
-// errSlow is for a body that does not come. Transports answer 408.
+// errSlow is the error of a body that does not arrive in time. Transports answer 408.
 var errSlow = fmt.Errorf("%w: the body comes too slowly", os.ErrDeadlineExceeded)
 
 func (b *body) Read(data []byte) (int, error) {
 	p := b.pass
 	if !b.open {
-		// Before the look at expired. expire sets that before its own deadline, so either Read sees it or the deadline
-		// of expire is the last one.
+		// The deadline is set before expired is checked. expire sets expired before it sets its own deadline. So either
+		// this Read sees expired, or the deadline of expire is the last one.
 		_ = p.control.SetReadDeadline(b.start.Add(p.gate.limits.patience(b.read)))
 	}
 	if p.hasExpired() {
@@ -143,7 +143,7 @@ func (b *body) Read(data []byte) (int, error) {
 	n, err := b.ReadCloser.Read(data)
 	b.read += n
 	if err == io.EOF && !b.open {
-		_ = p.control.SetReadDeadline(time.Time{}) // it ends what the body may take, not the answer
+		_ = p.control.SetReadDeadline(time.Time{}) // the deadline bounds the body, not the response
 	}
 	if err != nil && p.hasExpired() {
 		return n, errExpired
@@ -161,19 +161,19 @@ func (b *body) Read(data []byte) (int, error) {
 	return n, err
 }
 
-// leavePatience is how long the rest of a body that its handler left unread may take to come.
+// leavePatience is how long the unread rest of a body may take to arrive after its handler has returned.
 const leavePatience = time.Second
 
-// LeaveBody is called when the handler of a request has returned. Package net/http reads a short rest of
-// the body before it sends the answer. Without a deadline a client that sends no rest would get no
-// answer, and keep its connection beyond every limit.
+// LeaveBody is called when the handler of a request has returned. Package net/http reads a short rest of the body
+// before it sends the response. Without a deadline a client that does not send the rest would keep its connection
+// beyond every limit.
 func LeaveBody(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leavePatience))
 	}
 }
 
-// hold takes room for what came of the body.
+// hold takes n bytes of the body from the budget.
 func (p *pass) hold(n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,7 +184,7 @@ func (p *pass) hold(n int) bool {
 	return true
 }
 
-// A writer records the status and the size of an answer.
+// A writer records the status and the size of a response.
 type writer struct {
 	http.ResponseWriter
 	status int
@@ -207,7 +207,7 @@ func (w *writer) Write(data []byte) (int, error) {
 	return n, err
 }
 
-// code is the status that was answered.
+// code returns the status of the response.
 func (w *writer) code() int {
 	if w.status == 0 {
 		return http.StatusOK
@@ -218,21 +218,21 @@ func (w *writer) code() int {
 // Unwrap is for http.ResponseController.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Ways are what is particular to the requests of a transport. The zero value stands for nothing.
+// Ways describe how the requests of a transport differ from others. The zero value means that they do not.
 type Ways struct {
-	// Endless reports whether the body of a request goes on for as long as its sender has something to say.
+	// Endless reports whether the body of a request streams for as long as the sender wants.
 	Endless func(*http.Request) bool
-	// Busy answers a request over a limit, where its client would take 429 for good. It reports whether it did.
+	// Busy answers a request over a limit whose client would take 429 as final. It reports whether it has answered.
 	Busy func(http.ResponseWriter, *http.Request) bool
 }
 
-// Wrap returns a handler that lets the requests of a transport through the gate: it counts them, bounds
-// them and their bodies, and ends them with their token. Whether a request may pass is asked by the
-// transport, with [Gate.CheckOrigin] and [Gate.Authorize], when it knows what the request is about.
+// Wrap returns a handler that lets the requests of a transport through the gate: it counts them, bounds them and their
+// bodies, and ends them with their token. The transport itself calls [Gate.CheckOrigin] and [Gate.Authorize], because
+// only it knows which right a request needs.
 func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler {
 	g.metrics.beginHTTP(transport)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		runtime.Gosched() // a client that asks without end takes turns with the others
+		runtime.Gosched() // a client that sends requests without pause takes turns with the others
 		start := time.Now()
 		w := &writer{ResponseWriter: rw}
 		ctx, cancel := context.WithCancelCause(r.Context())
@@ -260,8 +260,8 @@ func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &body{ReadCloser: r.Body, pass: p, start: start, open: ways.Endless != nil && ways.Endless(r)}
 		}
-		// finished stays false if the handler panics. Package net/http ends the connection then, and no answer may
-		// look whole.
+		// finished stays false if the handler panics. Package net/http then closes the connection, so that no client
+		// takes a partial response for a complete one.
 		finished := false
 		defer func() {
 			status := p.giveBack()
@@ -274,9 +274,9 @@ func (g *Gate) Wrap(transport string, next http.Handler, ways Ways) http.Handler
 	})
 }
 
-// answerEnded answers a request that the gate has ended with status, or 0, or whose client gave up. A transport whose
-// context has ended takes its client for gone and may answer nothing. That would be 200 for a client that has closed
-// only its own direction of the connection.
+// answerEnded answers a request that the gate has ended, if status is not 0, or whose client gave up. A transport whose
+// context has ended assumes that its client is gone and may not answer. A client that has closed only its own direction
+// of the connection would then receive 200.
 func answerEnded(w http.ResponseWriter, status int, gaveUp bool) {
 	code, message := codeTimeout, strings.ToLower(http.StatusText(status))
 	switch {
@@ -293,15 +293,15 @@ func answerEnded(w http.ResponseWriter, status int, gaveUp bool) {
 	answer(w, status, code, message)
 }
 
-// answer is for a request that the gate ends itself.
+// answer answers a request that the gate refuses or ends.
 func answer(w http.ResponseWriter, status int, code streamhub.Code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"code": string(code), "message": message}) // the client may be gone
+	_ = json.NewEncoder(w).Encode(map[string]string{"code": string(code), "message": message}) // an error means that the client is gone
 }
 
-// Hosts wraps next so that it answers under the gateway's own names only, where no client has to say who
-// they are; see [Hosts.Wrap].
+// Hosts wraps next so that it answers only under the gateway's own host names, unless the gateway requires tokens; see
+// [Hosts.Wrap].
 func (g *Gate) Hosts(next http.Handler) http.Handler {
 	if g.verifier != nil {
 		return next

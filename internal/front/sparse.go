@@ -9,20 +9,20 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Sparse logs what every stranger can cause: ten lines at once and one a second after that. A line says how
-// many were left out before it. It is safe for concurrent use.
+// A Sparse logs events that any client can cause, at a bounded rate: ten lines at once, and then one per second. Each
+// line says how many lines were dropped before it. It is safe for concurrent use.
 type Sparse struct {
 	log   *slog.Logger
 	lines *rate.Limiter
 	left  atomic.Int64
 }
 
-// NewSparse returns one that writes to log.
+// NewSparse returns a Sparse that writes to log.
 func NewSparse(log *slog.Logger) *Sparse {
 	return &Sparse{log: log, lines: rate.NewLimiter(1, 10)}
 }
 
-// Log writes a line, or leaves it out.
+// Log writes a line, or drops it if the rate is exceeded.
 func (s *Sparse) Log(ctx context.Context, level slog.Level, msg string, args ...any) {
 	if !s.log.Enabled(ctx, level) {
 		return

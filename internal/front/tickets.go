@@ -20,21 +20,20 @@ import (
 const (
 	ticketPath = "/v1/tickets"
 	storesPath = "/stores/"
-	// maxTicketRequest is more than what fits into a ticket.
+	// maxTicketRequest is the largest request for a ticket, in bytes; a ticket cannot hold that much.
 	maxTicketRequest = 16 << 10
 )
 
-// now is the clock of tickets.
+// now is the clock of tickets; tests replace it.
 var now = time.Now
 
-// OwnsTickets reports whether a path is that where tickets are made, of some store.
+// OwnsTickets reports whether a path is the path at which the tickets of some store are made.
 func OwnsTickets(path string) bool {
 	_, ok := ticketStore(path)
 	return ok
 }
 
-// ticketStore returns the store that a path of tickets is about. One that cannot be read is about none
-// that anybody may use.
+// ticketStore returns the store that a path of tickets names. If ok is false, the path names no store.
 func ticketStore(path string) (store uuid.UUID, ok bool) {
 	if path == ticketPath {
 		return uuid.Nil, true
@@ -57,15 +56,15 @@ type answerTicket struct {
 	Expires time.Time `json:"expires_at"`
 }
 
-// ServeTickets answers POST /v1/tickets: the sender of a bearer token, or of a cookie, gets a ticket for
-// a part of what it may do. A ticket makes no other ticket. Where the gateway asks for no
-// token a ticket says nothing, so that pages need not know.
+// ServeTickets answers POST /v1/tickets: the sender of a bearer token, or of a cookie, gets a ticket for a part of what
+// it may do. A ticket cannot be used to make another ticket. If the gateway requires no token, it still returns a
+// ticket, so that pages work with both kinds of gateway.
 func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
-	// This keeps no page out. makeTicket does, by the token or, where none is asked for, by the origin.
+	// This header admits every page. makeTicket decides, by the token or, if none is required, by the origin.
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
 	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
@@ -89,7 +88,7 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusCreated, answer)
 }
 
-// failTicket answers with an error. Only one that is internal goes to the log.
+// failTicket answers with an error. Only internal errors are logged.
 func (g *Gate) failTicket(w http.ResponseWriter, r *http.Request, err error) {
 	code := streamhub.CodeOf(err)
 	status, known := httpstatus.Of(code)
@@ -99,7 +98,7 @@ func (g *Gate) failTicket(w http.ResponseWriter, r *http.Request, err error) {
 		status, body.Code = http.StatusRequestTimeout, string(codeTimeout)
 	case !known:
 		if r.Context().Err() != nil {
-			return // the gate answers
+			return // the gate has answered
 		}
 		body.Message = "internal error"
 		g.log.Error("a ticket could not be made", "error", err)
@@ -113,7 +112,7 @@ func (g *Gate) failTicket(w http.ResponseWriter, r *http.Request, err error) {
 	writeJSON(w, status, body)
 }
 
-// A problem is the body of an answer that is an error.
+// A problem is the body of an error response.
 type problem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -122,10 +121,11 @@ type problem struct {
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // who does not hear it is gone
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client is gone
 }
 
-// errTicketAgain keeps a ticket from living longer than [auth.MaxTicketTime], by a chain of tickets.
+// errTicketAgain refuses a ticket as the credential for another ticket: a chain of tickets could outlive
+// [auth.MaxTicketTime].
 var errTicketAgain = fmt.Errorf("%w: a ticket makes no ticket", streamhub.ErrUnauthenticated)
 
 func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
@@ -135,7 +135,7 @@ func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
 	p := &auth.Principal{}
 	if g.verifier != nil {
 		if auth.TicketOf(r) != "" {
-			return nil, errTicketAgain // whatever else there is
+			return nil, errTicketAgain // even if the request has a token too
 		}
 		var err error
 		if p, err = passOf(r).identify(r, g); err != nil {
@@ -148,7 +148,7 @@ func (g *Gate) makeTicket(r *http.Request) (*answerTicket, error) {
 			return nil, fmt.Errorf("%w: a body of more than %d bytes", streamhub.ErrTooLarge, maxTicketRequest)
 		}
 		if errors.Is(err, errSlow) || streamhub.CodeOf(err) != streamhub.CodeInternal {
-			return nil, err // of the gate
+			return nil, err // an error of the gate
 		}
 		return nil, fmt.Errorf("%w: the body cannot be read", streamhub.ErrInvalidArgument)
 	}
