@@ -8,15 +8,14 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// An Access says what the sender of a request may do. A connection is one, with the rights of its
-// token. It is asked from several goroutines at once, one for each call.
+// An Access says what the sender of a request may do. A connection implements it with the rights of its token. Several
+// goroutines call it at once, one for each call.
 type Access interface {
 	Allows(right streamhub.Right) bool
 }
 
-// Allowed returns an error unless everything that a request needs is allowed. A nil access allows
-// everything. [Run] and [Appends] ask it themselves; a transport that does something for a request
-// before it makes the call asks it first.
+// Allowed returns an error unless everything that a request needs is allowed. A nil access allows everything. [Run] and
+// [Appends] call it themselves. A transport that acts on a request before that must call it first.
 func Allowed(access Access, store uuid.UUID, request wire.Request) error {
 	if access == nil {
 		return nil

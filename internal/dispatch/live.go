@@ -13,7 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// liveOperations are the rows of the table about live streams.
+// liveOperations are the rows of the table for live streams.
 var liveOperations = []*Operation{
 	one("live start", write, func(r *wire.LiveStart) streamhub.Right { return stream(r.Space, r.ID) }, liveStart),
 	one("live resume", write, func(r *wire.LiveResume) streamhub.Right { return stream(r.Space, r.ID) },
@@ -24,8 +24,8 @@ var liveOperations = []*Operation{
 			}
 			return producerResult(p), nil
 		}),
-	// Any gateway may serve any request of a producer: the token alone proves the generation. Resume
-	// looks that up in Redis, so no gateway keeps state between two requests.
+	// Any gateway may serve any request of a producer: the token alone proves the generation. Resume checks the token
+	// in Redis, so no gateway keeps state between two requests.
 	one("live publish", write, func(r *wire.LivePublish) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LivePublish) (wire.Result, error) {
 			p, err := producer(ctx, store, r.Space, r.ID, r.Token)
@@ -49,8 +49,7 @@ var liveOperations = []*Operation{
 			}
 			return nil, err
 		}),
-	// Messages need the right to write, although they only read: they are for the producer, which
-	// proves itself by its token.
+	// Messages need the right to write, although they only read: they are for the producer, which presents its token.
 	items("live messages", write, func(r *wire.LiveMessages) streamhub.Right { return stream(r.Space, r.ID) },
 		func(ctx context.Context, store *hub.Store, r *wire.LiveMessages, reply Reply) error {
 			p, err := producer(ctx, store, r.Space, r.ID, r.Token)
@@ -156,12 +155,12 @@ var liveOperations = []*Operation{
 		}),
 }
 
-// stream and space are what a request about one live stream, or about all of a space, needs.
+// stream and space return the right that a request needs for one live stream, or for all live streams of a space.
 func stream(space, id string) streamhub.Right { return streamhub.Right{Space: space, Segment: id} }
 func space(space string) streamhub.Right      { return streamhub.Right{Space: space} }
 
-// several makes o ask for a right to each stream that a request names; one that names none is about the
-// space.
+// several makes o require a right to each stream that a request names. A request that names none requires the right to
+// the space.
 func several(o *Operation, named func(wire.Request) (space string, ids []string)) *Operation {
 	whole := o.rights
 	o.rights = func(request wire.Request, yield func(streamhub.Right) bool) {
@@ -196,8 +195,8 @@ func liveStart(ctx context.Context, store *hub.Store, r *wire.LiveStart) (wire.R
 	return producerResult(p), nil
 }
 
-// liveEnd ends a generation. If the reply to the first attempt was lost, the repeat finds the stream
-// closed and answers with the verdict that was stored, whatever verdict the repeat carries.
+// liveEnd ends a generation. If the reply to the first attempt was lost, a repeat finds the stream closed and answers
+// with the stored verdict.
 func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Result, error) {
 	v := r.Verdict
 	if err := verdict.Check(v); err != nil {
@@ -214,8 +213,8 @@ func liveEnd(ctx context.Context, store *hub.Store, r *wire.LiveEnd) (wire.Resul
 	return onSuccess((*wire.LiveVerdictResult)(&v), err)
 }
 
-// producer resumes the producer that makes a request. It was given a token, so a stream that Redis does not know any more
-// is lost.
+// producer resumes the producer that sent a request. It has a token, so the stream existed: if Redis does not know it,
+// it was lost.
 func producer(ctx context.Context, store *hub.Store, space, id, token string) (live.RemoteProducer, error) {
 	p, err := store.Live(space).Resume(ctx, id, token)
 	if errors.Is(err, streamhub.ErrNotFound) {
@@ -229,8 +228,7 @@ func producerResult(p live.RemoteProducer) wire.Result {
 	return &wire.LiveProducerResult{Token: p.Token(), Generation: p.Generation(), Silence: p.Silence()}
 }
 
-// verdictItem answers with v. A verdict without a kind says that there is none yet; see
-// [live.CancelOptions].
+// verdictItem answers with v. A verdict without a kind means that there is none yet; see [live.CancelOptions].
 func verdictItem(reply Reply, v streamhub.Verdict, err error) error {
 	if err != nil {
 		return err

@@ -13,24 +13,24 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// A Reply takes what a call reads. An error of it ends the call, which returns it.
+// A Reply receives the items of a call. An error of a method ends the call, which returns that error.
 type Reply interface {
-	// Page takes entries. Followers at the same place get the same page; see [follow.Page.Encode].
+	// Page takes entries. Followers at the same position get the same page; see [follow.Page.Encode].
 	Page(p *port.Page) error
-	// Name, Status and Workers take an item each: a name of a listing, the present status, or the whole
-	// list of workers, which replaces the one before it.
+	// Name, Status and Workers take one item: a name of a listing, the current status, or the whole list of workers,
+	// which replaces the previous one.
 	Name(name string) error
 	Status(s *streamhub.Status) error
 	Workers(workers []streamhub.Worker) error
-	// Item takes anything else.
+	// Item takes an item of any other kind.
 	Item(item wire.Result) error
 	// Joined says that the worker of a [wire.JoinWorkers] is on the list.
 	Joined() error
 }
 
-// Run makes the call that request stands for, as the table says. The result is nil where the operation has none. A
-// result and an error come together for [streamhub.ErrNotConfirmed], and for reads, whose result is
-// the cursor after the last entry that reply took.
+// Run makes the call of a request, as the table says. The result is nil if the operation has none. A result and an
+// error come together for [streamhub.ErrNotConfirmed], and for reads, whose result is the cursor after the last entry
+// that reply took.
 func Run(ctx context.Context, store *hub.Store, access Access, request wire.Request, reply Reply) (wire.Result, error) {
 	if err := Allowed(access, store.ID(), request); err != nil {
 		return nil, err
@@ -42,8 +42,8 @@ func Run(ctx context.Context, store *hub.Store, access Access, request wire.Requ
 	return o.run(ctx, store, request, reply)
 }
 
-// A Chain remembers the appends of one message, so that each that is chained finds the one before it.
-// It is used by one goroutine at a time.
+// A Chain remembers the appends of one message, so that a chained append finds its predecessor. It is used by one
+// goroutine at a time.
 type Chain map[chainKey]*port.Submission
 
 // A chainKey names the segment of an append. Only appends to one segment depend on each other.
@@ -52,8 +52,8 @@ type chainKey struct {
 	space, segment string
 }
 
-// Appends gives appends that arrived together to the hub, in their order; see [hub.Store.Submit]. wait
-// returns results and errors in that order. An append that is not allowed goes nowhere.
+// Appends submits appends that arrived together to the hub, in their order; see [hub.Store.Submit]. wait returns
+// results and errors in that order. An append that access does not allow is not submitted.
 func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wire.Append, chain func(i int) Chain) (wait func() ([]wire.Result, []error)) {
 	results, errs := make([]wire.Result, len(appends)), make([]error, len(appends))
 	submissions := make([]*port.Submission, 0, len(appends))
@@ -62,9 +62,8 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 		if errs[i] = Allowed(access, store.ID(), a); errs[i] != nil {
 			continue
 		}
-		// Remote: the sender is another process, which was told of Known and of nothing else. An
-		// append that is refused here gets no place in the chain, so the next one is chained to the
-		// append before it.
+		// Remote: the sender is another process, which knows of the entries up to Known and of no others. An append
+		// that is refused here is not part of the chain, so the next one is chained to the append before it.
 		sub, key := &port.Submission{Append: a.Append, Remote: true, Known: a.Known}, chainKey{store.ID(), a.Space, a.Segment}
 		if a.Chained {
 			sub.After = chain(i)[key]
@@ -84,7 +83,7 @@ func Appends(ctx context.Context, store *hub.Store, access Access, appends []*wi
 	}
 }
 
-// onSuccess drops a result that means nothing because the call failed.
+// onSuccess drops the result of a failed call.
 func onSuccess(r wire.Result, err error) (wire.Result, error) {
 	if err != nil {
 		return nil, err
@@ -110,8 +109,8 @@ func byReference[T any](take func(*T) error) func(T) error {
 	return func(v T) error { return take(&v) }
 }
 
-// A Taker is a [Reply] that can also take a page from another goroutine, without waiting. Followers
-// at the end of a segment are served so; see [port.Offer]. A page that Offer refuses comes to Page.
+// A Taker is a [Reply] that can also take a page from another goroutine, without blocking. Followers at the end of a
+// segment are served this way; see [port.Offer]. A page that Offer refuses is passed to Page.
 type Taker interface {
 	Offer(p *port.Page) (taken bool)
 }
@@ -120,8 +119,8 @@ type Taker interface {
 // sequence of pages yields; see [port.Offer].
 type reading struct {
 	reply Reply
-	taker Taker            // nil if reply is none
-	last  *streamhub.Entry // the last one that reply took
+	taker Taker            // nil if reply is not a Taker
+	last  *streamhub.Entry // the last entry that reply took
 }
 
 func newReading(reply Reply) *reading {
@@ -129,7 +128,7 @@ func newReading(reply Reply) *reading {
 	return &reading{reply: reply, taker: taker}
 }
 
-// offer returns nil if the reply is no [Taker].
+// offer returns the offer for the hub, or nil if the reply is not a [Taker].
 func (r *reading) offer() port.Offer {
 	if r.taker == nil {
 		return nil
@@ -144,8 +143,8 @@ func (r *reading) offer() port.Offer {
 	}
 }
 
-// all passes pages on until they end or the reply fails. Its result is the cursor after the last
-// entry that the reply took, also together with an error: the client goes on from there.
+// all passes pages on until they end or the reply fails. Its result is the cursor after the last entry that the reply
+// took, even with an error: the client resumes there.
 func (r *reading) all(pages iter.Seq2[*port.Page, error]) (wire.Result, error) {
 	var failed error
 	for page, err := range pages {
@@ -178,7 +177,7 @@ func join(ctx context.Context, store *hub.Store, r *wire.JoinWorkers, reply Repl
 		return err
 	}
 	if err := reply.Joined(); err != nil {
-		_ = m.Leave(ctx) // the end of ctx, or the ttl, does it otherwise
+		_ = m.Leave(ctx) // if this fails, the end of ctx or the ttl ends the membership
 		return err
 	}
 	<-m.Done()

@@ -13,11 +13,11 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
-// An Operation is one row of the table: all that a gateway knows of an operation.
+// An Operation is one row of the table: everything that a gateway knows about an operation.
 type Operation struct {
 	// Op is the number of the operation on the wire. It never changes its meaning.
 	Op wire.Op
-	// Name is that of docs/protocol.md.
+	// Name is the name in docs/protocol.md.
 	Name string
 	// Write says whether the operation needs the right to write, or the right to read.
 	Write bool
@@ -29,7 +29,7 @@ type Operation struct {
 	// rights yields each right that the request needs. The store of the rights is left empty;
 	// [Rights] sets it.
 	rights func(request wire.Request, yield func(streamhub.Right) bool)
-	// run makes the call. Rights were checked before.
+	// run makes the call, after the rights were checked.
 	run runner
 }
 
@@ -135,7 +135,7 @@ var operations = []*Operation{
 		run: func(ctx context.Context, store *hub.Store, request wire.Request, reply Reply) (wire.Result, error) {
 			r := request.(*wire.Consume)
 			_, err := newReading(reply).all(paged(store.Consume(ctx, r.Cursors, &r.Options)))
-			return nil, err // each space has a cursor of its own
+			return nil, err // each space has its own cursor
 		},
 	},
 	items("subscribe segment", read, func(r *wire.SubscribeSegment) streamhub.Right {
@@ -163,17 +163,17 @@ var operations = []*Operation{
 	items("join workers", write, whole[*wire.JoinWorkers], join),
 }
 
-// The names of a row's kind: whether the operation needs the right to write.
+// The values of [Operation.Write], named for the rows below.
 const (
 	read  = false
 	write = true
 )
 
-// whole is what concerns the store as a whole.
+// whole is the right to the whole store.
 func whole[R wire.Request](R) streamhub.Right { return streamhub.Right{} }
 
-// forking adds a right to the row of create: a fork shows the entries of its source, so its sender
-// needs the right to read the source.
+// forking adds a right to the row of create: a fork contains the entries of its source, so the sender needs the right
+// to read the source.
 func forking(o *Operation) *Operation {
 	own := o.rights
 	o.rights = func(request wire.Request, yield func(streamhub.Right) bool) {
@@ -197,8 +197,8 @@ func one[T any, R interface {
 		})
 }
 
-// pages makes the row of an operation that reads entries up to the present end. There is no use for
-// an offer: such a read is never parked at the end.
+// pages makes the row of an operation that reads entries up to the current end. It needs no offer, because such a read
+// is never parked at the end.
 func pages[T any, R interface {
 	*T
 	wire.Request
@@ -221,7 +221,7 @@ func followers[T any, R interface {
 		})
 }
 
-// items makes the row of an operation that has other items, and no result.
+// items makes the row of an operation that has items of another kind and no result.
 func items[T any, R interface {
 	*T
 	wire.Request
@@ -264,7 +264,7 @@ var byOp [256]*Operation
 // Operations returns every operation. The caller does not change them.
 func Operations() []*Operation { return operations }
 
-// Of returns the operation of a request, nil if the table does not have it.
+// Of returns the operation of a request, or nil if the table does not have it.
 func Of(request wire.Request) *Operation { return byOp[request.Op()] }
 
 // NewRequest returns an empty request of the operation.
@@ -287,8 +287,8 @@ func Rights(store uuid.UUID, request wire.Request) iter.Seq[streamhub.Right] {
 	}
 }
 
-// appendResult is the result of an append that was stored, also if it was not confirmed: then the
-// position comes together with [streamhub.ErrNotConfirmed]. Otherwise there is no result.
+// appendResult returns the result of a stored append, even if it was not confirmed: the result then comes together with
+// [streamhub.ErrNotConfirmed]. A failed append has no result.
 func appendResult(r *streamhub.AppendResult, err error) wire.Result {
 	if err != nil && streamhub.CodeOf(err) != streamhub.CodeOf(streamhub.ErrNotConfirmed) {
 		return nil

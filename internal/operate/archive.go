@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	// keptReports bounds what is remembered of verifications, in bytes; shownProblems what one report names.
+	// keptReports bounds the remembered reports of verifications, in bytes. shownProblems is how many problems one
+	// report names.
 	keptReports   = 1 << 20
 	shownProblems = 20
 )
 
-// An ArchivedRow is an archived space in a table.
+// An ArchivedRow is an archived space in a table of the console.
 type ArchivedRow struct {
 	Space    string `json:"space"`
 	Entries  uint64 `json:"entries"`
@@ -27,19 +28,19 @@ type ArchivedRow struct {
 	RawBytes uint64 `json:"raw_bytes"`
 	// Until is the time of the last change that is archived, in Unix milliseconds.
 	Until int64 `json:"until"`
-	// Here says that this process archives the space; the fields after it are known only then. LagMS is for how
-	// long the oldest entry that is not archived has been due.
+	// Here says that this process archives the space; only then are the fields after it known. LagMS is how long the
+	// oldest entry that is not archived has been due.
 	Here     bool   `json:"here"`
 	HotBytes int64  `json:"hot_bytes"`
 	LagMS    int64  `json:"lag_ms"`
 	Full     bool   `json:"full"`
 	Failure  string `json:"failure,omitempty"`
 	FailedAt int64  `json:"failed_at,omitempty"`
-	// Verified is what the last verification by this process found.
+	// Verified is the result of the last verification by this process.
 	Verified *Verified `json:"verified,omitempty"`
 }
 
-// A Verified is what a verification of an archived space found.
+// A Verified is the result of a verification of an archived space.
 type Verified struct {
 	At      int64  `json:"at"` // Unix milliseconds
 	TookMS  int64  `json:"took_ms"`
@@ -74,7 +75,7 @@ func (v *View) archived(ctx context.Context, store uuid.UUID, after string) (p p
 	return p, err
 }
 
-// errVerifying is for one verification too many.
+// errVerifying refuses a verification while another one runs.
 var errVerifying = &streamhub.Error{Op: "verify", Err: streamhub.ErrLimitExceeded}
 
 // verify reads all that is archived of a space, one space at a time. It costs Redis nothing.

@@ -1,14 +1,14 @@
-// Package operate is what operators ask of a hub: who holds leases, which live streams are produced,
-// which subscriptions fail, which instances there are. The console, the gateway and the commands of the
-// binary call it.
+// Package operate answers the questions of operators about a hub: which leases are held, which live streams are
+// produced, which subscriptions fail, which instances run. The console, the gateway and the commands of the binary call
+// it.
 //
-// [Operations] is the interface. [New] implements it on a hub, [NewHandler] offers that over HTTP, and
-// [NewRemote] implements it again over HTTP, so a command has one code path for both.
+// [Operations] is the interface. [New] implements it on a hub, [NewHandler] offers that over HTTP, and [NewRemote]
+// implements it again over HTTP, so a command has one code path for both.
 //
 // # Over HTTP
 //
-// Everything lies below /v1/operate/ for the nil store and /stores/<UUID>/v1/operate/ for any other. A
-// list is one JSON object a line; one that fails after its first line ends with a line {"error": …}.
+// All paths are below /v1/operate/ for the nil store and /stores/<UUID>/v1/operate/ for any other. A list has one JSON
+// object per line. A list that fails after its first line ends with a line {"error": …}.
 //
 //	GET    leases                        leases that are held
 //	GET    list[?after=NAME]             spaces, up to 1,000 of them after a name
@@ -22,6 +22,6 @@
 //	GET    instances                     processes with a hub, of all stores
 //	GET    overview                      Redis, what is wrong with it, and the instances
 //
-// Spaces, leases, workers, subscriptions and the store want a right on the store as a whole, segments and live streams one on their
-// space, instances and overview one on everything: streamhub::*::*::read.
+// Spaces, leases, workers, subscriptions and the store need a right to the whole store. Segments and live streams need
+// a right to their space. Instances and the overview need a right to everything: streamhub::*::*::read.
 package operate

@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	// examinedFor is how long an examination serves every page that is open.
+	// examinedFor is how long the result of an examination is reused for all open pages.
 	examinedFor = time.Minute
-	// examineCalls is how many calls each latency is measured with, examineCost about how many commands an
-	// examination takes for one server.
+	// examineCalls is how many calls measure each latency. examineCost is the approximate number of commands of an
+	// examination for one server.
 	examineCalls = 20
 	examineCost  = 2*examineCalls + 40
 )
 
-// An Examination is what the doctor says of Redis.
+// An Examination is the report of the doctor about Redis.
 type Examination struct {
 	At       int64          `json:"at"` // Unix milliseconds
 	Checks   []doctor.Check `json:"checks"`
 	Commands int            `json:"commands"`
 }
 
-// An examination makes one for all that ask within a moment.
+// An examination caches the last report for all requests within examinedFor.
 type examination struct {
-	mu   sync.Mutex // guards what follows, and is held while Redis is asked
+	mu   sync.Mutex // guards the fields below, and is held during the commands to Redis
 	last Examination
 	at   time.Time
 }
 
-// examine returns what the doctor says, or said a moment ago.
+// examine returns a new report of the doctor, or the cached one.
 func (e *examination) examine(ctx context.Context, client redis.UniversalClient) Examination {
 	e.mu.Lock()
 	defer e.mu.Unlock()

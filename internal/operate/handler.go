@@ -25,16 +25,16 @@ const (
 
 // HandlerOptions configure a [Handler]; nil stands for the defaults.
 type HandlerOptions struct {
-	// Authorize says whether the sender of a request has a right; AuthorizeAll whether it may read, or
-	// write, everything in every store. By default everybody may.
+	// Authorize returns an error unless the sender of a request has a right. AuthorizeAll returns an error unless it
+	// may read, or write, everything in every store. By default every client has every right.
 	Authorize    func(r *http.Request, right streamhub.Right) error
 	AuthorizeAll func(r *http.Request, write bool) error
-	// CheckOrigin returns an error for a request of a web page that may not ask. The default lets pages
-	// of the handler's own origin ask.
+	// CheckOrigin returns an error for a request of a web page that may not use the handler. By default only pages of
+	// the handler's own origin may.
 	CheckOrigin func(r *http.Request) error
-	// View, unless it is nil, answers what the console asks, of every store, without asking for a right.
+	// View, unless it is nil, answers the requests of the console, for every store and without checking a right.
 	View *View
-	// ReadOnly refuses what changes something.
+	// ReadOnly refuses all operations that change something.
 	ReadOnly bool
 	// Logger receives the failures that no client sees. The default discards them.
 	Logger *slog.Logger
@@ -79,7 +79,7 @@ func route(path string) (store uuid.UUID, operation string, ok bool) {
 	return store, operation, ok
 }
 
-// Owns reports whether a path is one of a [Handler]'s.
+// Owns reports whether a [Handler] serves a path.
 func Owns(path string) bool {
 	_, _, ok := route(path)
 	return ok
@@ -149,10 +149,10 @@ func methodsOf(name string) (methods []string) {
 	return methods
 }
 
-// errMethod is for an operation with a method that it does not have.
+// errMethod is the error for a method that an operation does not have.
 var errMethod = errors.New("method not allowed")
 
-// errReadOnly is for changes where none may be made.
+// errReadOnly refuses changes on a read-only handler.
 var errReadOnly = &streamhub.Error{Op: "operate", Err: fmt.Errorf("%w: this listener changes nothing; start the server with --admin-write", streamhub.ErrPermissionDenied)}
 
 // one answers with one JSON value.
@@ -164,10 +164,10 @@ func one(w http.ResponseWriter, v any, err error) error {
 	return ignored(json.NewEncoder(w).Encode(v))
 }
 
-// ignored drops the error of a write: the client is gone.
+// ignored drops the error of a write: it means that the client is gone.
 func ignored(error) error { return nil }
 
-// of gives a page, or the error that came in its place.
+// of yields the items of a page, or the error.
 func of[T any](page []T, err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		if err != nil {
@@ -183,7 +183,7 @@ func of[T any](page []T, err error) iter.Seq2[T, error] {
 	}
 }
 
-// lines answers with a list. An error before the first line is that of the request.
+// lines answers with a list. An error before the first line is the error of the request.
 func lines[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {
 	out := json.NewEncoder(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -204,7 +204,7 @@ func lines[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {
 	return nil
 }
 
-// A failure is an error as clients get it.
+// A failure is the JSON form of an error.
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -220,7 +220,7 @@ func failureOf(err error) failure {
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		return // the client is gone, or the gate answers
+		return // the client is gone, or the gate has answered
 	}
 	f := failureOf(err)
 	status, known := httpstatus.Of(streamhub.CodeOf(err))

@@ -15,55 +15,55 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// Operations are what operators ask. Their errors are those of package streamhub.
+// Operations are the operations for operators. Their errors are those of package streamhub.
 type Operations interface {
-	// Leases gives the leases of a store that are held.
+	// Leases yields the held leases of a store.
 	Leases(ctx context.Context, store uuid.UUID) iter.Seq2[Lease, error]
-	// Spaces gives a page of the names of spaces after a name, in byte order, and Segments the statuses of segments
-	// of a space likewise. A page has [ListPage] of them unless it is the last one.
+	// Spaces returns a page of the spaces whose names follow after, in byte order. Segments does the same for the
+	// statuses of the segments of a space. A page has [ListPage] items unless it is the last one.
 	Spaces(ctx context.Context, store uuid.UUID, after string) ([]Space, error)
 	Segments(ctx context.Context, store uuid.UUID, space, after string) ([]streamhub.Status, error)
-	// Workers gives the workers of a store that are there, by id.
+	// Workers yields the present workers of a store, sorted by id.
 	Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub.Worker, error]
-	// Live gives the live streams of a space that are produced, with ended also those that are kept.
+	// Live yields the live streams of a space that have a producer; with ended, also the ended ones that are kept.
 	Live(ctx context.Context, store uuid.UUID, space string, ended bool) iter.Seq2[live.Listed, error]
 	// CancelLive asks the producer of a live stream to stop, and returns the verdict once there is one; see
-	// [live.Stream]. A generation of 0 is the one in force.
+	// [live.Stream]. Generation 0 is the current one.
 	CancelLive(ctx context.Context, store uuid.UUID, space, id string, generation uint64, reason string) (streamhub.Verdict, error)
-	// Subscriptions gives the subscriptions of a store, by id.
+	// Subscriptions yields the subscriptions of a store, sorted by id.
 	Subscriptions(ctx context.Context, store uuid.UUID) iter.Seq2[durable.Subscription, error]
-	// Subscription returns one with its streams, or [streamhub.ErrNotFound].
+	// Subscription returns a subscription with its streams, or [streamhub.ErrNotFound].
 	Subscription(ctx context.Context, store uuid.UUID, id string) (durable.Subscription, error)
-	// RemoveSubscription ends one, or returns [streamhub.ErrNotFound].
+	// RemoveSubscription ends a subscription, or returns [streamhub.ErrNotFound].
 	RemoveSubscription(ctx context.Context, store uuid.UUID, id string) error
-	// Purge removes all that a store has besides its segments, which were deleted before: spaces, what is
-	// archived of them, leases and subscriptions. See [hub.Store.Purge].
+	// Purge removes the rest of a store whose segments were deleted: spaces, their archived entries, leases and
+	// subscriptions. See [hub.Store.Purge].
 	Purge(ctx context.Context, store uuid.UUID) (Purged, error)
 	// Instances returns the processes that have a hub on the same Redis.
 	Instances(ctx context.Context) ([]hub.Instance, error)
-	// Overview returns how Redis and the instances are. What it returns may be two seconds old.
+	// Overview returns the state of Redis and of the instances, which may be two seconds old.
 	Overview(ctx context.Context) (Overview, error)
 }
 
 // ListPage is how many names or statuses one page of a list has.
 const ListPage = 1000
 
-// A Space is one that has, or had, segments.
+// A Space is a space that has, or had, segments.
 type Space struct {
 	Space string `json:"space"`
 }
 
-// A Lease is one that is held.
+// A Lease is a held lease.
 type Lease struct {
 	Key    string `json:"key"`
 	Holder string `json:"holder"`
-	// Host and Process are those of the holder, where it has said so.
+	// Host and Process are parsed from the name of the holder, if it has them.
 	Host    string `json:"host,omitempty"`
 	Process string `json:"process,omitempty"`
 	Token   uint64 `json:"token"`
-	// Since is when it was acquired, in Unix milliseconds, by the clock of Redis.
+	// Since is when the lease was acquired, in Unix milliseconds by the clock of Redis.
 	Since int64 `json:"since"`
-	// LeftMS is what remains of the ttl.
+	// LeftMS is what remains of the ttl, in milliseconds.
 	LeftMS int64 `json:"left_ms"`
 }
 
@@ -79,7 +79,7 @@ type local struct {
 	*lookout
 }
 
-// New returns the operations of a hub, which stays the caller's. They may do everything.
+// New returns the operations of a hub, which stays the caller's. They check no rights.
 func New(h *hub.Hub) Operations { return local{h, &lookout{hub: h}} }
 
 func (l local) Spaces(ctx context.Context, store uuid.UUID, after string) ([]Space, error) {
@@ -107,7 +107,7 @@ func (l local) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[streamhub
 					return
 				}
 			}
-			return // a later list is for those that watch
+			return // a list of workers that follows is only for callers that watch
 		}
 	}
 }

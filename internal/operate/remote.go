@@ -21,7 +21,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// maxAnswer bounds one JSON value of an answer.
+// maxAnswer is the largest JSON value of a response, in bytes.
 const maxAnswer = 16 << 20
 
 type remote struct {
@@ -29,13 +29,13 @@ type remote struct {
 	client      *http.Client
 }
 
-// NewRemote returns the operations of a server at base, http://HOST:PORT say. Token, unless it is "", is
-// sent with each request; with the address of its admin listener it is the admin token.
+// NewRemote returns the operations of the server at base, such as http://HOST:PORT. token, unless it is "", is sent
+// with each request; for an admin listener it is the admin token.
 func NewRemote(base, token string, client *http.Client) Operations {
 	return remote{strings.TrimSuffix(base, "/"), token, client}
 }
 
-// ask makes a request. The caller closes the body of the answer.
+// ask makes a request. The caller closes the body of the response.
 func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operation string, query url.Values) (io.ReadCloser, error) {
 	at := c.base
 	if store != uuid.Nil {
@@ -72,7 +72,7 @@ func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operati
 			f.Code = string(streamhub.CodeOf(streamhub.ErrUnauthenticated))
 		case http.StatusForbidden:
 			f.Code = string(streamhub.CodeOf(streamhub.ErrPermissionDenied))
-		case http.StatusBadRequest: // of package net/http, to a request without TLS where TLS is spoken
+		case http.StatusBadRequest: // the answer of package net/http to plain HTTP on a TLS port
 			f.Message += ": if it speaks TLS, its address begins with https:// or wss://"
 		case http.StatusNotFound:
 			f.Message = "the gateway does not know what was asked: it is older than this program, or no streamhub"
@@ -81,7 +81,7 @@ func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operati
 	return nil, f.err()
 }
 
-// An answeredError is what a server has answered, and the condition that it stands for.
+// An answeredError is the error text of a server, with the matching sentinel of package streamhub.
 type answeredError struct {
 	message   string
 	condition error
@@ -101,7 +101,7 @@ func (f failure) err() error {
 	return &answeredError{f.Message, condition}
 }
 
-// value asks for one JSON value.
+// value sends a request whose response is one JSON value.
 func (c remote) value(ctx context.Context, method string, store uuid.UUID, operation string, query url.Values, into any) error {
 	body, err := c.ask(ctx, method, store, operation, query)
 	if err != nil {
@@ -114,7 +114,7 @@ func (c remote) value(ctx context.Context, method string, store uuid.UUID, opera
 	return nil
 }
 
-// cut is the error of an answer that ends early.
+// cut returns the error of a response that ends early.
 func cut(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -122,7 +122,7 @@ func cut(ctx context.Context, err error) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: fmt.Errorf("the answer was cut off: %w", err)}
 }
 
-// list makes a GET. The answer is lines of JSON, and the last one may be an error.
+// list sends a GET. The response is lines of JSON, and the last one may be an error.
 func list[T any](ctx context.Context, c remote, store uuid.UUID, operation string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

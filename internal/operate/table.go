@@ -13,31 +13,31 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/query"
 )
 
-// A scope is what a right has to cover for an operation.
+// A scope says what the right for an operation must cover.
 type scope int
 
 const (
 	wholeStore scope = iota
-	oneSpace         // the parameter space names it
-	anySpace         // likewise; without one it is the store as a whole
-	everything       // in every store
+	oneSpace         // the space that the parameter space names
+	anySpace         // like oneSpace, but without the parameter the whole store
+	everything       // all stores
 )
 
-// An operation is one that the handler offers.
+// An operation is one row of the table of the handler.
 type operation struct {
 	scope scope
 	run   func(h *Handler, w http.ResponseWriter, q *request) error
 }
 
-// A request is for an operation that its sender may make.
+// A request is an authorized request for an operation.
 type request struct {
 	*http.Request
 	store  uuid.UUID
-	space  string // "" unless the operation is one on a space
+	space  string // "" unless the operation is on one space
 	values url.Values
 }
 
-// operations are all, by method and name. They are listed in the documentation of this package too.
+// operations are all operations, by method and name. The package documentation lists them too.
 var operations = map[string]operation{
 	"GET leases": {wholeStore, func(h *Handler, w http.ResponseWriter, q *request) error {
 		return lines(w, h.ops.Leases(q.Context(), q.store))
@@ -67,7 +67,7 @@ var operations = map[string]operation{
 	"GET overview": {everything, (*Handler).overview},
 }
 
-// space returns the space that an operation of this scope is on, "" for none.
+// space returns the space that an operation of this scope is for, "" for none.
 func (s scope) space(values url.Values) (string, error) {
 	if s == oneSpace || s == anySpace && values.Has("space") {
 		return values.Get("space"), streamhub.CheckName("space", values.Get("space"))
@@ -75,7 +75,7 @@ func (s scope) space(values url.Values) (string, error) {
 	return "", nil
 }
 
-// authorize says whether the sender of a request may make an operation of this scope.
+// authorize returns an error unless the sender of a request may use an operation of this scope.
 func (h *Handler) authorize(r *http.Request, s scope, store uuid.UUID, space string) error {
 	write := r.Method != http.MethodGet
 	if s == everything {
@@ -130,7 +130,7 @@ func (h *Handler) removeSubscription(w http.ResponseWriter, q *request) error {
 func (h *Handler) overview(w http.ResponseWriter, q *request) error {
 	look := h.ops.Overview
 	if h.opt.View != nil {
-		look = h.opt.View.look // which remembers it
+		look = h.opt.View.look // the one that records samples
 	}
 	o, err := look(q.Context())
 	return one(w, o, err)

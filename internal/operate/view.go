@@ -26,35 +26,35 @@ import (
 )
 
 const (
-	// pageSize is how many names or entries one answer has.
+	// pageSize is how many names or entries one response has.
 	pageSize = 50
-	// overviewEvery is how long an overview serves every page that is open.
+	// overviewEvery is how long an overview is reused for all open pages.
 	overviewEvery = 2 * time.Second
-	// tails bounds the pages that follow a segment or a space at the same time.
+	// tails is how many pages may follow a segment or a space at the same time.
 	tails = 16
-	// tailEvery is how often a tail sends what came, tailEntries how much of it at most.
+	// tailEvery is how often a tail sends new entries, and tailEntries is how many at most.
 	tailEvery   = 250 * time.Millisecond
 	tailEntries = 25
-	// maxShown bounds the payload of an entry that is shown.
+	// maxShown is how many bytes of a payload are shown.
 	maxShown = 64 << 10
 )
 
-// A View is what the console shows, of every store. Each answer is bounded and says how many commands
-// it cost Redis at most.
+// A View answers the requests of the console, for every store. Each answer is bounded and says how many commands it
+// cost Redis at most.
 type View struct {
 	hub *hub.Hub
 	ctx context.Context // ends the tails
 
 	*lookout
-	places chan struct{} // of tails
+	places chan struct{} // limits the tails
 
 	doctor    examination
-	verifying chan struct{} // holds one while an archive is verified
+	verifying chan struct{} // a semaphore of one for verifications
 	mu        sync.Mutex    // guards verified
 	verified  *lru.Cache[archive.SpaceID, *Verified]
 }
 
-// NewView returns the view of a hub, which stays the caller's. The end of ctx ends those that follow.
+// NewView returns the view of a hub, which stays the caller's. The end of ctx ends the tails.
 func NewView(ctx context.Context, h *hub.Hub) *View {
 	return &View{
 		hub: h, ctx: ctx, lookout: &lookout{hub: h}, places: make(chan struct{}, tails),
@@ -62,42 +62,42 @@ func NewView(ctx context.Context, h *hub.Hub) *View {
 	}
 }
 
-// A lookout makes one overview for all that look within a moment.
+// A lookout caches the last overview for all requests within overviewEvery.
 type lookout struct {
 	hub *hub.Hub
 
-	mu       sync.Mutex // guards what follows, and is held while Redis is asked
+	mu       sync.Mutex // guards the fields below, and is held during the commands to Redis
 	overview Overview
 	at       time.Time
 	looks    []RedisSample
 }
 
-// keptLooks is how many looks at Redis are remembered: a quarter of an hour of one every five seconds.
+// keptLooks is how many samples of Redis are remembered: those of a quarter of an hour, at one every five seconds.
 const keptLooks = 180
 
-// A RedisSample is how Redis was at a time that a page looked.
+// A RedisSample is the state of Redis at one request for an overview.
 type RedisSample struct {
 	At       int64   `json:"at"` // Unix milliseconds
 	Memory   float64 `json:"used_memory"`
-	CPU      float64 `json:"used_cpu"` // seconds since it started
+	CPU      float64 `json:"used_cpu"` // CPU seconds since Redis started
 	Commands float64 `json:"commands_per_second"`
 }
 
-// A History is what the charts of a page show first: of all instances what they reported in the last 15 minutes,
-// of Redis what this process saw while a page was open.
+// A History has the first points of the charts of a page: the reports of all instances in the last 15 minutes, and the
+// samples of Redis that this process took while a page was open.
 type History struct {
 	Instances []hub.Sample  `json:"instances"`
 	Redis     []RedisSample `json:"redis"`
 }
 
-// history is what is remembered. It asks nothing.
+// history returns the remembered samples. It sends no command.
 func (v *lookout) history() History {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return History{v.hub.History(), slices.Clone(v.looks)}
 }
 
-// remember keeps the figures of Redis that o has, and forgets those beyond keptLooks.
+// remember adds the figures of Redis in o to the samples, and drops the oldest beyond keptLooks.
 func (v *lookout) remember(o *Overview) {
 	number := func(name string) float64 { n, _ := strconv.ParseFloat(o.Redis[name], 64); return n }
 	v.looks = append(v.looks, RedisSample{o.At, number("used_memory"), number("used_cpu_user") + number("used_cpu_sys"), number("instantaneous_ops_per_sec")})
@@ -106,7 +106,7 @@ func (v *lookout) remember(o *Overview) {
 	}
 }
 
-// An Overview is how Redis and the instances are.
+// An Overview is the state of Redis and of the instances.
 type Overview struct {
 	At        int64             `json:"at"` // Unix milliseconds
 	Redis     map[string]string `json:"redis"`
@@ -116,7 +116,7 @@ type Overview struct {
 	Commands  int               `json:"commands"`
 }
 
-// shownFields are what the console shows of the answer of INFO.
+// shownFields are the fields of INFO that the console shows.
 var shownFields = []string{
 	"redis_version", "valkey_version", "uptime_in_seconds", "role", "connected_slaves", "connected_clients", "blocked_clients", "used_memory",
 	"maxmemory", "maxmemory_policy", "mem_fragmentation_ratio", "instantaneous_ops_per_sec", "total_commands_processed",
@@ -124,7 +124,7 @@ var shownFields = []string{
 	"rejected_connections", "cluster_enabled", "master_link_status",
 }
 
-// look makes an overview, or returns one that is fresh.
+// look returns the cached overview if it is fresh, and makes a new one otherwise.
 func (v *lookout) look(ctx context.Context) (Overview, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -158,7 +158,7 @@ func (v *lookout) look(ctx context.Context) (Overview, error) {
 	return o, nil
 }
 
-// findings name what is wrong with a Redis, by what it says of itself.
+// findings returns the problems of a Redis that its INFO shows.
 func findings(info map[string]string) []string {
 	found := []string{}
 	number := func(name string) float64 { n, _ := strconv.ParseFloat(info[name], 64); return n }
@@ -182,19 +182,20 @@ func findings(info map[string]string) []string {
 	return found
 }
 
-// A SegmentRow is a segment in a table.
+// A SegmentRow is a segment in a table of the console.
 type SegmentRow struct {
 	streamhub.Status
 	rowSizes
 }
 
-// rowSizes are what a row has besides the status.
+// rowSizes are the fields of a row in addition to the status.
 type rowSizes struct {
-	// Entries are those that are kept, Hot those of them in Redis, Cold those in the archive alone.
+	// Entries counts the kept entries, Hot those in Redis, and Cold those only in the archive.
 	Entries uint64 `json:"entries"`
 	Hot     uint64 `json:"hot"`
 	Cold    uint64 `json:"cold"`
-	// Bytes is an estimate of what the hot ones take, by samples that Redis makes; -1 where it does not tell.
+	// Bytes is an estimate of the memory of the hot entries, from samples that Redis takes; -1 if Redis does not report
+	// it.
 	Bytes int64 `json:"bytes"`
 }
 
@@ -226,7 +227,7 @@ func row(status *streamhub.Status, size port.Size) SegmentRow {
 	return r
 }
 
-// A Shown is an entry as the console shows it.
+// A Shown is the JSON form of an entry for the console.
 type Shown struct {
 	Space     string            `json:"space"`
 	Segment   string            `json:"segment"`
@@ -234,7 +235,7 @@ type Shown struct {
 	Timestamp int64             `json:"timestamp"`
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Bytes     int               `json:"bytes"`
-	// Text is the payload where that is UTF-8, Binary where it is not. Cut says that it was too long.
+	// Text is the payload if it is UTF-8, and Binary otherwise. Cut says that the payload was cut to maxShown.
 	Text   *string          `json:"text,omitempty"`
 	Binary []byte           `json:"payload,omitempty"`
 	Cut    bool             `json:"cut,omitempty"`
@@ -250,7 +251,7 @@ func shown(e *streamhub.Entry) Shown {
 	payload := e.Payload
 	if len(payload) > maxShown {
 		payload, s.Cut = payload[:maxShown], true
-		for range utf8.UTFMax - 1 { // so that no code point is cut
+		for range utf8.UTFMax - 1 { // back to the end of a complete code point
 			if r, n := utf8.DecodeLastRune(payload); r == utf8.RuneError && n == 1 {
 				payload = payload[:len(payload)-1]
 			}
@@ -265,14 +266,14 @@ func shown(e *streamhub.Entry) Shown {
 	return s
 }
 
-// A page is one page of a list, and from where the next one goes on.
+// A page is one page of a list, with the place at which the next one continues.
 type page[T any] struct {
 	Items    []T    `json:"items"`
 	Next     string `json:"next,omitempty"`
 	Commands int    `json:"commands"`
 }
 
-// serve answers what only the console asks; handled is false for anything else.
+// serve answers the requests that only the console sends; handled is false for any other request.
 func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, operation string, query url.Values) (handled bool, err error) {
 	if r.Method == http.MethodPost && operation == "verify" {
 		report, err := v.verify(r.Context(), store, query.Get("space"))
@@ -317,7 +318,7 @@ func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, op
 			p.Items = append(p.Items, row(&statuses[i], sizes[i]))
 		}
 		if len(statuses) < pageSize {
-			// Some may have gone meanwhile; the next page tells whether there are more.
+			// Some segments may have been removed meanwhile, so a read of the next page tells whether there are more.
 			names, nextErr := of.StatusesAfter(ctx, space, p.Next, 1)
 			if err == nil {
 				err = nextErr
@@ -344,15 +345,15 @@ func (v *View) serve(w http.ResponseWriter, r *http.Request, store uuid.UUID, op
 	return false, nil
 }
 
-// entries reads a page of a segment or a space: of a segment from a sequence on, of both after a cursor or from a time
-// on, which is RFC 3339.
+// entries reads a page of a segment or a space. from is a cursor or a time in RFC 3339; for a segment it may also be a
+// sequence.
 func (v *View) entries(ctx context.Context, store uuid.UUID, space, segment, from string) (p page[Shown], err error) {
 	p = page[Shown]{Items: []Shown{}, Commands: 2}
 	o := &streamhub.ReadOptions{Limit: pageSize}
 	if sequence, failed := strconv.ParseUint(from, 10, 53); failed == nil && segment != "" {
 		o.FromSequence = max(sequence, 1)
 	} else if at, failed := time.Parse(time.RFC3339, from); failed == nil {
-		o.After = at.Add(-time.Millisecond) // entries at that time are among them
+		o.After = at.Add(-time.Millisecond) // After is exclusive: entries at that time are included
 	} else if o.Cursor, err = cursorOf(from); err != nil {
 		return p, err
 	}
@@ -373,7 +374,7 @@ func (v *View) entries(ctx context.Context, store uuid.UUID, space, segment, fro
 	return p, nil
 }
 
-// cursorOf reads the parameter from where it has to be a cursor or nothing.
+// cursorOf parses the parameter from, which must be a cursor or empty.
 func cursorOf(from string) (streamhub.Cursor, error) {
 	cursor := streamhub.Cursor(from)
 	if _, err := cursor.Position(); err != nil {
@@ -382,11 +383,11 @@ func cursorOf(from string) (streamhub.Cursor, error) {
 	return cursor, nil
 }
 
-// errTails is for one tail too many.
+// errTails is the error for more tails than allowed.
 var errTails = &streamhub.Error{Op: "tail", Err: streamhub.ErrLimitExceeded}
 
-// tail follows a segment, or a space, as an event stream: four times a second up to tailEntries of what
-// came, and how many more there were. A reader that is slow gets fewer.
+// tail follows a segment, or a space, as an event stream: four times a second up to tailEntries new entries, and how
+// many more there were. A slow reader gets fewer.
 func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, space, segment, from string) error {
 	after, err := cursorOf(from)
 	if err != nil {
@@ -429,7 +430,7 @@ func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, spa
 		case <-tick.C:
 		}
 		items, skipped := came.take()
-		if quiet++; len(items) > 0 || quiet > 40 { // ten seconds
+		if quiet++; len(items) > 0 || quiet > 40 { // after ten quiet seconds
 			quiet = 0
 			if send("entries", map[string]any{"items": items, "skipped": skipped}) != nil {
 				return nil
@@ -446,14 +447,14 @@ func (v *View) tail(w http.ResponseWriter, r *http.Request, store uuid.UUID, spa
 	return nil
 }
 
-// A collector takes what a follower brings as it comes, and keeps up to tailEntries of it for a reader that may be slow.
+// A collector reads entries as they arrive, and keeps up to tailEntries of them for a reader that may be slow.
 type collector struct {
-	done chan struct{} // closed when the follower has ended; err says why
+	done chan struct{} // closed when the follower has ended, which sets err first
 
 	mu      sync.Mutex
 	items   []Shown
 	skipped int
-	err     error // read after done
+	err     error // read only after done is closed
 }
 
 // collect ranges over read in a goroutine, which ends with the context of read.
@@ -483,7 +484,7 @@ func (c *collector) put(e *streamhub.Entry, err error) {
 	}
 }
 
-// take returns what has come since the last take, and how many entries more there were.
+// take returns the entries since the last take, and how many others were skipped.
 func (c *collector) take() (items []Shown, skipped int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
