@@ -268,7 +268,7 @@ func appendAllInOrder(f *fixture) {
 
 // appendAllOvertakesNothing: an append that may be made yet stops those after it, of its segment.
 func appendAllOvertakesNothing(f *fixture) {
-	s, wire := f.wired()
+	s, wire := f.impatient()
 	chains := map[string]func(i int) *streamhub.AppendOptions{
 		"generations": func(i int) *streamhub.AppendOptions { return &streamhub.AppendOptions{Generation: uint64(i + 1)} },
 		"producer": func(i int) *streamhub.AppendOptions {
