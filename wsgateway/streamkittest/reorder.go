@@ -33,7 +33,7 @@ func shuffled(n, ahead int, seed uint64) []uint64 {
 
 // testReordered sends records as a released client does whose queue has stalled.
 func testReordered(t *testing.T, g Gateway) {
-	const n, ahead = 50_000, 12_000
+	const n, ahead = 20_000, 12_000
 	c, store := Dial(t, g, "streamkit::*"), uuid.New()
 	for _, test := range []struct {
 		name string
@@ -113,7 +113,7 @@ func testGaps(t *testing.T, g Gateway) {
 	_, problem := many.Rest()
 	require.Equal(t, "sequence gap: expected 1, got 16386", problem)
 	large := c.Open(store, "produce", segment("sp", "large", nil))
-	for i := range uint64(8) {
+	for i := range uint64(6) {
 		large.Send(Record{Sequence: i + 2, Payload: make([]byte, 4<<20)})
 	}
 	_, problem = large.Rest()
@@ -126,7 +126,7 @@ func testGaps(t *testing.T, g Gateway) {
 
 // testManyProducers has more records waiting than a connection may hold: they are stored early.
 func testManyProducers(t *testing.T, g Gateway) {
-	const channels, each = 60, 1
+	const channels, each = 30, 1
 	c, store := Dial(t, g, "streamkit::*"), uuid.New()
 	var open []*Channel
 	for i := range channels {
