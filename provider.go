@@ -39,7 +39,7 @@ type Store interface {
 	// segment that is closed already is a [ClosedError].
 	CloseSegment(ctx context.Context, space, segment string, verdict Verdict, options *AppendOptions) (AppendResult, error)
 	// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
-	// stay until the last fork goes.
+	// stay until the last fork goes. The reason has up to 4 KiB.
 	Delete(ctx context.Context, space, segment, reason string) error
 	// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
 	// kept. Entries that were appended together leave together, so it may be one append less.

@@ -11,6 +11,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
+// maxDeleteReason bounds the reason of a deletion, in bytes. What is left of a segment keeps it for a day, beside every quota.
+const maxDeleteReason = 4 << 10
+
 // Delete ends a segment with the verdict deleted and removes its entries; those that forks read
 // stay until the last fork goes. Deleting what is deleted already is no error; deleting what never
 // was is [streamhub.ErrNotFound].
@@ -19,6 +22,9 @@ func (s *Store) Delete(ctx context.Context, space, segment, reason string) (err 
 	at, err := s.place(space, segment)
 	if err != nil {
 		return err
+	}
+	if len(reason) > maxDeleteReason {
+		return fmt.Errorf("%w: the reason has %d bytes, the limit of a deletion is %d", streamhub.ErrTooLarge, len(reason), maxDeleteReason)
 	}
 	for {
 		m, err := s.log.readMeta(ctx, at)

@@ -2,6 +2,7 @@ package hotlogtest
 
 import (
 	"encoding/json"
+	"strings"
 	"errors"
 	"sync"
 
@@ -139,5 +140,7 @@ func closeBadVerdict(f *fixture) {
 	large := streamhub.Verdict{Kind: streamhub.VerdictDone, Reason: string(make([]byte, streamhub.MaxRecordBytes))}
 	_, err := f.CloseSegment(f.ctx, space, "seg", large, nil)
 	require.ErrorIs(f, err, streamhub.ErrTooLarge)
+	require.ErrorIs(f, f.Delete(f.ctx, space, "seg", strings.Repeat("x", 4<<10+1)), streamhub.ErrTooLarge)
 	require.Equal(f, streamhub.StateOpen, f.status("seg").State)
+	require.NoError(f, f.Delete(f.ctx, space, "seg", strings.Repeat("x", 4<<10)))
 }
