@@ -196,6 +196,8 @@ func evaluate(t *testing.T, dir string, e ast.Expr) constant.Value {
 		case of == nil:
 		case of.Name == "streamhub":
 			return named(".", e.Sel.Name)
+		case of.Name == "wire":
+			return named("internal/wire", e.Sel.Name)
 		case of.Name == "time" && e.Sel.Name == "Second":
 			return constant.MakeInt64(int64(time.Second))
 		}

@@ -169,7 +169,7 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 	calls, sent, failed := l.openAll(ctx, b.s.id, requests)
 	for i, x := range now {
 		var body []byte
-		o, err := unmade, down(failed)
+		o, err := unmade, unopened(failed)
 		switch {
 		case failed == nil:
 			body, o, err = calls[i].answer(ctx)
@@ -312,6 +312,9 @@ func after(err error) error {
 func sizeOfAppend(r *wire.Append) int {
 	const fixed, each, pair = 1 << 10, 16, 8
 	n := fixed + len(r.Options.ContentType) + len(r.Options.StreamSeq)
+	if p := r.Options.Producer; p != nil {
+		n += len(p.ID)
+	}
 	if v := r.Options.Close; v != nil {
 		n += len(v.Reason) + len(v.Output)
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/coder/websocket"
@@ -151,7 +152,8 @@ func (l *connection) open(ctx context.Context, store uuid.UUID, request wire.Req
 
 // openAll begins calls with one WebSocket message. Channel numbers must rise in the order of the messages, so the
 // numbers are assigned under the lock that orders the writes. sent is false if the gateway has certainly seen none of
-// the calls; after an error of the write it is true, since a part may have arrived.
+// the calls; after an error of the write it is true, since a part may have arrived. A message
+// that no gateway takes is [streamhub.ErrTooLarge]: sent, it would end the connection, and every call on it.
 func (l *connection) openAll(ctx context.Context, store uuid.UUID, requests []wire.Request) (calls []*call, sent bool, err error) {
 	var carried map[string]string
 	if trace.SpanContextFromContext(ctx).IsValid() {
@@ -164,6 +166,9 @@ func (l *connection) openAll(ctx context.Context, store uuid.UUID, requests []wi
 		bodies[i] = o.Append(nil)
 		// 16 bytes hold any header: a type, and channel and length as varints.
 		size += len(bodies[i]) + 16
+	}
+	if size > wire.MaxMessage {
+		return nil, false, fmt.Errorf("%w: a request of %d bytes, the limit is %d", streamhub.ErrTooLarge, size, wire.MaxMessage)
 	}
 	l.writing.Lock()
 	defer l.writing.Unlock()

@@ -38,7 +38,7 @@ func (s *remoteStore) do(ctx context.Context, request wire.Request) (result []by
 	c, sent, err := l.open(ctx, s.id, request)
 	o := unmade
 	if err != nil {
-		err = down(err)
+		err = unopened(err)
 		if sent {
 			o = unanswered
 		}
@@ -190,7 +190,7 @@ func readInto[T any](ctx context.Context, s *remoteStore, request wire.Request, 
 	}
 	c, _, err := l.open(ctx, s.id, request)
 	if err != nil {
-		return down(err)
+		return unopened(err)
 	}
 	defer c.leave()
 	for {

@@ -349,6 +349,14 @@ func down(err error) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
 }
 
+// unopened is the error of calls that openAll did not begin.
+func unopened(err error) error {
+	if errors.Is(err, streamhub.ErrTooLarge) {
+		return err
+	}
+	return down(err)
+}
+
 // lost forgets a connection. The next dial begins with another gateway, which may work where this one did not. expired
 // says that the token of the connection has expired.
 func (p *WebSocketProvider) lost(l *connection, expired bool) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/option"
+	"github.com/seed-147127fe/streamhub/internal/wire"
 )
 
 // Options configure a Gateway; nil stands for the defaults.
@@ -54,8 +55,6 @@ const (
 	defaultPing         = 25 * time.Second
 	defaultPong         = 10 * time.Second
 	defaultWriteTimeout = 90 * time.Second
-	// messageOverhead is how many bytes a message may have in addition to the records of the largest append.
-	messageOverhead = 4 << 20
 )
 
 func (o *Options) withDefaults() Options {
@@ -64,7 +63,7 @@ func (o *Options) withDefaults() Options {
 		opt = *o
 	}
 	opt.MaxReaders = cmp.Or(opt.MaxReaders, defaultReaders)
-	opt.MaxMessageBytes = cmp.Or(opt.MaxMessageBytes, streamhub.MaxFrameBytes+messageOverhead)
+	opt.MaxMessageBytes = cmp.Or(opt.MaxMessageBytes, wire.MaxMessage)
 	opt.PingInterval = cmp.Or(opt.PingInterval, defaultPing)
 	opt.PongTimeout = cmp.Or(opt.PongTimeout, defaultPong)
 	opt.WriteTimeout = cmp.Or(opt.WriteTimeout, defaultWriteTimeout)

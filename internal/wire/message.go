@@ -4,6 +4,8 @@ import (
 	"iter"
 
 	"github.com/google/uuid"
+
+	"github.com/seed-147127fe/streamhub"
 )
 
 // A Type says what a message is.
@@ -30,6 +32,10 @@ const (
 	// TypeGoAway says that the connection will be closed soon: open nothing more on it.
 	TypeGoAway Type = 19
 )
+
+// MaxMessage is the longest WebSocket message of a client that a gateway takes by default, in bytes: the records of the
+// largest append and what comes with them.
+const MaxMessage = streamhub.MaxFrameBytes + 4<<20
 
 // A Message is one protocol message: type (1 byte), channel and length of the body (uvarints), body.
 // Channel 0 is the connection itself. The body shares memory with what it was read from.

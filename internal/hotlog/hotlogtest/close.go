@@ -2,8 +2,8 @@ package hotlogtest
 
 import (
 	"encoding/json"
-	"strings"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/stretchr/testify/require"
