@@ -119,7 +119,7 @@ var importTable = []row{
 	{pkg: "internal/offset", avoids: []string{redis, miniredis}, why: "a gateway and a client resolve alike"},
 	{pkg: "internal/streamz", imports: []string{"internal/pause"}, avoids: []string{redis, miniredis}, why: "it speaks to a server of another system, and knows no hub"},
 	{pkg: "internal/teststreamkit", avoids: []string{redis, miniredis}, why: "it is a server of another system, for tests"},
-	{pkg: "internal/importer", imports: []string{"internal/port", "internal/streamz"}, why: "it reads one system and writes to the other"},
+	{pkg: "internal/importer", imports: []string{"internal/pause", "internal/port", "internal/streamz"}, why: "it reads one system and writes to the other"},
 	{pkg: "internal/faultproxy", avoids: []string{redis}, why: "it knows no protocol"},
 	{pkg: "internal/redisx", imports: []string{"internal/redisx/...", "internal/pause"}, why: "the parts share it, so it knows none of them"},
 	{pkg: "internal/wire", imports: []string{"live"}, avoids: []string{redis, miniredis}, why: "client links it"},

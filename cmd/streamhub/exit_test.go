@@ -143,9 +143,9 @@ var exits = map[string]row{
 	},
 	"import": {
 		badArgument:  does("import http://127.0.0.1:1", exitUsage, "ws://host:port"),
-		nothingThere: does("import $old --source-token secret --redis $redis", 0, "0 spaces"),
+		nothingThere: does("import $old mistyped --source-token secret --redis $redis", exitFailed, "no space \"mistyped\""),
 		noServer:     does("import ws://127.0.0.1:1 --redis $redis", exitFailed, "127.0.0.1:1"),
-		wrongToken:   does("import $old --source-token other --redis $redis", exitFailed, "token"),
+		wrongToken:   does("import $old --source-token other --redis $redis", exitFailed, "--source-token"),
 		interrupted:  does("import $old --source-token secret --redis $redis", exitInterrupted, ""),
 		closedPipe:   does("import $old --source-token secret --store 22222222-2222-2222-2222-222222222222 --redis $redis", 0, ""),
 	},

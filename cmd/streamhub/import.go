@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -68,14 +69,20 @@ func (c *importCmd) Run(s *session) (err error) {
 		return failedf("%w", err)
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	spaces := []string{c.Space}
-	if c.Space == "" {
-		if spaces, err = src.Look.Spaces(s.ctx, c.Store); err != nil {
-			return interrupted(s.ctx, err)
-		}
+	spaces, err := src.Look.Spaces(s.ctx, c.Store)
+	switch {
+	case err != nil:
+		return interrupted(s.ctx, err)
+	case c.Space != "" && !slices.Contains(spaces, c.Space):
+		return failedf("the store %s of the streamkit server has no space %q: --store names another store", c.Store, c.Space)
+	case c.Space != "":
+		spaces = []string{c.Space}
+	case len(spaces) == 0:
+		s.note("the store %s of the streamkit server has no space: --store names another store", c.Store)
 	}
 	var total importer.Result
-	left, begun := 0, time.Now()
+	var refused error // of spaces that the hub cannot have: the others come all the same
+	brought, left, begun := 0, 0, time.Now()
 	for _, space := range spaces {
 		r, err := c.bring(s, src, h.Store(c.Store), space)
 		if err != nil {
@@ -84,12 +91,16 @@ func (c *importCmd) Run(s *session) (err error) {
 				s.note("not everything came: start it again, it goes on after what is stored")
 				return &statusError{code: exitInterrupted} // by whatever signal: a part is no success
 			case errors.Is(err, streamhub.ErrConflict):
-				return &statusError{exitConflict, err}
-			case streamhub.Retryable(err):
+				refused = errors.Join(refused, err)
+				continue
+			case errors.Is(err, streamhub.ErrUnauthenticated):
+				s.note("not everything came: start it again with a --source-token that is valid, it goes on after what is stored")
+			case streamhub.Retryable(err), errors.Is(err, streamhub.ErrHistoryLost):
 				s.note("not everything came: start it again, it goes on after what is stored")
 			}
 			return err
 		}
+		brought++
 		total.Segments += r.Segments
 		total.Entries += r.Entries
 		total.Imported += r.Imported
@@ -97,7 +108,14 @@ func (c *importCmd) Run(s *session) (err error) {
 		left += len(r.Left)
 	}
 	s.note("%d spaces with %d segments and %d entries are equal, entry by entry; %d of them came now, in %s; %d were left out, the source has %d later ones",
-		len(spaces), total.Segments, total.Entries, total.Imported, time.Since(begun).Round(time.Millisecond), left, total.Later)
+		brought, total.Segments, total.Entries, total.Imported, time.Since(begun).Round(time.Millisecond), left, total.Later)
+	if total.Later > 0 && c.Until.IsZero() {
+		s.note("programs write to the source: stop them, and start it again for the rest")
+	}
+	if refused != nil {
+		s.note("spaces that differ stay as they are: to bring one, name a Redis that has nothing of it")
+		return &statusError{exitConflict, refused}
+	}
 	return nil
 }
 

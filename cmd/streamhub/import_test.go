@@ -54,8 +54,9 @@ func TestImport(t *testing.T) {
 	}
 
 	good(t, strings.NewReader("new\n"), "append", "space-0/segment-0", "--store", store.String(), "--redis", redis.URL())
-	if r := call(t, nil, args...); r.code != exitConflict || !strings.Contains(r.err, `space "space-0", segment "segment-0", entry 6`) {
-		t.Errorf("where the hub has an entry of its own: %+v", r)
+	r := call(t, nil, args...)
+	if r.code != exitConflict || !strings.Contains(r.err, `space "space-0", segment "segment-0", entry 6`) || !strings.Contains(r.out, `"space":"space-1"`) {
+		t.Errorf("where the hub has an entry of its own: the others come all the same: %+v", r)
 	}
 	if r := good(t, nil, append(args, "space-1")...); strings.Contains(r.out, "space-0") {
 		t.Errorf("one space: %+v", r)

@@ -282,6 +282,9 @@ func (s *session) tokenGiven() bool {
 	return false
 }
 
+// imports reports whether the command reads from a streamkit server, and not from a gateway.
+func (s *session) imports() bool { return s.call != nil && s.call.Selected().Path() == "import" }
+
 // explain writes err with what to do about it.
 func (s *session) explain(err error) string {
 	var (
@@ -309,6 +312,8 @@ func (s *session) explain(err error) string {
 			advice = fmt.Sprintf("process %s on %s has it; ", process, host)
 		}
 		advice += "--wait D waits for it, and streamhub lease ls lists what is held"
+	case errors.Is(err, streamhub.ErrUnauthenticated) && s.imports():
+		advice = "the streamkit server wants a token of its own: --source-token, or STREAMHUB_SOURCE_TOKEN"
 	case errors.Is(err, streamhub.ErrUnauthenticated) && s.tokenGiven():
 		advice = "the gateway refuses the token of --token or " + authVariable + ": streamhub token check, with the flags of the gateway, says why"
 	case errors.Is(err, streamhub.ErrUnauthenticated):
@@ -317,7 +322,7 @@ func (s *session) explain(err error) string {
 		advice = "a token needs a scope for what is named, or for the whole store where no space is, read to read and write for everything else; streamhub token check says what it allows"
 	case errors.As(err, &untrusted) && (unavailable == nil && !errors.As(err, &unavailable) || unavailable.Reason == streamhub.ReasonGateway):
 		flag := serverCA
-		if s.call != nil && s.call.Selected().Path() == "import" {
+		if s.imports() {
 			flag = sourceCA
 		}
 		advice = "the certificate is not trusted, or has another name than the address: --" + flag + " FILE names the authority that signed it"

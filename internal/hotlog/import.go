@@ -51,7 +51,8 @@ func (s *Store) Import(ctx context.Context, space string) (_ *Importer, err erro
 // Add stores entries, which are in the order of their timestamps. Entries that follow each other with the
 // same TRX become one append. It stores them in several steps, each all or none: after an error an
 // importer that is made again finds how many there are. [streamhub.ErrConflict] means that the space
-// has changed meanwhile, or that an entry does not continue what is there.
+// has changed meanwhile, or that an entry does not continue what is there; [streamhub.ErrHistoryLost] that Redis
+// came back without some of what was stored.
 func (im *Importer) Add(ctx context.Context, entries []streamhub.Entry) error {
 	for len(entries) > 0 {
 		n, err := im.step(ctx, entries)
@@ -186,6 +187,9 @@ func (im *Importer) refused(answer string, of []*imported) error {
 	}
 	switch code {
 	case "CHANGED":
+		if end, err := parseTimelineID(text); err == nil && end.Before(im.end) {
+			return fmt.Errorf("%w: Redis does not have all that was stored: the timeline of the space ends at %s, not at %s", streamhub.ErrHistoryLost, end, im.end)
+		}
 		return fmt.Errorf("%w: another program has written to the space: its timeline ends at %s, not at %s", streamhub.ErrConflict, text, im.end)
 	case "SEQUENCE":
 		return fmt.Errorf("%w: the next entry of %q has to be %s", streamhub.ErrConflict, segment, rest)

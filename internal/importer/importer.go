@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/internal/millis"
+	"github.com/seed-147127fe/streamhub/internal/pause"
 	"github.com/seed-147127fe/streamhub/internal/port"
 	"github.com/seed-147127fe/streamhub/internal/streamz"
 )
@@ -67,11 +68,12 @@ type Result struct {
 	Entries, Imported uint64
 	// Left are those left out, in the order of the space.
 	Left []Left
-	// Later is how many entries the source has after those: they came meanwhile, or lie after Until.
+	// Later is how many entries the source has after those, at least: they came meanwhile, or lie after Until.
 	Later uint64
 }
 
-// A DifferenceError says where hub and source differ. It wraps [streamhub.ErrConflict].
+// A DifferenceError says where hub and source differ. Sequence is 0 for a segment as a whole. It wraps
+// [streamhub.ErrConflict].
 type DifferenceError struct {
 	Space, Segment string
 	Sequence       uint64
@@ -79,6 +81,9 @@ type DifferenceError struct {
 }
 
 func (e *DifferenceError) Error() string {
+	if e.Sequence == 0 {
+		return fmt.Sprintf("space %q, segment %q: %s", e.Space, e.Segment, e.What)
+	}
 	return fmt.Sprintf("space %q, segment %q, entry %d: %s", e.Space, e.Segment, e.Sequence, e.What)
 }
 
@@ -88,6 +93,10 @@ func (e *DifferenceError) Unwrap() error { return streamhub.ErrConflict }
 func differs(e *streamhub.Entry, format string, args ...any) error {
 	return &DifferenceError{e.Space, e.Segment, e.Sequence, fmt.Sprintf(format, args...)}
 }
+
+// settled is how long an import waits for what a server that is written to stores with a time that an entry has already:
+// its clock has whole milliseconds, and the order within one is that of the names of segments.
+const settled = 50 * time.Millisecond
 
 // A run brings one space.
 type run struct {
@@ -122,7 +131,7 @@ func Space(ctx context.Context, src Source, dst streamhub.Store, space string, o
 	}
 	for _, name := range segments {
 		if err := streamhub.CheckName("segment", name); err != nil {
-			return r, err
+			return r, differs(&streamhub.Entry{Space: space, Segment: name}, "the source has it, and a hub does not: %v", err)
 		}
 	}
 	im.phase("compare")
@@ -131,9 +140,15 @@ func Space(ctx context.Context, src Source, dst streamhub.Store, space string, o
 		return r, err
 	}
 	if seen.rest > 0 {
+		if err := im.ordered(ctx); err != nil {
+			return r, err
+		}
 		im.phase("import")
+		if !pause.For(ctx, settled) {
+			return r, context.Cause(ctx)
+		}
 		last := seen.last
-		if r.Imported, last, err = im.copy(ctx, last); err != nil {
+		if r.Imported, last, err = im.copy(ctx, last, seen.end); err != nil {
 			return r, err
 		}
 		im.phase("verify")
@@ -143,13 +158,14 @@ func Space(ctx context.Context, src Source, dst streamhub.Store, space string, o
 			return r, err
 		}
 		if seen.last.Sequence != last.Sequence || seen.last.Segment != last.Segment {
-			return r, differs(&last, "it was stored, and the hub does not end with it")
+			return r, fmt.Errorf("%w: entry %d of %q was stored, and Redis does not have it", streamhub.ErrHistoryLost, last.Sequence, last.Segment)
 		}
 	}
-	if r.Segments, err = im.heads(ctx, segments, seen.later); err != nil {
+	grown := uint64(0)
+	if r.Segments, grown, err = im.heads(ctx, segments, seen); err != nil {
 		return r, err
 	}
-	r.Entries, r.Later, r.Left = seen.equal, seen.rest, im.left
+	r.Entries, r.Later, r.Left = seen.equal, seen.rest+grown, im.left
 	return r, nil
 }
 
@@ -165,6 +181,7 @@ type comparison struct {
 	last  streamhub.Entry // of them; without a sequence if there is none
 	rest  uint64          // entries of the source after it, up to Until
 	later map[string]bool // their segments
+	end   time.Time       // of the last entry that the source showed
 }
 
 // compare walks along the source and the hub. With learn it also looks at what the hub does not have yet, for
@@ -190,6 +207,7 @@ func (im *run) compare(ctx context.Context, learn bool) (c comparison, err error
 		if err != nil {
 			return c, err
 		}
+		c.end = e.Timestamp
 		if im.o.Progress != nil {
 			im.o.Progress(1)
 		}
@@ -261,18 +279,33 @@ func (im *run) check(e *streamhub.Entry, heads map[string]uint64) error {
 	return nil
 }
 
+// ordered refuses a segment whose entries are not in the order of their times, because a producer that won a race wrote less
+// than the one that lost.
+func (im *run) ordered(ctx context.Context) error {
+	for p := range im.doubtful {
+		truth, err := im.src.Look.Entries(ctx, im.src.Store, im.space, p.segment, p.sequence, 2)
+		if err != nil {
+			return err
+		}
+		if len(truth) == 2 && truth[1].Timestamp.Before(truth[0].Timestamp) {
+			return differs(&truth[1], "it is older than entry %d: two producers wrote at once, and each left a part. A hub keeps one order", truth[0].Sequence)
+		}
+	}
+	return nil
+}
+
 // superseded reports whether the segment has another entry with the sequence of e. With noted only entries that
 // the space shows more than once are looked up.
 func (im *run) superseded(ctx context.Context, e *streamhub.Entry, noted bool) (bool, error) {
 	if _, ok := im.doubtful[place{e.Segment, e.Sequence}]; noted && !ok {
 		return false, nil
 	}
-	// One sequence is asked for, so there is one entry at most.
-	for truth, err := range im.src.Look.ConsumeSegment(ctx, im.src.Store, im.space, e.Segment, e.Sequence, e.Sequence) {
-		if err != nil {
-			return false, err
-		}
-		return equal(&truth, e) != "", nil
+	truth, err := im.src.Look.Entries(ctx, im.src.Store, im.space, e.Segment, e.Sequence, 1)
+	if err != nil {
+		return false, err
+	}
+	if len(truth) > 0 && truth[0].Sequence == e.Sequence {
+		return equal(&truth[0], e) != "", nil
 	}
 	return false, differs(e, "the space of the source shows it and its segment does not have it")
 }
@@ -281,8 +314,9 @@ func (im *run) leave(e *streamhub.Entry) {
 	im.left = append(im.left, Left{e.Segment, e.Sequence, e.Timestamp, e.TRX.ID})
 }
 
-// copy stores what the source has after an entry.
-func (im *run) copy(ctx context.Context, last streamhub.Entry) (n uint64, _ streamhub.Entry, err error) {
+// copy stores what the source has after an entry, up to the end that it had when it was compared: what came after that may
+// not be all of its millisecond.
+func (im *run) copy(ctx context.Context, last streamhub.Entry, end time.Time) (n uint64, _ streamhub.Entry, err error) {
 	into, err := port.Of(im.dst).Import(ctx, im.space)
 	if err != nil {
 		return 0, last, err
@@ -301,7 +335,7 @@ func (im *run) copy(ctx context.Context, last streamhub.Entry) (n uint64, _ stre
 		batch, size = batch[:0], 0
 		return nil
 	}
-	for e, err := range im.src.Scan.ConsumeSpace(ctx, im.src.Store, im.space, offset, im.o.Until) {
+	for e, err := range im.src.Scan.ConsumeSpace(ctx, im.src.Store, im.space, offset, end) {
 		if err != nil {
 			return n, last, err
 		}
@@ -328,26 +362,35 @@ func (im *run) copy(ctx context.Context, last streamhub.Entry) (n uint64, _ stre
 	return n, last, store()
 }
 
-// heads compares where segments end, and returns how many have entries. A segment that the source lists and its
-// space does not show is found here.
-func (im *run) heads(ctx context.Context, segments []string, later map[string]bool) (n int, err error) {
+// heads compares where segments end, after what compare has seen. It returns how many have entries, and how many of the others have grown
+// since. A segment that the source lists and its space does not show is found here.
+func (im *run) heads(ctx context.Context, segments []string, seen comparison) (n int, grown uint64, err error) {
 	for _, name := range segments {
-		head, err := im.src.Look.Peek(ctx, im.src.Store, im.space, name)
-		if err != nil {
-			return 0, err
-		}
 		status, err := im.dst.Status(ctx, im.space, name)
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
-			return 0, err
+			return 0, 0, err
 		}
-		if status.LastSequence > 0 {
+		last := status.LastSequence
+		tail, err := im.src.Look.Entries(ctx, im.src.Store, im.space, name, max(last, 1), 2)
+		if err != nil {
+			return 0, 0, err
+		}
+		if last > 0 {
 			n++
+			if len(tail) == 0 || tail[0].Sequence != last {
+				return 0, 0, differs(&streamhub.Entry{Space: im.space, Segment: name, Sequence: last}, "the hub has it and the segment of the source does not")
+			}
+			tail = tail[1:]
 		}
-		// The source may have grown: what came was seen by compare and is counted as later, or lies after Until.
-		waits := head.Sequence > status.LastSequence && (later[name] || !im.o.Until.IsZero())
-		if head.Sequence != status.LastSequence && !waits {
-			return 0, differs(&head, "the segment of the source ends with it, and that of the hub with entry %d", status.LastSequence)
+		if len(tail) == 0 || seen.later[name] {
+			continue
 		}
+		// What came since, or lies after Until, is not earlier than what the space has shown.
+		next := &tail[0]
+		if next.Timestamp.Before(seen.end) {
+			return 0, 0, differs(next, "the segment of the source has it and its space does not show it")
+		}
+		grown++
 	}
-	return n, nil
+	return n, grown, nil
 }

@@ -241,6 +241,12 @@ func TestRefused(t *testing.T) {
 		b.old.Produce(b.store, "late", "b", record("1"))
 		refused("late", "b", 1, "another entry")
 
+		// Two producers raced, and the one that won wrote less, and later.
+		b.old.Produce(b.store, "race", "a", record("1"), record("2"))
+		b.old.Tick(time.Millisecond)
+		b.old.Replace(b.store, "race", "a", 1, []byte("of the winner"))
+		refused("race", "a", 2, "two producers")
+
 		// A payload is another one.
 		b.old.Produce(b.store, "other", "a", record("1"))
 		_, err = b.bring("other", nil)
@@ -270,6 +276,118 @@ func TestUntil(t *testing.T) {
 	})
 }
 
+// TestNames brings spaces and segments whose names begin with those of others. Released servers mix them up when they are asked for
+// one.
+func TestNames(t *testing.T) {
+	each(t, func(b *bench) {
+		for n := range 40 {
+			b.old.Tick(time.Millisecond)
+			if n == 2 {
+				b.old.Replace(b.store, "orders", "order-1", 1, []byte("of the winner"))
+				b.old.Replace(b.store, "orders", "order-1", 2, []byte("more of the winner"))
+			}
+			for _, space := range []string{"orders", "orders-eu", "orders-eu-1"} {
+				b.old.Produce(b.store, space, fmt.Sprint("order-", n%12), record(fmt.Sprint(space, n)), record("more"))
+			}
+		}
+		for _, space := range []string{"orders", "orders-eu", "orders-eu-1"} {
+			var want []*teststreamkit.Entry
+			for i, e := range b.old.Entries(b.store, space) {
+				if space != "orders" || i != 2 && i != 3 { // of the loser
+					want = append(want, e)
+				}
+			}
+			for _, imported := range []int{len(want), 0} {
+				r, err := b.bring(space, nil)
+				require.NoError(b.t, err)
+				require.EqualValues(b.t, imported, r.Imported)
+				require.Equal(b.t, 12, r.Segments)
+				require.Zero(b.t, r.Later)
+				require.Len(b.t, r.Left, len(b.old.Entries(b.store, space))-len(want))
+				b.same(space, want)
+			}
+		}
+	})
+}
+
+// TestGrows lets programs write to the source all the time, some of it with the time that its last entry has already: a
+// run brings what was there when it began, and the next one goes on.
+func TestGrows(t *testing.T) {
+	each(t, func(b *bench) {
+		b.fill("sp", 40, 3)
+		produced := 0
+		produce := func(segment string) {
+			produced++
+			b.old.Produce(b.store, "sp", segment, record(fmt.Sprint(segment, produced)))
+		}
+		late := false
+		o := &importer.Options{
+			Phase: func(name string) {
+				if name == "import" {
+					produce("a") // before what was read last, and of the same millisecond
+				}
+				late = name == "verify"
+				b.old.Tick(time.Millisecond)
+				produce("z")
+			},
+			Progress: func(n int64) {
+				if late {
+					late = false
+					produce("a")
+					produce("another")
+				}
+			},
+		}
+		before := len(b.old.Entries(b.store, "sp"))
+		r, err := b.bring("sp", o)
+		require.NoError(b.t, err)
+		require.EqualValues(b.t, before+2, r.Imported, "what was there when it was read, and of that millisecond")
+		require.NotZero(b.t, r.Later)
+		r, err = b.bring("sp", nil)
+		require.NoError(b.t, err)
+		require.Zero(b.t, r.Later)
+		want := b.old.Entries(b.store, "sp")
+		require.EqualValues(b.t, len(want), r.Entries)
+		b.same("sp", want)
+	})
+}
+
+// TestGrowsAtTheEnd lets segments grow after the space was read for the last time.
+func TestGrowsAtTheEnd(t *testing.T) {
+	each(t, func(b *bench) {
+		b.fill("sp", 40, 3)
+		n, seen := int64(len(b.old.Entries(b.store, "sp"))), int64(0)
+		_, err := b.bring("sp", nil)
+		require.NoError(b.t, err)
+		r, err := b.bring("sp", &importer.Options{Progress: func(int64) {
+			if seen++; seen == n {
+				b.old.Tick(time.Millisecond)
+				b.old.Produce(b.store, "sp", "segment-01", record("later"))
+				b.old.Produce(b.store, "sp", "segment-02", record("later"))
+			}
+		}})
+		require.NoError(b.t, err)
+		require.EqualValues(b.t, 2, r.Later)
+		r, err = b.bring("sp", nil)
+		require.NoError(b.t, err)
+		require.EqualValues(b.t, n+2, r.Entries)
+		require.EqualValues(b.t, 2, r.Imported)
+	})
+}
+
+// TestUnreadable brings an entry that the old server has stored and cannot send to a released client: its frame has more than 8 MiB.
+func TestUnreadable(t *testing.T) {
+	b := &bench{t: t, old: teststreamkit.Start(t, "secret"), store: uuid.New()}
+	var err error
+	b.hub, err = hub.Open(t.Context(), nil, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.hub.Close()) }()
+	b.old.Produce(b.store, "sp", "a", streamhub.Record{Payload: make([]byte, 4_718_548)}, record("2"))
+	_, err = b.bring("sp", nil)
+	require.NoError(t, err)
+	b.same("sp", b.old.Entries(b.store, "sp"))
+}
+
 // TestMeanwhile lets a program write to the space of the hub while an import runs.
 func TestMeanwhile(t *testing.T) {
 	each(t, func(b *bench) {
@@ -285,6 +403,27 @@ func TestMeanwhile(t *testing.T) {
 		}})
 		require.True(b.t, wrote)
 		require.ErrorIs(b.t, err, streamhub.ErrConflict)
+	})
+}
+
+// TestRemoved removes a segment of the source while it is imported: one that is stored already is a difference.
+func TestRemoved(t *testing.T) {
+	each(t, func(b *bench) {
+		for _, phase := range []string{"import", "verify"} {
+			b.fill(phase, 60, 4)
+			_, err := b.bring(phase, &importer.Options{Phase: func(name string) {
+				if name == phase {
+					b.old.Remove(b.store, phase, "segment-02")
+				}
+			}})
+			if phase == "import" {
+				require.NoError(b.t, err)
+				b.same(phase, b.old.Entries(b.store, phase))
+				continue
+			}
+			require.ErrorIs(b.t, err, streamhub.ErrConflict)
+			require.ErrorContains(b.t, err, `the hub has entry 1 of "segment-02"`)
+		}
 	})
 }
 

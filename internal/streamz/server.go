@@ -125,28 +125,28 @@ func (s *Server) Segments(ctx context.Context, store uuid.UUID, space string) ([
 	return s.names(ctx, func(c *Conn) ([]string, error) { return c.Segments(ctx, store, space) })
 }
 
-// Peek is [Conn.Peek].
-func (s *Server) Peek(ctx context.Context, store uuid.UUID, space, segment string) (last streamhub.Entry, err error) {
+// Entries is [Conn.Entries].
+func (s *Server) Entries(ctx context.Context, store uuid.UUID, space, segment string, from uint64, n int) (list []streamhub.Entry, err error) {
 	err = s.again(ctx, func(c *Conn) (bool, error) {
-		last, err = c.Peek(ctx, store, space, segment)
+		list, err = c.Entries(ctx, store, space, segment, from, n)
 		return false, err
 	})
-	return last, err
+	return list, err
 }
 
-// entries reads with read, which begins after last, or where its caller said while last is nil.
-func (s *Server) entries(ctx context.Context, read func(c *Conn, last *streamhub.Entry) iter.Seq2[streamhub.Entry, error]) iter.Seq2[streamhub.Entry, error] {
+// ConsumeSpace is [Conn.ConsumeSpace].
+func (s *Server) ConsumeSpace(ctx context.Context, store uuid.UUID, space string, offset streamhub.LexKey, until time.Time) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
-		var last *streamhub.Entry
+		after := offset
 		err := s.again(ctx, func(c *Conn) (came bool, err error) {
-			for e, err := range read(c, last) {
+			for e, err := range c.ConsumeSpace(ctx, store, space, after, until) {
 				if err != nil {
 					return came, err
 				}
 				if s.lost {
 					s.found()
 				}
-				came, last = true, &e
+				came, after = true, e.GetSpaceOffset()
 				if !yield(e, nil) {
 					return true, nil
 				}
@@ -157,24 +157,4 @@ func (s *Server) entries(ctx context.Context, read func(c *Conn, last *streamhub
 			yield(streamhub.Entry{}, err)
 		}
 	}
-}
-
-// ConsumeSpace is [Conn.ConsumeSpace].
-func (s *Server) ConsumeSpace(ctx context.Context, store uuid.UUID, space string, offset streamhub.LexKey, until time.Time) iter.Seq2[streamhub.Entry, error] {
-	return s.entries(ctx, func(c *Conn, last *streamhub.Entry) iter.Seq2[streamhub.Entry, error] {
-		if last != nil {
-			return c.ConsumeSpace(ctx, store, space, last.GetSpaceOffset(), until)
-		}
-		return c.ConsumeSpace(ctx, store, space, offset, until)
-	})
-}
-
-// ConsumeSegment is [Conn.ConsumeSegment].
-func (s *Server) ConsumeSegment(ctx context.Context, store uuid.UUID, space, segment string, from, to uint64) iter.Seq2[streamhub.Entry, error] {
-	return s.entries(ctx, func(c *Conn, last *streamhub.Entry) iter.Seq2[streamhub.Entry, error] {
-		if last != nil {
-			return c.ConsumeSegment(ctx, store, space, segment, last.Sequence+1, to)
-		}
-		return c.ConsumeSegment(ctx, store, space, segment, from, to)
-	})
 }

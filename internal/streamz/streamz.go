@@ -1,6 +1,9 @@
 // Package streamz reads from a server of streamkit v1 over its own protocol. Importing its data is what
 // it is for; programs that speak to a hub use package client.
 //
+// Released servers compare keys without the end of a name: after what "order-1" has they send what "order-10" has, of segments and of
+// spaces alike. That is left out here. They answer a peek with the last entry of the last such segment, so there is none here.
+//
 // The protocol has no flow control above TCP: a server sends what it has. A [Conn] therefore stops reading
 // the connection while the caller of one read is slow, and every other read of that connection waits
 // too. Reads that go on side by side have a connection each.
@@ -29,8 +32,9 @@ import (
 const (
 	prefix = "streamkit://api/v1/"
 
-	// maxFrame is what both sides of the protocol take.
-	maxFrame = 8 << 20
+	// Released clients and servers take frames of 8 MiB. Servers send longer ones: an entry of 4.5 MiB, which they have stored
+	// and no released client can read, has one of 8 MiB and a little, and is brought all the same.
+	maxFrame = 8<<20 + 4<<10
 	// A server drops a connection that is silent for 90 s, and so does this side: its pings are answered.
 	silence   = 90 * time.Second
 	pingEvery = 25 * time.Second
@@ -291,7 +295,7 @@ func (c *Conn) Spaces(ctx context.Context, store uuid.UUID) ([]string, error) {
 	return c.names(ctx, store, "get_spaces", struct{}{})
 }
 
-// Segments lists the segments of a space in byte order.
+// Segments lists the segments of a space in byte order, and those of spaces whose names begin with its own.
 func (c *Conn) Segments(ctx context.Context, store uuid.UUID, space string) ([]string, error) {
 	return c.names(ctx, store, "get_segments", map[string]string{"space": space})
 }
@@ -314,15 +318,6 @@ func (e *entry) public() streamhub.Entry {
 	}
 }
 
-// Peek returns the last entry of a segment; its sequence is 0 if there is none.
-func (c *Conn) Peek(ctx context.Context, store uuid.UUID, space, segment string) (last streamhub.Entry, err error) {
-	err = list(c, ctx, store, "peek", map[string]string{"space": space, "segment": segment}, func(e *entry) bool {
-		last = e.public()
-		return false
-	})
-	return last, err
-}
-
 func (c *Conn) entries(ctx context.Context, store uuid.UUID, kind string, content any) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		err := list(c, ctx, store, kind, content, func(e *entry) bool { return yield(e.public(), nil) })
@@ -342,18 +337,28 @@ func (c *Conn) ConsumeSpace(ctx context.Context, store uuid.UUID, space string, 
 	if !until.IsZero() {
 		content["max_timestamp"] = until.UnixMilli()
 	}
-	return c.entries(ctx, store, "consume_space", content)
+	return func(yield func(streamhub.Entry, error) bool) {
+		for e, err := range c.entries(ctx, store, "consume_space", content) {
+			if err == nil && e.Space != space || !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
-// ConsumeSegment reads the entries of a segment between two sequences, both inclusive; to is not bounded if
-// it is 0.
-func (c *Conn) ConsumeSegment(ctx context.Context, store uuid.UUID, space, segment string, from, to uint64) iter.Seq2[streamhub.Entry, error] {
-	content := map[string]any{"space": space, "segment": segment}
-	if from > 0 {
-		content["min_sequence"] = from
+// Entries returns the entries of a segment from a sequence on, n at most.
+func (c *Conn) Entries(ctx context.Context, store uuid.UUID, space, segment string, from uint64, n int) (list []streamhub.Entry, err error) {
+	content := map[string]any{"space": space, "segment": segment, "min_sequence": from, "limit": n}
+	for e, err := range c.entries(ctx, store, "consume_segment", content) {
+		if err != nil {
+			return nil, err
+		}
+		if e.Space != space || e.Segment != segment {
+			break
+		}
+		if list = append(list, e); len(list) == n {
+			break
+		}
 	}
-	if to > 0 {
-		content["max_sequence"] = to
-	}
-	return c.entries(ctx, store, "consume_segment", content)
+	return list, nil
 }

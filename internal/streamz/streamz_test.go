@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
@@ -34,7 +35,7 @@ func TestReadBeforeEnd(t *testing.T) {
 		var f map[string]any
 		_ = json.Unmarshal(request, &f)
 		for n := range sent {
-			f["payload"] = fmt.Appendf(nil, `{"sequence":%d}`, n+1)
+			f["payload"] = fmt.Appendf(nil, `{"space":"space","sequence":%d}`, n+1)
 			data, _ := json.Marshal(f)
 			_ = ws.Write(r.Context(), websocket.MessageText, data)
 		}
@@ -45,7 +46,7 @@ func TestReadBeforeEnd(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	came := uint64(0)
-	for e, err := range c.ConsumeSegment(t.Context(), uuid.Nil, "space", "segment", 0, 0) {
+	for e, err := range c.ConsumeSpace(t.Context(), uuid.Nil, "space", nil, time.Time{}) {
 		if err != nil {
 			require.ErrorIs(t, err, streamhub.ErrUnavailable)
 			break

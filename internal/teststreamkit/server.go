@@ -1,7 +1,8 @@
 // Package teststreamkit runs a server of streamkit v1 for tests: what is written down of its wire protocol,
 // with everything in memory. It serves what an import and a simple client need: producing, reading and
-// listing. It keeps the habits of the original that a reader has to live with: the bounds of time
-// that find nothing, and entries that only a space shows after a race of two producers.
+// listing. It keeps the habits of the original that a reader has to live with. Bounds of time find nothing. A race of two
+// producers leaves entries that only a space shows. Keys are compared without the end of a name, so that "order-10" answers
+// for "order-1" as well.
 package teststreamkit
 
 import (
@@ -145,6 +146,17 @@ func (s *Server) Replace(store uuid.UUID, name, segment string, sequence uint64,
 	e.Timestamp, e.TRX.ID, e.Payload = s.now, uuid.New(), payload
 	sp.put(&e)
 	return &e
+}
+
+// Remove removes a segment, as an operator does on the disk of a server.
+func (s *Server) Remove(store uuid.UUID, name, segment string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sp := s.space(store, name)
+	sp.keys = slices.DeleteFunc(sp.keys, func(key string) bool { return sp.entries[key].Segment == segment })
+	maps.DeleteFunc(sp.entries, func(_ string, e *Entry) bool { return e.Segment == segment })
+	delete(sp.segments, segment)
+	delete(sp.heads, segment)
 }
 
 // Entries returns what a space shows, in its order.
@@ -355,17 +367,33 @@ func (s *Server) names(store uuid.UUID, kind string, r *request) []string {
 	if kind == "get_spaces" {
 		return slices.Sorted(maps.Keys(s.stores[store]))
 	}
-	if sp := s.stores[store][r.Space]; sp != nil {
-		return slices.Sorted(maps.Keys(sp.segments))
+	var names []string
+	for _, space := range beginning(s.stores[store], r.Space) {
+		names = append(names, slices.Collect(maps.Keys(s.stores[store][space].segments))...)
 	}
-	return nil
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// beginning returns the names that begin with prefix, in byte order: the keys of all of them lie between the bounds of a
+// read that asks for prefix.
+func beginning[T any](of map[string]T, prefix string) (names []string) {
+	for name := range of {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (s *Server) peek(store uuid.UUID, r *request) *Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sp := s.stores[store][r.Space]; sp != nil && sp.heads[r.Segment] != nil {
-		return sp.heads[r.Segment]
+	if sp := s.stores[store][r.Space]; sp != nil {
+		if names := beginning(sp.heads, r.Segment); len(names) > 0 {
+			return sp.heads[names[len(names)-1]]
+		}
 	}
 	return &Entry{Space: r.Space, Segment: r.Segment}
 }
@@ -378,9 +406,11 @@ func (s *Server) consume(store uuid.UUID, kind string, r *request) (found []*Ent
 	switch kind {
 	case "consume_segment":
 		if sp := s.stores[store][r.Space]; sp != nil {
-			for _, n := range slices.Sorted(maps.Keys(sp.segments[r.Segment])) {
-				if n >= r.MinSequence && (r.MaxSequence == 0 || n <= r.MaxSequence) {
-					list = append(list, sp.segments[r.Segment][n])
+			for _, name := range beginning(sp.segments, r.Segment) {
+				for _, n := range slices.Sorted(maps.Keys(sp.segments[name])) {
+					if (n >= r.MinSequence || name != r.Segment) && (r.MaxSequence == 0 || n <= r.MaxSequence) {
+						list = append(list, sp.segments[name][n])
+					}
 				}
 			}
 		}
@@ -405,16 +435,15 @@ func (s *Server) consume(store uuid.UUID, kind string, r *request) (found []*Ent
 }
 
 func (s *Server) after(store uuid.UUID, name string, offset streamhub.LexKey) (list []*Entry) {
-	sp := s.stores[store][name]
-	if sp == nil {
-		return nil
-	}
-	at, found := slices.BinarySearch(sp.keys, string(offset))
-	if found {
-		at++
-	}
-	for _, k := range sp.keys[at:] {
-		list = append(list, sp.entries[k])
+	for _, space := range beginning(s.stores[store], name) {
+		sp := s.stores[store][space]
+		at, found := slices.BinarySearch(sp.keys, string(offset))
+		if found {
+			at++
+		}
+		for _, k := range sp.keys[at:] {
+			list = append(list, sp.entries[k])
+		}
 	}
 	return list
 }

@@ -16,6 +16,7 @@ var importCases = []namedCase{
 	{"Import", importEntries},
 	{"ImportLostReply", importLostReply},
 	{"ImportRefused", importRefused},
+	{"ImportLost", importLost},
 	{"ImportNotifies", importNotifies},
 }
 
@@ -196,4 +197,20 @@ func importRefused(f *fixture) {
 	require.NoError(f, err)
 	good = streamhub.Entry{Space: space, Segment: "seg0", Sequence: 1, TRX: streamhub.TRX{ID: uuid.New(), Number: 1}, Timestamp: now.Add(48 * time.Hour)}
 	require.ErrorIs(f, im.Add(f.ctx, []streamhub.Entry{good}), streamhub.ErrConflict, "it was deleted")
+}
+
+// importLost has Redis come back without what was stored, which is no other program's doing.
+func importLost(f *fixture) {
+	im, err := f.Import(f.ctx, space)
+	require.NoError(f, err)
+	want := foreign(f.longAgo(), 10)
+	require.NoError(f, im.Add(f.ctx, want[:12]))
+	f.wipe()
+	err = im.Add(f.ctx, want[12:])
+	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+	require.NotErrorIs(f, err, streamhub.ErrConflict)
+	im, err = f.Import(f.ctx, space)
+	require.NoError(f, err)
+	require.NoError(f, im.Add(f.ctx, want))
+	require.Empty(f, f.imported(want))
 }
