@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/seed-147127fe/streamhub/internal/testredis"
@@ -97,6 +98,8 @@ func runSteps(t *testing.T, steps []documentStep) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(within(t), "bash", "-c", here.Replace(script))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that its trap ends what it started
+	cmd.WaitDelay = patience
 	cmd.Dir = t.TempDir()
 	cmd.Env = []string{
 		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + cmd.Dir, actVariable + "=" + actMain,
