@@ -30,7 +30,7 @@ const (
 
 const (
 	methods = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
-	allowed = "Content-Type, Authorization, Accept, Cache-Control, If-Match, If-None-Match, Last-Event-ID, " +
+	allowed = "*, Content-Type, Authorization, Accept, Cache-Control, If-Match, If-None-Match, Last-Event-ID, " +
 		headerTTL + ", " + headerExpiresAt + ", " + headerSeq + ", " + headerClosed + ", " +
 		headerForkedFrom + ", " + headerForkOffset + ", " + headerForkSub + ", " +
 		headerProducer + ", " + headerEpoch + ", " + headerProducerSeq + ", " + headerDurability

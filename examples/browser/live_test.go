@@ -14,8 +14,34 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
+
+// TestOtherOrigin makes requests of a page of another origin, with a header that a tool for tracing adds.
+func TestOtherOrigin(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<title>another origin</title><p></p>")
+	}))
+	t.Cleanup(page.Close)
+	gateway := program(t, "./cmd/streamhub", "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--origin", page.URL)
+	tab := tab(t, browser(t), page.URL)
+	require.NoError(t, chromedp.Run(tab, chromedp.Evaluate(`(async () => {
+		const { readLive, produceLive } = await import("`+gateway+`/streamhub.js")
+		const traced = (url, init) => fetch(url, { ...init, headers: { ...init.headers, traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } })
+		const producer = await produceLive("`+gateway+`/v1/live/answer", { fetch: traced })
+		await producer.publish("hello")
+		await producer.done()
+		const found = []
+		for await (const { text } of readLive("`+gateway+`/v1/live/answer", { fetch: traced, token: () => "none" })) found.push(text)
+		for (const [method, path, body] of [["POST", "/v1/tickets", '{"read":["live/answer"]}'], ["PUT", "/v1/stream/a/b"], ["GET", "/v1/live?active=1"]])
+			found.push((await traced("`+gateway+`" + path, { method, body })).ok)
+		document.querySelector("p").textContent = found.join(" ")
+	})().catch((error) => { document.querySelector("p").textContent = error.stack })
+	0`, nil)))
+	require.Equal(t, "hello true true true", until(t, tab, "p", func(text string) bool { return text != "" }))
+}
 
 // TestLivePages runs each page of docs/live.md, at the origin of a gateway: it shows the chunks and the verdict.
 func TestLivePages(t *testing.T) {

@@ -67,7 +67,7 @@ func (g *Gate) ServeTickets(w http.ResponseWriter, r *http.Request) {
 	// This header admits every page. makeTicket decides, by the token or, if none is required, by the origin.
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	h.Set("Access-Control-Allow-Headers", "*, Authorization, Content-Type")
 	h.Set("Access-Control-Allow-Methods", "POST, OPTIONS")
 	h.Set("Access-Control-Max-Age", "86400")
 	switch r.Method {

@@ -167,7 +167,7 @@ var flags = []string{"active", "exact", "generations", "raw", "takeover"}
 // readQuery reads the parameters. Every known parameter is checked in every request, even if the request does not use
 // it.
 func (c *call) readQuery(u *url.URL) (err error) {
-	single := append([]string{"after", "cursor", "first", "generation", "limit", "once", "replay", "space", "wait"}, flags...)
+	single := append([]string{"after", "cursor", "first", "generation", "lastEventId", "limit", "once", "replay", "space", "wait"}, flags...)
 	if c.query, err = query.Of(u, single...); err != nil {
 		return err
 	}
@@ -205,7 +205,8 @@ func setHeaders(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Access-Control-Allow-Origin", "*")
 	header.Set("Access-Control-Expose-Headers", "Retry-After")
-	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, "+producerHeader)
+	// Tools for tracing add headers of their own to what a page asks. The star does not stand for Authorization.
+	header.Set("Access-Control-Allow-Headers", "*, Authorization, Content-Type, Last-Event-ID, "+producerHeader)
 	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, OPTIONS")
 	header.Set("Access-Control-Max-Age", "86400")
 }

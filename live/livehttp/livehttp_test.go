@@ -189,7 +189,8 @@ func TestResume(t *testing.T) {
 	e, _ := first.next()
 	require.Equal(t, event{"", e.id, "one"}, e)
 	second := b.events(path, "Last-Event-ID", e.id)
-	for _, r := range []*reader{first, second} {
+	third := b.events(path + "?cursor=&lastEventId=" + e.id) // of a client that sends no header
+	for _, r := range []*reader{first, second, third} {
 		for _, want := range []event{{"", "", " two\nlines\n"}, {"", "", ""}, {"binary", "", "/wA="}} {
 			e, ok := r.next()
 			require.True(t, ok)
@@ -198,7 +199,7 @@ func TestResume(t *testing.T) {
 	}
 	a.publish(p, "live")
 	require.NoError(t, p.Done(t.Context(), map[string]int{"tokens": 5}))
-	for _, r := range []*reader{first, second} {
+	for _, r := range []*reader{first, second, third} {
 		e, _ := r.next()
 		require.Equal(t, "live", e.data)
 		e, _ = r.next()
@@ -208,6 +209,7 @@ func TestResume(t *testing.T) {
 		require.False(t, ok)
 		// A browser connects again by itself, and is told that this is all.
 		b.must(http.StatusNoContent, http.MethodGet, path, "", "Last-Event-ID", e.id)
+		b.must(http.StatusNoContent, http.MethodGet, path+"?lastEventId="+e.id, "")
 	}
 	exact := b.events(path + "?exact=1")
 	for _, want := range []string{"one", "binary" + base64.StdEncoding.EncodeToString([]byte(" two\nlines\r\n")), "", "binary/wA="} {
@@ -431,7 +433,7 @@ func TestQuery(t *testing.T) {
 	for _, c := range []struct{ method, path, parameter string }{
 		{"GET", "s?raw=banana", "raw"}, {"GET", "s?raw", "raw"}, {"GET", "s?raw=true", "raw"}, {"GET", "s?raw=1&raw=0", "raw"},
 		{"GET", "s?replay=banana", "replay"}, {"GET", "s?replay=", "replay"}, {"GET", "s?exact=2", "exact"}, {"GET", "s?raw=1&active=yes", "active"},
-		{"GET", "s?cursor=%zz", "query"}, {"GET", "s?cursor=a&cursor=b", "cursor"}, {"GET", "s?raw=1;exact=1", "query"},
+		{"GET", "s?cursor=%zz", "query"}, {"GET", "s?cursor=a&cursor=b", "cursor"}, {"GET", "s?lastEventId=a&lastEventId=b", "lastEventId"}, {"GET", "s?raw=1;exact=1", "query"},
 		{"GET", "s?wait=", "wait"}, {"GET", "s?wait=soon", "wait"}, {"GET", "s?wait=-1s", "wait"}, {"GET", "s?wait=1s&wait=2s", "wait"},
 		{"GET", "s?space=a&space=b", "space"}, {"GET", "s/status?raw=banana", "raw"}, {"POST", "s?takeover=yes", "takeover"},
 		{"PUT", "s?takeover=yes", "takeover"}, {"PATCH", "s?space=%", "query"},
@@ -454,6 +456,23 @@ func TestQuery(t *testing.T) {
 		require.Contains(t, e.data, query[:4])
 	}
 	require.Contains(t, g.must(http.StatusOK, "POST", "/v1/live/s/chunks?other=%20&other=2", "", producer...), `"next":1`, "it is produced as before")
+}
+
+// TestMediaParameters takes a type for what it is, whatever its parameters are.
+func TestMediaParameters(t *testing.T) {
+	t.Parallel()
+	g := start(t, "", nil)
+	p := g.put("s", "")
+	for i, parameters := range []string{"", "; charset=utf-8", ";charset=UTF-8; q", "; charset", ";"} {
+		g.must(http.StatusOK, "POST", fmt.Sprint("/v1/live/s/chunks?first=", 2*i+1), "one\ntwo\n",
+			"Content-Type", "Text/Plain"+parameters, "Streamhub-Producer", p.Producer)
+		e, _ := g.events("/v1/live/s?cursor=unread", "Accept", "text/event-stream"+parameters).next()
+		require.Equal(t, "error", e.name, parameters)
+	}
+	require.Contains(t, g.must(http.StatusOK, "GET", "/v1/live/s/status", ""), `"chunks":10`)
+	for _, kind := range []string{"text", "text/html", "; charset=utf-8", "text/plain, text/plain"} {
+		g.must(http.StatusUnsupportedMediaType, "POST", "/v1/live/s/chunks?first=11", "one\n", "Content-Type", kind, "Streamhub-Producer", p.Producer)
+	}
 }
 
 // TestSuperseded ends the readers of a generation that another one took over from.

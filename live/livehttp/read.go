@@ -2,6 +2,7 @@ package livehttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -41,7 +42,7 @@ type reading struct {
 // read answers with an event stream: the stored chunks after Last-Event-ID, then new chunks, then the verdict. If the
 // stream has not begun, it waits if the client asks for that.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, c *call) error {
-	text := c.lastEventID(r)
+	text := c.lastEventID(r, "cursor")
 	if strings.HasSuffix(text, ended) {
 		w.WriteHeader(http.StatusNoContent) // an EventSource does not connect again after 204
 		return nil
@@ -143,13 +144,10 @@ func (g *reading) nothing(ctx context.Context, c *call, s live.Stream, activeOnl
 	return status.Verdict != nil && (activeOnly || read >= status.Chunks), err
 }
 
-// lastEventID returns the cursor at which a client resumes. An EventSource sends it in a header when it reconnects; for
-// the first connection it may be in the query.
-func (c *call) lastEventID(r *http.Request) string {
-	if text := r.Header.Get("Last-Event-ID"); text != "" {
-		return text
-	}
-	return c.query.Get("cursor")
+// lastEventID returns where a client resumes. An EventSource names its last event in a header when it reconnects, and
+// event-source-polyfill in the query. For the first connection a page may put a position into parameter.
+func (c *call) lastEventID(r *http.Request, parameter string) string {
+	return cmp.Or(r.Header.Get("Last-Event-ID"), c.query.Get("lastEventId"), c.query.Get(parameter))
 }
 
 // reader counts a reader until done is called. After Shutdown its context ends at a random time within drainSpread, so
@@ -172,7 +170,7 @@ func (h *Handler) reader(r *http.Request) (_ context.Context, done func(), err e
 func wantsEvents(r *http.Request) bool {
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {
-			if kind, _, err := mime.ParseMediaType(part); err == nil && kind == "text/event-stream" {
+			if kind, _, _ := mime.ParseMediaType(part); kind == "text/event-stream" { // whatever its parameters are
 				return true
 			}
 		}

@@ -192,10 +192,7 @@ func split(contentType string, text []byte) ([][]byte, error) {
 	}
 	kind := "application/octet-stream"
 	if contentType != "" {
-		var err error
-		if kind, _, err = mime.ParseMediaType(contentType); err != nil {
-			return nil, errMedia
-		}
+		kind, _, _ = mime.ParseMediaType(contentType) // parameters change nothing, also those that cannot be read
 	}
 	if kind == "application/octet-stream" {
 		return [][]byte{text}, nil
@@ -291,10 +288,7 @@ func (h *Handler) messages(w http.ResponseWriter, r *http.Request, c *call) erro
 	if err != nil {
 		return err
 	}
-	text := r.Header.Get("Last-Event-ID")
-	if text == "" {
-		text = c.query.Get("after")
-	}
+	text := c.lastEventID(r, "after")
 	var after uint64
 	if text != "" {
 		if after, err = strconv.ParseUint(text, 10, 53); err != nil {

@@ -32,7 +32,7 @@ func (h *Handler) space(w http.ResponseWriter, r *http.Request, c *call) error {
 // several answers with the chunks of several streams in one event stream. The id of each event is a cursor of the
 // space, so that one Last-Event-ID resumes all of them.
 func (h *Handler) several(w http.ResponseWriter, r *http.Request, c *call) error {
-	text := c.lastEventID(r)
+	text := c.lastEventID(r, "cursor")
 	if strings.HasSuffix(text, ended) {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
