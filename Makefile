@@ -83,9 +83,9 @@ test-modules: ## Vet and test each module of its own
 	done
 
 .PHONY: test-streamkit
-test-streamkit: ## What released streamkit clients rely on, at length: ten minutes after their token expired, 20 reordered Produces
+test-streamkit: ## What released streamkit clients rely on, at length: ten minutes after their token expired, silent connections, 20 reordered Produces
 	$(GO) test -count=20 -timeout 20m -run '^TestStreamkit$$/^reordered$$' -v $(TESTFLAGS) ./wsgateway
-	$(GO) test -count=1 -tags=soak -timeout 20m -run TestStreamkitLongAfterExpiry -v $(TESTFLAGS) ./wsgateway
+	$(GO) test -count=1 -tags=soak -timeout 20m -run 'TestStreamkitLongAfterExpiry|TestStreamkitSilence' -v $(TESTFLAGS) ./wsgateway
 
 .PHONY: test-sizes
 test-sizes: ## Chunks, outputs and events of 50 MiB through Genkit and MCP, between two processes while Redis is killed

@@ -56,3 +56,36 @@ func TestStreamkitLongAfterExpiry(t *testing.T) {
 	_, problem := old.Produce(store, "sp", "sg", n+1, []byte("of the client itself"))
 	require.Empty(t, problem)
 }
+
+// TestStreamkitSilence leaves connections silent: after 25 to 30 s the gateway pings, and a client that answers stays. One that does not
+// is dead after 90 s.
+func TestStreamkitSilence(t *testing.T) {
+	g := streamkittest.Gateway{Address: serve(t, &wsgateway.Options{Auth: verifier(t)}), Token: token}
+	store := uuid.New()
+	for _, answers := range []bool{true, false} {
+		t.Run(map[bool]string{true: "answers", false: "dead"}[answers], func(t *testing.T) {
+			t.Parallel()
+			c, begun := streamkittest.Dial(t, g, "streamkit::*"), time.Now()
+			pings := c.Pings(answers)
+			for n := range 3 {
+				select {
+				case <-pings:
+				case <-time.After(35 * time.Second):
+					t.Fatalf("no ping after %v", time.Since(begun))
+				}
+				t.Logf("ping %d after %v", n+1, time.Since(begun).Round(time.Second))
+				if n == 0 {
+					require.Greater(t, time.Since(begun), 20*time.Second)
+				}
+			}
+			if answers {
+				_, problem := c.Produce(store, "sp", "sg", 1, []byte("x"))
+				require.Empty(t, problem)
+				return
+			}
+			c.Code() // it waits for the end
+			require.Greater(t, time.Since(begun), 85*time.Second)
+			require.Less(t, time.Since(begun), 130*time.Second)
+		})
+	}
+}

@@ -65,6 +65,9 @@ type Client struct {
 	code     int // of the close frame, 0 for none
 	problem  error
 	every    func(Frame) // sees every frame, if set
+	// pings hears of the pings of the gateway, if set; mute leaves them without an answer.
+	pings chan struct{}
+	mute  bool
 }
 
 // handshake returns the answer to the request of the released client.
@@ -264,6 +267,12 @@ func (c *Client) take(f Frame) error {
 		}
 		return nil
 	case "ping":
+		if c.pings != nil {
+			c.pings <- struct{}{}
+		}
+		if c.mute {
+			return nil
+		}
 		go func() { _ = c.send(Frame{ControlType: "pong"}) }()
 		return nil
 	case "close":
@@ -312,6 +321,15 @@ func (c *Client) Ping() {
 	case <-time.After(deadline):
 		c.t.Fatal("no pong came")
 	}
+}
+
+// Pings returns a channel that hears of the pings of the gateway, and says whether the client answers them. The channel
+// takes ten.
+func (c *Client) Pings(answers bool) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pings, c.mute = make(chan struct{}, 10), !answers
+	return c.pings
 }
 
 // Code waits for the end of the connection and returns the code of its close frame.
