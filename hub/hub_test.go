@@ -175,6 +175,73 @@ func TestUserMayNothingElse(t *testing.T) {
 	}
 }
 
+// A user loses a right while appends to several segments share a call. No append is called corrupt or stored twice, its
+// error names the right, and once the user has it again the same hub goes on.
+func TestRightLost(t *testing.T) {
+	for _, lost := range []string{"-xadd", "resetchannels", "-publish", "-info", "-hset", "-zadd", "-hget", "-hmget", "-xdel", "-@write", "-@all"} {
+		t.Run(lost, func(t *testing.T) {
+			t.Parallel()
+			server := testredis.Start(t, nil)
+			admin := server.Client()
+			rule := append([]any{"acl", "setuser", "hub", "on", ">secret"}, fields(redisx.UserRule)...)
+			require.NoError(t, admin.Do(t.Context(), rule...).Err())
+			client, err := hub.NewClient("redis://hub:secret@" + server.Addr())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = client.Close() })
+			h := open(t, client, nil)
+			s := h.Store(uuid.New())
+			// The segments that are there go the short way, the others are created.
+			all := make([]streamhub.Append, 6)
+			for i := range all {
+				segment := fmt.Sprint(i)
+				if i < 4 {
+					_, err := s.Append(t.Context(), "space", segment, records("before"), nil)
+					require.NoError(t, err)
+				}
+				all[i] = streamhub.Append{Space: "space", Segment: segment, Records: records("x" + segment), Options: &streamhub.AppendOptions{TRX: uuid.New()}}
+			}
+			require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "hub", lost).Err())
+			require.Eventually(t, func() bool {
+				_, errs := s.AppendAll(t.Context(), all)
+				for _, err := range errs {
+					require.NotErrorIs(t, err, streamhub.ErrCorrupt)
+				}
+				// What was stored is answered from memory, so another one asks Redis.
+				_, err := s.Append(t.Context(), "space", "other", records("y"), nil)
+				require.NotErrorIs(t, err, streamhub.ErrCorrupt)
+				// A notice is a hint, and HGET saves time; nothing fails without them.
+				return h.Ready(t.Context()) != nil || errors.Join(append(errs, err)...) == nil
+			}, 20*time.Second, 10*time.Millisecond)
+			if err := h.Ready(t.Context()); err != nil {
+				require.False(t, streamhub.Retryable(err))
+				require.ErrorContains(t, err, "run ACL SETUSER hub ")
+			}
+			require.NoError(t, admin.Do(t.Context(), rule...).Err())
+			require.Eventually(t, func() bool {
+				_, errs := s.AppendAll(t.Context(), all)
+				return errors.Join(errs...) == nil
+			}, 20*time.Second, 10*time.Millisecond)
+			seen := map[string]int{}
+			for e, err := range s.ConsumeSpace(t.Context(), "space", nil) {
+				require.NoError(t, err)
+				seen[string(e.Payload)]++
+			}
+			for i := range all {
+				payload := "x" + fmt.Sprint(i)
+				require.Equal(t, 1, seen[payload], "%s along the space", payload)
+				n := 0
+				for e, err := range s.ConsumeSegment(t.Context(), "space", fmt.Sprint(i), nil) {
+					require.NoError(t, err)
+					if string(e.Payload) == payload {
+						n++
+					}
+				}
+				require.Equal(t, 1, n, "%s in its segment", payload)
+			}
+		})
+	}
+}
+
 // A quota needs one right more, which Open asks for.
 func TestQuotaAsUser(t *testing.T) {
 	server := testredis.Start(t, nil)

@@ -106,7 +106,7 @@ func (a *appender) answeredCheck(f *flight, code, rest string) {
 }
 
 // reroute deals with an answer that says more of the segment than of the frame: the segment is another one than this
-// process knew, or may be. It reports whether the answer was such a one; otherwise the answer is a refusal.
+// process knew, or may be, or it cannot be written. It reports whether the answer was such a one; otherwise the answer is a refusal.
 func (a *appender) reroute(f *flight, code, rest string) bool {
 	switch code {
 	case "OTHER":
@@ -125,6 +125,8 @@ func (a *appender) reroute(f *flight, code, rest string) bool {
 			err = fmt.Errorf("%w: it was deleted and its forks still read it: delete them first, or use another name", streamhub.ErrConflict)
 		}
 		a.forget(f, err)
+	case "DISAGREE":
+		a.disagrees(f)
 	case "GAP":
 		told := f.told()
 		switch {
@@ -356,6 +358,29 @@ func (a *appender) inspect(f *flight, incarnation string, look func(context.Cont
 			a.failed([]*flight{f}, &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: err})
 		default:
 			a.refuse(f, err, false)
+		}
+	})
+	if !started {
+		a.refuse(f, streamhub.ErrShutdown, false)
+	}
+}
+
+// disagrees looks at the server again before it calls the segment corrupt: a write is refused too where the user has
+// lost a right.
+func (a *appender) disagrees(f *flight) {
+	started := a.log.tasks.Go(func() {
+		a.log.conn.Doubt()
+		err := a.log.conn.Fresh(a.log.ctx)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case err == nil:
+			err, final := refusalOf(f.requests[0], "DISAGREE", "")
+			a.refuse(f, err, final)
+		case a.log.ctx.Err() != nil:
+			a.refuse(f, streamhub.ErrShutdown, false)
+		default:
+			a.failed([]*flight{f}, err)
 		}
 	})
 	if !started {

@@ -23,8 +23,9 @@ func (a *appender) failed(flights []*flight, err error) {
 		patient = pause.Worthwhile(err)
 	case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrShutdown):
 		patient = false
-	default: // a script that failed in the middle
+	default: // a script that failed in the middle: the user may have lost a right
 		unknown, patient = true, false
+		a.log.conn.Doubt()
 	}
 	for _, f := range flights {
 		if unknown && !f.opt.CheckOnly {

@@ -27,4 +27,4 @@ end
 -- does not let a script touch a key that the script deleted: so that comes last.
 local function late() return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now)) end
 
-local function tell() redis.call('PUBLISH', KEYS[1] .. ':n', '') end
+local function tell() redis.pcall('PUBLISH', KEYS[1] .. ':n', '') end

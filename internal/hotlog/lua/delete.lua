@@ -60,7 +60,7 @@ local name = string.gsub(segment, '%%(%x%x)', function(x) return string.char(ton
 call('ZREM', KEYS[3], name)
 call('ZREM', KEYS[4], 't' .. segment, 'p' .. segment, 'r' .. segment)
 if state ~= 'd' then
-  call('PUBLISH', KEYS[5], proofOf(head) .. last .. ' ' .. withState(head, 'x', '-') .. '\n')
-  call('PUBLISH', KEYS[1], id .. ' ' .. segment .. ' d' .. last)
+  redis.pcall('PUBLISH', KEYS[5], proofOf(head) .. last .. ' ' .. withState(head, 'x', '-') .. '\n')
+  redis.pcall('PUBLISH', KEYS[1], id .. ' ' .. segment .. ' d' .. last)
 end
 return forks > 0 and 'SOFT' or '+'

@@ -280,16 +280,24 @@ local function write(plans, keys)
       local mark = p.count > 0 and sub(p.frame, FRAME_PROOF_AT, FRAME_PROOF_END) or p.proof
       local head = HEAD_VERSION .. p.inc .. mark .. lineage .. state .. p.timed .. tail
       local mine = sub(p.frame, FRAME_ID_AT, FRAME_ID_END) .. p.mine .. p.last .. ' ' .. p.number .. ' ' .. ts
+      local wrote
       if fields then
-        call('HSET', p.meta, 'h', head, p.row, mine, unpack(fields))
+        wrote = pcall('HSET', p.meta, 'h', head, p.row, mine, unpack(fields))
       else
-        call('HSET', p.meta, 'h', head, p.row, mine)
+        wrote = pcall('HSET', p.meta, 'h', head, p.row, mine)
       end
-      local notice = p.proof .. p.prev .. ' ' .. head .. '\n'
-      if p.count > 0 and #p.frame <= NOTICE_BYTES then notice = notice .. p.frame end
-      call('PUBLISH', p.meta, notice)
-      p.answer = p.adopted .. '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. p.first .. ' ' ..
-        p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
+      if ok(wrote) then
+        local notice = p.proof .. p.prev .. ' ' .. head .. '\n'
+        if p.count > 0 and #p.frame <= NOTICE_BYTES then notice = notice .. p.frame end
+        pcall('PUBLISH', p.meta, notice)
+        p.answer = p.adopted .. '+' .. (p.new and '1' or '0') .. (state == 'c' and '1 ' or '0 ') .. p.first .. ' ' ..
+          p.last .. ' ' .. p.number .. ' ' .. ts .. ' ' .. p.gen .. ' ' .. lineage .. (p.count == 0 and p.proof or '')
+      else -- the user has lost the right to it
+        if p.count > 0 then call('XDEL', p.log, p.last .. '-' .. ts) end
+        p.answer = 'DISAGREE'
+        refused = true
+        changes[2 * i] = false
+      end
     end
   end
   tell(keys.timeline, keys.space, id, ts, changes, refused, created, reigns)

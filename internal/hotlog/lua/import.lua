@@ -109,6 +109,6 @@ for n = 1, frames do
 end
 if reigns then pcall('HSET', KEYS[2], 'g', reigns) end
 -- Followers read what is there when they are told that there is something.
-for meta in pairs(segments) do call('PUBLISH', meta, '') end
-call('PUBLISH', KEYS[1], table.concat(notice, ' '))
+for meta in pairs(segments) do pcall('PUBLISH', meta, '') end
+pcall('PUBLISH', KEYS[1], table.concat(notice, ' '))
 return '+'

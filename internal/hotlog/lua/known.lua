@@ -34,17 +34,22 @@ local function known()
   local ts = sub(id, 1, find(id, '-', 1, true) - 1)
   -- The sweep looks for rows of idle appenders where these are written down.
   local listed = sub(row, 1, 3) == 'p:~' and pcall('ZADD', KEYS[4], 'NX', fmt('%.0f', tonumber(ts) + APPENDER_IDLE), 'p' .. segment)
-  local stored = (not listed or type(listed) == 'number') and pcall('XADD', log, 'NOMKSTREAM', ending .. '-' .. ts, number, frame)
-  if not stored or stored.err then
+  local entry = ending .. '-' .. ts
+  local stored = (not listed or type(listed) == 'number') and pcall('XADD', log, 'NOMKSTREAM', entry, number, frame)
+  local refused = not stored or stored.err
+  local numbers = ending .. ' ' .. number .. ' '
+  local new = HEAD_VERSION .. inc .. sub(frame, FRAME_PROOF_AT, FRAME_PROOF_END) .. lineage .. 'o-' .. numbers .. g .. ' ' .. ts
+  -- HSET is refused where the user has lost the right to it.
+  if not refused and type(pcall('HSET', meta, 'h', new, row, sub(frame, FRAME_ID_AT, FRAME_ID_END) ..
+    sub(frame, FRAME_SUM_AT, FRAME_SUM_END) .. '----' .. epoch .. ' 0 ' .. first .. ' ' .. numbers .. ts)) == 'table' then
+    refused = call('XDEL', log, entry)
+  end
+  if refused then
     call('XDEL', timeline, id) -- the refused frame must not stay there
     return 'DISAGREE'
   end
-  local numbers = ending .. ' ' .. number .. ' '
-  local new = HEAD_VERSION .. inc .. sub(frame, FRAME_PROOF_AT, FRAME_PROOF_END) .. lineage .. 'o-' .. numbers .. g .. ' ' .. ts
-  call('HSET', meta, 'h', new, row, sub(frame, FRAME_ID_AT, FRAME_ID_END) .. sub(frame, FRAME_SUM_AT, FRAME_SUM_END) .. '----' ..
-    epoch .. ' 0 ' .. first .. ' ' .. numbers .. ts)
-  call('PUBLISH', meta, sub(head, PROOF_AT, PROOF_END) .. last .. ' ' .. new .. '\n' .. (#frame <= NOTICE_BYTES and frame or ''))
-  call('PUBLISH', timeline, id .. ' ' .. segment .. ' ' .. ref)
+  pcall('PUBLISH', meta, sub(head, PROOF_AT, PROOF_END) .. last .. ' ' .. new .. '\n' .. (#frame <= NOTICE_BYTES and frame or ''))
+  pcall('PUBLISH', timeline, id .. ' ' .. segment .. ' ' .. ref)
   return adopted .. '+00 ' .. first .. ' ' .. numbers .. ts .. ' ' .. g .. ' ' .. lineage
 end
 if #KEYS == 6 and #ARGV == 2 then

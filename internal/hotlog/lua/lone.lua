@@ -21,18 +21,22 @@ if not ref or ref == '' then ref = last end
 local id = pcall('XADD', timeline, '*', segment, ref)
 if id.err then return 'D ' end
 local ts = sub(id, 1, string.find(id, '-', 1, true) - 1)
-local stored = pcall('XADD', KEYS[3], 'NOMKSTREAM', last .. '-' .. ts, ARGV[6], ARGV[2])
-if not stored or stored.err then
+local entry, head = last .. '-' .. ts, ARGV[4] .. ts
+local stored = pcall('XADD', KEYS[3], 'NOMKSTREAM', entry, ARGV[6], ARGV[2])
+local refused = not stored or stored.err
+-- HSET is refused where the user has lost the right to it.
+if not refused and type(pcall('HSET', meta, 'h', head, ARGV[1], ARGV[5] .. ts)) == 'table' then
+  refused = call('XDEL', KEYS[3], entry)
+end
+if refused then
   -- The refused frame must not stay in the timeline.
   call('XDEL', timeline, id)
   return 'D ' .. ts
 end
-local head = ARGV[4] .. ts
-call('HSET', meta, 'h', head, ARGV[1], ARGV[5] .. ts)
 if notice ~= '' then
   notice = notice .. head .. '\n'
   if #ARGV[2] <= NOTICE_BYTES then notice = notice .. ARGV[2] end
 end
-local letter = call('PUBLISH', meta, notice) > 0 and 'L ' or 'F '
-call('PUBLISH', timeline, id .. ' ' .. segment .. ' ' .. ref)
+local letter = pcall('PUBLISH', meta, notice) ~= 0 and 'L ' or 'F '
+pcall('PUBLISH', timeline, id .. ' ' .. segment .. ' ' .. ref)
 return letter .. ts

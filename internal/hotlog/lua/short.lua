@@ -68,18 +68,23 @@ for s = 1, spaces do
         if heard >= MANY_RECORDS then last = string.match(last, '^%d+') end
         stored = pcall('XADD', KEYS[log], 'NOMKSTREAM', last .. '-' .. ts, ARGV[a + 1], frame)
       end
-      if not stored or stored.err then
+      local meta, head, notice = KEYS[log - 1], ARGV[a - 1] .. ts, ''
+      local kept = stored and not stored.err
+      -- HSET is refused where the user has lost the right to it.
+      if kept and type(pcall('HSET', meta, 'h', head, row, ARGV[a] .. ts)) == 'table' then
+        kept = false
+        call('XDEL', KEYS[log], last .. '-' .. ts)
+      end
+      if not kept then
         refused = true
         out[n] = 'D'
       else
-        local meta, head, notice = KEYS[log - 1], ARGV[a - 1] .. ts, ''
-        call('HSET', meta, 'h', head, row, ARGV[a] .. ts)
         if heard % MANY_RECORDS == 1 then
           local seen = ARGV[a - 2]
           notice = sub(seen, PROOF_AT, PROOF_END) .. string.match(seen, '^%d+ ', NUMBERS_AT) .. head .. '\n'
           if #frame <= NOTICE_BYTES then notice = notice .. frame end
         end
-        out[n] = call('PUBLISH', meta, notice) > 0 and 'L' or 'F'
+        out[n] = pcall('PUBLISH', meta, notice) ~= 0 and 'L' or 'F'
       end
     end
   end
@@ -87,7 +92,7 @@ for s = 1, spaces do
     if refused then
       tell(timeline, nil, id, ts, pairsOf(first, to, #timeline + 2), true, false)
     else
-      call('PUBLISH', timeline, id .. ' ' .. (text or table.concat(changes, ' ')))
+      pcall('PUBLISH', timeline, id .. ' ' .. (text or table.concat(changes, ' ')))
     end
   end
   out[frames + s] = ' ' .. ts

@@ -2,6 +2,9 @@
 -- timeline with this id; refused says that false stands in the place of some references, whose frames were not
 -- stored. created says that a segment was created, and reigns is the list of lineages of the space, if it has become
 -- another one; only these two need the key of the space.
+--
+-- A notice is a hint. Where the user may not publish, what was written counts, so every script publishes by pcall: call
+-- would end it after some of its writes.
 local function tell(timeline, space, id, ts, changes, refused, created, reigns)
   local call = redis.call
   -- A refused frame must not stay in the timeline. Its place goes to the others, at the same time.
@@ -24,5 +27,5 @@ local function tell(timeline, space, id, ts, changes, refused, created, reigns)
     redis.pcall('HSET', space, 'b', changes[1] .. ' ' .. changes[2])
   end
   if reigns then redis.pcall('HSET', space, 'g', reigns) end
-  call('PUBLISH', timeline, id .. ' ' .. table.concat(changes, ' '))
+  redis.pcall('PUBLISH', timeline, id .. ' ' .. table.concat(changes, ' '))
 end

@@ -51,6 +51,6 @@ if inside then
 end
 -- miniredis forgets an empty stream
 if inside and first > last and stateOf(head) == 'o' then call('HSET', KEYS[3], 'h', withState(head, 'e')) end
-call('PUBLISH', KEYS[3], proofOf(head) .. lastOf(head) .. ' ' .. head .. '\n')
-call('PUBLISH', KEYS[1], id .. ' ' .. segment .. ' t' .. ARGV[1])
+redis.pcall('PUBLISH', KEYS[3], proofOf(head) .. lastOf(head) .. ' ' .. head .. '\n')
+redis.pcall('PUBLISH', KEYS[1], id .. ' ' .. segment .. ' t' .. ARGV[1])
 return '+' .. ARGV[1]
