@@ -5,9 +5,11 @@
 package doctor
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -49,6 +51,9 @@ func (c Check) String() string {
 
 // checkTime bounds each check.
 const checkTime = 10 * time.Second
+
+// greetingTime is how long a server that closes connections may take to say why.
+const greetingTime = 500 * time.Millisecond
 
 // A node is one server that takes writes. info holds the fields of INFO, none if the server does not
 // tell them.
@@ -144,6 +149,13 @@ func connection(ctx context.Context, client redis.UniversalClient) Check {
 	if err == nil {
 		return Check{Level: OK, Name: "connection", Detail: "it answers"}
 	}
+	said := greeting(ctx, client)
+	switch {
+	case strings.HasPrefix(said, "DENIED "):
+		return Check{Fail, "connection", said, "give the default user a password and put it into the URL, or CONFIG SET protected-mode no where only trusted machines reach Redis"}
+	case said != "":
+		return Check{Fail, "connection", said, "raise maxclients, or end what holds so many connections"}
+	}
 	cure := "check that Redis runs where the URL says and that nothing is in between"
 	var unavailable *streamhub.UnavailableError
 	if errors.As(err, &unavailable) {
@@ -157,6 +169,31 @@ func connection(ctx context.Context, client redis.UniversalClient) Check {
 		}
 	}
 	return Check{Fail, "connection", err.Error(), cure}
+}
+
+// greeting returns the first sentence of what a server says before it is asked anything, if it says something: it does so
+// where it refuses a connection, in protected mode or with too many clients, and closes it. A client that writes first
+// may not get to read it.
+func greeting(ctx context.Context, client redis.UniversalClient) string {
+	one, ok := client.(*redis.Client)
+	if !ok {
+		return ""
+	}
+	o := one.Options()
+	conn, err := o.Dialer(ctx, o.Network, o.Addr)
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(greetingTime)); err != nil {
+		return ""
+	}
+	line, err := bufio.NewReader(io.LimitReader(conn, 4096)).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "-") {
+		return ""
+	}
+	said, _, _ := strings.Cut(strings.TrimSpace(line[1:]), ". ")
+	return said
 }
 
 // primaries returns the servers that take writes, with what they tell of themselves.

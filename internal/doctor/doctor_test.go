@@ -2,10 +2,14 @@ package doctor
 
 import (
 	"io/fs"
+	"net"
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
@@ -42,6 +46,39 @@ func TestRuleIsWhole(t *testing.T) {
 	}
 	if found < 20 {
 		t.Errorf("found %d calls only", found)
+	}
+}
+
+// TestGreeting asks servers that close a connection at once, and say why or do not.
+func TestGreeting(t *testing.T) {
+	for said, want := range map[string][2]string{
+		"-DENIED Redis is running in protected mode. To connect, do one of many things.\r\n": {"protected mode", "protected-mode no"},
+		"-ERR max number of clients reached\r\n":                                             {"max number of clients", "maxclients"},
+		"":                                                                                   {"redis unavailable (down)", "where the URL says"},
+	} {
+		server, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			for {
+				conn, err := server.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Write([]byte(said))
+				_ = conn.Close()
+			}
+		})
+		client := redis.NewClient(&redis.Options{Addr: server.Addr().String(), MaxRetries: -1})
+		c := connection(t.Context(), client)
+		if c.Level != Fail || !strings.Contains(c.Detail+"\n", want[0]) || !strings.Contains(c.Cure, want[1]) {
+			t.Errorf("%q: %s", said, c)
+		}
+		_ = client.Close()
+		_ = server.Close()
+		serving.Wait()
 	}
 }
 

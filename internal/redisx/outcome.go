@@ -26,6 +26,7 @@ var refusals = map[string]streamhub.UnavailableReason{
 	"TRYAGAIN":    streamhub.ReasonBusy,
 	"MOVED":       streamhub.ReasonDown,
 	"ASK":         streamhub.ReasonDown,
+	"DENIED":      streamhub.ReasonDenied, // protected mode
 	"NOAUTH":      streamhub.ReasonDenied,
 	"WRONGPASS":   streamhub.ReasonDenied,
 	"NOPERM":      streamhub.ReasonDenied,
