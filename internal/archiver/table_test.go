@@ -23,7 +23,7 @@ func (w *world) turn() {
 // TestTurnsCost counts the commands of a turn over many segments: those that have not changed cost none.
 func TestTurnsCost(t *testing.T) {
 	t.Parallel()
-	const segments = 1000
+	const segments = 300
 	for _, policy := range []tier.Policy{
 		{Age: time.Hour, KeepLast: 1},
 		{Age: 24 * time.Hour, HotBytes: 1 << 30},
