@@ -26,6 +26,8 @@ export GORACE ?= atexit_sleep_ms=0
 # RACE= turns the race detector off; without a C compiler it is off by itself. Pebble would bring zstd in C along with it.
 RACE = $(eval RACE := $$(shell GO='$(GO)' scripts/race))$(RACE)
 race-test = $(if $(RACE),CGO_ENABLED=1 )$(GO) test $(if $(RACE),$(RACE) -tags=$(if $(1),$(1)$(comma))pebblegozstd,$(if $(1),-tags=$(1)))
+# Tests wait for servers and timeouts about half of the time: two processors have time for three packages.
+at-once = $(if $(filter 2,$(shell getconf _NPROCESSORS_ONLN)),-p 3)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -46,7 +48,7 @@ release: ## Build what a release consists of into dist, from the commit that is 
 .PHONY: test
 test: ## Test with the race detector; installs redis-server if it may, and starts its own servers
 	scripts/need-redis
-	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(TESTFLAGS) ./...
+	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(at-once) $(TESTFLAGS) ./...
 
 .PHONY: test-short
 test-short: ## Test without the race detector, without Clusters, Sentinels and the long tests; within two minutes
