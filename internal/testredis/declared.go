@@ -53,7 +53,7 @@ func DeclaredKeys(tb testing.TB, server *redis.Options) redis.Hook {
 	tb.Cleanup(func() {
 		client := redis.NewClient(server)
 		defer client.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		faults, err := client.SMembers(ctx, faultsKey).Result()
 		if err != nil {
