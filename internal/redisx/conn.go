@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// learnPause is how long after a failed look at the server the next one may be.
+	// learnPause is the shortest time between a failed inspection of the server and the next one.
 	learnPause = 100 * time.Millisecond
-	// learnTime bounds a look.
+	// learnTime bounds an inspection of the server.
 	learnTime = 5 * time.Second
 )
 
 // Options configure a [Conn]; nil stands for the defaults.
 type Options struct {
-	// Wait makes [Open] succeed where Redis cannot serve at the moment.
+	// Wait makes [Open] succeed if Redis cannot serve at the moment.
 	Wait bool
-	// Check refuses a server; it is called for each server that was learned. Its error is final.
+	// Check may refuse a server: it is called after each inspection of a server. Its error is final.
 	Check func(*Server) error
 	// Logger gets a line when Redis cannot serve and one when it can again, while [Conn.Attend] runs.
 	Logger *slog.Logger
 }
 
-// A Conn is a Redis and what it can do. It is safe for concurrent use.
+// A Conn is a client of Redis together with the features of the server. It is safe for concurrent use.
 //
-// What it can do is learned from what it is, never from what it refuses at the moment, and learned
-// again when a connection was lost.
+// The features are derived from the product and version of the server, never from a refused command, which may be
+// temporary. They are derived again after a connection was lost.
 type Conn struct {
 	redis.UniversalClient
 	// Cluster is set where keys live on several nodes.
@@ -40,19 +40,19 @@ type Conn struct {
 
 	opt     Options
 	user    string
-	heeds   bool // the client heeds the deadline of a context
+	heeds   bool // the client honours the deadline of a context
 	server  atomic.Pointer[Server]
-	stale   atomic.Bool   // what was learned may be out of date
-	trouble chan struct{} // wakes Attend; holds one
+	stale   atomic.Bool   // the learned features may be out of date
+	trouble chan struct{} // wakes Attend; has a buffer of one
 
-	learning chan struct{} // holds one while a caller looks at the server
+	learning chan struct{} // a semaphore of one for inspections
 	looked   time.Time     // guarded by learning, as is failed
 	failed   error
-	final    atomic.Pointer[error] // no use of this server: the last look found it unfit
+	final    atomic.Pointer[error] // the last inspection found the server unfit
 }
 
-// Connect is [Open] with the defaults. A client that is a Conn is returned as it is: packages that
-// share one are given it as their client.
+// Connect is [Open] with the defaults. A client that is itself a Conn is returned unchanged, so that packages can share
+// one.
 func Connect(ctx context.Context, client redis.UniversalClient) (*Conn, error) {
 	if c, ok := client.(*Conn); ok {
 		return c, nil
@@ -60,9 +60,8 @@ func Connect(ctx context.Context, client redis.UniversalClient) (*Conn, error) {
 	return Open(ctx, client, nil)
 }
 
-// Open looks at the server behind client. It does not own client. The error is an
-// [streamhub.UnavailableError], and with Wait only one that waiting does not cure, see [Final]; or
-// it says what the server lacks.
+// Open inspects the server of client. It does not own client. The error is an [streamhub.UnavailableError], or says
+// what the server lacks. With Wait it is only an error that waiting does not cure, see [Final].
 func Open(ctx context.Context, client redis.UniversalClient, options *Options) (*Conn, error) {
 	c := &Conn{UniversalClient: client, user: userOf(client), heeds: heedsDeadlines(client), trouble: make(chan struct{}, 1), learning: make(chan struct{}, 1)}
 	c.Cluster, _ = client.(*redis.ClusterClient)
@@ -78,7 +77,7 @@ func Open(ctx context.Context, client redis.UniversalClient, options *Options) (
 	return c, nil
 }
 
-// checkClient refuses a client that would look for a key elsewhere than on the primary that has it.
+// checkClient refuses a client that may read a key from another server than its primary.
 func checkClient(client redis.UniversalClient) error {
 	switch c := client.(type) {
 	case *redis.Ring:
@@ -92,12 +91,12 @@ func checkClient(client redis.UniversalClient) error {
 	return nil
 }
 
-// Server is what was learned; nil if nothing could be learned yet.
+// Server returns the learned features, or nil if the server could not be inspected yet.
 func (c *Conn) Server() *Server { return c.server.Load() }
 
-// Ready reports whether commands can be made: once the server was learned they can, whatever state
-// it is in. What was learned before a connection was lost does until [Conn.Attend] or [Conn.Fresh] has
-// looked again; a server that was unfit is looked at again, at most every 100 ms.
+// Ready returns nil once the server was inspected and found fit, even if it cannot serve right now. After a lost
+// connection the earlier result counts until [Conn.Attend] or [Conn.Fresh] has inspected the server again. An unfit
+// server is inspected again at most every 100 ms.
 func (c *Conn) Ready(ctx context.Context) error {
 	if c.Known() {
 		return nil
@@ -108,8 +107,8 @@ func (c *Conn) Ready(ctx context.Context) error {
 // Known reports whether [Conn.Ready] would return nil at once.
 func (c *Conn) Known() bool { return c.server.Load() != nil && c.final.Load() == nil }
 
-// HeedsDeadlines reports whether the client ends a command when the deadline of its context is over
-// (ContextTimeoutEnabled). False may mean that nothing is known of the client.
+// HeedsDeadlines reports whether the client ends a command at the deadline of its context (ContextTimeoutEnabled). It
+// is also false for a client of an unknown type.
 func (c *Conn) HeedsDeadlines() bool { return c.heeds }
 
 func heedsDeadlines(client redis.UniversalClient) bool {
@@ -122,8 +121,8 @@ func heedsDeadlines(client redis.UniversalClient) bool {
 	return false
 }
 
-// Fresh is Ready for those who rely on what the server can do: after a connection was lost it looks at
-// the server before it returns.
+// Fresh is like Ready, for callers that rely on the features of the server: after a lost connection it inspects the
+// server before it returns.
 func (c *Conn) Fresh(ctx context.Context) error {
 	if c.server.Load() != nil && !c.stale.Load() {
 		return c.judged()
@@ -134,12 +133,12 @@ func (c *Conn) Fresh(ctx context.Context) error {
 		return opening(ctx.Err())
 	}
 	defer func() { <-c.learning }()
-	// Another caller may have looked while this one waited.
+	// Another caller may have inspected the server while this one waited.
 	if c.server.Load() != nil && !c.stale.Load() {
 		return c.judged()
 	}
 	if c.failed == nil || time.Since(c.looked) >= learnPause {
-		c.stale.Store(false) // first: what is lost meanwhile makes it stale again
+		c.stale.Store(false) // set first, so that a connection lost meanwhile makes it stale again
 		c.look(ctx)
 	}
 	if c.failed != nil {
@@ -148,7 +147,7 @@ func (c *Conn) Fresh(ctx context.Context) error {
 	return c.judged()
 }
 
-// judged is the error of every call while the server is unfit.
+// judged returns the error of every call while the server is unfit, or nil.
 func (c *Conn) judged() error {
 	if final := c.final.Load(); final != nil {
 		return *final
@@ -156,7 +155,7 @@ func (c *Conn) judged() error {
 	return nil
 }
 
-// look learns the server. The caller is the one who looks.
+// look inspects the server. The caller holds the semaphore learning.
 func (c *Conn) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
@@ -177,7 +176,8 @@ func (c *Conn) look(ctx context.Context) {
 	c.wake()
 }
 
-// Observe tells c what came of a command. After a lost connection the server may be another one.
+// Observe takes the error of a command. If it means that a connection was lost, the server may be another one, so it is
+// inspected again.
 func (c *Conn) Observe(err error) {
 	if err != nil && cutOff(err) {
 		c.Doubt()
@@ -187,7 +187,7 @@ func (c *Conn) Observe(err error) {
 	}
 }
 
-// Doubt has the server looked at again before the next command.
+// Doubt marks the learned features as out of date, so that Attend and Fresh inspect the server again.
 func (c *Conn) Doubt() {
 	c.stale.Store(true)
 	c.wake()
@@ -200,7 +200,7 @@ func (c *Conn) wake() {
 	}
 }
 
-// NodeFor returns the client of the primary that has key: c itself unless it is a cluster.
+// NodeFor returns the client of the primary that has key: c itself if it is not a cluster.
 func (c *Conn) NodeFor(ctx context.Context, key string) (redis.UniversalClient, error) {
 	if c.Cluster == nil {
 		return c.UniversalClient, nil

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// Escape writes a name of any bytes so that it can be part of a key: letters, digits and ". _ ~ -"
-// as they are, every other byte as %XX. Different names stay different, and no name can end a
-// hash tag or reach into the part after it.
+// Escape encodes a name of any bytes as a part of a key: letters, digits and ". _ ~ -" as they are, every other byte as
+// %XX. Different names stay different, and no name can end a hash tag or reach into the part after it.
 func Escape(name string) string {
 	plain := 0
 	for plain < len(name) && isPlain(name[plain]) {
@@ -30,7 +29,7 @@ func Escape(name string) string {
 	return b.String()
 }
 
-// Unescape is the inverse of Escape; ok is false for a text that Escape does not write.
+// Unescape is the inverse of Escape; ok is false for a text that Escape does not produce.
 func Unescape(text string) (name string, ok bool) {
 	name, err := url.PathUnescape(text)
 	return name, err == nil && Escape(name) == text

@@ -19,34 +19,34 @@ import (
 // lineageKey holds the lineage of a server that has no replication id, one for all its clients.
 const lineageKey = "sh:lineage"
 
-// A Server is what was learned of a Redis. On a cluster it is what all primaries have in common.
+// A Server holds the learned features of a Redis. On a cluster they are the features that all primaries share.
 type Server struct {
 	// Embedded says that it is miniredis.
 	Embedded bool
-	// Product is Redis, Valkey, Redict, KeyDB or Dragonfly, and Version its own; both are empty for
-	// miniredis. Compatible is the version of Redis that the product says it stands for.
+	// Product is Redis, Valkey, Redict, KeyDB or Dragonfly, and Version is the version of that product; both are empty
+	// for miniredis. Compatible is the version of Redis that the product claims to be compatible with.
 	Product, Version, Compatible string
 	// Eviction is the maxmemory-policy.
 	Eviction string
-	// AOF says that there is an append-only file, Fsync how often it is synced: always, everysec, no;
-	// it is empty where the user may not ask.
+	// AOF says that there is an append-only file, Fsync how often it is synced: always, everysec, no; it is empty if
+	// the user may not read it.
 	AOF   bool
 	Fsync string
 
-	lineage string // of miniredis
+	lineage string // of miniredis only
 	user    string
-	lacks   []string // commands, of those that not every hub needs
-	unknown []string // those among them that the server does not know under this name
+	lacks   []string // optional commands that the user may not run
+	unknown []string // the commands among lacks that the server does not know
 }
 
-// A productField is a field of INFO by which a server says what it is.
+// A productField is a field of INFO that identifies a product.
 type productField struct{ field, product string }
 
 var productFields = []productField{
 	{"valkey_version", "Valkey"}, {"redict_version", "Redict"}, {"dragonfly_version", "Dragonfly"}, {"keydb_version", "KeyDB"},
 }
 
-// ProductOf tells what a server is, by the fields of its INFO.
+// ProductOf returns the product and version of a server from the fields of its INFO.
 func ProductOf(info map[string]string) (product, version string) {
 	for _, p := range productFields {
 		if v := info[p.field]; v != "" {
@@ -70,7 +70,7 @@ func ParseInfo(text string) map[string]string {
 	return info
 }
 
-// AtLeast reports whether version, "7.2.4" say, is major.minor or later.
+// AtLeast reports whether version, such as "7.2.4", is major.minor or later.
 func AtLeast(version string, major, minor int) bool {
 	var ma, mi int
 	if n, _ := fmt.Sscanf(version, "%d.%d", &ma, &mi); n < 2 {
@@ -79,7 +79,7 @@ func AtLeast(version string, major, minor int) bool {
 	return ma > major || ma == major && mi >= minor
 }
 
-// String is "Redis 7.0.15".
+// String returns the product and version, such as "Redis 7.0.15".
 func (s *Server) String() string {
 	if s.Embedded {
 		return "the embedded Redis"
@@ -87,7 +87,7 @@ func (s *Server) String() string {
 	return s.Product + " " + s.Version
 }
 
-// learn looks at every primary. Of a cluster those that do not answer are passed over, if one does.
+// learn inspects every primary. On a cluster it skips primaries that do not answer, as long as one does.
 func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	if c.Cluster == nil {
 		return c.learnOne(ctx, c.UniversalClient)
@@ -116,7 +116,7 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	switch {
 	case failure != nil && (server == nil || Final(failure)):
 		return nil, failure
-	case isCode(err, "NOPERM"): // what it was asked is where the slots are
+	case isCode(err, "NOPERM"): // the command to list the slots was refused, so no node can be found
 		return nil, lacking(c.user, UserRuleCluster, "cluster|slots")
 	case server != nil && !server.has("asking"):
 		return nil, lacking(c.user, UserRuleCluster, "asking")
@@ -129,10 +129,11 @@ func (c *Conn) learn(ctx context.Context) (*Server, error) {
 	return server, nil
 }
 
-// fsyncs are the policies that promise something, the weaker one first. All others, no and what is not known, promise less.
+// fsyncs are the policies that promise a sync, the weaker one first. All other policies, known or unknown, promise
+// less.
 var fsyncs = []string{"everysec", "always"}
 
-// weaken takes from s what other does not have.
+// weaken removes the features from s that other does not have.
 func (s *Server) weaken(other *Server) {
 	s.AOF = s.AOF && other.AOF
 	if slices.Index(fsyncs, other.Fsync) < slices.Index(fsyncs, s.Fsync) {
@@ -148,8 +149,8 @@ func (s *Server) weaken(other *Server) {
 }
 
 func (c *Conn) learnOne(ctx context.Context, node redis.UniversalClient) (*Server, error) {
-	// First a short one: who is not let in yet may not even send a long command. That PING is refused
-	// for another reason says nothing of the next.
+	// A short command comes first, because an unauthenticated client may not even send a long one. If PING is refused
+	// for another reason, the next command may still work.
 	if err := node.Ping(ctx).Err(); err != nil && (!isReply(err) || isCode(err, "NOAUTH") || isCode(err, "WRONGPASS")) {
 		return nil, opening(err)
 	}
@@ -194,7 +195,7 @@ func (c *Conn) learnOne(ctx context.Context, node redis.UniversalClient) (*Serve
 	return s, nil
 }
 
-// learnEmbedded is for miniredis, which has no replication id.
+// learnEmbedded inspects miniredis, which has no replication id.
 func (c *Conn) learnEmbedded(ctx context.Context, node redis.UniversalClient) (*Server, error) {
 	id := make([]byte, 8)
 	rand.Read(id)
@@ -219,7 +220,7 @@ func (s *Server) CheckEviction() error {
 		streamhub.ErrInvalidArgument, s.Eviction)
 }
 
-// opening is ReadOutcome for an error of opening: nothing can have happened.
+// opening converts an error of an inspection like ReadOutcome, because no write was sent.
 func opening(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: err}
@@ -227,7 +228,7 @@ func opening(err error) error {
 	return ReadOutcome(err)
 }
 
-// refused makes the error of a command that a look needs.
+// refused makes the error for a refused command that the inspection needs.
 func (c *Conn) refused(command string, err error) error {
 	err = opening(err)
 	var unavailable *streamhub.UnavailableError
@@ -241,7 +242,7 @@ func (c *Conn) refused(command string, err error) error {
 	return err
 }
 
-// Final reports whether waiting does not cure an error of opening.
+// Final reports whether an error of [Open] is one that waiting does not cure.
 func Final(err error) bool {
 	var unavailable *streamhub.UnavailableError
 	if errors.As(err, &unavailable) {
@@ -250,11 +251,11 @@ func Final(err error) bool {
 	return err != nil && !errors.Is(err, streamhub.ErrUnavailable) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// probeLua is refused by a server that takes no writes, though it makes none: a script that begins so counts as one
-// that writes unless it names the flag no-writes.
+// probeLua is refused by a server that accepts no writes, although it writes nothing: a script that begins with #!lua
+// counts as a writing script unless it has the flag no-writes.
 const probeLua = "#!lua\nreturn 1"
 
-// Probe reports whether the server takes writes at this moment. The reason of its
+// Probe returns an error unless the server accepts writes at this moment. The reason of its
 // [streamhub.UnavailableError] says why not.
 func (c *Conn) Probe(ctx context.Context) error {
 	if err := c.Fresh(ctx); err != nil {
@@ -273,8 +274,8 @@ func (c *Conn) Probe(ctx context.Context) error {
 	})
 }
 
-// Attend logs a line when Redis cannot serve and one when it can again, until ctx ends. It sends
-// nothing while all is well. lost is called with each error that waiting does not cure.
+// Attend logs a line when Redis cannot serve and one when it can again, until ctx ends. It sends nothing while commands
+// succeed. lost is called with each error that waiting does not cure.
 func (c *Conn) Attend(ctx context.Context, lost func(error)) {
 	for {
 		select {
@@ -318,15 +319,15 @@ func (c *Conn) outlast(ctx context.Context, lost func(error)) {
 	}
 }
 
-// watchPause is how often a Redis that cannot serve is asked whether it can.
+// watchPause is the interval at which a Redis that cannot serve is probed.
 const watchPause = 250 * time.Millisecond
 
 var words = map[streamhub.UnavailableReason]string{
 	streamhub.ReasonDown: "away", streamhub.ReasonReplicas: "replicas",
 }
 
-// Word is one word for why Redis cannot serve: away, loading, full, read-only, replicas, busy,
-// denied, tls, or unfit.
+// Word returns one word for the reason why Redis cannot serve: away, loading, full, read-only, replicas, busy, denied,
+// tls, or unfit.
 func Word(err error) string {
 	var unavailable *streamhub.UnavailableError
 	switch {
@@ -341,5 +342,5 @@ func Word(err error) string {
 	return words[streamhub.ReasonDown]
 }
 
-// has reports whether the user may run a command that not every hub needs.
+// has reports whether the user may run an optional command.
 func (s *Server) has(command string) bool { return !slices.Contains(s.lacks, command) }

@@ -70,7 +70,7 @@ func (s *Server) CheckFsync(policy string) error {
 		streamhub.ErrInvalidArgument, policy)
 }
 
-// missing says that a command of those that not every hub needs cannot be run, and what to do about it.
+// missing returns a text that says that an optional command cannot be run, and what to do about it.
 func (s *Server) missing(command string) string {
 	name := strings.ToUpper(strings.ReplaceAll(command, "|", " "))
 	if slices.Contains(s.unknown, command) {
@@ -79,7 +79,7 @@ func (s *Server) missing(command string) string {
 	return "the user may not run " + name + "; run " + grant(s.user, "+"+command)
 }
 
-// CheckQuota refuses a server that cannot tell what a store keeps.
+// CheckQuota refuses a server that cannot report the memory of a key, which a quota needs.
 func (s *Server) CheckQuota() error {
 	switch {
 	case s.has("memory|usage"):
@@ -90,7 +90,7 @@ func (s *Server) CheckQuota() error {
 	return lacking(s.user, UserRuleQuota, "memory|usage")
 }
 
-// CanWait refuses a client on which a command cannot be made to wait on the connection that wrote.
+// CanWait refuses a client that cannot send WAIT on the connection of the preceding write.
 func (c *Conn) CanWait() error {
 	switch c.UniversalClient.(type) {
 	case *redis.Client, *redis.ClusterClient:

@@ -32,10 +32,9 @@ var refusals = map[string]streamhub.UnavailableReason{
 	"NOPERM":      streamhub.ReasonDenied,
 }
 
-// Outcome turns an error of the driver into one of package streamhub: an
-// [streamhub.UnavailableError] where the server did nothing, a [streamhub.UnknownOutcomeError]
-// where it may have, ErrCorrupt where a key has a type that no hub gave it. Another error reply is
-// returned as it is, as is an error that Outcome made.
+// Outcome turns an error of the driver into one of package streamhub: an [streamhub.UnavailableError] if the server did
+// nothing, a [streamhub.UnknownOutcomeError] if it may have run the command, ErrCorrupt if a key has a type that no hub
+// writes. Any other error reply, and an error that Outcome made before, is returned unchanged.
 func Outcome(err error) error {
 	var known *streamhub.UnavailableError
 	var unknown *streamhub.UnknownOutcomeError
@@ -64,7 +63,7 @@ func Outcome(err error) error {
 	return &streamhub.UnknownOutcomeError{Err: err}
 }
 
-// isHandshake reports whether TLS could not be agreed on. Nothing was sent then.
+// isHandshake reports whether the TLS handshake failed, so that nothing was sent.
 func isHandshake(err error) bool {
 	var (
 		certificate *tls.CertificateVerificationError
@@ -74,9 +73,9 @@ func isHandshake(err error) bool {
 	return errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert)
 }
 
-// Unsure is the error of a call that has done something, or may have, in an earlier step or attempt. err ended a later
-// one: that it did nothing is not true of the call. The end of a context stays visible to errors.Is. Another cause is
-// kept as text only, since as a condition it would say that nothing happened.
+// Unsure returns the error of a call whose earlier step or attempt has, or may have, taken effect. err is the error of
+// a later step, which alone may have done nothing. The end of a context stays visible to errors.Is. Any other cause is
+// kept as text only: a wrapped sentinel would claim that nothing happened.
 func Unsure(err error) error {
 	switch {
 	case errors.Is(err, streamhub.ErrUnknownOutcome):
@@ -93,7 +92,7 @@ func Unsure(err error) error {
 	return &streamhub.UnknownOutcomeError{Err: err}
 }
 
-// cutOff reports whether err says that a connection was lost, or that another server may be there now.
+// cutOff reports whether err means that a connection was lost, or that another server may have taken over.
 func cutOff(err error) bool {
 	if errors.Is(err, context.Canceled) {
 		return false
@@ -115,8 +114,8 @@ func isCode(err error, code string) bool {
 	return errors.As(err, &reply) && redis.HasErrorPrefix(reply, code)
 }
 
-// ReadOutcome is Outcome for a command that writes nothing: whatever happened, nothing did.
-// A context's own error stays what it is.
+// ReadOutcome is like Outcome for a command that writes nothing, so the outcome is never unknown. The error of a
+// context is returned unchanged.
 func ReadOutcome(err error) error {
 	err = Outcome(err)
 	var unknown *streamhub.UnknownOutcomeError
@@ -129,19 +128,19 @@ func ReadOutcome(err error) error {
 	return err
 }
 
-// Away reports whether err says that nothing can be reached. Of a cluster it may be one server that is away.
+// Away reports whether err means that Redis cannot be reached; on a cluster perhaps only one of its servers.
 func (c *Conn) Away(err error) bool {
 	return c.Cluster == nil && errors.Is(err, streamhub.ErrUnavailable)
 }
 
-// NotSent reports whether err came before the first byte was written.
+// NotSent reports whether err occurred before the first byte was written.
 func NotSent(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial" ||
 		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
 }
 
-// isReply reports whether err is what the server answered.
+// isReply reports whether err is an error reply of the server.
 func isReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ByScore gives a sorted set by pages of up to n members, each member once, with the score that it had when it was
-// met. Scores may rise and members may come and go meanwhile: each member that is there all the time is given. The
+// ByScore yields a sorted set in pages of up to n members, each member once, with its score at the time of the read.
+// Scores may rise, and members may be added and removed meanwhile. Each member that exists all the time is yielded. The
 // errors are those of the driver.
 func (c *Conn) ByScore(ctx context.Context, key string, n int64) iter.Seq2[[]redis.Z, error] {
 	return func(yield func([]redis.Z, error) bool) {

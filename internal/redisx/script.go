@@ -17,8 +17,8 @@ import (
 // A Script is one Lua script.
 type Script struct {
 	body  string
-	flags string                // of its first line
-	named atomic.Pointer[named] // of the server that was asked last
+	flags string                // flags of the first line
+	named atomic.Pointer[named] // for the server that was used last
 }
 
 // NewScript makes a script from the text of its file.
@@ -27,12 +27,12 @@ func NewScript(body string) *Script { return &Script{body: body} }
 // AllowOOM lets the script run while Redis is out of memory: for those that free some.
 func (s *Script) AllowOOM() *Script { s.flags = " flags=allow-oom"; return s }
 
-// NoWrites lets the script run wherever a command that reads would: in a server that is full, read-only or short of replicas.
-// A real server refuses a write of it.
+// NoWrites lets the script run wherever a reading command would: on a server that is full, read-only or short of
+// replicas. A real server refuses a write in such a script.
 func (s *Script) NoWrites() *Script { s.flags = " flags=no-writes,allow-oom"; return s }
 
 // The function reign, which every script can call, returns the lineage of the server: another one after every restart
-// and promotion. A promoted server also names the one that it came from, which does not count.
+// and promotion. A promoted server also reports the replication id of its former primary, which is ignored.
 const (
 	realReign = `local function reign()
   local info = redis.call('INFO', 'replication')
@@ -43,7 +43,8 @@ end
 	mockReign = "local function reign() return '%' end\n"
 )
 
-// text is the script as the server gets it. Before anything was learned it is that for a real one.
+// text returns the script as it is sent to the server. Until the server was inspected, that is the form for a real
+// server.
 func (s *Script) text(server *Server) string {
 	if server != nil && server.Embedded {
 		return strings.Replace(mockReign, "%", server.lineage, 1) + s.body
@@ -55,8 +56,8 @@ func (s *Script) text(server *Server) string {
 	return "#!lua" + s.flags + "\n" + reign + s.body
 }
 
-// A named is a script with the name under which a server has it. lineage is empty for a real server. Only for
-// miniredis is it a part of the text, and so of the name.
+// A named is the text of a script with its SHA-1, the name under which the server caches it. lineage is empty for a
+// real server; for miniredis it is a part of the text, and so of the name.
 type named struct {
 	lineage, sha string
 }
@@ -76,14 +77,14 @@ func (c *Conn) sha(s *Script) string {
 	return n.sha
 }
 
-// A Call is a script on its way. It is a [redis.Cmder] that the driver never re-sends.
+// A Call is one call of a script: a [redis.Cmder] that the driver never re-sends.
 type Call struct {
 	*redis.Cmd
 	keys *count
 }
 
-// A count is how many keys a script has. The driver asks it for its bytes when it writes the command: one that was
-// not asked shows that nothing was sent.
+// A count is how many keys a script has. The driver calls MarshalBinary when it writes the command. If that was never
+// called, the command was not sent.
 type count struct {
 	keys    int
 	written atomic.Bool
@@ -95,10 +96,11 @@ func (c *count) MarshalBinary() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(c.keys), 10), nil
 }
 
-// String is for hooks, and for the driver where it looks for the keys.
+// String returns the number, for hooks and for the driver, which needs it to find the keys.
 func (c *count) String() string { return strconv.Itoa(c.keys) }
 
-// Sent is for a hook that loses cmds on their way: their outcome is as unknown as if the driver had written them.
+// Sent marks cmds as sent. A hook that drops commands calls it, so that their outcome is unknown as if the driver had
+// written them.
 func Sent(cmds []redis.Cmder) {
 	for _, cmd := range cmds {
 		if call, ok := cmd.(Call); ok {
@@ -114,8 +116,8 @@ func newCall(ctx context.Context, name, script string, keys int, args []any) Cal
 	return Call{redis.NewCmd(ctx, append(all, args...)...), n}
 }
 
-// Outcome is [Outcome] of err, which the call ended with, and knows whether the call was sent: the context of one that
-// waits for a connection may end.
+// Outcome is like the function [Outcome], but knows whether the call was sent at all: its context may have ended while
+// it waited for a connection.
 func (c Call) Outcome(err error) error {
 	err = Outcome(err)
 	var unknown *streamhub.UnknownOutcomeError
@@ -125,7 +127,7 @@ func (c Call) Outcome(err error) error {
 	return err
 }
 
-// NoRetry stops the driver from sending a script again whose reply was lost.
+// NoRetry stops the driver from re-sending a script whose reply was lost.
 func (Call) NoRetry() bool { return true }
 
 // Call makes the command that runs s; put it into a pipeline with Process. keys come first in args.
@@ -133,13 +135,13 @@ func (c *Conn) Call(ctx context.Context, s *Script, keys int, args ...any) Call 
 	return newCall(ctx, "evalsha", c.sha(s), keys, args)
 }
 
-// CallText is Call for a server that does not have s though it was loaded: while a slot moves, the server that has the
-// keys already is not the one that has the slot.
+// CallText is like Call, but sends the text of s. It is for a slot that moves: the server that already has the keys is
+// not the one on which s was loaded.
 func (c *Conn) CallText(ctx context.Context, s *Script, keys int, args ...any) Call {
 	return newCall(ctx, "eval", s.text(c.server.Load()), keys, args)
 }
 
-// Load puts s where the next [Conn.Call] finds it: on the server that has key, or everywhere.
+// Load loads s for later calls of [Conn.Call]: on the server that has key, or on all servers.
 func (c *Conn) Load(ctx context.Context, s *Script, key string) error {
 	node, err := c.NodeFor(ctx, key)
 	if err != nil {
@@ -154,8 +156,8 @@ func (c *Conn) Lineages() bool {
 	return server != nil && !server.Embedded
 }
 
-// LoadFor puts scripts on the server that has key if that is a primary with this lineage, and reports whether it is. Both
-// are done over one connection, which leads to one server.
+// LoadFor loads scripts on the server that has key if it is a primary with this lineage, and reports whether it is.
+// Both commands use one connection, so that they reach the same server.
 func (c *Conn) LoadFor(ctx context.Context, key, lineage string, scripts ...*Script) (bool, error) {
 	node, err := c.NodeFor(ctx, key)
 	if err != nil {
@@ -183,8 +185,8 @@ func (c *Conn) LoadFor(ctx context.Context, key, lineage string, scripts ...*Scr
 	return true, nil
 }
 
-// Run runs s, loading it where the server does not have it. The first of args are its keys. While their slot moves to
-// another server of a cluster, Run waits; see [Moving]. An error is not yet one of package streamhub; see [Outcome].
+// Run runs s, and loads it first if the server does not have it. The first of args are its keys. While their slot moves
+// to another server of a cluster, Run waits; see [Moving]. An error is not yet one of package streamhub; see [Outcome].
 func (c *Conn) Run(ctx context.Context, s *Script, keys int, args ...any) (any, error) {
 	if err := c.Ready(ctx); err != nil {
 		return nil, err
@@ -202,7 +204,7 @@ func (c *Conn) run(ctx context.Context, s *Script, keys int, args []any) (any, e
 	err := c.Process(ctx, call)
 	if IsNoScript(err) {
 		if err = c.Load(ctx, s, args[0].(string)); err != nil {
-			return nil, ReadOutcome(err) // it has not run
+			return nil, ReadOutcome(err) // the load failed, so s has not run
 		}
 		call = c.Call(ctx, s, keys, args...)
 		err = c.Process(ctx, call)
@@ -218,5 +220,5 @@ func (c *Conn) run(ctx context.Context, s *Script, keys int, args []any) (any, e
 	return call.Val(), nil
 }
 
-// IsNoScript reports whether the server does not have the script: it did not run.
+// IsNoScript reports whether the server does not have the script, so that it did not run.
 func IsNoScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }

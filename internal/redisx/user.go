@@ -15,8 +15,8 @@ const (
 	channelRule = "&sh:*"
 )
 
-// UserRule is what a user of Redis needs to open a hub and to do everything with it, for ACL SETUSER.
-// It is for every version; what Durability with Fsync needs besides is [UserRuleFsync].
+// UserRule is the rule for ACL SETUSER with all rights that a hub needs. It works with every version. Durability with
+// Fsync also needs [UserRuleFsync].
 const UserRule = "resetkeys resetchannels " + keyRule + " " + channelRule + " -@all " +
 	"+eval +evalsha +script|load " +
 	"+xadd +xrange +xrevrange +xtrim +xdel " +
@@ -24,14 +24,14 @@ const UserRule = "resetkeys resetchannels " + keyRule + " " + channelRule + " -@
 	"+zadd +zrem +zscore +zrangebylex +zrangebyscore +zremrangebyscore +sadd +srem +scard +smembers +sscan " +
 	"+publish +subscribe +unsubscribe +ping +hello +info +wait +time +select +client|setname"
 
-// UserRuleFsync is what Durability with Fsync needs besides [UserRule], on Redis 7.2 and later and on
-// Valkey. Redis 7.0 does not know WAITAOF and would refuse the whole line.
+// UserRuleFsync has the rights that Durability with Fsync needs in addition to [UserRule], on Redis 7.2 and later and
+// on Valkey. Redis 7.0 does not know WAITAOF and would refuse the whole line.
 const UserRuleFsync = "+waitaof +config|get"
 
-// UserRuleQuota is what a quota of stores needs besides [UserRule].
+// UserRuleQuota has the rights that a quota of stores needs in addition to [UserRule].
 const UserRuleQuota = "+memory|usage"
 
-// UserRuleCluster is what a user of a cluster needs besides [UserRule].
+// UserRuleCluster has the rights that a cluster needs in addition to [UserRule].
 const UserRuleCluster = "+cluster|slots +cluster|shards +readonly +asking"
 
 // A need is a call that the user of a hub must be allowed to make.
@@ -42,7 +42,7 @@ type need struct {
 }
 
 var needs = func() (all []need) {
-	// The rule allows these names. judge tells by them whether keys or channels are among what is denied.
+	// The rule allows these names. judge finds out with them whether keys or channels are denied.
 	const key, channel = "sh:{x}:x", "sh:{x}:n"
 	for command, rest := range map[string]string{
 		"evalsha": "x 1 " + key, "xadd": key + " * f v", "xrange": key + " - +", "xrevrange": key + " + -", "xtrim": key + " MAXLEN 1", "xdel": key + " 1-1",
@@ -62,7 +62,7 @@ var needs = func() (all []need) {
 
 // lookLua answers with the version of the Lua of miniredis, empty on a real server. For each call of ARGV that the user
 // cannot make, "-<number>" follows, or "!<number>" if the server does not know the command. It runs in every state in
-// which a server runs scripts at all, and writes nothing. Real servers keep no other record of such a question.
+// which a server runs scripts at all, and writes nothing.
 const lookLua = `local out = {rawget(_G, '_GOPHER_LUA_VERSION') or ''}
 local may = redis.acl_check_cmd
 if may then
@@ -75,7 +75,8 @@ if may then
 end
 return out`
 
-// judge takes the answer of lookLua. It refuses a user or a server that lacks what every hub needs.
+// judge evaluates the answer of lookLua. It returns an error if the user or the server lacks a command that every hub
+// needs.
 func (s *Server) judge(answer []string) error {
 	var denied, absent []string
 	var keys, channels bool
@@ -119,15 +120,15 @@ func (s *Server) judge(answer []string) error {
 	return lacking(s.user, strings.Join(rule, " "), denied...)
 }
 
-// lacking is the error for a user that may not run commands. A rule gives the user that right.
+// lacking returns the error for a user that may not run commands; rule is the ACL rule that grants them.
 func lacking(user, rule string, commands ...string) error {
 	return &streamhub.UnavailableError{Reason: streamhub.ReasonDenied, Err: &rightsError{user, commands, grant(user, rule)}}
 }
 
-// grant is the command that gives a user what a rule names.
+// grant returns the command that gives a user the rights of a rule.
 func grant(user, rule string) string { return "ACL SETUSER " + user + " " + rule }
 
-// A rightsError names what a user of Redis lacks. Its cure replaces the general one of an
+// A rightsError names the missing rights of a user of Redis. Its cure replaces the general one of an
 // [streamhub.UnavailableError], so that the command to run is the end of the text and can be pasted.
 type rightsError struct {
 	user     string
@@ -139,7 +140,7 @@ func (e *rightsError) Error() string {
 	return fmt.Sprintf("the user %q may not run %s on keys and channels sh:*", e.user, strings.Join(e.commands, ", "))
 }
 
-// Cure is the command that gives the user what it lacks.
+// Cure returns the command that grants the missing rights.
 func (e *rightsError) Cure() string { return "run " + e.cure }
 
 // userOf returns the name of the user of a client.

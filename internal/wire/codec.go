@@ -15,10 +15,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// ErrMalformed is the error for bytes that no peer writes.
+// ErrMalformed is the error for bytes that no conforming peer sends.
 var ErrMalformed = errors.New("malformed message")
 
-// Booleans are one byte, 0 or 1; a decoder takes any other one for true.
+// Booleans are one byte, 0 or 1; a decoder takes any other value for true.
 func appendBool(b []byte, v bool) []byte {
 	if v {
 		return append(b, 1)
@@ -36,7 +36,7 @@ func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 // appendTime writes t in Unix milliseconds, 0 for the zero Time.
 func appendTime(b []byte, t time.Time) []byte { return appendInt(b, millis.Of(t)) }
 
-// appendBytes writes a string or bytes after their length.
+// appendBytes writes the length of v and then v.
 func appendBytes[T string | []byte](b []byte, v T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
@@ -53,9 +53,8 @@ func appendPairs(b []byte, pairs map[string]string) []byte {
 	return b
 }
 
-// A decoder takes values from the front of b. After the first failure it returns zeros, so that
-// callers look at err once, at the end. What it allocates grows with the elements that it has read,
-// never with a count that stands before them.
+// A decoder decodes values from the front of b. After the first failure it returns zeros, so that callers check err
+// once, at the end. Its allocations grow with the elements that it has read, never with a count that precedes them.
 type decoder struct {
 	b        []byte
 	err      error
@@ -63,15 +62,14 @@ type decoder struct {
 }
 
 const (
-	// maxElements is how many pairs and records one request may hold. An element of two bytes takes a
-	// hundred when it is decoded, so a request of nothing else would take many times its size.
+	// maxElements is how many pairs and records one request may hold. A decoded element takes about 100 bytes, but only
+	// two on the wire, so a request of small elements would take many times its size.
 	maxElements = 512 << 10
-	// firstElements is for how many elements there is room before the first was read.
+	// firstElements is the largest initial capacity of a decoded slice or map.
 	firstElements = 256
 )
 
-// newDecoder makes a decoder without a limit of elements: for what a server sends, and for bodies
-// that have none.
+// newDecoder makes a decoder without a limit of elements: for messages of a server, and for bodies without elements.
 func newDecoder(b []byte) decoder { return decoder{b: b, elements: math.MaxInt} }
 
 // element reports whether one more may be decoded.
@@ -127,8 +125,8 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) bool() bool { return d.byte() != 0 }
 
-// bytes reads a length and that many bytes. They share memory with the input; their capacity ends
-// with them, so that an append copies them. No bytes are nil.
+// bytes reads a length and that many bytes. They share memory with the input; their capacity is cut, so that an append
+// copies them. The result is nil if the length is 0.
 func (d *decoder) bytes() []byte {
 	n := d.uint()
 	if n > uint64(len(d.b)) {
@@ -185,7 +183,7 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
-// pairs reads what appendPairs wrote. No pairs are a nil map.
+// pairs reads what appendPairs wrote. The map is nil if there are no pairs.
 func (d *decoder) pairs() map[string]string {
 	n := d.count(2)
 	if n == 0 {

@@ -8,9 +8,9 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// Flags of an entry, one byte. An entry holds only what differs from the entry before it in the same
-// run: neighbours mostly share the segment, and often the append. The first entry of a run has none
-// of the same flags.
+// Flags of an entry, one byte. An entry holds only the fields that differ from the previous entry of the same run:
+// neighbours mostly share the segment, and often the append. The first entry of a run has none of the flags whose names
+// begin with same.
 const (
 	sameAppend  = 1 << iota // TRX, timestamp and proof
 	sameLife                // incarnation and lineage
@@ -19,11 +19,11 @@ const (
 	hasNode
 	hasMetadata
 	hasTrimmed // with hasTimeline
-	hasMark    // with hasTimeline, unless the entry before has the same one
+	hasMark    // with hasTimeline, unless the previous entry has the same mark
 )
 
-// AppendEntries writes a run of entries: their number, and then each as a difference to the one
-// before it. Runs may follow each other in one body, since each stands for itself.
+// AppendEntries writes a run of entries: their number, and then each as a difference to the one before it. A body may
+// hold several runs, because each can be decoded by itself.
 func AppendEntries(b []byte, entries []streamhub.Entry) []byte {
 	b = appendUint(b, uint64(len(entries)))
 	var last *streamhub.Entry
@@ -34,7 +34,7 @@ func AppendEntries(b []byte, entries []streamhub.Entry) []byte {
 	return b
 }
 
-// appendEntry writes e as a difference to last, or whole if last is nil.
+// appendEntry writes e as a difference to last, or completely if last is nil.
 func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	flags := byte(0)
 	set := func(bit byte, on bool) {
@@ -83,8 +83,7 @@ func appendEntry(b []byte, e, last *streamhub.Entry) []byte {
 	return appendBytes(b, e.Payload)
 }
 
-// DecodeEntries reads what [AppendEntries] wrote, any number of times. Payloads share memory with
-// body.
+// DecodeEntries reads what [AppendEntries] wrote, which may be several runs. Payloads share memory with body.
 func DecodeEntries(body []byte) ([]streamhub.Entry, error) {
 	d := newDecoder(body)
 	var entries []streamhub.Entry

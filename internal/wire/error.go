@@ -8,8 +8,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// The kind of an error says which facts follow after its code and its text. The numbers are those of
-// docs/protocol.md. A client that does not know a kind uses code and text.
+// The kind of an error says which fields follow its code and text. docs/protocol.md has the same numbers. A client that
+// does not know a kind uses code and text.
 const (
 	plainError = iota
 	sequenceError
@@ -24,13 +24,13 @@ const (
 	deletedError
 )
 
-// appendError writes the code of an error, its text without the name of the call, and its facts.
+// appendError writes the code of an error, its text without the name of the call, and its fields.
 func appendError(b []byte, err error) []byte {
 	var call *streamhub.Error
 	if errors.As(err, &call) {
 		err = call.Err
 	}
-	// What a server says of its own insides stays there.
+	// The text of an internal error stays in the server.
 	text := err.Error()
 	switch code := streamhub.CodeOf(err); code {
 	case streamhub.CodeInternal:
@@ -80,9 +80,9 @@ func appendError(b []byte, err error) []byte {
 	return append(b, plainError)
 }
 
-// decodeError makes the error of package streamhub that a call in process would have returned. Types
-// with facts make their own text. An error without facts keeps the text of the server. A code that
-// this version does not know becomes an error with a text only.
+// decodeError makes the error of package streamhub that a call in process would have returned. An error type with
+// fields makes its own text. Any other error keeps the text of the server. A code that this version does not know
+// becomes an error with only a text.
 func decodeError(d *decoder) error {
 	code, text := streamhub.Code(d.string()), d.string()
 	remote := remoteError{code.Err(), text}
@@ -95,7 +95,7 @@ func decodeError(d *decoder) error {
 		return &streamhub.ClosedError{Verdict: decodeVerdict(d), LastSequence: d.uint()}
 	case producerError:
 		e := &streamhub.ProducerError{Kind: streamhub.Code(d.string()).Err(), Epoch: d.uint(), ExpectedSeq: d.uint()}
-		// A code from a later version; a ProducerError without a kind would match nothing.
+		// The code is from a later version. A ProducerError without a kind would match no sentinel.
 		if e.Kind == nil {
 			e.Kind = streamhub.ErrInvalidArgument
 		}
@@ -122,7 +122,7 @@ func decodeError(d *decoder) error {
 	return &remote
 }
 
-// A remoteError is one of the conditions of package streamhub, with the text of the server.
+// A remoteError is a sentinel of package streamhub with the text of the server.
 type remoteError struct {
 	kind error
 	text string

@@ -29,8 +29,8 @@ func AppendStatus(b []byte, s *streamhub.Status) []byte {
 	return frame(b, start)
 }
 
-// frame puts the length of what stands after start before it. Items that carry their length may get
-// more fields at their ends: an older client skips them.
+// frame inserts the length of b[start:] at start. An item with its length may get more fields at its end: an older
+// client skips them.
 func frame(b []byte, start int) []byte {
 	var head [binary.MaxVarintLen64]byte
 	n := binary.PutUvarint(head[:], uint64(len(b)-start))
@@ -110,7 +110,7 @@ func AppendWorkers(b []byte, workers []streamhub.Worker) []byte {
 	return b
 }
 
-// DecodeWorkers reads the last item of a worker subscription: it replaces those before it.
+// DecodeWorkers reads the last list of a body; it replaces the earlier ones.
 func DecodeWorkers(body []byte) (workers []streamhub.Worker, err error) {
 	d := newDecoder(body)
 	for len(d.b) > 0 {

@@ -7,8 +7,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// The operations on live streams. Every request may be made again: it is recognised, or changes nothing
-// the second time.
+// The operations on live streams. Every request may be repeated: a repeat is recognised, or changes nothing.
 const (
 	OpLiveStart     Op = 24
 	OpLiveResume    Op = 25
@@ -33,20 +32,18 @@ type LiveStart struct {
 	Space, ID      string
 	Takeover, Once bool
 	Metadata       []byte // JSON, or nothing
-	// By names the producer to others. Key recognises a repeat after a lost reply: under the same key
-	// the same generation begins once.
+	// By names the producer for other clients. Key recognises a repeat after a lost reply: requests with one key begin
+	// one generation.
 	By, Key     string
 	ContentType string
 	// EndedTTL is how long the stream is kept after its end, 0 for the default.
 	EndedTTL time.Duration
 }
 
-// LiveResume checks a token, which says that the sender is the producer. The result is a
-// [LiveProducerResult].
+// LiveResume checks the token of a producer. The result is a [LiveProducerResult].
 type LiveResume struct{ Space, ID, Token string }
 
-// LivePublish stores chunks, or without any says that the producer is there. The result is a [Number],
-// that of the next chunk.
+// LivePublish stores chunks; without chunks it is a heartbeat. The result is a [Number], the number of the next chunk.
 type LivePublish struct {
 	Space, ID, Token string
 	// First is the number of the first of Chunks, counted from 1. A repeat under the same number
@@ -55,8 +52,8 @@ type LivePublish struct {
 	Chunks [][]byte
 }
 
-// LiveEnd ends a generation. The result is a [LiveVerdictResult]: the verdict that there is, which is
-// another one if another process was first.
+// LiveEnd ends a generation. The result is a [LiveVerdictResult]: the stored verdict, which differs from the request's
+// if another process has ended the generation first.
 type LiveEnd struct {
 	Space, ID, Token string
 	Verdict          streamhub.Verdict
@@ -68,13 +65,13 @@ type LiveMetadata struct {
 	Metadata         []byte
 }
 
-// LiveMessages has the messages after number After as items, and goes on with those that come.
+// LiveMessages has the messages after sequence After as items, first the stored ones and then new ones.
 type LiveMessages struct {
 	Space, ID, Token string
 	After            uint64
 }
 
-// LiveFind has one item, a [Number]: the current generation. With Wait it waits for one.
+// LiveFind has one item, a [Number]: the current generation. With Wait it waits until there is one.
 type LiveFind struct {
 	Space, ID string
 	Wait      bool
@@ -86,8 +83,8 @@ type LiveStatus struct {
 	Generation uint64
 }
 
-// LiveSubscribe has the chunks of a generation as items. Cursor resumes after a chunk; Batch joins
-// what is there already into one chunk.
+// LiveSubscribe has the chunks of a generation as items. Cursor resumes after a chunk; Batch joins the stored chunks
+// into one.
 type LiveSubscribe struct {
 	Space, ID  string
 	Generation uint64
@@ -129,20 +126,19 @@ type LiveSend struct {
 	By, Once, Key string
 }
 
-// LiveActive: the result is a [NamesResult], the ids that are produced.
+// LiveActive: the result is a [NamesResult], the ids of the streams that have a producer.
 type LiveActive struct {
 	Space string
 	IDs   []string
 }
 
-// LiveRemove removes a stream if this is its current generation. It has no result.
+// LiveRemove removes a stream if Generation is its current generation. It has no result.
 type LiveRemove struct {
 	Space, ID  string
 	Generation uint64
 }
 
-// LiveList has [LiveRef]s as items. It goes on after the stream that AfterID and AfterGeneration
-// name.
+// LiveList has [LiveRef]s as items. It begins after the stream that AfterID and AfterGeneration name.
 type LiveList struct {
 	Space, AfterID  string
 	AfterGeneration uint64
@@ -290,11 +286,11 @@ func decodeChunks(d *decoder) [][]byte {
 	return chunks
 }
 
-// A LiveProducerResult says who produces: the caller, who then has a token, or another one.
+// A LiveProducerResult has the token of the producer, or names the generation of another producer.
 type LiveProducerResult struct {
-	Token      string // empty if it is another one
+	Token      string // empty if another producer has the stream
 	Generation uint64
-	// Silence is after how long without a sign of it the producer counts as lost.
+	// Silence is how long the producer may send nothing before it counts as lost.
 	Silence time.Duration
 }
 
@@ -309,7 +305,7 @@ func DecodeLiveProducer(result []byte) (LiveProducerResult, error) {
 	return r, d.err
 }
 
-// A LiveVerdictResult is a verdict; one without a kind is none.
+// A LiveVerdictResult is a verdict; without a kind there is none yet.
 type LiveVerdictResult streamhub.Verdict
 
 func (r *LiveVerdictResult) append(b []byte) []byte {
@@ -322,8 +318,7 @@ func DecodeLiveVerdict(result []byte) (streamhub.Verdict, error) {
 	return decodeVerdict(&d), d.err
 }
 
-// A LiveStatusResult is a status as JSON, up to the end of the result: the form that browsers get as
-// well.
+// A LiveStatusResult is a status as JSON, in the form that browsers get too. It extends to the end of the result.
 type LiveStatusResult []byte
 
 func (r LiveStatusResult) append(b []byte) []byte { return append(b, r...) }
@@ -339,7 +334,7 @@ func DecodeNamesResult(result []byte) ([]string, error) {
 	return decodeNames(&d), d.err
 }
 
-// A LiveRef is an item: a generation of a stream.
+// A LiveRef is an item that names a generation of a stream.
 type LiveRef struct {
 	ID         string
 	Generation uint64
@@ -349,7 +344,7 @@ func (r *LiveRef) append(b []byte) []byte {
 	return frame(appendUint(appendBytes(b, r.ID), r.Generation), len(b))
 }
 
-// DecodeLiveRefs reads items.
+// DecodeLiveRefs reads the items of one body.
 func DecodeLiveRefs(body []byte) ([]LiveRef, error) {
 	return decodeItems(body, func(d *decoder) LiveRef { return LiveRef{d.string(), d.uint()} })
 }
@@ -367,7 +362,7 @@ func appendChunk(b []byte, c *live.Chunk) []byte {
 	return appendBytes(b, c.Data)
 }
 
-// DecodeLiveChunks reads items.
+// DecodeLiveChunks reads the items of one body.
 func DecodeLiveChunks(body []byte) ([]live.Chunk, error) { return decodeItems(body, decodeChunk) }
 
 func decodeChunk(d *decoder) live.Chunk {
@@ -404,7 +399,7 @@ func (u *LiveUpdate) append(b []byte) []byte {
 	return frame(b, start)
 }
 
-// DecodeLiveUpdates reads items.
+// DecodeLiveUpdates reads the items of one body.
 func DecodeLiveUpdates(body []byte) ([]live.Update, error) {
 	return decodeItems(body, func(d *decoder) live.Update {
 		flags := d.byte()
@@ -420,7 +415,7 @@ func DecodeLiveUpdates(body []byte) ([]live.Update, error) {
 	})
 }
 
-// A LiveMessage is an item for a producer: what a reader has sent.
+// A LiveMessage is an item for a producer: a message of a reader.
 type LiveMessage live.Message
 
 func (m *LiveMessage) append(b []byte) []byte {
@@ -436,7 +431,7 @@ func DecodeLiveMessages(body []byte) ([]live.Message, error) {
 	})
 }
 
-// decodeItems reads items that each stand in bytes, so that they may get fields at their ends.
+// decodeItems reads items that each follow their length, so that fields may be added at their ends.
 func decodeItems[T any](body []byte, decode func(*decoder) T) (items []T, err error) {
 	d := newDecoder(body)
 	for len(d.b) > 0 {

@@ -17,8 +17,8 @@ const (
 	TypeOpen Type = 1
 	// TypeCredit allows that many more bytes of items on a channel.
 	TypeCredit Type = 2
-	// TypeCancel asks for the end of a channel. It comes as usual, with the code canceled, unless
-	// the channel had ended by itself.
+	// TypeCancel asks the server to end a channel. The server answers with a TypeEnd, with the code canceled unless the
+	// channel had already ended.
 	TypeCancel Type = 3
 	// TypeAuth carries a new token for the connection; the answer is a TypeAuthResult.
 	TypeAuth Type = 4
@@ -29,7 +29,7 @@ const (
 	TypeEnd Type = 17
 	// TypeAuthResult is the answer to a TypeAuth, an [End] without result.
 	TypeAuthResult Type = 18
-	// TypeGoAway says that the connection will be closed soon: open nothing more on it.
+	// TypeGoAway says that the connection will be closed soon, so that the client opens no more channels on it.
 	TypeGoAway Type = 19
 )
 
@@ -37,8 +37,8 @@ const (
 // largest append and what comes with them.
 const MaxMessage = streamhub.MaxFrameBytes + 4<<20
 
-// A Message is one protocol message: type (1 byte), channel and length of the body (uvarints), body.
-// Channel 0 is the connection itself. The body shares memory with what it was read from.
+// A Message is one protocol message: type (1 byte), channel and length of the body (uvarints), body. Channel 0 is the
+// connection itself. The body shares memory with the input.
 type Message struct {
 	Type    Type
 	Channel uint64
@@ -50,8 +50,7 @@ func AppendMessage(b []byte, t Type, channel uint64, body []byte) []byte {
 	return appendBytes(appendUint(append(b, byte(t)), channel), body)
 }
 
-// Messages reads the messages of one WebSocket message. An error is yielded with the last one:
-// nothing after it can be read.
+// Messages reads the messages of one WebSocket message. After an error nothing more can be read, so the sequence ends.
 func Messages(data []byte) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		d := newDecoder(data)
@@ -64,8 +63,7 @@ func Messages(data []byte) iter.Seq2[Message, error] {
 	}
 }
 
-// AppendHeader writes the part of a message before a body of n bytes, for a body that is shared and
-// written from where it is.
+// AppendHeader writes the part of a message before a body of n bytes, for a body that is shared and written in place.
 func AppendHeader(b []byte, t Type, channel uint64, n int) []byte {
 	return appendUint(appendUint(append(b, byte(t)), channel), uint64(n))
 }
@@ -73,8 +71,8 @@ func AppendHeader(b []byte, t Type, channel uint64, n int) []byte {
 // An Open is the body of a TypeOpen.
 type Open struct {
 	Store uuid.UUID
-	// Credit is how many bytes of items may be sent before a TypeCredit. One item more than that
-	// may be under way, whatever its size.
+	// Credit is how many bytes of items may be sent before a TypeCredit. The last item may exceed it, whatever its
+	// size.
 	Credit uint64
 	// Trace is the trace context of OpenTelemetry, if any.
 	Trace   map[string]string
@@ -90,8 +88,8 @@ func (o *Open) Append(b []byte) []byte {
 	return o.Request.append(b)
 }
 
-// DecodeOpen reads an Open. An unknown operation is an [UnknownOpError], and a request of more records
-// and pairs than a gateway decodes is [streamhub.ErrTooLarge].
+// DecodeOpen reads an Open. The error is an [UnknownOpError] for an unknown operation, and [streamhub.ErrTooLarge] for
+// more records and pairs than a gateway decodes.
 func DecodeOpen(body []byte) (*Open, error) {
 	d := decoder{b: body, elements: maxElements}
 	op := Op(d.byte())

@@ -40,16 +40,15 @@ const (
 	OpExpire           Op = 23
 )
 
-// A Request is what a channel is opened for: one of the types below. Op names it on the wire. append
-// writes its fields in the order of docs/protocol.md, which the decoder reads them in; new fields go
-// at the end.
+// A Request is what a channel is opened for: one of the types below. Op names it on the wire. append writes its fields
+// in the order of docs/protocol.md, in which the decoder reads them. New fields go at the end.
 type Request interface {
 	Op() Op
 	append(b []byte) []byte
 }
 
-// An UnknownOpError is the error for an operation that this version does not know. The channel ends
-// with it, and the connection goes on.
+// An UnknownOpError is the error for an operation that this version does not know. The channel ends with it; the
+// connection stays open.
 type UnknownOpError struct{ Op Op }
 
 func (e *UnknownOpError) Error() string { return fmt.Sprintf("unknown operation %d", e.Op) }
@@ -58,11 +57,11 @@ func (e *UnknownOpError) Unwrap() error { return streamhub.ErrInvalidArgument }
 // Append: the result is an [AppendResult]. Closing is an append too.
 type Append struct {
 	streamhub.Append
-	// Chained says that the append depends on the one before it, to the same segment and in the same
-	// WebSocket message: it is not made if that may be made yet.
+	// Chained says that the append depends on the previous append to the same segment in the same WebSocket message. It
+	// is not made while that one may still be stored.
 	Chained bool
-	// Known is after the last entry of the segment that the sender was told of, the zero position if
-	// it was told of none: if that was lost, the append is not made.
+	// Known is the position of the last entry of the segment that the sender knows of, or the zero position. If that
+	// entry was lost, the append is not made.
 	Known streamhub.Position
 }
 
@@ -114,13 +113,13 @@ type Consume struct {
 	Options streamhub.ReadOptions
 }
 
-// Follow goes on with what is appended to a segment.
+// Follow reads a segment and then the entries that are appended to it.
 type Follow struct {
 	Space, Segment string
 	Options        streamhub.FollowOptions
 }
 
-// FollowSpace goes on with what is appended to a space.
+// FollowSpace reads a space and then the entries that are appended to it.
 type FollowSpace struct {
 	Space   string
 	Options streamhub.FollowOptions
@@ -192,9 +191,8 @@ func (*ReleaseLease) Op() Op     { return OpReleaseLease }
 func (*SpaceEnd) Op() Op         { return OpSpaceEnd }
 func (*Expire) Op() Op           { return OpExpire }
 
-// requests decode the fields of a request, which stand after the header of an [Open]. Go evaluates
-// the operands of a composite literal from left to right, so the order of the fields is that of the
-// bytes.
+// requests decode the fields of a request, which follow the header of an [Open]. Go evaluates the operands of a
+// composite literal from left to right, so the order of the fields is that of the bytes.
 var requests = map[Op]func(*decoder) Request{
 	OpAppend: decodeAppend,
 	OpCreate: func(d *decoder) Request {
@@ -216,7 +214,7 @@ var requests = map[Op]func(*decoder) Request{
 	OpConsume: func(d *decoder) Request {
 		c := &Consume{Options: decodeReadOptions(d)}
 		if pairs := d.pairs(); len(pairs) > 0 {
-			c.Cursors = make(map[string]streamhub.Cursor, len(pairs)) // as many as were read
+			c.Cursors = make(map[string]streamhub.Cursor, len(pairs)) // after the pairs were read, so that a count alone allocates nothing
 			for space, cursor := range pairs {
 				c.Cursors[space] = streamhub.Cursor(cursor)
 			}
@@ -304,14 +302,14 @@ func (r *Expire) append(b []byte) []byte {
 }
 func (r *SpaceEnd) append(b []byte) []byte { return appendNames(b, r.Space) }
 
-// The conditions of an append that are rare have a bit each, and their value only where it is set.
+// Each rare option of an append has a bit, and its value is present only if the bit is set.
 const (
 	hasProducer = 1 << iota
 	hasClose
 	mustExist
 	checkOnly
 	hasDurability
-	hasSequences // of the records
+	hasSequences // some records name their sequences
 	isChained
 	hasIncarnation
 	hasKnown
@@ -493,7 +491,7 @@ func decodeVerdict(d *decoder) streamhub.Verdict {
 	return streamhub.Verdict{Kind: streamhub.VerdictKind(d.string()), Reason: d.string(), Output: d.bytes()}
 }
 
-// NewTRX gives an append an id if it has none, and returns it: who sends it can then repeat it.
+// NewTRX gives an append a TRX id if it has none, and returns the id, with which the sender can repeat it.
 func (r *Append) NewTRX() uuid.UUID {
 	if r.Options == nil {
 		r.Options = &streamhub.AppendOptions{}

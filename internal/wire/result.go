@@ -7,7 +7,7 @@ import (
 // An End is the last message of a channel: a result, an error, or for an append that was stored but
 // not confirmed both.
 type End struct {
-	// Result is what [Result.append] wrote for the operation; empty where there is none.
+	// Result is the encoded result of the operation, or empty if it has none.
 	Result []byte
 	Err    error
 }
@@ -45,8 +45,8 @@ func EncodeResult(r Result) []byte { return r.append(nil) }
 // says.
 type Number uint64
 
-// AppendResult, StatusResult, CreateResult and PeekResult are the results of the operations of these
-// names. They are types of their own so that the public types need no method for the wire.
+// AppendResult, StatusResult, CreateResult and PeekResult are the results of the operations of these names. They are
+// separate types, so that the public types need no encoding methods.
 type (
 	AppendResult streamhub.AppendResult
 	StatusResult streamhub.Status
@@ -117,7 +117,7 @@ func DecodeCreateResult(result []byte) (CreateResult, error) {
 	return CreateResult{d.bool(), decodeStatus(&d)}, d.err
 }
 
-// A single entry is written whole.
+// A single entry has no predecessor, so it is written completely.
 func (r *PeekResult) append(b []byte) []byte { return appendEntry(b, (*streamhub.Entry)(r), nil) }
 
 // DecodePeekResult reads the result of a peek.
@@ -126,12 +126,12 @@ func DecodePeekResult(result []byte) (streamhub.Entry, error) {
 	return decodeEntry(&d, &streamhub.Entry{}), d.err
 }
 
-// A CursorResult is where a reading operation ended: after the last entry that was sent.
+// A CursorResult is the cursor after the last entry that a read has sent.
 type CursorResult streamhub.Cursor
 
 func (c CursorResult) append(b []byte) []byte { return appendBytes(b, string(c)) }
 
-// DecodeCursor reads a [CursorResult]; there is none where nothing was sent.
+// DecodeCursor reads a [CursorResult]; it is empty if no entry was sent.
 func DecodeCursor(result []byte) (streamhub.Cursor, error) {
 	if len(result) == 0 {
 		return "", nil
