@@ -12,9 +12,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A feed is what all status subscriptions to one segment, or to one space, share: the last status
-// of each segment, and in which order they changed. It reads the status of what a notification
-// names; what changes several times meanwhile is read once.
+// A feed is shared by all status subscriptions to one segment or one space. It has the last status of each segment, and
+// the order of the changes. It reads the status of a segment that a notification names; several changes during a read
+// cause only one more read.
 type feed struct {
 	w      *Watcher
 	key    key
@@ -26,14 +26,14 @@ type feed struct {
 
 	// mu guards the fields below. It is never held during a read of Redis.
 	mu sync.Mutex
-	// asked counts those who want everything to be read, served the ones for whom it was.
+	// asked counts the requests to read everything; served is how many of them a read has covered.
 	asked, served uint64
 
 	items   map[string]item
 	changes []update // by version
-	enough  int      // changes before they are compacted again
+	enough  int      // the number of changes at which compact runs again
 	version uint64
-	// readers are those that have begun; compact asks what each has seen.
+	// readers has the readers that have begun; compact needs the version that each has seen.
 	readers map[*feedReader]struct{}
 	signal  chan struct{} // closed at the next change
 
@@ -41,18 +41,18 @@ type feed struct {
 	running bool
 	all     bool // everything is to be read
 	dirty   map[string]struct{}
-	// moved are those that changed since the last re-check began, suspects those before it.
+	// moved has the segments that changed since the last re-check began; suspects has those that changed before it.
 	moved, suspects map[string]struct{}
 }
 
 // An item is the last status of a segment; one that was deleted stays until every reader has seen
 // it.
 type item struct {
-	status  *streamhub.Status // never changed
+	status  *streamhub.Status // immutable
 	version uint64
 }
 
-// An update names what got a version. It is void if the item has a later one.
+// An update names the segment that got a version. It is void if the segment has a later version.
 type update struct {
 	version uint64
 	segment string
@@ -61,8 +61,7 @@ type update struct {
 // statusPage is how many statuses are read together.
 const statusPage = 256
 
-// acquireFeed returns the feed of k with one more reference, and makes it if there is none; see
-// [Watcher.acquire].
+// acquireFeed returns the feed of k with one more reference, and makes the feed if need be; see [Watcher.acquire].
 func (w *Watcher) acquireFeed(k key) *feed {
 	w.mu.Lock()
 	f := w.feeds[k]
@@ -85,7 +84,7 @@ func (w *Watcher) acquireFeed(k key) *feed {
 	return f
 }
 
-// release gives a reference back. The last one ends the feed. The subscriber is told without Watcher.mu.
+// release drops a reference. The last one ends the feed. The subscriber is called without holding Watcher.mu.
 func (f *feed) release() {
 	f.w.mu.Lock()
 	f.refs--
@@ -101,8 +100,8 @@ func (f *feed) release() {
 	}
 }
 
-// confirmed has everything read once. What a later reconnect may have missed is named by the re-check,
-// which the subscriber asks for when all channels are back.
+// confirmed starts the first read of everything. After a later reconnect a re-check finds missed changes; the
+// subscriber requests it when all channels are back.
 func (f *feed) confirmed() {
 	f.mu.Lock()
 	first := !f.open
@@ -113,8 +112,8 @@ func (f *feed) confirmed() {
 	}
 }
 
-// message has the named segments read. Their status is never taken from the notice: an older notice may
-// come after a newer read.
+// message starts a read of the named segments. It never takes their status from the notice: an older notice may come
+// after a newer read.
 func (f *feed) message(payload string) {
 	if f.key.segment != "" {
 		f.wake(false, f.key.segment)
@@ -128,8 +127,8 @@ func (f *feed) message(payload string) {
 	f.wake(err != nil, names...)
 }
 
-// rechecked has read again what the timeline names. If the feed itself moved since the last check, so
-// are the segments that moved: what was read of them may belong to a history that is lost.
+// rechecked starts a read of the segments that the timeline names. With suspect it also reads the segments that moved
+// before: their statuses may belong to a lost history.
 func (f *feed) rechecked(c *changed, suspect bool) {
 	var names []string
 	for name := range c.segments {
@@ -148,8 +147,8 @@ func (f *feed) rechecked(c *changed, suspect bool) {
 	}
 }
 
-// takeMoved reports whether the feed has changed since the last re-check began. What moved becomes
-// suspect: it may have been read from a history that is lost by now.
+// takeMoved reports whether the feed has changed since the last re-check began. The segments that moved become
+// suspects: they may have been read from a history that is lost by now.
 func (f *feed) takeMoved() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -159,8 +158,8 @@ func (f *feed) takeMoved() bool {
 	return moved
 }
 
-// wake has the named segments read, or all. Before the subscription is confirmed nothing is read:
-// what changes between the read and the confirmation would be missed.
+// wake starts a read of the named segments, or of all. Nothing is read before the subscription is confirmed: a change
+// between the read and the confirmation would be missed.
 func (f *feed) wake(all bool, names ...string) {
 	f.mu.Lock()
 	if !f.open {
@@ -181,8 +180,8 @@ func (f *feed) wake(all bool, names ...string) {
 	}
 }
 
-// run reads until nothing more is wanted, one read at a time. What becomes dirty during a read is
-// read in the next one. After an error everything that was wanted is wanted again.
+// run reads until no read is requested, one read at a time. Segments that become dirty during a read are read by the
+// next one. After an error the same read is requested again.
 func (f *feed) run() {
 	var failing = pauses()
 	for {
@@ -196,7 +195,7 @@ func (f *feed) run() {
 		f.all, f.dirty = false, map[string]struct{}{}
 		f.mu.Unlock()
 		if err := f.read(all, dirty); err != nil {
-			f.wake(all) // it is running, so this only notes what is left to do
+			f.wake(all) // run is active, so wake only records the request
 			f.mu.Lock()
 			for name := range dirty {
 				f.dirty[name] = struct{}{}
@@ -207,7 +206,7 @@ func (f *feed) run() {
 		}
 		failing.Reset()
 		if all {
-			// Only those that asked before this read began have their answer.
+			// This read answers only requests from before its beginning.
 			f.mu.Lock()
 			f.served = asked
 			f.advance()
@@ -216,8 +215,8 @@ func (f *feed) run() {
 	}
 }
 
-// read reads what is wanted. topicReads bounds how many reads of the process are under way at once.
-// An error says that Redis could not answer, and that the read is to be repeated.
+// read reads the statuses of everything, or of the dirty segments. topicReads bounds the concurrent reads of the
+// process. An error means that Redis could not answer, and that the read must be repeated.
 func (f *feed) read(all bool, dirty map[string]struct{}) error {
 	select {
 	case f.w.topicReads <- struct{}{}:
@@ -242,8 +241,8 @@ func (f *feed) read(all bool, dirty map[string]struct{}) error {
 	return nil
 }
 
-// readOne reads the status of one segment. An error that does not pass is logged, so that one broken
-// segment does not hold up the others.
+// readOne reads the status of one segment. A permanent error is only logged, so that one damaged segment does not hold
+// up the others.
 func (f *feed) readOne(name string) error {
 	status, err := f.store.Status(f.ctx, f.key.space, name)
 	switch {
@@ -297,8 +296,7 @@ func (f *feed) readAll() error {
 	return nil
 }
 
-// set takes a status that was read. An equal one is no change, so a re-check of a quiet space wakes no
-// reader.
+// set records a status that was read. An equal status is no change, so a re-check of a quiet space wakes no reader.
 func (f *feed) set(status *streamhub.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -308,7 +306,7 @@ func (f *feed) set(status *streamhub.Status) {
 	f.put(status)
 }
 
-// remove notes that a segment is gone. Readers get its last status once more, as deleted.
+// remove records that a segment is gone. Readers get its last status once more, as deleted.
 func (f *feed) remove(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -321,7 +319,7 @@ func (f *feed) remove(name string) {
 	f.put(&status)
 }
 
-// put is called with the lock held.
+// put stores a status under a new version. The lock is held.
 func (f *feed) put(status *streamhub.Status) {
 	f.version++
 	f.items[status.Segment] = item{status, f.version}
@@ -365,7 +363,7 @@ type feedReader struct {
 	seen uint64 // version
 }
 
-// begin has everything read, so that what was done before is seen, and returns it in byte order.
+// begin waits for a read of everything that starts after the call, and returns the statuses in byte order.
 func (r *feedReader) begin(ctx context.Context) ([]*streamhub.Status, error) {
 	f := r.feed
 	f.mu.Lock()

@@ -11,36 +11,35 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// FollowSegment replays a segment of s and then goes on live, without gap, duplicate or reorder. Without
-// options it begins with the first entry that is kept. A segment that does not exist yet is waited
-// for, unless there is a cursor. The package comment says how a follower ends.
+// FollowSegment replays a segment of s and then follows it live, without a gap, a duplicate or a change of order.
+// Without options it begins with the first entry that is kept. It waits for a segment that does not exist yet, unless
+// there is a cursor. The package comment says how a follower ends.
 //
-// The sequence runs in the caller's goroutine: while the caller works on an entry nothing is
-// buffered for it alone but the page that the entry came in. It can be ranged over again and then
-// begins where it began before.
+// The sequence runs in the caller's goroutine: while the caller handles an entry, only the page of that entry is
+// buffered for it. The sequence can be ranged over again, and then begins at the same position as before.
 func (w *Watcher) FollowSegment(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return entries(ctx, w.FollowSegmentPages(ctx, s, space, segment, o, nil))
 }
 
-// FollowSegmentPages is FollowSegment by pages: each holds all that is due at the moment. Followers that are at
-// the same place get the same page. With an offer, which may be nil, some pages go there instead.
+// FollowSegmentPages is like FollowSegment, but yields pages: each holds all entries that are available. Followers at
+// the same position get the same page. If offer is not nil, some pages are passed to it instead.
 func (w *Watcher) FollowSegmentPages(ctx context.Context, s *hotlog.Store, space, segment string, o *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error] {
 	return w.pages(ctx, key{s.ID(), space, segment}, true, o, offer)
 }
 
-// FollowSpace is FollowSegment over all segments of a space, in the order in which Redis took their
-// entries. Segments that are created later are among them, and those that are closed or deleted
-// just stop; so it ends only with its context, the watcher, or an error.
+// FollowSpace is FollowSegment over all segments of a space, in the order in which Redis took their entries. It
+// includes segments that are created later, and continues when segments are closed or deleted. So it ends only with its
+// context, the watcher, or an error.
 func (w *Watcher) FollowSpace(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions) iter.Seq2[streamhub.Entry, error] {
 	return entries(ctx, w.FollowSpacePages(ctx, s, space, o, nil))
 }
 
-// FollowSpacePages is FollowSpace by pages.
+// FollowSpacePages is like FollowSpace, but yields pages; see [Watcher.FollowSegmentPages].
 func (w *Watcher) FollowSpacePages(ctx context.Context, s *hotlog.Store, space string, o *streamhub.FollowOptions, offer Offer) iter.Seq2[*Page, error] {
 	return w.pages(ctx, key{s.ID(), space, ""}, false, o, offer)
 }
 
-// entries takes pages apart. What is left of a page when ctx ends is not passed on.
+// entries yields the entries of pages. When ctx ends, the rest of the page is dropped.
 func entries(ctx context.Context, pages iter.Seq2[*Page, error]) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		for p, err := range pages {
@@ -50,7 +49,7 @@ func entries(ctx context.Context, pages iter.Seq2[*Page, error]) iter.Seq2[strea
 			}
 			for i := range p.Entries {
 				if ctx.Err() != nil {
-					break // and the pages end
+					break // the sequence of pages ends too
 				}
 				if !yield(p.Entries[i], nil) {
 					return
@@ -69,8 +68,8 @@ func (w *Watcher) pages(ctx context.Context, k key, segment bool, o *streamhub.F
 	}
 }
 
-// follow is one pass over the sequence. It holds a reference to the topic while it runs, so a topic
-// exists exactly as long as it has a follower.
+// follow is one pass over the sequence. It holds a reference to the topic while it runs, so that a topic exists exactly
+// as long as it has a follower.
 func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhub.FollowOptions, offer Offer, yield func(*Page, error) bool) error {
 	f := &follower{w: w, yield: yield, offer: offer}
 	if err := k.check(segment); err != nil {
@@ -91,8 +90,8 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 		w.walkers.begin(w)
 		f.ctx, f.wake = ctx, make(chan struct{}, 1)
 	}
-	// The subscription is asked for before the first read. What is appended after the read is then
-	// announced, and what is appended between the two is found by the topic's own first read.
+	// The subscription is requested before the first read. So entries that are appended after the read are announced,
+	// and the topic's own first read finds the entries in between.
 	f.t = w.acquire(k, f)
 	f.t.admit(f)
 	defer f.t.release(f)
@@ -103,39 +102,39 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 	return err
 }
 
-// A follower is one caller's way along a topic. It belongs to one goroutine and has no lock; one that is
-// parked belongs to a walker instead, see [topic.park].
+// A follower is the position of one caller in a topic. It belongs to one goroutine and has no lock; a parked follower
+// belongs to a walker instead, see [topic.park].
 //
-// It trusts the window of the topic only for the epoch in which it has proved its own position. In
-// another epoch, or outside of the window, it reads the log itself, with a proof. So a topic that
-// skipped something can delay a follower, but never make it skip anything.
+// It trusts the window of the topic only for the epoch in which it has proved its own position. In another epoch, or
+// outside of the window, it reads the log itself, with a proof. So a topic that skipped entries can delay a follower,
+// but never makes it skip any.
 type follower struct {
 	w     *Watcher
 	t     *topic
 	yield func(*Page, error) bool
 
-	at     streamhub.Position // after the last entry that was passed on
-	seen   streamhub.Position // at, as it was at the last look; guarded by topic.mu
-	epoch  int                // of the topic, when at was last known to be in order
-	cursor bool               // at came from the caller
-	start  *hotlog.SpaceStart // of one along a space that began without a cursor, else nil
-	first  uint64             // sequence to begin with, 0 for no such wish
+	at     streamhub.Position // after the last entry that was delivered
+	seen   streamhub.Position // copy of at from the last look; guarded by topic.mu
+	epoch  int                // epoch of the topic in which at was last proved
+	cursor bool               // at is from a cursor of the caller
+	start  *hotlog.SpaceStart // for a follower of a space without a cursor, else nil
+	first  uint64             // sequence to begin with, 0 if not requested
 	live   bool               // begin at the end
-	limit  uint64             // entries still wanted, if limited
+	limit  uint64             // entries still wanted, if there is a limit
 	limits bool
-	opened bool // something was read
+	opened bool // the first read has succeeded
 	failed pause.Backoff
 
 	// Of a follower with an offer, which is nil otherwise; see walk.go.
 	offer   Offer
 	ctx     context.Context
-	wake    chan struct{} // its own goroutine has to go on
-	footing footing       // this and what follows is guarded by topic.mu
+	wake    chan struct{} // tells the follower's own goroutine to continue
+	footing footing       // this field and the following ones are guarded by topic.mu
 	place   int           // in topic.parked
 	leaving bool          // ctx has ended
 }
 
-// begin checks the options and takes the start from them.
+// begin checks the options and sets the start position from them.
 func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
 	if o == nil {
 		return nil
@@ -157,13 +156,13 @@ func (f *follower) begin(o *streamhub.FollowOptions, segment bool) (err error) {
 	return nil
 }
 
-// run alternates between the window and the log until the follower ends. It ends without error when
-// the caller has enough.
+// run alternates between the window and the log until the follower ends. It returns nil when the caller has left the
+// loop.
 //
-// stuck guards against a busy loop: a read of the log that brought nothing and moved nothing is not
-// repeated before the topic has changed or the re-check interval has passed.
+// stuck prevents a busy loop: a read of the log without entries or progress is not repeated until the topic has changed
+// or the re-check interval has passed.
 func (f *follower) run(ctx context.Context) error {
-	stuck := false // what was read last brought nothing
+	stuck := false // the last read made no progress
 	for {
 		v := f.t.look(f)
 		switch v.kind {
@@ -201,7 +200,7 @@ func (f *follower) run(ctx context.Context) error {
 				return err
 			}
 			if r.end != nil {
-				return r.end // after the page: the entries before the end are due first
+				return r.end // after the page, because the entries before the end come first
 			}
 			if !r.next.IsZero() {
 				f.at = r.next
@@ -211,19 +210,19 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// wait waits for the topic to move on.
+// wait waits until the topic has changed, or ctx ends.
 func (f *follower) wait(ctx context.Context, signal <-chan struct{}) error {
 	select {
 	case <-signal:
 		return nil
 	case <-ctx.Done():
-		f.t.unwait(signal) // else the window would be kept for a follower that has gone
+		f.t.unwait(signal) // otherwise the window would be kept for a follower that is gone
 		return ctx.Err()
 	}
 }
 
-// differ waits for the topic to see what this follower has seen. If it does not, the follower is
-// the one that is wrong, and has to read again.
+// differ waits for the topic to reach the position of this follower. If it does not, the follower may have seen entries
+// that are lost, and must read again.
 func (f *follower) differ(ctx context.Context, v *view) error {
 	f.t.wake(true)
 	timer := time.NewTimer(f.w.opt.Recheck)
@@ -239,8 +238,8 @@ func (f *follower) differ(ctx context.Context, v *view) error {
 	}
 }
 
-// deliver passes a page on, as far as it is wanted. The position moves only after yield has
-// returned. Entries of a segment before the wanted first sequence move it without being passed on.
+// deliver yields a page, up to the limit of the follower. The position moves only after yield has returned. Entries of
+// a segment before the wanted first sequence move it without being passed on.
 func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -265,23 +264,23 @@ func (f *follower) deliver(ctx context.Context, p *Page) (goOn bool, err error) 
 	return !f.limits || f.limit > 0, nil
 }
 
-// A reading is what was found in the log, to be delivered.
+// A reading is the result of a read of the log, to be delivered.
 type reading struct {
 	Page
-	next  streamhub.Position     // to go on from, if that is not after the page
+	next  streamhub.Position     // where to continue if the page is empty or ends before that position
 	moved bool                   // the position has changed, or time has passed
 	end   *streamhub.ClosedError // after the page
 }
 
-// read goes on from the log. The first read of a follower reports every error but a passing one. A
-// later one waits out an outage, because an outage is no reason to end a follower (see the package
-// comment). A segment that does not exist is waited for, unless the position says that it existed:
-// then it was deleted or lost, and that is reported.
+// read continues from the log. The first read of a follower reports every error except a temporary one. A later read
+// waits for the end of an outage, because an outage must not end a follower (see the package comment). A segment that
+// does not exist yet is waited for. If the position says that it existed, it was deleted or lost, and read reports
+// that.
 func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	var r *reading
 	var err error
 	if !f.opened {
-		err = f.w.conn.Ready(ctx) // a server or a user that is not fit for a hub is told here, not by silence
+		err = f.w.conn.Ready(ctx) // reports an unfit server or user as an error, instead of waiting
 	}
 	if err == nil {
 		r, err = f.step(ctx, !f.opened || f.epoch != v.epoch)
@@ -297,7 +296,7 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 		f.failed.Wait(ctx)
 		return &reading{moved: true}, nil
 	case isNotFound(err) && f.at.IsZero():
-		// It does not exist yet. What comes is new, wherever it was to begin.
+		// The segment does not exist yet, so every later entry is new, even for a live follower.
 		f.live = false
 		f.opened, f.epoch = true, v.epoch
 		return &reading{}, nil
@@ -305,8 +304,7 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	return nil, err
 }
 
-// step is one read: of the end for Live, of a first sequence, or of the page after the position. Which
-// one is decided before [follower.apart], so that the closure runs with no decision left.
+// step makes one read: of the end for Live, of a first sequence, or of the page after the position.
 func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 	var r reading
 	var err error
@@ -338,7 +336,7 @@ func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 	return &r, nil
 }
 
-// seek begins at the sequence that the caller named.
+// seek reads from the sequence that the caller named.
 func (f *follower) seek(ctx context.Context, r *reading) error {
 	at, _, err := f.t.source.tail(ctx)
 	if err != nil {
@@ -358,8 +356,8 @@ func (f *follower) seek(ctx context.Context, r *reading) error {
 	return nil // and the position is known
 }
 
-// apart runs a read in a goroutine of its own, and waits. A read needs a deep stack, which a
-// follower that is idle for days would keep. So many run at once and no more.
+// apart runs a read in its own goroutine, and waits for it. A read needs a deep stack, which the goroutine of a
+// follower would keep while it is idle for days. At most maxReads run at once.
 func (f *follower) apart(ctx context.Context, read func()) error {
 	select {
 	case f.w.ownReads <- struct{}{}:

@@ -19,7 +19,7 @@ const (
 	defaultWorkerTTL = 30 * time.Second
 	minWorkerTTL     = 100 * time.Millisecond
 	maxWorkerTTL     = 24 * time.Hour
-	// goodbye is how long a membership that ends takes to be removed; its ttl does it otherwise.
+	// goodbye bounds the removal of a membership that ends; after that its ttl removes it.
 	goodbye = time.Second
 	// maxWorkerBytes bounds the metadata of a worker as JSON.
 	maxWorkerBytes = 16 << 10
@@ -30,7 +30,7 @@ type Membership struct {
 	w        *Watcher
 	key      key
 	id       string
-	holder   string // of this very membership, so that one that was replaced does not remove the other
+	holder   string // names this membership, so that a replaced one does not remove its successor
 	metadata string
 	ttl      time.Duration
 	cancel   context.CancelFunc
@@ -40,13 +40,12 @@ type Membership struct {
 	err error
 }
 
-// Join puts worker on the list of a store, where every instance sees it, and keeps it there until
-// ctx ends, [Membership.Leave] is called or the watcher is closed; then it is taken off at once. If
-// this process dies it is taken off when ttl has passed, which is 30 s if it is 0 and otherwise 100
-// ms to 24 h. LastSeen is ignored.
+// Join puts worker on the list of a store, where every instance sees it, and keeps it there until ctx ends,
+// [Membership.Leave] is called or the watcher is closed; it is then removed at once. If this process dies, the worker
+// is removed after ttl. A ttl of 0 means 30 s; otherwise it is 100 ms to 24 h. LastSeen is ignored.
 //
-// A worker id that joins again, here or elsewhere, replaces the one before, whose Membership ends
-// with [streamhub.ErrLeaseLost].
+// A worker id that joins again, here or elsewhere, replaces the earlier membership, which ends with
+// [streamhub.ErrLeaseLost].
 func (w *Watcher) Join(ctx context.Context, store uuid.UUID, worker streamhub.Worker, ttl time.Duration) (*Membership, error) {
 	m := &Membership{
 		w: w, key: key{store: store}, id: worker.ID.String(), holder: uuid.NewString(), ttl: ttl,
@@ -86,19 +85,18 @@ func (w *Watcher) Join(ctx context.Context, store uuid.UUID, worker streamhub.Wo
 	return m, nil
 }
 
-// Done is closed when the membership is over.
+// Done is closed when the membership has ended.
 func (m *Membership) Done() <-chan struct{} { return m.done }
 
-// Err returns why the membership is over: nil while it is not, and also where it was ended by its
-// own side.
+// Err returns why the membership ended. It is nil while the membership lasts, and also if this side ended it.
 func (m *Membership) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.err
 }
 
-// Leave takes the worker off the list and ends the membership. A worker that another holder has
-// taken over stays. Leaving again is no error. It outlives ctx by a second at most.
+// Leave removes the worker from the list and ends the membership. It does not remove a worker that another holder has
+// taken over. It may be called again. It outlasts ctx by at most a second.
 func (m *Membership) Leave(ctx context.Context) error {
 	ctx, done := pause.Goodbye(ctx)
 	defer done()
@@ -124,8 +122,8 @@ func (m *Membership) renew(ctx context.Context, mode string) error {
 	return err
 }
 
-// keep renews at each third of the ttl, and more often while that fails. A list that was emptied
-// meanwhile gets the worker again.
+// keep renews the membership at each third of the ttl, and more often while renewals fail. A renewal adds the worker
+// again if Redis has lost the list.
 func (m *Membership) keep(ctx context.Context) {
 	defer close(m.done)
 	defer m.cancel()
@@ -146,7 +144,7 @@ func (m *Membership) keep(ctx context.Context) {
 			failing.Wait(ctx)
 		}
 	}
-	// ctx has ended, so the goodbye has a short deadline of its own.
+	// ctx has ended, so the removal has its own short deadline.
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
 	if err := m.leave(bye); err != nil {

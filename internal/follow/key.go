@@ -11,7 +11,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A key names what is followed: a segment, or a space where the segment is empty.
+// A key names a followed segment, or a followed space if the segment is empty.
 type key struct {
 	store          uuid.UUID
 	space, segment string
@@ -24,7 +24,7 @@ func (k key) channel() string {
 	return hotlog.SegmentChannel(k.store, k.space, k.segment)
 }
 
-// inSpace is the key of the space that k lies in.
+// inSpace returns the key of the space of k.
 func (k key) inSpace() key { return key{k.store, k.space, ""} }
 
 func (k key) check(segment bool) error {
@@ -34,19 +34,18 @@ func (k key) check(segment bool) error {
 	return streamhub.CheckName("segment", k.segment)
 }
 
-// fail makes the error of a call about k. The end of a context is passed on as it is.
+// fail makes the error of a call about k. The error of a context is returned unchanged.
 func (k key) fail(op string, err error) error {
 	return fault.Outer(streamhub.Error{Op: op, Store: k.store, Space: k.space, Segment: k.segment}, err)
 }
 
-// passing reports whether asking again can help. A read that several share may have failed by the context
-// of another.
+// passing reports whether a retry can help. A shared read may have failed because the context of another caller ended.
 func passing(err error) bool {
 	return streamhub.Retryable(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// away reports whether Redis does not serve this process, even if that does not pass by itself. Who
-// follows already waits for it: a right that was taken away by mistake comes back.
+// away reports whether Redis does not serve this process, even if the reason is permanent. A follower that has begun
+// waits all the same: an operator may restore a right that was revoked by mistake.
 func away(err error) bool { return errors.Is(err, streamhub.ErrUnavailable) }
 
 // denied reports whether Redis refuses this user.

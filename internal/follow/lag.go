@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// TellDelivered sets f, which gets the time of the first entry of each batch that is new to the followers of a
-// segment or a space. It must not block, and is set before the first follower begins.
+// TellDelivered sets f, which is called with the timestamp of the first entry of each new batch of a segment or a
+// space. f must not block. TellDelivered must be called before the first follower begins.
 func (w *Watcher) TellDelivered(f func(ctx context.Context, appended time.Time)) { w.delivered = f }
 
-// Lag returns how many entries the slowest follower has not been given yet, as far as this process knows
-// them. Along a space it counts only entries that are in memory.
+// Lag returns how many known entries the slowest follower has not received yet. For followers of a space it counts only
+// entries in memory.
 func (w *Watcher) Lag() uint64 {
 	w.mu.Lock()
 	topics := make([]*topic, 0, len(w.topics))
@@ -25,7 +25,7 @@ func (w *Watcher) Lag() uint64 {
 	return slowest
 }
 
-// admit counts a follower among those whose lag is known.
+// admit adds a follower to those that Lag considers.
 func (t *topic) admit(f *follower) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,6 +50,5 @@ func (t *topic) lag() uint64 {
 	return slowest
 }
 
-// Connected reports whether the Pub/Sub connection is there. Without a follower none is needed, and it
-// counts as there.
+// Connected reports whether the Pub/Sub connection works. Without a follower none is needed, and the result is true.
 func (w *Watcher) Connected() bool { return !w.subscriber.wanted() || w.subscriber.serving.Load() }

@@ -8,34 +8,33 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// maxPage is more than a page holds.
+// maxPage is a bound that no page reaches.
 const maxPage = math.MaxInt32
 
-// A Page is what a follower gets at once: one entry or more, in order. Followers share it, so it
-// must not be changed.
+// A Page is one or more entries that a follower gets together, in order. Followers share it, so it must not be changed.
 type Page struct {
 	Entries []streamhub.Entry
 
 	encoded atomic.Pointer[encoding]
-	mu      sync.Mutex // held while one is made
+	mu      sync.Mutex // held while an encoding is made
 }
 
-// An encoding is what was made of a page, and leads to those that were made before it. It does not change.
+// An encoding is an encoded page, in an immutable linked list with the encodings that were made before it.
 type encoding struct {
 	key    any
 	bytes  []byte
 	before *encoding
 }
 
-// find returns the encoding with a key, nil if there is none. There are as many as transports that send pages.
+// find returns the encoding with a key, or nil. The list is short: one encoding for each form that a transport sends.
 func (e *encoding) find(key any) *encoding {
 	for ; e != nil && e.key != key; e = e.before {
 	}
 	return e
 }
 
-// Encode returns what encode makes of the entries. It is called once for each key, for all followers:
-// what all followers send alike is made once. The bytes must not be changed.
+// Encode returns the encoded entries. It calls encode only once for each key, and all followers share the result. The
+// bytes must not be changed.
 func (p *Page) Encode(key any, encode func([]streamhub.Entry) []byte) []byte {
 	if e := p.encoded.Load().find(key); e != nil {
 		return e.bytes
@@ -51,7 +50,7 @@ func (p *Page) Encode(key any, encode func([]streamhub.Entry) []byte) []byte {
 	return e.bytes
 }
 
-// part is the page itself if all of it is asked for.
+// part returns the entries from from to to as a page; the page itself if that is all of them.
 func (p *Page) part(from, to int) *Page {
 	if from == 0 && to == len(p.Entries) {
 		return p

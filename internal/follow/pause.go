@@ -6,7 +6,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/pause"
 )
 
-// pauses are those between reads that fail.
+// pauses returns the pauses between failed reads.
 func pauses() pause.Backoff {
 	return pause.Backoff{First: 20 * time.Millisecond, Longest: time.Second}
 }

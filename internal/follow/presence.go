@@ -27,7 +27,7 @@ var (
 	//go:embed lua/list.lua
 	listLua string
 
-	// A full Redis takes no new workers, but those it has can go.
+	// A Redis that is out of memory accepts no new workers, but workers can leave.
 	joinScript  = redisx.NewScript(workersLua + joinLua)
 	leaveScript = redisx.NewScript(workersLua + leaveLua).AllowOOM()
 	listScript  = redisx.NewScript(workersLua + listLua).NoWrites()
@@ -38,7 +38,7 @@ func workersKey(store uuid.UUID) string { return "sh:{" + store.String() + "}:w"
 
 func workersChannel(store uuid.UUID) string { return workersKey(store) + ":n" }
 
-// sendAttempts is how often a script is sent whose reply was lost.
+// sendAttempts is how often a script is sent if its reply is lost.
 const sendAttempts = 4
 
 // send runs a presence script. Each is idempotent, so after a lost reply it is sent again.

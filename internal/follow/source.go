@@ -9,24 +9,24 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A source is where a topic and its followers read.
+// A source is the log of a segment or a space, from which a topic and its followers read.
 type source interface {
-	// tail returns the position after all that there is, and the end where there is one.
+	// tail returns the position after the last entry, and the end if the segment is closed.
 	tail(ctx context.Context) (streamhub.Position, *streamhub.ClosedError, error)
-	// read reads after a position, or from the start if it is zero. prove has the entry there
-	// compared. A reader along a space that began without a cursor passes one start with all of its reads.
+	// read reads after a position, or from the start if it is zero. With prove the entry at that position is compared
+	// with its proof. A reader of a space that began without a cursor passes the same start with all of its reads.
 	read(ctx context.Context, after streamhub.Position, prove bool, start *hotlog.SpaceStart) (entryPage, error)
 }
 
-// An entryPage is what one read of the log brought. next is where the following read begins; it lies beyond
-// the last entry where the log holds a change that is no entry.
+// An entryPage is the result of one read of the log. next is where the following read begins. It is after the last
+// entry if the log holds a later change that is not an entry.
 type entryPage struct {
 	entries []streamhub.Entry
 	next    streamhub.Position
 	more    bool
-	// written is when the last entry of the segment was appended, by what was read.
+	// written is when the last entry of the segment was appended, as of this read.
 	written time.Time
-	// end is set if what was read reaches the end of what is closed.
+	// end is set if the read reached the end of a closed segment.
 	end *streamhub.ClosedError
 }
 
@@ -47,10 +47,10 @@ func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prov
 	}
 	got := entryPage{entries: p.Entries, next: p.Next(after), more: p.More, written: p.Status.LastTimestamp}
 	if n := len(p.Entries); n > 0 && p.Entries[n-1].Timestamp.After(got.written) {
-		got.written = p.Entries[n-1].Timestamp // the log was read after the meta
+		got.written = p.Entries[n-1].Timestamp // the log was read after the meta, so this is the later time
 	}
 	if got.next.IsZero() {
-		got.next = p.Status.Position // nothing is kept
+		got.next = p.Status.Position // the segment keeps no entry
 	}
 	if !p.More {
 		got.end = endOf(&p.Status)
@@ -58,7 +58,7 @@ func (s *segmentSource) read(ctx context.Context, after streamhub.Position, prov
 	return got, nil
 }
 
-// endOf is the end of a segment that is closed, nil for one that is open.
+// endOf returns the end of a closed segment, or nil if the segment is open.
 func endOf(s *streamhub.Status) *streamhub.ClosedError {
 	if s.State != streamhub.StateClosed {
 		return nil

@@ -9,40 +9,39 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A space is what a process follows of one space, and the re-check of that.
+// A space has all topics and feeds of one space in this process, and runs their re-check.
 //
-// The re-check makes Pub/Sub a hint only. At every interval one read of the timeline names the
-// segments that changed since the last one, for all topics of the space together. So a lost message
-// delays a follower by one interval, and an idle space costs one command an interval however many
-// segments of it are followed.
+// Because of the re-check, Pub/Sub is only a hint. At every interval one read of the timeline names the segments that
+// changed since the last re-check, for all topics of the space together. So a lost message delays a follower by one
+// interval, and an idle space costs one command an interval however many segments of it are followed.
 type space struct {
 	w      *Watcher
 	key    key
 	store  *hotlog.Store
 	cancel context.CancelFunc
-	now    chan struct{} // asks for a check
+	now    chan struct{} // requests a check
 
 	members map[member]struct{} // guarded by Watcher.mu
 
 	mu    sync.Mutex // held while the timeline is read
-	based bool       // last was read
+	based bool       // last is valid
 	last  hotlog.Mark
-	// suspects moved since the last check that succeeded.
+	// suspects has the members that moved since the last successful check.
 	suspects map[member]struct{}
 }
 
 // A member is a topic or a feed.
 type member interface {
-	// takeMoved reports whether it got news since the last call.
+	// takeMoved reports whether the member has changed since the last call.
 	takeMoved() bool
-	// rechecked says what the timeline names; suspect that it had got news before.
+	// rechecked passes the changes in the timeline; suspect says that the member had moved before.
 	rechecked(c *changed, suspect bool)
 }
 
 // changed is what a re-check has found.
 type changed struct {
 	segments map[string]struct{}
-	// lost says that anything may have changed.
+	// lost says that the timeline cannot tell, so anything may have changed.
 	lost bool
 }
 
@@ -68,7 +67,7 @@ func (w *Watcher) joinLocked(k key, m member) *space {
 	return s
 }
 
-// leaveLocked takes m out. The last member ends the re-check of the space. Watcher.mu is held.
+// leaveLocked removes m. The last member ends the re-check of the space. Watcher.mu is held.
 func (w *Watcher) leaveLocked(s *space, m member) {
 	delete(s.members, m)
 	if len(s.members) == 0 {
@@ -77,7 +76,7 @@ func (w *Watcher) leaveLocked(s *space, m member) {
 	}
 }
 
-// poke asks for a check now.
+// poke requests a check now.
 func (s *space) poke() {
 	select {
 	case s.now <- struct{}{}:
@@ -85,7 +84,7 @@ func (s *space) poke() {
 	}
 }
 
-// run checks at every interval and when it is asked to.
+// run checks at every interval and on request.
 func (s *space) run(ctx context.Context) {
 	var failing = pauses()
 	for {
@@ -107,8 +106,8 @@ func (s *space) run(ctx context.Context) {
 	}
 }
 
-// base notes where the timeline ends. Who reads a segment after that will be told by a check what
-// it missed.
+// base records the end of the timeline, unless that was done. A later check finds all changes after it, so a segment
+// that is read after base misses none.
 func (s *space) base(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,21 +119,21 @@ func (s *space) base(ctx context.Context) error {
 		if passing(err) {
 			return err
 		}
-		last = hotlog.Mark{} // the reads will say what is wrong
+		last = hotlog.Mark{} // the reads will report the damage
 	}
 	s.last, s.based = last, true
 	return nil
 }
 
-// seen is the place in the timeline from which the next check goes on.
+// seen returns the place in the timeline from which the next check continues.
 func (s *space) seen() streamhub.TimelineID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last.ID
 }
 
-// check asks the timeline what changed and tells the members. One that moved has to read again
-// whatever the timeline says: what it has seen may be lost, and its place in the timeline too.
+// check reads the changes in the timeline and passes them to the members. A member that moved must read again whatever
+// the timeline says: its entries may be lost together with their place in the timeline.
 func (s *space) check(ctx context.Context) error {
 	s.w.mu.Lock()
 	for m := range s.members {
@@ -168,7 +167,7 @@ func (s *space) changes(ctx context.Context) (*changed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.based {
-		return &changed{}, nil // nothing was read yet
+		return &changed{}, nil // no member has read anything yet
 	}
 	list, last, lost, err := s.store.Changes(ctx, s.key.space, s.last)
 	if err != nil {
@@ -180,7 +179,7 @@ func (s *space) changes(ctx context.Context) (*changed, error) {
 	}
 	found := &changed{segments: map[string]struct{}{}, lost: lost}
 	if s.last.IsZero() && !last.IsZero() {
-		found.lost = true // it was empty, and all of it is new
+		found.lost = true // the timeline was empty, so everything in it is new
 	}
 	for i := range list {
 		found.segments[list[i].Segment] = struct{}{}

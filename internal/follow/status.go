@@ -8,18 +8,16 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// SubscribeSegment gives the status of a segment, if it exists, and then one for each change of
-// it. Changes that come faster than they are taken are one; the last one is never left out. A
-// deleted segment gives its last status with [streamhub.StateDeleted], and the subscription goes
-// on, because it can be created again. The sequence ends only with an error, and can be ranged
-// over again.
+// SubscribeSegment gives the status of a segment, if it exists, and then one for each change. Changes that come faster
+// than the reader takes them are merged; the last one is never left out. A deleted segment gives its last status with
+// [streamhub.StateDeleted]. The subscription continues, because the segment can be created again. The sequence ends
+// only with an error, and can be ranged over again.
 func (w *Watcher) SubscribeSegment(ctx context.Context, s *hotlog.Store, space, segment string) iter.Seq2[streamhub.Status, error] {
 	return w.statuses(ctx, key{s.ID(), space, segment}, true)
 }
 
-// SubscribeSpace gives the status of every segment of a space, in byte order of their names, and
-// then one for each change of any of them, as SubscribeSegment does; also of segments that are
-// created later.
+// SubscribeSpace gives the status of every segment of a space, in byte order of their names, and then one for each
+// change of any segment, as SubscribeSegment does. It includes segments that are created later.
 func (w *Watcher) SubscribeSpace(ctx context.Context, s *hotlog.Store, space string) iter.Seq2[streamhub.Status, error] {
 	return w.statuses(ctx, key{s.ID(), space, ""}, false)
 }
@@ -36,7 +34,7 @@ func (w *Watcher) statuses(ctx context.Context, k key, segment bool) iter.Seq2[s
 	}
 }
 
-// subscribe ends without error when the caller has enough.
+// subscribe returns nil when the caller has left the loop.
 func (w *Watcher) subscribe(outer context.Context, k key, yield func(streamhub.Status, error) bool) error {
 	ctx, done := w.scope(outer)
 	defer done()

@@ -16,47 +16,46 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A listener is told what happens on a channel, one call at a time except for the first confirmed.
-// It must not block and must not touch the subscriber.
+// A listener receives the events of a channel, one call at a time except for the first confirmed. Its methods must not
+// block and must not call the subscriber.
 type listener interface {
-	// confirmed says that messages sent from now on will come. It is called again after each
-	// reconnect; when all channels are back the subscriber calls its restored.
+	// confirmed says that messages will arrive from now on. It is called again after each reconnect; when all channels
+	// are back the subscriber calls its restored function.
 	confirmed()
 	message(payload string)
 }
 
 // A subscriber is the one Pub/Sub connection of a process and the channels it is subscribed to.
 //
-// A connection that breaks is thrown away with all that is known of its channels: what the driver
-// restores by itself cannot be told apart from what was confirmed before.
+// A broken connection is dropped, and all its channels count as unsubscribed. The driver would restore them by itself,
+// but its confirmations could not be told from earlier ones.
 type subscriber struct {
 	conn     *redisx.Conn
-	interval time.Duration // between looks at whether it is silent
+	interval time.Duration // between checks whether the connection is silent
 	logger   *slog.Logger
 	restored func()
 
-	changed         chan struct{} // with a place for one: there is something in todo
+	changed         chan struct{} // has a buffer of one: todo is not empty
 	heard, messages atomic.Uint64
-	serving         atomic.Bool // there is a connection
+	serving         atomic.Bool // the connection works
 
 	// mu guards the fields below, and the fields of every channel. Listeners are called without it.
 	mu        sync.Mutex
 	channels  map[string]*channel
 	todo      map[*channel]struct{}
-	restoring int // channels that were lost with the last connection and are not back
+	restoring int // channels that were lost with the last connection and are not confirmed again yet
 }
 
-// A channel has at most one command on its way, so that each answer is to the last one.
+// A channel has at most one command in flight, so that each answer belongs to the last command.
 type channel struct {
 	name      string
-	listeners []listener // replaced, never changed
+	listeners []listener // replaced as a whole, never modified
 	state     channelState
-	was       bool // confirmed before
+	was       bool // confirmed on an earlier connection
 	restoring bool
 }
 
-// A channelState is what is known of the subscription on the present connection: off, on, or a
-// command is on its way.
+// A channelState is the state of the subscription on the current connection: off, on, or a command is in flight.
 type channelState int
 
 const (
@@ -66,7 +65,7 @@ const (
 	leaving
 )
 
-const subscribeBatch = 500 // channels of one command
+const subscribeBatch = 500 // channels in one command
 
 var errSilent = errors.New("nothing was heard for two intervals")
 
@@ -79,7 +78,7 @@ func newSubscriber(conn *redisx.Conn, interval time.Duration, logger *slog.Logge
 	}
 }
 
-// add registers interest. It returns at once; the listener hears when it is confirmed.
+// add adds a listener to a channel. It returns at once; the listener is called when the subscription is confirmed.
 func (s *subscriber) add(name string, who listener) {
 	s.mu.Lock()
 	c := s.channels[name]
@@ -96,7 +95,7 @@ func (s *subscriber) add(name string, who listener) {
 	}
 }
 
-// remove ends interest. A message that is being handled may still reach the listener.
+// remove removes a listener from a channel. A message that is being handled may still reach it.
 func (s *subscriber) remove(name string, who listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,8 +113,8 @@ func (s *subscriber) touch(c *channel) {
 	}
 }
 
-// run keeps the connection until ctx ends. The pause between attempts starts again only after a
-// connection on which something was heard: a server that accepts and then refuses is not stormed.
+// run keeps the connection until ctx ends. The pause between attempts is reset only after a connection that has
+// received something, so that a server that accepts and then refuses connections is not flooded.
 func (s *subscriber) run(ctx context.Context) {
 	var pause = pauses()
 	for ctx.Err() == nil {
@@ -137,7 +136,7 @@ func (s *subscriber) run(ctx context.Context) {
 			s.logger.Warn("Redis refuses the subscriptions of this user", "error", err)
 			s.conn.Doubt()
 			s.unheard()
-		default: // that Redis is away is logged once, by the connection itself
+		default: // an outage of Redis is logged once, by the Conn
 			s.logger.Debug("the Pub/Sub connection broke", "error", err)
 		}
 		if s.heard.Load() != before {
@@ -147,8 +146,8 @@ func (s *subscriber) run(ctx context.Context) {
 	}
 }
 
-// unheard tells the listeners of channels that were never confirmed to go on, after Redis has refused
-// the subscriptions. They then read, and hear why.
+// unheard calls confirmed on the listeners of channels that were never confirmed, after Redis has refused the
+// subscriptions. They then read, and get the error.
 func (s *subscriber) unheard() {
 	s.mu.Lock()
 	var all []listener
@@ -175,9 +174,9 @@ func (s *subscriber) wanted() bool {
 	return false
 }
 
-// serve keeps one connection until it breaks, or until no channel is wanted any more. A connection on
-// which nothing is heard for two intervals, not even the answer to a ping, counts as broken: TCP
-// would take minutes to notice that a host has gone, and nothing is ever sent that would fail.
+// serve keeps one connection until it breaks, or until no channel has a listener. A connection that receives nothing
+// for two intervals, not even the answer to a ping, counts as broken. TCP would take minutes to notice that a host is
+// gone.
 func (s *subscriber) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -189,7 +188,7 @@ func (s *subscriber) serve(ctx context.Context) error {
 	var receiver sync.WaitGroup
 	defer receiver.Wait()
 	defer ps.Close()
-	defer cancel() // first: a driver that is dialling holds the lock that Close wants
+	defer cancel() // cancel first: a driver that is dialling holds the lock that Close needs
 	s.reset()
 	if err := s.flush(ctx, ps); err != nil {
 		return err
@@ -233,8 +232,8 @@ func (s *subscriber) serve(ctx context.Context) error {
 	}
 }
 
-// open makes a connection that is not dialled yet. On a cluster every node has every message, so
-// any one does; the driver would go to the node of the first channel and stay there if it is dead.
+// open makes a connection that is not dialled yet. On a cluster every node gets every message, so open picks any node.
+// The driver would pick the node of the first channel, and stay with it even if it is dead.
 func (s *subscriber) open(ctx context.Context) (*redis.PubSub, error) {
 	if s.conn.Cluster == nil {
 		return s.conn.Subscribe(ctx), nil
@@ -246,9 +245,9 @@ func (s *subscriber) open(ctx context.Context) (*redis.PubSub, error) {
 	return node.Subscribe(ctx), nil
 }
 
-// reset forgets what the last connection knew. Every channel is subscribed again, and those that were
-// confirmed before are counted: when the last of them is back, messages may have been missed on any
-// of them, and the subscriber reports restored once.
+// reset prepares for a new connection: every channel is to be subscribed again. It counts the channels that were
+// confirmed before. When the last of them is confirmed again, the subscriber calls restored once, because messages may
+// have been missed on any of them.
 func (s *subscriber) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,9 +266,9 @@ func (s *subscriber) reset() {
 	}
 }
 
-// flush sends what has changed. A channel with a command under way is left alone; [subscriber.confirmed] puts
-// it back into todo when the answer comes. The lock is not held while something is sent, so a slow
-// connection does not block add and remove.
+// flush sends the commands for changed channels. It skips a channel with a command in flight; [subscriber.confirmed]
+// puts it back into todo when the answer comes. The lock is not held while something is sent, so a slow connection does
+// not block add and remove.
 func (s *subscriber) flush(ctx context.Context, ps *redis.PubSub) error {
 	var join, leave []string
 	restored := false
@@ -305,9 +304,8 @@ func (s *subscriber) flush(ctx context.Context, ps *redis.PubSub) error {
 	return nil
 }
 
-// receive hands on what comes until the connection breaks. It reads without a timeout, because one
-// that strikes inside a message would leave the driver in the middle of a payload; serve closes a
-// connection that is silent.
+// receive passes on messages until the connection breaks. It reads without a timeout: a timeout inside a message would
+// leave the driver in the middle of a payload. serve closes a silent connection.
 func (s *subscriber) receive(ctx context.Context, ps *redis.PubSub) error {
 	for {
 		m, err := ps.Receive(ctx)
@@ -327,8 +325,7 @@ func (s *subscriber) receive(ctx context.Context, ps *redis.PubSub) error {
 	}
 }
 
-// listeners returns the listeners of a channel. The list is never changed, so it is used without the
-// lock.
+// listeners returns the listeners of a channel. The list is never modified, so it is used without the lock.
 func (s *subscriber) listeners(name string) []listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -338,8 +335,8 @@ func (s *subscriber) listeners(name string) []listener {
 	return nil
 }
 
-// isBack notes that c is not missing any more since the reconnect, and reports whether it was the
-// last one. The lock is held.
+// isBack records that c is confirmed again after a reconnect, and reports whether it was the last missing channel. The
+// lock is held.
 func (s *subscriber) isBack(c *channel) bool {
 	if !c.restoring {
 		return false
@@ -349,8 +346,8 @@ func (s *subscriber) isBack(c *channel) bool {
 	return s.restoring == 0
 }
 
-// confirmed takes the answer to a command. Only now messages are sure to come, so only now the listeners
-// may read: what was appended before the confirmation is in the log, what comes after it is announced.
+// confirmed handles the answer to a command. Only now are messages certain to arrive, so only now may the listeners
+// read: entries from before the confirmation are in the log, later ones are announced.
 func (s *subscriber) confirmed(m *redis.Subscription) {
 	s.mu.Lock()
 	c := s.channels[m.Channel]
@@ -358,7 +355,7 @@ func (s *subscriber) confirmed(m *redis.Subscription) {
 		s.mu.Unlock()
 		return
 	}
-	s.touch(c) // what is wanted may have changed meanwhile
+	s.touch(c) // listeners may have been added or removed meanwhile
 	if m.Kind == "unsubscribe" {
 		c.state, c.was = off, false
 		s.mu.Unlock()

@@ -8,12 +8,11 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// A topic is what all followers of one segment, or of one space, share: a live position and the
-// window of entries before it.
+// A topic is shared by all followers of one segment or one space. It has a live position and the window of entries
+// before it.
 //
-// It decides nothing about how a follower ends, except for the verdict. When it cannot go on from
-// its position it begins a new epoch at the end of the log. Each follower finds out by itself what
-// that means for its own position.
+// It never decides how a follower ends, except by a verdict. If it cannot continue from its position, it begins a new
+// epoch at the end of the log. Each follower finds out by itself what that means for its own position.
 type topic struct {
 	w      *Watcher
 	key    key
@@ -21,36 +20,35 @@ type topic struct {
 	space  *space
 	ctx    context.Context
 	cancel context.CancelFunc
-	first  streamhub.Position // cursor of the follower that it was made for, zero for none
+	first  streamhub.Position // cursor of the follower for which the topic was made, zero for none
 	refs   int                // guarded by Watcher.mu
 
 	mu     sync.Mutex
 	window window
 	live   streamhub.Position
 	end    *streamhub.ClosedError
-	// epoch counts the times that the live position was taken from the end of the log; 0: not yet.
+	// epoch counts how often the live position was set to the end of the log; 0 before the first time.
 	epoch int
-	moved bool // since the last re-check
-	// resumed is where the first follower stood, if the first epoch began there: followers at that place
-	// need no read of their own. It is zero before that, and where the epoch began at the end.
+	moved bool // changed since the last re-check
+	// resumed is the position of the first follower if the first epoch began there. Followers at that position need no
+	// read of their own. It is zero if the epoch began at the end of the log.
 	resumed streamhub.Position
-	// signal is closed when anything of the above changes.
+	// signal is closed when any field above changes.
 	signal chan struct{}
-	// waiting is how many followers have seen everything and wait for signal.
+	// waiting counts the followers that have read everything and wait for signal.
 	waiting, followers int
 	followed           map[*follower]struct{}
-	// parked are those of the waiting ones that a walker serves; crowd is how many they last were.
+	// parked has the waiting followers that walkers serve; crowd is how many there were last.
 	parked []*follower
 	crowd  int
 
 	open          bool // the subscription was confirmed: reads may begin
-	running       bool // a goroutine reads
-	wanted, prove bool // another read is needed; with a proof
+	running       bool // a goroutine is reading
+	wanted, prove bool // another read is needed; the next read must prove the live position
 }
 
-// acquire returns the topic of k, made if there is none, with one more reference. The caller releases
-// it. The lock order is Watcher.mu, then topic.mu; the subscriber is called with neither, because its
-// listeners take topic.mu.
+// acquire returns the topic of k with one more reference, and makes the topic if need be. The caller releases it. The
+// lock order is Watcher.mu, then topic.mu; the subscriber is called with neither, because its listeners take topic.mu.
 func (w *Watcher) acquire(k key, f *follower) *topic {
 	w.mu.Lock()
 	t := w.topics[k]
@@ -80,8 +78,8 @@ func (w *Watcher) acquire(k key, f *follower) *topic {
 	return t
 }
 
-// release gives up a reference. The last one ends the topic: its reads are cancelled, its channel is
-// left, and its share of the bytes that all windows may hold is given back.
+// release gives up a reference. The last one ends the topic: its reads are cancelled, its channel is unsubscribed, and
+// its bytes are released from the total of all windows.
 func (t *topic) release(f *follower) {
 	t.w.mu.Lock()
 	t.refs--
@@ -99,15 +97,15 @@ func (t *topic) release(f *follower) {
 	if last {
 		t.cancel()
 		t.w.subscriber.remove(t.key.channel(), t)
-		// A read that is under way may still want to push. It finds the context ended under this
-		// lock and leaves the window empty, so the bytes are given back exactly once.
+		// A read in progress may still call push. It then finds under this lock that the context has ended, and leaves
+		// the window empty. So the bytes are released exactly once.
 		t.mu.Lock()
 		t.restart(t.live)
 		t.mu.Unlock()
 	}
 }
 
-// confirmed lets the first read begin. Those after a reconnect are named by the re-check.
+// confirmed lets the first read begin. After a reconnect the re-check finds what was missed.
 func (t *topic) confirmed() {
 	t.mu.Lock()
 	t.open = true
@@ -118,19 +116,17 @@ func (t *topic) confirmed() {
 	}
 }
 
-// message takes a notice in place of a read where that is safe. Any other notice is only a hint that
-// something changed, and has the log read. For a space every notice is a hint: its order is that of
-// the timeline, which a notice does not prove.
+// message uses a notice instead of a read where that is safe. Any other notice only says that something changed, and
+// starts a read. For a space every notice starts a read: it does not prove its place in the timeline.
 func (t *topic) message(payload string) {
 	if t.key.segment == "" || !t.follow(payload) {
 		t.wake(false)
 	}
 }
 
-// follow reports whether the notice says nothing that is still to be read. It takes the entries of a
-// notice only if they are the very next ones of the same incarnation and lineage. No read may be under
-// way either: a read may be about to move that position, or to begin a new
-// epoch, and would then meet entries that it does not expect.
+// follow reports whether no read is needed after the notice. It takes the entries of a notice only if they follow the
+// live position directly, in the same incarnation and lineage. It takes none during a read: that read may be about to
+// move the position or to begin a new epoch.
 func (t *topic) follow(payload string) bool {
 	n, err := hotlog.ParseSegmentNotice(payload)
 	if err != nil || !n.Open {
@@ -142,7 +138,7 @@ func (t *topic) follow(payload string) bool {
 		return false
 	}
 	if p := t.live; n.Position.Incarnation == p.Incarnation && n.Position.Lineage == p.Lineage && n.Position.Sequence <= p.Sequence {
-		return true // old news
+		return true // the topic has these entries already
 	}
 	if !n.Continues(t.live) {
 		return false
@@ -155,7 +151,7 @@ func (t *topic) follow(payload string) bool {
 	return true
 }
 
-// rechecked is told by the re-check which segments changed; see [space.check].
+// rechecked handles the changes that a re-check has found; see [space.check].
 func (t *topic) rechecked(c *changed, suspect bool) {
 	if t.key.segment == "" || suspect || c.lost || c.names(t.key.segment) {
 		t.wake(true)
@@ -171,9 +167,9 @@ func (t *topic) takeMoved() bool {
 	return moved
 }
 
-// wake has the log read, unless that is still to begin. At most one goroutine of a topic reads. A wake
-// during a read has it read once more, so a notice that arrives in the middle of a read is not lost.
-// With prove, the read compares the entry at the live position with what was seen there.
+// wake starts a read of the log, unless the subscription is not confirmed yet. At most one goroutine of a topic reads.
+// A wake during a read causes one more read, so that a notice during a read is not lost. With prove the read compares
+// the entry at the live position with the proof of that position.
 func (t *topic) wake(prove bool) {
 	t.mu.Lock()
 	if !t.open {
@@ -192,7 +188,7 @@ func (t *topic) wake(prove bool) {
 	}
 }
 
-// run reads until nothing more is wanted.
+// run reads until no further read is requested.
 func (t *topic) run() {
 	var failing = pauses()
 	for {
@@ -206,7 +202,7 @@ func (t *topic) run() {
 		t.wanted, t.prove = false, false
 		t.mu.Unlock()
 		if err := t.catchUp(prove); err != nil {
-			// Redis may come back as another primary with less history, so the next read proves.
+			// After an outage another primary may have less history, so the next read proves the position.
 			t.mu.Lock()
 			t.wanted, t.prove = true, true
 			t.mu.Unlock()
@@ -217,9 +213,8 @@ func (t *topic) run() {
 	}
 }
 
-// catchUp reads to the end of the log. Its error says that Redis could not answer. Every other
-// obstacle (trimmed, lost, deleted, damaged) begins a new epoch: what it means is for each follower to
-// find out, because followers stand at different places.
+// catchUp reads to the end of the log. An error means that Redis could not answer. Every other obstacle (trimmed, lost,
+// deleted, damaged) begins a new epoch: each follower finds out by itself what it means for its own position.
 func (t *topic) catchUp(prove bool) error {
 	select {
 	case t.w.topicReads <- struct{}{}:
@@ -227,8 +222,8 @@ func (t *topic) catchUp(prove bool) error {
 		return t.ctx.Err()
 	}
 	defer func() { <-t.w.topicReads }()
-	// The place in the timeline is noted before the read. A change after it is then either in this
-	// read or named by a later re-check.
+	// The end of the timeline is recorded before the read. So a later change is either in this read or found by a later
+	// re-check.
 	if err := t.space.base(t.ctx); err != nil {
 		return err
 	}
@@ -253,16 +248,16 @@ func (t *topic) catchUp(prove bool) error {
 		case passing(err), away(err):
 			return err
 		case isNotFound(err) && at.IsZero():
-			return nil // it does not exist yet
+			return nil // the segment does not exist yet
 		default:
 			return t.begin()
 		}
 	}
 }
 
-// resume starts the first epoch with what lies after the cursor of the follower that the topic was made
-// for. One read then does for both, where thousands come back at once, each to a segment of its own. It
-// reports false if there is more to read, or an error to tell: the epoch then begins at the end.
+// resume starts the first epoch at the cursor of the follower for which the topic was made. So one read serves both,
+// which matters when thousands of followers resume at once, each in its own segment. It returns false after an error,
+// or if there is more than one page to read: the epoch then begins at the end of the log.
 func (t *topic) resume() bool {
 	if t.first.IsZero() || t.w.conn.Ready(t.ctx) != nil {
 		return false
@@ -275,7 +270,7 @@ func (t *topic) resume() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ctx.Err() != nil {
-		return true // released: the window stays empty
+		return true // the topic was released: the window stays empty
 	}
 	t.restart(t.first)
 	if len(p.entries) > 0 {
@@ -283,8 +278,8 @@ func (t *topic) resume() bool {
 	}
 	t.resumed, t.live, t.end = t.first, p.next, p.end
 	t.epoch++
-	// What is older than a place in the timeline is lost only together with that place, which the re-check
-	// looks for. So thousands that come back to quiet segments are not read again by the next one.
+	// Entries older than seen can only be lost together with seen itself, which the re-check notices. So the next
+	// re-check need not read the quiet segments of thousands of resumed followers again.
 	t.moved = p.end != nil || p.written.UnixMilli() >= int64(seen.MS)
 	t.advance()
 	return true
@@ -297,7 +292,7 @@ func (t *topic) begin() error {
 		if passing(err) {
 			return err
 		}
-		at, end = streamhub.Position{}, nil // followers see for themselves what is wrong
+		at, end = streamhub.Position{}, nil // each follower finds the damage with its own read
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -309,13 +304,13 @@ func (t *topic) begin() error {
 	return nil
 }
 
-// take adds what was read at the live position. The position can move without entries, where only a
-// close or entries that were trimmed lie between.
+// take adds a page that was read at the live position. The position can also move without entries, over a close or over
+// trimmed entries.
 func (t *topic) take(p *entryPage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(p.entries) > 0 && t.live.IsZero() && t.key.segment != "" && p.entries[0].Sequence != 1 {
-		// The segment begins somewhere else: who waits for its start has to see that for itself.
+		// The segment begins at another position: followers that wait for its start must read to notice that.
 		t.restart(p.next)
 		t.live, t.end = p.next, p.end
 		t.moved = true
@@ -334,12 +329,11 @@ func (t *topic) take(p *entryPage) {
 	}
 }
 
-// push moves the live position over entries, and drops the oldest chunks beyond the limits of this
-// window and of all windows. One chunk always stays, however large: followers at the end must get it.
-// The lock is held.
+// push moves the live position over entries, and drops the oldest chunks beyond the limits of this window and of all
+// windows. One chunk always stays, however large: the followers at the end need it. The lock is held.
 func (t *topic) push(entries []streamhub.Entry, live streamhub.Position) {
 	if t.ctx.Err() != nil {
-		return // released: the window stays empty
+		return // the topic was released: the window stays empty
 	}
 	bytes := t.window.add(entries)
 	for total := t.w.buffered.Add(int64(bytes)); len(t.window.chunks) > 1 &&
@@ -354,7 +348,7 @@ func (t *topic) push(entries []streamhub.Entry, live streamhub.Position) {
 	t.advance()
 }
 
-// advance tells the followers. The lock is held.
+// advance wakes the followers. The lock is held.
 func (t *topic) advance() {
 	close(t.signal)
 	t.signal = make(chan struct{})
@@ -362,8 +356,8 @@ func (t *topic) advance() {
 	t.stir()
 }
 
-// restart empties the window, which then begins at a position, and gives back its share of the bytes that all
-// windows may hold. The lock is held.
+// restart empties the window, which then begins at at, and releases its bytes from the total of all windows. The lock
+// is held.
 func (t *topic) restart(at streamhub.Position) {
 	t.w.buffered.Add(-int64(t.window.restart(at)))
 }
@@ -376,7 +370,7 @@ func (t *topic) relax() {
 	}
 }
 
-// A view is what a topic has for a follower.
+// A view says what a follower does next, as the topic sees it.
 type view struct {
 	kind   viewKind
 	page   *Page
@@ -389,15 +383,15 @@ type viewKind int
 
 const (
 	atEnd  viewKind = iota // wait for signal; counted in topic.waiting
-	ahead                  // the follower knows more than the topic
-	inside                 // take entries
-	atRest                 // atEnd, and parked: a walker goes on
-	ended                  // after the last entry there will be
-	astray                 // read
+	ahead                  // the follower has read further than the topic
+	inside                 // the view has a page of entries
+	atRest                 // atEnd, and parked: a walker serves the follower
+	ended                  // after the last entry of a closed segment
+	astray                 // outside the window: read the log
 )
 
-// look says what a follower does next that is at p and proved its position in an epoch. It never
-// reads and never blocks, because every follower asks it after each append.
+// look returns what a follower does next, from its position and the epoch in which it proved that position. It never
+// reads and never blocks, because every follower calls it after each append.
 func (t *topic) look(f *follower) view {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -414,7 +408,7 @@ func (t *topic) lookLocked(f *follower) view {
 	switch {
 	case t.epoch == 0:
 		v.kind = t.await(f)
-	case epoch == t.epoch && p == t.live && t.end == nil: // most often, and no search is needed
+	case epoch == t.epoch && p == t.live && t.end == nil: // the usual case, which needs no search
 		v.kind = t.await(f)
 		t.relax()
 	case epoch != t.epoch || !t.window.holds(p):
@@ -439,7 +433,7 @@ func (t *topic) lookLocked(f *follower) view {
 	return v
 }
 
-// await counts a follower that has seen everything. The lock is held.
+// await counts a follower as waiting, and parks it if possible. The lock is held.
 func (t *topic) await(f *follower) viewKind {
 	t.waiting++
 	if t.park(f) {
@@ -448,7 +442,7 @@ func (t *topic) await(f *follower) viewKind {
 	return atEnd
 }
 
-// unwait takes back that a follower waits for a signal.
+// unwait undoes await for a follower that no longer waits for signal.
 func (t *topic) unwait(signal <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,27 +6,27 @@ import (
 	"sync"
 )
 
-// An Offer takes a page without waiting and reports true, or reports false at once. A follower that has
-// one is served by it while it is at the end, from a goroutine of the watcher: that saves a switch to the
-// follower's own goroutine for each page. What it does not take comes from the sequence instead, as does
-// everything while the follower is not at the end, and the last error. So an Offer is never called
-// while the sequence yields, nor twice at once, and all pages together come in order, each once.
+// An Offer takes a page without blocking and returns true, or returns false at once. While a follower with an Offer is
+// at the end, a goroutine of the watcher passes it new pages. That saves a switch to the follower's own goroutine for
+// each page. The sequence yields the pages that the Offer refuses, all pages while the follower is not at the end, and
+// the last error. An Offer is never called while the sequence yields, nor concurrently. All pages together come in
+// order, each once.
 type Offer func(*Page) (taken bool)
 
 const (
-	// stride is how many followers a walker takes at once.
+	// stride is how many followers a walker takes from the list at once.
 	stride = 32
-	// stay is how many pages a walker passes on to one follower. If more wait, the follower goes on by
-	// itself, and the others have their turn.
+	// stay is how many pages a walker passes to one follower in a row. If there are more, the follower continues in its
+	// own goroutine, so that the others get their turn.
 	stay = 8
 )
 
 // walkers are the few goroutines that serve parked followers. Each walks along a list of them.
 type walkers struct {
 	once  sync.Once
-	ready chan struct{} // a token for each walker that is needed
+	ready chan struct{} // one token for each walker that is needed
 
-	mu     sync.Mutex // after topic.mu
+	mu     sync.Mutex // locked after topic.mu
 	rounds [][]*follower
 }
 
@@ -42,7 +42,7 @@ func newWalkers() *walkers {
 	return &walkers{ready: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
-// add has a list of parked followers served, each as far as it goes. The list is not the caller's any more.
+// add makes walkers serve a list of parked followers. It takes ownership of the list.
 func (q *walkers) add(list []*follower) {
 	q.mu.Lock()
 	q.rounds = append(q.rounds, list)
@@ -51,12 +51,12 @@ func (q *walkers) add(list []*follower) {
 		select {
 		case q.ready <- struct{}{}:
 		default:
-			return // every walker has a signal waiting
+			return // every walker has a token already
 		}
 	}
 }
 
-// take returns the next followers to serve, nil if there are none.
+// take returns the next followers to serve, or nil.
 func (q *walkers) take() []*follower {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,7 +73,7 @@ func (q *walkers) take() []*follower {
 	return list
 }
 
-// walk ends with the watcher. Followers that are left in rounds then are ended by their own goroutines.
+// walk serves followers until the watcher ends. The goroutines of followers that are left then end them.
 func (q *walkers) walk(ctx context.Context) {
 	for {
 		select {
@@ -93,12 +93,12 @@ func (q *walkers) walk(ctx context.Context) {
 type footing int
 
 const (
-	alone  footing = iota // its own
-	parked                // none: it is in topic.parked, or in a round
+	alone  footing = iota // its own goroutine
+	parked                // no goroutine: it is in topic.parked, or in a list for walkers
 	served                // a walker
 )
 
-// park leaves a follower that waits at the end to the walkers, if they can serve it. The lock is held.
+// park hands a follower that waits at the end over to the walkers, if it has an Offer. The lock is held.
 func (t *topic) park(f *follower) bool {
 	if f.offer == nil || f.leaving || f.limits || f.first > f.at.Sequence+1 {
 		return false
@@ -111,7 +111,7 @@ func (t *topic) park(f *follower) bool {
 	return true
 }
 
-// stir has all parked followers look again. The lock is held.
+// stir makes walkers serve all parked followers. The lock is held.
 func (t *topic) stir() {
 	if t.crowd = len(t.parked); t.crowd > 0 {
 		t.w.walkers.add(t.parked)
@@ -119,14 +119,14 @@ func (t *topic) stir() {
 	}
 }
 
-// serve passes on to a parked follower what there is. One that has to read, to wait or to end is left to its
-// own goroutine. Walkers call it.
+// serve passes new pages to a parked follower. It wakes the follower's own goroutine if the follower must read, wait or
+// end. Walkers call it.
 func (f *follower) serve() {
 	t := f.t
 	t.mu.Lock()
 	if f.footing != parked {
 		t.mu.Unlock()
-		return // it ended while it was in the round
+		return // the follower ended while it was in the list
 	}
 	f.footing = served
 	v := t.lookLocked(f)
@@ -135,7 +135,7 @@ func (f *follower) serve() {
 		v = t.look(f)
 	}
 	if v.kind == atRest {
-		return // and belongs to the next walker
+		return // the follower now belongs to the next walker
 	}
 	t.mu.Lock()
 	f.footing = alone
@@ -152,21 +152,21 @@ func (f *follower) take(p *Page) bool {
 	return true
 }
 
-// rest waits until the follower has something to do itself.
+// rest waits until the follower's own goroutine has something to do.
 func (f *follower) rest() error {
 	select {
 	case <-f.wake:
 		return nil
 	case <-f.ctx.Done():
 		if !f.t.leave(f) {
-			<-f.wake // a walker serves it at this moment, which takes no time
+			<-f.wake // a walker serves it at this moment, and finishes soon
 		}
 		return f.ctx.Err()
 	}
 }
 
-// leave takes a follower that ends out of the list. It reports false if a walker has the follower, and wakes
-// it when it is done.
+// leave removes a follower that ends from the parked ones. It returns false if a walker has the follower; the walker
+// then wakes it.
 func (t *topic) leave(f *follower) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

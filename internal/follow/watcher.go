@@ -18,14 +18,14 @@ import (
 
 // Options configure a [Watcher]; nil stands for the defaults.
 type Options struct {
-	// Recheck is how often Redis is asked what changed, one command for each followed space. It
-	// bounds what a lost notification costs. The default is 5 s.
+	// Recheck is how often the watcher asks Redis for changes, with one command for each followed space. It bounds the
+	// delay that a lost notification causes. The default is 5 s.
 	Recheck time.Duration
 	// PingInterval is how long the Pub/Sub connection may be silent before it is pinged; after two
 	// such intervals without any answer it is replaced. The default is 2 s.
 	PingInterval time.Duration
-	// BufferBytes is about how much one followed segment keeps in memory for followers that are
-	// not idle, besides the page read last. The default is 4 MiB.
+	// BufferBytes is roughly how many bytes of one followed segment are kept in memory for its followers, besides the
+	// page read last. The default is 4 MiB.
 	BufferBytes int
 	// TotalBufferBytes bounds all windows together, except for the page read last of each segment
 	// that has a slow follower. The default is 64 MiB.
@@ -34,18 +34,17 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxReads is how many reads run at once for topics, and as many for followers of their own.
+// maxReads is how many reads of topics run at once; the same number of reads of followers may run in addition.
 const maxReads = 8
 
-// A Watcher is all that one process needs to follow segments in one Redis. It is safe for
-// concurrent use.
+// A Watcher follows segments of one Redis for one process. It is safe for concurrent use.
 type Watcher struct {
 	conn       *redisx.Conn
 	log        *hotlog.Log
 	opt        Options
 	subscriber *subscriber
 
-	// delivered is told the time of the first entry of each batch that is new; nil for none.
+	// delivered is called with the timestamp of the first entry of each new batch, unless it is nil.
 	delivered func(ctx context.Context, appended time.Time)
 
 	walkers              *walkers
@@ -55,17 +54,16 @@ type Watcher struct {
 	tasks *drain.Group
 	ctx   context.Context // of tasks: ends when Close begins
 
-	mu     sync.Mutex // before every other lock
+	mu     sync.Mutex // locked before every other lock
 	topics map[key]*topic
 	feeds  map[key]*feed
 	spaces map[key]*space
 	crews  map[uuid.UUID]*crew
 }
 
-// Open starts a watcher on conn and log, which stay the caller's. It sends nothing as long as
-// there is no follower. Give conn a client that heeds the deadline of a context, which with
-// go-redis is the option ContextTimeoutEnabled; otherwise a call to a Redis that hangs lasts as
-// long as the read timeout of the client. ctx bounds the opening only.
+// Open starts a watcher on conn and log, which stay the caller's. It sends nothing as long as there is no follower. The
+// client of conn should honour the deadline of a context; in go-redis that is the option ContextTimeoutEnabled.
+// Otherwise a call to a Redis that hangs lasts as long as the read timeout of the client. ctx bounds the opening only.
 func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Options) (*Watcher, error) {
 	w := &Watcher{
 		conn: conn, log: log, walkers: newWalkers(),
@@ -95,15 +93,15 @@ func Open(ctx context.Context, conn *redisx.Conn, log *hotlog.Log, options *Opti
 	return w, nil
 }
 
-// Close ends every follower and subscription with [streamhub.ErrShutdown], takes the workers that
-// joined here off the list, which may take a second, and waits for the goroutines of the watcher.
-// It does not wait for the callers of the followers. Calling it again does nothing.
+// Close ends every follower and subscription with [streamhub.ErrShutdown], removes the workers that joined here from
+// the list, which may take a second, and waits for the goroutines of the watcher. It does not wait for the callers of
+// the followers. Calling it again does nothing.
 func (w *Watcher) Close() error {
 	w.tasks.Close()
 	return nil
 }
 
-// recheckAll looks at every followed space now.
+// recheckAll requests a re-check of every followed space.
 func (w *Watcher) recheckAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,7 +117,7 @@ func (w *Watcher) scope(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { stop(); cancel() }
 }
 
-// ended returns why a context made by scope is over: outer is what it was made from.
+// ended returns why a context of scope has ended; outer is the context from which it was made.
 func (w *Watcher) ended(outer context.Context) error {
 	if err := outer.Err(); err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A window holds all entries after a position up to the live one, in chunks as they were read.
-// A chunk never changes, so followers keep what they took while the window moves on.
+// A window holds all entries after a position up to the live one, in chunks as they were read. Chunks are immutable, so
+// followers may keep them while the window moves.
 type window struct {
 	from   streamhub.Position
 	chunks []chunk
@@ -22,10 +22,10 @@ type chunk struct {
 
 func (c *chunk) last() streamhub.Position { return c.Entries[len(c.Entries)-1].Position }
 
-// entryBytes is what an entry costs besides its payload and metadata.
+// entryBytes is the memory of an entry, in bytes, in addition to its payload and metadata.
 const entryBytes = 200
 
-// weigh estimates the memory that entries hold, so that a window is bounded in bytes.
+// weigh estimates the memory of entries, in bytes.
 func weigh(entries []streamhub.Entry) int {
 	n := len(entries) * entryBytes
 	for i := range entries {
@@ -37,7 +37,7 @@ func weigh(entries []streamhub.Entry) int {
 	return n
 }
 
-// add appends a chunk, which stays the last one to be dropped.
+// add appends a chunk and returns its size.
 func (w *window) add(entries []streamhub.Entry) int {
 	c := chunk{&Page{Entries: entries}, weigh(entries)}
 	w.chunks = append(w.chunks, c)
@@ -45,7 +45,7 @@ func (w *window) add(entries []streamhub.Entry) int {
 	return c.bytes
 }
 
-// drop forgets the oldest chunk.
+// drop removes the oldest chunk and returns its size.
 func (w *window) drop() int {
 	c := w.chunks[0]
 	w.from = c.last()
@@ -58,14 +58,14 @@ func (w *window) drop() int {
 	return c.bytes
 }
 
-// restart empties the window: it begins at a position.
+// restart empties the window, which then begins at at, and returns the size of the dropped chunks.
 func (w *window) restart(at streamhub.Position) int {
 	bytes := w.bytes
 	*w = window{from: at}
 	return bytes
 }
 
-// pageAfter returns what one chunk has after p, nil if there is nothing.
+// pageAfter returns the entries after p in the first chunk that has any, or nil.
 func (w *window) pageAfter(p streamhub.Position) *Page {
 	if p == w.from && len(w.chunks) > 0 {
 		return w.chunks[0].Page
@@ -88,9 +88,9 @@ func (w *window) after(p streamhub.Position) (n uint64) {
 	return n
 }
 
-// holds reports whether all that lies after p is in the window, as far as it is known. A p inside the
-// window must be one of its entries, with the same proof: a follower of another history may stand at
-// the same sequence, and must read to find out.
+// holds reports whether the window has all known entries after p. A p inside the window must be the position of one of
+// its entries, with the same proof: a follower of another history may be at the same sequence, and must read to notice
+// that.
 func (w *window) holds(p streamhub.Position) bool {
 	if p == w.from {
 		return true
@@ -103,7 +103,7 @@ func (w *window) holds(p streamhub.Position) bool {
 	}
 	i := sort.Search(len(w.chunks), func(i int) bool { return order(w.chunks[i].last(), p) >= 0 })
 	if i == len(w.chunks) {
-		return true // beyond the end
+		return true // p is beyond the end
 	}
 	entries := w.chunks[i].Entries
 	j := sort.Search(len(entries), func(i int) bool { return order(entries[i].Position, p) >= 0 })
@@ -120,13 +120,13 @@ func order(a, b streamhub.Position) int {
 	)
 }
 
-// same reports whether two positions at the same place are of the same history.
+// same reports whether two positions with the same sequence belong to the same history.
 func same(a, b streamhub.Position) bool {
 	if a.IsZero() || b.IsZero() {
-		return true // nothing lies before them
+		return true // both are at the beginning
 	}
 	if !a.Timeline.IsZero() && (a.Proof == 0 || b.Proof == 0) {
-		return true // a change without an entry has no proof
+		return true // one is at a change without an entry, which has no proof
 	}
 	return a.Incarnation == b.Incarnation && a.Proof == b.Proof
 }

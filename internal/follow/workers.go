@@ -16,10 +16,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/fault"
 )
 
-// Workers gives all workers of a store, sorted by the bytes of their ids, at once and then again
-// whenever one comes, goes or changes its metadata. Changes that come faster than they are taken
-// are one. LastSeen alone is no change. The slice must not be changed. The sequence ends only with
-// an error, and can be ranged over again.
+// Workers gives all workers of a store, sorted by the bytes of their ids, at once and then again whenever a worker
+// joins, leaves or changes its metadata. Changes that come faster than the reader takes them are merged. A new LastSeen
+// alone is no change. The slice must not be changed. The sequence ends only with an error, and can be ranged over
+// again.
 func (w *Watcher) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[[]streamhub.Worker, error] {
 	return func(yield func([]streamhub.Worker, error) bool) {
 		if err := w.observe(ctx, store, yield); err != nil {
@@ -28,7 +28,7 @@ func (w *Watcher) Workers(ctx context.Context, store uuid.UUID) iter.Seq2[[]stre
 	}
 }
 
-// observe gives the list of a store to one caller until its context or the watcher ends.
+// observe yields the list of a store to one caller until its context or the watcher ends.
 func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]streamhub.Worker, error) bool) error {
 	ctx, done := w.scope(outer)
 	defer done()
@@ -38,7 +38,7 @@ func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]s
 	c := w.acquireCrew(store)
 	defer c.release()
 	ticket := c.ask()
-	// The signal is taken together with the list: a change after that closes this very signal.
+	// latest returns the signal together with the list, so that a later change closes this signal.
 	for seen := uint64(0); ; {
 		list, version, signal := c.latest(ticket)
 		if version != seen {
@@ -56,27 +56,27 @@ func (w *Watcher) observe(outer context.Context, store uuid.UUID, yield func([]s
 	}
 }
 
-// A crew is the list of workers of one store, read once for all that observe it. One goroutine reads;
-// it ends with the last reference.
+// A crew is the list of workers of one store, read once for all observers. One goroutine reads; it ends with the last
+// reference.
 type crew struct {
 	w      *Watcher
 	store  uuid.UUID
 	cancel context.CancelFunc
 	refs   int           // guarded by Watcher.mu
-	now    chan struct{} // asks for a read
+	now    chan struct{} // requests a read
 
 	// mu guards the fields below.
 	mu   sync.Mutex
 	open bool // the subscription was confirmed: reads may begin
-	// asked counts those who want the list to be read, served the ones for whom it was.
+	// asked counts the requests for a read; served is how many of them a read has covered.
 	asked, served uint64
 
-	version uint64 // 0: not read yet
+	version uint64 // 0 before the first read
 	list    []streamhub.Worker
 	signal  chan struct{} // closed at the next version
 }
 
-// acquireCrew returns the crew of a store with one more reference, and makes it if there is none.
+// acquireCrew returns the crew of a store with one more reference, and makes it if need be.
 func (w *Watcher) acquireCrew(store uuid.UUID) *crew {
 	w.mu.Lock()
 	c := w.crews[store]
@@ -121,7 +121,7 @@ func (c *crew) confirmed() {
 
 func (c *crew) message(string) { c.poke() }
 
-// ask has the list read, so that what was done before is seen; see latest.
+// ask requests a read that sees all earlier changes; see latest.
 func (c *crew) ask() (ticket uint64) {
 	c.mu.Lock()
 	c.asked++
@@ -134,7 +134,7 @@ func (c *crew) ask() (ticket uint64) {
 	return ticket
 }
 
-// poke asks for a read. One that is asked for already covers it.
+// poke requests a read, unless one is already requested.
 func (c *crew) poke() {
 	select {
 	case c.now <- struct{}{}:
@@ -142,10 +142,10 @@ func (c *crew) poke() {
 	}
 }
 
-// run reads when it is told to, and at every re-check: no message says that a deadline has passed.
+// run reads on request and at every re-check, because no message announces that a deadline has passed.
 func (c *crew) run(ctx context.Context) {
 	var failing = pauses()
-	var recheck <-chan time.Time // begins with the first read
+	var recheck <-chan time.Time // nil until the first read
 	for {
 		select {
 		case <-ctx.Done():
@@ -168,8 +168,7 @@ func (c *crew) run(ctx context.Context) {
 	}
 }
 
-// read reads the list. A list with the same workers and metadata is no new version, but answers those
-// that asked.
+// read reads the list. A list with the same workers and metadata is no new version, but answers the requests.
 func (c *crew) read(ctx context.Context) error {
 	c.mu.Lock()
 	asked := c.asked
@@ -200,8 +199,8 @@ func (c *crew) read(ctx context.Context) error {
 	return nil
 }
 
-// latest returns the list, its version and the signal of the next version. The version is 0 until the
-// list was read for the caller with the ticket.
+// latest returns the list, its version and the signal of the next version. The version is 0 until a read has covered
+// the request with this ticket.
 func (c *crew) latest(ticket uint64) ([]streamhub.Worker, uint64, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
