@@ -13,9 +13,9 @@ import (
 // acquire it again before this one does.
 const takes = 20
 
-// Erase removes all that is archived of a space whose segments were deleted, and what the space has left in
-// Redis. It takes the space from the instance that archives it, which is fenced off. One that failed may be
-// repeated. A space that has nothing left is no error; one that has segments is [streamhub.ErrConflict].
+// Erase removes all that is archived of a space whose segments were deleted, and what the space has left in Redis. It
+// takes the space from the instance that archives it, which is fenced off. A failed call may be repeated. A space that
+// has nothing left is no error. If the space has segments, the error is [streamhub.ErrConflict].
 func (r *Runner) Erase(ctx context.Context, s *hotlog.Store, name string) error {
 	id := archive.SpaceID{Store: s.ID(), Space: name}
 	sp, err := r.take(ctx, s, id)
@@ -30,8 +30,8 @@ func (r *Runner) Erase(ctx context.Context, s *hotlog.Store, name string) error 
 	if err != nil {
 		return err
 	}
-	// Redis first: it says whether there are segments, and forgets how far the archive reaches. Then no
-	// reader asks for what is on its way out.
+	// Redis comes first: the script checks that there are no segments, and removes the record of the archive. So no
+	// reader asks for objects that are being removed.
 	owner := sp.owner()
 	if err := s.DropSpace(ctx, name, &owner); err != nil {
 		return err
@@ -40,12 +40,12 @@ func (r *Runner) Erase(ctx context.Context, s *hotlog.Store, name string) error 
 	return r.tier.archive.Erase(ctx, id, sp.archiveOwner(&state), sp.trust)
 }
 
-// take gets a space, if need be from another instance.
+// take acquires a space, if need be from another instance.
 func (r *Runner) take(ctx context.Context, s *hotlog.Store, id archive.SpaceID) (sp *space, err error) {
 	r.mu.Lock()
 	own := r.spaces[id]
 	r.mu.Unlock()
-	if own != nil { // a turn that is under way ends first
+	if own != nil { // waits for a turn in progress
 		own.mu.Lock()
 		r.drop(ctx, own)
 		own.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 
 const scope = "github.com/seed-147127fe/streamhub/archive/tier"
 
-// meters measure the spaces that this process archives. The names of spaces are not attributes: there
-// is no bound on their number. Sums and the worst case are what an alert needs.
+// meters measure the spaces that this process archives. The names of spaces are not attributes: their number is
+// unbounded, and an alert needs only sums and the worst case.
 type meters struct {
 	failures metric.Int64Counter
 	moved    metric.Int64Counter
@@ -29,9 +29,9 @@ type meters struct {
 // Figures are those of a space that this process archives.
 type Figures struct {
 	Hot, Archived int64 // bytes; Hot is 0 where no policy asks for it
-	// Lag is for how long the oldest entry that is not archived has been due, in milliseconds.
+	// Lag is how long the oldest entry that is not archived has been due, in milliseconds.
 	Lag int64
-	// Full says that the space takes no entries because its limit is reached.
+	// Full says that the space accepts no entries because its limit is reached.
 	Full bool
 	// Failure says why the last turn failed, at FailedAt in Unix milliseconds; "" if it did not.
 	Failure  string
@@ -80,13 +80,13 @@ func newMeters(ctx context.Context, provider metric.MeterProvider) (*meters, err
 			return nil, err
 		}
 	}
-	// They are there before anything has happened, so that an alert can tell zero from nothing.
+	// The series exist from the start, so that an alert can tell zero from a missing series.
 	m.failures.Add(ctx, 0)
 	m.moved.Add(ctx, 0)
 	return m, nil
 }
 
-// one lets a gauge count the spaces of a kind.
+// one returns 1 for true, so that a gauge can count spaces.
 func one(b bool) int64 {
 	if b {
 		return 1
@@ -113,7 +113,7 @@ func (m *meters) forget(space archive.SpaceID) {
 	delete(m.spaces, space)
 }
 
-// of returns what is known of a space.
+// of returns the figures of a space.
 func (m *meters) of(space archive.SpaceID) (f Figures, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -46,7 +46,8 @@ func (p *policy) cut(h *hotlog.HotSegment, now int64, pressed bool) (upTo uint64
 	return 0, 0
 }
 
-// due says from when on cut names entries of h, and whether it does as soon as the space is pressed.
+// due returns the time from which cut selects entries of h, and whether it also does so as soon as the space is
+// pressed.
 func (p *policy) due(h *hotlog.HotSegment) (at int64, pressed bool) {
 	at = p.idleAt(h)
 	if p.movable(h) < h.First {
@@ -58,8 +59,8 @@ func (p *policy) due(h *hotlog.HotSegment) (at int64, pressed bool) {
 	return at, true
 }
 
-// movable is the last sequence of h that may leave while h is not idle: it is archived, and KeepLast does not
-// protect it. One before h.First means that none may.
+// movable returns the last sequence of h that may leave while h is not idle: it is archived and not protected by
+// KeepLast. A result below h.First means that none may leave.
 func (p *policy) movable(h *hotlog.HotSegment) uint64 {
 	if h.Last <= p.KeepLast {
 		return 0
@@ -67,7 +68,7 @@ func (p *policy) movable(h *hotlog.HotSegment) uint64 {
 	return min(h.Archived, h.Last-p.KeepLast)
 }
 
-// idleAt is when all of h leaves because it is idle.
+// idleAt returns when all entries of h leave because the segment is idle.
 func (p *policy) idleAt(h *hotlog.HotSegment) int64 {
 	if p.Idle <= 0 || h.Archived < h.First {
 		return math.MaxInt64
@@ -85,8 +86,8 @@ func (p *policy) pressed(bytes int64, before bool) bool {
 	return p.HotBytes > 0 && bytes > limit
 }
 
-// full reports whether the space takes no more entries. It begins above seven eighths of HotBytes and
-// ends at three quarters. The last eighth is for appends of processes that have not heard of it yet.
+// full reports whether the space accepts no more entries. It begins above seven eighths of HotBytes and ends at three
+// quarters. The last eighth absorbs the appends of processes that do not know that state yet.
 func (p *policy) full(bytes int64, before bool) bool {
 	limit := p.HotBytes / 8 * 7
 	if before {

@@ -12,12 +12,12 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// Restore brings a space back into a Redis that has lost it: its segments go on at the sequence
-// after the last one archived, and what is archived is read again. Producers are remembered as far
-// as their appends were archived. A space that Redis has is [streamhub.ErrConflict], unless a restore has just written it. After
-// an error, which names each segment that could not be brought back, it may be repeated; the others
-// are there. No program may append meanwhile. If restored is not nil it is called with the names of the
-// segments once all of them are there, and before the space is open to its readers.
+// Restore brings a space back into a Redis that has lost it: its segments continue after their last archived entry, and
+// archived entries can be read again. Producers are remembered as far as their appends were archived. The error is
+// [streamhub.ErrConflict] if Redis has the space, unless an earlier restore has just written it. Any other error names
+// each segment that could not be restored; the others are restored, and the call may be repeated. No program may append
+// meanwhile. If restored is not nil it is called with the names of the segments once all of them are there, and before
+// the space is open to its readers.
 func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID, restored func(ctx context.Context, segments []string) error) (tier.Restored, error) {
 	r := tier.Restored{Space: id}
 	s := log.Store(id.Store)
@@ -35,7 +35,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 			if l.released || !l.held {
 				continue
 			}
-			l.Unread = true // its forks are lost: it goes as it would with the last of them
+			l.Unread = true // its forks are lost, so the next sweep may remove it
 		}
 		if err := ctx.Err(); err != nil {
 			return r, errors.Join(append(failed, err)...)
@@ -57,7 +57,7 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 		}
 	}
 	if len(failed) > 0 {
-		// Without its timeline the space stays closed to readers of it, and the restore can be repeated.
+		// Without a timeline the space cannot be read yet, so the restore can be repeated.
 		return r, errors.Join(failed...)
 	}
 	if restored != nil {
@@ -68,9 +68,9 @@ func (t *Tier) Restore(ctx context.Context, log *hotlog.Log, id archive.SpaceID,
 	return r, s.RestoreSpace(ctx, id.Space, first.ID, meta, last)
 }
 
-// fold reads the windows of a space. It returns one life for each name, the last incarnation that the
-// windows tell of, the first change, and what the last window says of the space. last holds the changes at the
-// last place of the timeline: RestoreSpace writes that place again, and the timeline goes on after it.
+// fold reads the windows of a space. It returns one life for each name (the last incarnation in the windows), the first
+// change, and the meta of the space in the last window. last holds the changes at the last place of the timeline:
+// RestoreSpace writes that place again, and the timeline continues after it.
 func (t *Tier) fold(ctx context.Context, id archive.SpaceID) (lives map[string]*life, first *archive.Change, meta []byte, last []archive.Change, err error) {
 	lives = map[string]*life{}
 	err = t.archive.Windows(ctx, id, func(w *archive.Window) error {
@@ -89,15 +89,15 @@ func (t *Tier) fold(ctx context.Context, id archive.SpaceID) (lives map[string]*
 	return lives, first, meta, last, err
 }
 
-// end sets what the next append to a segment continues and the windows do not tell: the TRX number and
-// the timestamp of its last frame. It returns how many entries the segment has; 0 if they were trimmed.
+// end sets the two values that the next append continues and that the windows do not have: the TRX number and the
+// timestamp of the last frame. It returns how many entries the segment has; 0 if they were trimmed.
 func (t *Tier) end(ctx context.Context, id archive.SpaceID, lives map[string]*life, l *life) (entries uint64, err error) {
 	if l.Last == 0 {
 		return 0, t.origin(ctx, id, lives, l)
 	}
 	c, err := t.archive.Chunk(ctx, id, l.Segment, l.Incarnation, l.Last)
 	if errors.Is(err, streamhub.ErrNotFound) {
-		return 0, nil // it was trimmed
+		return 0, nil // the last entry was trimmed
 	}
 	if err != nil {
 		return 0, err
@@ -140,17 +140,18 @@ func (t *Tier) origin(ctx context.Context, id archive.SpaceID, lives map[string]
 	}
 }
 
-// A life is one incarnation of a segment, as far as the windows that were read so far tell.
+// A life is the state of one incarnation of a segment after the windows that were read so far.
 type life struct {
 	hotlog.RestoredSegment
 	birth streamhub.TimelineID // where its first change lies
 	// deleted says that it was deleted, released that its last fork went after that.
 	deleted, released bool
-	// held says that forks read it in its last window, although it was deleted.
+	// held says that in its last window it was deleted but still read by forks.
 	held bool
 }
 
-// ended reports whether only forks may read it. A sweep may have removed the change that says so.
+// ended reports whether only forks may read it. held counts too, because a sweep may have removed the delete from the
+// timeline.
 func (l *life) ended() bool { return l.deleted || l.held }
 
 // fold adds what a window tells to lives. Parts come first: they create the lives to which the
@@ -189,7 +190,7 @@ func fold(lives map[string]*life, w *archive.Window) {
 		case 'c':
 			closed[c.Segment] = true
 		case 'd':
-			delete(closed, c.Segment) // that was the life before
+			delete(closed, c.Segment) // the close belonged to an earlier life
 		}
 	}
 	// A close that is archived stays in force; see [hotlog.RestoredSegment].

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
-// Names and bounds of a runner. leasePrefix keeps the leases of archivers apart from those of
-// programs in the same store.
+// The names and limits of a runner. leasePrefix keeps the leases of archivers apart from those of programs in the same
+// store.
 const (
 	leasePrefix = "streamhub/archive/"
 	// minLease is the shortest lease. A lease lasts for three turns, or for this if turns are
@@ -40,15 +40,15 @@ type Runner struct {
 
 	// mu guards spaces. It is never held during a call to Redis or to the archive.
 	mu     sync.Mutex
-	spaces map[archive.SpaceID]*space // those that this instance has
+	spaces map[archive.SpaceID]*space // spaces whose lease this instance holds
 }
 
-// Runner returns one that moves what the policies name out of log.
+// Runner returns a runner that moves entries out of log by the policies.
 func (t *Tier) Runner(log *hotlog.Log, leases *lease.Manager) *Runner {
 	return &Runner{tier: t, log: log, leases: leases, spaces: map[archive.SpaceID]*space{}}
 }
 
-// Run takes a turn every [Options.Every] until ctx ends, and gives back its leases.
+// Run takes a turn every [Options.Every] until ctx ends, and then releases its leases.
 func (r *Runner) Run(ctx context.Context) {
 	defer r.Release(ctx)
 	if r.tier.opt.Every < 0 {
@@ -63,7 +63,7 @@ func (r *Runner) Run(ctx context.Context) {
 	tick := time.NewTicker(r.tier.opt.Every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		// What failed is in the log and in the metrics, and is tried again.
+		// Failures are logged and counted, and the next turn retries.
 		_ = r.Turn(ctx)
 		select {
 		case <-ctx.Done():
@@ -74,12 +74,12 @@ func (r *Runner) Run(ctx context.Context) {
 
 const (
 	watchEvery = time.Second
-	// watchShare is how many times longer than a look the pause after it is at least.
+	// watchShare is the smallest ratio of the pause after a look to the duration of the look.
 	watchShare = 3
 )
 
-// watch looks more often than turns are taken which spaces are full: those that this instance
-// archives by their size, others by what their archivers say.
+// watch checks which spaces are full, more often than turns are taken. For spaces that this instance archives it
+// measures the size; for others it reads the state that their archivers have recorded.
 func (r *Runner) watch(ctx context.Context) {
 	pause := min(watchEvery, r.tier.opt.Every)
 	for {
@@ -106,7 +106,7 @@ func (r *Runner) watch(ctx context.Context) {
 	}
 }
 
-// Turn does what is due in every space, up to four spaces at once. Its error joins those of all
+// Turn archives and moves the due entries of every space, up to four spaces at once. Its error joins those of all
 // spaces. It returns after every space has ended, also if ctx ends.
 func (r *Runner) Turn(ctx context.Context) error {
 	var (
@@ -121,7 +121,7 @@ func (r *Runner) Turn(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	if !(*policy)(&r.tier.opt.Policy).moves() && r.tier.opt.PolicyFor == nil {
-		return errs[0] // to read is all that is wanted here
+		return errs[0] // this process has nothing to archive: only the error of listing counts
 	}
 	stores, err := r.log.Stores(ctx)
 	fail(err)
@@ -149,8 +149,8 @@ func (r *Runner) Turn(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Space archives and removes what the policy names in one space. It does nothing if another
-// instance archives the space.
+// Space archives and removes the entries that the policy selects in one space. It does nothing if another instance
+// archives the space.
 func (r *Runner) Space(ctx context.Context, s *hotlog.Store, name string) error {
 	id := archive.SpaceID{Store: s.ID(), Space: name}
 	policy := r.tier.policy(id)
@@ -212,8 +212,8 @@ func leaseKey(space string) string {
 	return leasePrefix + space
 }
 
-// drop gives a space back. A lease that could not be released in time ends by itself, so the error of
-// the release does not matter. The context is detached: the release must work while ctx ends.
+// drop releases a space. A lease that could not be released in time ends by itself, so the error of the release does
+// not matter. The context is detached: the release must work while ctx ends.
 func (r *Runner) drop(ctx context.Context, sp *space) {
 	r.mu.Lock()
 	if r.spaces[sp.id] == sp {
@@ -222,10 +222,10 @@ func (r *Runner) drop(ctx context.Context, sp *space) {
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
-	_, _ = sp.lease.Release(ctx) // else it ends by itself
+	_, _ = sp.lease.Release(ctx) // after an error the lease ends by itself
 }
 
-// Release gives all spaces back, for other instances.
+// Release releases all spaces, so that other instances can archive them.
 func (r *Runner) Release(ctx context.Context) {
 	r.mu.Lock()
 	held := make([]*space, 0, len(r.spaces))

@@ -17,9 +17,8 @@ import (
 	"github.com/seed-147127fe/streamhub/lease"
 )
 
-// A space is one that this instance archives, for as long as its lease lasts. After any failed turn
-// it is dropped and a new one is made, with a new token and with a writer that has read the manifest
-// again.
+// A space is a space that this instance archives while it holds the lease. After any failed turn it is dropped and a
+// new one is made, with a new token and with a writer that has read the manifest again.
 type space struct {
 	tier  *Tier
 	store *hotlog.Store
@@ -35,8 +34,8 @@ type space struct {
 	// hysteresis.
 	pressed bool
 	figures Figures
-	// touched names the segments of the windows that were archived since the last move. Archiving
-	// changes what may leave, but the timeline does not name it, so the table is told.
+	// touched names the segments of the windows that were archived since the last move. Archiving changes what may
+	// leave, but the timeline does not name them, so the table must be told.
 	touched []string
 
 	// table has a lock of its own: turns and the watcher both bring it up to date.
@@ -63,8 +62,8 @@ func (s *space) owner() hotlog.ArchiveOwner {
 	return hotlog.ArchiveOwner{Token: s.lease.Token(), Holder: s.lease.Holder()}
 }
 
-// turn does what is due: it archives window after window and removes from Redis what the policy
-// names. After an error the caller drops the space.
+// turn archives window after window and removes the entries from Redis that the policy selects. After an error the
+// caller drops the space.
 func (s *space) turn(ctx context.Context, policy *policy) error {
 	if err := s.trust(ctx); err != nil {
 		return err
@@ -74,12 +73,12 @@ func (s *space) turn(ctx context.Context, policy *policy) error {
 			return err
 		}
 	}
-	// One time for the whole turn: entries that come during it are for the next one, so a turn ends.
+	// One time for the whole turn: entries that are appended during it wait for the next one, so that a turn ends.
 	now, err := s.store.Now(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.move(ctx, policy, now); err != nil { // what a former archiver has left
+	if err := s.move(ctx, policy, now); err != nil { // moves entries that an earlier archiver has archived and left
 		return err
 	}
 	for {
@@ -103,9 +102,8 @@ func (s *space) turn(ctx context.Context, policy *policy) error {
 	}
 }
 
-// trust renews the lease when less than a third of it is left. The turn ends if the lease is lost, or
-// if its time is over and the renewal failed. A failed renewal in between is not an error: the next
-// call repeats it.
+// trust renews the lease when less than a third of it is left. The turn ends if the lease is lost, or if it has expired
+// and the renewal failed. A failed renewal in between is not an error: the next call repeats it.
 func (s *space) trust(ctx context.Context) error {
 	left := time.Until(s.lease.TrustedUntil())
 	if left > s.ttl/3 {
@@ -117,8 +115,8 @@ func (s *space) trust(ctx context.Context) error {
 	return nil
 }
 
-// due returns the time up to which history is to be archived now, in Unix milliseconds; 0 for not at
-// all. A space under pressure archives everything, since only what is archived can leave.
+// due returns the time up to which history is to be archived now, in Unix milliseconds, or 0 if nothing is due. A space
+// under pressure archives everything, because only archived entries can leave.
 func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64, err error) {
 	position := s.writer.Commit().Position
 	oldest, err := s.store.OldestAfter(ctx, s.id.Space, position)
@@ -137,9 +135,9 @@ func (s *space) due(ctx context.Context, policy *policy, now int64) (until int64
 	return until, nil
 }
 
-// window archives the window after the last one and reports whether there is another one. The order
-// protects the data: the archive is durable before Redis hears of it, and Redis knows of it before
-// anything is removed anywhere. After a crash between two steps, reconcile continues.
+// window archives the window after the last one and reports whether there is another one. The order protects the data:
+// the window is durable before it is recorded in Redis, and recorded in Redis before any entry is removed. After a
+// crash between two steps, reconcile continues.
 func (s *space) window(ctx context.Context, until int64) (more bool, err error) {
 	after := s.writer.Commit().Position
 	hot, err := s.store.ReadWindow(ctx, s.id.Space, after, until, s.tier.opt.WindowBytes)
@@ -205,9 +203,8 @@ func (s *space) commit(ctx context.Context, w *archive.Window) error {
 	return s.store.CommitArchive(ctx, s.id.Space, s.owner(), w.To, segments)
 }
 
-// prune removes from the archive what the changes of a window trimmed or deleted. It asks Redis for
-// the present state and not for the state at the change, so a window that is pruned again after a
-// crash does no harm.
+// prune removes the entries from the archive that the changes of a window trimmed or deleted. It uses the present state
+// in Redis, not the state at the change, so pruning a window again after a crash does no harm.
 func (s *space) prune(ctx context.Context, w *archive.Window) error {
 	seen := map[string]bool{}
 	for i := range w.Changes {
@@ -231,8 +228,8 @@ func (s *space) prune(ctx context.Context, w *archive.Window) error {
 	return nil
 }
 
-// move removes from Redis what the policy names and the archive has, and measures what is left. It
-// measures again after entries were moved, since that may end the pressure.
+// move removes the archived entries from Redis that the policy selects, and measures the rest. It measures again after
+// entries were moved, because that may end the pressure.
 func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 	bytes, err := s.measure(ctx, policy, s.touched)
 	if err != nil {
@@ -244,7 +241,7 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 	if err != nil {
 		return err
 	}
-	// Followers look for their place in the timeline; what they have just read stays a while.
+	// Followers look for their place in the timeline, so its recent part stays for a while.
 	keep := s.writer.Commit().Position
 	if recent := uint64(now - s.tier.opt.Recent.Milliseconds()); !s.pressed && keep.MS > recent {
 		keep = streamhub.TimelineID{MS: recent}
@@ -265,10 +262,10 @@ func (s *space) move(ctx context.Context, policy *policy, now int64) error {
 	return err
 }
 
-// moveDue removes from Redis what is due, and returns the segments that it has moved entries of.
+// moveDue removes the due entries from Redis, and returns the segments from which it has moved any.
 func (s *space) moveDue(ctx context.Context, policy *policy, now int64) (moved []string, err error) {
 	// A segment that is corrupt does not stop the others. The turn still fails, after all were tried.
-	var failed []error // of single segments, which do not keep the others
+	var failed []error // errors of single segments, which do not stop the others
 	for page := range slices.Chunk(s.table.due(now, s.pressed), namesPage) {
 		found, err := s.store.Hot(ctx, s.id.Space, page, false)
 		if err != nil {
@@ -283,7 +280,7 @@ func (s *space) moveDue(ctx context.Context, policy *policy, now int64) (moved [
 			first, err := s.store.MoveCold(ctx, s.id.Space, s.owner(), *h, upTo, until)
 			switch {
 			case errors.Is(err, streamhub.ErrNotFound), errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrTrimmed):
-				// It was deleted, replaced or trimmed meanwhile; the next turn sees what there is then.
+				// The segment was deleted, replaced or trimmed meanwhile; the next turn sees its new state.
 			case errors.Is(err, streamhub.ErrCorrupt), errors.Is(err, streamhub.ErrConflict):
 				failed = append(failed, err)
 			case err != nil:
@@ -298,7 +295,7 @@ func (s *space) moveDue(ctx context.Context, policy *policy, now int64) (moved [
 	return moved, errors.Join(failed...)
 }
 
-// tell lets appends of the space end where so many bytes leave no room, or go on.
+// tell records in Redis whether the space is full, by its size in bytes, so that appends to it are refused or admitted.
 func (s *space) tell(ctx context.Context, policy *policy, bytes int64) (full bool, err error) {
 	s.limit.Lock()
 	defer s.limit.Unlock()
@@ -324,8 +321,8 @@ func (s *space) watch(ctx context.Context, policy *policy) error {
 	return err
 }
 
-// measure says what the space takes in Redis, 0 if the policy does not ask. It visits what the table has to know again:
-// see [table.refresh].
+// measure returns the size of the space in Redis in bytes, or 0 if the policy does not need it. It also brings the
+// table up to date: see [table.refresh].
 func (s *space) measure(ctx context.Context, policy *policy, also []string) (int64, error) {
 	bytes, err := s.table.refresh(ctx, s, policy, also)
 	if err != nil || policy.HotBytes == 0 {
@@ -335,9 +332,8 @@ func (s *space) measure(ctx context.Context, policy *policy, also []string) (int
 	return bytes + timeline, err
 }
 
-// claim makes this instance the archiver of the space. Redis comes first: it fences off the former
-// archiver and gives the lineage. Then the archive is claimed with the same token. At last both are
-// brought to the same place.
+// claim makes this instance the archiver of the space. Redis comes first: it fences off the earlier archiver and
+// returns the lineage. Then the archive is claimed with the same token. Finally both are brought to the same place.
 func (s *space) claim(ctx context.Context) error {
 	state, err := s.store.ClaimArchive(ctx, s.id.Space, s.owner(), false)
 	if errors.Is(err, streamhub.ErrNotFound) {
@@ -356,7 +352,7 @@ func (s *space) claim(ctx context.Context) error {
 	return nil
 }
 
-// archiveOwner is who owns the archive of the space while the lease lasts.
+// archiveOwner returns the owner of the archive of the space while the lease lasts.
 func (s *space) archiveOwner(state *hotlog.ArchiveState) archive.Owner {
 	return archive.Owner{Token: s.lease.Token(), Lineage: state.Lineage, Holder: s.lease.Holder()}
 }
@@ -364,8 +360,8 @@ func (s *space) archiveOwner(state *hotlog.ArchiveState) archive.Owner {
 // errAbsent says that there is nothing to archive.
 var errAbsent = errors.New("there is nothing of the space in Redis")
 
-// absent decides what it means that Redis has nothing of the space. If the archive has nothing
-// either, the space is empty: errAbsent. Otherwise Redis has lost it, and only a restore may go on.
+// absent returns the error for a space that is missing in Redis. If the archive has nothing either, the space is
+// empty: errAbsent. Otherwise Redis has lost it, and only a restore may go on.
 func (s *space) absent(ctx context.Context) error {
 	m, err := s.tier.archive.Manifest(ctx, s.id)
 	switch {
@@ -389,7 +385,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 		if last.Window == 0 {
 			return nil
 		}
-		// The former archiver may have ended before it removed what this window says was trimmed or deleted.
+		// The earlier archiver may have died before it removed the entries that this window trimmed or deleted.
 		w, err := s.tier.archive.Number(ctx, s.id, last.Window)
 		if err != nil {
 			return err
@@ -400,7 +396,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 	case state.First.IsZero():
 		return fmt.Errorf("%w: the archive reaches %s and Redis has nothing of the space: restore it", streamhub.ErrConflict, last.Position)
 	}
-	// good is the number of the last window that both agree on; windows count from 1.
+	// good is the number of the last window on which both agree; windows count from 1.
 	good := uint64(0)
 	if !known.IsZero() {
 		w, err := s.tier.archive.Window(ctx, s.id, known)
@@ -412,7 +408,7 @@ func (s *space) reconcile(ctx context.Context, state *hotlog.ArchiveState) error
 		}
 		good = w.Number
 	}
-	// Nothing after the place that Redis knows has left it, so it is there unless it was lost.
+	// Entries after the place that Redis knows never left it, so they are there unless they were lost.
 	_, lost := s.store.ReadWindow(ctx, s.id.Space, last.Position, 1, 1)
 	for n := good + 1; n <= last.Window && lost == nil; n++ {
 		w, err := s.tier.archive.Number(ctx, s.id, n)

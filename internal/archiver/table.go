@@ -12,32 +12,32 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 )
 
-// wholeEvery is how often every segment is visited, whatever the timeline says. It bounds how long the
-// table can be wrong.
+// wholeEvery is how often every segment is read, whatever the timeline says. It bounds how long the table can be wrong.
 const wholeEvery = 10 * time.Minute
 
-// A table knows of each segment with entries in Redis when some of them leave, and what they take. The timeline names
-// whatever changes that, so a turn visits what it names and what is due, and nothing else. A table takes about
+// A table has, for each segment with entries in Redis, the time when some of them are to leave, and their size. The
+// timeline names every segment for which that changes, so a turn reads only those and the due ones. A table takes about
 // 100 bytes a segment; the segment takes a multiple of that in Redis.
 type table struct {
-	mu     sync.Mutex // of what follows; held while segments are visited
-	policy policy     // that the entries follow
-	// seen is the place in the timeline up to which the table is right; zero before every segment was visited.
+	mu     sync.Mutex // guards the fields below; held while segments are read
+	policy policy     // the policy with which the due times were computed
+	// seen is the place in the timeline up to which the table is right; zero before every segment was read.
 	seen     hotlog.Mark
-	whole    time.Time // when that was
+	whole    time.Time // when every segment was last read
 	segments map[string]hot
 	bytes    int64
 }
 
 // A hot is a segment with entries in Redis.
 type hot struct {
-	due     int64 // when entries leave for their age, or because it is idle; Unix milliseconds
+	due     int64 // when entries leave by age or because the segment is idle; Unix milliseconds
 	bytes   int64
 	presses bool // entries leave as soon as the space is pressed
 }
 
-// refresh brings the table to the end of the timeline and says what the segments take, which is 0 unless the
-// policy asks for sizes. It visits also too: what this instance has archived or moved, which the timeline does not name.
+// refresh brings the table up to the end of the timeline and returns the size of the segments, which is 0 unless the
+// policy needs sizes. It also reads the segments in also: this instance has archived or moved their entries, which the
+// timeline does not show.
 func (t *table) refresh(ctx context.Context, s *space, policy *policy, also []string) (bytes int64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -49,8 +49,8 @@ func (t *table) refresh(ctx context.Context, s *space, policy *policy, also []st
 	return t.bytes, err
 }
 
-// update visits what the timeline names since the last visit, and also. It is a [streamhub.HistoryLostError] if the
-// timeline cannot tell. It runs under mu.
+// update reads the segments that the timeline names since the last update, and those in also. The error is a
+// [streamhub.HistoryLostError] if the timeline cannot tell. The lock is held.
 func (t *table) update(ctx context.Context, s *space, also []string) error {
 	names, last, err := s.store.ChangedSince(ctx, s.id.Space, t.seen)
 	if err != nil {
@@ -72,7 +72,7 @@ func (t *table) update(ctx context.Context, s *space, also []string) error {
 	return nil
 }
 
-// build visits every segment. It runs under mu.
+// build reads every segment. The lock is held.
 func (t *table) build(ctx context.Context, s *space, policy *policy) error {
 	t.seen, t.policy, t.segments, t.bytes = hotlog.Mark{}, *policy, map[string]hot{}, 0
 	_, seen, err := s.store.ChangedSince(ctx, s.id.Space, hotlog.Mark{})
@@ -93,7 +93,7 @@ func (t *table) build(ctx context.Context, s *space, policy *policy) error {
 	}
 }
 
-// put enters what was found of segments. It runs under mu.
+// put stores segments that were read. The lock is held.
 func (t *table) put(found []hotlog.HotSegment) {
 	for i := range found {
 		h := &found[i]

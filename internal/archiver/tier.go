@@ -13,8 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/option"
 )
 
-// A Tier is an archive for a log in Redis. It reads for every process that was opened with the
-// archive; a [Runner] of it moves history there. It is safe for concurrent use.
+// A Tier joins an archive to a log in Redis. Every process with the archive reads through its Tier; a [Runner] moves
+// history into the archive. It is safe for concurrent use.
 type Tier struct {
 	archive *archive.Archive
 	opt     tier.Options
@@ -23,7 +23,7 @@ type Tier struct {
 
 var _ hotlog.Cold = (*Tier)(nil)
 
-// New returns the tier on backend, which stays the caller's. ctx lends its values and its end means nothing.
+// New returns the tier on backend, which stays the caller's. It uses the values of ctx and ignores its end.
 func New(ctx context.Context, backend archive.Backend, options *tier.Options) (*Tier, error) {
 	t := &Tier{}
 	if options != nil {
@@ -48,7 +48,7 @@ func New(ctx context.Context, backend archive.Backend, options *tier.Options) (*
 	return t, err
 }
 
-// Archive is what the tier reads and writes.
+// Archive returns the archive that the tier reads and writes.
 func (t *Tier) Archive() *archive.Archive { return t.archive }
 
 // policy returns the policy of a space, as tier.Options.PolicyFor says.

@@ -23,7 +23,7 @@ func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
 			return nil, s.fail("await", id, streamhub.ErrShutdown)
 		}
 		select {
-		// err is still ErrNotFound, so the loop asks again. A stream that is gone already is waited for again.
+		// err is still ErrNotFound, so the loop looks again. If the stream is already gone, it waits again.
 		case <-begun:
 		case <-s.m.ctx.Done():
 			err = s.fail("await", id, streamhub.ErrShutdown)
@@ -38,16 +38,16 @@ func (s *Streams) Await(ctx context.Context, id string) (live.Stream, error) {
 }
 
 const (
-	// lobbyEvery is how often a lobby with few ids asks for them.
+	// lobbyEvery is how often a lobby with few ids looks for them.
 	lobbyEvery = 200 * time.Millisecond
-	// lobbyPause is the least pause for each id, so a lobby with many costs Redis 1,000 look-ups a second at most.
+	// lobbyPause is the shortest pause per id, so a lobby with many ids makes at most 1,000 look-ups a second.
 	lobbyPause = time.Millisecond
 	// lobbyPage bounds the commands of one pipeline.
 	lobbyPage = 256
 )
 
-// A lobby is where callers wait for streams of one space that have not been registered. One
-// goroutine asks for all of them, for as long as anybody waits.
+// A lobby has the callers that wait for unregistered streams of one space. One goroutine looks for all of these
+// streams, as long as any caller waits.
 type lobby struct {
 	*Streams
 	waiting map[string]*arrival // by id, guarded by Manager.mu
@@ -55,11 +55,11 @@ type lobby struct {
 
 // An arrival is a stream that callers wait for.
 type arrival struct {
-	begun   chan struct{} // closed when it has been seen
+	begun   chan struct{} // closed when the stream has been registered
 	callers int
 }
 
-// queue adds a caller, which leaves afterwards in any case. Any number of callers that wait for one id cost one look-up.
+// queue adds a caller, which must call leave afterwards. Any number of callers that wait for one id cost one look-up.
 func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave func(), ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,14 +80,14 @@ func (m *Manager) queue(s *Streams, id string) (begun <-chan struct{}, leave fun
 	return a.begun, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		// The id may have a newer arrival, if this one was let in and other callers wait for the id again.
+		// The id may have a newer arrival, if this one was already closed and other callers wait for the id again.
 		if a.callers--; a.callers == 0 && l.waiting[id] == a {
 			delete(l.waiting, id)
 		}
 	}, true
 }
 
-// run asks until no caller waits any more.
+// run looks for the streams until no caller waits any more.
 func (l *lobby) run() {
 	for every := lobbyEvery; pause.For(l.m.ctx, every); {
 		l.m.mu.Lock()
@@ -109,10 +109,11 @@ func (l *lobby) run() {
 	}
 }
 
-// look lets those in whose stream has been registered. Only the field of the generation is asked for, which is what
-// the registration writes first: a caller that is let in may still have to wait for the segment.
+// look wakes the callers whose stream has been registered. It reads only the field of the generation, which the
+// registration writes first: a woken caller may still have to wait for the segment.
 //
-// A Redis that does not answer is asked again. Where asking again does not help, all are let in and learn it themselves.
+// If Redis does not answer, it is asked again later. After a permanent error all callers are woken, and get the error
+// themselves.
 func (l *lobby) look(ids []string) {
 	pipe := l.m.conn.Pipeline()
 	begun := make([]func() []any, len(ids))

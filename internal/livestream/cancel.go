@@ -36,7 +36,8 @@ func (s *Stream) Cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	return v, s.fail("cancel", s.id, err)
 }
 
-// maxReason bounds why a producer is asked to stop: it becomes the reason of the verdict, which every status has.
+// maxReason is the longest reason of a request to stop, in bytes: it becomes the reason of the verdict, which is part
+// of every status.
 const maxReason = 64 << 10
 
 func checkReason(reason string) error { return checkText("Reason", reason, maxReason) }
@@ -59,7 +60,7 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 	switch {
 	case errors.As(ending(err), &closed):
 		return closed.Verdict, nil
-	// A mismatch says that another request to cancel was first, with another name or reason. That one counts.
+	// A mismatch means that another request to cancel, with another name or reason, was stored first. That one counts.
 	case err != nil && !errors.Is(err, streamhub.ErrBatchMismatch):
 		return streamhub.Verdict{}, ending(err)
 	case o.NoWait && err == nil && !asked.Repeated:
@@ -94,7 +95,7 @@ func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.
 		if !errors.Is(err, streamhub.ErrNotFound) {
 			return result, err
 		}
-		// Deleted with the rest, or still to be created.
+		// The back lane was deleted with the generation, or is still to be created.
 		if _, err := s.begin(ctx); err != nil || delay > time.Second {
 			return result, errors.Join(streamhub.ErrNotFound, err)
 		}
@@ -147,7 +148,7 @@ func (p *Producer) Messages(ctx context.Context, after uint64) iter.Seq2[live.Me
 	return p.messages(ctx, after, false)
 }
 
-// messages reads the back lane; stops says whether requests to stop are among what it gives.
+// messages reads the back lane; stops says whether it yields requests to stop too.
 func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Seq2[live.Message, error] {
 	return func(yield func(live.Message, error) bool) {
 		for e, err := range s.backward(ctx, after) {
@@ -175,8 +176,8 @@ func (s *Stream) messages(ctx context.Context, after uint64, stops bool) iter.Se
 	}
 }
 
-// backward follows the back lane after an entry, or after the last one where that comes before. It begins at a position,
-// because a back lane that is deleted meanwhile would be waited for otherwise, as if it were still to be created.
+// backward follows the back lane after an entry, or after the last entry if that comes earlier. It begins at a
+// position: without one it would wait for a deleted back lane as if it were still to be created.
 func (s *Stream) backward(ctx context.Context, after uint64) iter.Seq2[streamhub.Entry, error] {
 	from, err := s.sentUpTo(ctx, after)
 	for pauses := (pause.Backoff{First: firstPause, Longest: longestPause}); streamhub.Retryable(err) && pauses.Wait(ctx); {

@@ -54,8 +54,8 @@ func (p *Producer) End(ctx context.Context, v streamhub.Verdict) error {
 	return p.fail("end", p.id, p.end(ctx, v))
 }
 
-// end writes the verdict after every chunk that was published. Chunks that come meanwhile wait for what comes of it: if
-// the verdict cannot be written the producer goes on, and they follow in their order.
+// end writes the verdict after every chunk that was published. Chunks that are published meanwhile wait for the
+// outcome: if the verdict cannot be written, the producer continues, and they are stored in their order.
 func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	if err := verdict.Check(v); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	p.notify()
 	p.mu.Unlock()
 	p.m.detach(p)
-	p.told.Do(func() {}) // it has stopped by itself
+	p.told.Do(func() {}) // OnCancel is not called: the producer ended itself
 	p.cancel(closed)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
@@ -103,9 +103,9 @@ func (p *Producer) end(ctx context.Context, v streamhub.Verdict) error {
 	return nil
 }
 
-// write makes v the verdict of the generation, which may take several attempts. The id of an attempt whose outcome is
-// unknown is kept, also for the next call of End with the same verdict: it is recognised as a repeat, and not told
-// that the generation has ended already.
+// write makes v the verdict of the generation, which may take several attempts. It keeps the id of an attempt with an
+// unknown outcome, also for the next call of End with the same verdict. That call is then recognised as a repeat and
+// does not get a ClosedError.
 func (p *Producer) write(ctx context.Context, v streamhub.Verdict) error {
 	p.mu.Lock()
 	if !p.tried.of(v) {
@@ -143,23 +143,22 @@ func (a *attempt) of(v streamhub.Verdict) bool {
 	return a.verdict.Kind == v.Kind && a.verdict.Reason == v.Reason && bytes.Equal(a.verdict.Output, v.Output)
 }
 
-// hasEnded reports whether err says that a generation has ended or is not there, so that its producer
-// must stop.
+// hasEnded reports whether err means that a generation has ended or does not exist, so that its producer must stop.
 func hasEnded(err error) bool {
 	return errors.Is(err, streamhub.ErrClosed) || errors.Is(err, streamhub.ErrFenced) ||
 		errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost)
 }
 
-// finish ends a generation from outside: v is its verdict unless it has one. It returns the verdict
-// that the generation has, and may be repeated.
+// finish ends a generation of another producer: v becomes its verdict unless it has one. It returns the verdict that
+// the generation has, and may be repeated.
 //
 // A generation whose producer died between session and segment has no segment. It is created closed: readers that wait
-// for it get a verdict as well, and the producer, if it is only late, is refused when it creates the segment.
+// for it get a verdict too, and a producer that was only slow is refused when it creates the segment.
 func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Verdict, error) {
 	for range registerTries {
 		_, err := s.log.CloseSegment(ctx, s.space, s.segment(), v, &streamhub.AppendOptions{Generation: s.generation})
 		if errors.Is(err, streamhub.ErrNotFound) {
-			// There is none yet, or not any more.
+			// The segment does not exist yet, or no longer exists.
 			if _, err = s.log.Status(ctx, s.space, s.segment()); err == nil {
 				continue
 			}
@@ -189,12 +188,12 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 	return v, fmt.Errorf("%w: its segment is created and deleted all the time by another program", streamhub.ErrConflict)
 }
 
-// conclude does what is left to do for a generation that has its verdict. Whatever of it is missing
-// is done by the instance that notices, so it may be repeated. The session goes last: it is what an instance finds
-// the rest by.
+// conclude cleans up after a generation that has its verdict. It may be repeated: an instance that finds a generation
+// without a complete cleanup calls it again. The session is settled last, because other instances find the rest through
+// it.
 func (s *Stream) conclude(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
 	var err error
-	for range 2 { // a hub that had stored messages which Redis has lost is told so once, and has closed nothing
+	for range 2 { // after a loss of messages the first close fails once with ErrHistoryLost and closes nothing
 		_, err = s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
 		if !errors.Is(err, streamhub.ErrHistoryLost) {
 			break
@@ -237,7 +236,7 @@ func (s *Streams) remove(ctx context.Context, id string, generation uint64) erro
 	}
 	for _, segment := range []string{stream.segment(), stream.backLane()} {
 		if err := s.log.Delete(ctx, s.space, segment, "removed"); err != nil && !errors.Is(err, streamhub.ErrNotFound) {
-			return redisx.Unsure(err) // it has ended
+			return redisx.Unsure(err) // the generation has ended
 		}
 	}
 	_, err = s.run(ctx, settleScript, id, s.counts(id, d.generation), redisx.Escape(id), decimal(d.generation), "remove")
@@ -249,17 +248,17 @@ type successor struct {
 	Generation uint64 `json:"generation"`
 }
 
-// supersededBy is the verdict of a generation that another one replaced. Its output names that one,
-// so that readers can go on there.
+// supersededBy is the verdict of a generation that another one replaced. Its output names the new generation, so that
+// readers can continue there.
 func supersededBy(generation uint64) streamhub.Verdict {
-	output, _ := json.Marshal(successor{generation}) // a number
+	output, _ := json.Marshal(successor{generation}) // cannot fail for a number
 	return streamhub.Verdict{
 		Kind: streamhub.VerdictSuperseded, Reason: "generation " + decimal(generation) + " took over", Output: output,
 	}
 }
 
-// producing turns what became of a generation into what its producer is told: where it was
-// superseded, the generation in force; where its segment was deleted or has expired, that verdict; where it has vanished, that.
+// producing converts the error of a generation for its producer. A superseded generation gives a FencedError with the
+// current generation. A deleted or expired segment gives its verdict. A segment that vanished gives ErrHistoryLost.
 func producing(err error, generation uint64) error {
 	err = removal(err)
 	if errors.Is(err, streamhub.ErrNotFound) {
@@ -275,8 +274,8 @@ func producing(err error, generation uint64) error {
 	return err
 }
 
-// fenced is what a producer is told of the generation in force. Generations only grow, so one that is not later
-// says that Redis has lost that of the producer.
+// fenced returns the error for a producer when another generation is current. Generations only grow, so a current one
+// that is not higher means that Redis has lost the producer's generation.
 func fenced(current, got uint64) error {
 	if current <= got {
 		return &streamhub.HistoryLostError{FirstLost: 1}

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// clockSlack is how much earlier than the start of a generation the read of the timeline begins.
+// clockSlack is how long before the start of the earliest generation the read of the timeline begins.
 const clockSlack = time.Second
 
 // Follow implements [live.Streams].
@@ -34,40 +34,40 @@ func (s *Streams) Follow(ctx context.Context, ids []string, o *live.FollowOption
 	}
 }
 
-// errEnough says that the caller wants no more.
+// errEnough says that the caller has left the loop.
 var errEnough = errors.New("the caller has enough")
 
-// A following is one call of Follow. It belongs to the goroutine of its caller; others bring it news.
+// A following is one call of Follow. It belongs to the goroutine of its caller; other goroutines pass it entries and
+// ends through channels.
 //
-// Chunks come along the timeline of the space, in one read for all streams, and its cursor is what resumes them all. A
-// verdict is no entry of the timeline that a reader sees: it is brought by a goroutine for each generation, and given
-// once the last chunk before it was given.
+// Chunks come from the timeline of the space, in one read for all streams, so one cursor resumes all of them. A verdict
+// is not an entry that a reader of a space gets: a goroutine for each generation waits for it, and it is yielded after
+// the last chunk.
 type following struct {
 	*Streams
 	o     *live.FollowOptions
 	yield func(live.Update, error) bool
 
-	ids    map[string]bool // does not change
-	open   map[string]bool // ids that may bring more
+	ids    map[string]bool // immutable
+	open   map[string]bool // ids that may still yield updates
 	known  map[generation]*followed
 	cursor streamhub.Cursor
 
 	tasks sync.WaitGroup
-	// The goroutines bring news through these channels; all of them end when the context of the call
-	// does.
+	// The goroutines send on these channels; all of them end when the context of the call ends.
 	entries chan streamhub.Entry
-	failed  error // why entries was closed; written before that, so it may be read once entries is seen closed
+	failed  error // why entries was closed; written before the close
 	begun   chan *Stream
 	ended   chan conclusion
 }
 
-// A followed is one generation that this call follows. Its end is given after its last chunk; see
+// A followed is one generation that this call follows. Its end is yielded after its last chunk; see
 // [following.giveEnd].
 type followed struct {
 	*Stream
-	given   uint64 // the last chunk that this caller has, or had before it resumed
+	given   uint64 // sequence of the last chunk that was yielded, or read before the cursor
 	end     *conclusion
-	over    bool // its end was given
+	over    bool // its end was yielded
 	release func()
 }
 
@@ -80,8 +80,7 @@ type conclusion struct {
 	err     error
 }
 
-// run gives what is stored, then what comes, until every id has ended. It waits for its goroutines
-// before it returns.
+// run yields stored updates, then new ones, until every id has ended. It waits for its goroutines before it returns.
 func (f *following) run(ctx context.Context, ids []string) error {
 	if err := f.check(ids); err != nil {
 		return err
@@ -94,7 +93,7 @@ func (f *following) run(ctx context.Context, ids []string) error {
 			g.release()
 		}
 	}()
-	// Before the streams are looked for, so that nothing of one that begins now is left out.
+	// Read before the streams are looked up, so that no chunk of a stream that begins now is missed.
 	end, err := f.log.SpaceEnd(ctx, f.space)
 	if err != nil {
 		return err
@@ -127,7 +126,7 @@ func (f *following) run(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// check refuses ids and cursors that need no store to be refused.
+// check refuses invalid ids and cursors, without asking Redis.
 func (f *following) check(ids []string) error {
 	if len(ids) == 0 || len(ids) > live.MaxFollowed {
 		return fmt.Errorf("%w: %d ids, want 1 to %d", streamhub.ErrInvalidArgument, len(ids), live.MaxFollowed)
@@ -145,8 +144,8 @@ func (f *following) check(ids []string) error {
 	return err
 }
 
-// begin learns which generations there are. It returns the time of the earliest one, the zero Time if
-// there are none. A stream that has not begun is waited for.
+// begin finds the generations of the streams. It returns the time of the earliest one, or the zero Time if there are
+// none. It starts a wait for each stream that has not begun.
 func (f *following) begin(ctx context.Context, ids []string) (from time.Time, err error) {
 	earliest := func(at time.Time) {
 		if from.IsZero() || at.Before(from) {
@@ -171,8 +170,7 @@ func (f *following) begin(ctx context.Context, ids []string) (from time.Time, er
 			return from, err
 		}
 	}
-	// All of what is stored of them by now is read before anything that comes. After a cursor that counts chunks which
-	// were not given yet; replay gives them before any end is looked at.
+	// The stored chunks of each generation count as given: replay yields them before any end is handled.
 	for g, k := range f.known {
 		status, err := f.log.Status(ctx, f.space, k.segment())
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
@@ -183,8 +181,8 @@ func (f *following) begin(ctx context.Context, ids []string) (from time.Time, er
 	return from, nil
 }
 
-// kept meets the earlier generations of a stream that are kept. Their segments have names in order
-// after "<id>~".
+// kept begins to follow the earlier generations of a stream that are kept. Their segments have names in order after
+// "<id>~".
 func (f *following) kept(ctx context.Context, id string, earliest func(time.Time)) error {
 	for after := id + "~"; ; {
 		names, err := f.log.Segments(ctx, f.space, after, listPage)
@@ -203,7 +201,7 @@ func (f *following) kept(ctx context.Context, id string, earliest func(time.Time
 			}
 			status, err := f.log.Status(ctx, f.space, name)
 			if errors.Is(err, streamhub.ErrNotFound) {
-				// It was kept when its name was read, and is gone since.
+				// It was removed after its name was read.
 				continue
 			}
 			if err != nil {
@@ -220,8 +218,8 @@ func (f *following) kept(ctx context.Context, id string, earliest func(time.Time
 	}
 }
 
-// replay gives what is stored, and then starts the goroutine that brings what comes: after the last
-// entry that was given, or after next if there was none.
+// replay yields the stored chunks, and then starts the goroutine that follows the space: after the last entry of the
+// replay, or after next if there was none.
 func (f *following) replay(ctx context.Context, from time.Time, next streamhub.Cursor) error {
 	read := streamhub.ReadOptions{Cursor: f.o.Cursor}
 	if f.o.Cursor == "" && !from.IsZero() {
@@ -259,8 +257,7 @@ func (f *following) replay(ctx context.Context, from time.Time, next streamhub.C
 	return nil
 }
 
-// entry gives a chunk. Its position is that of the segment: the cursor of the space is a field of the
-// update.
+// entry yields a chunk. Its position is in the segment; the cursor of the space is a field of the update.
 func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
 	id, number, ok := parseSegment(e.Segment)
 	if !ok || !f.open[id] {
@@ -269,10 +266,10 @@ func (f *following) entry(ctx context.Context, e *streamhub.Entry) error {
 	k := f.known[generation{id, number}]
 	if k == nil {
 		if f.o.Cursor == "" && !f.o.Generations && f.passed(id, number) {
-			return nil // of a generation before the one that it began with
+			return nil // of an earlier generation than the first one of this call
 		}
-		// The chunk is the first sign of this generation: it began after the call did, or is an
-		// earlier one with chunks after the cursor.
+		// The chunk is the first sign of this generation: it began after this call, or is an earlier one with chunks
+		// after the cursor.
 		f.meet(ctx, f.at(id, number))
 		k = f.known[generation{id, number}]
 	}
@@ -296,8 +293,7 @@ func (f *following) passed(id string, number uint64) bool {
 	return false
 }
 
-// meet begins to follow a generation: a goroutine waits for its end. This call counts as one of its
-// readers.
+// meet begins to follow a generation: it starts a goroutine that waits for the end, and counts this call as a reader.
 func (f *following) meet(ctx context.Context, s *Stream) {
 	g := generation{s.id, s.generation}
 	if f.known[g] != nil || !f.open[s.id] {
@@ -359,8 +355,9 @@ func (f *following) finish(ctx context.Context, end *conclusion) error {
 	return f.giveEnd(ctx, k)
 }
 
-// giveEnd gives the end of a generation once every chunk was given. That of a later generation waits for those of the
-// earlier ones. A verdict that names a successor opens that, so a reader goes on without a hole between the two.
+// giveEnd yields the end of a generation after all of its chunks. The end of a later generation waits for the ends of
+// the earlier ones. If the verdict names a successor, giveEnd begins to follow it, so that no chunk between the two is
+// missed.
 func (f *following) giveEnd(ctx context.Context, k *followed) error {
 	if k.end == nil || k.over || k.end.err == nil && k.given < k.end.last || f.precedes(k) {
 		return nil
@@ -395,7 +392,7 @@ func (f *following) giveEnd(ctx context.Context, k *followed) error {
 	return nil
 }
 
-// precedes reports whether an earlier generation of the stream has no end yet, which is given first.
+// precedes reports whether the end of an earlier generation of the stream must be yielded first.
 func (f *following) precedes(k *followed) bool {
 	for g, earlier := range f.known {
 		if g.id == k.id && g.number < k.generation && !earlier.over {

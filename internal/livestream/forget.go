@@ -11,8 +11,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// Forget removes what a space keeps of live streams whose segments were deleted. What is kept of those that
-// had ended goes when its time is over. It may be repeated.
+// Forget removes the keys of live streams whose segments were deleted. The keys of streams that had ended expire by
+// themselves. Forget may be repeated.
 func (m *Manager) Forget(ctx context.Context, store uuid.UUID, space string) error {
 	k := spaceKey{store, space}
 	for {
@@ -28,7 +28,8 @@ func (m *Manager) Forget(ctx context.Context, store uuid.UUID, space string) err
 				p.Unlink(ctx, hotlog.Key(store, space, "lw:"+name))
 				p.ZRem(ctx, k.active(), name)
 			}
-			// Each page is removed, so the next one is first again. With the last one goes what the space has.
+			// Each page is removed, so the next page is again at the start. After the last page the keys of the space
+			// itself are removed.
 			if len(names) < listPage {
 				p.Unlink(ctx, k.beats())
 				p.Unlink(ctx, k.instances())

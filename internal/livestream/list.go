@@ -13,7 +13,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// listPage is how many names of segments are looked at together.
+// listPage is how many names of segments are handled together.
 const listPage = 256
 
 // List implements [live.Streams].

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// farewell bounds what a manager that is closed still says for its producers and readers.
+// farewell bounds the last calls of a manager that is being closed, for its producers and readers.
 const farewell = 2 * time.Second
 
 // A Manager is all that one process needs for the live streams in one Redis. It is safe for
@@ -27,21 +27,21 @@ type Manager struct {
 	log      *hotlog.Log
 	watcher  *follow.Watcher
 	opt      live.Options
-	instance string // names this manager among those that count readers; random, so a restart is another one
+	instance string // names this manager among the instances that count readers; random, so a restarted process has another name
 
 	tasks *drain.Group
-	ctx   context.Context // of tasks: ends when Close has said goodbye
+	ctx   context.Context // ends when Close has made its last calls
 
 	chunks atomic.Int64
 
-	// mu guards what follows, and in it every space and lobby. A goroutine that holds the lock of a producer may take
-	// mu, never the other way round.
+	// mu guards the fields below, and every space and lobby in them. A goroutine that holds the lock of a producer may
+	// take mu, never the other way round.
 	mu      sync.Mutex
 	closing bool
 	spaces  map[spaceKey]*space
 	lobbies map[spaceKey]*lobby
-	// ready are the producers that have something to send and nothing on its way. due is when the first of them has
-	// waited for MaxDelay; it is zero after a batch has left.
+	// ready has the producers with pending chunks and no append in flight. due is when the first of them has waited for
+	// MaxDelay; it is zero after a batch has left.
 	ready map[*Producer]struct{}
 	due   time.Time
 	// Each of these holds one signal for publish: sooner says that due is earlier than before, full that ready
@@ -80,7 +80,7 @@ func (m *Manager) Close() error {
 		m.mu.Unlock()
 		return nil
 	}
-	// attach refuses a producer from here on, so the list below is complete.
+	// From here on attach refuses new producers, so the list below is complete.
 	m.closing = true
 	var producers []*Producer
 	for _, w := range m.spaces {
@@ -94,7 +94,7 @@ func (m *Manager) Close() error {
 	var ending sync.WaitGroup
 	for _, p := range producers {
 		ending.Go(func() {
-			// Before End: a producer that has ended its generation itself is told nothing any more.
+			// Before End, because a producer that has ended its generation gets no call of OnCancel.
 			p.notifyStop(streamhub.ErrShutdown)
 			err := p.End(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer's process is shutting down"})
 			if err != nil {
@@ -114,8 +114,8 @@ func (m *Manager) isClosing() bool {
 	return m.closing
 }
 
-// checkOpen is nil until Close has said goodbye, and then what a call is refused with that would otherwise only read.
-// Appends and followers need no such check.
+// checkOpen returns nil until Close has made its last calls, and then ErrShutdown. Reading calls need it; the log and
+// the watcher refuse appends and followers themselves.
 func (m *Manager) checkOpen() error {
 	if m.ctx.Err() != nil {
 		return streamhub.ErrShutdown

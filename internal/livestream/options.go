@@ -11,11 +11,11 @@ import (
 const (
 	minHeartbeat = 20 * time.Millisecond
 	minTTL       = time.Millisecond
-	// window is the silence, in heartbeats, after which a producer counts as lost. What remains to
-	// two heartbeats is for noticing it.
+	// window is the silence, in heartbeats, after which a producer counts as lost. The rest of two heartbeats is the
+	// time in which an instance must notice the silence.
 	window = 1.8
-	// breath is the time between two beats of a space, in heartbeats, after which everybody is
-	// taken to have been cut off.
+	// breath is the time between two beats of a space, in heartbeats, after which all producers are assumed to have
+	// been cut off by an outage.
 	breath = 1.5
 )
 
@@ -36,7 +36,7 @@ func fill(o *live.Options) {
 	option.Logger(&o.Logger)
 }
 
-// silence is how long a producer may say nothing.
+// silence returns how long a producer may be silent before it counts as lost.
 func (m *Manager) silence() time.Duration {
 	return time.Duration(window * float64(m.opt.Heartbeat))
 }

@@ -26,25 +26,25 @@ type Producer struct {
 	cancel context.CancelCauseFunc
 	life   context.Context
 	leave  context.CancelFunc
-	told   sync.Once // OnCancel
+	told   sync.Once // guards OnCancel: it is called once
 
-	watched atomic.Int64 // when it was last seen to have readers, Unix nanoseconds
+	watched atomic.Int64 // when the stream was last seen to have readers, in Unix nanoseconds
 
 	// A chunk goes from pending to flying to stored. There is one append in flight at a time: with two, a retry of the first
 	// could land after the second, and chunks would change places.
 	mu      sync.Mutex
 	changed chan struct{}     // closed when anything below changes
-	err     error             // why it can not publish any more
-	ending  bool              // a verdict is under way, chunks wait for what comes of it
-	asked   *live.CancelError // a caller asked it to stop
-	last    time.Time         // of the last chunk
+	err     error             // why nothing can be published any more
+	ending  bool              // a verdict is being written; chunks wait for the outcome
+	asked   *live.CancelError // the request to stop, if there was one
+	last    time.Time         // when the last chunk was published
 	pending []streamhub.Record
-	since   time.Time          // when the first of pending came, or before
-	flying  []streamhub.Record // on their way, or to be sent again
-	repeat  uuid.UUID          // of flying, where it is unknown whether they were stored
-	bytes   int                // of both
-	trouble error              // why flying has to be sent again
-	tried   attempt            // to end it
+	since   time.Time          // a lower bound for when the first pending chunk was published
+	flying  []streamhub.Record // chunks in flight, or to be sent again
+	repeat  uuid.UUID          // TRX id of flying if it is unknown whether they were stored
+	bytes   int                // size of pending and flying
+	trouble error              // why flying must be sent again
+	tried   attempt            // the last attempt to write a verdict
 }
 
 func newProducer(s *Stream, owner string, o live.RegisterOptions) *Producer {
@@ -58,25 +58,25 @@ func newProducer(s *Stream, owner string, o live.RegisterOptions) *Producer {
 // Context implements [live.Producer].
 func (p *Producer) Context() context.Context { return p.ctx }
 
-// attach lets the manager serve p: its heartbeat, and its way back. It is false when the manager is closing, and Close
-// does not know of p then: the caller ends the generation.
+// attach starts the heartbeat of p and the reading of its back lane. It returns false when the manager is closing;
+// Close does not know p then, so the caller must end the generation.
 func (m *Manager) attach(p *Producer, back streamhub.Position) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// Under the lock that Close takes to list the producers: it finds this one there, or this call finds closing.
+	// Close lists the producers under the same lock: either it finds this producer, or this call sees closing.
 	if m.closing {
 		return false
 	}
 	w := m.spaceLocked(p.Streams)
 	w.producers[p] = struct{}{}
 	if p.opt.CancelUnwatched > 0 {
-		w.poke() // it may be due before the next heartbeat
+		w.poke() // the first heartbeat may be due early
 	}
 	m.tasks.Go(func() { p.listen(back) })
 	return true
 }
 
-// detach ends that.
+// detach undoes attach.
 func (m *Manager) detach(p *Producer) {
 	p.leave()
 	m.mu.Lock()
@@ -88,28 +88,28 @@ func (m *Manager) detach(p *Producer) {
 	}
 }
 
-// listen follows what readers send, for what is meant for the hub. The back lane ends together with the generation, so
-// an error is how a producer learns that another process has ended it, long before a chunk would be refused.
+// listen follows the back lane and handles the messages for the hub. The back lane ends together with the generation,
+// so an error is how a producer learns that another process has ended it, long before a chunk would be refused.
 func (p *Producer) listen(from streamhub.Position) {
 	for entry, err := range p.m.watcher.FollowSegment(p.life, p.log, p.space, p.backLane(), &streamhub.FollowOptions{Cursor: from.Cursor()}) {
 		switch {
 		case err == nil && entry.Metadata[controlKey] == controlCancel:
 			p.requested(&live.CancelError{By: entry.Metadata[byKey], Reason: entry.Metadata[reasonKey]})
-		// A producer that has stopped needs no second end. A shutdown is told by [Manager.Close].
+		// A producer that has stopped needs no second end, and [Manager.Close] itself notifies producers of a shutdown.
 		case err != nil && p.life.Err() == nil && !errors.Is(err, streamhub.ErrShutdown):
 			p.stop(err)
 		}
 	}
 }
 
-// notify tells those who wait. The lock is held.
+// notify wakes all goroutines that wait for a change. The lock is held.
 func (p *Producer) notify() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
-// stop ends the producer: another process has ended its generation, or it is lost. The log reports a loss once to a
-// process, so all producers that the process has of the generation end with the one that hears of it, and before it.
+// stop ends the producer: another process has ended its generation, or it is lost. The log reports a loss only once to
+// a process. So all producers of the generation in this process are ended, before the one that got the report.
 func (p *Producer) stop(reason error) {
 	reason = producing(reason, p.generation)
 	if errors.Is(reason, streamhub.ErrHistoryLost) {
@@ -134,7 +134,7 @@ func (m *Manager) others(p *Producer) (others []*Producer) {
 	return others
 }
 
-// halt ends the producer. What it has not sent is dropped.
+// halt ends the producer. Its unsent chunks are dropped.
 func (p *Producer) halt(reason error) {
 	p.mu.Lock()
 	if p.err != nil {
@@ -146,13 +146,13 @@ func (p *Producer) halt(reason error) {
 	p.notify()
 	p.mu.Unlock()
 	p.m.detach(p)
-	// Only now, when every call is refused with reason already: the callback may call the producer.
+	// Only after every call is refused with reason, because the callback may call the producer.
 	p.notifyStop(reason)
-	p.cancel(reason) // which notifyStop leaves out after a hand-over
+	p.cancel(reason) // notifyStop does not cancel after a hand-over
 }
 
-// notifyStop calls OnCancel, unless that was done. The callback runs in a goroutine of its own, which Close waits for: it may
-// call the producer.
+// notifyStop calls OnCancel, unless that was done. The callback may call the producer, so it runs in its own goroutine,
+// for which Close waits.
 func (p *Producer) notifyStop(reason error) {
 	p.told.Do(func() {
 		p.cancel(reason)
@@ -162,7 +162,7 @@ func (p *Producer) notifyStop(reason error) {
 	})
 }
 
-// requested has the producer stop by itself, and after the grace for it.
+// requested asks the producer to stop, and ends the generation if it has not stopped within the grace.
 func (p *Producer) requested(by *live.CancelError) {
 	p.mu.Lock()
 	if p.err != nil || p.asked != nil {
@@ -173,7 +173,7 @@ func (p *Producer) requested(by *live.CancelError) {
 	p.mu.Unlock()
 	p.notifyStop(by)
 	p.m.tasks.Go(func() {
-		// life ends if the producer writes a verdict of its own within the grace. Then nothing is left to do.
+		// life ends if the producer writes its own verdict within the grace; nothing is left to do then.
 		if !pause.For(p.life, p.m.opt.CancelGrace) {
 			return
 		}

@@ -17,9 +17,9 @@ import (
 // between.
 const activePage = 500
 
-// ListStatus gives the generations that are produced in the space, in no order, each once; with ended also
-// the last generation of each stream that has ended and is kept. Each costs two commands. Streams that
-// begin or end meanwhile may be missing.
+// ListStatus yields the generations of the space that have a producer, in no order, each once. With ended it also
+// yields the last generation of each stream that has ended and is kept. Each costs two commands. Streams that begin or
+// end meanwhile may be missing.
 func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Listed, error] {
 	return func(yield func(live.Listed, error) bool) {
 		silent, err := s.deadlines(ctx)
@@ -41,7 +41,7 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 				}
 			}
 			if errors.Is(err, streamhub.ErrNotFound) {
-				return true // it is gone meanwhile
+				return true // the generation was removed meanwhile
 			}
 			yield(live.Listed{}, s.fail("list", id, err))
 			return false
@@ -67,7 +67,7 @@ func (s *Streams) ListStatus(ctx context.Context, ended bool) iter.Seq2[live.Lis
 	}
 }
 
-// deadlines returns the segments of the generations that are produced, and when each counts as silent.
+// deadlines returns the segments of the generations that have a producer, and when each counts as silent.
 func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 	if err := s.m.checkOpen(); err != nil {
 		return nil, err
@@ -87,8 +87,7 @@ func (s *Streams) deadlines(ctx context.Context) (map[string]time.Time, error) {
 	return silent, nil
 }
 
-// idOf returns the stream that a segment is a generation of. A back lane is not one: its name ends in
-// "~b".
+// idOf returns the stream to which a segment belongs as a generation. A back lane is not one: its name ends in "~b".
 func idOf(segment string) (id string, ok bool) {
 	at := strings.LastIndexByte(segment, '~')
 	if at <= 0 {

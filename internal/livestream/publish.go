@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// chunkOverhead is what a chunk counts in a buffer besides its bytes, so empty chunks fill it as well.
+	// chunkOverhead is added to the bytes of each chunk in a buffer, so that empty chunks fill it too.
 	chunkOverhead = 64
-	// batchBytes and streamhub.MaxFrameRecords bound what is sent of one stream at once.
+	// batchBytes and streamhub.MaxFrameRecords bound one append of a stream.
 	batchBytes = 1 << 20
-	// retryPause is the delay before an append or a verdict that Redis did not take is sent again.
+	// retryPause is the delay before an append or a verdict that Redis refused is sent again.
 	retryPause = 100 * time.Millisecond
 )
 
@@ -46,7 +46,7 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 	p.pending = append(p.pending, streamhub.Record{Payload: bytes.Clone(data)})
 	p.bytes += len(data) + chunkOverhead
 	full := len(p.pending) >= p.m.opt.MaxChunks || p.m.opt.MaxDelay < 0
-	// While something is on its way, landed notes the rest when that has arrived.
+	// While an append is in flight, landed schedules the pending chunks when it is answered.
 	idle, since := p.flying == nil, p.since
 	p.mu.Unlock()
 	if idle {
@@ -55,8 +55,8 @@ func (p *Producer) publish(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// admit waits while a verdict is under way, or more than so many bytes are to be sent. What the caller adds is not
-// counted yet, so a chunk that is larger than the limit passes too, and the buffer exceeds it by one chunk at most.
+// admit waits while a verdict is being written, or more than limit bytes are unsent. The bytes that the caller adds are
+// not counted yet. So a chunk that is larger than the limit passes too, and the buffer exceeds it by one chunk at most.
 // The lock is held before and after.
 func (p *Producer) admit(ctx context.Context, limit int) error {
 	for p.err == nil && (p.ending || p.bytes > limit) {
@@ -91,7 +91,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 	return p.fail("flush", p.id, p.drain(ctx))
 }
 
-// drain waits until nothing is to be sent. The lock is held before and after.
+// drain waits until no chunk is unsent. The lock is held before and after.
 func (p *Producer) drain(ctx context.Context) error {
 	for p.err == nil && len(p.pending)+len(p.flying) > 0 {
 		if err := p.await(ctx); err != nil {
@@ -102,7 +102,7 @@ func (p *Producer) drain(ctx context.Context) error {
 	return p.err
 }
 
-// note has p sent with the next batch: now, or when its oldest chunk has waited for MaxDelay.
+// note schedules the chunks of p for the next batch: now, or when the oldest one has waited for MaxDelay.
 func (m *Manager) note(p *Producer, since time.Time, now bool) {
 	due := since.Add(m.opt.MaxDelay)
 	m.mu.Lock()
@@ -122,8 +122,7 @@ func (m *Manager) note(p *Producer, since time.Time, now bool) {
 	}
 }
 
-// hurry has what is ready sent now. The channel has a place for one: a batch that is asked for
-// already covers this.
+// hurry requests a batch now. The channel has a buffer of one: a batch that is already requested covers this.
 func (m *Manager) hurry() {
 	select {
 	case m.full <- struct{}{}:
@@ -131,8 +130,8 @@ func (m *Manager) hurry() {
 	}
 }
 
-// publish sends what is ready, of all streams together, so that it travels together: the number of calls
-// to Redis follows the delay, and not the number of streams or chunks.
+// publish sends the pending chunks of all streams together. So the number of calls to Redis depends on the delay, and
+// not on the number of streams or chunks.
 func (m *Manager) publish() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -161,7 +160,7 @@ func (m *Manager) publish() {
 			}
 		}
 		for _, batch := range bySpace {
-			// In a goroutine for each space: one whose server does not answer delays no other.
+			// One goroutine for each space, so that a server that does not answer delays no other space.
 			m.tasks.Go(func() { m.send(batch) })
 		}
 	}
@@ -173,8 +172,8 @@ type outgoing struct {
 	append streamhub.Append
 }
 
-// take returns what p has to send, if anything is and no append is in flight. A single chunk is taken even if it alone
-// exceeds batchBytes.
+// take returns the next append of p, if it has pending chunks and no append in flight. A single chunk is taken even if
+// it alone exceeds batchBytes.
 func (p *Producer) take() (outgoing, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -216,7 +215,7 @@ func (m *Manager) send(batch []outgoing) {
 // final error stops the producer.
 func (p *Producer) landed(err error) {
 	p.mu.Lock()
-	// stop has dropped the append while it was under way.
+	// stop has dropped the append while it was in flight.
 	if p.err != nil || p.flying == nil {
 		p.mu.Unlock()
 		return
@@ -235,7 +234,7 @@ func (p *Producer) landed(err error) {
 		p.notify()
 		p.mu.Unlock()
 	case streamhub.Retryable(err):
-		// A full Redis may have room again, and until then nothing is lost.
+		// A Redis that is full can have room again later, and no chunk is lost until then.
 		p.trouble = err
 		var unknown *streamhub.UnknownOutcomeError
 		// A definite refusal of a later attempt does not clear repeat: an earlier one may still have been stored.

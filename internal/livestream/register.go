@@ -16,15 +16,14 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// maxMetadata bounds what a stream keeps as metadata, in bytes of JSON. Get and every status read all of it.
+// maxMetadata is the largest metadata of a stream, in bytes of JSON. Get and every status read all of it.
 const maxMetadata = 64 << 10
 
-// validKey is what [live.RegisterOptions.Key] may be. A key becomes the part of a token after the dot, so it holds
-// no dot and is not longer than resume accepts.
+// validKey matches the valid values of [live.RegisterOptions.Key]. A key becomes the part of a token after the dot, so
+// it holds no dot and is not longer than resume accepts.
 var validKey = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 
-// maxBy bounds what a stream keeps as the name of its producer, of one who asks to stop, and of one who sends a
-// message.
+// maxBy is the longest name, in bytes, of a producer, of a caller that asks to stop, and of a sender of a message.
 const maxBy = 256
 
 // checkBy refuses a name that is too long, or that no JSON could hold.
@@ -40,8 +39,8 @@ func checkText(what, text string, limit int) error {
 	return nil
 }
 
-// registerTries bounds how often a stream is found to end while it is registered, and how often finish finds that a
-// segment came or went meanwhile.
+// registerTries bounds the attempts to register a stream that keeps ending meanwhile, and the attempts of finish while
+// a segment is created or removed.
 const registerTries = 16
 
 // Register implements [live.Streams].
@@ -80,19 +79,19 @@ func (s *Stream) abandon(ctx context.Context) {
 	_, _ = s.finish(bye, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "it was not begun"})
 }
 
-// register begins a generation whose producer may say nothing for so long, or returns the generation
-// that stands in its way. It fills o.
+// register begins a generation whose producer may be silent for the given time, or returns the generation that prevents
+// it. It fills in the defaults of o.
 //
-// The session is written first, by a script, and decides between several that register at once. The segments come
-// after it. Whatever fails or dies in between leaves a session without segments, whose producer is silent: any
-// instance ends that with the verdict lost, as it does for one that had begun.
+// The session is written first, by a script, and decides between concurrent registrations. The segments are created
+// after it. A failure in between leaves a session without segments, whose producer is silent: any instance ends it with
+// the verdict lost, like any other silent generation.
 func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptions, silence time.Duration) (*beginning, *Stream, error) {
 	if s.m.isClosing() {
-		return nil, nil, streamhub.ErrShutdown // before anything is left that no caller could end
+		return nil, nil, streamhub.ErrShutdown // refused before anything exists that no caller could end
 	}
 	option.Default(&o.IdleTTL, s.m.opt.IdleTTL)
 	option.Default(&o.EndedTTL, s.m.opt.EndedTTL)
-	// Redis is told whole milliseconds, and less than one would be 0.
+	// Redis stores whole milliseconds, and less than one would become 0.
 	o.EndedTTL = max(o.EndedTTL, minTTL)
 	if err := errors.Join(checkID(id), streamhub.CheckName("space", s.space)); err != nil {
 		return nil, nil, err
@@ -127,20 +126,20 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 		}
 		if code == "NEW" {
 			b, err := s.produce(ctx, s.at(id, n[0]), n[1], owner, o)
-			err = redisx.Unsure(err) // the session is there, and a generation before it is over
-			// The segment is there and differs: the generation was ended before this call came to create it, or this
-			// is a repeat with another content type.
+			err = redisx.Unsure(err) // the session exists, and an earlier generation may have ended
+			// The segment exists and differs: the generation was ended before this call could create it, or this is a
+			// repeat with another content type.
 			if errors.Is(err, streamhub.ErrConflict) {
 				if d, missing := s.describe(ctx, id); missing == nil && d.generation != n[0] {
 					return nil, s.at(id, d.generation), nil // another producer took over already
 				}
 				if status, missing := s.log.Status(ctx, s.space, s.at(id, n[0]).segment()); missing == nil && status.Verdict != nil {
-					err = &streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence} // this was a late repeat
+					err = &streamhub.ClosedError{Verdict: *status.Verdict, LastSequence: status.LastSequence} // this call was a late repeat
 				}
 			}
 			return b, nil, err
 		}
-		// Another generation is in force. Its segment says whether it has ended: the session may not know yet.
+		// Another generation is current. Its segment says whether it has ended: the session may not be settled yet.
 		current := s.at(id, n[0])
 		status, err := s.log.Status(ctx, s.space, current.segment())
 		if err != nil && !errors.Is(err, streamhub.ErrNotFound) {
@@ -159,18 +158,18 @@ func (s *Streams) register(ctx context.Context, id string, o *live.RegisterOptio
 	return nil, nil, fmt.Errorf("%w: the stream ended %d times while it was registered", streamhub.ErrConflict, registerTries)
 }
 
-// produce makes what a new generation consists of, and ends the one that it takes over from. The old one ends first:
-// a reader that goes on from its verdict, superseded, waits for the segment of the new one. Each step may be made
-// again by a repeat of the registration under the same key.
+// produce ends the superseded generation, and creates the segments of the new one. The old one ends first: a reader
+// that continues from the verdict superseded waits for the new segment. Each step may be made again by a repeat of the
+// registration under the same key.
 func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, owner string, o *live.RegisterOptions) (_ *beginning, err error) {
 	defer func() {
-		// A caller that has named its key may come again, and is lost by its silence otherwise.
+		// A caller with its own key may repeat the registration; otherwise the generation is lost by its silence.
 		if err != nil && (o.Key == "" || ctx.Err() == nil && !streamhub.Retryable(err)) {
 			stream.abandon(ctx)
 		}
 	}()
-	// A failure here ends nothing: the script has made the old generation due, so the next heartbeat of any instance
-	// that watches the space gives it its verdict.
+	// A failure here is not fatal: the script has made the old generation due, so the next heartbeat of an instance
+	// that watches the space ends it.
 	if before != 0 {
 		if _, err := s.at(stream.id, before).finish(ctx, supersededBy(stream.generation)); err != nil {
 			s.m.opt.Logger.Warn("a superseded live stream has no verdict yet", "id", stream.id, "error", err)
@@ -186,7 +185,8 @@ func (s *Streams) produce(ctx context.Context, stream *Stream, before uint64, ow
 	if err != nil {
 		return nil, err
 	}
-	// From its first entry on: a repeat of the registration finds what readers have sent since the first attempt.
+	// The back lane is read from its first entry, so that a repeat of the registration finds the messages since the
+	// first attempt.
 	return &beginning{stream, owner, start(back.Position)}, nil
 }
 

@@ -18,16 +18,16 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// remoteSilence is how long a remote producer may say nothing, in heartbeats. It is longer than for a
-// producer in a process, because the producer has to live through the restart of a gateway.
+// remoteSilence is how long a remote producer may be silent, in heartbeats. It is longer than for a producer in a
+// process, so that the producer survives the restart of a gateway.
 const remoteSilence = 6
 
-// A remote is a producer that no process keeps. Every call proves again that it is the producer.
+// A remote is a producer without state in any process. Every call presents its token again.
 type remote struct {
 	*Stream
 	// owner is the secret part of the token; the session in Redis holds it.
 	owner string
-	// silence is after how long without a request the generation is lost, as the session says.
+	// silence is how long the producer may send no request before its generation is lost, from the session.
 	silence time.Duration
 }
 
@@ -62,8 +62,8 @@ func (s *Streams) Resume(ctx context.Context, id, token string) (live.RemoteProd
 	return r, nil
 }
 
-// resume reads a token, "<generation in base 36>.<owner>", and proves it against the session. That
-// also counts as a sign of life.
+// resume parses a token, "<generation in base 36>.<owner>", and checks it against the session. That also counts as a
+// heartbeat.
 func (s *Streams) resume(ctx context.Context, id, token string) (*remote, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
@@ -81,9 +81,8 @@ func (s *Streams) resume(ctx context.Context, id, token string) (*remote, error)
 
 var errToken = fmt.Errorf("%w: this is not the token of a producer of the stream", streamhub.ErrPermissionDenied)
 
-// hold proves to the session that the caller is the producer and moves its deadline. silence, in
-// milliseconds, replaces the length of that if it is not empty. The error says why it is not the
-// producer any more.
+// hold checks the owner against the session and renews the deadline. silence, in milliseconds, replaces the allowed
+// silence if it is not empty. An error says why the caller is no longer the producer.
 func (r *remote) hold(ctx context.Context, silence string) error {
 	if err := r.m.checkOpen(); err != nil {
 		return err
@@ -100,25 +99,25 @@ func (r *remote) hold(ctx context.Context, silence string) error {
 	}
 	err = r.refused(ctx, code, n[0])
 	if code == "ABSENT" && errors.Is(err, streamhub.ErrNotFound) && !removed(err) {
-		return streamhub.ErrNotFound // nothing is left that the token could belong to
+		return streamhub.ErrNotFound // the generation to which the token belonged is gone
 	}
 	return producing(err, r.generation)
 }
 
-// removed reports whether err says that a generation was removed, and not that its time was over.
+// removed reports whether err means that a generation was removed, as opposed to expired.
 func removed(err error) bool {
 	var deleted *streamhub.DeletedError
 	return errors.As(err, &deleted) && deleted.Verdict.Kind == streamhub.VerdictDeleted
 }
 
-// refused returns why a script did not take the generation for the one in force. The segment knows how it ended,
-// also after the session is another one's or gone. next is the number that came with FENCED.
+// refused returns the error for a generation that a script found not to be current. The segment says how the generation
+// ended, even if the session is gone or belongs to another generation. next is the number that came with FENCED.
 func (s *Stream) refused(ctx context.Context, code string, next uint64) error {
 	status, err := s.log.Status(ctx, s.space, s.segment())
 	v := status.Verdict
 	switch {
 	case err != nil && !hasEnded(err):
-		return err // it cannot be asked now
+		return err // the segment cannot be read now
 	case code == "FENCED" && (v == nil || v.Kind == streamhub.VerdictSuperseded):
 		return fenced(next, s.generation)
 	case err != nil:
@@ -144,9 +143,8 @@ func (r *remote) Publish(ctx context.Context, first uint64, chunks [][]byte) (ui
 	return next, r.fail("publish", r.id, err)
 }
 
-// publish appends chunks at the sequence first. If the segment is farther, the client repeats itself:
-// chunks that are there are skipped, and the rest is appended. If it is not so far, the error says
-// which chunk is missing.
+// publish appends chunks at the sequence first. If the segment is already beyond first, this is a repeat: stored chunks
+// are skipped, and the rest is appended. If the segment ends before first, the error says which chunk is missing.
 func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (uint64, error) {
 	if first == 0 {
 		return 0, fmt.Errorf("%w: first is 0, and chunks are numbered from 1", streamhub.ErrInvalidArgument)
@@ -172,9 +170,9 @@ func (r *remote) publish(ctx context.Context, first uint64, chunks [][]byte) (ui
 		case elsewhere.Expected < first:
 			return elsewhere.Expected, err
 		case elsewhere.Expected-first >= uint64(len(records)):
-			return elsewhere.Expected, nil // all of it is a repeat
+			return elsewhere.Expected, nil // all chunks are repeats
 		}
-		// What is there is not compared: it is of this producer, which alone has the token.
+		// The stored chunks are not compared: only this producer has the token.
 		records, first = records[elsewhere.Expected-first:], elsewhere.Expected
 	}
 }
@@ -199,8 +197,8 @@ func (r *remote) beat(ctx context.Context) (uint64, error) {
 	return status.LastSequence + 1, nil
 }
 
-// overdue ends a generation whose producer was asked to stop and did not for as long as it may take. Of the back lane it
-// reads the request to stop alone: every heartbeat asks, and the messages may be many and large.
+// overdue ends a generation whose producer was asked to stop and has not stopped within the grace. It reads only the
+// request to stop from the back lane, because every heartbeat calls it, and the messages may be many and large.
 func (r *remote) overdue(ctx context.Context) error {
 	back, err := r.log.Status(ctx, r.space, r.backLane())
 	if err != nil || back.LastSequence == 0 {
@@ -210,7 +208,7 @@ func (r *remote) overdue(ctx context.Context) error {
 	if err != nil || asked == 0 {
 		return err
 	}
-	// Requests are stamped by Redis, so Redis is asked how old they are.
+	// Requests have timestamps of Redis, so their age is computed with the time of Redis.
 	now, err := r.log.Now(ctx)
 	if err != nil {
 		return err
@@ -277,16 +275,15 @@ func (p *Producer) HandOver(ctx context.Context) (token string, next uint64, err
 	return token, next, p.fail("hand over", p.id, err)
 }
 
-// handOver stores what waits, holds the generation for as long as a remote producer may be silent,
-// and stops this producer. The hold comes before the stop, so that the generation is not lost in
-// between.
+// handOver stores the pending chunks, extends the deadline to the silence of a remote producer, and stops this
+// producer. The hold comes before the stop, so that the generation is not lost in between.
 func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 	p.mu.Lock()
 	if err := p.admit(ctx, math.MaxInt); err != nil {
 		p.mu.Unlock()
 		return "", 0, err
 	}
-	// Chunks that come from here on get the error of the hand-over, or are sent after it has failed.
+	// Chunks that are published from here on get the error of the hand-over, or are sent if it fails.
 	p.ending = true // Publish waits
 	p.m.hurry()
 	err := p.drain(ctx)
@@ -302,8 +299,8 @@ func (p *Producer) handOver(ctx context.Context) (string, uint64, error) {
 		p.mu.Unlock()
 		return "", 0, err
 	}
-	// From here on it has no heartbeat here, and nothing more is published.
-	p.told.Do(func() {}) // that is no reason to stop
+	// From here on this process sends no heartbeat and no chunk.
+	p.told.Do(func() {}) // OnCancel is not called: a hand-over is no request to stop
 	p.stop(errHandedOver)
 	status, err := p.log.Status(ctx, p.space, p.segment())
 	if err != nil {

@@ -33,7 +33,7 @@ var (
 	//go:embed lua/metadata.lua
 	metadataLua string
 
-	// A full Redis takes no new streams, but those that it has go on and end.
+	// A Redis that is out of memory accepts no new streams, but existing ones continue and can end.
 	registerScript = redisx.NewScript(sessionLua + registerLua)
 	metadataScript = redisx.NewScript(sessionLua + metadataLua)
 	holdScript     = redisx.NewScript(sessionLua + holdLua).AllowOOM()
@@ -43,7 +43,7 @@ var (
 )
 
 const (
-	// retryFor is how long a script is sent again while Redis cannot serve.
+	// retryFor is how long a script is retried while Redis cannot serve.
 	retryFor     = 5 * time.Second
 	firstPause   = 10 * time.Millisecond
 	longestPause = 500 * time.Millisecond
@@ -59,15 +59,15 @@ func checkID(id string) error {
 	return nil
 }
 
-// The keys of live streams in a space: a sorted set of the generations that are produced, by the time at which each
-// counts as silent; when an instance was last heard, which tells an outage from silence; the instances that count
-// readers; and a session, a small hash, for each stream.
+// The keys of live streams in a space. active is a sorted set of the generations with a producer, by the time at which
+// each counts as silent. The others are the time of the last beat of any instance, which tells an outage from silence;
+// the instances that count readers; and the session of each stream, a small hash.
 
 func (k spaceKey) active() string    { return hotlog.Key(k.store, k.space, "la") }
 func (k spaceKey) beats() string     { return hotlog.Key(k.store, k.space, "lr") }
 func (k spaceKey) instances() string { return hotlog.Key(k.store, k.space, "lw") }
 
-// counts is where the instances say how many readers they have of a generation.
+// counts is the hash with the number of readers of a generation by instance.
 func (k spaceKey) counts(id string, generation uint64) string {
 	return hotlog.Key(k.store, k.space, "lw:"+redisx.Escape(id)+"~"+decimal(generation))
 }
@@ -83,7 +83,7 @@ func backLane(id string, generation uint64) string  { return segmentOf(id, gener
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // run runs a script about one stream. KEYS[1] and KEYS[2] of each are the set of active generations and the session;
-// more is the third key, unless it is empty. Every script may run twice, so it is sent again while that can help.
+// more is the third key, unless it is empty. Every script is safe to run twice, so it is retried while that can help.
 func (s *Streams) run(ctx context.Context, script *redisx.Script, id, more string, args ...any) (any, error) {
 	keys := []any{s.active(), s.session(id)}
 	if more != "" {
@@ -96,8 +96,8 @@ func (s *Streams) run(ctx context.Context, script *redisx.Script, id, more strin
 }
 
 // patiently calls do until it succeeds, or repeating it does not help. The errors of do are those of package streamhub.
-// Once an outcome was unknown, a later error that says "nothing happened" is true of the later attempt alone. The
-// caller is told that the outcome is unknown then.
+// Once an outcome was unknown, a later error that means "nothing happened" applies only to its own attempt. The caller
+// then gets an unknown outcome.
 func (m *Manager) patiently(ctx context.Context, do func() (any, error)) (any, error) {
 	end := time.Now().Add(retryFor)
 	var unknown error
@@ -149,7 +149,7 @@ func parseAnswer(text string) (code string, numbers [2]uint64, ok bool) {
 	return fields[0], numbers, true
 }
 
-// fail makes the error of a call about a stream. The end of a context is passed on as it is.
+// fail makes the error of a call about a stream. The error of a context is returned unchanged.
 func (s *Streams) fail(op, id string, err error) error {
 	return fault.Outer(streamhub.Error{Op: op, Store: s.store, Space: s.space, Segment: id}, err)
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// A Stream is one generation of a live stream, as everybody but its producer sees it. It holds
-// nothing and needs no closing.
+// A Stream is one generation of a live stream, for all callers but its producer. It holds no resources and needs no
+// closing.
 type Stream struct {
 	*Streams
 	id         string
 	generation uint64
 }
 
-// ID and Generation are those of [live.Stream].
+// ID and Generation implement [live.Stream].
 func (s *Stream) ID() string         { return s.id }
 func (s *Stream) Generation() uint64 { return s.generation }
 
@@ -89,7 +89,7 @@ func (s *Stream) Status(ctx context.Context) (live.Status, error) {
 	return status, s.fail("status", s.id, err)
 }
 
-// status joins what the session and the segment say. The session knows the current generation only.
+// status combines the session and the segment. The session describes only the current generation.
 func (s *Stream) status(ctx context.Context) (live.Status, error) {
 	status := live.Status{ID: s.id, Generation: s.generation}
 	d, err := s.describe(ctx, s.id)
@@ -102,12 +102,12 @@ func (s *Stream) status(ctx context.Context) (live.Status, error) {
 			return status, err
 		}
 	} else {
-		// Another generation is in force, or none. So no producer is about to create the segment of this one.
+		// Another generation is current, or none. So no producer is about to create the segment of this one.
 		d.ended = true
 	}
 	segment, err := s.log.Status(ctx, s.space, s.segment())
 	if errors.Is(err, streamhub.ErrNotFound) && !errors.As(err, new(*streamhub.DeletedError)) && !d.ended {
-		return status, nil // its producer is about to create it
+		return status, nil // the producer is about to create the segment
 	}
 	if err != nil {
 		return status, err
@@ -131,19 +131,19 @@ func (s *Stream) Metadata(ctx context.Context, v any) (bool, error) {
 	return err == nil, s.fail("metadata", s.id, err)
 }
 
-// A description is what the session of a stream says.
+// A description is the decoded session of a stream.
 type description struct {
 	generation uint64
 	// startedAt is the time of Redis, in Unix milliseconds.
 	startedAt int64
-	keep      int64 // ms
-	// ended says that the generation has ended; its segment has the verdict, or gets it soon.
+	keep      int64 // milliseconds
+	// ended says that the generation has ended; its segment has the verdict or will soon have it.
 	ended    bool
 	by       string
 	metadata json.RawMessage
 }
 
-// describe reads the session of a stream. None is [streamhub.ErrNotFound].
+// describe reads the session of a stream. Without a session the error is [streamhub.ErrNotFound].
 func (s *Streams) describe(ctx context.Context, id string) (d description, err error) {
 	if err := cmp.Or(checkID(id), s.m.checkOpen()); err != nil {
 		return d, err
@@ -175,14 +175,14 @@ func (s *Streams) describe(ctx context.Context, id string) (d description, err e
 	return d, nil
 }
 
-// viewers adds up the readers of a generation on the instances that were heard lately.
+// viewers returns the sum of the readers of a generation on all live instances.
 func (s *Streams) viewers(ctx context.Context, id string, generation uint64) (int, error) {
 	v, err := s.m.patiently(ctx, func() (any, error) {
 		counts, err := s.m.conn.HGetAll(ctx, s.counts(id, generation)).Result()
 		if err != nil || len(counts) == 0 {
 			return 0, redisx.ReadOutcome(err)
 		}
-		// The deadlines of the instances are times of Redis, which the clock of this process need not agree with.
+		// The deadlines of the instances are times of Redis, from which the clock of this process may differ.
 		now, err := s.m.conn.Time(ctx).Result()
 		if err != nil {
 			return 0, redisx.ReadOutcome(err)
@@ -191,7 +191,7 @@ func (s *Streams) viewers(ctx context.Context, id string, generation uint64) (in
 			Min: "(" + strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf",
 		}).Result()
 		sum := 0
-		// The hash also has counts of instances that died. They have no deadline left, and are passed over.
+		// The hash also has counts of dead instances. They have no deadline, so they are skipped.
 		for _, instance := range here {
 			n, _ := strconv.Atoi(counts[instance]) // 0 for one without readers
 			sum += n

@@ -29,7 +29,7 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 		if err != nil {
 			return err
 		}
-		// The generation of the cursor, not that of s: its reader first gets the rest of what it was reading.
+		// Read the generation of the cursor, not that of s: the reader first gets the rest of its earlier generation.
 		s, follow.Cursor = s.at(s.id, generation), cursor
 	}
 	defer s.m.use(s, true)()
@@ -44,15 +44,15 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 			end = status.LastSequence
 		}
 		if o.Cursor == "" {
-			// The start of this incarnation. Without it a segment that is deleted meanwhile would be waited for, as
-			// if it were still to be created.
+			// Begin at the start of this incarnation. Without it the follower would wait for a deleted segment as if it
+			// were still to be created.
 			follow.Cursor = start(status.Position).Cursor()
 		}
 	}
 	var batch live.Chunk
 	for entry, err := range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &follow) {
 		if err != nil {
-			// The batch is not complete, but its position is that of its last chunk: the reader can resume after it.
+			// The batch is incomplete, but has the position of its last chunk, so that the reader can resume after it.
 			if batch.Replayed > 0 && !yield(batch, nil) {
 				return nil
 			}
@@ -78,8 +78,8 @@ func (s *Stream) subscribe(ctx context.Context, o *live.SubscribeOptions, yield 
 	return nil
 }
 
-// begin returns where the generation is now. One that is registered and has no segment yet is at
-// the zero position, where it is waited for.
+// begin returns the status of the segment of the generation. For a registered generation without a segment it is zero,
+// so that a follower waits for the segment.
 func (s *Stream) begin(ctx context.Context) (streamhub.Status, error) {
 	if err := s.m.checkOpen(); err != nil {
 		return streamhub.Status{}, err
@@ -100,12 +100,10 @@ func start(p streamhub.Position) streamhub.Position {
 	return streamhub.Position{Incarnation: p.Incarnation, Lineage: p.Lineage}
 }
 
-// errGone is for a generation whose time to live is over. That begins with its end, and nothing says any more
-// how it had ended.
+// errGone is the error for a generation that has expired after its end: its verdict is no longer known.
 var errGone = fmt.Errorf("%w: the generation is kept no more: its EndedTTL is over", streamhub.ErrNotFound)
 
-// ending turns what a follower ends with into what a reader is told: one that is deleted has a
-// verdict too.
+// ending converts the error of a follower for a reader: a deleted generation ends with a verdict too.
 func ending(err error) error {
 	var deleted *streamhub.DeletedError
 	if errors.As(err, &deleted) && deleted.Verdict.Kind == streamhub.VerdictExpired {
@@ -114,7 +112,7 @@ func ending(err error) error {
 	return removal(err)
 }
 
-// removal turns the error of a segment that was removed into the verdict that its removal has left.
+// removal converts the error of a removed segment to a ClosedError with the verdict of the removal.
 func removal(err error) error {
 	var deleted *streamhub.DeletedError
 	if errors.As(err, &deleted) {
@@ -171,7 +169,7 @@ func (s *Stream) closing(ctx context.Context) (*streamhub.ClosedError, error) {
 	if closed != nil || err != nil {
 		return closed, err
 	}
-	// From the present end on: no stored chunk is read only to be dropped.
+	// Follow from the current end, so that no stored chunk is read only to be dropped.
 	for _, err = range s.m.watcher.FollowSegment(ctx, s.log, s.space, s.segment(), &streamhub.FollowOptions{Cursor: status.Cursor()}) {
 		if err != nil {
 			break
@@ -183,7 +181,7 @@ func (s *Stream) closing(ctx context.Context) (*streamhub.ClosedError, error) {
 	return nil, err
 }
 
-// ended returns how the generation has ended, or nil and where it is now.
+// ended returns how the generation has ended, or nil and its current status.
 func (s *Stream) ended(ctx context.Context) (closed *streamhub.ClosedError, now streamhub.Status, err error) {
 	now, err = s.begin(ctx)
 	if err == nil && now.Verdict != nil {

@@ -21,20 +21,19 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// A space is what this process does for the live streams of one space. One command now and then
-// serves its own producers and readers, and finds producers of other processes that fell silent. It
-// has one goroutine, run.
+// A space runs the heartbeat of this process for the live streams of one space. One command serves its own producers
+// and readers, and finds silent producers of other processes. It has one goroutine, run.
 type space struct {
 	*Streams
-	now chan struct{} // asks for a beat
+	now chan struct{} // requests a beat
 
-	// What follows is guarded by Manager.mu.
+	// Manager.mu guards the fields below.
 
 	producers map[*Producer]struct{} // several may have begun one generation, under one key
 	readers   map[generation]int
-	changed   map[generation]struct{} // readers that Redis does not know of
-	users     int                     // who read or wait
-	until     time.Time               // stays that long without any of them
+	changed   map[generation]struct{} // generations whose count of readers is not yet in Redis
+	users     int                     // callers that read or wait
+	until     time.Time               // when the space may be dropped without producers and users
 	// reaping says that a goroutine ends silent generations.
 	reaping bool
 	// stuck is how many silent generations the next heartbeat passes over: they could not be ended yet, and would be
@@ -48,8 +47,7 @@ type generation struct {
 	number uint64
 }
 
-// settling is how long a beat that was asked for waits for further changes, so that they share one
-// command.
+// settling is how long a requested beat waits for further changes, so that they share one command.
 const settling = 50 * time.Millisecond
 
 // spaceLocked returns the space of s, and starts its heartbeat. Manager.mu is held.
@@ -74,7 +72,7 @@ func (m *Manager) spaceLocked(s *Streams) *space {
 // producer in a process. A remote one may be silent for longer; if no caller reads, Sweep ends its generation.
 func (w *space) linger() { w.until = time.Now().Add(5 * w.m.opt.Heartbeat) }
 
-// poke asks for a beat soon.
+// poke requests a beat soon.
 func (w *space) poke() {
 	select {
 	case w.now <- struct{}{}:
@@ -90,9 +88,9 @@ func (m *Manager) touch(s *Streams) {
 	m.spaceLocked(s)
 }
 
-// use keeps the heartbeat of the space until the function that it returns is called; reads says that the
-// caller counts as a reader. A space with readers alone beats as well: where all producers died with their process, the
-// instance of a reader is the one that finds out.
+// use keeps the heartbeat of the space until the function that it returns is called; reads says that the caller counts
+// as a reader. A space with readers but no producers beats too: if all producers died with their process, the instance
+// of a reader notices it.
 func (m *Manager) use(s *Stream, reads bool) func() {
 	add := func(n int) {
 		m.mu.Lock()
@@ -101,7 +99,7 @@ func (m *Manager) use(s *Stream, reads bool) func() {
 		w.users += n
 		if reads {
 			g := generation{s.id, s.generation}
-			// Also when the last reader leaves: the next beat takes its count off.
+			// Also when the last reader leaves, so that the next beat removes its count.
 			w.changed[g] = struct{}{}
 			if w.readers[g] += n; w.readers[g] <= 0 {
 				delete(w.readers, g)
@@ -150,7 +148,7 @@ func (w *space) run() {
 	}
 }
 
-// leave forgets a space that is no longer needed. It stays while Redis does not know the latest counts, and while
+// leave drops a space that is no longer needed. It stays while Redis does not know the latest counts, and while
 // generations are being reaped.
 func (w *space) leave() bool {
 	w.m.mu.Lock()
@@ -162,8 +160,8 @@ func (w *space) leave() bool {
 	return true
 }
 
-// goodbye takes the readers of this process off the counts. A process that is killed is taken off
-// later, when its instance has not beaten for three heartbeats.
+// goodbye removes the readers of this process from the counts. The counts of a killed process lapse when its instance
+// has not beaten for three heartbeats.
 func (w *space) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
@@ -179,8 +177,9 @@ type count struct {
 	readers int
 }
 
-// beat says who is here and hears who is not. It returns when to do so again: with the next heartbeat, or when the
-// first producer counts as silent. One script does both for up to beatPart streams of a space, so 200 streams cost what one does.
+// beat reports the producers and readers of this process and receives the silent producers. It returns the delay until
+// the next beat: a heartbeat, or less if a producer counts as silent earlier. One script does both for up to beatPart
+// streams of a space, so 200 streams cost what one does.
 func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	m := w.m
 	m.mu.Lock()
@@ -206,8 +205,8 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 		c := min(len(counts), beatPart-n)
 		var err error
 		if lines, err = w.beatOf(ctx, producers[:n], counts[:c], stuck); err != nil {
-			// The counts are sent again. What changed meanwhile is among them with its newest number. That the script
-			// has run although its reply was lost does no harm: it is told numbers, not differences.
+			// The counts are sent again, with their newest values. If the script ran although its reply was lost, that
+			// does no harm: it gets absolute numbers, not differences.
 			m.mu.Lock()
 			maps.Copy(w.changed, changed)
 			m.mu.Unlock()
@@ -215,7 +214,7 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 		}
 		producers, counts = producers[n:], counts[c:]
 	}
-	// What the last part says of silent producers counts: before it, own ones may not have been heard.
+	// Only the silent producers in the last reply count: before it, some own producers had not been reported yet.
 	next, now, _ := strings.Cut(lines[0], " ")
 	if due := lines[1:]; len(due) > 0 || stuck > 0 {
 		w.reap(due)
@@ -233,8 +232,8 @@ func (w *space) beat(ctx context.Context) (time.Duration, error) {
 	return interval, nil
 }
 
-// beatOf runs the script for a part of a heartbeat and tells the producers what it said of them. It returns the first
-// line of the answer and those about silent generations.
+// beatOf runs the script for a part of a heartbeat and passes its answers to the producers. It returns the first line
+// of the reply and the lines about silent generations.
 func (w *space) beatOf(ctx context.Context, producers []*Producer, counts []count, stuck int) ([]string, error) {
 	m, interval := w.m, w.m.opt.Heartbeat
 	keys := []any{w.active(), w.beats(), w.instances()}
@@ -267,7 +266,7 @@ func (w *space) beatOf(ctx context.Context, producers []*Producer, counts []coun
 	return slices.Delete(lines, 1, 1+len(producers)), nil
 }
 
-// texts returns the lines of a reply; ok is false if it is not a list of texts.
+// texts returns the lines of a reply; ok is false if it is not a list of strings.
 func texts(v any) ([]string, bool) {
 	list, ok := v.([]any)
 	lines := make([]string, len(list))
@@ -278,8 +277,8 @@ func texts(v any) ([]string, bool) {
 	return lines, ok
 }
 
-// heard deals with what the heartbeat said of one producer. FENCED is told at once, everything else by the segment
-// of the generation, which alone has the verdict.
+// heard handles the answer of a heartbeat for one producer. FENCED stops the producer at once. For any other end the
+// segment is read, because only it has the verdict.
 func (p *Producer) heard(line string) {
 	code, n, _ := parseAnswer(line)
 	switch code {
@@ -305,8 +304,8 @@ func (p *Producer) heard(line string) {
 	}
 }
 
-// unwatched reports whether the generation was without a reader for longer than CancelUnwatched. It
-// is called by the heartbeat, with whether there is a reader now.
+// unwatched reports whether the generation was without a reader for longer than CancelUnwatched. The heartbeat calls
+// it; watched says whether there is a reader now.
 func (p *Producer) unwatched(watched bool) bool {
 	now := time.Now()
 	if watched {
@@ -315,7 +314,7 @@ func (p *Producer) unwatched(watched bool) bool {
 	return now.Sub(time.Unix(0, p.watched.Load())) > p.opt.CancelUnwatched
 }
 
-// learn asks the segment why the generation is over, and stops the producer with the answer.
+// learn reads from the segment why the generation has ended, and stops the producer with that reason.
 func (p *Producer) learn() {
 	status, err := p.log.Status(p.m.ctx, p.space, p.segment())
 	switch {
@@ -324,12 +323,11 @@ func (p *Producer) learn() {
 	case err != nil && hasEnded(err):
 		p.stop(err)
 	}
-	// Otherwise it is about to get its verdict: the next heartbeat asks again.
+	// Otherwise the verdict is about to be written, and the next heartbeat reads again.
 }
 
-// reap ends those of the silent generations that are to end; due is empty after the last one. One goroutine does it
-// for the space. Several instances may reap the same one: the script decides whether it is over, and the verdict of the
-// first is the one that counts.
+// reap ends the silent generations in due, with one goroutine per space. Several instances may reap the same
+// generation: the script decides whether it has ended, and the first verdict counts.
 func (w *space) reap(due []string) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -358,8 +356,8 @@ func (w *space) reap(due []string) {
 	})
 }
 
-// reapOne ends one silent generation, and reports whether it has ended. The script looks once more: the producer may
-// have beaten meanwhile. LOST and SUPERSEDED say which verdict the generation gets.
+// reapOne ends one silent generation, and reports whether it has ended. The script checks once more, because the
+// producer may have sent a heartbeat meanwhile. LOST and SUPERSEDED say which verdict the generation gets.
 func (w *space) reapOne(ctx context.Context, line string) (ended bool, err error) {
 	fields := strings.Fields(line)
 	if len(fields) != 3 {
@@ -374,7 +372,7 @@ func (w *space) reapOne(ctx context.Context, line string) (ended bool, err error
 	if err != nil {
 		return false, err
 	}
-	// EARLY (it was heard again, or no one was for a while) and SETTLED (it has its verdict) leave nothing to do.
+	// EARLY (the producer was heard again, or there was an outage) and SETTLED (it has its verdict) need no action.
 	switch code {
 	case "LOST":
 		_, err = w.at(id, number).finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
@@ -384,8 +382,8 @@ func (w *space) reapOne(ctx context.Context, line string) (ended bool, err error
 	return err == nil && code != "EARLY", err
 }
 
-// Restored gives the generations of live streams among segments, which came back without their sessions, to
-// the next sweep: those without a verdict are lost, and all are kept for as long as streams that have ended.
+// Restored schedules the restored generations of live streams, which have no sessions, for the next sweep. Generations
+// without a verdict then end as lost, and all are kept as long as ended streams.
 func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, segments []string) error {
 	log, s := m.log.Store(store), m.Streams(store, name)
 	for _, segment := range segments {
@@ -398,9 +396,9 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 			return err
 		}
 		if status.Generation != number || !status.ExpiresAt.IsZero() {
-			continue // a segment that only has such a name, or a generation with all that it needs
+			continue // another segment with such a name, or a generation that needs nothing
 		}
-		// The score is 0, which has passed. There is no session, so the reap script answers LOST.
+		// A score of 0 is overdue. There is no session, so the reap script answers LOST.
 		member := redis.Z{Member: segmentOf(redisx.Escape(id), number)}
 		if err := m.conn.ZAdd(ctx, s.active(), member).Err(); err != nil {
 			return s.fail("restore", id, redisx.Outcome(err))
@@ -409,18 +407,18 @@ func (m *Manager) Restored(ctx context.Context, store uuid.UUID, name string, se
 	return nil
 }
 
-// Sweep starts the heartbeat of every space of a store in which a producer is silent, so that streams end
-// where they have no reader either. Any number of instances may sweep at once.
+// Sweep starts the heartbeat of every space of a store in which a producer is silent, so that streams without a reader
+// end too. Any number of instances may sweep at once.
 func (m *Manager) Sweep(ctx context.Context, id uuid.UUID) error {
 	const page = 256
 	log := m.log.Store(id)
-	var failed []error // of single spaces, which do not keep the others
+	var failed []error // errors of single spaces, which do not stop the others
 	for after := ""; ; {
 		names, err := log.Spaces(ctx, after, page)
 		if err != nil || len(names) == 0 {
 			return errors.Join(append(failed, err)...)
 		}
-		// The deadlines are times of Redis, which the clock of this process need not agree with.
+		// The deadlines are times of Redis, from which the clock of this process may differ.
 		now, err := log.Now(ctx)
 		if err != nil {
 			return errors.Join(append(failed, err)...)
