@@ -9,7 +9,8 @@ import (
 // closed; see [Codes].
 type Code string
 
-// codes orders the sentinels so that the more telling one comes first where an error wraps several.
+// codes orders the sentinels so that the more specific one comes first: [CodeOf] returns the first one that an error
+// wraps.
 var codes = []struct {
 	code Code
 	err  error

@@ -11,8 +11,8 @@ import (
 // zero Cursor is the start. It holds only letters, digits, '-' and '_', and begins with a letter.
 type Cursor string
 
-// A TimelineID names an entry of the timeline of a space: the Unix milliseconds at which Redis took it, and
-// a counter within them. One entry may hold several changes.
+// A TimelineID names an entry of the timeline of a space: the Unix milliseconds at which Redis stored it, and a counter
+// within that millisecond. One entry may hold several changes.
 type TimelineID struct{ MS, N uint64 }
 
 // IsZero reports whether id names no entry.
@@ -23,7 +23,7 @@ func (id TimelineID) Before(other TimelineID) bool {
 	return id.MS < other.MS || id.MS == other.MS && id.N < other.N
 }
 
-// String is the id as Redis writes it: "<ms>-<n>".
+// String returns the id in the form of Redis: "<ms>-<n>".
 func (id TimelineID) String() string {
 	return strconv.FormatUint(id.MS, 10) + "-" + strconv.FormatUint(id.N, 10)
 }
@@ -31,8 +31,8 @@ func (id TimelineID) String() string {
 // A Position is the content of a [Cursor]. Stores make and read positions; programs keep and pass
 // cursors.
 type Position struct {
-	// Incarnation is the random id of the segment from its creation to its deletion. Lineage is the
-	// id of one uninterrupted reign of a Redis primary: the one that took the entry.
+	// Incarnation is the random id of the segment from its creation to its deletion. Lineage is the id of one
+	// uninterrupted reign of a Redis primary: the reign in which the entry was stored.
 	Incarnation, Lineage uint64
 	Sequence             uint64
 	// Proof is taken from the id of the append that wrote the entry.
@@ -54,11 +54,11 @@ func (p Position) IsZero() bool { return p == Position{} }
 const (
 	segmentCursor = 1
 	spaceCursor   = 2
-	trimmedCursor = 3 // of a space, with what was trimmed
+	trimmedCursor = 3 // of a space, with Trimmed
 	cursorPrefix  = "c"
 )
 
-// Cursor writes p as text.
+// Cursor returns p as text.
 func (p Position) Cursor() Cursor {
 	if p.IsZero() {
 		return ""
@@ -89,7 +89,7 @@ func (p Position) Cursor() Cursor {
 	return Cursor(cursorPrefix + base64.RawURLEncoding.EncodeToString(b))
 }
 
-// Position reads c. A text that no Position wrote is [ErrInvalidCursor].
+// Position decodes c. The error is [ErrInvalidCursor] if [Position.Cursor] did not make c.
 func (c Cursor) Position() (Position, error) {
 	var p Position
 	if c == "" {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A Record is what a producer appends.
+// A Record is one unit of an append: a payload with metadata.
 type Record struct {
 	// Sequence is 0, or the sequence that this record must get. Records of one append are either
 	// all 0 or contiguous; the first then acts as [AppendOptions.ExpectedSequence].
@@ -23,30 +23,29 @@ type TRX struct {
 	// ID names the append. The hub or client that made it recognises a repeat with the same id; see
 	// [AppendOptions].TRX.
 	ID uuid.UUID `json:"id"`
-	// Node is hub.Options.Node of the instance that sent it; the nil UUID if none was set.
+	// Node is hub.Options.Node of the instance that sent the append; the nil UUID if none was set.
 	Node uuid.UUID `json:"node"`
 	// Number is the number of the append in its segment, from 1.
 	Number uint64 `json:"number"`
 }
 
-// An Entry is what a reader gets. Payload and Metadata may share memory with other entries and
-// must not be changed.
+// An Entry is a stored record with its position. Payload and Metadata may share memory with other entries and must not
+// be changed.
 type Entry struct {
 	Space    string
 	Segment  string
 	Sequence uint64
-	// Timestamp is when Redis took the entry, in UTC and whole milliseconds. It never decreases
-	// along a space.
+	// Timestamp is when Redis stored the entry, in UTC and whole milliseconds. It never decreases along a space.
 	Timestamp time.Time
 	TRX       TRX
 	Metadata  map[string]string
 	Payload   []byte
-	// Position is where the entry stands; see [Entry.Cursor].
+	// Position is the position of the entry; see [Entry.Cursor].
 	Position Position
 }
 
-// Cursor returns the text that resumes reading after e: in its segment if e was read from a
-// segment, in its space if it was read along the space.
+// Cursor returns the cursor that resumes after e: in its segment if e was read from a segment, in its space if it was
+// read along the space.
 func (e *Entry) Cursor() Cursor { return e.Position.Cursor() }
 
 // entryJSON fixes the names of an entry's fields in JSON.

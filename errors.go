@@ -9,15 +9,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// The conditions that a caller acts on. Test for them with errors.Is; the types below carry what
-// else is known and are found with errors.As. Unless it says otherwise, nothing was stored.
-// docs/contracts.md lists which call ends with which.
+// The conditions that a caller acts on. Test for them with errors.Is; the types below carry details and are found with
+// errors.As. Nothing was stored unless the comment says otherwise. docs/contracts.md lists which call ends with which.
 var (
-	// ErrSequenceMismatch: another append came first. Read what is stored, then go on at [SequenceError].Expected.
+	// ErrSequenceMismatch: another append came first. Read the stored entries, then continue at
+	// [SequenceError].Expected.
 	ErrSequenceMismatch = errors.New("the segment is at another sequence")
 	// ErrFenced: a writer with a higher generation is at work. Stop, or acquire the lease again.
 	ErrFenced = errors.New("fenced by a higher generation")
-	// ErrClosed: the segment has its verdict and takes nothing more. A follower gets it after the last entry.
+	// ErrClosed: the segment has its verdict and accepts nothing more. A follower gets this error after the last entry.
 	ErrClosed = errors.New("the segment is closed")
 	// ErrProducerGap: an append of the producer is missing. Send the one with [ProducerError].ExpectedSeq.
 	ErrProducerGap = errors.New("the producer skipped a sequence")
@@ -25,12 +25,13 @@ var (
 	ErrProducerFenced = errors.New("the producer's epoch is over")
 	// ErrBatchMismatch: the id of the append, or its place in its producer, was used with other records: a fault of the program.
 	ErrBatchMismatch = errors.New("another append was stored under this id")
-	// ErrConflict: what is there has other options than the call asks for.
+	// ErrConflict: the segment or object exists with other options than the call asks for.
 	ErrConflict = errors.New("the segment exists with another configuration")
-	// ErrNotFound: it never existed, or was deleted; then the error is a [DeletedError] for a while.
+	// ErrNotFound: the segment never existed or was deleted. For a while after a deletion the error is a
+	// [DeletedError].
 	ErrNotFound = errors.New("not found")
 	// ErrHistoryLost: Redis came back without entries that were seen or acknowledged. A reader undoes what it derived
-	// from them and reads again. A writer is told by its next append, once: the same call then succeeds.
+	// from them and reads again. A writer gets this error once, from its next append: the same call then succeeds.
 	ErrHistoryLost = errors.New("history was lost")
 	// ErrTrimmed: entries were removed before they were read. Go on from [TrimmedError].Cursor, knowing that some are missing.
 	ErrTrimmed = errors.New("trimmed")
@@ -38,28 +39,31 @@ var (
 	ErrLeaseNotAcquired = errors.New("the lease is held by another")
 	// ErrLeaseLost: another holder may have begun. Stop the work.
 	ErrLeaseLost = errors.New("the lease was lost")
-	// ErrInvalidName, ErrInvalidCursor, ErrInvalidArgument and ErrTooLarge: the call is wrong, and stays so.
+	// ErrInvalidName, ErrInvalidCursor, ErrInvalidArgument and ErrTooLarge: the call is wrong, and a repeat fails in
+	// the same way.
 	ErrInvalidName     = errors.New("invalid name")
 	ErrInvalidCursor   = errors.New("invalid cursor")
 	ErrInvalidArgument = errors.New("invalid argument")
 	ErrTooLarge        = errors.New("too large")
-	// ErrUnavailable: Redis or the gateway cannot serve. Ask again while [Retryable] says so.
+	// ErrUnavailable: Redis or the gateway cannot serve. Retry while [Retryable] says so.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrUnknownOutcome: the request was sent and no answer came. It may be stored, or may be soon. Repeat it with the TRX id of the
-	// [UnknownOutcomeError], on the same hub or client; elsewhere only a [Producer] is recognised.
+	// ErrUnknownOutcome: the request was sent and no answer came. It may have been stored, or may be stored later.
+	// Repeat it with the TRX id of the [UnknownOutcomeError], on the same hub or client; elsewhere only a [Producer] is
+	// recognised.
 	ErrUnknownOutcome = errors.New("outcome unknown")
-	// ErrNotConfirmed: it is stored, and comes with its result, but not yet at the [Durability] asked for.
+	// ErrNotConfirmed: the append is stored, and its result comes with the error, but the [Durability] asked for was
+	// not reached in time.
 	ErrNotConfirmed = errors.New("written, durability not confirmed")
-	// ErrCorrupt: what Redis or the archive holds contradicts itself. Call an operator.
+	// ErrCorrupt: the data in Redis or in the archive contradicts itself. Call an operator.
 	ErrCorrupt = errors.New("corrupt")
 	// ErrShutdown: the hub or the client was closed. Open another one.
 	ErrShutdown = errors.New("the hub is closed")
-	// ErrUnauthenticated and ErrPermissionDenied: the token is missing or over, or does not allow this.
+	// ErrUnauthenticated and ErrPermissionDenied: the token is missing or has expired, or it does not allow the call.
 	ErrUnauthenticated  = errors.New("unauthenticated")
 	ErrPermissionDenied = errors.New("permission denied")
 	// ErrLimitExceeded: a limit of the gateway or of the space is reached. Wait, or have it raised.
 	ErrLimitExceeded = errors.New("limit exceeded")
-	// ErrQuota: the store keeps as much as it may. Delete or trim, or have the quota raised.
+	// ErrQuota: the store has reached its quota. Delete or trim, or have the quota raised.
 	ErrQuota = errors.New("over the quota of the store")
 )
 
@@ -69,7 +73,7 @@ type Error struct {
 	Op             string
 	Store          uuid.UUID
 	Space, Segment string
-	Lease          string // the key of the lease, for a call on one
+	Lease          string // the key of the lease, for a call on a lease
 	Err            error
 }
 
@@ -92,7 +96,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // A SequenceError is an [ErrSequenceMismatch].
 type SequenceError struct {
-	// Expected is the sequence that the next append must name, Got the one that was named.
+	// Expected is the sequence of the next append; Got is the sequence that the call named.
 	Expected, Got uint64
 }
 
@@ -134,7 +138,7 @@ func (e *ClosedError) Unwrap() error { return ErrClosed }
 // A DeletedError is an [ErrNotFound]: there was a segment, and it was deleted or has expired.
 type DeletedError struct {
 	Verdict Verdict
-	// Held says that its forks still read it; until the last of them goes the name stays taken.
+	// Held says that forks still read the segment. Its name stays in use until the last fork is removed.
 	Held bool
 }
 
@@ -150,11 +154,11 @@ func (e *DeletedError) Error() string {
 }
 func (e *DeletedError) Unwrap() error { return ErrNotFound }
 
-// A ProducerError is an [ErrProducerGap], [ErrProducerFenced], [ErrBatchMismatch], or
-// [ErrUnknownOutcome] for a repeat that is older than what is remembered; Kind is that sentinel.
+// A ProducerError is an [ErrProducerGap], [ErrProducerFenced], [ErrBatchMismatch], or [ErrUnknownOutcome] for a repeat
+// that is older than the appends that Redis remembers; Kind is that sentinel.
 type ProducerError struct {
 	Kind error
-	// Epoch is the one in force, ExpectedSeq what its next append must carry.
+	// Epoch is the current epoch of the producer, and ExpectedSeq the Seq of its next append.
 	Epoch, ExpectedSeq uint64
 }
 
@@ -174,7 +178,7 @@ func (e *ProducerError) Unwrap() error { return e.Kind }
 
 // A QuotaError is an [ErrQuota]: nothing was stored.
 type QuotaError struct {
-	// Used is what the store is taken to keep in Redis, in bytes; Quota is what it may keep.
+	// Used is the estimated size of the store in Redis, in bytes; Quota is the limit.
 	Used, Quota int64
 }
 
@@ -183,15 +187,15 @@ func (e *QuotaError) Error() string {
 }
 func (e *QuotaError) Unwrap() error { return ErrQuota }
 
-// A TrimmedError is an [ErrTrimmed]: entries that were wanted were removed on purpose. A read that
-// begins at Cursor gives everything that is left after what was read before, once.
+// A TrimmedError is an [ErrTrimmed]: entries that were wanted were removed on purpose. A read that begins at Cursor
+// returns all remaining entries after those that were read before, each once.
 type TrimmedError struct {
 	// FirstKept is the first sequence that can still be read; 0 along a space.
 	FirstKept uint64
-	// Cursor goes on from here, knowing that entries are missing: of the segment at FirstKept; of the
-	// space at the first entry left, of whichever segment.
+	// Cursor resumes after the missing entries: in a segment at FirstKept, in a space at the first remaining entry of
+	// any segment.
 	Cursor Cursor
-	// Space is the one that Cursor belongs to, for a read of several spaces; "" for a segment.
+	// Space is the space that Cursor belongs to, for a read of several spaces; "" for a segment.
 	Space string
 }
 
@@ -206,7 +210,7 @@ func (e *TrimmedError) Unwrap() error { return ErrTrimmed }
 // A HistoryLostError is an [ErrHistoryLost]: entries that had been seen or acknowledged vanished or
 // were replaced.
 type HistoryLostError struct {
-	// FirstLost is the first sequence that is not what it was; 0 along a space.
+	// FirstLost is the first sequence that was lost or replaced; 0 along a space.
 	FirstLost uint64
 }
 
@@ -226,8 +230,8 @@ type LeaseHeldError struct {
 	Left time.Duration
 }
 
-// Since returns when the holder acquired the lease, by the clock of Redis: its token is made from that.
-// Where the clock was set back meanwhile, Since is later than the acquisition.
+// Since returns when the holder acquired the lease, by the clock of Redis: the token is made from that clock. If the
+// clock was set back, Since can be later than the acquisition.
 func (e *LeaseHeldError) Since() time.Time { return time.UnixMicro(int64(e.Token)) }
 
 func (e *LeaseHeldError) Error() string {
@@ -283,7 +287,7 @@ func (e *UnavailableError) Error() string {
 	}
 	cure := cures[e.Reason]
 	var knows interface{ Cure() string }
-	if errors.As(e.Err, &knows) { // a line to paste, say, which is the last thing of the text
+	if errors.As(e.Err, &knows) { // its text ends with a command to paste, so nothing is added
 		cure = knows.Cure()
 	}
 	if cure != "" {
@@ -295,7 +299,7 @@ func (e *UnavailableError) Unwrap() []error { return []error{ErrUnavailable, e.E
 
 // An UnknownOutcomeError is an [ErrUnknownOutcome]: the request was sent and no answer came.
 type UnknownOutcomeError struct {
-	// TRX is the id to repeat the append with.
+	// TRX is the id with which the append can be repeated.
 	TRX uuid.UUID
 	Err error
 }

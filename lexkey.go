@@ -12,14 +12,13 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A LexKey is a key of streamkit: parts whose bytes order as the parts do, with a zero byte between
-// them. In JSON it is a string of hexadecimal digits. Programs that come from streamkit keep such
-// keys as offsets; new ones use a [Cursor].
+// A LexKey is a key of streamkit: parts whose bytes order as the parts do, with a zero byte between them. In JSON it is
+// a string of hexadecimal digits. Programs that migrate from streamkit use such keys as offsets; new programs use a
+// [Cursor].
 type LexKey []byte
 
-// Encode makes a key of parts: strings and bytes as they are, integers in eight bytes, big-endian,
-// signed ones with the sign turned round, times as their Unix nanoseconds, UUIDs as their bytes. It
-// panics for parts of other types.
+// Encode makes a key of parts: strings and bytes as they are, integers in eight bytes, big-endian, signed ones with the
+// sign bit inverted, times as their Unix nanoseconds, UUIDs as their bytes. It panics for parts of other types.
 func Encode(parts ...any) LexKey {
 	var k LexKey
 	for i, part := range parts {
@@ -64,12 +63,12 @@ func (k *LexKey) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// GetSpaceOffset is the offset of e in its space as streamkit writes it.
+// GetSpaceOffset returns the offset of e in its space, in the form of streamkit.
 func (e *Entry) GetSpaceOffset() LexKey {
 	return Encode("DAT", "SPACES", e.Space, millis.Of(e.Timestamp), e.Segment, e.Sequence)
 }
 
-// GetSegmentOffset is the offset of e in its segment as streamkit writes it.
+// GetSegmentOffset returns the offset of e in its segment, in the form of streamkit.
 func (e *Entry) GetSegmentOffset() LexKey {
 	return Encode("DAT", "SEGMENTS", e.Space, e.Segment, e.Sequence)
 }

@@ -2,8 +2,8 @@ package streamhub
 
 import "fmt"
 
-// CheckName returns [ErrInvalidName] unless name can name a space, a segment, a producer or a
-// lease: 1 to [MaxNameLength] bytes, whatever they are.
+// CheckName returns [ErrInvalidName] unless name can name a space, a segment, a producer or a lease: 1 to
+// [MaxNameLength] bytes of any value. what says in the error what the name is for.
 func CheckName(what, name string) error {
 	switch {
 	case name == "":

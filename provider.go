@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Provider reaches a hub, wherever it is: package hub gives one for a hub in the same process,
-// package client one for a hub behind a gateway. It is safe for concurrent use.
+// A Provider gives access to a hub: package hub has one for a hub in the same process, package client one for a hub
+// behind a gateway. It is safe for concurrent use.
 type Provider interface {
 	// Store returns the part of one store, a tenant. It costs nothing and needs no closing.
 	Store(id uuid.UUID) Store
@@ -32,51 +32,51 @@ type Store interface {
 	// ErrUnavailable: the earlier one can still be stored, and the order must hold. Results and
 	// errors are in the order of appends.
 	AppendAll(ctx context.Context, appends []Append) ([]AppendResult, []error)
-	// Create makes a segment with options. If it exists with the same ones, created is false; with
-	// others the error is [ErrConflict].
+	// Create makes a segment with options. If the segment exists with the same options, created is false; with other
+	// options the error is [ErrConflict].
 	Create(ctx context.Context, space, segment string, options *CreateOptions) (status Status, created bool, err error)
-	// CloseSegment ends a segment with a verdict; options are those of an append without records. A
-	// segment that is closed already is a [ClosedError].
+	// CloseSegment ends a segment with a verdict; options are those of an append without records. If the segment is
+	// already closed, the error is a [ClosedError].
 	CloseSegment(ctx context.Context, space, segment string, verdict Verdict, options *AppendOptions) (AppendResult, error)
-	// Delete ends a segment with the verdict deleted and removes its entries; those that forks read
-	// stay until the last fork goes. The reason has up to 4 KiB.
+	// Delete ends a segment with the verdict deleted and removes its entries. Entries that forks read stay until the
+	// last fork is removed. The reason has up to 4 KiB.
 	Delete(ctx context.Context, space, segment, reason string) error
 	// Trim removes entries from the start of a segment up to sequence upTo, and returns the first sequence that is
-	// kept. Entries that were appended together leave together, so it may be one append less.
+	// kept. Entries that were appended together are removed together. So up to one append's worth of the entries up to
+	// upTo may be kept.
 	Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error)
 	// Touch renews the sliding time to live of a segment and returns the deadline in force, the zero
 	// Time if it has none.
 	Touch(ctx context.Context, space, segment string) (deadline time.Time, err error)
-	// Expire lets a segment expire when ttl has passed, in place of the time to live that it has, and
-	// returns the deadline. Appends and touches do not renew it. With a ttl of 0 the segment never
-	// expires, and the deadline is the zero Time. A repeated call counts the ttl from the repeat.
+	// Expire lets a segment expire when ttl has passed, in place of its present time to live, and returns the deadline.
+	// Appends and touches do not renew it. With a ttl of 0 the segment never expires, and the deadline is the zero
+	// Time. A repeated call counts the ttl from the repeat.
 	Expire(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error)
 
-	// Status describes a segment; one that does not exist is [ErrNotFound].
+	// Status describes a segment. If it does not exist, the error is [ErrNotFound].
 	Status(ctx context.Context, space, segment string) (Status, error)
 	// SpaceEnd returns the cursor after the last entry of a space, "" if it never had one.
 	SpaceEnd(ctx context.Context, space string) (Cursor, error)
-	// Peek returns the last entry of a segment; where none is kept the error is [ErrNotFound].
+	// Peek returns the last entry of a segment; if it keeps none, the error is [ErrNotFound].
 	Peek(ctx context.Context, space, segment string) (Entry, error)
 	// Spaces and Segments list names in byte order. A space that does not exist has no segments.
 	Spaces(ctx context.Context) iter.Seq2[string, error]
 	Segments(ctx context.Context, space string) iter.Seq2[string, error]
 
-	// ConsumeSegment and ConsumeSpace read the entries that exist when the read begins. A segment
-	// that does not exist is [ErrNotFound]; a space that does not exist has no entries. Consume
-	// reads several spaces, each after its cursor ("" for the start), and merges their entries by
-	// timestamp.
+	// ConsumeSegment and ConsumeSpace read the entries that exist when the read begins. If the segment does not exist,
+	// the error is [ErrNotFound]; a space that does not exist has no entries. Consume reads several spaces, each after
+	// its cursor ("" for the start), and merges their entries by timestamp.
 	ConsumeSegment(ctx context.Context, space, segment string, options *ReadOptions) iter.Seq2[Entry, error]
 	ConsumeSpace(ctx context.Context, space string, options *ReadOptions) iter.Seq2[Entry, error]
 	Consume(ctx context.Context, cursors map[string]Cursor, options *ReadOptions) iter.Seq2[Entry, error]
-	// FollowSegment and FollowSpace go on with what is appended. After the last entry of a closed segment
-	// the error is a [ClosedError] with the verdict. Along a space, in ConsumeSpace too, there are only entries: no
-	// verdict ends it, and the unread entries of a segment that was deleted are left out without an error.
-	// SubscribeSpace tells of both.
+	// FollowSegment and FollowSpace read stored entries and then those that are appended. After the last entry of a
+	// closed segment the error is a [ClosedError] with the verdict. FollowSpace and ConsumeSpace return only entries:
+	// no verdict ends them, and they leave out the unread entries of a deleted segment without an error. SubscribeSpace
+	// reports both.
 	FollowSegment(ctx context.Context, space, segment string, options *FollowOptions) iter.Seq2[Entry, error]
 	FollowSpace(ctx context.Context, space string, options *FollowOptions) iter.Seq2[Entry, error]
 
-	// SubscribeSegment and SubscribeSpace give the status of what exists, and then one after each
+	// SubscribeSegment and SubscribeSpace yield the status of existing segments, and then a new status after each
 	// change. A reader that is slower than the changes gets the newest status.
 	SubscribeSegment(ctx context.Context, space, segment string) iter.Seq2[Status, error]
 	SubscribeSpace(ctx context.Context, space string) iter.Seq2[Status, error]
@@ -86,9 +86,9 @@ type Store interface {
 	// Workers gives the list of workers, sorted by id, now and after each change of it.
 	Workers(ctx context.Context) iter.Seq2[[]Worker, error]
 
-	// AcquireLeaseAs gets the exclusive right on key for a holder that the caller names, or a
-	// [LeaseHeldError]; it does not wait for the other. The token is the generation to pass to appends. A
-	// holder that has the lease gets it again with the same token. The ttl is 10 ms to 24 h.
+	// AcquireLeaseAs acquires the lease on key for a holder that the caller names. It returns a [LeaseHeldError] at
+	// once if another holder has the lease. The token is the generation to pass to appends. A holder that has the lease
+	// gets it again with the same token. The ttl is 10 ms to 24 h.
 	AcquireLeaseAs(ctx context.Context, key, holder string, ttl time.Duration) (token uint64, err error)
 	// RenewLeaseAs restarts the ttl, or returns [ErrLeaseLost] if the holder does not have the
 	// lease.
@@ -100,11 +100,10 @@ type Store interface {
 
 // A Membership keeps a worker on the list of its store.
 type Membership interface {
-	// Done is closed when the membership is over, and Err then tells why: nil where it was ended by
-	// its own side.
+	// Done is closed when the membership has ended. Err then returns the reason, or nil if this side ended it.
 	Done() <-chan struct{}
 	Err() error
-	// Leave takes the worker off the list. Leaving again is no error. Callers defer it: if ctx has ended, or
-	// ends meanwhile, it takes up to a second more.
+	// Leave removes the worker from the list. It may be called again. Callers defer it: if ctx has ended, or ends
+	// meanwhile, it takes up to a second more.
 	Leave(ctx context.Context) error
 }

@@ -2,14 +2,13 @@ package streamhub
 
 import "errors"
 
-// Retryable reports whether the same call can succeed later, after a pause: Redis or a gateway could not
-// serve, or the outcome is unknown. Repeat an append whose outcome is unknown with the TRX id of its
-// error, or under the same [Producer].
+// Retryable reports whether the same call can succeed later, after a pause: Redis or a gateway could not serve, or the
+// outcome is unknown. Repeat an append whose outcome is unknown with the TRX id of its error, or under the same
+// [Producer].
 //
-// Every other error is final. Some need an operator: a missing right or an untrusted certificate
-// ([ReasonDenied], [ReasonTLS]), or a limit. So are a repeat that is older than what its producer's
-// row remembers, a lease that another holder has, and the end of the caller's own context. After
-// [ErrShutdown] another hub can take the call.
+// Every other error is final. Some need an operator: a missing right or an untrusted certificate ([ReasonDenied],
+// [ReasonTLS]), or a limit. Also final are a lease that another holder has, the end of the caller's own
+// context, and a repeat that is too old for Redis to recognise. After [ErrShutdown] another hub can serve the call.
 //
 // It looks at the kind of the error only, never at its text.
 func Retryable(err error) bool {

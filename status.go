@@ -10,13 +10,13 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A State says whether a segment still takes appends.
+// A State says whether a segment still accepts appends.
 type State string
 
 const (
-	// StateOpen is a segment that takes appends.
+	// StateOpen is a segment that accepts appends.
 	StateOpen State = "open"
-	// StateClosed is a segment with a verdict: it is read as before and takes nothing more.
+	// StateClosed is a segment with a verdict: it can be read as before and accepts no appends.
 	StateClosed State = "closed"
 	// StateDeleted is a segment that is gone, or that only its forks still read.
 	StateDeleted State = "deleted"
@@ -43,7 +43,7 @@ var verdictKinds = []VerdictKind{
 // VerdictKinds returns every kind of verdict.
 func VerdictKinds() []VerdictKind { return slices.Clone(verdictKinds) }
 
-// Known reports whether k is one of [VerdictKinds]. A segment is never closed with another one.
+// Known reports whether k is one of [VerdictKinds]. A segment is never closed with an unknown kind.
 func (k VerdictKind) Known() bool { return slices.Contains(verdictKinds, k) }
 
 // A Verdict says how a segment ended. It is written once.
@@ -51,12 +51,11 @@ type Verdict struct {
 	Kind VerdictKind `json:"kind"`
 	// Reason is for people: an error text, or who cancelled.
 	Reason string `json:"reason,omitempty"`
-	// Output is what the producer left behind, if anything.
+	// Output is the result of the producer, if it has one.
 	Output json.RawMessage `json:"output,omitempty"`
 }
 
-// String is the kind, with the reason and the output where there are any, for people and logs. Of an output it
-// shows up to 200 bytes.
+// String returns the kind, with the reason and up to 200 bytes of the output, for people and logs.
 func (v Verdict) String() string {
 	text := cmp.Or(string(v.Kind), "no verdict")
 	if v.Reason != "" {
@@ -71,15 +70,14 @@ func (v Verdict) String() string {
 // A Status describes a segment at one moment. Its times are in UTC and whole milliseconds.
 type Status struct {
 	Space, Segment string
-	// FirstSequence is the first entry still kept, LastSequence the last one written. Where
-	// nothing is kept FirstSequence is LastSequence + 1; where nothing was ever written both are 0.
+	// FirstSequence is the first entry still kept, and LastSequence the last one written. If no entry is kept,
+	// FirstSequence is LastSequence + 1. If none was ever written, both are 0.
 	FirstSequence uint64
-	// FirstTimestamp is the zero Time where nothing is kept, LastTimestamp where nothing was ever
-	// written.
+	// FirstTimestamp is the zero Time if no entry is kept, and LastTimestamp if none was ever written.
 	FirstTimestamp time.Time
 	LastSequence   uint64
 	LastTimestamp  time.Time
-	// Heartbeat marks a status that only says that a subscription is alive.
+	// Heartbeat marks a status that only shows that a subscription is alive.
 	Heartbeat bool
 
 	State State
@@ -87,7 +85,7 @@ type Status struct {
 	Verdict *Verdict
 	// Generation is the highest fencing token that an append has named, 0 for none.
 	Generation uint64
-	// ContentType is that of the append or the create that made the segment, "" for none.
+	// ContentType is the content type with which the segment was created, "" for none.
 	ContentType string
 	// TTL is the sliding time to live, 0 for none.
 	TTL time.Duration
@@ -98,12 +96,12 @@ type Status struct {
 	ForkedAt uint64
 	Origin   string   // see [CreateOptions]; not in JSON
 	Position Position // of the last entry; not in JSON
-	// Kept is the position before FirstSequence: a read from its cursor gives everything that is
-	// kept. Its proof is 0 if the entry before is unknown. It is not in JSON.
+	// Kept is the position before FirstSequence: a read from its cursor returns all kept entries. Its proof is 0 if the
+	// entry before FirstSequence is unknown. It is not in JSON.
 	Kept Position
 }
 
-// Cursor returns the position after the last entry of the segment.
+// Cursor returns the cursor that resumes after the last entry of the segment.
 func (s *Status) Cursor() Cursor { return s.Position.Cursor() }
 
 // statusJSON is a status as JSON, with all times in milliseconds.
