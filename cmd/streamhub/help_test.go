@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,6 +73,12 @@ func TestHelpCommands(t *testing.T) {
 	}
 	if r := call(t, nil); r.code != exitUsage || r.out != "" || !strings.Contains(r.err, "serve") {
 		t.Errorf("without arguments: %+v", r)
+	}
+	for _, shell := range []string{"bash", "fish"} { // which the packages install
+		packaged, err := os.ReadFile(filepath.Join("..", "..", "deploy", "package", "completion", shell))
+		if err != nil || string(packaged) != good(t, nil, "completion", shell).out {
+			t.Errorf("deploy/package/completion/%s is not what streamhub completion %s prints: %v", shell, shell, err)
+		}
 	}
 	if r := call(t, nil, "completion", "csh"); r.code != exitUsage {
 		t.Errorf("%+v", r)

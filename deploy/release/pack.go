@@ -142,6 +142,8 @@ func (r *release) packages(p *parts) error {
 					content("/usr/lib/systemd/system/streamhub.service", from("streamhub.service"), "", 0o644),
 					content("/etc/streamhub/streamhub.yaml", from("streamhub.yaml"), "config|noreplace", 0o644),
 					content("/etc/streamhub/environment", from("environment"), "config|noreplace", 0o600),
+					content("/usr/share/bash-completion/completions/streamhub", from("completion", "bash"), "", 0o644),
+					content("/usr/share/fish/vendor_completions.d/streamhub.fish", from("completion", "fish"), "", 0o644),
 					content("/usr/share/doc/streamhub/copyright", filepath.Join(r.root, "LICENSE"), "", 0o644),
 					content("/usr/share/doc/streamhub/THIRD-PARTY-NOTICES", p.notices, "", 0o644),
 				},

@@ -161,6 +161,8 @@ func checkDebian(t *testing.T, data []byte) {
 		`-rw-r--r-- root/root .* \./usr/lib/systemd/system/streamhub\.service\n`,
 		`-rw-r--r-- root/root .* \./etc/streamhub/streamhub\.yaml\n`,
 		`-rw------- root/root .* \./etc/streamhub/environment\n`,
+		`-rw-r--r-- root/root .* \./usr/share/bash-completion/completions/streamhub\n`,
+		`-rw-r--r-- root/root .* \./usr/share/fish/vendor_completions\.d/streamhub\.fish\n`,
 		`\./usr/share/doc/streamhub/copyright\n`,
 		`\./usr/share/doc/streamhub/THIRD-PARTY-NOTICES\n`,
 	} {
