@@ -14,10 +14,10 @@ import (
 
 var errAnswers = fmt.Errorf("%w: a script answered to another number of frames", streamhub.ErrCorrupt)
 
-// What follows runs under appender.mu, unless it says otherwise.
+// The functions below run under appender.mu, unless they say otherwise.
 
-// answeredShort deals with the answer to a frame that went the short way: F and L say that it was
-// stored, A that the head was not the one that this process saw, and D is DISAGREE of the long way.
+// answeredShort handles the answer to a frame that went the short way: F and L say that it was stored, A that the head
+// was not the one that this process saw, and D is DISAGREE of the long way.
 func (a *appender) answeredShort(f *flight, answer byte, timestamp string, unconfirmed error) {
 	switch answer {
 	case 'F', 'L':
@@ -40,7 +40,7 @@ func (a *appender) answeredShort(f *flight, answer byte, timestamp string, uncon
 	}
 }
 
-// answered deals with the answer to one frame; lua/append.lua lists the answers.
+// answered handles the answer to one frame; lua/append.lua lists the answers.
 func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	answer, err := f.readAdopted(answer)
 	if err != nil {
@@ -59,8 +59,8 @@ func (a *appender) answered(f *flight, answer string, unconfirmed error) {
 	}
 }
 
-// readAdopted notes the incarnation that the script found and went on with, if the answer begins with one, and returns
-// the rest of the answer.
+// readAdopted records the incarnation that the script found and used, if the answer begins with one, and returns the
+// rest of the answer.
 func (f *flight) readAdopted(answer string) (string, error) {
 	if len(answer) <= 17 || answer[0] != '~' {
 		return answer, nil
@@ -73,7 +73,7 @@ func (f *flight) readAdopted(answer string) (string, error) {
 	return answer[17:], nil
 }
 
-// answeredStored deals with a frame that is stored, now or by an earlier attempt.
+// answeredStored handles a frame that was stored, now or by an earlier attempt.
 func (a *appender) answeredStored(f *flight, code, rest string, unconfirmed error) {
 	stored, err := parseStored(code, rest)
 	if err != nil {
@@ -84,13 +84,13 @@ func (a *appender) answeredStored(f *flight, code, rest string, unconfirmed erro
 	if f.own {
 		f.saw(stored.head(f))
 		f.seq++
-		f.doubts = nil // had one been stored, this one would have been refused
+		f.doubts = nil // if one of them had been stored, this frame would have been refused
 	}
 	a.stored(f, &stored, unconfirmed)
 }
 
-// answeredCheck deals with a frame to check only, which would be stored. The quota is looked at last, as it would be
-// for an append that stores.
+// answeredCheck handles a check-only frame that would be stored. The quota is checked last, as for an append that
+// stores.
 func (a *appender) answeredCheck(f *flight, code, rest string) {
 	r := streamhub.AppendResult{Created: code == "K1"}
 	if err := parseNumbers(rest, &r.First, &r.Last); err != nil {
@@ -105,8 +105,8 @@ func (a *appender) answeredCheck(f *flight, code, rest string) {
 	a.land(f)
 }
 
-// reroute deals with an answer that says more of the segment than of the frame: the segment is another one than this
-// process knew, or may be, or it cannot be written. It reports whether the answer was such a one; otherwise the answer is a refusal.
+// reroute handles an answer that concerns the segment more than the frame: the segment is, or may be, another one than
+// this process knew, or it cannot be written. It returns false for any other answer, which is a refusal.
 func (a *appender) reroute(f *flight, code, rest string) bool {
 	switch code {
 	case "OTHER":
@@ -133,7 +133,7 @@ func (a *appender) reroute(f *flight, code, rest string) bool {
 		case f.own:
 			a.rowGone(f)
 		case told.Sequence > 0 && told.Incarnation == f.incarnation:
-			a.doubted(f) // the row of the producer may have been lost together with what it appended
+			a.doubted(f) // the row of the producer may have been lost together with its appends
 		default:
 			return false
 		}
@@ -142,7 +142,7 @@ func (a *appender) reroute(f *flight, code, rest string) bool {
 			return false
 		}
 		if !a.resolve(f, rest) {
-			// A late copy of a frame that had been refused. It is none of this one's business.
+			// The row was changed by a late copy of a refused frame, which does not concern this frame.
 			a.renew(f.tail)
 			a.enqueue(f)
 		}
@@ -152,13 +152,13 @@ func (a *appender) reroute(f *flight, code, rest string) bool {
 	return true
 }
 
-// A storedFrame is where a frame went, as the script answered; see + and R in lua/append.lua.
+// A storedFrame says where a frame was stored, from the answer of the script; see + and R in lua/append.lua.
 type storedFrame struct {
 	first, last, number, generation, lineage uint64
 	timestamp                                int64
 	created, closed, repeated                bool
-	proof                                    uint64    // of the last entry, where the frame holds none
-	id                                       uuid.UUID // of a repeat: the id that it was stored with
+	proof                                    uint64    // of the last entry, if the frame has no records
+	id                                       uuid.UUID // for a repeat: the id with which it was stored
 }
 
 // parseStored reads an answer of code + or R: five numbers, the lineage in 16 hexadecimal digits, and
@@ -191,7 +191,8 @@ func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 		a.finish(f.tail, r, answers[i].result, unconfirmed)
 	}
 	at := answers[len(answers)-1].result.Position
-	// A repeat may be of something older than what was acknowledged last, whose loss would then go unnoticed.
+	// A repeat may be older than the last acknowledged append. Moving the position back would hide the loss of that
+	// one.
 	older := s.repeated && at.Incarnation == f.position.Incarnation && at.Sequence < f.position.Sequence
 	if !f.remote() && !older {
 		f.position, f.mixed = at, !f.own
@@ -207,7 +208,7 @@ func (a *appender) stored(f *flight, s *storedFrame, unconfirmed error) {
 	}
 }
 
-// land ends the flight, whose requests have their answers. The next frame of the segment may go.
+// land ends a flight whose requests have their answers. The next frame of the segment may be sent.
 func (a *appender) land(f *flight) {
 	f.busy = false
 	a.wake(a.list(f.tail))
@@ -221,12 +222,12 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 		f.doubtful(f)
 	}
 	if unknown && !f.pinned {
-		// The segment may have been created with this incarnation, and be lost before anybody hears of it.
-		// It is found under its name if it is there; another one begins with a name of its own.
+		// The segment may have been created with this incarnation and be lost before any answer. If it exists, the next
+		// append finds it; otherwise the next one creates it with a new incarnation.
 		f.incarnation = proofOf(newID())
 	}
 	if unknown && streamhub.CodeOf(err) != streamhub.CodeInternal {
-		err = errors.New(err.Error()) // as a condition it would say that nothing happened
+		err = errors.New(err.Error()) // a wrapped sentinel would claim that nothing happened
 	}
 	for _, r := range f.requests {
 		if unknown {
@@ -238,8 +239,8 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 	a.land(f)
 }
 
-// gone deals with a segment that is not the one that the frame was sent to. A frame that creates
-// the segment, or that only followed what it found, begins the next one.
+// gone handles a segment that is no longer the one for which the frame was meant. A frame that may create the segment,
+// or that was not bound to an incarnation, creates the next one.
 func (a *appender) gone(f *flight, err error) {
 	if f.remote() && !f.unknown && f.pinned {
 		// The caller gets its error; only the state of this process is in doubt.
@@ -260,9 +261,8 @@ func (a *appender) gone(f *flight, err error) {
 	a.enqueue(f)
 }
 
-// forget refuses the flight and, if it is of this process, everything queued after it: all of that
-// was meant for a segment that is not there any more. What is appended from now on is meant for the
-// segment that is there then.
+// forget refuses the flight and, if it belongs to this process, everything queued after it: these appends were meant
+// for a segment that no longer exists. Later appends are meant for the segment that exists then.
 func (a *appender) forget(f *flight, err error) {
 	if f.remote() {
 		if f.unknown {
@@ -276,8 +276,8 @@ func (a *appender) forget(f *flight, err error) {
 	a.reset(f.tail)
 }
 
-// abandon forgets the incarnation of a segment and begins with another one. If a caller of this
-// process has appended to the old one, the next caller is told of the loss; see tail.owed.
+// abandon forgets the incarnation of a segment and proposes another one. If a caller of this process has appended to
+// the old one, the next caller gets the error about the loss; see tail.owed.
 func (a *appender) abandon(g *tail, err error) {
 	if g.position != (streamhub.Position{}) {
 		g.owed = err
@@ -285,7 +285,7 @@ func (a *appender) abandon(g *tail, err error) {
 	a.reset(g)
 }
 
-// flush refuses what waits after the flight.
+// flush refuses the requests that are queued after the flight.
 func (a *appender) flush(g *tail, err error) {
 	for _, r := range g.queue {
 		a.finish(g, r, streamhub.AppendResult{}, err)
@@ -293,12 +293,12 @@ func (a *appender) flush(g *tail, err error) {
 	g.queue = nil
 }
 
-// adopt continues with the incarnation that the script found, after its meta and log were compared:
-// entries must not be added to a segment that a partial restore left behind. Where the script may do
-// both itself, it does; see mode '~' of lua/append.lua.
+// adopt continues with the incarnation that the script found, after its meta and log were compared: entries must not be
+// added to a segment that a partial restore left behind. If possible the script does this itself; see mode '~' of
+// lua/append.lua.
 func (a *appender) adopt(f *flight, incarnation string) {
 	if meant := f.requests[0].incarnation; meant != 0 && hex16(meant) != incarnation {
-		// That says nothing of what this process remembers.
+		// The loss does not concern what this process remembers.
 		a.refuse(f, &streamhub.HistoryLostError{FirstLost: 1}, false)
 		return
 	}
@@ -316,8 +316,8 @@ func (a *appender) expire(f *flight, incarnation string) {
 	}, func(uint64) {})
 }
 
-// rowGone finds out why the row of this process is not what it was: it was idle and forgotten, or
-// the segment is not what it was either.
+// rowGone finds out why the row of this process is missing or different: it was idle and removed, or the segment was
+// lost or replaced.
 func (a *appender) rowGone(f *flight) {
 	position := f.position
 	a.inspect(f, hex16(f.incarnation), func(ctx context.Context, id uint64) error {
@@ -333,9 +333,8 @@ func (a *appender) doubted(f *flight) {
 	}, func(uint64) { f.proved = true })
 }
 
-// inspect calls look in a goroutine and without the lock, since it asks Redis. If look finds nothing
-// wrong, goOn runs under the lock and the flight is sent again. The segment stays busy meanwhile, so
-// nothing overtakes the flight.
+// inspect calls look in a goroutine and without the lock, because look calls Redis. If look returns no error, goOn runs
+// under the lock and the flight is sent again. The segment stays busy meanwhile, so nothing overtakes the flight.
 func (a *appender) inspect(f *flight, incarnation string, look func(context.Context, uint64) error, goOn func(uint64)) {
 	id, err := parseHex16(incarnation)
 	if err != nil {

@@ -41,11 +41,11 @@ func (s *Store) append(ctx context.Context, op, space, segment string, records [
 	return result, s.fail(op, space, segment, err)
 }
 
-// AppendAll makes several appends at once. Those to different segments travel together, those to one
-// segment are stored in the order given; results and errors are in the order of appends. Each succeeds
-// or fails by itself, but one that can still be made, as its error is [streamhub.ErrUnavailable] or
-// [streamhub.ErrUnknownOutcome], is not overtaken: those after it in the same segment are not made and
-// end with ErrUnavailable. So what has failed can be repeated, in its order.
+// AppendAll makes several appends at once. Those to different segments travel together, those to one segment are stored
+// in the order given; results and errors are in the order of appends. Each succeeds or fails by itself, with one
+// exception. An append that ends with [streamhub.ErrUnavailable] or [streamhub.ErrUnknownOutcome] can still be stored.
+// So the later appends to the same segment are not made and end with ErrUnavailable. The failed appends can be repeated
+// in their order.
 func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
 	if err := ctx.Err(); err != nil {
@@ -67,8 +67,8 @@ func (s *Store) AppendAll(ctx context.Context, appends []streamhub.Append) ([]st
 	return results, errs
 }
 
-// Create makes a segment. If it exists with the same configuration, created is false and nothing
-// changes; with another one the error is ErrConflict.
+// Create makes a segment. If the segment exists with the same configuration, created is false and nothing changes; with
+// another configuration the error is ErrConflict.
 func (s *Store) Create(ctx context.Context, space, segment string, options *streamhub.CreateOptions) (status streamhub.Status, created bool, err error) {
 	defer func() { err = s.fail("create", space, segment, err) }()
 	if options == nil {
@@ -91,8 +91,8 @@ func (s *Store) Create(ctx context.Context, space, segment string, options *stre
 	return status, err == nil, redisx.Unsure(err)
 }
 
-// existing is the status of the segment that a create has met. cause is why nothing was created: if it is the quota,
-// or that the parent of a fork is gone, the segment may be there nevertheless.
+// existing returns the status of the segment that a create has found. cause is why nothing was created. After a quota
+// error, or if the parent of a fork is gone, the segment may exist nevertheless.
 func (s *Store) existing(ctx context.Context, at place, options *streamhub.CreateOptions, cause error) (status streamhub.Status, err error) {
 	met := errors.Is(cause, errExists)
 	if !met && !errors.Is(cause, streamhub.ErrQuota) && !errors.Is(cause, streamhub.ErrNotFound) {
@@ -128,10 +128,11 @@ func (s *Store) created(ctx context.Context, at place, options *streamhub.Create
 	case !options.ExpiresAt.IsZero() && !r.Timestamp.Before(options.ExpiresAt):
 		return status, fmt.Errorf("%w: it has expired already, at %v", streamhub.ErrNotFound, options.ExpiresAt.UTC())
 	}
-	return createdAs(at, options, r), nil // it has expired or was deleted since
+	return createdAs(at, options, r), nil // the segment has expired or was deleted since
 }
 
-// createdAs is the status of a segment when it was created. That of a fork leaves out the entries of its parent.
+// createdAs returns the status that a segment had when it was created. For a fork it leaves out the entries of the
+// parent.
 func createdAs(at place, o *streamhub.CreateOptions, r *streamhub.AppendResult) streamhub.Status {
 	s := streamhub.Status{
 		Space: at.space, Segment: at.name, State: streamhub.StateOpen, Generation: r.Generation, Position: r.Position, LastSequence: r.Last,
@@ -152,8 +153,8 @@ func createdAs(at place, o *streamhub.CreateOptions, r *streamhub.AppendResult) 
 	return s
 }
 
-// sameConfiguration compares what Create asked for with the segment that is there. Entries, generation,
-// origin and the content of a verdict are not part of the configuration.
+// sameConfiguration compares the options of Create with the existing segment. Entries, generation, origin and the
+// content of a verdict are not part of the configuration.
 func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) error {
 	have := m.status(at.space, at.name)
 	switch {
@@ -197,9 +198,9 @@ type orderOptions struct {
 	Parent     *forkOrder `json:"p,omitempty"`
 }
 
-// A forkOrder is what the script needs of the parent of a fork: which incarnation, up to which
-// sequence it is shared, and the TRX number and the proof there, from which the fork goes on. The
-// keys travel as KEYS, not in the JSON.
+// A forkOrder is what the script needs to know about the parent of a fork: its incarnation, the last shared sequence,
+// and the TRX number and proof at that sequence, from which the fork continues. The keys are passed as KEYS, not in the
+// JSON.
 type forkOrder struct {
 	Segment     string `json:"segment"`
 	Incarnation string `json:"inc"`
@@ -255,8 +256,8 @@ func (s *Store) newAppend(space, segment string, records []streamhub.Record, opt
 	return req, nil
 }
 
-// newCreate makes the request of a create. It is an append without a sequence to check, that may
-// carry records, a verdict and a parent.
+// newCreate makes the request of a create. It is an append without an expected sequence, which may have records, a
+// verdict and a parent.
 func (s *Store) newCreate(ctx context.Context, at place, o *streamhub.CreateOptions) (*request, error) {
 	req := s.newRequest(at, o.Generation)
 	req.id = newID()
@@ -290,7 +291,7 @@ func (s *Store) newRequest(at place, generation uint64) *request {
 	return &request{place: at, generation: generation, durability: s.log.opt.Durability, done: make(chan struct{})}
 }
 
-// contents checks what an append or a create stores, and the numbers of the request, and encodes it.
+// contents checks the contents and the numbers of an append or a create, and encodes them.
 func (l *Log) contents(req *request, records []streamhub.Record, verdict *streamhub.Verdict, contentType, streamSeq string) (err error) {
 	if err := l.encodeRecords(req, records); err != nil {
 		return err
@@ -391,7 +392,7 @@ func (l *Log) encodeRecords(req *request, records []streamhub.Record) error {
 	return nil
 }
 
-// checkTexts bounds what a segment keeps in its meta besides its entries.
+// checkTexts bounds the texts that a segment keeps in its meta.
 func checkTexts(contentType, streamSeq string) error {
 	if n := len(contentType); n > streamhub.MaxContentTypeLength {
 		return fmt.Errorf("%w: a content type of %d bytes, the limit is %d", streamhub.ErrTooLarge, n, streamhub.MaxContentTypeLength)
@@ -409,7 +410,7 @@ func tooLong(size, limit int) error {
 	return fmt.Errorf("%w: an append of %d bytes, the limit is %d: make several", streamhub.ErrTooLarge, size, limit)
 }
 
-// recordSize is what counts against the limit of a record.
+// recordSize returns the size that counts against the limit of a record.
 func recordSize(r *streamhub.Record) int {
 	n := len(r.Payload)
 	for k, v := range r.Metadata {
@@ -440,7 +441,7 @@ func encodeVerdict(v streamhub.Verdict) (string, error) {
 	return string(b), nil
 }
 
-// normalType is the form in which content types are compared: without parameters, in lower case.
+// normalType returns the form in which content types are compared: without parameters, in lower case.
 func normalType(t string) string {
 	media, _, err := mime.ParseMediaType(t)
 	if err != nil {

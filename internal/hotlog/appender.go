@@ -11,93 +11,92 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// The appender sends what the goroutines of this process append. A segment has at most one frame
-// on its way; what arrives meanwhile waits and leaves with the next one. Nothing ever waits for
-// company: a request that finds its lane free is sent at once.
+// The appender sends the appends of all goroutines of this process. A segment has at most one frame in flight; requests
+// that arrive meanwhile share the next frame. No request is delayed to fill a batch: a request that finds its lane free
+// is sent at once.
 
 const (
-	laneFlights = 2        // batches of a lane that are on their way at the same time
-	callFrames  = 128      // most frames in one call of the script
-	callBytes   = 1 << 20  // and about as many bytes
-	batchFrames = 512      // most frames in one batch
-	sharedBytes = 64 << 10 // a frame that several appends share is not made larger than this
+	laneFlights = 2        // batches of a lane in flight at the same time
+	callFrames  = 128      // maximum of frames in one call of the script
+	callBytes   = 1 << 20  // approximate maximum of bytes in one call
+	batchFrames = 512      // maximum of frames in one batch
+	sharedBytes = 64 << 10 // appends share a frame only up to this size
 	maxTails    = 1 << 17  // segments that are remembered while idle
 )
 
-// A request is one append. Its fields up to done do not change once it is submitted.
+// A request is one append. Its fields up to done do not change after it is submitted.
 type request struct {
 	place
 	id    uuid.UUID
 	named bool // the caller chose the id and so may send it again
-	// sum is the checksum of body. Of a request that is not named it is made late, under appender.mu: when an error
-	// is to tell its caller the id; see sign.
+	// sum is the checksum of body. For a request that is not named it is computed late, under appender.mu: when an
+	// error is to return the id to the caller; see sign.
 	sum        uint32
 	records    int
 	body       []byte // records, encoded
 	expect     uint64
 	generation uint64
-	// incarnation is the life that the append is meant for, 0 for any.
+	// incarnation is the incarnation for which the append is meant, 0 for any.
 	incarnation uint64
 	producer    *streamhub.Producer // nil for the appender's own
 	opt         orderOptions
 	plain       bool // may share a frame
-	// remote is for the append of another process, which was told of known; see Submission.
+	// remote says that the append is from another process, which knows of the position known; see Submission.
 	remote     bool
 	known      streamhub.Position
 	durability streamhub.Durability
-	// overQuota is the error of what would be stored now, nil while the store keeps to its quota. The append is
-	// then to check only.
+	// overQuota is the quota error of the append, nil while the store is within its quota. With it the append is sent
+	// as check-only, because it may be a repeat.
 	overQuota error
 
 	done   chan struct{} // closed when result and err are set
 	result streamhub.AppendResult
 	err    error
 
-	// What follows is guarded by appender.mu.
+	// appender.mu guards the fields below.
 
 	// sent says that the request is in a frame. From then on the end of its context leaves the
 	// outcome unknown.
 	sent      bool
 	open      bool // in appender.open
 	answered  bool
-	withdrawn bool // its caller had gone before it was sent
+	withdrawn bool // its caller left before it was sent
 	// waiters is how many callers wait for the request: repeats under the same id wait for the same
 	// one. If the last of them leaves before the request is sent, it is withdrawn.
 	waiters int
-	same    *request // the one under way that this one repeats
-	after   *request // the one before it that it depends on
+	same    *request // the request in flight that this one repeats
+	after   *request // the previous request, on which this one depends
 }
 
-// A tail is what the appender knows of the end of one segment. It is guarded by appender.mu. While a
-// frame is on its way, its sender uses the keys and the incarnation without the lock; nothing else
-// changes them then.
+// A tail is what the appender knows about the end of one segment. It is guarded by appender.mu. While a frame is in
+// flight, its sender uses the keys and the incarnation without the lock; nothing else changes them then.
 type tail struct {
 	place
 	incarnation uint64
 	pinned      bool // the incarnation has been seen in Redis
-	// epoch and seq are those of the next frame under this process's own producer row.
+	// epoch and seq are the epoch and seq of the next frame under this process's own producer.
 	epoch, seq uint64
-	// position is after the last record that was acknowledged in this incarnation.
+	// position is the position of the last acknowledged record in this incarnation.
 	position streamhub.Position
-	// mixed says that position is not after a frame of the appender's own producer, whose row would
-	// be missed.
+	// mixed says that position is not from a frame of the appender's own producer. Then a missing row of that producer
+	// does not reveal the loss of the position.
 	mixed bool
 	// owed is the error about the earlier incarnation that the next caller of this process gets.
 	owed     error
 	queue    []*request
-	busy     bool // a frame is on its way
+	busy     bool // a frame is in flight
 	stopping bool // a request was not made that others in the queue may depend on
 	listed   bool // in the ready list of a lane
-	// metaArg and log are the keys of the segment, ready to be sent; logKey is that of logOf.
+	// metaArg and logKey are the keys of the segment as arguments; logKey belongs to the incarnation logOf.
 	metaArg, logKey any
 	logOf           uint64
-	// seen is the head after the last frame of this process, the zero head if that is not known.
+	// seen is the head after the last frame of this process, or the zero head if it is unknown.
 	seen   head
 	seenAt time.Time
 	rest   int // frames for which the short way is not tried
-	// unheard says that the last notice had no listener: the next one need not carry its frame.
+	// unheard says that the last notice had no listener, so that the next one need not contain its frame.
 	unheard bool
-	// doubts are frames that carried seq and got no answer. At most one was stored.
+	// doubts are frames with this seq that got no answer. At most one was stored.
 	doubts []doubt
 	kept   []answer
 	used   time.Time // when a frame was last made
@@ -106,19 +105,19 @@ type tail struct {
 // An appender is the sending half of a log; all appends of the process go through it.
 type appender struct {
 	log      *Log
-	calls    atomic.Int64 // of the append script, with those that were repeated
+	calls    atomic.Int64 // calls of the append script, repeats included
 	vouchers vouchers
 	row      string // "p:~<id>": the row of this process's own producer in every segment
 
 	mu        sync.Mutex
 	tails     map[string]*tail // by meta key
-	limit     int              // of tails, at which idle ones are forgotten
+	limit     int              // number of tails at which idle ones are dropped
 	lanes     map[laneKey]*lane
-	laneLimit int                  // of lanes, at which idle ones are forgotten
-	open      map[openKey]*request // not answered, and a caller may send them again
+	laneLimit int                  // number of lanes at which idle ones are dropped
+	open      map[openKey]*request // requests without an answer that a caller may repeat
 	listed    map[string]struct{}  // spaces that this process has registered
-	// epochs is the last epoch that was given to a segment. It grows over all of them, so a segment that was
-	// forgotten and comes back has a higher one than its row in Redis.
+	// epochs is the last epoch that was assigned to any segment. So a segment that was forgotten and is used again gets
+	// a higher epoch than its row in Redis.
 	epochs uint64
 }
 
@@ -156,9 +155,8 @@ func (a *appender) submit(requests []*request) {
 	a.wakeFor(requests)
 }
 
-// queue puts requests into the queues of their segments; nil ones are skipped. A request that repeats
-// one under way is replaced by that one in the slice, so that its caller waits for the same answer.
-// It runs under appender.mu.
+// queue puts requests into the queues of their segments; nil ones are skipped. A request that repeats one in flight is
+// replaced by that one in the slice, so that its caller waits for the same answer. It runs under appender.mu.
 func (a *appender) queue(requests []*request) {
 	for i, req := range requests {
 		if req == nil {
@@ -192,9 +190,8 @@ func (a *appender) wakeFor(requests []*request) {
 	}
 }
 
-// wait returns the answer to req. If ctx ends first, a request that was not sent is withdrawn and did
-// not happen. One that was sent has an unknown outcome; it goes on, and is kept so that a repeat
-// finds it.
+// wait returns the answer to req. If ctx ends first, a request that was not sent is withdrawn and did not happen. A
+// request that was sent has an unknown outcome. It stays in flight, and is remembered so that a repeat finds it.
 func (a *appender) wait(ctx context.Context, req *request) (streamhub.AppendResult, error) {
 	select {
 	case <-req.done:
@@ -239,14 +236,13 @@ func (a *appender) finish(g *tail, r *request, result streamhub.AppendResult, er
 			g.keep(answer{r.id, r.sum, result})
 		}
 	}
-	// The records are not needed any more, and after would keep every request before this one in memory.
+	// Drop the records, and the link after, which would keep all earlier requests in memory.
 	r.result, r.err, r.body, r.after, r.answered = result, err, nil, nil, true
 	g.stopping = g.stopping || r.stops()
 	close(r.done)
 }
 
-// tail returns what is known of a segment, and creates it if nothing is. It forgets idle segments if
-// there are too many.
+// tail returns the tail of a segment, and makes it if need be. It drops idle tails if there are too many.
 func (a *appender) tail(at place) *tail {
 	key := at.meta(at.segment)
 	if g := a.tails[key]; g != nil {
@@ -254,7 +250,7 @@ func (a *appender) tail(at place) *tail {
 	}
 	if len(a.tails) >= a.limit {
 		a.evict(maxTails / 2)
-		// Those with something to send stay, so it is not tried again for each one more.
+		// Busy tails stay, so the limit is raised: otherwise each new tail would cause another eviction.
 		a.limit = max(maxTails, len(a.tails)+maxTails/2)
 	}
 	g := &tail{place: at, metaArg: key}
@@ -263,8 +259,8 @@ func (a *appender) tail(at place) *tail {
 	return g
 }
 
-// evict forgets idle segments until so many are left. Segments whose answers a repeat may still ask
-// for go last; segments with doubts go only once they are old.
+// evict drops idle tails until left are left. Tails with answers that a repeat may still need go last; tails with
+// doubts go only when they are old.
 func (a *appender) evict(left int) {
 	old := time.Now().Add(-keptFor)
 	for _, all := range [...]bool{false, true} {
@@ -281,8 +277,8 @@ func (a *appender) evict(left int) {
 
 func (g *tail) idle() bool { return !g.busy && !g.listed && len(g.queue) == 0 }
 
-// reset forgets which incarnation of the segment was seen, and proposes a new one. The new epoch
-// makes the row that this process may have left there invalid.
+// reset forgets which incarnation of the segment was seen, and proposes a new one. The new epoch invalidates a row that
+// this process may have left there.
 func (a *appender) reset(g *tail) {
 	g.pinned, g.incarnation, g.position, g.seen, g.kept = false, proofOf(newID()), streamhub.Position{}, head{}, nil
 	g.mixed = false
@@ -305,6 +301,6 @@ func (g *tail) logArg() any {
 	return g.logKey
 }
 
-// Calls returns how many calls of the append script this log has sent, those that were repeated
-// among them. Each carries what is appended at the same moment.
+// Calls returns how many calls of the append script this log has sent, those that were repeated among them. One call
+// carries the appends that are made at the same time.
 func (l *Log) Calls() int64 { return l.appender.calls.Load() }

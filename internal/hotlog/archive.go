@@ -16,8 +16,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// This file is what package archiver moves history with: claim a space, read windows of it,
-// commit what was archived of them, and then remove it from Redis.
+// This file has the operations with which package archiver moves history: claim a space, read windows of it, commit
+// what was archived of them, and then remove it from Redis.
 
 // noPosition begins the archive state of a space without an archive.
 const noPosition = "0-0 "
@@ -30,7 +30,7 @@ type ArchiveOwner struct {
 
 func (o *ArchiveOwner) String() string { return strconv.FormatUint(o.Token, 10) + " " + o.Holder }
 
-// An ArchiveState is what Redis knows of the archive of a space.
+// An ArchiveState is the state of the archive of a space, as recorded in Redis.
 type ArchiveState struct {
 	// Position is the place in the timeline up to which all is archived, zero for nothing.
 	Position streamhub.TimelineID
@@ -39,9 +39,9 @@ type ArchiveState struct {
 	Lineage string // of the server
 }
 
-// ClaimArchive makes owner the one that archives a space. [streamhub.ErrFenced] means that a later
-// one has, or another one with the same token. A space that Redis has nothing of is
-// [streamhub.ErrNotFound], unless the claim is to erase what is archived of it.
+// ClaimArchive makes owner the archiver of a space. The error is [streamhub.ErrFenced] if a later owner has claimed it,
+// or another one with the same token. It is [streamhub.ErrNotFound] if Redis has nothing of the space, unless erase is
+// set: the claim is then for erasing its archive.
 func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwner, erase bool) (state ArchiveState, err error) {
 	defer func() { err = s.fail("claim archive", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
@@ -64,7 +64,7 @@ func (s *Store) ClaimArchive(ctx context.Context, space string, owner ArchiveOwn
 	return ArchiveState{position, first, f[2]}, errors.Join(err1, err2)
 }
 
-// archiveError makes an error of an answer of the scripts of the archiver.
+// archiveError converts an answer of the scripts of the archiver to an error.
 func archiveError(answer string, owner ArchiveOwner) error {
 	code, rest, _ := strings.Cut(answer, " ")
 	switch code {
@@ -82,10 +82,10 @@ func archiveError(answer string, owner ArchiveOwner) error {
 	return err
 }
 
-// A Window is a part of the timeline of a space and what it names.
+// A Window is a part of the timeline of a space, with the frames that it names.
 type Window struct {
 	Changes []archive.Change
-	// Segments are those that are still there, be it only for their forks.
+	// Segments are the segments that still exist, even if only for their forks.
 	Segments []WindowSegment
 	To       streamhub.TimelineID // of the last change
 	// Meta is what [Store.RestoreSpace] needs besides the changes.
@@ -94,7 +94,7 @@ type Window struct {
 	Bytes int  // of the frames
 }
 
-// A WindowSegment is what a window holds of one life of a segment.
+// A WindowSegment has the frames of one incarnation of a segment in a window.
 type WindowSegment struct {
 	Segment     string
 	Incarnation uint64
@@ -109,9 +109,9 @@ type WindowSegment struct {
 // maxWindow is the most changes of a window.
 const maxWindow = 8192
 
-// ReadWindow reads what lies beyond after in the timeline that Redis keeps, up to the time until (in
-// Unix milliseconds, inclusive) or to about so many bytes of frames. Entries that were trimmed or
-// deleted are left out, unless forks read them. Where after is not zero it must still be there.
+// ReadWindow reads the part of the timeline in Redis after the place after. The window ends at the time until (in Unix
+// milliseconds, inclusive), or after about the given bytes of frames. It leaves out trimmed and deleted entries, unless
+// forks read them. The place after, unless zero, must still be there.
 func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.TimelineID, until int64, bytes int) (w Window, err error) {
 	defer func() { err = s.fail("read window", space, "", err) }()
 	r, err := s.newSpaceReader(space, streamhub.Position{})
@@ -188,10 +188,10 @@ func (s *Store) ReadWindow(ctx context.Context, space string, after streamhub.Ti
 // add puts a frame after the others.
 func (g *WindowSegment) add(f *frame) error {
 	if f == nil {
-		return nil // it is gone, or came without entries
+		return nil // the entries are gone, or the change had none
 	}
 	if n := len(g.Frames); n > 0 && f.first() != g.Frames[n-1].Last+1 {
-		g.Frames, g.IDs = nil, nil // those before it were trimmed
+		g.Frames, g.IDs = nil, nil // the earlier frames were trimmed
 	}
 	var ids [2]uuid.UUID
 	if _, err := f.entries(&streamhub.Entry{}, 0, math.MaxUint64, func(e *streamhub.Entry) bool {
@@ -208,7 +208,7 @@ func (g *WindowSegment) add(f *frame) error {
 	return nil
 }
 
-// An ArchivedSegment says how far one life of a segment is archived.
+// An ArchivedSegment says how far one incarnation of a segment is archived.
 type ArchivedSegment struct {
 	Segment     string
 	Incarnation uint64
@@ -216,12 +216,12 @@ type ArchivedSegment struct {
 	Proof       uint64 // of the last one
 }
 
-// commitSegments is how many segments one run of the script looks at.
+// commitSegments is how many segments one run of the commit script checks.
 const commitSegments = 64
 
-// CommitArchive writes down that all up to a place in the timeline is archived, and how far that is
-// in each segment. A segment that has another entry there than the one that was archived is a
-// [streamhub.HistoryLostError], and the place stays where it was.
+// CommitArchive records that the timeline is archived up to a place, and how far each segment is. If a segment has
+// another entry than the archived one, the error is a [streamhub.HistoryLostError], and the recorded place is
+// unchanged.
 func (s *Store) CommitArchive(ctx context.Context, space string, owner ArchiveOwner, to streamhub.TimelineID, segments []ArchivedSegment) (err error) {
 	defer func() { err = s.fail("commit archive", space, "", err) }()
 	k := keysOf(s.id, space)
@@ -273,8 +273,8 @@ type HotSegment struct {
 	Bytes                         int64 // about what they take
 }
 
-// HotSegments lists the segments beyond after that have entries in Redis, and the last of up to
-// limit names that it looked at; "" is the end. With sizes it asks Redis for their size.
+// HotSegments lists the segments after the name after that have entries in Redis. It checks up to limit names and
+// returns the last of them; "" is the end. With sizes it asks Redis for their size.
 func (s *Store) HotSegments(ctx context.Context, space, after string, limit int, sizes bool) (hot []HotSegment, next string, err error) {
 	names, err := s.Segments(ctx, space, after, limit)
 	if err != nil || len(names) == 0 {
@@ -284,8 +284,8 @@ func (s *Store) HotSegments(ctx context.Context, space, after string, limit int,
 	return hot, names[len(names)-1], err
 }
 
-// Hot returns those of some segments that have entries in Redis, and the deleted segments that forks among them read.
-// With sizes it asks Redis for their size.
+// Hot returns the named segments that have entries in Redis, and the deleted segments that forks among them read. With
+// sizes it asks Redis for their size.
 func (s *Store) Hot(ctx context.Context, space string, names []string, sizes bool) (hot []HotSegment, err error) {
 	defer func() { err = s.fail("list", space, "", err) }()
 	k := keysOf(s.id, space)
@@ -346,7 +346,7 @@ type archivedMeta struct {
 // archived reads the metas of segments, which are escaped.
 func (l *Log) archived(ctx context.Context, k spaceKeys, segments []string) ([]archivedMeta, error) {
 	pipe := l.conn.Pipeline()
-	// Read first: by the time that the segments are read it can only be further.
+	// Read first: the place can only have moved on when the segments are read.
 	reached := pipe.HGet(ctx, k.state(), "a")
 	metas, archived := make([]*redis.SliceCmd, len(segments)), make([]*redis.StringCmd, len(segments))
 	for i, segment := range segments {
@@ -372,7 +372,7 @@ func (l *Log) archived(ctx context.Context, k spaceKeys, segments []string) ([]a
 	return found, nil
 }
 
-// TimelineBytes is about what the timeline of a space takes.
+// TimelineBytes returns the approximate size, in bytes, of the timeline of a space in Redis.
 func (s *Store) TimelineBytes(ctx context.Context, space string) (int64, error) {
 	n, err := s.log.conn.MemoryUsage(ctx, keysOf(s.id, space).timeline()).Result()
 	if errors.Is(err, redis.Nil) {
@@ -435,7 +435,7 @@ type Life struct {
 	Held               bool
 }
 
-// Life tells what of a segment is still to be read.
+// Life returns which entries of a segment can still be read.
 func (s *Store) Life(ctx context.Context, space, segment string) (life Life, err error) {
 	defer func() { err = s.fail("status", space, segment, err) }()
 	at, err := s.place(space, segment)
@@ -449,7 +449,7 @@ func (s *Store) Life(ctx context.Context, space, segment string) (life Life, err
 	return Life{m.incarnation, m.first, m.state == stateDeleted}, nil
 }
 
-// Now is the time of the server that has a space, in Unix milliseconds.
+// Now returns the time of the server that has the space, in Unix milliseconds.
 func (s *Store) Now(ctx context.Context) (int64, error) {
 	now, err := s.log.conn.Time(ctx).Result()
 	return now.UnixMilli(), redisx.ReadOutcome(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A Cold reads entries that have left Redis; internal/archiver implements it. What it does not hold is
-// [streamhub.ErrNotFound]. Its results are shared and must not be changed.
+// A Cold reads entries that have left Redis; internal/archiver implements it. For entries that it does not hold the
+// error is [streamhub.ErrNotFound]. Its results are shared and must not be changed.
 type Cold interface {
 	// Frames returns frames of one incarnation of a segment, in order and without gaps; one of them
 	// holds sequence. Frames before that one may come with it: they lie in the same chunk.
@@ -31,15 +31,15 @@ type ColdSegment struct {
 	Incarnation    uint64
 }
 
-// errNoArchive is for a process that was not told where the archive is.
+// errNoArchive is the error of a process that was opened without the archive.
 var errNoArchive = fmt.Errorf("%w: the entries are archived, and this program was opened without the archive: name it in the options", streamhub.ErrUnavailable)
 
 func (p *place) cold(incarnation uint64) ColdSegment {
 	return ColdSegment{p.store, p.space, p.name, incarnation}
 }
 
-// coldFrames reads frames from the one that holds sequence, up to the border to Redis. There are
-// none where the archive does not hold it.
+// coldFrames reads frames from the one that holds sequence, up to the border to Redis. It returns none if the archive
+// does not hold the sequence.
 func (l *Log) coldFrames(ctx context.Context, src *source, sequence uint64) ([]frame, error) {
 	if l.opt.Cold == nil {
 		return nil, errNoArchive
@@ -58,7 +58,7 @@ func (l *Log) coldFrames(ctx context.Context, src *source, sequence uint64) ([]f
 			continue
 		}
 		if c.Last >= src.meta.hot {
-			break // another history may have been archived there
+			break // another history may be archived there
 		}
 		f, err := parseFrame(c.Last, c.Number, c.Timestamp, c.Data)
 		if err != nil {
@@ -92,7 +92,7 @@ func (l *Log) coldSpan(ctx context.Context, src *source, lasts []uint64) ([]*fra
 		for n := range frames {
 			f := &frames[n]
 			for i < len(lasts) && lasts[i] < f.last {
-				i++ // it lies inside a frame, where none ends
+				i++ // this sequence is inside a frame, not its end
 			}
 			if i < len(lasts) && lasts[i] == f.last {
 				found[i] = f

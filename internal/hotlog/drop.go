@@ -8,18 +8,17 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// DropSpace removes a space whose segments were deleted: its timeline, what is known of it, and its name.
-// Cursors of the space then get [streamhub.ErrHistoryLost]. A space that has segments is
-// [streamhub.ErrConflict]. Owner is the one that has claimed the archive of the space; nil is for a space
-// without archived entries, and [streamhub.ErrUnavailable] says that some of it is. A space that is not
-// there is no error.
+// DropSpace removes a space whose segments were deleted: its timeline, what is known of it, and its name. Cursors of
+// the space then get [streamhub.ErrHistoryLost]. The error is [streamhub.ErrConflict] if the space has segments. owner
+// has claimed the archive of the space, or is nil for a space without archived entries; the error is
+// [streamhub.ErrUnavailable] if it has some. A missing space is no error.
 func (s *Store) DropSpace(ctx context.Context, space string, owner *ArchiveOwner) (err error) {
 	defer func() { err = s.fail("drop space", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
 		return err
 	}
 	k := keysOf(s.id, space)
-	// Segments that only forks could read have to go first.
+	// Deleted segments that only forks could read must be removed first.
 	if err := s.sweepDue(ctx, k); err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func (s *Store) Unlist(ctx context.Context) error {
 		if err = redisx.ReadOutcome(l.conn.SRem(ctx, storesKey, s.id.String()).Err()); err == nil {
 			is, err = empty()
 		}
-		if err == nil && !is { // a space came meanwhile
+		if err == nil && !is { // a space was created meanwhile
 			err = redisx.ReadOutcome(l.conn.SAdd(ctx, storesKey, s.id.String()).Err())
 		}
 	}

@@ -13,10 +13,11 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// waitGrace is what a server may take, beyond the wait itself, to answer appends whose level is waited for.
+// waitGrace is how long a server may take to answer, in addition to the wait for the level.
 const waitGrace = 2 * time.Second
 
-// checkDurability refuses a level that no server has. What this one can give is left to the sending, which looks.
+// checkDurability refuses a level that no server can give. Whether this server can give it is checked when the append
+// is sent.
 func checkDurability(d streamhub.Durability) error {
 	if d.Replicas < 0 || d.Timeout < 0 {
 		return fmt.Errorf("%w: Durability: Replicas and Timeout have to be 0 or more", streamhub.ErrInvalidArgument)
@@ -24,7 +25,7 @@ func checkDurability(d streamhub.Durability) error {
 	return nil
 }
 
-// checkLevel refuses a level that the server cannot give. As long as nothing is known of the server it passes.
+// checkLevel refuses a level that the server cannot give. It passes every level until the server was inspected.
 func (l *Log) checkLevel(d streamhub.Durability) error {
 	server := l.conn.Server()
 	if server == nil || !waits(d) {
@@ -46,7 +47,7 @@ func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
 	}
 	err := l.checkLevel(d)
 	if err != nil {
-		l.conn.Doubt() // a server is told another policy without a new connection
+		l.conn.Doubt() // the policy of a server can change without a new connection
 	}
 	return err
 }
@@ -54,14 +55,14 @@ func (l *Log) ready(ctx context.Context, d streamhub.Durability) error {
 // waits reports whether an append at d has to wait for replicas or the disk after the script.
 func waits(d streamhub.Durability) bool { return d.Replicas > 0 || d.Fsync }
 
-// How long a level is waited for by default.
+// The default times to wait for a level.
 const (
 	waitTime = time.Second
-	// everysecTime is for a disk that is synced once a second, by a thread that may be a second late.
+	// everysecTime is for appendfsync everysec: the disk is synced once a second, by a thread that may be late.
 	everysecTime = 5 * time.Second
 )
 
-// waitOf is how long the level of d is waited for.
+// waitOf returns how long to wait for the level of d.
 func (l *Log) waitOf(d streamhub.Durability) time.Duration {
 	switch {
 	case d.Timeout != 0:
@@ -77,9 +78,9 @@ type pipeliner interface {
 	Pipeline() redis.Pipeliner
 }
 
-// waiting returns what makes pipelines on the connections of node, with the hooks of node. Its deadline for an
-// answer begins where the wait for d ends: cut off earlier, an append would be sent again although it is stored
-// and its level is still being waited for.
+// waiting returns what makes pipelines on the connections of node, with the hooks of node. Its read timeout is longer
+// than the wait for d. With a shorter one an append would be sent again although it is stored and only waits for its
+// level.
 func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) pipeliner {
 	c, ok := node.(*redis.Client)
 	if !ok || !waits(d) {
@@ -89,15 +90,15 @@ func (l *Log) waiting(node redis.UniversalClient, d streamhub.Durability) pipeli
 	if limit <= 0 {
 		return node // it waits for ever
 	}
-	// The driver's client with another timeout has no hooks, and one connection of a client has a copy of its
-	// hooks. So the latter is what the appends go through, and the former what the last hook sends them with.
+	// The driver's client with another timeout has no hooks, and one connection of a client has a copy of its hooks. So
+	// the appends go through a connection with the hooks, and the last hook sends them with the client that has the
+	// timeout.
 	hooks := c.Conn()
 	hooks.AddHook(sender{c.WithTimeout(l.waitOf(d) + max(limit, waitGrace))})
 	return hooks
 }
 
-// A sender is a hook that replaces the sending: what comes to it goes out through another client,
-// which has another timeout.
+// A sender is a hook that sends commands through another client, which has another timeout.
 type sender struct{ client *redis.Client }
 
 func (sender) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -115,9 +116,8 @@ func (s sender) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipe
 	}
 }
 
-// addWait asks, on the connection that carries the appends, for what d promises. The server waits for what this
-// connection wrote last, so the pipeline must write. The function it returns is called after Exec and says what was
-// not reached.
+// addWait adds the wait for d to the pipeline of the appends. The server waits for the last write of this connection,
+// so the pipeline must write. The returned function is called after Exec; its error says which level was not reached.
 func (l *Log) addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Durability) func() error {
 	if !waits(d) {
 		return func() error { return nil }
@@ -125,7 +125,7 @@ func (l *Log) addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Dur
 	ms := strconv.FormatInt(max(1, l.waitOf(d).Milliseconds()), 10)
 	if d.Fsync {
 		wait := pipe.Do(ctx, "waitaof", 1, d.Replicas, ms)
-		policy := pipe.ConfigGet(ctx, "appendfsync") // asked each time: CONFIG SET may have changed it
+		policy := pipe.ConfigGet(ctx, "appendfsync") // read each time, because CONFIG SET may have changed it
 		return func() error {
 			got, err := wait.Int64Slice()
 			if err == nil {
@@ -152,7 +152,7 @@ func (l *Log) addWait(ctx context.Context, pipe redis.Pipeliner, d streamhub.Dur
 	}
 }
 
-// notConfirmed is ErrNotConfirmed because of err. As a condition, err would say that nothing is written.
+// notConfirmed returns ErrNotConfirmed with the text of err. A wrapped err would claim that nothing was written.
 func notConfirmed(err error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s", streamhub.ErrNotConfirmed, err.Error())
@@ -160,8 +160,8 @@ func notConfirmed(err error) error {
 	return streamhub.ErrNotConfirmed
 }
 
-// answerKnown answers r with a result that is known from before. The level that r asks for is confirmed again: what was
-// confirmed to others, or was not, says nothing. It runs under appender.mu.
+// answerKnown answers r with a known result. The level that r asks for is confirmed again, whatever was confirmed to
+// other requests. It runs under appender.mu.
 func (a *appender) answerKnown(g *tail, r *request, result streamhub.AppendResult) {
 	a.answerAfter(g, r, nil, func() (streamhub.AppendResult, error) { return result, nil })
 }
@@ -222,8 +222,8 @@ func (l *Log) confirmHead(ctx context.Context, at place, incarnation uint64, d s
 	return err
 }
 
-// confirm asks the server for the level d of what was stored earlier, up to position. The error is ErrNotConfirmed, or
-// ErrHistoryLost where position is not what it was.
+// confirm waits for the level d of the history up to position, which was stored earlier. The error is ErrNotConfirmed,
+// or ErrHistoryLost if the entry at position was lost or replaced.
 func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position, d streamhub.Durability) error {
 	if !waits(d) {
 		return nil
@@ -238,7 +238,7 @@ func (l *Log) confirm(ctx context.Context, at place, position streamhub.Position
 	case err != nil:
 		return notConfirmed(redisx.ReadOutcome(err))
 	}
-	// After the wait: what was confirmed is the history that the server has now.
+	// Verified after the wait, because the wait confirms the history that the server has now.
 	switch err = l.verify(ctx, at, position); {
 	case err == nil, errors.Is(err, streamhub.ErrHistoryLost):
 		return err

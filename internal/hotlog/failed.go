@@ -9,8 +9,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// failed deals with flights that have no answer: they are sent again until their time is over. It
-// runs under appender.mu.
+// failed handles flights without an answer: they are sent again until their time is over. It runs under appender.mu.
 func (a *appender) failed(flights []*flight, err error) {
 	var unavailable *streamhub.UnavailableError
 	var lost *streamhub.UnknownOutcomeError
@@ -44,7 +43,7 @@ func (a *appender) failed(flights []*flight, err error) {
 		switch {
 		case f.unknown:
 			a.refuse(f, f.cause, false)
-		case unknown: // it was to check only
+		case unknown: // a check stores nothing, so its outcome does not matter
 			a.refuse(f, &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: cause}, true)
 		default:
 			a.refuse(f, err, true)
@@ -52,8 +51,8 @@ func (a *appender) failed(flights []*flight, err error) {
 	}
 }
 
-// wait returns the next pause of a flight whose slot moves. Such a flight has not been tried: what it may do, and what
-// is known of it, stays as it was, and it has the time that the move may take.
+// wait returns the next pause of a flight whose slot moves. Such an attempt did nothing and does not count: the state
+// of the flight is unchanged, and it may wait as long as a move may take.
 func (f *flight) wait() time.Duration {
 	if f.waits == 0 {
 		if end := time.Now().Add(redisx.MoveTime); end.After(f.until) {
@@ -64,7 +63,7 @@ func (f *flight) wait() time.Duration {
 	return min(redisx.LongestMovePause, 5*time.Millisecond<<min(f.waits, 10))
 }
 
-// unsent deals with flights that were not sent because of err.
+// unsent handles flights that were not sent because of err.
 func (a *appender) unsent(flights []*flight, err error) {
 	if errors.Is(err, streamhub.ErrUnavailable) {
 		a.failed(flights, err)

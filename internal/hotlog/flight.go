@@ -12,9 +12,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A flight is one frame on its way: from the moment in which it leaves the queue until its requests
-// have their answers. It holds the segment busy. A frame that is sent again is the same flight, with
-// the same number under its producer.
+// A flight is one frame, from the moment in which it leaves the queue until its requests have their answers. It keeps
+// the segment busy. A frame that is sent again is the same flight, with the same number under its producer.
 type flight struct {
 	*tail
 	requests []*request
@@ -26,21 +25,21 @@ type flight struct {
 	// until is when retries end; see Options.RetryFor.
 	until   time.Time
 	attempt int
-	waits   int            // how often it was refused because its slot moves
+	waits   int            // how often it was refused because its slot was moving
 	loads   int            // how often the script was loaded for it
-	short   head           // what the short way makes of the head; zero if the flight goes the long way
-	pieces  [pieces]string // for short
-	vouched bool           // the text of the script names the lineage of short
-	chosen  time.Time      // when that was decided
-	proved  bool           // what the caller was told of is there
+	short   head           // the head that the short way writes; zero if the flight goes the long way
+	pieces  [pieces]string // of the short way
+	vouched bool           // the script text itself names the lineage of short
+	chosen  time.Time      // when vouched was decided
+	proved  bool           // the entry that the caller knows of was verified
 	adopted bool           // this process had not seen the incarnation before this flight
-	unknown bool           // an attempt may have been executed
-	// cause is the error of the last attempt, for the callers if the time is over.
+	unknown bool           // an attempt may have been stored
+	// cause is the error of the last attempt, which the callers get when the time is over.
 	cause error
 }
 
-// refuseStrays answers the requests at the head of the queue that are meant for another incarnation of the
-// segment than the one that was seen.
+// refuseStrays refuses the requests at the head of the queue that are meant for another incarnation of the segment than
+// the known one.
 func (a *appender) refuseStrays(g *tail) {
 	for g.owed != nil && len(g.queue) > 0 && !g.queue[0].remote {
 		if g.queue[0].opt.CreateOnly {
@@ -51,7 +50,7 @@ func (a *appender) refuseStrays(g *tail) {
 		g.queue, g.owed = g.queue[1:], nil
 	}
 	if len(g.queue) > 0 && g.queue[0].remote && g.pinned && g.queue[0].incarnation != 0 && g.queue[0].incarnation != g.incarnation {
-		a.reset(g) // one of the two is out of date
+		a.reset(g) // the request or this process is out of date
 	}
 	for len(g.queue) > 0 && g.pinned && g.queue[0].incarnation != 0 && g.queue[0].incarnation != g.incarnation {
 		a.finish(g, g.queue[0], streamhub.AppendResult{}, &streamhub.HistoryLostError{FirstLost: 1})
@@ -80,8 +79,8 @@ func (a *appender) fill(g *tail) *flight {
 	}
 	f.opt.MustExist = f.opt.MustExist || head.incarnation != 0 && !g.pinned
 	if head.incarnation != 0 && !g.pinned {
-		// The one that this process has proposed may be there though no answer said so. Under another
-		// name it is found as any other, and compared.
+		// The proposed incarnation may have been stored although no answer said so. With a new proposal the script
+		// finds it like any other incarnation, and it is compared.
 		g.incarnation = proofOf(newID())
 	}
 	if g.queue = g.queue[n:]; len(g.queue) == 0 {
@@ -117,7 +116,7 @@ func (f *flight) address(a *appender) {
 	}
 	first, mode := f.requests[0], byte('+')
 	switch {
-	// The incarnation was seen in Redis: the segment must have it.
+	// The incarnation was seen in Redis, so the segment must have it.
 	case f.pinned:
 		mode = '='
 	// The log of the incarnation that the script may find is not among the keys, so this is for a
@@ -151,12 +150,12 @@ func (f *flight) address(a *appender) {
 	f.order = b
 }
 
-// remote reports whether the frame is that of another process.
+// remote reports whether the frame is from another process.
 func (f *flight) remote() bool { return f.requests[0].remote }
 
-// told is the position that the script has to compare, because its loss would go unnoticed otherwise:
-// the last one that the sender of the frame was told of. It is zero if nothing was told, or if the
-// row of this process in the segment would be missing too and say so.
+// told returns the last position that the sender of the frame knows of. The script compares it, because its loss would
+// go unnoticed otherwise. It is zero if the sender knows none, or if the missing row of this process would reveal the
+// loss.
 func (f *flight) told() streamhub.Position {
 	switch {
 	case f.proved || f.opt.CreateOnly:

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/millis"
 )
 
-// A frame is one Redis stream entry: the records of one append, or of several that went together.
-// Integers are little-endian; a varint is that of encoding/binary.
+// A frame is one Redis stream entry: the records of one append, or of several that were sent together. Integers are
+// little-endian; a varint is that of encoding/binary.
 //
 //	0   version in the low 4 bits, 1; above them flags: 1 = a node follows the ids
 //	1   records, 2 bytes
@@ -27,8 +27,8 @@ import (
 //	    records: varint of length + 1, and payload; a record with metadata: 0, varint of length,
 //	    payload, varint of pairs, and for each length and bytes of key and value, sorted by key
 //
-// The script that stores a frame reads bytes 1 to 24 and adds the rest: the entry id in Redis is
-// "<last sequence>-<timestamp>" and the name of its one field is the TRX number of the last append.
+// The script that stores a frame reads bytes 1 to 24 and adds the rest: the entry id in Redis is "<last
+// sequence>-<timestamp>" and the name of its one field is the TRX number of the last append.
 const (
 	frameVersion   = 1
 	flagNode       = 1 << 4
@@ -42,7 +42,7 @@ const (
 // castagnoli is CRC-32C, for which amd64 and arm64 have instructions of their own.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// recordBytes is what appendRecord will add, at most.
+// recordBytes returns the maximum of bytes that appendRecord adds.
 func recordBytes(r *streamhub.Record) int {
 	n := binary.MaxVarintLen64 + len(r.Payload)
 	for k, v := range r.Metadata {
@@ -112,22 +112,22 @@ func appendFrame(b []byte, node uuid.UUID, parts ...part) []byte {
 	return b
 }
 
-// frameSum is the checksum of the whole frame f, whatever stands in the place of the checksum.
+// frameSum returns the checksum of the frame f. It skips the bytes of the checksum itself.
 func frameSum(f []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, f[:checksumOffset])
 	return crc32.Update(sum, castagnoli, f[idOffset:])
 }
 
-// proofOf is the proof of an entry whose append has this id: its second half, as the scripts cut it out of a frame.
-// Of a new id it is 62 random bits, so incarnations are made with it too.
+// proofOf is the proof of an entry whose append has this id: its second half, as the scripts cut it out of a frame. For
+// a new id it has 62 random bits, so incarnations are made with it too.
 func proofOf(id uuid.UUID) uint64 { return binary.BigEndian.Uint64(id[8:]) }
 
 func appendProof(b []byte, proof uint64) []byte { return binary.BigEndian.AppendUint64(b, proof) }
 
 // A frame is decoded in place: its entries share its memory.
 type frame struct {
-	// last is the sequence of the last record. It stands beside the frame in Redis, as do number and timestamp, in
-	// Unix milliseconds.
+	// last is the sequence of the last record. Like number and timestamp (Unix milliseconds), it is stored in Redis
+	// beside the frame.
 	last      uint64
 	number    uint64 // of the last append
 	timestamp int64
@@ -191,7 +191,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 			total += r.records
 			runs = append(runs, r)
 		}
-		// The checksum says that the bytes are those that were written, not that their writer counted right.
+		// The checksum proves that the bytes are unchanged, not that their writer counted correctly.
 		if total != f.records {
 			d.failed = true
 		}
@@ -211,7 +211,7 @@ func (f *frame) entries(base *streamhub.Entry, from, to uint64, yield func(*stre
 			if !d.ok() {
 				return false, fmt.Errorf("%w: record %d", streamhub.ErrCorrupt, e.Sequence)
 			}
-			// It had to be decoded: only its length says where the next record begins.
+			// The record was decoded all the same, because only its length says where the next one begins.
 			if e.Sequence < from {
 				continue
 			}

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A space whose part in Redis has reached its limit takes no entries until the archiver has made
-// room. The archiver writes that down in field x of the space; each process that was opened with the
-// archive looks there for the spaces that it appends to, so the script of an append need not.
+// A space whose part in Redis has reached its limit takes no entries until the archiver has made room. The archiver
+// records that in field x of the space. Each process with the archive checks that field for the spaces that it appends
+// to, so that the append script need not.
 
 var errSpaceFull = errors.New("the space has reached its limit of bytes in Redis: raise the limit, or let the archive catch up")
 
@@ -37,7 +37,7 @@ func (l *Log) setFull(prefix string, full bool) {
 	}
 }
 
-// LookFull learns which of the spaces that this process appends to have reached their limits.
+// LookFull finds out which of the spaces that this process appends to have reached their limits.
 func (l *Log) LookFull(ctx context.Context) error {
 	var prefixes []string
 	l.appender.mu.Lock()

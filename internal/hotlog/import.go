@@ -16,9 +16,9 @@ const (
 	importBytes  = 4 << 20
 )
 
-// An Importer stores the entries of another system in a space: with the sequences, timestamps and TRX that
-// they have there. Their order is that of the timeline, so they come by timestamp, and no program may
-// append to the space meanwhile. It is for one goroutine.
+// An Importer stores the entries of another system in a space: with their original sequences, timestamps and TRX. The
+// order of the timeline is their order, so they must come sorted by timestamp, and no program may append to the space
+// meanwhile. It is for one goroutine.
 type Importer struct {
 	store *Store
 	keys  spaceKeys
@@ -26,15 +26,14 @@ type Importer struct {
 	lives map[string]*imported
 }
 
-// An imported is what an importer knows of a segment: its incarnation, and the last sequence that is
-// stored.
+// An imported is what an importer knows about a segment: its incarnation, and the last sequence that is stored.
 type imported struct {
 	place
 	incarnation uint64
 	last        uint64
 }
 
-// Import returns an importer that goes on after what the space holds.
+// Import returns an importer that continues after the entries of the space.
 func (s *Store) Import(ctx context.Context, space string) (_ *Importer, err error) {
 	defer func() { err = s.fail("import", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
@@ -48,11 +47,10 @@ func (s *Store) Import(ctx context.Context, space string) (_ *Importer, err erro
 	return im, err
 }
 
-// Add stores entries, which are in the order of their timestamps. Entries that follow each other with the
-// same TRX become one append. It stores them in several steps, each all or none: after an error an
-// importer that is made again finds how many there are. [streamhub.ErrConflict] means that the space
-// has changed meanwhile, or that an entry does not continue what is there; [streamhub.ErrHistoryLost] that Redis
-// came back without some of what was stored.
+// Add stores entries, which are in the order of their timestamps. Entries that follow each other with the same TRX
+// become one append. It stores them in several steps, each all or none: after an error a new importer finds out
+// how many are stored. [streamhub.ErrConflict] means that the space has changed meanwhile, or that an entry does
+// not continue what is there; [streamhub.ErrHistoryLost] that Redis came back without some of what was stored.
 func (im *Importer) Add(ctx context.Context, entries []streamhub.Entry) error {
 	for len(entries) > 0 {
 		n, err := im.step(ctx, entries)
@@ -64,9 +62,9 @@ func (im *Importer) Add(ctx context.Context, entries []streamhub.Entry) error {
 	return nil
 }
 
-// step stores as many of the entries as go in one run of the script. It gives each frame its place in
-// the timeline: the time of the entries, and a counter for those of the same millisecond. The script
-// compares the end of the timeline with the one that this importer left.
+// step stores as many entries as fit into one run of the script. It gives each frame its place in the timeline: the
+// time of the entries, and a counter for those of the same millisecond. The script compares the end of the timeline
+// with the one that this importer left.
 func (im *Importer) step(ctx context.Context, entries []streamhub.Entry) (n int, err error) {
 	keys := []any{im.keys.timeline(), im.keys.state(), im.keys.inventory()}
 	args := []any{im.end.String()}

@@ -25,7 +25,7 @@ func keysOf(store uuid.UUID, space string) spaceKeys {
 	return spaceKeys{store, space, "sh:{" + store.String() + "." + redisx.Escape(space) + "}:"}
 }
 
-// mark is what positions along the space name it by.
+// mark returns the hash by which positions in the space name the space.
 func (k spaceKeys) mark() uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write(k.store[:])
@@ -38,7 +38,7 @@ func (k spaceKeys) inventory() string { return k.prefix + "i" }
 func (k spaceKeys) deadlines() string { return k.prefix + "d" }
 func (k spaceKeys) state() string     { return k.prefix + "v" }
 
-// The segment is already escaped in what follows.
+// In the methods below the segment is already escaped.
 
 func (k spaceKeys) meta(segment string) string { return k.prefix + "m:" + segment }
 
@@ -75,6 +75,6 @@ func parseHex16(s string) (uint64, error) {
 	return strconv.ParseUint(s, 16, 64)
 }
 
-// Key names what another package keeps beside the log of a space: its keys begin with one letter
-// of their own and share the hash tag, so that one script can touch several of them.
+// Key returns a key for the data of another package in a space. It has the hash tag of the space, so that one script
+// can use several such keys. Each package uses its own first letter in name.
 func Key(store uuid.UUID, space, name string) string { return keysOf(store, space).prefix + name }

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A laneKey separates what may not travel together: on a cluster what different nodes hold, and
-// appends that wait for different levels of durability, since WAIT holds for a whole connection.
+// A laneKey separates appends that may not share a batch: appends to different nodes of a cluster, and appends with
+// different levels of durability, because WAIT applies to a whole connection.
 type laneKey struct {
 	node       string // the space on a cluster, else empty
 	durability streamhub.Durability
@@ -21,20 +21,19 @@ type laneKey struct {
 // A lane carries batches of frames to one place. Its fields are guarded by appender.mu.
 type lane struct {
 	key laneKey
-	// ready are the segments that have requests and no frame on its way, in the order in which they
-	// came.
+	// ready has the segments with requests and no frame in flight, in order of arrival.
 	ready   []*tail
 	again   []*flight // to be sent once more
 	runners int       // goroutines of the lane
-	parked  int       // of them, those that wait for work
-	led     int       // batches that their callers carry; see lead.go
-	prompt  bool      // the last batch came back soon
+	parked  int       // goroutines that wait for work
+	led     int       // batches that callers carry themselves; see lead.go
+	prompt  bool      // the last batch was answered quickly
 	// more wakes a parked goroutine. Its capacity is the number of goroutines, so that a send never
 	// blocks under the lock.
 	more chan struct{}
 }
 
-// flights is how many batches of the lane are under way.
+// flights returns how many batches of the lane are in flight.
 func (l *lane) flights() int { return l.runners - l.parked + l.led }
 
 // idle reports whether the lane has no goroutine and nothing to carry.
@@ -45,8 +44,8 @@ func (l *lane) idle() bool {
 // maxLanes is how many lanes are remembered while idle. On a cluster each space has one.
 const maxLanes = 4096
 
-// laneRest is how long a goroutine of a lane waits for more. Starting one for each append costs
-// more than everything else that this process does for it: its stack has to grow each time.
+// laneRest is how long a goroutine of a lane waits for more. Starting a goroutine for each append would cost more than
+// the rest of the work for it, because its stack must grow each time.
 const laneRest = time.Second
 
 // laneKey is the key of the lane of a segment. A single server needs one lane for each durability; a
@@ -100,13 +99,13 @@ func (a *appender) enqueue(f *flight) {
 	a.wake(l)
 }
 
-// wake has another batch of the lane sent if there is work for one.
+// wake starts another batch of the lane if there is work for one.
 func (a *appender) wake(l *lane) {
 	switch {
 	case l == nil || len(l.ready)+len(l.again) == 0, l.flights() >= laneFlights:
 	case l.parked > 0:
-		// It counts as at work from here on, not from when it wakes: the next wake must not rely on the same
-		// goroutine.
+		// The goroutine counts as working from here on, not from when it wakes, so that the next wake does not rely on
+		// it.
 		l.parked--
 		l.more <- struct{}{}
 	default:
@@ -120,7 +119,7 @@ func (a *appender) wake(l *lane) {
 	}
 }
 
-// run sends batches of the lane until there was nothing to send for a while.
+// run sends batches of the lane until there was no work for laneRest.
 func (a *appender) run(l *lane) {
 	rest := time.NewTimer(laneRest)
 	defer rest.Stop()
@@ -195,8 +194,8 @@ func (a *appender) take(l *lane) []*flight {
 	return batch
 }
 
-// drop answers what the lane still holds when the log closes. A flight that may have been executed is
-// an unknown outcome, everything else certainly did not happen.
+// drop answers the remaining requests of the lane when the log closes. A flight that may have been executed has an
+// unknown outcome; everything else certainly did not happen.
 func (a *appender) drop(l *lane) {
 	tails := l.ready
 	for _, f := range l.again {
@@ -226,10 +225,11 @@ type trip struct {
 	flights []*flight
 }
 
-// An exchange is a batch and what became of it: trips that were made, or an error before the first of them.
+// An exchange is a batch with its results: the trips that were made, or an error before the first trip.
 type exchange struct {
 	batch []*flight
-	// refused says that the level of durability is not to be had, unreachable that the node for it is not.
+	// refused is the error if the server cannot give the level of durability, and unreachable the error if its node
+	// cannot be reached.
 	refused, unreachable error
 
 	trips       []trip
@@ -261,7 +261,7 @@ func (a *appender) exchange(ctx context.Context, level streamhub.Durability, bat
 	pipe := client.Pipeline()
 	for _, flights := range calls(batch) {
 		t := trip{a.call(ctx, flights), flights}
-		_ = pipe.Process(ctx, t.call) // queued; the error comes with Exec
+		_ = pipe.Process(ctx, t.call) // queued; Exec sets its error
 		x.trips = append(x.trips, t)
 	}
 	confirm := a.log.addWait(ctx, pipe, level)
@@ -275,8 +275,8 @@ func (a *appender) exchange(ctx context.Context, level streamhub.Durability, bat
 	return x
 }
 
-// settle deals with what became of a batch of the lane. It runs under appender.mu, for all answers at once: callers that
-// append again meet in the next batch.
+// settle handles the results of a batch. It runs under appender.mu, for all answers at once, so that callers that
+// append again share the next batch.
 func (a *appender) settle(l *lane, x *exchange) {
 	switch {
 	case x.refused != nil:
@@ -300,7 +300,7 @@ func (a *appender) settle(l *lane, x *exchange) {
 			// The server does not have the script, so nothing was executed.
 			a.load(t.flights)
 		case err != nil:
-			if !x.cut { // a caller that leads has less patience than its Redis deserves
+			if !x.cut { // not the deadline of a leading caller, which is short
 				a.log.conn.Observe(err)
 			}
 			a.failed(t.flights, t.call.Outcome(err))
@@ -316,9 +316,8 @@ func (a *appender) settle(l *lane, x *exchange) {
 	}
 }
 
-// calls divides a batch into what travels in one call of a script: frames that go the short way on
-// heads of one lineage, with those of one space next to each other, or frames of one space that go
-// the long way. A fork goes alone, because its script gets the keys of the parent too.
+// calls divides a batch into calls of a script. One call has short-way frames with heads of one lineage, sorted by
+// space, or long-way frames of one space. A fork has its own call, because its script also gets the keys of the parent.
 func calls(batch []*flight) (all [][]*flight) {
 	// The order among segments does not matter: a segment has one frame in a batch.
 	slices.SortStableFunc(batch, func(x, y *flight) int {
@@ -340,8 +339,8 @@ func calls(batch []*flight) (all [][]*flight) {
 	return append(all, batch[start:])
 }
 
-// landedShort deals with the answer to the frames of one call that went the short way: a letter for each, and then
-// the timestamp of each space. It runs under appender.mu.
+// landedShort handles the answer to the frames of one short-way call: a letter for each, and then the timestamp of each
+// space. It runs under appender.mu.
 func (a *appender) landedShort(flights []*flight, answer string, unconfirmed error) {
 	fields := strings.Split(answer, " ")
 	letters, times := fields[0], fields[1:]
@@ -366,7 +365,7 @@ func (a *appender) load(flights []*flight) {
 		return
 	}
 	started := a.log.tasks.Go(func() {
-		// All at once: a frame goes the long way first, and the next one the short way.
+		// Load all of them, because the first frame of a segment goes the long way and the next one the short way.
 		var err error
 		for _, script := range []*redisx.Script{a.log.append, a.log.short.lone, a.log.short.many} {
 			if err == nil {

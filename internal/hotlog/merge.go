@@ -31,15 +31,14 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 			yield(streamhub.Entry{}, s.fail("consume", "", "", fmt.Errorf("%w: options for several spaces have no Cursor: pass one for each space", streamhub.ErrInvalidArgument)))
 			return
 		}
-		if err := ctx.Err(); err != nil { // also where there is nothing to read
+		if err := ctx.Err(); err != nil { // checked even if there is nothing to read
 			yield(streamhub.Entry{}, s.fail("consume", "", "", err))
 			return
 		}
 		for space, cursor := range cursors {
 			own := o
 			own.Cursor = cursor
-			// Every read begins before the first entry is given, so that all of them see what is
-			// there now.
+			// Every read begins before the first entry is yielded, so that all reads see the state at the call.
 			h := &merge{}
 			h.next, h.stop = iter.Pull2(s.ConsumeSpace(ctx, space, &own))
 			heads = append(heads, h)
@@ -78,7 +77,7 @@ func (s *Store) Consume(ctx context.Context, cursors map[string]streamhub.Cursor
 	}
 }
 
-// A merge is one of several reads that become one: a read of a space, with its next entry at hand.
+// A merge is one of the merged reads: the read of a space, with its next entry.
 type merge struct {
 	next  func() (streamhub.Entry, error, bool)
 	stop  func()

@@ -102,11 +102,11 @@ func parseNumbers(s string, into ...any) error {
 	return nil
 }
 
-// A meta is all that is known of a segment, from one HMGET of its hash.
+// A meta is the decoded state of a segment, from one HMGET of its hash.
 type meta struct {
 	head
 	exists bool
-	// first is the first sequence of its own that is kept, 0 if it never had one.
+	// first is the first kept sequence in the segment's own log, 0 if it never had an entry.
 	first          uint64
 	firstTimestamp int64
 	trimProof      uint64 // of the entry before first, if entries were trimmed
@@ -126,7 +126,7 @@ type meta struct {
 	origin string
 }
 
-// A reign is one lineage and the first sequence that it took.
+// A reign is one lineage and the first sequence that was stored in it.
 type reign struct {
 	lineage, first uint64
 }
@@ -254,7 +254,7 @@ func parseVerdict(s string) (*streamhub.Verdict, error) {
 	return v, nil
 }
 
-// gone reports whether only a fork may read the segment.
+// gone reports whether the segment does not exist for callers; forks may still read its entries.
 func (m *meta) gone() bool { return m.erased() || m.held() }
 
 // held reports whether the segment was deleted and forks read its entries.
@@ -268,8 +268,8 @@ func (m *meta) position() streamhub.Position {
 	return streamhub.Position{Incarnation: m.incarnation, Lineage: m.lineage, Sequence: m.last, Proof: m.proof}
 }
 
-// lineageAt returns the lineage that took the entry at sequence. For entries older than the list it
-// is the oldest known.
+// lineageAt returns the lineage in which the entry at sequence was stored. For entries older than the list it is the
+// oldest known.
 func (m *meta) lineageAt(sequence uint64) uint64 {
 	for _, r := range m.lineages { // newest first
 		if r.first <= sequence {
@@ -286,10 +286,9 @@ func (m *meta) lineageAt(sequence uint64) uint64 {
 // forgotten and an unknown lineage says nothing.
 const listFull = 2048 / (16 + 1 + 16 + 1)
 
-// lost compares a position with what the segment is now. It returns the first sequence that p has
-// seen and that was replaced or is gone, or 0. A lineage that began later at a sequence up to that of
-// p has replaced what p saw. sure is false if the list of lineages is full and no longer holds that
-// of p: then only the proof can tell.
+// lost compares a position with the current segment. It returns the first sequence up to p that was replaced or lost,
+// or 0. A later lineage that began at a sequence up to that of p has replaced entries before p. sure is false if the
+// list of lineages is full and no longer holds that of p: then only the proof can tell.
 func (m *meta) lost(p streamhub.Position) (first uint64, sure bool) {
 	if p.Incarnation != m.incarnation {
 		return 1, true

@@ -48,9 +48,9 @@ func ParseSpaceNotice(payload string) (n SpaceNotice, err error) {
 
 // A SegmentNotice is a message on the channel of a segment.
 type SegmentNotice struct {
-	// Previous is the last sequence before, PreviousProof its proof.
+	// Previous is the last sequence before the change, and PreviousProof its proof.
 	Previous, PreviousProof uint64
-	// Position is that of the last entry now. Its lineage is that of the append.
+	// Position is the position of the last entry after the change. Its lineage is the lineage of the append.
 	Position  streamhub.Position
 	Timestamp int64 // Unix milliseconds
 	// Open is false where the segment was closed or deleted.
@@ -86,13 +86,13 @@ func ParseSegmentNotice(payload string) (n SegmentNotice, err error) {
 	return n, nil
 }
 
-// Continues reports whether the notice is the very next thing beyond after.
+// Continues reports whether the notice follows directly after the position after.
 func (n *SegmentNotice) Continues(after streamhub.Position) bool {
 	return n.Previous == after.Sequence && n.PreviousProof == after.Proof &&
 		n.Position.Incarnation == after.Incarnation && n.Position.Lineage == after.Lineage
 }
 
-// Entries decodes what the notice carries; there is nothing where the frame was too large.
+// Entries decodes the entries of the notice; there are none if the frame was too large.
 func (n *SegmentNotice) Entries(space, segment string) ([]streamhub.Entry, error) {
 	if len(n.frame) == 0 {
 		return nil, nil

@@ -20,8 +20,8 @@ import (
 )
 
 // What a store keeps in Redis is estimated. Each process counts the bytes that it stores, and adds them every
-// quotaEvery to a counter in Redis. That alone would only grow. So one process measures a store that
-// comes close to its quota, key by key, and the counter goes on from there. No append asks Redis.
+// quotaEvery to a counter in Redis. That alone would only grow. So when a store comes close to its quota, one process
+// measures it key by key, and the counter continues from that result. An append never reads the counter in Redis.
 
 const (
 	quotaEvery   = 2 * time.Second
@@ -37,7 +37,7 @@ const (
 	createCost = 5 << 10
 )
 
-// quotas holds what this process knows of the stores that it appends to. A nil one has no limit.
+// quotas holds what this process knows about the stores that it appends to. A nil one has no limit.
 type quotas struct {
 	// limit is the quota of each store in bytes, every the time between two looks. Neither changes.
 	limit int64
@@ -60,11 +60,10 @@ type claim struct {
 	at         time.Time
 }
 
-// A storeUsage is what this process knows of one store, in bytes; kept and pending together are the
-// estimate.
+// A storeUsage is what this process knows about one store, in bytes; kept and pending together are the estimate.
 type storeUsage struct {
-	kept    int64 // as Redis said
-	pending int64 // counted here and not yet there
+	kept    int64 // as Redis has reported
+	pending int64 // counted here and not added to Redis yet
 	// used is when an append last asked for it. A store that is not used for quotaIdle is forgotten.
 	used time.Time
 }
@@ -75,7 +74,7 @@ func newQuotas(o *Options) *quotas {
 	return q
 }
 
-// of returns what is known of a store and marks it as used. It runs under mu.
+// of returns the usage of a store and marks it as used. It runs under mu.
 func (q *quotas) of(store uuid.UUID) *storeUsage {
 	u := q.stores[store]
 	if u == nil {
@@ -94,8 +93,8 @@ func (s *Store) overQuota() error {
 	return s.log.quotas.exceeded(s.id)
 }
 
-// exceeded decides by what is known already. The estimate of this process lags after other processes by
-// quotaEvery, so a quota may be exceeded by what they store in that time.
+// exceeded decides by the local estimate, without asking Redis. The estimate of this process lags after other processes
+// by quotaEvery, so a quota may be exceeded by what they store in that time.
 func (q *quotas) exceeded(store uuid.UUID) error {
 	if q == nil {
 		return nil

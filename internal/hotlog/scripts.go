@@ -68,7 +68,7 @@ var (
 // node gets every notification, none does.
 const noticeBytes = 4096
 
-// appenderIdle is how long the row of an appender stays after its last append.
+// appenderIdle is how long the row of an appender is kept after its last append.
 const appenderIdle = 24 * time.Hour
 
 // numbers are the names by which the scripts know the parts of heads, rows and frames, as meta.go and frame.go have
@@ -159,7 +159,7 @@ func scriptError(answer string) (err error, known bool) {
 	return fmt.Errorf("%w: a script answered %q", streamhub.ErrCorrupt, answer), false
 }
 
-// goneError is the ErrNotFound of a segment that was deleted on purpose.
+// goneError returns the ErrNotFound of a segment that was deleted on purpose.
 func goneError(verdict string, held bool) error {
 	if v, err := parseVerdict(verdict); err == nil {
 		return &streamhub.DeletedError{Verdict: *v, Held: held}

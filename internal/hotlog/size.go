@@ -13,7 +13,8 @@ type Size struct {
 	// First is the first entry in Redis, beyond the last one if there is none; those before it that are kept
 	// lie in the archive.
 	First uint64
-	// Bytes is about what the entries in Redis take, by samples that Redis makes; -1 if it does not tell.
+	// Bytes is the approximate size of the entries in Redis, from samples that Redis takes; -1 if Redis does not report
+	// it.
 	Bytes int64
 }
 

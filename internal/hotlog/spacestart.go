@@ -9,8 +9,8 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// A SpaceStart belongs to a reader along a space that began without a cursor, and goes with all of its pages. It
-// separates what was trimmed before the reader began from what was trimmed since: the reader is told of the latter.
+// A SpaceStart belongs to a reader along a space that began without a cursor, and is passed along with all of its
+// pages. It separates trims from before the reader began, which are not reported, from later ones, which are.
 type SpaceStart struct {
 	mu  sync.Mutex
 	end streamhub.TimelineID // of the timeline when the reader began
@@ -22,7 +22,7 @@ type SpaceStart struct {
 	unsure bool
 }
 
-// begin notes where the timeline ends now.
+// begin records the current end of the timeline.
 func (b *SpaceStart) begin(last []redis.XMessage, state *spaceState) (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

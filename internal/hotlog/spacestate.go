@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A spaceState is what the hash of a space says of its timeline.
+// A spaceState is the state of a timeline from the hash of the space.
 type spaceState struct {
 	// start is where the timeline began, zero if that is not known, first the first place of it that
 	// Redis keeps. If archived is set, what lies between them is in the archive.

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// Status describes a segment. One that does not exist, or was deleted, is [streamhub.ErrNotFound].
+// Status describes a segment. If it does not exist or was deleted, the error is [streamhub.ErrNotFound].
 func (s *Store) Status(ctx context.Context, space, segment string) (streamhub.Status, error) {
 	status, err := s.status(ctx, space, segment)
 	return status, s.fail("status", space, segment, err)
@@ -115,13 +115,13 @@ func (s *Store) Statuses(ctx context.Context, space, after string, limit int) ([
 			return nil, s.fail("status", space, names[i], err)
 		}
 	}
-	if len(statuses) == 0 && len(names) > 0 { // all of them went meanwhile
+	if len(statuses) == 0 && len(names) > 0 { // all of them were removed meanwhile
 		return s.Statuses(ctx, space, names[len(names)-1], limit)
 	}
 	return statuses, nil
 }
 
-// Peek returns the last entry of a segment; where none is kept the error is [streamhub.ErrNotFound].
+// Peek returns the last entry of a segment; if it keeps none, the error is [streamhub.ErrNotFound].
 func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhub.Entry, err error) {
 	defer func() { err = s.fail("peek", space, segment, err) }()
 	at, err := s.place(space, segment)
@@ -148,12 +148,12 @@ func (s *Store) Peek(ctx context.Context, space, segment string) (entry streamhu
 		})
 	})
 	if err == nil && !found {
-		err = errEmpty // it was trimmed meanwhile
+		err = errEmpty // the entry was trimmed meanwhile
 	}
 	return entry, err
 }
 
-// errEmpty is for a segment without entries.
+// errEmpty is the error for a segment without entries.
 var errEmpty = fmt.Errorf("%w: the segment keeps no entry", streamhub.ErrNotFound)
 
 // Touch renews the sliding time to live of a segment and returns the deadline in force, the zero

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// FrameOverhead is what a frame may hold besides payloads and metadata of [streamhub.MaxFrameBytes]:
-// lengths and headers.
+// FrameOverhead is how many bytes of lengths and headers a frame may have in addition to [streamhub.MaxFrameBytes] of
+// payloads and metadata.
 const FrameOverhead = 64 << 10
 
 // Options configure a [Log]; nil stands for the defaults.
@@ -36,9 +36,9 @@ type Options struct {
 	// Quota is how many bytes a store may keep in Redis, by an estimate; 0 for any number. Every process
 	// of the same Redis is given the same one. An append over it is [streamhub.ErrQuota].
 	Quota int64
-	// QuotaEvery is how often the estimate is looked at; the default is 2 s.
+	// QuotaEvery is how often the estimate is compared with Redis; the default is 2 s.
 	QuotaEvery time.Duration
-	// Cold is where history goes that leaves Redis. Without it what was archived cannot be read.
+	// Cold reads the entries that have left Redis. Without it archived entries cannot be read.
 	Cold Cold
 	// Logger receives background failures, which no call returns; the default discards them.
 	Logger *slog.Logger
@@ -55,7 +55,7 @@ type Log struct {
 	short      shortScripts
 	spellShort func(lineage string) shortScripts // those that name the lineage; empty, those that ask
 	appender   *appender
-	full       sync.Map        // prefixes of spaces without room
+	full       sync.Map        // prefixes of full spaces
 	quotas     *quotas         // nil without a quota
 	tasks      *drain.Group    // goroutines, and callers that carry an append themselves
 	ctx        context.Context // of tasks: ends when Close begins
@@ -100,8 +100,8 @@ func Open(ctx context.Context, conn *redisx.Conn, options *Options) (*Log, error
 	return l, nil
 }
 
-// Close ends the appends that are under way, with their outcome unknown where they have been sent. It waits
-// for the goroutines of the log, and for callers that carry an append themselves.
+// Close ends the appends in flight; those that were sent end with an unknown outcome. It waits for the goroutines of
+// the log, and for callers that carry an append themselves.
 func (l *Log) Close() error {
 	l.tasks.Close()
 	return nil
@@ -117,8 +117,7 @@ type Store struct {
 	exempt bool // from the quota
 }
 
-// Exempt returns the same store for what has to be written although it is over its quota: what ends
-// something, so that it takes no more.
+// Exempt returns the same store without its quota, for appends that end something, such as a verdict.
 func (s *Store) Exempt() *Store { return &Store{log: s.log, id: s.id, exempt: true} }
 
 // ID returns the id of the store.

@@ -11,37 +11,36 @@ import (
 // not change it after [Store.Submit].
 type Submission struct {
 	streamhub.Append
-	// After, unless nil, was submitted before, or stands before this one in the same call, and is
-	// for the same segment. If it ends with an error that says that it can still be made, this one
-	// is not made: the error is then [streamhub.ErrUnavailable], and both can be repeated in order.
+	// After, unless nil, was submitted before, or precedes this one in the same call, and is for the same segment. If
+	// it ends with an error after which it can still be stored, this one is not made: the error is then
+	// [streamhub.ErrUnavailable], and both can be repeated in order.
 	After *Submission
-	// Remote says that the caller is another process, which was told of Known and of nothing else
-	// that this one knows of the segment. If that was lost, the append is not made and the error is
-	// [streamhub.ErrHistoryLost].
+	// Remote says that the caller is another process, which knows of the entries up to Known only. If the entry at
+	// Known was lost, the append is not made and the error is [streamhub.ErrHistoryLost].
 	Remote bool
 	Known  streamhub.Position
 
 	s   *Store
 	req *request
-	err error // known before anything was sent
+	err error // decided before anything was sent
 }
 
-// Submit gives appends to the store, which makes those of one segment in the order given, over
-// calls too. It does not wait for Redis. Each submission has to be waited for.
+// Submit queues appends. Those to one segment are made in the order given, also across calls. It does not wait for
+// Redis. Each submission has to be waited for.
 func (s *Store) Submit(submissions []*Submission) {
 	requests := make([]*request, len(submissions))
 	for i, sub := range submissions {
 		sub.s = s
 		requests[i], sub.err = s.newAppend(sub.Space, sub.Segment, sub.Records, sub.Options)
 		if before := sub.After; before != nil && errors.Is(before.err, streamhub.ErrQuota) {
-			requests[i], sub.err = nil, before.err // it must not be overtaken when there is room again
+			requests[i], sub.err = nil, before.err // must not be overtaken if there is room again later
 		}
 		sub.req = requests[i]
 		if sub.req != nil && sub.Remote {
 			sub.req.remote, sub.req.known = true, sub.Known
 		}
 		for before := sub.After; before != nil && requests[i] != nil; before = before.After {
-			if before.req != nil { // one that was refused here does not stop those after it
+			if before.req != nil { // a refused predecessor does not stop its successors
 				requests[i].after = before.req
 				break
 			}
@@ -49,11 +48,11 @@ func (s *Store) Submit(submissions []*Submission) {
 	}
 	s.log.appender.submit(requests)
 	for i, sub := range submissions {
-		sub.req = requests[i] // a repeat waits for the one that is under way
+		sub.req = requests[i] // a repeat waits for the request in flight
 	}
 }
 
-// Wait returns what [Store.Append] would. When ctx ends, what was not sent is not made.
+// Wait returns the results of [Store.Append]. When ctx ends, an append that was not sent is not made.
 func (sub *Submission) Wait(ctx context.Context) (result streamhub.AppendResult, err error) {
 	if err = sub.err; err == nil {
 		result, err = sub.s.log.appender.wait(ctx, sub.req)
@@ -64,23 +63,22 @@ func (sub *Submission) Wait(ctx context.Context) (result streamhub.AppendResult,
 // A chain orders the submissions of one call that are for the same segment.
 type chain map[[2]string]*Submission
 
-// add lets sub follow the one before it.
+// add makes sub depend on the previous submission for its segment.
 func (c chain) add(sub *Submission) {
 	at := [2]string{sub.Space, sub.Segment}
 	sub.After = c[at]
 	c[at] = sub
 }
 
-// The rest runs under appender.mu.
+// The functions below run under appender.mu.
 
-// stops reports whether those after r must not be made: r was not made, as far as is known, and may
-// be made yet.
+// stops reports whether the requests after r must not be made: r was not stored, as far as is known, but may still be.
 func (r *request) stops() bool {
 	return r.withdrawn || r.answered && r.mayPass()
 }
 
-// mayPass reports whether r can be made when it is sent again. One that is older than what is
-// remembered of its producer cannot, though its outcome is unknown.
+// mayPass reports whether r can be stored when it is sent again. A request that is too old for the row of its producer
+// cannot, although its outcome is unknown.
 func (r *request) mayPass() bool {
 	if r.remote && r.producer != nil && r.producer.ID[0] == '~' &&
 		(errors.Is(r.err, streamhub.ErrProducerGap) || errors.Is(r.err, streamhub.ErrBatchMismatch)) {

@@ -28,10 +28,9 @@ func (l *Log) Stores(ctx context.Context) ([]uuid.UUID, error) {
 	return ids, redisx.ReadOutcome(it.Err())
 }
 
-// Sweep does what is due in every space of the store: it ends segments whose deadline has passed,
-// forgets appenders that were idle for a day, and shortens timelines by what names nothing any more.
-// Any number of instances may sweep at once; none of it needs to happen for reads and
-// appends to be right. A space that cannot be swept does not keep the others.
+// Sweep cleans up every space of the store: it ends segments whose deadline has passed, removes the rows of appenders
+// that were idle for a day, and removes timeline entries that name nothing any more. Any number of instances may sweep
+// at once. Reads and appends are correct without it. A failure in one space does not stop the others.
 func (s *Store) Sweep(ctx context.Context) error {
 	var failed []error
 	for after := ""; ; {
@@ -62,13 +61,13 @@ func (s *Store) sweepSpace(ctx context.Context, k spaceKeys) error {
 	return errors.Join(err, s.shorten(ctx, k))
 }
 
-// sweepDue does what the deadlines of a space ask for.
+// sweepDue handles the deadlines of a space that have passed.
 func (s *Store) sweepDue(ctx context.Context, k spaceKeys) error {
 	now, err := s.log.conn.Time(ctx).Result()
 	if err != nil {
 		return redisx.ReadOutcome(err)
 	}
-	var failed []error // of single segments, which stay where they are and do not keep the others
+	var failed []error // errors of single segments, which do not stop the others
 	for {
 		due, err := s.log.conn.ZRangeByScore(ctx, k.deadlines(), &redis.ZRangeBy{
 			Min: "-inf", Max: strconv.FormatInt(now.UnixMilli(), 10), Offset: int64(len(failed)), Count: sweepPage,
@@ -89,9 +88,8 @@ func (s *Store) sweepDue(ctx context.Context, k spaceKeys) error {
 	}
 }
 
-// sweepMember deals with one deadline. It begins with a letter before the segment: 't' for its
-// time to live, 'p' for its idle appenders, 'r' for the forks that may have read it after its
-// end.
+// sweepMember handles one deadline. It begins with a letter before the segment: 't' for its time to live, 'p' for its
+// idle appenders, 'r' for the forks that may have read it after its end.
 func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) error {
 	if len(member) < 2 {
 		return nil
@@ -124,9 +122,9 @@ func (s *Store) sweepMember(ctx context.Context, k spaceKeys, member string) err
 
 const (
 	sweepEntries = 1024 // of a timeline, read and removed together
-	// sweepKept is about how many changes that stay one sweep of a space reads at most.
+	// sweepKept is roughly the largest number of remaining changes that one sweep of a space reads.
 	sweepKept = 4096
-	// passDone is where a pass over a timeline has come to when it is through.
+	// passDone is the recorded place of a completed pass over a timeline.
 	passDone = "-"
 )
 
@@ -140,7 +138,7 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 		return redisx.ReadOutcome(err)
 	}
 	if facts[1] != nil {
-		return nil // the archiver does it
+		return nil // the archiver shortens this timeline
 	}
 	end, err := s.log.timelineEnd(ctx, k)
 	if err != nil || end.IsZero() {

@@ -15,10 +15,9 @@ import (
 // server.
 const trimStep = 10_000
 
-// Trim removes entries from the start of a segment up to sequence upTo: whole frames, so some that
-// were asked for may stay. It returns the first sequence that is kept. Readers that come for what
-// is gone get an [streamhub.TrimmedError]. Entries that a fork reads are not removed
-// ([streamhub.ErrConflict]).
+// Trim removes entries from the start of a segment up to sequence upTo: only whole frames, so some of these entries may
+// stay. It returns the first sequence that is kept. Readers of removed entries get an [streamhub.TrimmedError]. Entries
+// that a fork reads are not removed ([streamhub.ErrConflict]).
 func (s *Store) Trim(ctx context.Context, space, segment string, upTo uint64) (firstKept uint64, err error) {
 	defer func() { err = s.fail("trim", space, segment, err) }()
 	at, err := s.place(space, segment)
@@ -123,8 +122,8 @@ func (s *Store) trimTo(ctx context.Context, at place, m *meta, upTo uint64) (fir
 	})
 }
 
-// cutAt finds the frames on both sides of the cut and calls run with what the meta must say of it. If
-// an entry came in between that is now the first, it looks again.
+// cutAt finds the frames on both sides of the cut and calls run with what the meta must say of it. If a new entry has
+// meanwhile become the first one, it reads again.
 func (s *Store) cutAt(ctx context.Context, at place, m *meta, upTo uint64, run cut) (firstKept uint64, err error) {
 	pipe := s.log.conn.Pipeline()
 	// The frame that ends at or before upTo, and the one after it.
@@ -160,7 +159,7 @@ func (s *Store) cutAt(ctx context.Context, at place, m *meta, upTo uint64, run c
 	return firstKept, err
 }
 
-// errAgain says that an entry came meanwhile which is to be the first.
+// errAgain says that a new entry arrived meanwhile that must become the first one.
 var errAgain = errors.New("an entry came meanwhile")
 
 // runTrim makes first the first sequence, whose timestamp is ts, after an entry with this proof.
