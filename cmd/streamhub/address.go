@@ -10,8 +10,8 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// The values of flags that name places are checked when they are read, so that config check finds what is wrong with
-// them too. An empty one is none.
+// The values of flags that hold addresses are checked when they are parsed, so that config check reports their errors
+// too. An empty value means none.
 
 // gatewayURLs are the addresses of gateways, separated by commas.
 type gatewayURLs string
@@ -35,7 +35,7 @@ func (g *gatewayURLs) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// checkPort refuses what is no port; "" is that of the scheme.
+// checkPort returns an error unless port is a port number; "" is the default port of the scheme.
 func checkPort(port string) error {
 	if port == "" {
 		return nil

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// appendPatience is how long a batch is tried again while Redis cannot serve.
+	// appendPatience is how long a batch is retried while Redis cannot serve.
 	appendPatience = 30 * time.Second
-	// appendTry is how long the hub tries by itself before the user is told.
+	// appendTry is how long the hub retries by itself before the user is informed.
 	appendTry = time.Second
-	// longestAppendPause is between two tries.
+	// longestAppendPause is the longest pause between two attempts.
 	longestAppendPause = 2 * time.Second
 )
 
@@ -36,7 +36,7 @@ type appendCmd struct {
 	JSON       bool        `xor:"form" help:"Each line is an object as read --output json and jsonl write it: payload (base64) or text, and metadata; other keys are left out."`
 }
 
-// An appendSummary is the last line on standard output. What stored nothing has none.
+// An appendSummary is the last line on standard output. A run that stored nothing has none.
 type appendSummary struct {
 	First   uint64           `json:"first"`
 	Last    uint64           `json:"last"`
@@ -44,7 +44,7 @@ type appendSummary struct {
 	Cursor  streamhub.Cursor `json:"cursor"`
 }
 
-// Run appends the input and says what was stored, also when it does not get to the end.
+// Run appends the input and reports what was stored, even if it fails before the end.
 func (c *appendCmd) Run(s *session) error {
 	if c.Batch < 1 || c.Batch > streamhub.MaxFrameRecords {
 		return usagef("--batch %d: an append carries 1 to %d records", c.Batch, streamhub.MaxFrameRecords)
@@ -94,8 +94,7 @@ func (c *appendCmd) Run(s *session) error {
 	return err
 }
 
-// input opens what is appended. size is -1 where it is not known; full says that reading never has
-// to wait.
+// input opens the input. size is -1 if it is unknown; full says that reading never blocks.
 func (c *appendCmd) input(s *session) (input io.ReadCloser, size int64, full bool, err error) {
 	file, ok := s.stdin.(*os.File)
 	if c.File != "" {
@@ -117,8 +116,8 @@ func (c *appendCmd) input(s *session) (input io.ReadCloser, size int64, full boo
 	return input, -1, false, nil
 }
 
-// appending is one run of the command. Its producer makes a batch that is sent again count once,
-// and keeps batches in order.
+// appending is one run of the command. It has a producer, so that a repeated batch is stored once and batches keep
+// their order.
 type appending struct {
 	*session
 	store    *client.Store
@@ -131,7 +130,7 @@ type appending struct {
 	bar      *progress
 }
 
-// all appends what the cutter makes of the input. The summary is right whatever the error is.
+// all appends the batches of the cutter. The summary is correct even after an error.
 func (a *appending) all(c *cutter, input io.Reader) error {
 	cutting, stop := context.WithCancelCause(a.ctx)
 	batches, cutError := make(chan batch), make(chan error, 1)
@@ -153,8 +152,8 @@ func (a *appending) all(c *cutter, input io.Reader) error {
 	return <-cutError
 }
 
-// one appends a batch, again and again if need be. A batch that has been cut is stored even when
-// the command is being interrupted, unless Redis cannot serve.
+// one appends a batch, and retries it while Redis cannot serve. A complete batch is stored even if the command is
+// interrupted, unless Redis cannot serve.
 func (a *appending) one(b batch) error {
 	options := &streamhub.AppendOptions{Producer: &a.producer, Durability: a.level}
 	if a.chained {
@@ -196,7 +195,7 @@ func (a *appending) stored(r streamhub.AppendResult, records int) {
 func (a *appending) failed(err error, records int) error {
 	switch {
 	case errors.Is(err, streamhub.ErrProducerGap) && a.producer.Seq > 0:
-		// No other process has this producer: what it had stored is gone.
+		// No other process uses this producer, so its earlier batches are lost.
 		return &statusError{exitHistory, errors.Join(&streamhub.HistoryLostError{FirstLost: a.summary.First}, err)}
 	case errors.Is(err, streamhub.ErrUnknownOutcome):
 		return failedf("%w\n  the next %d records are stored or not: look at the end of the segment before they are sent again", err, records)

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// archiveCmd is about cold history.
+// archiveCmd groups the commands for the archive.
 type archiveCmd struct {
 	Run     archiveRunCmd     `cmd:"" help:"Move old history from Redis to the archive until stopped, or once (--once). serve --archive does that too."`
 	Ls      archiveLsCmd      `cmd:"" help:"Write what is archived, one space a line as JSON."`
@@ -22,14 +22,14 @@ type archiveCmd struct {
 	Restore archiveRestoreCmd `cmd:"" help:"Bring spaces that Redis has lost back from the archive, into an empty Redis."`
 }
 
-// archivePlace is the archive of a command and which part of it is meant.
+// archivePlace has the flags for the archive of a command and the part of it to work on.
 type archivePlace struct {
 	archiveFlag
 	Store *uuid.UUID `placeholder:"UUID" help:"Tenant to look at; all of them if not given."`
 	Space string     `arg:"" optional:"" help:"Space to look at; all of them if not given."`
 }
 
-// open opens the archive, which has to be named. With mustExist none is made.
+// open opens the archive, which the flags must name. With mustExist it does not create one.
 func (f *archiveFlag) open(s *session, mustExist bool) (archive.Backend, error) {
 	b, err := f.backend(s.ctx, s, mustExist)
 	if err == nil && b == nil {
@@ -38,7 +38,7 @@ func (f *archiveFlag) open(s *session, mustExist bool) (archive.Backend, error) 
 	return b, err
 }
 
-// each calls visit with every archived space that is meant.
+// each calls visit with every archived space that the flags select.
 func (p *archivePlace) each(ctx context.Context, a *archive.Archive, visit func(archive.SpaceID) error) error {
 	const page = 256
 	found := false
@@ -73,8 +73,7 @@ type redisPlace struct {
 	redisFlags
 }
 
-// openCold opens an archive, and a hub on it that archives when it is asked to. The function that it
-// returns closes both.
+// openCold opens an archive, and a hub with it that archives only on request. The function that it returns closes both.
 func openCold(s *session, cold *archiveFlag, hot *redisPlace, policy tier.Policy, mustExist bool) (*hub.Hub, archive.Backend, func(), error) {
 	if hot.Redis == "" {
 		return nil, nil, nil, usagef("this command works on Redis itself: name it with --redis, or set %s", redisVariable)
@@ -154,7 +153,7 @@ func (c *archiveRunCmd) Run(s *session) error {
 	return err
 }
 
-// archivedEntries counts what is archived of all spaces.
+// archivedEntries counts the archived entries of all spaces.
 func archivedEntries(ctx context.Context, a *archive.Archive) (n uint64, err error) {
 	err = new(archivePlace).each(ctx, a, func(id archive.SpaceID) error {
 		m, err := a.Manifest(ctx, id)
@@ -208,7 +207,7 @@ type archiveVerifyCmd struct {
 	Progress bool `default:"true" negatable:"" help:"Show on standard error how much was read, where that is a terminal."`
 }
 
-// Run writes a line for each space and one for each damage. It fails if there is any.
+// Run writes a line for each space and for each damaged object. It fails if there is one.
 func (c *archiveVerifyCmd) Run(s *session) (err error) {
 	backend, err := c.open(s, true)
 	if err != nil {
@@ -252,7 +251,7 @@ type archiveRestoreCmd struct {
 	redisPlace
 }
 
-// Run writes a line for each space that was brought back.
+// Run writes a line for each restored space.
 func (c *archiveRestoreCmd) Run(s *session) error {
 	h, backend, done, err := openCold(s, &c.archiveFlag, &c.redisPlace, tier.Policy{}, true)
 	if err != nil {
@@ -260,7 +259,7 @@ func (c *archiveRestoreCmd) Run(s *session) error {
 	}
 	defer done()
 	out := json.NewEncoder(s.stdout)
-	var failed []error // one space does not keep the others away
+	var failed []error // a failure in one space does not stop the others
 	spaces, entries := 0, uint64(0)
 	err = c.each(s.ctx, archive.New(backend, nil), func(id archive.SpaceID) error {
 		r, err := h.RestoreSpace(s.ctx, id)

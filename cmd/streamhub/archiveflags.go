@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// Those of Azure's own tools.
+	// The environment variables that Azure's own tools use.
 	azureConnection = "AZURE_STORAGE_CONNECTION_STRING"
 	azureKey        = "AZURE_STORAGE_KEY"
 	azureSAS        = "AZURE_STORAGE_SAS_TOKEN"
 )
 
-// archiveFlag says where cold history lies.
+// archiveFlag is the flag that names the archive.
 type archiveFlag struct {
 	Archive string `placeholder:"URL" help:"Where cold history lies: pebble:///DIR for one process, azure://ACCOUNT/PREFIX for any number; $STREAMHUB_ARCHIVE if not given. Azure: $AZURE_STORAGE_CONNECTION_STRING, $AZURE_STORAGE_KEY, $AZURE_STORAGE_SAS_TOKEN, or who Azure's tools say you are."`
 }
 
-// backend opens the archive, nil if none is named. With mustExist a place without one is refused.
+// backend opens the archive, or returns nil if the flag is empty. With mustExist it does not create one.
 func (f *archiveFlag) backend(ctx context.Context, s *session, mustExist bool) (archive.Backend, error) {
 	text := f.Archive
 	if text == "" {
@@ -57,7 +57,7 @@ func (f *archiveFlag) backend(ctx context.Context, s *session, mustExist bool) (
 	return nil, usagef("--archive %q: want pebble:///DIR or azure://ACCOUNT/PREFIX", text)
 }
 
-// archiveError tells a place that is named wrong from one that cannot be used now.
+// archiveError sets the exit code of an error: a wrong place of the archive, or one that cannot be used now.
 func archiveError(err error) error {
 	if errors.Is(err, streamhub.ErrInvalidArgument) {
 		return usagef("--archive: %w", err)
@@ -65,7 +65,7 @@ func archiveError(err error) error {
 	return failedf("--archive: %w", err)
 }
 
-// policyFlags say what leaves Redis. They hold for every space.
+// policyFlags say which entries leave Redis, for every space.
 type policyFlags struct {
 	Age  time.Duration `name:"archive-age" default:"1h" placeholder:"D" help:"How old entries become in Redis; 0 for no rule."`
 	Idle time.Duration `name:"archive-idle" placeholder:"D" help:"How long a segment goes without new entries until all of it leaves Redis; no rule if not given."`

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-147127fe/streamhub/wsgateway"
 )
 
-// keyFlags say which tokens are taken.
+// keyFlags say which tokens are valid.
 type keyFlags struct {
 	JWKSURL   string `name:"jwks-url" placeholder:"URL" help:"Where the keys for RS256, ES256 and EdDSA are."`
 	Issuer    string `placeholder:"ISS" help:"Issuer that tokens must name."`
@@ -40,7 +40,7 @@ type authFlags struct {
 	InsecureNoAuth bool `help:"Listen on other addresses than the loopback without authentication."`
 }
 
-// verifier returns what checks tokens, nil for --auth none.
+// verifier returns the authenticator, or nil for --auth none.
 func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 	if f.Auth != "jwt" {
 		if f.JWKSURL != "" || f.JWTSecret != "" || f.PublicKey != "" || f.Issuer != "" || f.Audience != "" || f.Cookie != "" || f.TicketKeyFile != "" || f.InsecureShortSecret {
@@ -51,7 +51,7 @@ func (f *authFlags) verifier() (streamhub.Authenticator, error) {
 	return f.newVerifier("--auth jwt")
 }
 
-// newVerifier returns what checks tokens; asker is what needs it.
+// newVerifier returns the authenticator; asker names the flag or command that needs it, for errors.
 func (f *keyFlags) newVerifier(asker string) (streamhub.Authenticator, error) {
 	o := &wsgateway.JWTOptions{
 		JWKSURL: f.JWKSURL, Issuer: f.Issuer, Audience: f.Audience, InsecureShortSecret: f.InsecureShortSecret, MaxLifetime: f.JWTMaxLifetime,
@@ -93,7 +93,7 @@ func (f *keyFlags) newVerifier(asker string) (streamhub.Authenticator, error) {
 	return v, nil
 }
 
-// adminToken returns what the admin listener asks for, "" for nothing.
+// adminToken returns the token that the admin listener requires, or "".
 func (f *authFlags) adminToken() (string, error) {
 	if f.AdminTokenFile == "" {
 		return "", nil
@@ -109,7 +109,7 @@ func (f *authFlags) adminToken() (string, error) {
 	return token, nil
 }
 
-// ticketKey returns what signs tickets, nil for a key in Redis.
+// ticketKey returns the key that signs tickets, or nil if the key is kept in Redis.
 func (f *authFlags) ticketKey() ([]byte, error) {
 	if f.TicketKeyFile == "" {
 		return nil, nil
@@ -131,7 +131,7 @@ const minTicketKey = 32
 // minAdminToken is the shortest admin token, in bytes.
 const minAdminToken = 16
 
-// check refuses to let everybody in from other machines.
+// check refuses a gateway without authentication that is reachable from other machines.
 func (f *authFlags) check(listen, adminListen string) error {
 	if f.Auth != "jwt" && !f.InsecureNoAuth {
 		if err := onLoopback("--listen", listen, "and nobody has to say who they are: listen on 127.0.0.1, use --auth jwt, or name --insecure-no-auth if something in front of it lets the right people in only"); err != nil {

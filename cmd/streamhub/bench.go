@@ -17,7 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// benchCmd puts load on a hub that is there, in segments of its own.
+// benchCmd puts load on an existing hub, in its own segments.
 type benchCmd struct {
 	target
 	Phases    []string      `default:"produce,consume,fan-out,catch-up,live" enum:"produce,consume,fan-out,catch-up,live" placeholder:"P,..." help:"What to do, in this order. produce: append. consume: read what produce has appended. fan-out: append to segments that are followed. catch-up: follow these segments from their first entry. live: live streams."`
@@ -31,7 +31,7 @@ type benchCmd struct {
 	JSON      bool          `name:"json" help:"Write the result as one JSON object; times in microseconds."`
 }
 
-// A benchReport is what a run found out, as --json writes it. Times are in microseconds.
+// A benchReport is the result of a run, in the form of --json. Times are in microseconds.
 type benchReport struct {
 	Callers   int           `json:"callers"`
 	Segments  int           `json:"segments"`
@@ -40,15 +40,15 @@ type benchReport struct {
 	Followers int           `json:"followers"`
 	Rate      float64       `json:"rate,omitempty"`
 	Phases    []phaseReport `json:"phases"`
-	// Intact says that each reader and follower got exactly what was appended, in order.
+	// Intact says that each reader and follower received exactly the appended entries, in order.
 	Intact bool `json:"intact"`
 }
 
-// A phaseReport is about one phase.
+// A phaseReport is the result of one phase.
 type phaseReport struct {
 	Phase     string  `json:"phase"`
 	Seconds   float64 `json:"seconds"`
-	Records   uint64  `json:"records"` // that were written, or read by all readers together
+	Records   uint64  `json:"records"` // written, or read by all readers together
 	Megabytes float64 `json:"megabytes_per_second"`
 	// Appends are calls, of live chunks. Deliveries are entries, each from the call that brought it to the reader that got it.
 	// Reads are readers, each from its first call until it had everything.
@@ -57,7 +57,7 @@ type phaseReport struct {
 	Reads      *benchFigures `json:"reads,omitempty"`
 }
 
-// benchFigures are about many calls of one kind.
+// benchFigures are the latencies of many calls of one kind.
 type benchFigures struct {
 	Count     int     `json:"count"`
 	PerSecond float64 `json:"per_second"`
@@ -68,7 +68,8 @@ type benchFigures struct {
 	Max       int64   `json:"max_us"`
 }
 
-// Run does the phases and says how long things took. What was not read, or not as it was appended, is an error.
+// Run runs the phases and reports how long the calls took. It fails if a reader missed an entry or received another one
+// than was appended.
 func (c *benchCmd) Run(s *session) error {
 	does := func(phase string) bool { return slices.Contains(c.Phases, phase) }
 	switch {
@@ -150,7 +151,7 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// report writes what was found out.
+// report writes the report.
 func (c *benchCmd) report(s *session, r *benchReport) error {
 	if c.JSON {
 		return json.NewEncoder(s.stdout).Encode(r)

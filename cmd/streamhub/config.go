@@ -9,7 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// configCmd is about where the values of flags come from.
+// configCmd groups the commands for the configuration.
 type configCmd struct {
 	Check configCheckCmd `cmd:"" help:"Check the variables and the file that --config names."`
 	Show  configShowCmd  `cmd:"" help:"Write the flags of a command with their values, without secrets, and where each comes from."`
@@ -17,7 +17,7 @@ type configCmd struct {
 
 type configCheckCmd struct{}
 
-// Run reports every value that a flag of some command does not take.
+// Run reports every value that is invalid for a flag of some command.
 func (configCheckCmd) Run(s *session, app *kong.Kong, c *settings) error {
 	var wrong []string
 	names := map[string]bool{}
@@ -54,7 +54,7 @@ type configShowCmd struct {
 	Command []string `arg:"" optional:"" help:"Command to show; serve if not given."`
 }
 
-// Run writes YAML that --config takes.
+// Run writes the values as YAML for --config.
 func (cmd configShowCmd) Run(s *session, app *kong.Kong, c *settings) error {
 	node := app.Model.Node
 	path := cmd.Command
@@ -99,7 +99,7 @@ func (cmd configShowCmd) Run(s *session, app *kong.Kong, c *settings) error {
 	return err
 }
 
-// hidden returns a value as others may see it.
+// hidden returns a value with its secrets replaced.
 func hidden(flag, text string) string {
 	const secret = "xxxxx"
 	if text == "" {
@@ -115,7 +115,7 @@ func hidden(flag, text string) string {
 	for i, item := range list {
 		u, err := url.Parse(item)
 		if err != nil {
-			return secret // a password may be what is wrong with it
+			return secret // the part that does not parse may be a password
 		}
 		query := u.Query()
 		for name := range query {

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// yesFlag is of the commands that remove what cannot be brought back.
+// yesFlag is the flag of commands that remove data for good.
 type yesFlag struct {
 	Yes bool `short:"y" help:"Do it without asking. Without a terminal to ask on, this has to be given."`
 }
 
-// confirm asks before what is said is done. The error says why it is not to be done.
+// confirm asks the user to confirm the described action. It returns an error unless the user agrees.
 func (f *yesFlag) confirm(s *session, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
 	if f.Yes {
@@ -26,7 +26,7 @@ func (f *yesFlag) confirm(s *session, format string, args ...any) error {
 	return yes(s.ctx, s.stdin, s.stderr, what)
 }
 
-// yes writes the question to out and takes the answer from in. Anything but yes is no.
+// yes writes the question to out and reads the answer from in. Any answer but yes means no.
 func yes(ctx context.Context, in io.Reader, out io.Writer, what string) error {
 	fmt.Fprintf(out, "streamhub: this will %s. Go on? [y/N] ", what)
 	line, err := readLine(ctx, in)
@@ -44,11 +44,11 @@ func yes(ctx context.Context, in io.Reader, out io.Writer, what string) error {
 // maxLine bounds a line of standard input.
 const maxLine = 64 << 10
 
-// readLine reads a line, or what comes before the end of the input. If ctx ends before, the error is its cause.
+// readLine reads a line, or the rest of the input. If ctx ends first, the error is its cause.
 func readLine(ctx context.Context, in io.Reader) (string, error) {
 	var line string
 	read := make(chan error, 1)
-	go func() { // a terminal cannot be asked to stop reading; this ends with the process
+	go func() { // a read from a terminal cannot be cancelled; the goroutine ends with the process
 		text, err := bufio.NewReader(io.LimitReader(in, maxLine)).ReadString('\n')
 		line = text
 		read <- err

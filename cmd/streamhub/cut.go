@@ -14,17 +14,17 @@ const (
 	batchBytes = 1 << 20
 )
 
-// A batch is what one append carries.
+// A batch has the records of one append.
 type batch struct {
 	records []streamhub.Record
 	bytes   int
 }
 
-// A cutter makes batches of the pieces of an input. One goroutine reads, one cuts; batches are
-// handed out as soon as a reader takes them, so that a slow input does not wait for a full one.
+// A cutter cuts an input into pieces, and collects them in batches. One goroutine reads, one cuts; batches are handed
+// out as soon as a reader takes them, so that a slow input does not wait for a full one.
 type cutter struct {
 	separator byte
-	records   int  // most in a batch
+	records   int  // maximum of records in a batch
 	full      bool // the input never pauses: hand out full batches only
 	// decode, if not nil, makes the record of a piece. A piece may then be longer than a record, by as
 	// much as JSON can make it.
@@ -32,8 +32,8 @@ type cutter struct {
 
 	// line is the number of the piece that is being read, for people.
 	line  int
-	rest  []byte  // of the piece that has begun
-	ready []batch // the last one may still grow
+	rest  []byte  // the beginning of an incomplete piece
+	ready []batch // the last batch may still grow
 }
 
 // A tooLongError says which piece does not fit into a record.
@@ -64,7 +64,7 @@ func (c *cutter) run(ctx context.Context, input io.Reader, out chan<- batch, fai
 	for chunks != nil {
 		from, to := chunks, out
 		if len(c.ready) > 1 {
-			from = nil // enough is waiting
+			from = nil // enough batches are waiting
 		}
 		if len(c.ready) == 0 || c.full && len(c.ready) == 1 {
 			to = nil
@@ -120,7 +120,7 @@ func readChunks(ctx context.Context, input io.Reader, chunks chan<- []byte, fail
 	}
 }
 
-// cut takes the next part of the input, which it keeps.
+// cut processes the next part of the input, and keeps the slice.
 func (c *cutter) cut(chunk []byte) error {
 	for {
 		i := bytes.IndexByte(chunk, c.separator)
@@ -144,7 +144,7 @@ func (c *cutter) cut(chunk []byte) error {
 	}
 }
 
-// end takes the end of the input.
+// end completes the last piece at the end of the input.
 func (c *cutter) end() error {
 	if len(c.rest) == 0 {
 		return nil
@@ -159,7 +159,7 @@ func (c *cutter) end() error {
 	return nil
 }
 
-// piece takes a piece as a record.
+// piece adds a piece as a record to the last batch.
 func (c *cutter) piece(piece []byte) error {
 	if c.decode == nil {
 		c.add(streamhub.Record{Payload: piece})

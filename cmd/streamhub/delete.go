@@ -36,7 +36,7 @@ type deletion struct {
 	*operate.Purged // of a store
 }
 
-// Run deletes and says how much that was, also when it does not get to the end.
+// Run deletes and reports how much it has deleted, even if it fails before the end.
 func (c *deleteCmd) Run(s *session) error {
 	what := fmt.Sprintf("delete everything of the store %v: what Redis and the archive hold, leases and subscriptions", c.Store)
 	switch {
@@ -61,7 +61,7 @@ func (c *deleteCmd) Run(s *session) error {
 	case c.Place == nil:
 		gone.Store = c.Store.String()
 		if err = c.deleteStore(s, store, &gone); err == nil {
-			done() // it may have an archive that one program at a time can open
+			done() // closes the archive, which only one program at a time can open
 			gone.Purged, err = c.purge(s)
 		}
 	case c.Place.segment == "":
@@ -85,7 +85,7 @@ func (c *deleteCmd) Run(s *session) error {
 	return err
 }
 
-// nothing tells a space without segments from one that never was.
+// nothing returns an error if the space never existed, as opposed to one without segments.
 func (c *deleteCmd) nothing(ctx context.Context, store *client.Store) error {
 	end, err := store.SpaceEnd(ctx, c.Place.space)
 	if err == nil && end == "" {
@@ -109,7 +109,7 @@ func (c *deleteCmd) deleteStore(s *session, store *client.Store, gone *deletion)
 	return nil
 }
 
-// purge removes what a store has besides its segments.
+// purge removes the rest of a store after its segments.
 func (c *deleteCmd) purge(s *session) (*operate.Purged, error) {
 	ops, done, err := c.operationsWith(s, &c.archiveFlag)
 	if err != nil {

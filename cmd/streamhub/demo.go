@@ -48,7 +48,7 @@ func (c *demoCmd) Run(s *session) error {
 	return failedf("%w", err)
 }
 
-// without returns the environment without what sets flags of a command.
+// without returns the environment without the variables that set flags of a command.
 func (s *session) without(command string) []string {
 	names := []string{variable("config")}
 	for _, node := range s.call.Model.Children {

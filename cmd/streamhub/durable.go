@@ -7,7 +7,7 @@ import (
 	"github.com/seed-147127fe/streamhub/server"
 )
 
-// durableFlags are about Durable Streams.
+// durableFlags are the flags for Durable Streams.
 type durableFlags struct {
 	LongPollTimeout  time.Duration `default:"20s" placeholder:"D" help:"How long a long-poll of a Durable Stream waits."`
 	LoopbackWebhooks bool          `help:"Let webhooks of subscriptions call this machine with --auth or beyond the loopback, too."`
@@ -20,8 +20,8 @@ func (f *durableFlags) validate() error {
 	return nil
 }
 
-// apply sets the options for a listener. Webhooks may call this machine only where everybody who makes
-// them is on it and may do everything: behind a token are tenants, and a proxy makes them look near.
+// apply sets the options for a listener. Webhooks may call this machine only if every client runs on it and has every
+// right. With tokens there are tenants, and behind a proxy remote clients look local.
 func (f *durableFlags) apply(o *server.Options, at net.Addr) {
 	o.LongPollTimeout, o.LoopbackWebhooks = f.LongPollTimeout, f.LoopbackWebhooks
 	if tcp, ok := at.(*net.TCPAddr); ok && o.Auth == nil {

@@ -13,7 +13,7 @@ func examples(lines ...string) string {
 	return "Examples:\n\n    streamhub " + strings.Join(lines, "\n    streamhub ")
 }
 
-// Help returns what is written after the flags of a command.
+// Help returns the text that follows the flags of a command.
 func (serveCmd) Help() string {
 	return examples("serve --data ./data", "serve --redis redis://127.0.0.1:6379 --listen 127.0.0.1:8081 --admin-listen 127.0.0.1:9091")
 }
@@ -162,7 +162,7 @@ const bashCompletion = `_streamhub() {
 complete -o default -F _streamhub streamhub
 `
 
-// Run writes it.
+// Run writes the script.
 func (c completionCmd) Run(s *session) error {
 	script := bashCompletion
 	switch c.Shell {
@@ -178,7 +178,7 @@ func (completionCmd) Help() string {
 	return examples("completion bash >> ~/.bashrc", "completion fish > ~/.config/fish/completions/streamhub.fish")
 }
 
-// completeCmd writes what can come after some words, for the scripts of [completionCmd].
+// completeCmd writes the candidates that can follow some words, for the scripts of [completionCmd].
 type completeCmd struct {
 	Words []string `arg:"" optional:"" passthrough:""`
 }
@@ -193,7 +193,7 @@ func (c completeCmd) Run(s *session, app *kong.Kong) error {
 	if len(words) > 0 {
 		last = words[len(words)-1]
 	}
-	// What follows these is a command.
+	// These words are followed by a command.
 	if len(words) > 0 && words[0] == "help" {
 		words = words[1:]
 	} else if len(words) > 1 && words[0] == "config" && words[1] == "show" {
@@ -211,7 +211,7 @@ func (c completeCmd) Run(s *session, app *kong.Kong) error {
 	for _, group := range node.AllFlags(true) {
 		for _, flag := range group {
 			if "--"+flag.Name == last && !flag.IsBool() {
-				return c.write(s, values(flag.Value)) // what follows is one of them
+				return c.write(s, values(flag.Value)) // the next word is one of the values
 			}
 		}
 	}
@@ -231,7 +231,7 @@ func (c completeCmd) Run(s *session, app *kong.Kong) error {
 	return c.write(s, lines)
 }
 
-// values are those that a flag or an argument takes, if they are known.
+// values returns the possible values of a flag or an argument, if they are known.
 func values(v *kong.Value) []string {
 	if v.Enum == "" {
 		return nil

@@ -26,8 +26,8 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
-	// maxUnread is what a connection of HTTP/2 may send of its bodies before they are read. Each of its
-	// requests may wait for a token with so much.
+	// maxUnread is how many bytes of request bodies an HTTP/2 connection may send before they are read. Each of its
+	// requests can hold that much while its token is checked.
 	maxUnread = 128 << 10
 )
 
@@ -39,7 +39,7 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// metrics are what the hub and the process count, in the form that Prometheus reads.
+// metrics serves the metrics of the hub and the process to Prometheus.
 type metrics struct {
 	registry *prometheus.Registry
 	provider *sdkmetric.MeterProvider
@@ -65,8 +65,8 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(prometheus.GathererFunc(m.gather), promhttp.HandlerOpts{})
 }
 
-// present are the metrics that have no series before something happens, and are shown as zero until then: an
-// alert can tell nothing from a metric that is not there.
+// present has the metrics that have no series before their first event. They are shown as zero until then, because an
+// alert cannot use a missing metric.
 var present = map[string]absent{
 	"streamhub_archive_lag_seconds":            {dto.MetricType_GAUGE, "How long the entry that waits longest has been due"},
 	"streamhub_call_duration_seconds":          {dto.MetricType_HISTOGRAM, "Time of a call to the hub"},

@@ -16,10 +16,10 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/streamz"
 )
 
-// sourceCA is the flag of the authorities that sign the certificate of the source.
+// sourceCA is the flag for the certificate authorities of the source.
 const sourceCA = "source-tls-ca"
 
-// importCmd writes to Redis itself, like archive restore: a gateway gives entries its own times.
+// importCmd writes to Redis directly, like archive restore, because through a gateway entries would get new timestamps.
 type importCmd struct {
 	redisPlace
 	Source      string        `arg:"" name:"url" help:"Address of the streamkit server as its clients are given it: ws://host:port or wss://host."`
@@ -32,7 +32,7 @@ type importCmd struct {
 	Progress    bool          `default:"true" negatable:"" help:"Show on standard error how many entries were read, where that is a terminal."`
 }
 
-// Run writes a line for each entry that is left out and one for each space. The last line of standard error sums up.
+// Run writes a line for each skipped entry and each space. The last line of standard error is a summary.
 func (c *importCmd) Run(s *session) (err error) {
 	if u, err := url.Parse(c.Source); err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 		return usagef("%q is no address of a streamkit server: write ws://host:port or wss://host", c.Source)
@@ -81,7 +81,7 @@ func (c *importCmd) Run(s *session) (err error) {
 		s.note("the store %s of the streamkit server has no space: --store names another store", c.Store)
 	}
 	var total importer.Result
-	var refused error // of spaces that the hub cannot have: the others come all the same
+	var refused error // spaces that the hub cannot import; the others are imported all the same
 	brought, left, begun := 0, 0, time.Now()
 	for _, space := range spaces {
 		r, err := c.bring(s, src, h.Store(c.Store), space)
@@ -89,7 +89,7 @@ func (c *importCmd) Run(s *session) (err error) {
 			switch {
 			case s.ctx.Err() != nil:
 				s.note("not everything came: start it again, it goes on after what is stored")
-				return &statusError{code: exitInterrupted} // by whatever signal: a part is no success
+				return &statusError{code: exitInterrupted} // after any signal: a partial import is not a success
 			case errors.Is(err, streamhub.ErrConflict):
 				refused = errors.Join(refused, err)
 				continue
@@ -119,7 +119,7 @@ func (c *importCmd) Run(s *session) (err error) {
 	return nil
 }
 
-// bring brings a space and writes its lines.
+// bring imports a space and writes its lines.
 func (c *importCmd) bring(s *session, src importer.Source, store streamhub.Store, space string) (importer.Result, error) {
 	var bar *progress
 	defer func() { bar.finish() }()
