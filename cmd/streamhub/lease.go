@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	// tokenVariable tells the command its fencing token.
+	// tokenVariable is the environment variable that holds the fencing token for the command.
 	tokenVariable = "STREAMHUB_LEASE_TOKEN"
-	// leaseGrace is what a command has to end in when the lease is lost.
+	// leaseGrace is how long a command may take to end after the lease is lost.
 	leaseGrace = 5 * time.Second
-	// goodbyeTime bounds what is still asked after a signal.
+	// goodbyeTime bounds the calls that are made after a signal.
 	goodbyeTime = 2 * time.Second
 )
 
-// leaseCmd is about leases.
+// leaseCmd groups the commands for leases.
 type leaseCmd struct {
 	Run leaseRunCmd `cmd:"" default:"withargs" help:"Run a command while holding a lease. The word run can be left out, unless the key is run or ls."`
 	Ls  leaseLsCmd  `cmd:"" help:"List the leases of a store that are held: by whom, since when and for how long."`
@@ -87,7 +87,7 @@ func (c *leaseRunCmd) command(s *session, held context.Context, program string, 
 	cmd.Args[0] = c.Command[0]
 	cmd.Env = append(s.env[:len(s.env):len(s.env)], tokenVariable+"="+strconv.FormatUint(token, 10))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.stdin, s.stdout.w, s.stderr
-	cmd.WaitDelay = goodbyeTime // for output that is not a file and that something left behind holds open
+	cmd.WaitDelay = goodbyeTime // bounds the wait for output that a leftover process holds open
 
 	// On a terminal the command shares our process group, which is the one in the foreground, and
 	// gets the signals of the keyboard from the terminal.
@@ -99,7 +99,7 @@ func (c *leaseRunCmd) command(s *session, held context.Context, program string, 
 		return 0, err
 	}
 	if err := context.Cause(s.ctx); err != nil {
-		return 0, err // it came before the line above
+		return 0, err // the error came before the line above
 	}
 
 	process, err := child.Start(cmd, group)

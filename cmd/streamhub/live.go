@@ -16,7 +16,7 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// liveCmd is about live streams.
+// liveCmd groups the commands for live streams.
 type liveCmd struct {
 	Publish livePublishCmd `cmd:"" help:"Produce a live stream from standard input, a chunk a line."`
 	Read    liveReadCmd    `cmd:"" help:"Write the chunks of a live stream to standard output, a line each, and its verdict to standard error."`
@@ -25,7 +25,7 @@ type liveCmd struct {
 	Ls      liveLsCmd      `cmd:"" help:"List the live streams of a space."`
 }
 
-// defaultLiveSpace is where live streams are if no space is named.
+// defaultLiveSpace is the space of live streams if none is named.
 const defaultLiveSpace = "live"
 
 // livePlace is a live stream, and where it is.
@@ -35,7 +35,7 @@ type livePlace struct {
 	ID    string `arg:"" help:"Live stream."`
 }
 
-// open reaches the live streams of the place. The function it returns closes what does.
+// open returns the live streams of the place, and a function that closes the connection.
 func (p *livePlace) open(s *session) (live.Streams, func(), error) {
 	store, done, err := p.target.open(s, hub.Options{}, client.DefaultRetryPolicy())
 	if err != nil {
@@ -109,8 +109,8 @@ func (c *livePublishCmd) Run(s *session) error {
 // the reason for which the producer has to stop.
 func publishLines(ctx context.Context, p live.Producer, input io.Reader) error {
 	lines, failed := make(chan []byte), make(chan error, 1)
-	// A read of standard input that stands still must not keep the command from ending: the goroutine
-	// then ends with the program.
+	// A blocked read of standard input must not keep the command from ending, so it has its own goroutine, which ends
+	// with the program.
 	go func() {
 		defer close(lines)
 		r := bufio.NewReaderSize(input, 64<<10)
@@ -200,7 +200,7 @@ func (c *liveReadCmd) Run(s *session) error {
 	return nil
 }
 
-// find waits for a stream that has not begun, if that is wanted.
+// find returns the stream; with --wait it waits for one that has not begun.
 func (c *liveReadCmd) find(s *session, streams live.Streams) (live.Stream, error) {
 	if c.From != "" || c.Wait == 0 {
 		return streams.Get(s.ctx, c.ID)

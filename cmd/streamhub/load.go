@@ -18,28 +18,28 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// A load is a space of benchCmd, and what was put into it.
+// A load is a space of benchCmd, with the sums of the appended payloads.
 type load struct {
 	*benchCmd
 	store     *client.Store
 	space     string
 	prefix    string        // begins the names of the segments: another run may use the space at the same time
-	pace      *rate.Limiter // of appends; nil for as fast as it goes
+	pace      *rate.Limiter // of appends; nil for no limit
 	followers int           // of each segment, while it is appended to
 	streams   bool          // live streams and no segments
 	bar       *progress
-	made      int // segments that there may be
+	made      int // how many segments may exist
 
 	mu                sync.Mutex
 	appends, delivers []time.Duration
 	stored            uint64
-	sums              map[string]uint64 // of what was appended, by segment
+	sums              map[string]uint64 // of the appended payloads, by segment
 }
 
 // name returns the name of segment i.
 func (l *load) name(i int) string { return l.prefix + strconv.Itoa(i) }
 
-// A tally is what was written to a segment or a live stream, or what one reader has read of it.
+// A tally counts and sums the payloads that were written to a segment or a live stream, or that one reader has read.
 type tally struct{ entries, sum uint64 }
 
 func (n *tally) add(payload []byte) {
@@ -84,8 +84,7 @@ func age(payload []byte) time.Duration {
 	return time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(payload))))
 }
 
-// append returns when everything that was appended is delivered: the segments are closed, which ends
-// those who follow them.
+// append returns when all appended entries are delivered: it closes the segments, which ends their followers.
 func (l *load) append(ctx context.Context) (r phaseReport, err error) {
 	for i := range l.Segments {
 		_, _, err := l.store.Create(ctx, l.space, l.name(i), nil)
@@ -126,7 +125,7 @@ func (l *load) append(ctx context.Context) (r phaseReport, err error) {
 	return l.written(took), err
 }
 
-// written is about what was written for so long, and delivered meanwhile.
+// written reports what was written within took, and the deliveries meanwhile.
 func (l *load) written(took time.Duration) phaseReport {
 	r := l.report(took, l.stored)
 	r.Appends, r.Deliveries = figures(l.appends, took), figures(l.delivers, took)
@@ -137,7 +136,7 @@ func (l *load) report(took time.Duration, records uint64) phaseReport {
 	return phaseReport{Seconds: took.Seconds(), Records: records, Megabytes: float64(records) * float64(l.Size) / 1e6 / took.Seconds()}
 }
 
-// repeat calls write, at the pace of the load, until the time is over, and notes how long each call took.
+// repeat calls write, at the pace of the load, until until, and records how long each call took.
 func (l *load) repeat(ctx context.Context, until time.Time, write func() error) error {
 	var times []time.Duration
 	for {
@@ -205,7 +204,7 @@ func (l *load) entries(segment string, all iter.Seq2[streamhub.Entry, error], vi
 	return read, nil
 }
 
-// take adds what a reader got, which has to be the next one and as long as all.
+// take adds a payload of a reader. It must be the next one, and have the length of all payloads.
 func (l *load) take(read *tally, what, id string, sequence uint64, payload []byte) error {
 	switch {
 	case sequence != read.entries+1:
@@ -217,7 +216,7 @@ func (l *load) take(read *tally, what, id string, sequence uint64, payload []byt
 	return nil
 }
 
-// intact compares what a reader got with what was appended, once that is complete.
+// intact compares the tally of a reader with the appended payloads, when all are appended.
 func (l *load) intact(segment string, read tally) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -362,14 +361,14 @@ func (l *load) chunks(ctx context.Context, stream live.Stream) (read tally, err 
 	return read, nil
 }
 
-// deliver notes how long the deliveries to a reader took.
+// deliver records how long the deliveries to a reader took.
 func (l *load) deliver(times []time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.delivers = append(l.delivers, times...)
 }
 
-// remove deletes what was made, also after an interrupt.
+// remove deletes the segments and live streams of the run, also after an interrupt.
 func (l *load) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()

@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// logFlags are about the log, which goes to standard error.
+// logFlags are the flags for the log, which goes to standard error.
 type logFlags struct {
 	LogLevel  slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; the log goes to standard error."`
 	LogFormat string     `enum:"text,json" default:"text" help:"text or json: a line each. With json nothing else is written to standard error while serve runs."`

@@ -22,10 +22,10 @@ import (
 	"github.com/seed-147127fe/streamhub/hub"
 )
 
-// statusesAtOnce is how many segments are asked for at the same time.
+// statusesAtOnce is how many statuses are requested at the same time.
 const statusesAtOnce = 64
 
-// alwaysJSON is of commands that write JSON anyway, so that --json can be written everywhere.
+// alwaysJSON is for commands that always write JSON, so that every command accepts --json.
 type alwaysJSON struct {
 	JSON bool `name:"json" help:"Write JSON, as this command always does."`
 }
@@ -78,7 +78,7 @@ func (c *lsCmd) Run(s *session) error {
 	return errors.Join(err, out.Flush())
 }
 
-// nothing tells a space whose segments are gone from one that never was.
+// nothing returns an error if the space never existed, as opposed to one whose segments are gone.
 func (c *lsCmd) nothing(s *session, store *client.Store) error {
 	end, err := store.SpaceEnd(s.ctx, c.Space)
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *lsCmd) list(ctx context.Context, store *client.Store, names iter.Seq2[s
 	return count, pass()
 }
 
-// describe asks about each line. Segments that have gone meanwhile are left out.
+// describe adds the details to each line. It leaves out segments that were removed meanwhile.
 func (c *lsCmd) describe(ctx context.Context, store *client.Store, lines []listed) ([]listed, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range lines {

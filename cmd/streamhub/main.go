@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	logging.Disable() // of the driver: what it cannot do is an error of the call, and reported once
+	logging.Disable() // of the driver: its failures are errors of calls, which are reported once
 	ctx := interruptible(context.Background())
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
@@ -32,8 +32,8 @@ func interruptible(ctx context.Context) context.Context {
 		cancel(interrupt{<-signals})
 		signal.Stop(signals)
 	}()
-	// A reader that went away is an error of the write, not the end of the process. Ignoring the
-	// signal would do as well, but a command under a lease would inherit that.
+	// A closed standard output must be an error of the write, not the end of the process. The signal is not ignored,
+	// because a command under a lease would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return ctx
 }

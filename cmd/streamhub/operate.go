@@ -20,13 +20,13 @@ import (
 	"github.com/seed-147127fe/streamhub/live"
 )
 
-// operations returns what operators ask, through the gateway or of the Redis itself. The function that
-// it returns closes it again.
+// operations returns the operations for operators, through the gateway or on Redis itself, and a function that closes
+// them.
 func (p *place) operations(s *session) (operate.Operations, func(), error) {
 	return p.operationsWith(s, nil)
 }
 
-// operationsWith is operations for a command that may need the archive too.
+// operationsWith is like operations, for a command that may need the archive too.
 func (p *place) operationsWith(s *session, cold *archiveFlag) (operate.Operations, func(), error) {
 	if p.Redis == "" {
 		transport, err := p.transport(s)
@@ -126,7 +126,7 @@ func (c *leaseLsCmd) Run(s *session) error {
 	return writeList(s, c.JSON, all, "nobody holds a lease in this store", []string{"key", "host", "process", "since", "left", "token"}, func(l operate.Lease) table.Row {
 		host, process := l.Host, l.Process
 		if host == "" {
-			host, process = l.Holder, "-" // it has named itself
+			host, process = l.Holder, "-" // the holder has chosen its own name
 		}
 		return table.Row{oneLine(l.Key), oneLine(host), process, time.UnixMilli(l.Since).UTC().Format(time.DateTime), shortDuration(time.Duration(l.LeftMS) * time.Millisecond), l.Token}
 	})
@@ -168,7 +168,7 @@ func (c *liveLsCmd) Run(s *session) error {
 	})
 }
 
-// subscriptionsCmd is about subscriptions of Durable Streams.
+// subscriptionsCmd groups the commands for subscriptions of Durable Streams.
 type subscriptionsCmd struct {
 	Ls   subscriptionsLsCmd   `cmd:"" help:"List the subscriptions of a store, with what fails."`
 	Show subscriptionsShowCmd `cmd:"" help:"Write one subscription with its streams, as JSON."`

@@ -38,7 +38,7 @@ func (c *peekCmd) Run(s *session) error {
 	return err
 }
 
-// missing is the error of a command about one segment, which says whether it was there at all.
+// missing returns the error of a command for one segment, which says whether the segment ever existed.
 func missing(s *session, n segmentName, err error) error {
 	var deleted *streamhub.DeletedError
 	switch {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// version is that of a release, set by the linker; without it the build says what it was made of.
+// version is the version of a release, set by the linker. Without it the build information has the revision.
 var version string
 
 // versionText returns the version of the program: that of a release, or the revision that a build in
@@ -49,7 +49,7 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// mainPackage is where the program lies in a clone.
+// mainPackage is the path of the program in a clone.
 const mainPackage = "./cmd/streamhub"
 
 // invocation returns how the program was called, for commands that people paste into a shell in the

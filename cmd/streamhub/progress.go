@@ -11,8 +11,7 @@ import (
 // A progress shows on standard error how far a command is. The nil progress shows nothing.
 type progress struct{ bar *progressbar.ProgressBar }
 
-// progress starts one if it is wanted and standard error is a terminal. total is -1 where it is not
-// known.
+// progress starts a progress bar if wanted is set and standard error is a terminal. total is -1 if it is unknown.
 func (s *session) progress(wanted bool, what string, total int64) *progress {
 	if !wanted || !isTerminal(s.stderr) {
 		return nil
@@ -39,21 +38,21 @@ func (p *progress) add(n int64) {
 	}
 }
 
-// describe replaces what stands before the count.
+// describe replaces the text before the count.
 func (p *progress) describe(what string) {
 	if p != nil {
 		p.bar.Describe(what)
 	}
 }
 
-// finish removes it.
+// finish removes the progress bar.
 func (p *progress) finish() {
 	if p != nil {
 		_ = p.bar.Finish()
 	}
 }
 
-// isTerminal reports whether a stream is one.
+// isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -66,7 +66,7 @@ func (c *readCmd) Run(s *session) error {
 	}
 	var closed *streamhub.ClosedError
 	if errors.As(err, &closed) {
-		// The cursor comes last, so this is not left to the caller.
+		// The cursor comes last, so the verdict is written here and not by the caller.
 		if err = json.NewEncoder(s.stderr).Encode(closed.Verdict); err != nil {
 			return err
 		}
@@ -82,8 +82,8 @@ func (c *readCmd) Run(s *session) error {
 	return err
 }
 
-// exists tells a space that has no entries from one that never was. The segment of a name says so
-// itself.
+// exists returns an error if the space never existed, as opposed to one without entries. For a segment the read itself
+// reports that.
 func (c *readCmd) exists(ctx context.Context, store *client.Store) error {
 	end, err := store.SpaceEnd(ctx, c.Place.space)
 	if err != nil || end != "" {
@@ -95,8 +95,8 @@ func (c *readCmd) exists(ctx context.Context, store *client.Store) error {
 	return failedf("read %q: %w: there is no such space, and never was; streamhub ls lists what there is", c.Place.space, streamhub.ErrNotFound)
 }
 
-// noteMissing says that there is nothing yet where a command waits: the name may be mistyped. It is a
-// courtesy, so its own failures are left to the command.
+// noteMissing notes that the segment or space for which a command waits does not exist: the name may be mistyped. It
+// ignores its own failures, which the command will report.
 func noteMissing(s *session, store *client.Store, at placeName) {
 	if at.segment != "" {
 		if _, err := store.Status(s.ctx, at.space, at.segment); errors.Is(err, streamhub.ErrNotFound) {
@@ -105,7 +105,7 @@ func noteMissing(s *session, store *client.Store, at placeName) {
 		return
 	}
 	for _, err := range store.Segments(s.ctx, at.space) {
-		_ = err // one is there, or that cannot be told
+		_ = err // it exists, or that cannot be found out
 		return
 	}
 	if s.ctx.Err() == nil {
@@ -113,7 +113,7 @@ func noteMissing(s *session, store *client.Store, at placeName) {
 	}
 }
 
-// start reads --from.
+// start parses --from.
 func (c *readCmd) start() (from uint64, cursor streamhub.Cursor, err error) {
 	if c.From == "" || strings.Trim(c.From, "0123456789") != "" {
 		cursor = streamhub.Cursor(c.From)
@@ -158,8 +158,8 @@ func (c *readCmd) entries(ctx context.Context, store *client.Store, from uint64,
 	return store.ConsumeSegment(ctx, space, segment, read)
 }
 
-// copy writes entries to out, and flushes it whenever the next entry is not there yet. The error
-// is what ended it, nil at the end of the entries; all that was written is flushed then.
+// copy writes entries to out, and flushes it whenever no next entry is ready. It returns nil at the end of the entries,
+// or the error that ended it, after a flush.
 func (c *readCmd) copy(ctx context.Context, entries iter.Seq2[streamhub.Entry, error], out *sink, bar *progress) error {
 	ctx, cancel := context.WithCancel(ctx)
 	ahead := make(chan streamhub.Entry, readAhead)

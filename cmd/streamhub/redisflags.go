@@ -14,7 +14,7 @@ import (
 // passwordVariable keeps the password of Redis out of argument lists.
 const passwordVariable = "STREAMHUB_REDIS_PASSWORD"
 
-// redisFlags are about the way to Redis that its URL does not say.
+// redisFlags are the flags for a connection to Redis that its URL does not hold.
 type redisFlags struct {
 	RedisPasswordFile  string `placeholder:"FILE" help:"File with the password of Redis, for a URL without one; $STREAMHUB_REDIS_PASSWORD if not given."`
 	RedisTLSCA         string `name:"redis-tls-ca" placeholder:"FILE" help:"Authorities to trust in place of the system's, in PEM."`

@@ -26,7 +26,7 @@ const (
 	exitInterrupted = 130
 )
 
-// commands is the command line.
+// commands defines the command line for the parser.
 type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Start a hub: on an embedded Redis that keeps nothing, on a Redis of its own (--data), or on one that runs (--redis)."`
 	Demo    demoCmd    `cmd:"" help:"Show in a browser how an answer survives whatever is killed: two gateways, a Redis, and buttons."`
@@ -66,7 +66,7 @@ type commands struct {
 	Path    string      `name:"config" placeholder:"FILE" help:"YAML file with values of flags that are neither given nor in a variable."`
 }
 
-// A session is one run of the program: what a command talks to besides the hub.
+// A session is one run of the program: its context, streams, environment and parsed arguments.
 type session struct {
 	ctx    context.Context
 	stdin  io.Reader
@@ -77,7 +77,7 @@ type session struct {
 	meters metric.MeterProvider // records the commands to Redis; nil for none
 }
 
-// given reports whether a flag is among the arguments themselves.
+// given reports whether a flag was given as an argument, not by a variable or a file.
 func (s *session) given(flag string) bool { return s.call != nil && given(s.call, flag) }
 
 // needs refuses flags that are given and have no effect, because another one is missing.
@@ -99,8 +99,7 @@ func given(call *kong.Context, flag string) bool {
 	return false
 }
 
-// An output is standard output. Its errors are told from all others: the end of who reads it is no
-// failure.
+// An output is standard output. Its errors have their own type, because a reader that closes it is no failure.
 type output struct{ w io.Writer }
 
 func (o output) Write(p []byte) (int, error) {
@@ -116,13 +115,13 @@ type outputError struct{ err error }
 func (e *outputError) Error() string { return "standard output: " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
-// unread reports whether err says that standard output has no reader any more.
+// unread reports whether err means that the reader of standard output has closed it.
 func unread(err error) bool {
 	var out *outputError
 	return errors.As(err, &out) && (errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe))
 }
 
-// run is the program without what belongs to a process. ctx ends early at an [interrupt].
+// run runs the program, without the parts that concern the process. ctx ends early at an [interrupt].
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	s := &session{ctx: ctx, stdin: stdin, stdout: output{stdout}, stderr: stderr, env: env}
 	ended := false // by --help or --version
@@ -175,7 +174,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return s.end(err)
 }
 
-// endless reports whether a command goes on until it is stopped, so that SIGTERM is its good end.
+// endless reports whether a command runs until it is stopped, so that SIGTERM is a success.
 func endless(call *kong.Context) bool {
 	command := call.Selected().Path()
 	for _, f := range call.Flags() {
@@ -202,8 +201,7 @@ func (s *session) getenv(name string) string {
 	return value
 }
 
-// A statusError ends the program with a code that the error itself does not tell. A nil Err is not
-// reported: that has been done.
+// A statusError ends the program with an exit code that does not follow from the error. A nil Err was already reported.
 type statusError struct {
 	code int
 	err  error
@@ -343,7 +341,7 @@ func (s *session) explain(err error) string {
 	return err.Error() + "\n  " + advice
 }
 
-// listing is the command that lists what err has not found.
+// listing returns the command that lists the names among which err found none.
 func (s *session) listing(err error) string {
 	command := ""
 	if s.call != nil {

@@ -23,14 +23,15 @@ import (
 const (
 	// startTime bounds the start, which is mostly a Redis reading its data.
 	startTime = 5 * time.Minute
-	// drainTime is what requests have to end in, stopTime what a Redis of our own has after that.
+	// drainTime is how long requests may take to end, and stopTime how long the Redis of serve --data may take after
+	// that.
 	drainTime = 5 * time.Second
 	stopTime  = 4 * time.Second
-	// maxRecord is what clients of streamkit may send, and what append takes through a gateway and without one.
+	// maxRecord is the largest record, in bytes, that streamkit clients may send and that append accepts.
 	maxRecord = 9 << 19 // 4.5 MiB
 )
 
-// defaultListen is where clients look for a gateway that is not named.
+// defaultListen is the default address of a gateway, for servers and clients.
 const defaultListen = "127.0.0.1:8080"
 
 type serveCmd struct {
@@ -69,7 +70,7 @@ func (c *serveCmd) useless(s *session) error {
 	return failed
 }
 
-// A serving is what the flags of serve say, checked and read.
+// A serving is the checked configuration of serve, with the contents of the files.
 type serving struct {
 	log        *slog.Logger
 	policy     tier.Policy
@@ -197,7 +198,7 @@ func (c *serveCmd) serverOptions(p *serving, m *metrics, t *tracing) *server.Opt
 	}
 }
 
-// greet says where the server is reached: to programs on stdout, to people on stderr.
+// greet writes the address of the server: for programs to stdout, for people to stderr.
 func (c *serveCmd) greet(s *session, b *backend, at, admin net.Addr, pairs *certificates) error {
 	if _, err := fmt.Fprintf(s.stdout, "listening %s admin http://%s\n", c.address(at), admin); err != nil {
 		return err
@@ -209,7 +210,7 @@ func (c *serveCmd) greet(s *session, b *backend, at, admin net.Addr, pairs *cert
 	return nil
 }
 
-// address is where clients reach the gateway, as far as it knows.
+// address returns the address at which clients probably reach the gateway.
 func (c *serveCmd) address(listening net.Addr) string {
 	scheme := "http"
 	if c.TLSCert != "" || c.TLSSelfSigned {
@@ -303,7 +304,7 @@ func reachable(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// A backend is a hub and what it stands on.
+// A backend is a hub with the Redis and the archive that serve has opened for it.
 type backend struct {
 	hub    *hub.Hub
 	client redis.UniversalClient
@@ -342,8 +343,8 @@ func (c *serveCmd) open(ctx context.Context, s *session, options *hub.Options) (
 	return b, err
 }
 
-// wait returns when the process is to stop: it was told to, or a server or what it stands on has ended. An error of a
-// server stays in ended.
+// wait returns when the process must stop: ctx has ended, or a server or the Redis of serve --data has ended. An error
+// of a server stays in ended.
 func (b *backend) wait(ctx context.Context, log *slog.Logger, ended chan error) error {
 	select {
 	case <-ctx.Done():

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// tlsFlags say how the listener for clients is spoken to.
+// tlsFlags are the flags for TLS on the listener for clients.
 type tlsFlags struct {
 	TLSCert       string `name:"tls-cert" placeholder:"F" help:"File with the certificate, and those that lead to its root, in PEM; read again when it changes."`
 	TLSKey        string `name:"tls-key" placeholder:"F" help:"File with the key of the certificate in PEM."`
@@ -25,7 +25,7 @@ type tlsFlags struct {
 	H2C           bool   `name:"h2c" help:"Take HTTP/2 without TLS, from a proxy that has the TLS."`
 }
 
-// certificates returns where the certificate comes from, nil without TLS.
+// certificates returns the source of the certificate, or nil without TLS.
 func (f *tlsFlags) certificates(hosts []string, log *slog.Logger) (*certificates, error) {
 	switch {
 	case (f.TLSCert == "") != (f.TLSKey == ""):
@@ -71,7 +71,7 @@ type certificates struct {
 
 	mu      sync.Mutex
 	now     *tls.Certificate
-	stamp   string // of the files that now was read from, or that could not be read
+	stamp   string // identifies the version of the files that was read last
 	checked time.Time
 }
 
@@ -124,7 +124,7 @@ func (c *certificates) load() error {
 	return nil
 }
 
-// look returns what changes when one of the files does.
+// look returns a stamp that changes when one of the files changes.
 func (c *certificates) look() string {
 	stamp := ""
 	for _, name := range []string{c.cert, c.key} {
@@ -161,7 +161,7 @@ func transportTo(authorities *x509.CertPool) *http.Transport {
 	return t
 }
 
-// selfSignedLife is how long a certificate of our own lasts.
+// selfSignedLife is the validity of a self-signed certificate.
 const selfSignedLife = 30 * 24 * time.Hour
 
 func selfSigned(hosts []string) (*tls.Certificate, error) {

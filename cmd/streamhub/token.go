@@ -23,7 +23,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/auth"
 )
 
-// tokenCmd is about the tokens of a gateway with --auth jwt.
+// tokenCmd groups the commands for the tokens of a gateway with --auth jwt.
 type tokenCmd struct {
 	Mint  tokenMintCmd  `cmd:"" help:"Make a token, for development and tests: in production an issuer does."`
 	Check tokenCheckCmd `cmd:"" help:"Say whether a gateway with the same flags takes a token, and what it allows."`
@@ -78,7 +78,7 @@ func (c *tokenMintCmd) Run(s *session) error {
 	return err
 }
 
-// key returns what signs.
+// key returns the signing method and the key.
 func (c *tokenMintCmd) key() (jwt.SigningMethod, crypto.PrivateKey, error) {
 	if c.JWTSecret != "" {
 		secret, err := trimmedFile("--jwt-hmac-secret-file", c.JWTSecret)
@@ -119,7 +119,7 @@ func trimmedFile(flag, name string) ([]byte, error) {
 	return text, nil
 }
 
-// A fixedIdentity is an authenticator that takes every caller for one.
+// A fixedIdentity is an authenticator that returns the same identity for every token.
 type fixedIdentity streamhub.Identity
 
 func (i fixedIdentity) Authenticate(_ context.Context, _ string) (*streamhub.Identity, error) {
@@ -141,7 +141,7 @@ func (tokenCheckCmd) Help() string {
 	return examples("token check --jwt-hmac-secret-file secret <token", "token check --jwks-url https://issuer.example/jwks.json --space live --segment answer-17 --read <token")
 }
 
-// Run writes who a token is of, as JSON.
+// Run writes the identity of a token as JSON.
 func (c *tokenCheckCmd) Run(s *session) error {
 	token := c.Token
 	if token == "" {

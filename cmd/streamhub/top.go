@@ -12,7 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/operate"
 )
 
-// leastEvery is how often top asks at most; an overview is no fresher.
+// leastEvery is the shortest interval of top; an overview is cached for longer.
 const leastEvery = time.Second
 
 type topCmd struct {

@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// flushTime is what the last spans have to be sent in.
+// flushTime is how long the last spans may take to be sent.
 const flushTime = 2 * time.Second
 
 // tracing sends spans to a collector, or nowhere.

@@ -41,7 +41,7 @@ func (c *watchCmd) Run(s *session) error {
 	return context.Cause(s.ctx)
 }
 
-// interrupted returns what ended ctx, or else err.
+// interrupted returns the cause of the end of ctx, or err if ctx has not ended.
 func interrupted(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
