@@ -126,7 +126,7 @@ func optionsOfRegister(f *fixture) {
 			require.NoError(f, p.Close(f.ctx))
 			return answer
 		}},
-		"EndedTTL": {func(o *live.RegisterOptions) { o.EndedTTL = time.Millisecond }, func(i *instance, id string, o *live.RegisterOptions) string {
+		"EndedTTL": {func(o *live.RegisterOptions) { o.EndedTTL = 200 * time.Millisecond }, func(i *instance, id string, o *live.RegisterOptions) string {
 			require.NoError(f, f.register(i, id, o).Done(f.ctx, nil))
 			if o.EndedTTL != 0 {
 				f.eventually("it is forgotten", func() bool {
