@@ -19,7 +19,7 @@ func (s *Store) Spaces(ctx context.Context, after string, limit int) ([]string, 
 // Segments returns up to limit names of segments of a space beyond after, in byte order. A space
 // that does not exist has none.
 func (s *Store) Segments(ctx context.Context, space, after string, limit int) ([]string, error) {
-	// A place names a segment as well. Which one does not matter: the inventory is that of the space.
+	// A place needs the name of a segment. Any name will do, because only the keys of the space are used.
 	at, err := s.place(space, "-")
 	if err != nil {
 		return nil, s.fail("segments", space, "", err)

@@ -34,14 +34,14 @@ type openKey struct {
 	id   uuid.UUID
 }
 
-// sign makes the sum by which a repeat with another payload is noticed.
+// sign computes the checksum by which a repeat with other records is noticed.
 func (r *request) sign() {
 	if !r.named {
 		r.sum = crc32.Checksum(r.body, castagnoli)
 	}
 }
 
-// keepOpen lets a repeat of r find it while it is under way. A named producer is recognised by its row instead, and a
+// keepOpen lets a repeat of r find it while it is in flight. A named producer is recognised by its row instead, and a
 // check stores nothing.
 func (a *appender) keepOpen(g *tail, r *request) {
 	if r.producer == nil && !r.opt.CheckOnly {
@@ -66,8 +66,8 @@ func (g *tail) keep(answers ...answer) {
 	}
 }
 
-// repeat returns the request under way that r repeats, or else r. queue is false if r has its answer,
-// or gets it without being queued.
+// repeat returns the request in flight that r repeats, or else r. queue is false if r has its answer, or gets it
+// without being queued.
 func (a *appender) repeat(g *tail, r *request) (_ *request, queue bool) {
 	if r.producer != nil {
 		return r, true
@@ -115,8 +115,8 @@ type doubt struct {
 	digest string
 }
 
-// doubtful remembers the frame of f: should it turn out that it was stored, its requests are
-// answered when they are sent again.
+// doubtful remembers the frame of f: if it turns out that it was stored, its requests are answered when they are sent
+// again.
 func (g *tail) doubtful(f *flight) {
 	for _, r := range f.requests {
 		r.sign()
@@ -128,8 +128,8 @@ func (g *tail) doubtful(f *flight) {
 	f.frame = nil
 }
 
-// resolve learns from the row of the appender's own producer that a frame in doubt was stored.
-// What f carries is sent under the next number, save what the other frame has stored.
+// resolve learns from the row of the appender's own producer that a frame in doubt was stored. The requests of f are
+// sent under the next number, except those that the other frame has stored.
 func (a *appender) resolve(f *flight, rest string) bool {
 	_, facts, _ := cutN(rest, ' ', 2) // the epoch and seq are ours
 	facts, digest, _ := cutN(facts, ' ', 6)

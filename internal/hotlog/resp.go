@@ -16,8 +16,8 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// Frames are read as the bytes that Redis sent and decoded where they lie: the driver's own form
-// of a stream entry is a map, and costs more than everything else in a replay.
+// Frames are decoded in place, in the bytes that Redis sent: the driver would turn each stream entry into a map, which
+// costs more than the rest of a replay.
 
 // A rangeCmd is an XRANGE whose reply is read as it comes into one buffer. The driver sends it again as any other
 // command that reads, which it would not do with a [redis.RawWriteToCmd]: it cannot know that the writer starts over.
@@ -29,8 +29,8 @@ type rangeCmd struct {
 // NoRetry lets the driver send the command again after a lost connection.
 func (rangeCmd) NoRetry() bool { return false }
 
-// newRange makes the command that reads count entries of a stream. size is about what the reply weighs, 0 if nothing is
-// known of it.
+// newRange makes the command that reads count entries of a stream. size is the approximate size of the reply in bytes,
+// 0 if it is unknown.
 func newRange(ctx context.Context, stream, from, to string, count, size int) rangeCmd {
 	buf := &replyBuffer{count: count, size: size}
 	return rangeCmd{redis.NewRawWriteToCmd(ctx, buf, "xrange", stream, from, to, "count", buf), buf}
@@ -45,8 +45,8 @@ func newLast(ctx context.Context, stream string) rangeCmd {
 // A replyBuffer holds a reply. It is also the last argument of its command, COUNT: the driver asks for its bytes each time
 // it writes the command, so that a reply that was cut off is forgotten when the next one begins.
 type replyBuffer struct {
-	// b is what has come so far. After the last byte it does not change any more: entries are decoded in place and
-	// share it.
+	// b has the bytes received so far. After the last byte it does not change any more: entries are decoded in place
+	// and share it.
 	b []byte
 	// count is the argument of COUNT. size is what the reply is expected to have, in bytes, and spares growing b step
 	// by step; 0 if unknown.
@@ -95,9 +95,9 @@ func (r *replyBuffer) ReadFrom(from io.Reader) (int64, error) {
 // maxBulk is the longest string that Redis has unless it was told otherwise, with the line end.
 const maxBulk = 512<<20 + 2
 
-// reply returns what a raw command that reads was answered. To the driver an error reply to such a command is a reply like
-// any other, even one that says where a slot has moved. So the command is then sent once more as one that the driver
-// understands.
+// reply returns the reply to a raw reading command. The driver passes an error reply to such a command on like any
+// other, even one that says where a slot has moved. The command is then sent once more in a form that the driver
+// handles.
 func (l *Log) reply(ctx context.Context, cmd rangeCmd) ([]byte, error) {
 	if err := cmd.Err(); err != nil {
 		return nil, redisx.ReadOutcome(err)
@@ -143,7 +143,7 @@ func (l *Log) frames(ctx context.Context, cmd rangeCmd) ([]frame, error) {
 	}
 	p := respParser{b: raw}
 	n := p.array()
-	// n is what the reply says of itself: a damaged one must not take memory for entries that it does not have.
+	// n comes from the reply itself: a damaged reply must not cause an allocation for entries that it does not have.
 	frames := make([]frame, 0, min(n, 1<<16))
 	for range n {
 		// An entry is its id and its fields. A frame is one field, so these are two strings.
@@ -201,7 +201,7 @@ func frameOf(id, number string, data []byte) (frame, error) {
 	return parseFrame(l, n, t, data)
 }
 
-// text is b as a string that shares its memory. b must not change as long as the string is used.
+// text returns b as a string that shares its memory. b must not change as long as the string is used.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // A respParser reads arrays and bulk strings until it fails. From then on every method returns zeros, so that a

@@ -109,7 +109,7 @@ func (s *Store) describeSpace(ctx context.Context, k spaceKeys) ([]byte, error) 
 	return encodeFields(kept), nil
 }
 
-// A RestoredSegment is a segment as the archive knows it.
+// A RestoredSegment is the state of a segment in the archive.
 type RestoredSegment struct {
 	Segment     string
 	Incarnation uint64
@@ -170,8 +170,8 @@ func EntryOf(c *archive.Frame, sequence uint64) (number, proof uint64, err error
 	return number, proof, err
 }
 
-// RestoreSegment writes a segment that is archived whole into a Redis that does not have
-// it. It may be repeated. A segment that is there in another incarnation is [streamhub.ErrConflict].
+// RestoreSegment writes a completely archived segment into a Redis that does not have it. It may be repeated. The error
+// is [streamhub.ErrConflict] if the segment exists in another incarnation.
 func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegment) (err error) {
 	defer func() { err = s.fail("restore", space, g.Segment, err) }()
 	at, err := s.place(space, g.Segment)
@@ -212,7 +212,8 @@ func (s *Store) RestoreSegment(ctx context.Context, space string, g RestoredSegm
 	return nil
 }
 
-// restoredFields returns the meta of a segment that goes on after its last archived entry, and what it is a fork of.
+// restoredFields returns the meta of a segment that continues after its last archived entry, and its parent if it is a
+// fork.
 func restoredFields(g RestoredSegment) (fields map[string]string, fork *parentRef, err error) {
 	if fields, err = decodeMeta(g.Meta); err != nil {
 		return nil, nil, err
@@ -332,9 +333,9 @@ func (s *Store) Restorable(ctx context.Context, space string) (err error) {
 	return nil
 }
 
-// RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is
-// the window's part at its last place, meta what the last window says of the space, if anything, and start the first place
-// that is archived. It may be repeated. A space that has another timeline is [streamhub.ErrConflict].
+// RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is the window's part at
+// its last place, meta what the last window says of the space, if anything, and start the first place that is archived.
+// It may be repeated. The error is [streamhub.ErrConflict] if the space has another timeline.
 func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, meta []byte, last []archive.Change) (err error) {
 	defer func() { err = s.fail("restore", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil || len(last) == 0 {
@@ -366,7 +367,7 @@ func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.
 	return err
 }
 
-// spaceFieldsOf reads what describeSpace wrote, as it is for a timeline that ends at a place: reigns that began after it
+// spaceFieldsOf decodes the result of describeSpace, adapted to a timeline that ends at end: reigns that began later
 // begin there.
 func spaceFieldsOf(meta []byte, end streamhub.TimelineID) (map[string]string, error) {
 	if len(meta) == 0 {
@@ -390,7 +391,7 @@ func spaceFieldsOf(meta []byte, end streamhub.TimelineID) (map[string]string, er
 	return fields, nil
 }
 
-// reference writes what parseChange reads.
+// reference is the inverse of parseChange.
 func reference(c *archive.Change) string {
 	ref := strconv.FormatUint(c.Last, 10)
 	if changeKind(c.Kind) != changeAppend {

@@ -16,9 +16,8 @@ var retainLua string
 
 var retainScript = redisx.NewScript(spell(headLua, retainLua)).AllowOOM()
 
-// Retain lets a closed segment expire when so much time has passed, and returns when that is.
-// A segment that is to expire already keeps its time, so the call may be
-// repeated. One that is still open is [streamhub.ErrConflict].
+// Retain lets a closed segment expire after ttl, and returns the deadline. A segment that already has a deadline keeps
+// it, so the call may be repeated. The error is [streamhub.ErrConflict] if the segment is open.
 func (s *Store) Retain(ctx context.Context, space, segment string, ttl time.Duration) (deadline time.Time, err error) {
 	defer func() { err = s.fail("retain", space, segment, err) }()
 	at, err := s.place(space, segment)

@@ -12,7 +12,7 @@ import (
 // is sent again, the long way.
 
 const (
-	// shortRest is for how many frames the short way is not tried after another writer was there.
+	// shortRest is how many frames go the long way after another writer has appended.
 	shortRest = 16
 	// shortAge is how old a head may be. The sweep forgets rows after a day, and the short way does
 	// not tell it that there is a row again.
@@ -119,7 +119,7 @@ func (f *flight) goShort() {
 	}
 }
 
-// changesOf is what the timeline says of flights of one space: a text for all of them, see change.
+// changesOf returns the timeline entry for the flights of one space: one text for all of them, see change.
 func changesOf(flights []*flight) []byte {
 	size := 0
 	for _, f := range flights {
@@ -135,7 +135,7 @@ func changesOf(flights []*flight) []byte {
 	return b
 }
 
-// What short.lua is told of a frame.
+// The flags of a frame for short.lua.
 const (
 	heardNotice = 1 // its notice is to carry it
 	manyRecords = 2 // MANY_RECORDS in the script
@@ -154,7 +154,7 @@ func (f *flight) flags() (flags byte) {
 // isShort reports whether f goes the short way.
 func (f *flight) isShort() bool { return f.short.state != 0 }
 
-// wentShort is what the script stored, with the timestamp that it answered. Everything else was
+// wentShort returns where the script has stored the frame. The answer has only the timestamp; everything else was
 // decided here.
 func (f *flight) wentShort(timestamp string) (*storedFrame, error) {
 	h := &f.short

@@ -18,8 +18,8 @@ type Size struct {
 	Bytes int64
 }
 
-// Sizes says what Redis holds of some segments of a space, in their order. It costs three commands for each and one
-// more, in two pipelines. A user of Redis that lacks the right for MEMORY USAGE gets no bytes.
+// Sizes returns the sizes of some segments of a space in Redis, in their order. It costs three commands for each and
+// one more, in two pipelines. A user of Redis that lacks the right for MEMORY USAGE gets no bytes.
 func (s *Store) Sizes(ctx context.Context, space string, segments []string) ([]Size, error) {
 	if len(segments) == 0 {
 		return nil, nil

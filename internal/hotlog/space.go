@@ -10,10 +10,9 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// ConsumeSpace reads what a space holds when the call begins, over all of its segments, in the
-// order in which Redis took it. Entries that were deleted are left out; entries that were trimmed
-// are too at the start, but after a cursor they are an [streamhub.TrimmedError]. The sequence can
-// be ranged over more than once.
+// ConsumeSpace reads what a space holds when the call begins, over all of its segments, in the order in which Redis
+// stored the entries. It leaves out deleted entries, and trimmed ones at the start. After a cursor, trimmed entries
+// cause a [streamhub.TrimmedError]. The sequence can be ranged over more than once.
 func (s *Store) ConsumeSpace(ctx context.Context, space string, options *streamhub.ReadOptions) iter.Seq2[streamhub.Entry, error] {
 	return func(yield func(streamhub.Entry, error) bool) {
 		if err := s.consumeSpace(ctx, space, options, yield); err != nil {

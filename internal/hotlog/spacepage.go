@@ -154,8 +154,8 @@ func (r *spaceReader) expired(ctx context.Context, names []string, metas map[str
 	return nil
 }
 
-// vanishedMetas tells segments that were deleted so long ago that nothing is left of them from
-// those whose meta was lost: these are still listed.
+// vanishedMetas distinguishes segments that were deleted long ago, so that nothing is left of them, from segments whose
+// meta was lost, which are still listed.
 func (r *spaceReader) vanishedMetas(ctx context.Context, names []string, metas map[string]*meta) error {
 	if len(names) == 0 {
 		return nil
@@ -348,10 +348,9 @@ func (r *spaceReader) vanished(ctx context.Context, c *change, seen *meta) (move
 	return false, &streamhub.HistoryLostError{}
 }
 
-// ReadSpacePage reads beyond after along the timeline of a space, or from its start if after is
-// zero. next is the position to go on from; it moves also where there was nothing to read. A reader that
-// began at the start passes one start with all of its pages, and is then told only of what was trimmed
-// since; nil is for one that began with a cursor.
+// ReadSpacePage reads beyond after along the timeline of a space, or from its start if after is zero. next is the
+// position to go on from; it moves also where there was nothing to read. A reader that began at the start passes one
+// start with all of its pages, and then gets an error only for later trims; nil is for one that began with a cursor.
 func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub.Position, start *SpaceStart) (entries []streamhub.Entry, next streamhub.Position, more bool, err error) {
 	defer func() { err = s.fail("read", space, "", err) }()
 	r, err := s.newSpaceReader(space, after)
@@ -381,7 +380,7 @@ func (s *Store) ReadSpacePage(ctx context.Context, space string, after streamhub
 		if next = r.after(p); next != after || !p.more {
 			return entries, next, p.more, nil
 		}
-		// The page held nothing but the place that was read already: it ends a window of the archive.
+		// The page has only the place that was already read, because it ends a window of the archive.
 		last = p.reached(last)
 		if p = r.fetch(ctx, p.next, last); p.err == nil {
 			p.err = r.missed(ctx, p)

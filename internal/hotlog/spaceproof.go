@@ -39,7 +39,7 @@ func (r *spaceReader) probe(ctx context.Context) error {
 	return own.prove(p)
 }
 
-// whole refuses a timeline that does not begin where it should.
+// whole returns an error if the beginning of the timeline was lost.
 func (r *spaceReader) whole(ctx context.Context) error {
 	pipe := r.store.log.conn.Pipeline()
 	var last *redis.XMessageSliceCmd
@@ -76,7 +76,7 @@ func (r *spaceReader) whole(ctx context.Context) error {
 	return err
 }
 
-// judge compares the first entry of a timeline with what the state of the space says of it, which was read later.
+// judge compares the first entry of a timeline with the start recorded in the state of the space, which was read later.
 func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
 	state, err := parseSpaceState(should)
 	if err != nil || state.start.IsZero() {
@@ -100,11 +100,11 @@ func (r *spaceReader) judge(begins []redis.XMessage, should []any) error {
 	return nil
 }
 
-// errTrimmed says that the reader met what was trimmed; resumable makes of it what a caller gets.
+// errTrimmed says that the reader has met trimmed entries; resumable converts it to the error for the caller.
 var errTrimmed = errors.New("trimmed")
 
-// resumable gives the error of a reader that met what was trimmed the cursor to go on from: after
-// what was visited, without all that was trimmed so far.
+// resumable adds a cursor to the error of a reader that has met trimmed entries. The cursor resumes after the visited
+// entries and skips everything that was trimmed so far.
 func (r *spaceReader) resumable(ctx context.Context, err error) error {
 	if !errors.Is(err, errTrimmed) {
 		return err
@@ -118,7 +118,7 @@ func (r *spaceReader) resumable(ctx context.Context, err error) error {
 	return &streamhub.TrimmedError{Cursor: at.Cursor(), Space: r.space}
 }
 
-// told is what a position at id says of the trims that the reader was told of.
+// told returns the value of Position.Trimmed for a position at id.
 func (r *spaceReader) told(id streamhub.TimelineID) streamhub.TimelineID {
 	if id.Before(r.start.Trimmed) {
 		return r.start.Trimmed

@@ -104,8 +104,8 @@ type SegmentChange struct {
 	LastSequence uint64
 }
 
-// A Mark is a place in the timeline of a space, together with what stands there. After a loss another entry can get the same id,
-// from the slower clock of another primary.
+// A Mark is a place in the timeline of a space, together with the content of the entry there. After a loss another
+// entry can get the same id, from the slower clock of another primary.
 type Mark struct {
 	ID  streamhub.TimelineID
 	sum uint64
@@ -132,9 +132,9 @@ func markOf(changes []change) (m Mark) {
 	return m
 }
 
-// Changes names what changed in a space after a place in its timeline. An after of zero names
-// nothing, and last is then the end of the timeline. lost says that the place is not there any more,
-// or that a sweep removed something after it: anything may have changed.
+// Changes returns the changes in a space after a place in its timeline. For a zero after it returns none, and last is
+// the end of the timeline. lost says that the place no longer exists, or that a sweep removed entries after it:
+// anything may have changed.
 func (s *Store) Changes(ctx context.Context, space string, after Mark) (changes []SegmentChange, last Mark, lost bool, err error) {
 	defer func() { err = s.fail("changes", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil {
@@ -154,8 +154,8 @@ func (s *Store) Changes(ctx context.Context, space string, after Mark) (changes 
 		return nil, last, true, err
 	}
 	if last != after {
-		// What a sweep removed after the place is not named any more. Asked after the reads, so that
-		// nothing is removed in between.
+		// The timeline no longer names the changes that a sweep removed. Asked after the reads, so that nothing is
+		// removed in between.
 		state, err := s.log.spaceState(ctx, k)
 		if err != nil {
 			return nil, after, false, err
@@ -166,9 +166,9 @@ func (s *Store) Changes(ctx context.Context, space string, after Mark) (changes 
 }
 
 // ChangedSince returns the segments that the timeline of a space names after the place after, each once, and the last
-// place of the timeline, zero if that is empty. For the place zero it returns the last place alone. A place that
-// is not there any more is a [streamhub.HistoryLostError]: what changed since is not known. What a sweep removed is not
-// named: the segments of that have no entries.
+// place of the timeline, zero if that is empty. For the place zero it returns the last place alone. If the place no
+// longer exists, the changes since are unknown, and the error is a [streamhub.HistoryLostError]. Changes that a sweep
+// removed are left out: their segments have no entries.
 func (s *Store) ChangedSince(ctx context.Context, space string, after Mark) (segments []string, last Mark, err error) {
 	defer func() { err = s.fail("list", space, "", err) }()
 	k := keysOf(s.id, space)
@@ -189,14 +189,14 @@ func (s *Store) ChangedSince(ctx context.Context, space string, after Mark) (seg
 	return segments, last, err
 }
 
-// lastMark is the mark of the end of a timeline, zero if that is empty.
+// lastMark returns the mark of the last entry of a timeline, or zero if the timeline is empty.
 func (l *Log) lastMark(ctx context.Context, k spaceKeys) (Mark, error) {
 	end, _, _, err := l.changesOf(ctx, newLast(ctx, k.timeline()))
 	return markOf(end), err
 }
 
 // changesAfter calls visit with each change after a place of a timeline, and returns the last place. there is false,
-// and nothing is visited, if something else stands at the place by now, or nothing.
+// and nothing is visited, if the place now has another entry or none.
 func (l *Log) changesAfter(ctx context.Context, k spaceKeys, after Mark, visit func(c *change)) (last Mark, there bool, err error) {
 	for from, more := after.ID, true; more; {
 		var page []change
@@ -227,7 +227,7 @@ func (c *change) public() SegmentChange {
 	return SegmentChange{name, c.last}
 }
 
-// A change is what one timeline entry says of one segment.
+// A change is the part of one timeline entry that concerns one segment.
 type change struct {
 	id      streamhub.TimelineID
 	index   uint32

@@ -9,13 +9,14 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/redisx"
 )
 
-// A short call has to find the lineage that its heads name: the server that has another one may have lost their last
-// entries. INFO says which it is, and costs as much as storing the frame. A script whose text names the lineage is as
-// good: it is loaded only on a primary that says to have that lineage, servers do not pass scripts on, and a restart
-// loses them. So a promoted server does not know the text and answers NOSCRIPT, and then INFO is asked.
+// A short call must find the lineage of its heads: a server with another lineage may have lost their last entries. INFO
+// returns the lineage, but costs as much as storing the frame. A script whose text names the lineage is as good: it is
+// loaded only on a primary that says to have that lineage, servers do not pass scripts on, and a restart loses them. So
+// a promoted server does not know the text and answers NOSCRIPT, and the next call uses INFO.
 //
-// What is left is a primary that was demoted and promoted again without a restart: it still knows the text of its former
-// reign. So the text counts for vouchAge after INFO was asked, and nothing takes a primary down and up again in that time.
+// What is left is a primary that was demoted and promoted again without a restart: it still knows the text of its
+// former reign. So the text counts for vouchAge after INFO was asked, and nothing takes a primary down and up again in
+// that time.
 
 // vouchAge is for how long after INFO the text of a script may stand for it.
 const vouchAge = time.Second
@@ -43,7 +44,7 @@ type voucher struct {
 	loading bool
 }
 
-// vouchers are what a process has for the lineages that it has seen. They are safe for concurrent use.
+// vouchers has the vouchers of a process, one for each lineage that it has seen. They are safe for concurrent use.
 type vouchers struct {
 	// mu is taken after appender.mu where both are held.
 	mu sync.Mutex
@@ -80,7 +81,7 @@ func (a *appender) script(flights []*flight) *redisx.Script {
 	return scripts.many
 }
 
-// voucher returns that of a lineage.
+// voucher returns the voucher of a lineage.
 func (a *appender) voucher(lineage uint64) *voucher {
 	v := &a.vouchers
 	v.mu.Lock()
@@ -104,7 +105,7 @@ func (v *vouchers) get(l *Log, lineage uint64) *voucher {
 	return one
 }
 
-// vouch notes that a script that asks for the lineage has found it, and loads those that do not ask.
+// vouch records that a script with INFO has found the lineage, and loads the scripts without INFO.
 func (a *appender) vouch(flights []*flight, letters string) {
 	first := flights[0]
 	// A script that did not ask has found nothing out. So at least one call in each vouchAge asks.
