@@ -12,7 +12,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 )
 
-// The kinds of subscriptions.
+// The kinds of subscriptions, as the field type in JSON names them.
 const (
 	webhookKind = "webhook"
 	pullKind    = "pull-wake"

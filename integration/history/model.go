@@ -17,7 +17,7 @@ import (
 // belongs to a history that can no longer be read. The log does not tell it, so operations of
 // that time are only held against each other and against what was kept.
 type Loss struct {
-	// Keep is the last sequence that was there afterwards.
+	// Keep is the last sequence that the segment still had after the loss.
 	Keep uint64
 	// From is when the last kept entry was written and To when the loss was over, on the clock of
 	// the recorder; To 0 is any time.

@@ -78,7 +78,7 @@ func sameError(got, want error, space, segment string) error {
 	return nil
 }
 
-// names is what the names of the model are in the store.
+// names maps the random ids of the model to those of the store.
 type names struct {
 	lives, reigns, proofs   map[uint64]uint64
 	trx                     map[uuid.UUID]uuid.UUID

@@ -159,7 +159,7 @@ func (f *fixture) waitFree() {
 	f.eventually("the lease ends", f.isFree)
 }
 
-// eventually polls for a thing that no channel tells.
+// eventually polls a condition for which there is no channel.
 func (f *fixture) eventually(what string, done func() bool) {
 	f.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -42,7 +42,7 @@ func Run(t *testing.T, connect Connect) {
 	}
 }
 
-// An Outside is what a program has that reaches live streams from elsewhere.
+// An Outside gives access to live streams as from another process.
 type Outside struct {
 	live.Streams
 	// Close ends what reaches them, and with it the producers that it keeps.

@@ -25,7 +25,7 @@ type Options struct {
 	Env     []string
 	// Listener is where the page is served, on the loopback. It is closed.
 	Listener net.Listener
-	// Words is how long an answer is, and Pause the time for a word.
+	// Words is the number of words of an answer, and Pause the delay between two words.
 	Words int
 	Pause time.Duration
 	// Redis is the server program; empty for redis-server or valkey-server, whichever is on PATH, or
