@@ -268,7 +268,7 @@ func producing(err error, generation uint64) error {
 	if errors.As(err, &closed) && closed.Verdict.Kind == streamhub.VerdictSuperseded {
 		var by successor
 		if json.Unmarshal(closed.Verdict.Output, &by) == nil {
-			return &streamhub.FencedError{Current: by.Generation, Got: generation}
+			return fenced(by.Generation, generation)
 		}
 	}
 	return err

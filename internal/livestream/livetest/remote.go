@@ -313,6 +313,7 @@ func remoteForgotten(f *fixture) {
 	told, onCancel := onCancel()
 	remote := f.start(a, "chat", &live.RegisterOptions{Key: "thisisakeyforoneregistration"})
 	local := f.register(a, "chat", &live.RegisterOptions{Key: "thisisakeyforoneregistration", OnCancel: onCancel})
+	reader := f.get(a, "chat")
 	require.NoError(f, conn.HSet(f.ctx, session, "g", "1").Err())
 	require.ErrorIs(f, f.called(told), streamhub.ErrHistoryLost)
 	require.ErrorIs(f, local.Publish(f.ctx, []byte("late")), streamhub.ErrHistoryLost)
@@ -321,10 +322,18 @@ func remoteForgotten(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
 	_, err = a.Resume(f.ctx, "chat", remote.Token())
 	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
-	require.NoError(f, conn.Del(f.ctx, session).Err())
+	v, err := reader.Wait(f.ctx) // its silence ends it, and the verdict names the earlier one
+	require.NoError(f, err)
+	require.Equal(f, streamhub.VerdictSuperseded, v.Kind)
 	_, err = remote.Beat(f.ctx)
 	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
-	_, err = a.Resume(f.ctx, "chat", remote.Token())
+
+	b := f.open(nil) // its producers may be silent for longer than this takes
+	remote = f.start(b, "other", nil)
+	require.NoError(f, conn.Del(f.ctx, hotlog.Key(f.store, space, "ls:other")).Err())
+	_, err = remote.Beat(f.ctx)
+	require.ErrorIs(f, err, streamhub.ErrHistoryLost)
+	_, err = b.Resume(f.ctx, "other", remote.Token())
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 }
 
