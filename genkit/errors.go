@@ -107,7 +107,10 @@ func publicError(err error) error {
 		}
 		return f.error()
 	case errors.As(err, &closed):
-		v := verdicts[closed.Verdict.Kind]
+		v, known := verdicts[closed.Verdict.Kind]
+		if !known { // of a hub that is newer than this module
+			return core.NewPublicError(core.FAILED_PRECONDITION, "stream has ended: "+string(closed.Verdict.Kind), nil)
+		}
 		return core.NewPublicError(v.status, v.message, nil)
 	case errors.Is(err, streamhub.ErrNotFound):
 		return core.NewPublicError(core.NOT_FOUND, "stream not found", nil)
