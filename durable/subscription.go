@@ -248,7 +248,7 @@ func (c *core) idle() {
 	c.Failures, c.Failure, c.FailedAt = 0, "", 0
 }
 
-// rise begins a wake.
+// rise begins a wake for streams: a new id and the next generation, held by no worker.
 func (c *core) rise(streams []string) {
 	c.idle()
 	c.Generation++

@@ -45,7 +45,7 @@ func (g *group) open() bool {
 	return slices.ContainsFunc(g.attempts, func(o *Op) bool { return o.Outcome == Unknown })
 }
 
-// since returns when what o was told can first have been the case.
+// since returns the earliest time at which the state that o observed can have begun.
 func (g *group) since(o *Op) int64 {
 	begin := o.Call
 	for _, other := range g.attempts {

@@ -713,7 +713,7 @@ func (r *run) trim(s Step) error {
 	return same("first sequence kept", got, want)
 }
 
-// options makes those of a read.
+// options returns the read options of a step.
 func (r *run) options(s Step) (model, real *streamhub.ReadOptions) {
 	b := r.named(s)
 	o := streamhub.ReadOptions{FromSequence: uint64(s.From), ToSequence: uint64(s.To), Limit: uint64(s.Limit)}

@@ -333,9 +333,10 @@ func (s *Store) Restorable(ctx context.Context, space string) (err error) {
 	return nil
 }
 
-// RestoreSpace lets a space, whose segments were restored, go on after what is archived: last is the window's part at
-// its last place, meta what the last window says of the space, if anything, and start the first place that is archived.
-// It may be repeated. The error is [streamhub.ErrConflict] if the space has another timeline.
+// RestoreSpace writes the timeline of a space whose segments were restored, so that it continues after its archived
+// part. last has the changes at the last archived place, meta the state of the space from the last window, if any, and
+// start is the first archived place. It may be repeated. The error is [streamhub.ErrConflict] if the space has another
+// timeline.
 func (s *Store) RestoreSpace(ctx context.Context, space string, start streamhub.TimelineID, meta []byte, last []archive.Change) (err error) {
 	defer func() { err = s.fail("restore", space, "", err) }()
 	if err := streamhub.CheckName("space", space); err != nil || len(last) == 0 {

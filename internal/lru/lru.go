@@ -22,7 +22,7 @@ type item[K comparable, V any] struct {
 	size  int
 }
 
-// New returns a cache of limit bytes. With a limit of 0 it keeps nothing but what costs nothing.
+// New returns a cache of limit bytes. With a limit of 0 it keeps only values of cost 0.
 func New[K comparable, V any](limit int) *Cache[K, V] {
 	return &Cache[K, V]{limit: limit, items: map[K]*list.Element{}}
 }

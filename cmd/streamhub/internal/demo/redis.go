@@ -144,7 +144,7 @@ func (e *embedded) set(state string) {
 	e.now = state
 }
 
-// pause has it refuse everything, as a server does that loads its data.
+// pause makes the embedded Redis refuse all commands, like a server that loads its data.
 func (e *embedded) pause() error {
 	e.server.SetError("LOADING Redis is loading the dataset in memory")
 	e.set("paused")
