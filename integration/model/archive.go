@@ -149,16 +149,26 @@ func (r *run) archive(s Step) error {
 // meet ends what a follower may have found expired: which of it was archived would not be known.
 func (r *run) meet(s Step) error {
 	for name, sp := range r.model.server.spaces {
+		s.Space = name
 		for segment, l := range sp.segments {
 			if !r.met[l.id] || !r.model.due(l) {
 				continue
 			}
-			if _, err := r.way.Store(s.By).Status(r.ctx, name, segment); !errors.Is(err, streamhub.ErrNotFound) {
-				return fmt.Errorf("the deadline of %q in space %q has passed, and its status says %w", segment, name, err)
+			if err := r.meetOne(s, segment); err != nil {
+				return err
 			}
-			r.model.look(name, segment)
 		}
 	}
+	return nil
+}
+
+// meetOne ends a segment whose deadline has passed.
+func (r *run) meetOne(s Step, segment string) error {
+	_, err := r.way.Store(s.By).Status(r.ctx, s.Space, segment)
+	if !errors.Is(err, streamhub.ErrNotFound) {
+		return fmt.Errorf("the deadline of %q in space %q has passed, and its status says %w", segment, s.Space, err)
+	}
+	r.model.look(s.Space, segment)
 	return nil
 }
 

@@ -50,6 +50,7 @@ func (w *copied) wait() <-chan struct{} {
 func (w *copied) Store(by int) streamhub.Store                 { return &copiedStore{w: w, m: w.m, by: by} }
 func (w *copied) Reader(by int) streamhub.Store                { return w.Store(by) }
 func (w *copied) Process(by int) int                           { return by }
+func (w *copied) Streams(int) string                           { return "" }
 func (w *copied) Remote() bool                                 { return false }
 func (w *copied) Sweep(context.Context) error                  { defer w.lock()(); w.m.Sweep(); return nil }
 func (w *copied) Advance(d time.Duration)                      { defer w.lock()(); w.m.Now += d.Milliseconds() }

@@ -13,7 +13,8 @@
 // # Ways
 //
 // A [Way] is a real store as a program reaches it: a hub in the same process, a client of one gateway,
-// a client of two gateways in turn. The same program has the same answers on each.
+// a client of two gateways in turn. The same program has the same answers on each. Some have an archive, and one takes requests
+// over HTTP besides.
 //
 // # Followers
 //
@@ -32,6 +33,13 @@
 // On the ways that are "archived" programs have an archive besides: the archiver of either hub takes turns, so that entries leave
 // Redis, and Redis is lost and gets back what is archived. Replies are lost in the middle of both. An archiver changes no answer. The model therefore keeps
 // nothing of it but what a restore brings back: a copy of a space for each place at which its archive ended.
+//
+// # Durable Streams
+//
+// The way "durable streams" has two more gateways, for requests over HTTP to the segments that all other steps use. What a
+// request does is what the model says of a call by a process that remembers nothing. Each answer is compared with what
+// docs/durable-streams.md says: status, headers, body, and every offset with the entry that it has to prove. A read with an ETag may be
+// answered with 304 only where the same entries are there.
 //
 // # Names that only the store knows
 //

@@ -36,6 +36,59 @@ func archivePrograms(steps int) *rapid.Generator[[]Step] {
 	})
 }
 
+// webPrograms generates programs in which streams are used over HTTP, too.
+func webPrograms(steps int) *rapid.Generator[[]Step] {
+	usual := archivePrograms(steps / 2)
+	more := rapid.SliceOfN(rapid.Custom(drawWeb), steps/2, steps)
+	return rapid.Custom(func(t *rapid.T) []Step { return mixed(t, usual.Draw(t, "program"), more.Draw(t, "web"), 3) })
+}
+
+// weightedWeb is how often each operation over HTTP is drawn.
+var weightedWeb = weigh([]weight{{Put, 6}, {Post, 14}, {Get, 14}, {Head, 2}, {Drop, 2}})
+
+func drawWeb(t *rapid.T) Step {
+	s := source{t}
+	step := Step{Op: rapid.SampledFrom(weightedWeb).Draw(t, "op"), By: s.int(1), Space: "s", Seg: s.segment()}
+	if s.rarely(6) {
+		step.Space = "t"
+	}
+	switch step.Op {
+	case Put:
+		step.N, step.Type, step.Close = s.int(1), s.of("text/plain", "text/plain", "text/html", ""), s.sometimes(8, "done")
+		if s.rarely(4) {
+			step.TTL = s.one(5000, 2000)
+		}
+		if s.rarely(3) {
+			step.Of, step.Cursor, step.Any = s.segment(), s.back(2), s.rarely(8)
+			if !s.rarely(5) {
+				step.Type = ""
+			}
+		}
+	case Post:
+		step.N, step.Type = 1, s.of("text/plain", "text/plain", "Text/Plain; a=b", "text/html")
+		if step.Close = s.sometimes(10, "done"); step.Close != "" {
+			step.N = s.int(1)
+		}
+		if s.rarely(3) {
+			step.Producer = s.of("p", "q")
+			step.Turn, step.Epoch = s.one(0, 0, 0, 1, 1, 2, 3, 4, 4), s.one(0, 0, 0, 0, 1, -1)
+		}
+		step.Order = s.sometimes(8, "a", "b", "c", "d")
+		step.Cursor, step.Any = s.back(4), s.rarely(12)
+	case Get:
+		step.Cursor, step.Any = s.one(0, 1, 1, 2, 3, 5, 8), s.rarely(10)
+		step.From = s.one(0, 0, 0, 1)
+		step.Live, step.Slow, step.Once = s.rarely(4), s.rarely(4), s.rarely(3)
+	}
+	if step.Op != Get && step.Op != Head && s.rarely(12) {
+		step.Pass, step.Lose = s.int(1), s.one(1, 1, 2, many)
+		if step.Lose == many && s.rarely(2) {
+			step.Lose, step.Drop = 0, many
+		}
+	}
+	return step
+}
+
 // mixed puts steps between those of a program, each at most gap after the one before it.
 func mixed(t *rapid.T, program, more []Step, gap int) []Step {
 	at := 0

@@ -19,10 +19,11 @@ const Start = 1_800_000_000_000
 // Run runs a program on a way and returns the first answer that the model does not give, nil if there
 // is none. Features, unless nil, counts what met.
 func Run(ctx context.Context, w Way, program []Step, features *Features) error {
-	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}, met: map[uint64]bool{}, stage: newStage()}
+	r := &run{ctx: ctx, way: w, model: New(), names: newNames(), count: features, turns: map[turn]streamhub.Producer{}, followers: map[int]*follower{}, met: map[uint64]bool{}, stage: newStage(), web: newWeb()}
 	r.model.Now, r.model.remote = Start, w.Remote()
 	defer r.endFollowers()
 	defer r.endViewers()
+	defer r.web.transport.CloseIdleConnections()
 	for i, s := range program {
 		r.index = i
 		r.remember(s)
@@ -80,6 +81,7 @@ type run struct {
 	deaf      bool
 	cuts      int
 	stage     stage
+	web       web
 	wentBack  bool            // Redis did, so that it may contradict the archive
 	met       map[uint64]bool // lives whose deadline a follower may have met, though no step has
 }
@@ -194,6 +196,8 @@ func (r *run) step(s Step) error {
 		return r.archive(s)
 	case Restore:
 		return r.restore(s)
+	case Put, Post, Get, Head, Drop:
+		return r.stream(s)
 	case Register, Publish, Describe, End, Beat, HandOver, Messages, Send, Cancel, Remove, LiveStatus, View, Silence:
 		return r.live(s)
 	default:
@@ -646,6 +650,9 @@ func (r *run) create(s Step) error {
 func (r *run) sameStatus(s Step, got, want streamhub.Status) error {
 	if r.way.Remote() {
 		want.Origin = ""
+	}
+	if want.Origin == origin && got.Origin != "" {
+		want.Origin = got.Origin
 	}
 	if !got.Kept.IsZero() {
 		if got.Kept.Sequence != want.Kept.Sequence {

@@ -85,6 +85,7 @@ type life struct {
 	rows        map[string]row    // of named producers
 	born        int               // how long the timeline was
 	before      []uint64          // lives that were deleted before it, the last one first
+	source      *forked           // of a fork over HTTP
 }
 
 // An entry is never changed. prev is the one that its writer found before it.

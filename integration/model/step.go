@@ -37,6 +37,13 @@ const (
 	Archive Op = "archive" // the archiver of a writer takes a turn, after which Redis keeps Limit entries of each segment
 	Restore Op = "restore" // Redis loses all, and gets what is archived
 
+	// Over HTTP, as Durable Streams: Cursor counts back over offsets.
+	Put  Op = "put"  // with Of a fork, from the offset
+	Post Op = "post" // if the stream ends at the offset
+	Get  Op = "get"  // what comes after it, with Live by a long-poll, with Slow as an event stream
+	Head Op = "head"
+	Drop Op = "drop" // deletes the stream
+
 	// Of live streams: Seg is the id, At the slot of a producer or of a viewer.
 	Register   Op = "register"
 	Publish    Op = "publish"
@@ -89,6 +96,7 @@ type Step struct {
 	Lose, Drop   int  // how many scripts in a row lose their replies, or are lost themselves
 	Pass         int  // how many scripts of the step come before those
 	// Once and Takeover say how a live stream is registered, Remote that its producer has no process. Own
-	// registers again with the key that was used last. A message with Once has a name that all of them have.
+	// registers again with the key that was used last. A message with Once has a name that all of them have. A get with
+	// Once reads what was read last.
 	Once, Takeover, Remote bool
 }

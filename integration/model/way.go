@@ -17,6 +17,7 @@ import (
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/archive/tier"
 	"github.com/seed-147127fe/streamhub/client"
+	"github.com/seed-147127fe/streamhub/durable"
 	"github.com/seed-147127fe/streamhub/hub"
 	"github.com/seed-147127fe/streamhub/internal/faultproxy"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
@@ -37,6 +38,8 @@ type Way interface {
 	// Beat lets every hub say which live streams of a space it produces. It returns when those that are
 	// named have been heard of, and those that were silent for too long have ended.
 	Beat(ctx context.Context, space string, names []string) error
+	// Streams is where the gateway of a writer has its streams over HTTP, "" where there is none.
+	Streams(by int) string
 	// Remote says that there is a network between.
 	Remote() bool
 	// Process says which process remembers what the next call of the writer does.
@@ -81,13 +84,15 @@ const (
 	// ArchivedOneGateway and ArchivedTwoGateways have one, too.
 	ArchivedOneGateway  Kind = "archived, one gateway"
 	ArchivedTwoGateways Kind = "archived, two gateways"
+	// Durable is Archived, and has two gateways for Durable Streams besides.
+	Durable Kind = "durable streams"
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{InProcess, OneGateway, TwoGateways, Archived, ArchivedOneGateway, ArchivedTwoGateways}
+var Kinds = []Kind{InProcess, OneGateway, TwoGateways, Archived, ArchivedOneGateway, ArchivedTwoGateways, Durable}
 
 func (k Kind) archived() bool {
-	return k == Archived || k == ArchivedOneGateway || k == ArchivedTwoGateways
+	return k == Archived || k == ArchivedOneGateway || k == ArchivedTwoGateways || k == Durable
 }
 
 // single says that both writers are the same client.
@@ -95,6 +100,9 @@ func (k Kind) single() bool { return k == OneGateway || k == ArchivedOneGateway 
 
 // Programs generates programs of at least so many steps for a way.
 func (k Kind) Programs(steps int) *rapid.Generator[[]Step] {
+	if k == Durable {
+		return webPrograms(steps)
+	}
 	if k.archived() {
 		return archivePrograms(steps)
 	}
@@ -126,6 +134,7 @@ type memory struct {
 	clients   []*client.Client
 	sweeper   *hotlog.Store
 	proxies   []*faultproxy.Proxy
+	streams   []string // URLs
 	closers   []func() error
 	cold      cold
 }
@@ -162,6 +171,11 @@ func (w *memory) open() error {
 	}
 	if w.kind.single() {
 		w.providers[1] = w.providers[0]
+	}
+	for w.kind == Durable && len(w.streams) < 2 {
+		if err := w.serve(); err != nil {
+			return err
+		}
 	}
 	for _, p := range w.providers {
 		w.stores = append(w.stores, p.Store(w.id))
@@ -310,7 +324,39 @@ func (w *memory) heard(ctx context.Context, space string, names []string, now in
 	return true, nil
 }
 
-func (w *memory) Remote() bool { return w.kind != InProcess && w.kind != Archived }
+func (w *memory) Remote() bool { return w.kind != InProcess && w.kind != Archived && w.kind != Durable }
+
+func (w *memory) Streams(by int) string {
+	if w.kind != Durable {
+		return ""
+	}
+	return w.streams[by]
+}
+
+// longPoll is how long a long-poll waits where nothing comes.
+const longPoll = 2 * time.Millisecond
+
+// serve starts a gateway for Durable Streams with a hub of its own.
+func (w *memory) serve() error {
+	h, err := hub.Open(w.ctx, w.client(w.link), w.options())
+	if err != nil {
+		return err
+	}
+	w.later(h.Close)
+	d, err := durable.New(w.ctx, h, &durable.Options{Store: w.id, LongPollTimeout: longPoll})
+	if err != nil {
+		return err
+	}
+	s := httptest.NewServer(d)
+	w.later(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 10*time.Second)
+		defer cancel()
+		defer s.Close()
+		return d.Shutdown(ctx)
+	})
+	w.streams = append(w.streams, s.URL+"/v1/stream")
+	return nil
+}
 
 func (w *memory) Process(by int) int {
 	if w.kind.single() {
