@@ -564,6 +564,7 @@ func (r *run) order(s Step) error {
 		n++
 		rank[fmt.Sprint(e.Segment, e.Sequence)] = n
 	}
+	_, _ = r.model.ConsumeSpace(s.Space, nil) // for the deadlines that the reader has met
 	for _, c := range group {
 		if c.first <= c.last && rank[fmt.Sprint(c.segment, c.first)] == 0 {
 			return fmt.Errorf("reading what was appended: %s %d is missing along the space", c.segment, c.first)

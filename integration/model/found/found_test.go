@@ -404,3 +404,14 @@ func TestRepeatAfterLoss(t *testing.T) {
 		{Op: "repeat", Space: "s"},
 	}, model.OneGateway)
 }
+
+// Seed 6110: how the call ordered its appends was read from the space, and the reader met the deadline of another segment.
+func TestExpiredByReader(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "b", N: 3},
+		{Op: "create", Space: "s", Seg: "c", TTL: 5000, Fixed: true},
+		{Op: "wait", Space: "s", For: 90_000_000},
+		{Op: "append all", Space: "s", Batch: []model.Step{{Seg: "a", N: 1}, {Seg: "b", N: 2}}},
+		{Op: "append", Space: "s", Seg: "c", N: 1, Life: 1},
+	}, model.OneGateway)
+}
