@@ -32,7 +32,8 @@ type RemoteProducer interface {
 	Beat(ctx context.Context) (next uint64, err error)
 	// SetMetadata replaces the metadata of the stream: JSON of at most 64 KiB.
 	SetMetadata(ctx context.Context, metadata json.RawMessage) error
-	// Messages yields the messages of readers, like [Producer.Messages]. A request to stop is a message with Stop set.
+	// Messages yields the messages of readers, like [Producer.Messages]. A request to stop is a message with Stop set. Over a
+	// gateway, a call that begins after the generation has ended yields none.
 	Messages(ctx context.Context, after uint64) iter.Seq2[Message, error]
 	// End ends the generation like [Producer.End] and returns its verdict. That is not the given verdict if another
 	// call ended the generation first. If another producer took over, the error is a [streamhub.FencedError].

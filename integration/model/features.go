@@ -32,7 +32,7 @@ func (s Step) features(outcome string) (list []string) {
 	for name, used := range map[string]bool{
 		"producer": s.Producer != "" && !s.lease(), "generation": s.Gen > 0, "expected": s.Expect > 0, "incarnation": s.Life > 0,
 		"check only": s.Check, "must exist": s.Must, "content type": s.Type != "", "stream seq": s.Order != "" && s.Op == Append,
-		"close with": s.Close != "" && s.Op != Close, "deadline": s.TTL > 0 && !s.lease(), "metadata": s.Meta, "cursor": s.Cursor > 0,
+		"close with": s.Close != "" && s.Op != Close, "deadline": s.TTL > 0 && !s.lease() && s.Op != Register, "kept for": s.TTL > 0 && s.Op == Register, "metadata": s.Meta, "cursor": s.Cursor > 0,
 		"time bound": s.After+s.Until > 0, "limit": s.Limit > 0, "from": s.From+s.To > 0, "live": s.Live, "slow": s.Slow, "a space": s.Op == Follow && s.Seg == "",
 		"once": s.Once && s.Op != Get, "etag": s.Once && s.Op == Get, "takeover": s.Takeover, "no process": s.Remote, "same key": s.Own && s.Op == Register,
 		"reply lost": s.Lose > 0, "request lost": s.Drop > 0,

@@ -133,6 +133,9 @@ func drawLive(t *rapid.T) Step {
 		if step.Takeover = s.rarely(3); !step.Takeover {
 			step.Once = s.rarely(4)
 		}
+		if s.rarely(4) {
+			step.TTL = s.one(1000, 86_400_000)
+		}
 	case Publish:
 		step.N, step.Turn = 1+s.int(2), s.one(0, 0, 0, 1, 3)
 	case End:

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -36,7 +37,8 @@ type generation struct {
 	askedAt  int64
 	verdict  *streamhub.Verdict
 	endedAt  int64
-	next     uint64 // the number of the generation that took over
+	kept     time.Duration // after its end
+	next     uint64        // the number of the generation that took over
 	removed  bool
 }
 
@@ -81,7 +83,7 @@ func (m *Model) generation(stream string, id uint64) *generation {
 
 // over reports whether a generation is not kept any more.
 func (m *Model) over(g *generation) bool {
-	return g.removed || g.verdict != nil && m.Now >= g.endedAt+endedTTL.Milliseconds()
+	return g.removed || g.verdict != nil && m.Now >= g.endedAt+g.kept.Milliseconds()
 }
 
 // stream returns the generation in force, nil if there is none that is kept.
@@ -107,7 +109,7 @@ func (m *Model) register(id string, o *live.RegisterOptions) (begun, taken *gene
 	case had != nil && (o.Once || !o.Takeover && had.verdict == nil):
 		return nil, had, nil
 	}
-	g := &generation{id: m.name(), key: o.Key, by: o.By, started: m.Now}
+	g := &generation{id: m.name(), key: o.Key, by: o.By, started: m.Now, kept: cmp.Or(o.EndedTTL, endedTTL)}
 	if o.Metadata != nil {
 		b, _ := json.Marshal(o.Metadata) // a map of strings
 		g.metadata = string(b)

@@ -415,3 +415,24 @@ func TestExpiredByReader(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "c", N: 1, Life: 1},
 	}, model.OneGateway)
 }
+
+// The same key was registered in another process, whose chunk was lost: the first producer went on, as it had lost nothing.
+func TestChunkOfAnotherProcess(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", By: 1, Seg: "x", At: 2},
+		{Op: "register", Seg: "x", Own: true, At: 2, Once: true},
+		{Op: "save"},
+		{Op: "publish", Seg: "y", N: 1, At: 2},
+		{Op: "rewind"},
+	})
+}
+
+// A producer of no process asked a gateway for its messages after another one had taken over.
+func TestMessagesAfterTakeover(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", Seg: "x", At: 3, Takeover: true, Remote: true},
+		{Op: "send", Seg: "x"},
+		{Op: "register", Seg: "x", Takeover: true},
+		{Op: "messages", Seg: "x", At: 3},
+	}, model.OneGateway)
+}
