@@ -29,6 +29,9 @@ race-test = $(if $(RACE),CGO_ENABLED=1 )$(GO) test $(if $(RACE),$(RACE) -tags=$(
 # Tests wait for servers and timeouts about half of the time: two processors have time for three packages.
 at-once = $(if $(filter 2,$(shell getconf _NPROCESSORS_ONLN)),-p 3)
 
+# What takes minutes and would begin last begins first.
+long = ./wsgateway
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -48,7 +51,7 @@ release: ## Build what a release consists of into dist, from the commit that is 
 .PHONY: test
 test: ## Test with the race detector; installs redis-server if it may, and starts its own servers
 	scripts/need-redis
-	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(at-once) $(TESTFLAGS) ./...
+	STREAMHUB_REQUIRE_REDIS=1 $(call race-test) -timeout 20m $(at-once) $(TESTFLAGS) $(long) ./...
 
 .PHONY: test-short
 test-short: ## Test without the race detector, without Clusters, Sentinels and the long tests; within two minutes

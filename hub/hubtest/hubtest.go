@@ -32,7 +32,7 @@ type TB interface {
 
 // Options configure an [Env]; nil stands for the defaults.
 type Options struct {
-	// Hub are the options of every hub. The defaults differ: RetryFor is 100 ms and Recheck 20 ms, so that
+	// Hub are the options of every hub. The defaults differ: RetryFor is 500 ms and Recheck 20 ms, so that
 	// faults show soon, and only [Env.Sweep] sweeps.
 	Hub hub.Options
 	// Gateway are the options of the gateway; nil stands for its defaults.
@@ -83,7 +83,7 @@ func Start(ctx context.Context, o *Options) (_ *Env, err error) {
 	if o != nil {
 		e.opt = *o
 	}
-	e.opt.Hub.RetryFor = cmp.Or(e.opt.Hub.RetryFor, 100*time.Millisecond)
+	e.opt.Hub.RetryFor = cmp.Or(e.opt.Hub.RetryFor, 500*time.Millisecond)
 	e.opt.Hub.Recheck = cmp.Or(e.opt.Hub.Recheck, 20*time.Millisecond)
 	e.opt.Hub.SweepEvery = cmp.Or(e.opt.Hub.SweepEvery, -1)
 	if e.opt.Now.IsZero() {
