@@ -372,14 +372,21 @@ func (w *space) reapOne(ctx context.Context, line string) (ended bool, err error
 	if err != nil {
 		return false, err
 	}
-	// EARLY (the producer was heard again, or there was an outage) and SETTLED (it has its verdict) need no action.
+	var v streamhub.Verdict
 	switch code {
 	case "LOST":
-		_, err = w.at(id, number).finish(ctx, streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"})
+		v = streamhub.Verdict{Kind: streamhub.VerdictLost, Reason: "the producer was silent"}
 	case "SUPERSEDED":
-		_, err = w.at(id, number).finish(ctx, supersededBy(n[0]))
+		v = supersededBy(n[0])
+	default: // EARLY: the producer was heard again, or there was an outage. SETTLED: it has its verdict.
+		return code == "SETTLED", nil
 	}
-	return err == nil && code != "EARLY", err
+	for range 2 { // after a loss of chunks the first close fails once with ErrHistoryLost and closes nothing
+		if _, err = w.at(id, number).finish(ctx, v); !errors.Is(err, streamhub.ErrHistoryLost) {
+			break
+		}
+	}
+	return err == nil, err
 }
 
 // Restored schedules the restored generations of live streams, which have no sessions, for the next sweep. Generations
