@@ -333,24 +333,18 @@ func (a *appender) doubted(f *flight) {
 	}, func(uint64) { f.proved = true })
 }
 
-// inspect calls look in a goroutine and without the lock, because look calls Redis. If look returns no error, goOn runs
-// under the lock and the flight is sent again. The segment stays busy meanwhile, so nothing overtakes the flight.
+// inspect looks at the segment and, if look returns no error, calls goOn under the lock and sends the flight again.
 func (a *appender) inspect(f *flight, incarnation string, look func(context.Context, uint64) error, goOn func(uint64)) {
 	id, err := parseHex16(incarnation)
 	if err != nil {
 		a.refuse(f, fmt.Errorf("%w: incarnation %q", streamhub.ErrCorrupt, incarnation), false)
 		return
 	}
-	started := a.log.tasks.Go(func() {
-		err := look(a.log.ctx, id)
-		a.mu.Lock()
-		defer a.mu.Unlock()
+	a.unlocked(f, func(ctx context.Context) error { return look(ctx, id) }, func(err error) {
 		switch {
 		case err == nil:
 			goOn(id)
 			a.enqueue(f)
-		case a.log.ctx.Err() != nil:
-			a.refuse(f, streamhub.ErrShutdown, false)
 		case errors.Is(err, streamhub.ErrHistoryLost):
 			a.forget(f, err)
 		case unknown(err), errors.Is(err, streamhub.ErrUnavailable):
@@ -359,28 +353,36 @@ func (a *appender) inspect(f *flight, incarnation string, look func(context.Cont
 			a.refuse(f, err, false)
 		}
 	})
-	if !started {
-		a.refuse(f, streamhub.ErrShutdown, false)
-	}
 }
 
 // disagrees looks at the server again before it calls the segment corrupt: a write is refused too where the user has
 // lost a right.
 func (a *appender) disagrees(f *flight) {
-	started := a.log.tasks.Go(func() {
+	a.unlocked(f, func(ctx context.Context) error {
 		a.log.conn.Doubt()
-		err := a.log.conn.Fresh(a.log.ctx)
+		return a.log.conn.Fresh(ctx)
+	}, func(err error) {
+		if err != nil {
+			a.failed([]*flight{f}, err)
+			return
+		}
+		err, final := refusalOf(f.requests[0], "DISAGREE", "")
+		a.refuse(f, err, final)
+	})
+}
+
+// unlocked calls look in a goroutine and without the lock, because look calls Redis, and then goOn under the lock with
+// its result. The segment stays busy meanwhile, so nothing overtakes the flight. A log that is closing refuses it.
+func (a *appender) unlocked(f *flight, look func(context.Context) error, goOn func(error)) {
+	started := a.log.tasks.Go(func() {
+		err := look(a.log.ctx)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		switch {
-		case err == nil:
-			err, final := refusalOf(f.requests[0], "DISAGREE", "")
-			a.refuse(f, err, final)
-		case a.log.ctx.Err() != nil:
+		if err != nil && a.log.ctx.Err() != nil {
 			a.refuse(f, streamhub.ErrShutdown, false)
-		default:
-			a.failed([]*flight{f}, err)
+			return
 		}
+		goOn(err)
 	})
 	if !started {
 		a.refuse(f, streamhub.ErrShutdown, false)
