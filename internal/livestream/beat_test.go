@@ -19,6 +19,7 @@ import (
 	"github.com/seed-147127fe/streamhub/internal/follow"
 	"github.com/seed-147127fe/streamhub/internal/hotlog"
 	"github.com/seed-147127fe/streamhub/internal/livestream"
+	"github.com/seed-147127fe/streamhub/internal/redisx"
 	"github.com/seed-147127fe/streamhub/internal/testredis"
 	"github.com/seed-147127fe/streamhub/live"
 )
@@ -61,18 +62,28 @@ func (h *beatHook) see(args []any) {
 	h.most = max(h.most, named)
 }
 
+// openManager opens a manager that is closed at the end of the test.
+func openManager(t *testing.T, conn *redisx.Conn, o *live.Options) *livestream.Manager {
+	t.Helper()
+	log, err := hotlog.Open(t.Context(), conn, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	watcher, err := follow.Open(t.Context(), conn, log, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, watcher.Close()) })
+	manager, err := livestream.Open(t.Context(), conn, log, watcher, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, manager.Close()) })
+	return manager
+}
+
 // TestBeatInParts has more producers in one space than one script may serve, for as long as it keeps Redis from all others.
 func TestBeatInParts(t *testing.T) {
 	t.Parallel()
 	const producers, part = 600, 256
 	hook := &beatHook{sessions: map[string]struct{}{}}
 	conn := connect(t, redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr(), ContextTimeoutEnabled: true}), []redis.Hook{hook})
-	log, err := hotlog.Open(t.Context(), conn, nil)
-	require.NoError(t, err)
-	watcher, err := follow.Open(t.Context(), conn, log, nil)
-	require.NoError(t, err)
-	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{Heartbeat: time.Second})
-	require.NoError(t, err)
+	manager := openManager(t, conn, &live.Options{Heartbeat: time.Second})
 	streams := manager.Streams(uuid.New(), "space")
 	all := make([]live.Producer, producers)
 	var registering sync.WaitGroup
@@ -99,21 +110,13 @@ func TestBeatInParts(t *testing.T) {
 	for _, p := range all {
 		require.NoError(t, p.Context().Err())
 	}
-	require.NoError(t, manager.Close())
-	require.NoError(t, watcher.Close())
-	require.NoError(t, log.Close())
 }
 
 // TestReapPastStuck has more silent generations that cannot be ended than one heartbeat names, before one that can.
 func TestReapPastStuck(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr(), ContextTimeoutEnabled: true}), nil)
-	log, err := hotlog.Open(t.Context(), conn, nil)
-	require.NoError(t, err)
-	watcher, err := follow.Open(t.Context(), conn, log, nil)
-	require.NoError(t, err)
-	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{Heartbeat: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
+	manager := openManager(t, conn, &live.Options{Heartbeat: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	store := uuid.New()
 	active := hotlog.Key(store, "space", "la")
 	silent := []redis.Z{{Score: 1, Member: "answer~7"}}
@@ -122,7 +125,7 @@ func TestReapPastStuck(t *testing.T) {
 	}
 	require.NoError(t, conn.ZAdd(t.Context(), active, silent...).Err())
 	streams := manager.Streams(store, "space")
-	_, err = streams.Active(t.Context(), []string{"answer"}) // which begins the heartbeat
+	_, err := streams.Active(t.Context(), []string{"answer"}) // which begins the heartbeat
 	require.NoError(t, err)
 	stream, err := streams.Generation("answer", 7)
 	require.NoError(t, err)
@@ -130,9 +133,6 @@ func TestReapPastStuck(t *testing.T) {
 		status, err := stream.Status(t.Context())
 		return err == nil && status.Verdict != nil && status.Verdict.Kind == streamhub.VerdictLost
 	}, time.Minute, time.Millisecond)
-	require.NoError(t, manager.Close())
-	require.NoError(t, watcher.Close())
-	require.NoError(t, log.Close())
 }
 
 // A laneHook counts reads of back lanes.
@@ -162,12 +162,7 @@ func TestBeatPastMessages(t *testing.T) {
 	t.Parallel()
 	hook := &laneHook{}
 	conn := connect(t, redis.NewClient(&redis.Options{Addr: testredis.Shared(t).Addr(), ContextTimeoutEnabled: true}), []redis.Hook{hook})
-	log, err := hotlog.Open(t.Context(), conn, nil)
-	require.NoError(t, err)
-	watcher, err := follow.Open(t.Context(), conn, log, nil)
-	require.NoError(t, err)
-	manager, err := livestream.Open(t.Context(), conn, log, watcher, &live.Options{CancelGrace: time.Millisecond})
-	require.NoError(t, err)
+	manager := openManager(t, conn, &live.Options{CancelGrace: time.Millisecond})
 	streams := manager.Streams(uuid.New(), "space")
 	p, _, err := streams.Start(t.Context(), "answer", nil)
 	require.NoError(t, err)
@@ -197,7 +192,4 @@ func TestBeatPastMessages(t *testing.T) {
 	require.ErrorAs(t, err, &closed)
 	require.Equal(t, streamhub.VerdictCancelled, closed.Verdict.Kind)
 	require.Contains(t, closed.Verdict.Reason, "enough")
-	require.NoError(t, manager.Close())
-	require.NoError(t, watcher.Close())
-	require.NoError(t, log.Close())
 }

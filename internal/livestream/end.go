@@ -188,17 +188,24 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 	return v, fmt.Errorf("%w: its segment is created and deleted all the time by another program", streamhub.ErrConflict)
 }
 
+// pastLoss closes a segment. After Redis has lost entries, the first close of a hub that knew them fails once with
+// ErrHistoryLost and closes nothing, so it is made again.
+func pastLoss(closing func() error) error {
+	err := closing()
+	if errors.Is(err, streamhub.ErrHistoryLost) {
+		err = closing()
+	}
+	return err
+}
+
 // conclude cleans up after a generation that has its verdict. It may be repeated: an instance that finds a generation
 // without a complete cleanup calls it again. The session is settled last, because other instances find the rest through
 // it.
 func (s *Stream) conclude(ctx context.Context, v streamhub.Verdict, keep time.Duration) error {
-	var err error
-	for range 2 { // after a loss of messages the first close fails once with ErrHistoryLost and closes nothing
-		_, err = s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
-		if !errors.Is(err, streamhub.ErrHistoryLost) {
-			break
-		}
-	}
+	err := pastLoss(func() error {
+		_, err := s.log.CloseSegment(ctx, s.space, s.backLane(), v, &streamhub.AppendOptions{Generation: s.generation})
+		return err
+	})
 	if err != nil && !hasEnded(err) && !errors.Is(err, streamhub.ErrNotConfirmed) {
 		return err
 	}

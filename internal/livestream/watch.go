@@ -381,11 +381,10 @@ func (w *space) reapOne(ctx context.Context, line string) (ended bool, err error
 	default: // EARLY: the producer was heard again, or there was an outage. SETTLED: it has its verdict.
 		return code == "SETTLED", nil
 	}
-	for range 2 { // after a loss of chunks the first close fails once with ErrHistoryLost and closes nothing
-		if _, err = w.at(id, number).finish(ctx, v); !errors.Is(err, streamhub.ErrHistoryLost) {
-			break
-		}
-	}
+	err = pastLoss(func() error {
+		_, err := w.at(id, number).finish(ctx, v)
+		return err
+	})
 	return err == nil, err
 }
 
