@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
@@ -231,13 +232,7 @@ func (w *memory) dial(h *hub.Hub) (streamhub.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := httptest.NewServer(g)
-	w.later(func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 10*time.Second)
-		defer cancel()
-		defer s.Close()
-		return g.Shutdown(ctx)
-	})
+	s := w.listen(g)
 	proxy, err := faultproxy.New(s.Listener.Addr().String(), 1, faultproxy.Faults{})
 	if err != nil {
 		return nil, err
@@ -347,15 +342,23 @@ func (w *memory) serve() error {
 	if err != nil {
 		return err
 	}
-	s := httptest.NewServer(d)
+	w.streams = append(w.streams, w.listen(d).URL+"/v1/stream")
+	return nil
+}
+
+// listen serves a transport until the way is closed.
+func (w *memory) listen(transport interface {
+	http.Handler
+	Shutdown(ctx context.Context) error
+}) *httptest.Server {
+	s := httptest.NewServer(transport)
 	w.later(func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 10*time.Second)
 		defer cancel()
 		defer s.Close()
-		return d.Shutdown(ctx)
+		return transport.Shutdown(ctx)
 	})
-	w.streams = append(w.streams, s.URL+"/v1/stream")
-	return nil
+	return s
 }
 
 func (w *memory) Process(by int) int {
