@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -80,7 +81,10 @@ func simulate(t *testing.T, seed int, kind Kind, features *Features) bool {
 		require.NoError(t, flag.Set("rapid."+name, value))
 	}
 	programs := kind.Programs(stepsEach)
-	var last []Step
+	var (
+		last   []Step
+		caught error
+	)
 	quiet := &quiet{TB: t}
 	func() {
 		defer func() {
@@ -92,7 +96,7 @@ func simulate(t *testing.T, seed int, kind Kind, features *Features) bool {
 			program := programs.Draw(rt, "")
 			features.Begin()
 			if err := try(t, kind, program, features); err != nil {
-				last = program
+				last, caught = program, err
 				rt.Fatalf("%v", err)
 			}
 		})
@@ -100,7 +104,11 @@ func simulate(t *testing.T, seed int, kind Kind, features *Features) bool {
 	if quiet.failed {
 		enough := time.Now().Add(20 * time.Second)
 		last = Shrink(last, func(p []Step) bool { return try(t, kind, p, nil) != nil }, func() bool { return time.Now().After(enough) })
-		t.Logf("seed %d, %s: %v\n%s", seed, kind, try(t, kind, last, nil), Test("Seed"+strconv.Itoa(seed), last))
+		again := try(t, kind, last, nil)
+		if again == nil {
+			again = fmt.Errorf("%w, and not when it ran again", caught)
+		}
+		t.Logf("seed %d, %s: %v\n%s", seed, kind, again, Test("Seed"+strconv.Itoa(seed), last))
 	}
 	return !quiet.failed
 }
