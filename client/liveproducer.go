@@ -464,9 +464,15 @@ func (p *liveProducer) stop(reason error) {
 	p.pending, p.bytes = nil, 0
 	p.notify()
 	p.mu.Unlock()
-	p.leave()
 	p.notifyStop(reason)
+	p.quit(reason)
+}
+
+// quit ends the context of the producer because of reason, and then its goroutines. In the other order run could
+// release the parent of the context first, and its cause would be [context.Canceled].
+func (p *liveProducer) quit(reason error) {
 	p.cancel(reason)
+	p.leave()
 }
 
 // notifyStop calls OnCancel with the first reason to stop, in a goroutine of the client.
@@ -574,8 +580,7 @@ func (p *liveProducer) end(ctx context.Context, v streamhub.Verdict) error {
 	p.notify()
 	p.mu.Unlock()
 	p.told.Do(func() {}) // OnCancel is not called: the producer ended itself
-	p.leave()
-	p.cancel(closed)
+	p.quit(closed)
 	return nil
 }
 

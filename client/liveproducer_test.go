@@ -23,3 +23,16 @@ func TestEndedWhilePending(t *testing.T) {
 	require.ErrorIs(t, <-settled, streamhub.ErrFenced)
 	require.ErrorIs(t, context.Cause(p.ctx), streamhub.ErrFenced)
 }
+
+// TestReasonOutlivesGoroutines: the context of a producer tells why it has to stop, however soon its goroutines go and
+// release the parent of that context.
+func TestReasonOutlivesGoroutines(t *testing.T) {
+	p := newLiveProducer(&liveRemote{liveStream: &liveStream{}}, live.RegisterOptions{})
+	lasts, release := context.WithCancel(t.Context())
+	p.ctx, p.cancel = context.WithCancelCause(lasts)
+	p.life, p.leave = context.WithCancel(lasts)
+	leave := p.leave
+	p.leave = func() { leave(); release() }
+	p.stop(streamhub.ErrFenced)
+	require.ErrorIs(t, context.Cause(p.ctx), streamhub.ErrFenced)
+}
