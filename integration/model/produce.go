@@ -30,6 +30,7 @@ type producer struct {
 	over    error
 	unheard bool
 	asked   *live.CancelError
+	touched bool // Redis has lost something of its generation: it may still be told so
 }
 
 // A viewer reads a generation, from a chunk on.
@@ -229,6 +230,10 @@ func (r *run) producing(p *producer) (want error, vague bool) {
 // produced compares the error of a call of a producer.
 func (r *run) produced(p *producer, got error) (goesOn bool, err error) {
 	want, vague := r.producing(p)
+	if p.touched && want == nil && errors.Is(got, streamhub.ErrHistoryLost) {
+		p.over = got
+		return false, nil
+	}
 	if vague {
 		r.outcome = string(streamhub.CodeOf(got))
 		if got == nil {
@@ -394,9 +399,7 @@ func (r *run) beat(s Step) error {
 	if p == nil || p.remote == nil {
 		return nil
 	}
-	if g != nil && g.verdict == nil && g.asked != nil && r.model.Now-g.askedAt > cancelGrace.Milliseconds() {
-		r.model.endStream(g, g.asked.Verdict()) // it had its time
-	}
+	r.model.heard(g)
 	var next uint64
 	err := r.sure(func(ctx context.Context) (err error) {
 		next, err = p.remote.Beat(ctx)
@@ -413,6 +416,9 @@ func (r *run) handOver(s Step) error {
 	p, g := r.inSlot(s)
 	if p == nil || p.local == nil {
 		return nil
+	}
+	if r.way.Remote() {
+		r.model.heard(g) // a client hands over with a heartbeat
 	}
 	token, next, err := "", uint64(0), error(nil)
 	err = r.sure(func(ctx context.Context) (err error) {
@@ -760,6 +766,9 @@ func (r *run) stopped(p *producer) error {
 			return nil
 		}
 		p.unheard = true
+	case want == nil && p.touched && errors.Is(cause, streamhub.ErrHistoryLost):
+		p.over = cause
+		return nil
 	case want == nil:
 		return fmt.Errorf("it was told %w, want that it is to stop", cause)
 	default:
@@ -797,7 +806,7 @@ func (r *run) rewinding() func() error {
 			case err == nil && (g == nil || g.verdict != nil || len(g.chunks) < len(before[p].chunks) && !r.shared(p)):
 				return fmt.Errorf("producer %d of %q went on after what it had published was lost", slot, p.id)
 			case err == nil:
-				g.chunks = append(g.chunks, c)
+				g.chunks, p.touched = append(g.chunks, c), touched
 			case touched && told:
 				p.over = err
 				if err := r.underWay(p, g, c); err != nil {

@@ -422,6 +422,8 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 		_, _ = r.model.Append(r.way.Process(s.By), s.Space, s.Seg, a.Records, a.Options)
 		return true, nil
 	}
+	var none error
+	r.model.saw = &none
 	if _, err := r.model.Append(r.way.Process(s.By), s.Space, s.Seg, a.Records, a.Options); err != nil {
 		return true, fmt.Errorf("it was made though the model refuses it: %v; %w", err, got)
 	}

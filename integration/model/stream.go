@@ -192,6 +192,13 @@ func (m *Model) cancel(g *generation, by *live.CancelError) streamhub.Verdict {
 	return streamhub.Verdict{}
 }
 
+// heard notes a heartbeat: with it ends a generation that was asked to stop and had its time.
+func (m *Model) heard(g *generation) {
+	if g != nil && g.verdict == nil && g.asked != nil && m.Now-g.askedAt > cancelGrace.Milliseconds() {
+		m.endStream(g, g.asked.Verdict())
+	}
+}
+
 // silent are the generations without a verdict but for those that are heard of.
 func (m *Model) silent(heard map[uint64]bool) (list map[string]*generation) {
 	list = map[string]*generation{}

@@ -84,14 +84,17 @@ func (s *Stream) cancel(ctx context.Context, o *live.CancelOptions) (streamhub.V
 // toProducer appends to the back lane. A key makes the record the first append of a producer of that
 // name: of several records with the same key the first one counts, and a repeat is recognised. The
 // back lane of a generation that has just begun may still be missing, so it is waited for,
-// for about 1.3 s.
-func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.Record, key string) (streamhub.AppendResult, error) {
+// for about 1.3 s. A loss of earlier records does not concern the caller: mostly, others have sent them.
+func (s *Stream) toProducer(ctx context.Context, log *hotlog.Store, r streamhub.Record, key string) (result streamhub.AppendResult, err error) {
 	o := streamhub.AppendOptions{MustExist: true, Generation: s.generation}
 	if key != "" {
 		o.Producer = &streamhub.Producer{ID: key}
 	}
 	for delay := firstPause; ; delay *= 2 {
-		result, err := log.Append(ctx, s.space, s.backLane(), []streamhub.Record{r}, &o)
+		err = pastLoss(func() error {
+			result, err = log.Append(ctx, s.space, s.backLane(), []streamhub.Record{r}, &o)
+			return err
+		})
 		if !errors.Is(err, streamhub.ErrNotFound) {
 			return result, err
 		}

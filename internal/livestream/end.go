@@ -178,22 +178,30 @@ func (s *Stream) finish(ctx context.Context, v streamhub.Verdict) (streamhub.Ver
 		if err != nil && !errors.Is(err, streamhub.ErrNotConfirmed) {
 			return v, err
 		}
-		// The session knows what its producer asked for, unless another generation has replaced it.
-		keep := s.m.opt.EndedTTL
-		if d, err := s.describe(ctx, s.id); err == nil && d.generation == s.generation {
-			keep = time.Duration(d.keep) * time.Millisecond
-		}
-		return v, redisx.Unsure(s.conclude(ctx, v, keep)) // the verdict is written
+		return v, redisx.Unsure(s.conclude(ctx, v, s.keep(ctx))) // the verdict is written
 	}
 	return v, fmt.Errorf("%w: its segment is created and deleted all the time by another program", streamhub.ErrConflict)
 }
 
-// pastLoss closes a segment. After Redis has lost entries, the first close of a hub that knew them fails once with
-// ErrHistoryLost and closes nothing, so it is made again.
-func pastLoss(closing func() error) error {
-	err := closing()
+// keep returns how long the generation can be read after its end. The session says what the producer asked for, of the
+// current generation and of the one that it took over from.
+func (s *Stream) keep(ctx context.Context) time.Duration {
+	d, err := s.describe(ctx, s.id)
+	switch {
+	case err == nil && d.generation == s.generation:
+		return time.Duration(d.keep) * time.Millisecond
+	case err == nil && d.before == s.generation:
+		return time.Duration(d.keepBefore) * time.Millisecond
+	}
+	return s.m.opt.EndedTTL
+}
+
+// pastLoss makes a write that does not depend on the entries before it. After Redis has lost entries, the first write
+// of a hub that knew them fails once with ErrHistoryLost and changes nothing, so it is made again.
+func pastLoss(write func() error) error {
+	err := write()
 	if errors.Is(err, streamhub.ErrHistoryLost) {
-		err = closing()
+		err = write()
 	}
 	return err
 }

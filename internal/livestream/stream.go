@@ -137,6 +137,9 @@ type description struct {
 	// startedAt is the time of Redis, in Unix milliseconds.
 	startedAt int64
 	keep      int64 // milliseconds
+	// before is the generation that the current one took over from, 0 if there is none, and keepBefore is its keep.
+	before     uint64
+	keepBefore int64
 	// ended says that the generation has ended; its segment has the verdict or will soon have it.
 	ended    bool
 	by       string
@@ -149,7 +152,7 @@ func (s *Streams) describe(ctx context.Context, id string) (d description, err e
 		return d, err
 	}
 	v, err := s.m.patiently(ctx, func() (any, error) {
-		fields, err := s.m.conn.HMGet(ctx, s.session(id), "g", "t", "k", "e", "m", "b").Result()
+		fields, err := s.m.conn.HMGet(ctx, s.session(id), "g", "t", "k", "e", "m", "b", "p", "r").Result()
 		return fields, redisx.ReadOutcome(err)
 	})
 	if err != nil {
@@ -165,10 +168,14 @@ func (s *Streams) describe(ctx context.Context, id string) (d description, err e
 	if m := text(4); m != "" {
 		d.metadata = json.RawMessage(m)
 	}
-	var errs [3]error
+	var errs [5]error
 	d.generation, errs[0] = strconv.ParseUint(text(0), 10, 63)
 	d.startedAt, errs[1] = strconv.ParseInt(text(1), 10, 64)
 	d.keep, errs[2] = strconv.ParseInt(text(2), 10, 64)
+	if fields[6] != nil {
+		d.before, errs[3] = strconv.ParseUint(text(6), 10, 63)
+		d.keepBefore, errs[4] = strconv.ParseInt(text(7), 10, 64)
+	}
 	if errors.Join(errs[:]...) != nil {
 		return d, fmt.Errorf("%w: the session of a live stream is %.200q", streamhub.ErrCorrupt, v)
 	}

@@ -436,3 +436,28 @@ func TestMessagesAfterTakeover(t *testing.T) {
 		{Op: "messages", Seg: "x", At: 3},
 	}, model.OneGateway)
 }
+
+// Seed 7544: a message was refused with the report that another one was lost, which another caller had sent. So was a
+// request to stop.
+func TestSentPastLoss(t *testing.T) {
+	for _, op := range []model.Op{"send", "cancel"} {
+		try(t, []model.Step{
+			{Op: "register", Seg: "x", At: 3, Takeover: true},
+			{Op: "save"},
+			{Op: "send", By: 1, Seg: "x", At: 3},
+			{Op: "rewind"},
+			{Op: op, By: 1, Seg: "x"},
+		})
+	}
+}
+
+// Seed 7679: a generation that another one took over from was kept for as long as the hub keeps by default, not as its
+// producer had asked for.
+func TestKeptAfterTakeover(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "register", Seg: "x", At: 1, TTL: 86400000, Takeover: true, Remote: true},
+		{Op: "register", By: 1, Seg: "x", At: 3, Takeover: true},
+		{Op: "silence", Seg: "x", At: 2},
+		{Op: "end", Seg: "y", At: 1},
+	})
+}

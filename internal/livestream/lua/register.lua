@@ -13,7 +13,7 @@
 --
 -- Returns  NEW <generation> <generation it takes over from, or 0>
 --          EXISTS <generation>
-local had = call('HMGET', KEYS[2], 'g', 'o', 'e', 'p')
+local had = call('HMGET', KEYS[2], 'g', 'o', 'e', 'p', 'k')
 local g, before = had[1], '0'
 if g then
   if had[2] == ARGV[2] then
@@ -32,7 +32,7 @@ call('ZADD', KEYS[1], text(now + tonumber(ARGV[4])), ARGV[1] .. '~' .. new)
 -- Not by DEL: a server that a slot leaves does not let a script write a key that the script deleted. A session that
 -- was over expires; in a hundred years is never.
 call('HSET', KEYS[2], 'g', new, 'o', ARGV[2], 'w', ARGV[4], 'k', ARGV[5], 't', text(now), 'm', ARGV[6], 'b', ARGV[7])
-call('HDEL', KEYS[2], 'e', 'p')
-if before ~= '0' then call('HSET', KEYS[2], 'p', before) end
+call('HDEL', KEYS[2], 'e', 'p', 'r')
+if before ~= '0' then call('HSET', KEYS[2], 'p', before, 'r', had[5]) end
 if had[3] then call('PEXPIRE', KEYS[2], '3153600000000') end
 return 'NEW ' .. new .. ' ' .. before

@@ -6,7 +6,8 @@
 --                        producer counts as silent
 -- sh:T:ls:<id>     hash  g generation, o owner, w ms of silence allowed, k ms to keep it after its
 --                        end, t start in ms, m metadata as JSON, b who produces, e set once it is over,
---                        p generation that it took over from
+--                        p generation that it took over from and r
+--                        how long to keep that one, in ms
 -- sh:T:lr          hash  l lineage, b last beat in ms, s since when beats come without a break
 -- sh:T:lw          zset  instances with readers, by deadline in ms
 -- sh:T:lw:<name>   hash  instance -> its readers of a generation
