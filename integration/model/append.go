@@ -218,6 +218,15 @@ func (l *life) repeats(o *streamhub.AppendOptions, digest string) bool {
 	return ok && r.epoch == o.Producer.Epoch && r.seq == o.Producer.Seq
 }
 
+// hasMade reports whether a producer has made this append or a later one.
+func (l *life) hasMade(p *streamhub.Producer) bool {
+	if p == nil {
+		return false
+	}
+	r, ok := l.rows[p.ID]
+	return ok && (r.epoch > p.Epoch || r.epoch == p.Epoch && r.seq >= p.Seq)
+}
+
 // checked makes the checks in their order and stores the records.
 func (m *Model) checked(t *tail, space, segment string, l *life, records []streamhub.Record, o *streamhub.AppendOptions, digest string, b *batch) (streamhub.AppendResult, error) {
 	none := streamhub.AppendResult{}

@@ -432,7 +432,7 @@ func (r *run) unknown(s Step, models, reals []streamhub.Append, errs []error) (a
 
 // made looks whether an append was made.
 func (r *run) made(a streamhub.Append, trx uuid.UUID) (bool, error) {
-	if l := r.model.find(a.Space, a.Segment); l != nil && l.ended == nil && l.repeats(a.Options, "") {
+	if l := r.model.find(a.Space, a.Segment); l != nil && l.ended == nil && l.hasMade(a.Options.Producer) {
 		return false, nil // it was made before
 	}
 	if len(a.Records) == 0 {

@@ -345,7 +345,7 @@ func (a *appender) inspect(f *flight, incarnation string, look func(context.Cont
 		case err == nil:
 			goOn(id)
 			a.enqueue(f)
-		case errors.Is(err, streamhub.ErrHistoryLost):
+		case errors.Is(err, streamhub.ErrHistoryLost), errors.Is(err, streamhub.ErrNotFound):
 			a.forget(f, err)
 		case unknown(err), errors.Is(err, streamhub.ErrUnavailable):
 			a.failed([]*flight{f}, &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: err})

@@ -461,3 +461,17 @@ func TestKeptAfterTakeover(t *testing.T) {
 		{Op: "end", Seg: "y", At: 1},
 	})
 }
+
+// Seed 7884: after Redis had lost an append of a named producer, a hub was told twice that the segment had expired, by
+// its own row and by its position.
+func TestExpiredAfterRewind(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "create", Space: "s", Seg: "c", N: 1, TTL: 5},
+		{Op: "save"},
+		{Op: "append", Space: "s", Seg: "c", N: 1, Producer: "q"},
+		{Op: "rewind"},
+		{Op: "wait", For: 10},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+	})
+}
