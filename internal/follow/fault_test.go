@@ -379,6 +379,32 @@ func TestTailLost(t *testing.T) {
 	})
 }
 
+// TestLiveAfterTailLost: a live follower that begins after entries were lost does not get them from the window, and the
+// topic finds out.
+func TestLiveAfterTailLost(t *testing.T) {
+	ways(t, func(t *testing.T, offers bool) {
+		server := testredis.Start(t, nil)
+		w := newWorld(t, server.Addr())
+		w.offers = offers
+		by := w.watch(&Options{Recheck: never, PingInterval: never})
+		w.append("a", "b", 10)
+		slow := w.follower(by, "a", "b", nil)
+		expect(slow, 1, 10)
+		restore := saved(t, server.Client())
+		w.append("a", "b", 2)
+		untilTopic(t, by, w.key("a", "b"), "what is to be lost", func(topic *topic) bool { return topic.live.Sequence == 12 && !topic.running })
+		restore()
+		live := w.follower(by, "a", "b", &streamhub.FollowOptions{Live: true})
+		live.ask()
+		untilTopic(t, by, w.key("a", "b"), "another epoch", func(topic *topic) bool { return topic.epoch == 2 && !topic.running })
+		live.silent()
+		fresh := newWorld(t, server.Addr())
+		fresh.store = fresh.log.Store(w.store.ID())
+		want := fresh.append("a", "b", 1)
+		require.Equal(t, want, live.take(soon).value.Sequence)
+	})
+}
+
 // saved returns what undoes later appends key by key, as a failover to a replica that lags would do it.
 func saved(t *testing.T, client *redis.Client) (restore func()) {
 	t.Helper()

@@ -269,6 +269,7 @@ type reading struct {
 	Page
 	next  streamhub.Position     // where to continue if the page is empty or ends before that position
 	moved bool                   // the position has changed, or time has passed
+	whole bool                   // next is the end of the log
 	end   *streamhub.ClosedError // after the page
 }
 
@@ -288,6 +289,11 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	switch {
 	case err == nil:
 		f.opened, f.epoch = true, v.epoch
+		if r.whole && order(r.next, v.live) < 0 {
+			// What the topic had before this read is not in the log any more, and the topic has not noticed yet.
+			f.epoch = 0
+			f.t.wake(true)
+		}
 		f.failed.Reset()
 		return r, nil
 	case ctx.Err() != nil:
@@ -312,12 +318,12 @@ func (f *follower) step(ctx context.Context, prove bool) (*reading, error) {
 		var p entryPage
 		p, err = f.t.source.read(ctx, f.at, prove, f.start)
 		r.Entries, r.next, r.end = p.entries, p.next, p.end
-		r.moved = p.next != f.at
+		r.moved, r.whole = p.next != f.at, !p.more
 	}
 	switch {
 	case f.live:
 		read = func() {
-			r.moved = true
+			r.moved, r.whole = true, true
 			r.next, r.end, err = f.t.source.tail(ctx)
 		}
 	case f.first > 0 && f.at.IsZero():

@@ -377,6 +377,7 @@ type view struct {
 	end    *streamhub.ClosedError
 	signal <-chan struct{}
 	epoch  int
+	live   streamhub.Position // of the topic
 }
 
 type viewKind int
@@ -404,7 +405,7 @@ func (t *topic) lookLocked(f *follower) view {
 	}
 	p, epoch := f.at, f.epoch
 	f.seen = p
-	v := view{signal: t.signal, epoch: t.epoch}
+	v := view{signal: t.signal, epoch: t.epoch, live: t.live}
 	switch {
 	case t.epoch == 0:
 		v.kind = t.await(f)
