@@ -92,8 +92,12 @@ var verdicts = map[streamhub.VerdictKind]struct {
 	streamhub.VerdictDone:       {core.FAILED_PRECONDITION, "stream has already completed"},
 }
 
-// publicError converts err to the type that users of Genkit expect. A bare context error is returned unchanged.
+// publicError converts err to the type that users of Genkit expect. The error of a context that ended is returned bare.
 func publicError(err error) error {
+	var call *streamhub.Error
+	if errors.As(err, &call) {
+		err = call.Err
+	}
 	//nolint:errorlint // only a bare one: inside another error it says why Redis failed
 	if err == nil || err == context.Canceled || err == context.DeadlineExceeded {
 		return err

@@ -178,6 +178,11 @@ func TestErrors(t *testing.T) {
 				require.Equal(t, c.message, internal.Message)
 			}
 		}
+		// A text that is not UTF-8 reaches readers as JSON has it.
+		broken := open(t, a, "broken")
+		require.NoError(t, broken.Error(t.Context(), errors.New("bad \xff byte")))
+		_, end := drain(t, b, "broken", 0)
+		require.Equal(t, "bad \ufffd byte", end.Err.Error())
 		// One that is given up does not let its readers wait.
 		in := open(t, a, "closed")
 		require.NoError(t, in.Write(t.Context(), chunk(1)))
@@ -232,7 +237,16 @@ func TestContext(t *testing.T) {
 		cancel()
 		_, more := <-events
 		require.False(t, more)
-		require.NoError(t, in.Close())
+
+		// Every call says that its ctx ended, and the stream can still be ended.
+		_, _, err = a.Subscribe(ctx, "s")
+		require.Equal(t, context.Canceled, err)
+		require.Equal(t, context.Canceled, in.Write(ctx, chunk(1)))
+		require.Equal(t, context.Canceled, in.Done(ctx, chunk(2)))
+		require.Equal(t, context.Canceled, in.Error(ctx, errors.New("x")))
+		require.NoError(t, in.Done(t.Context(), chunk(3)))
+		_, last := drain(t, b, "s", 0)
+		require.Equal(t, string(chunk(3)), string(last.Output))
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -194,9 +195,9 @@ const maxReason = 1 << 10
 // fail writes the verdict failed. The caller holds the turn.
 func (in *input) fail(ctx context.Context, err error) error {
 	f := failure(err, in.m.opt.HideErrors)
-	reason := f.Message
+	reason := strings.ToValidUTF8(f.Message, "\ufffd") // a verdict that is not UTF-8 would be refused
 	if len(reason) > maxReason {
-		reason = string(bytes.ToValidUTF8([]byte(reason[:maxReason]), nil)) + "…"
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
 	}
 	text := f.text()
 	if len(text) > in.m.opt.MaxBytes {
