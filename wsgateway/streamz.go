@@ -98,6 +98,10 @@ type muxer struct {
 	queued atomic.Int64  // bytes that are queued or in processing; see maxQueued
 	taken  chan struct{} // notifies the reader goroutine that a queue has shrunk
 
+	early     map[muxKey]*earlyFrames // used by the reader goroutine only, as is swept
+	swept     time.Time               // when expireEarly last looked
+	overtaken atomic.Int64            // when a frame was last seen to have overtaken others, in Unix nanoseconds
+
 	// mu guards the fields below.
 	mu         sync.Mutex
 	channels   map[muxKey]*muxChannel
@@ -110,7 +114,7 @@ type muxer struct {
 }
 
 func newMuxer(l *baseConn) *muxer {
-	m := &muxer{baseConn: l, taken: make(chan struct{}, 1), channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
+	m := &muxer{baseConn: l, taken: make(chan struct{}, 1), early: map[muxKey]*earlyFrames{}, channels: map[muxKey]*muxChannel{}, tombstones: map[muxKey]struct{}{}}
 	m.idle.L = &m.mu
 	l.out.typ = websocket.MessageText
 	l.ws.SetReadLimit(maxFrame)
@@ -133,6 +137,7 @@ func (m *muxer) serve() {
 		if err != nil {
 			return
 		}
+		m.expireEarly()
 		runtime.Gosched() // a client that sends without pause takes turns with the others
 		var f muxFrame
 		if err := json.Unmarshal(data, &f); err != nil {
@@ -195,7 +200,7 @@ func (m *muxer) probe(silence time.Duration) {
 }
 
 // data takes a payload for a channel. A payload for an unknown channel opens that channel, unless the channel has a
-// tombstone or the payload is a control.
+// tombstone or the payload came before its envelope.
 func (m *muxer) data(f *muxFrame) {
 	key := muxKey{f.StoreID, f.ChannelID}
 	m.mu.Lock()
@@ -211,13 +216,13 @@ func (m *muxer) data(f *muxFrame) {
 		ch.receive(f.Payload, control)
 	case !m.allowsStore(f.StoreID):
 		m.refuse(key, "access denied")
-	case late || control != nil:
+	case late || m.keepEarly(key, f.Payload, control) || control != nil:
 	case open >= maxMuxChannels:
 		m.refuse(key, tooMany)
 	case draining:
 		m.refuse(key, stopping)
 	default:
-		m.open(key, f)
+		m.openLate(key, f)
 	}
 }
 

@@ -102,12 +102,14 @@ func (p *producing) take() (payloads [][]byte, open bool, err error) {
 func (p *producing) ended() error { return errors.Join(p.ch.aborted(), p.ch.ctx.Err()) }
 
 // late takes the records that arrive after the close. If no record is missing and the queue of the client cannot have
-// stalled, there are none. Otherwise it waits until lateTime has passed without a record, or stallTime if a record is
-// missing after a possible stall.
+// stalled, there are none. Otherwise it waits until lateTime has passed without a record. It waits for stallTime if a
+// record is missing after a possible stall, or if another channel has shown that the queue stalled.
 func (p *producing) late() error {
 	for {
 		patience := lateTime
 		switch {
+		case p.taken < stallRecords && p.ch.m.stalled():
+			patience = stallTime
 		case p.taken < stallRecords && len(p.ahead) == 0:
 			return p.ended()
 		case p.taken >= stallRecords && len(p.ahead) > 0:
@@ -220,6 +222,9 @@ func (p *producing) wait(r *streamhub.Record) error {
 		return &streamhub.SequenceError{Expected: p.next, Got: r.Sequence}
 	}
 	p.ahead[r.Sequence] = *r
+	if p.taken >= stallRecords {
+		p.ch.m.overtaken.Store(time.Now().UnixNano())
+	}
 	return nil
 }
 

@@ -362,12 +362,23 @@ func (ch *Channel) finish(control *Control) {
 // Open begins an operation.
 func (c *Client) Open(store uuid.UUID, kind string, content any) *Channel {
 	c.t.Helper()
+	ch := c.channel(store)
+	ch.envelope(kind, content)
+	return ch
+}
+
+// channel makes a channel that has sent nothing.
+func (c *Client) channel(store uuid.UUID) *Channel {
 	ch := &Channel{c: c, store: store, id: uuid.New(), messages: make(chan []byte, 1<<17), end: make(chan *Control, 1)}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.channels[ch.id] = ch
-	c.mu.Unlock()
-	ch.Send(map[string]any{"$type": "streamkit://api/v1/" + kind, "content": content})
 	return ch
+}
+
+func (ch *Channel) envelope(kind string, content any) {
+	ch.c.t.Helper()
+	ch.Send(map[string]any{"$type": "streamkit://api/v1/" + kind, "content": content})
 }
 
 // Send sends a message of the operation.

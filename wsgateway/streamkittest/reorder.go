@@ -77,6 +77,35 @@ func testReordered(t *testing.T, g Gateway) {
 	require.EqualValues(t, n+9001, head.Sequence)
 }
 
+// testEnvelopeLate sends frames of a channel before its envelope, as a released client does while another channel has
+// stalled its queue.
+func testEnvelopeLate(t *testing.T, g Gateway) {
+	c, store := Dial(t, g, "streamkit::*"), uuid.New()
+	for _, order := range []string{"1ec", "1ce", "ce1", "c1e", "1ec23", "2c1e3", "312ce"} {
+		ch, n := c.channel(store), uint64(0)
+		for _, frame := range order {
+			switch frame {
+			case 'e':
+				ch.envelope("produce", segment("sp", order, nil))
+			case 'c':
+				ch.Close("")
+			default:
+				n++
+				ch.Send(Record{Sequence: uint64(frame - '0')})
+			}
+		}
+		messages, problem := ch.Rest()
+		require.Empty(t, problem, order)
+		require.Equal(t, n, decode[Status](t, messages)[0].LastSequence, order)
+	}
+	// A channel whose close came first ends at once.
+	ch := c.channel(store)
+	ch.Close("context canceled")
+	ch.envelope("subscribe_to_segment_status", segment("sp", "sg", nil))
+	_, problem := ch.Rest()
+	require.Equal(t, "context canceled", problem)
+}
+
 // testGaps misses records that do not come.
 func testGaps(t *testing.T, g Gateway) {
 	c, store := Dial(t, g, "streamkit::*"), uuid.New()
@@ -102,8 +131,9 @@ func testGaps(t *testing.T, g Gateway) {
 		require.NotContains(t, c.Names(store, "sp"), test.name)
 	}
 	// A channel that stays open is told after a while, or as soon as too much waits.
-	open := c.Open(store, "produce", segment("sp", "open", nil))
+	open, orphan := c.Open(store, "produce", segment("sp", "open", nil)), c.channel(store)
 	start := time.Now()
+	orphan.Send(Record{Sequence: 1})
 	open.Send(Record{Sequence: 1})
 	open.Send(Record{Sequence: 3})
 	many := c.Open(store, "produce", segment("sp", "many", nil))
@@ -121,6 +151,12 @@ func testGaps(t *testing.T, g Gateway) {
 	_, problem = open.Rest()
 	require.Equal(t, "sequence gap: expected 2, got 3", problem)
 	require.GreaterOrEqual(t, time.Since(start), 9*time.Second)
+	for range 3 { // as a released client does
+		c.Ping()
+		<-time.After(time.Second)
+	}
+	_, problem = orphan.Rest()
+	require.Equal(t, "missing $type field in envelope", problem)
 	require.EqualValues(t, 3, produce(c, store, "sp", "open", 1, 3)[0].LastSequence, "nothing was stored, and what was held is given back")
 }
 

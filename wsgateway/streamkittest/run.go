@@ -25,7 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) Gateway) {
 		"stores": testStores, "chunks": testChunks, "abort": testAbort, "many small records": testManySmall,
 		"four megabytes": testFourMegabytes, "prefixes": testPrefixes, "offsets": testOffsets, "times": testTimes,
 		"late frames": testLate, "broken frames": testBroken, "two clients": testTwoClients, "idle producer": testIdleProducer,
-		"handshake": testHandshake, "reordered": testReordered, "gaps": testGaps, "many producers": testManyProducers, "many channels": testManyChannels,
+		"handshake": testHandshake, "reordered": testReordered, "envelope late": testEnvelopeLate, "gaps": testGaps, "many producers": testManyProducers, "many channels": testManyChannels,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
