@@ -259,21 +259,17 @@ func (w *memory) Live(by int, space string) live.Streams {
 
 func (w *memory) Beat(ctx context.Context, space string, names []string) error {
 	now := w.redis.Now().UnixMilli()
-	for _, h := range w.hubs {
-		// A reader that comes is counted at once, with all that the hub has to say.
-		s, err := h.Store(w.id).Live(space).Generation("nothing", 1)
-		if err != nil {
-			return err
-		}
-		for _, err := range s.Subscribe(ctx, nil) {
-			_ = err // there is no such generation: the reader is there for a moment, which is enough
-		}
-	}
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for ticks := 0; ; ticks++ {
+		// A hub whose last look at a silent producer was too early passes over it in one heartbeat.
+		if ticks%100 == 0 {
+			if err := w.report(ctx, space); err != nil {
+				return err
+			}
+		}
 		if done, err := w.heard(ctx, space, names, now); done || err != nil {
 			return err
 		}
@@ -283,6 +279,20 @@ func (w *memory) Beat(ctx context.Context, space string, names []string) error {
 			return fmt.Errorf("no beat: %w", ctx.Err())
 		}
 	}
+}
+
+// report makes every hub send a heartbeat: a reader that comes is counted at once, with all that the hub has to say.
+func (w *memory) report(ctx context.Context, space string) error {
+	for _, h := range w.hubs {
+		s, err := h.Store(w.id).Live(space).Generation("nothing", 1)
+		if err != nil {
+			return err
+		}
+		for _, err := range s.Subscribe(ctx, nil) {
+			_ = err // there is no such generation: the reader is there for a moment, which is enough
+		}
+	}
+	return nil
 }
 
 // heard reports whether producers have been heard of now, and those that were silent for too long have been ended.
