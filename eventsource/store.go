@@ -75,7 +75,7 @@ func New[E any](tenant streamhub.Store, area string, codec Codec[E]) *Store[E] {
 // Load reads the events of an entity after version from, 0 for all. An entity that does not exist has no events.
 func (s *Store[E]) Load(ctx context.Context, entity string, from uint64) iter.Seq2[Event[E], error] {
 	return func(yield func(Event[E], error) bool) {
-		next := from + 1
+		next := min(from, streamhub.MaxInteger) + 1 // no version is higher
 		for entry, err := range s.store.ConsumeSegment(ctx, s.area, entity, &streamhub.ReadOptions{FromSequence: next}) {
 			if errors.Is(err, streamhub.ErrNotFound) {
 				return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -94,6 +95,11 @@ func TestSaveAndLoad(t *testing.T) {
 		n++
 	}
 	require.Equal(t, 1, n)
+	for _, from := range []uint64{2, streamhub.MaxInteger, math.MaxUint64} {
+		for _, err := range s.Load(ctx, "a", from) {
+			t.Fatalf("after %d: %v", from, err)
+		}
+	}
 	_, err = s.Save(ctx, "b", []event{{Note: "broken"}}, 0, nil)
 	require.NoError(t, err)
 	_, _, err = eventsource.Fold(ctx, s, "b", 0, apply)
