@@ -379,29 +379,34 @@ func TestTailLost(t *testing.T) {
 	})
 }
 
-// TestLiveAfterTailLost: a live follower that begins after entries were lost does not get them from the window, and the
-// topic finds out.
-func TestLiveAfterTailLost(t *testing.T) {
+// TestBegunAfterLoss: a follower that begins after entries were lost does not get them from the window, and the topic
+// finds out.
+func TestBegunAfterLoss(t *testing.T) {
 	ways(t, func(t *testing.T, offers bool) {
-		server := testredis.Start(t, nil)
-		w := newWorld(t, server.Addr())
-		w.offers = offers
-		by := w.watch(&Options{Recheck: never, PingInterval: never})
-		w.append("a", "b", 10)
-		slow := w.follower(by, "a", "b", nil)
-		expect(slow, 1, 10)
-		restore := saved(t, server.Client())
-		w.append("a", "b", 2)
-		untilTopic(t, by, w.key("a", "b"), "what is to be lost", func(topic *topic) bool { return topic.live.Sequence == 12 && !topic.running })
-		restore()
-		live := w.follower(by, "a", "b", &streamhub.FollowOptions{Live: true})
-		live.ask()
-		untilTopic(t, by, w.key("a", "b"), "another epoch", func(topic *topic) bool { return topic.epoch == 2 && !topic.running })
-		live.silent()
-		fresh := newWorld(t, server.Addr())
-		fresh.store = fresh.log.Store(w.store.ID())
-		want := fresh.append("a", "b", 1)
-		require.Equal(t, want, live.take(soon).value.Sequence)
+		for _, kept := range []int{0, 10} {
+			server := testredis.Start(t, nil)
+			w := newWorld(t, server.Addr())
+			w.offers = offers
+			by := w.watch(&Options{Recheck: never, PingInterval: never})
+			w.append("a", "another", 1)
+			w.append("a", "b", kept)
+			restore := saved(t, server.Client())
+			w.append("a", "b", 1)
+			slow := w.follower(by, "a", "b", nil)
+			expect(slow, 1, 1)
+			w.append("a", "b", 1)
+			last := uint64(kept) + 2
+			untilTopic(t, by, w.key("a", "b"), "what is to be lost", func(topic *topic) bool { return topic.live.Sequence == last && !topic.running })
+			restore()
+			late := w.follower(by, "a", "b", &streamhub.FollowOptions{Live: true})
+			late.ask()
+			untilTopic(t, by, w.key("a", "b"), "another epoch", func(topic *topic) bool { return topic.epoch == 2 && !topic.running })
+			late.silent()
+			fresh := newWorld(t, server.Addr())
+			fresh.store = fresh.log.Store(w.store.ID())
+			want := fresh.append("a", "b", 1)
+			require.Equal(t, want, late.take(soon).value.Sequence)
+		}
 	})
 }
 
@@ -417,6 +422,13 @@ func saved(t *testing.T, client *redis.Client) (restore func()) {
 	}
 	return func() {
 		t.Helper()
+		since, err := client.Keys(t.Context(), "sh:*").Result()
+		require.NoError(t, err)
+		for _, k := range since {
+			if _, ok := values[k]; !ok {
+				require.NoError(t, client.Del(t.Context(), k).Err())
+			}
+		}
 		for k, v := range values {
 			require.NoError(t, client.RestoreReplace(t.Context(), k, 0, v).Err())
 		}

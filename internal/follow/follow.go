@@ -288,12 +288,7 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	}
 	switch {
 	case err == nil:
-		f.opened, f.epoch = true, v.epoch
-		if r.whole && order(r.next, v.live) < 0 {
-			// What the topic had before this read is not in the log any more, and the topic has not noticed yet.
-			f.epoch = 0
-			f.t.wake(true)
-		}
+		f.stand(v, r.whole, r.next)
 		f.failed.Reset()
 		return r, nil
 	case ctx.Err() != nil:
@@ -304,10 +299,20 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	case isNotFound(err) && f.at.IsZero():
 		// The segment does not exist yet, so every later entry is new, even for a live follower.
 		f.live = false
-		f.opened, f.epoch = true, v.epoch
+		f.stand(v, true, f.at)
 		return &reading{}, nil
 	}
 	return nil, err
+}
+
+// stand notes that the position was proved. If the log ends before the position that the topic had when the read began,
+// the topic has entries that are lost and has not noticed yet. The follower does not trust its window then.
+func (f *follower) stand(v *view, whole bool, end streamhub.Position) {
+	f.opened, f.epoch = true, v.epoch
+	if whole && order(end, v.live) < 0 {
+		f.epoch = 0
+		f.t.wake(true)
+	}
 }
 
 // step makes one read: of the end for Live, of a first sequence, or of the page after the position.
