@@ -56,7 +56,7 @@ func (t *tail) repeats(a *wire.Append) (r streamhub.AppendResult, err error, ok 
 	}
 	k := &t.kept[i]
 	if k.sum != sum(a.Records) {
-		return r, fmt.Errorf("%w: TRX %s", streamhub.ErrBatchMismatch, k.trx), true
+		return r, fmt.Errorf("%w: TRX %s: a repeat has the same records, another append needs another id", streamhub.ErrBatchMismatch, k.trx), true
 	}
 	r = k.result
 	r.Repeated = true

@@ -215,7 +215,7 @@ func (a *appender) land(f *flight) {
 }
 
 // refuse ends the flight with err for all of its requests. Unless the refusal is final, an earlier
-// attempt without an answer leaves the outcome unknown.
+// attempt without an answer leaves the outcome unknown; so does an earlier call under the same TRX id.
 func (a *appender) refuse(f *flight, err error, final bool) {
 	unknown := f.unknown && !final
 	if unknown && f.own {
@@ -226,17 +226,24 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 		// append finds it; otherwise the next one creates it with a new incarnation.
 		f.incarnation = proofOf(newID())
 	}
-	if unknown && streamhub.CodeOf(err) != streamhub.CodeInternal {
-		err = errors.New(err.Error()) // a wrapped sentinel would claim that nothing happened
-	}
+	// The end or the loss of the segment settles an earlier call too; every other answer leaves it in doubt.
+	ended := errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost)
 	for _, r := range f.requests {
-		if unknown {
-			a.finish(f.tail, r, streamhub.AppendResult{}, &streamhub.UnknownOutcomeError{TRX: r.id, Err: err})
+		if unknown || !final && !ended && f.doubted(r) {
+			a.finish(f.tail, r, streamhub.AppendResult{}, unsettled(r, err))
 		} else {
 			a.finish(f.tail, r, streamhub.AppendResult{}, err)
 		}
 	}
 	a.land(f)
+}
+
+// unsettled returns the error for r after err, which does not say whether an earlier attempt stored r.
+func unsettled(r *request, err error) error {
+	if streamhub.CodeOf(err) != streamhub.CodeInternal {
+		err = errors.New(err.Error()) // a wrapped sentinel would claim that nothing happened
+	}
+	return &streamhub.UnknownOutcomeError{TRX: r.id, Err: err}
 }
 
 // gone handles a segment that is no longer the one for which the frame was meant. A frame that may create the segment,

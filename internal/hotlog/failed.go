@@ -46,7 +46,7 @@ func (a *appender) failed(flights []*flight, err error) {
 		case unknown: // a check stores nothing, so its outcome does not matter
 			a.refuse(f, &streamhub.UnavailableError{Reason: streamhub.ReasonDown, Err: cause}, true)
 		default:
-			a.refuse(f, err, true)
+			a.refuse(f, err, false)
 		}
 	}
 }

@@ -128,6 +128,13 @@ func (g *tail) doubtful(f *flight) {
 	f.frame = nil
 }
 
+// doubted reports whether r repeats a request of a frame in doubt.
+func (g *tail) doubted(r *request) bool {
+	return r.producer == nil && !r.opt.CheckOnly && slices.ContainsFunc(g.doubts, func(d doubt) bool {
+		return slices.ContainsFunc(d.requests, func(earlier *request) bool { return earlier.id == r.id })
+	})
+}
+
 // resolve learns from the row of the appender's own producer that a frame in doubt was stored. The requests of f are
 // sent under the next number, except those that the other frame has stored.
 func (a *appender) resolve(f *flight, rest string) bool {

@@ -124,7 +124,11 @@ func (a *appender) refuseStopped(g *tail) {
 			before = before.same
 		}
 		if before != nil && before.stops() {
-			a.finish(g, r, streamhub.AppendResult{}, before.stopped())
+			err := before.stopped()
+			if g.doubted(r) {
+				err = unsettled(r, err)
+			}
+			a.finish(g, r, streamhub.AppendResult{}, err)
 		} else {
 			g.queue = append(g.queue, r)
 		}

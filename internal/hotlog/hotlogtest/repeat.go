@@ -18,6 +18,7 @@ var repeatCases = []namedCase{
 	{"RepeatByTRXOnManySegments", repeatByTRXOnManySegments},
 	{"RepeatAfterLostReply", repeatAfterLostReply},
 	{"RepeatAfterLostReplies", repeatAfterLostReplies},
+	{"RepeatWhileAway", repeatWhileAway},
 	{"RepeatOfMerged", repeatOfMerged},
 	{"RepeatWhenClosed", repeatWhenClosed},
 	{"RepeatOfClose", repeatOfClose},
@@ -143,6 +144,43 @@ func repeatAfterLostReplies(f *fixture) {
 }
 
 // repeatOfMerged loses the reply to a frame that carried several appends.
+// repeatWhileAway: the outcome of appends is unknown, and Redis is away when they are repeated. That they were not stored
+// by the repeat does not say that nothing was stored.
+func repeatWhileAway(f *fixture) {
+	s, wire := f.impatient()
+	f.appendTo(s, "seg", "first")
+	wire.Lose(1000)
+	appends := make([]streamhub.Append, 3)
+	for i := range appends {
+		appends[i] = streamhub.Append{Space: space, Segment: "seg", Records: records(fmt.Sprint(i)), Options: &streamhub.AppendOptions{TRX: uuid.New()}}
+	}
+	_, errs := s.AppendAll(f.ctx, appends)
+	require.ErrorIs(f, errs[0], streamhub.ErrUnknownOutcome)
+	doubted := 0
+	for doubted < len(errs) && errors.Is(errs[doubted], streamhub.ErrUnknownOutcome) {
+		doubted++
+	}
+	wire.Lose(0)
+
+	wire.Away(0, false)
+	_, errs = s.AppendAll(f.ctx, appends)
+	_, checked := s.Append(f.ctx, space, "seg", records("0"), &streamhub.AppendOptions{TRX: appends[0].Options.TRX, CheckOnly: true})
+	wire.Back()
+	for i := range doubted {
+		var unknown *streamhub.UnknownOutcomeError
+		require.ErrorAs(f, errs[i], &unknown)
+		require.Equal(f, appends[i].Options.TRX, unknown.TRX)
+		require.NotErrorIs(f, errs[i], streamhub.ErrUnavailable)
+	}
+	require.ErrorIs(f, checked, streamhub.ErrUnavailable)
+	require.NotErrorIs(f, checked, streamhub.ErrUnknownOutcome)
+
+	results, errs := s.AppendAll(f.ctx, appends)
+	require.NoError(f, errors.Join(errs...))
+	require.True(f, results[0].Repeated)
+	f.holds("seg", "first", "0", "1", "2")
+}
+
 func repeatOfMerged(f *fixture) {
 	s, wire := f.impatient()
 	f.appendTo(s, "seg", "first")
