@@ -146,9 +146,8 @@ type Producer interface {
 	Context() context.Context
 	// Done ends the generation with the verdict done. The output, unless nil, is kept with it as JSON.
 	Done(ctx context.Context, output any) error
-	// Fail ends the generation with the verdict failed and the text of reason, cut after 128 KiB and with bytes that are
-	// not UTF-8 replaced. If a caller has asked the producer to stop and reason is the end of a context, the verdict is
-	// cancelled.
+	// Fail ends the generation with the verdict failed and the text of reason. If a caller has asked
+	// the producer to stop and reason is the end of a context, the verdict is cancelled.
 	Fail(ctx context.Context, reason error) error
 	// End ends the generation with a verdict, after everything that was published. The kinds superseded and deleted are
 	// refused: a takeover and [Streams.Remove] write them. If another verdict was written first, the error is a

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/seed-147127fe/streamhub"
 	"github.com/seed-147127fe/streamhub/live"
@@ -40,20 +39,7 @@ func Failed(reason error, asked *live.CancelError) (streamhub.Verdict, error) {
 	if asked != nil && (errors.Is(reason, context.Canceled) || errors.As(reason, new(*live.CancelError))) {
 		return asked.Verdict(), nil
 	}
-	return streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: text(reason)}, nil
-}
-
-// maxText is the longest text of an error that is kept, in bytes: as JSON it has six times as many at most, which a
-// verdict takes.
-const maxText = 128 << 10
-
-// text is the text of an error in a form that no hub refuses: a program does not choose what its errors say.
-func text(err error) string {
-	s := strings.ToValidUTF8(err.Error(), "\ufffd")
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
-	}
-	return s
+	return streamhub.Verdict{Kind: streamhub.VerdictFailed, Reason: reason.Error()}, nil
 }
 
 // Closed is the verdict of a producer that is closed without one.
