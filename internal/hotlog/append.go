@@ -161,13 +161,34 @@ func sameConfiguration(m *meta, at place, options *streamhub.CreateOptions) erro
 	case normalType(have.ContentType) != normalType(options.ContentType):
 		return fmt.Errorf("%w: its content type is %q, not %q", streamhub.ErrConflict, have.ContentType, options.ContentType)
 	case m.ttl != options.TTL.Milliseconds(), m.ttl == 0 && m.deadline != millis.Of(options.ExpiresAt):
-		return fmt.Errorf("%w: its time to live is %v and its deadline %v, not %v and %v", streamhub.ErrConflict, have.TTL, have.ExpiresAt, options.TTL, options.ExpiresAt)
+		return fmt.Errorf("%w: it has %s, not %s", streamhub.ErrConflict, lifetime(have.TTL, have.ExpiresAt), lifetime(options.TTL, options.ExpiresAt))
 	case (m.state == stateClosed) != (options.Closed != nil):
 		return fmt.Errorf("%w: it is %s", streamhub.ErrConflict, have.State)
 	case have.Parent != options.ForkOf, options.ForkAt != nil && have.ForkedAt != *options.ForkAt:
-		return fmt.Errorf("%w: it is a fork of %q at %d, where \"\" is none, and not of %q", streamhub.ErrConflict, have.Parent, have.ForkedAt, options.ForkOf)
+		return fmt.Errorf("%w: it is %s, not %s", streamhub.ErrConflict, forkText(have.Parent, &have.ForkedAt), forkText(options.ForkOf, options.ForkAt))
 	}
 	return nil
+}
+
+// lifetime and forkText say in an error how long a segment lives, and what it is a fork of.
+func lifetime(ttl time.Duration, end time.Time) string {
+	switch {
+	case ttl > 0:
+		return fmt.Sprintf("a time to live of %v", ttl)
+	case end.IsZero():
+		return "a life without end"
+	}
+	return "the deadline " + end.UTC().Format(time.RFC3339Nano)
+}
+
+func forkText(parent string, at *uint64) string {
+	switch {
+	case parent == "":
+		return "a segment of its own"
+	case at == nil:
+		return fmt.Sprintf("a fork of %q", parent)
+	}
+	return fmt.Sprintf("a fork of %q at %d", parent, *at)
 }
 
 // CloseSegment ends a segment with a verdict. A segment that is closed already is an

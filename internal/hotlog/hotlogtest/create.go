@@ -15,6 +15,7 @@ var createCases = []namedCase{
 	{"Create", create},
 	{"CreateAgain", createAgain},
 	{"CreateConflict", createConflict},
+	{"CreateConflictNamesBoth", createConflictNamesBoth},
 	{"CreateWithRecords", createWithRecords},
 	{"CreateClosed", createClosed},
 	{"CreateAtOnce", createAtOnce},
@@ -163,4 +164,25 @@ func createInvalid(f *fixture) {
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
 	_, err = f.Status(f.ctx, space, "seg")
 	require.ErrorIs(f, err, streamhub.ErrNotFound)
+}
+
+// createConflictNamesBoth: the error says what the segment has and what the call asked for.
+func createConflictNamesBoth(f *fixture) {
+	f.append("parent", "1", "2")
+	one, two := uint64(1), uint64(2)
+	f.create("fork", &streamhub.CreateOptions{ForkOf: "parent", ForkAt: &one})
+	f.create("sliding", &streamhub.CreateOptions{TTL: time.Second})
+	for _, c := range []struct {
+		segment string
+		options streamhub.CreateOptions
+		text    string
+	}{
+		{"fork", streamhub.CreateOptions{ForkOf: "parent", ForkAt: &two}, `it is a fork of "parent" at 1, not a fork of "parent" at 2`},
+		{"fork", streamhub.CreateOptions{}, `it is a fork of "parent" at 1, not a segment of its own`},
+		{"sliding", streamhub.CreateOptions{}, "it has a time to live of 1s, not a life without end"},
+	} {
+		_, _, err := f.Create(f.ctx, space, c.segment, &c.options)
+		require.ErrorIs(f, err, streamhub.ErrConflict)
+		require.ErrorContains(f, err, c.text)
+	}
 }
