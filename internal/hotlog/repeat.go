@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -139,9 +140,10 @@ func (g *tail) doubted(r *request) bool {
 // sent under the next number, except those that the other frame has stored.
 func (a *appender) resolve(f *flight, rest string) bool {
 	_, facts, _ := cutN(rest, ' ', 2) // the epoch and seq are ours
-	facts, digest, _ := cutN(facts, ' ', 6)
-	s, err := parseStored("R0", facts)
-	i := slices.IndexFunc(f.doubts, func(d doubt) bool { return len(digest) == 8 && digest[:4] == d.digest })
+	closed, facts, _ := strings.Cut(facts, " ")
+	digest := max(len(facts)-8, 0)
+	s, err := parseStored("R"+closed, facts[:digest])
+	i := slices.IndexFunc(f.doubts, func(d doubt) bool { return strings.HasPrefix(facts[digest:], d.digest) })
 	if err != nil || i < 0 {
 		return false
 	}

@@ -475,3 +475,14 @@ func TestExpiredAfterRewind(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "c", N: 1},
 	})
 }
+
+// Seed 11728: a close of an unknown outcome was found by the next append of its hub. Its repeat was answered with a position
+// without proof, and as if the segment were open.
+func TestCloseFoundByAppend(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "d", N: 1},
+		{Op: "close", By: 1, Space: "s", Seg: "d", Close: "done", Lose: 1000},
+		{Op: "append", By: 1, Space: "s", Seg: "d", N: 1},
+		{Op: "repeat", Space: "s", At: 3},
+	})
+}

@@ -40,7 +40,8 @@
 --   CONTENT <type> · STREAMSEQ <hex>                content rules
 --   FENCED <generation>
 --   EPOCH <epoch> <seq> · GAP <epoch> <expected seq> · OLD <epoch> <seq>
---   MISMATCH <epoch> <seq> <first> <last> <number> <ts> <generation> <lineage> <digest>
+--   MISMATCH <epoch> <seq> <closed> <first> <last> <number> <ts> <generation> <lineage><proof><digest>   as R, of
+--                                                   another frame, whose digest has 8 raw bytes
 --   SEQUENCE <expected>
 --   LAYOUT <version>                                unknown layout
 --   DISAGREE                                        a key is not what it should be, or they contradict each other

@@ -98,10 +98,11 @@ local function check(frame, order, meta, log, parent)
       if re == epoch and rs == seq then
         -- As it is: a server that is asked for replicas or disk waits for what this connection wrote.
         call('HSET', meta, row, mine)
+        local was = (state == 'c' and '1 ' or '0 ') .. stored .. ' ' .. g .. ' ' .. wrote .. proof
         if sub(mine, ROW_DIGEST_AT, ROW_DIGEST_END) == digest then
-          return 'R' .. (state == 'c' and '1 ' or '0 ') .. stored .. ' ' .. g .. ' ' .. wrote .. proof .. sub(mine, ROW_ID_AT, ROW_ID_END)
+          return 'R' .. was .. sub(mine, ROW_ID_AT, ROW_ID_END)
         end
-        return 'MISMATCH ' .. re .. ' ' .. rs .. ' ' .. stored .. ' ' .. g .. ' ' .. wrote .. ' ' .. sub(mine, ROW_DIGEST_AT, ROW_DIGEST_END)
+        return 'MISMATCH ' .. re .. ' ' .. rs .. ' ' .. was .. sub(mine, ROW_DIGEST_AT, ROW_DIGEST_END)
       end
     end
     if opt and opt.a and doubted(meta, inc, last, opt.a) then return 'DOUBT' end
