@@ -149,7 +149,10 @@ func (p *post) send(ctx context.Context) (result streamhub.AppendResult, err err
 		}
 		if o.Incarnation != 0 {
 			// The log of this process may be out of date; an append that only checks makes it read the current state.
-			_, _ = s.store.Append(ctx, s.space, s.segment, []streamhub.Record{{}}, &streamhub.AppendOptions{MustExist: true, CheckOnly: true})
+			_, checked := s.store.Append(ctx, s.space, s.segment, []streamhub.Record{{}}, &streamhub.AppendOptions{MustExist: true, CheckOnly: true})
+			if streamhub.Retryable(checked) {
+				return result, checked // whether the stream is another one cannot be told now
+			}
 		}
 	}
 	return result, err

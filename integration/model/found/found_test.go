@@ -486,3 +486,14 @@ func TestCloseFoundByAppend(t *testing.T) {
 		{Op: "repeat", Space: "s", At: 3},
 	})
 }
+
+// Seed 13047: a hub that knew an earlier life of a stream could not look at it again, and If-Match got 410, as if its
+// offset were lost.
+func TestIfMatchOfEarlierLife(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "put", By: 1, Space: "s", Seg: "c"},
+		{Op: "drop", Space: "s", Seg: "c"},
+		{Op: "append", Space: "s", Seg: "c", N: 1},
+		{Op: "post", By: 1, Space: "s", Seg: "c", Close: "done", Cursor: 1, Drop: 1000},
+	}, model.Durable)
+}
