@@ -766,7 +766,7 @@ func (r *run) stopped(p *producer) error {
 			return nil
 		}
 		p.unheard = true
-	case want == nil && p.touched && errors.Is(cause, streamhub.ErrHistoryLost):
+	case p.touched && errors.Is(cause, streamhub.ErrHistoryLost):
 		p.over = cause
 		return nil
 	case want == nil:

@@ -226,10 +226,10 @@ func (a *appender) refuse(f *flight, err error, final bool) {
 		// append finds it; otherwise the next one creates it with a new incarnation.
 		f.incarnation = proofOf(newID())
 	}
-	// The end or the loss of the segment settles an earlier call too; every other answer leaves it in doubt.
-	ended := errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost)
+	// What the segment is or where it ends settles an earlier call too; every other answer leaves it in doubt.
+	settled := errors.Is(err, streamhub.ErrNotFound) || errors.Is(err, streamhub.ErrHistoryLost) || errors.Is(err, streamhub.ErrSequenceMismatch)
 	for _, r := range f.requests {
-		if unknown || !final && !ended && f.doubted(r) {
+		if unknown || !final && !settled && f.doubted(r) {
 			a.finish(f.tail, r, streamhub.AppendResult{}, unsettled(r, err))
 		} else {
 			a.finish(f.tail, r, streamhub.AppendResult{}, err)
