@@ -190,9 +190,13 @@ func (s *Store) shorten(ctx context.Context, k spaceKeys) error {
 	}
 }
 
-// namedBy reports whether c, which brought no record, is what names the segment: an archive that begins later learns of
-// a segment without entries only by its creation, its end, or the trim that took the last one.
+// namedBy reports whether c, which brought no record, names something that is named nowhere else. An archive that begins
+// later learns of a close only here. It learns of a segment without entries only by its creation, its end, or the trim
+// that took the last one.
 func (m *meta) namedBy(c *change) bool {
+	if c.kind == changeClose {
+		return true
+	}
 	if m.first != 0 && m.first <= m.last {
 		return false
 	}

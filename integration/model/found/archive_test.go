@@ -108,3 +108,17 @@ func TestExpiredByFollowerArchived(t *testing.T) {
 		{Op: "restore"},
 	}, model.Archived)
 }
+
+// Seed 20003: a sweep had removed the place of a close before the space was archived, and after a restore the segment
+// was open.
+func TestCloseSweptBeforeArchive(t *testing.T) {
+	try(t, []model.Step{
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+		{Op: "append", Space: "s", Seg: "b", Close: "done"},
+		{Op: "append", Space: "s", Seg: "a", N: 1},
+		{Op: "sweep", Space: "s"},
+		{Op: "archive"},
+		{Op: "restore"},
+		{Op: "append", Space: "s", Seg: "b", N: 1},
+	}, model.Archived)
+}
