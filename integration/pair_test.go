@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -81,13 +82,19 @@ func (p *pair) address() string {
 
 func (p *pair) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: 500 * time.Millisecond}
-	conn, err := dialer.DialContext(ctx, network, p.address())
-	if err == nil {
-		p.mu.Lock()
-		p.conns[conn] = struct{}{}
-		p.mu.Unlock()
+	address := p.address()
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if address != p.master.Addr() {
+		_ = conn.Close()
+		return nil, errors.New("the master died meanwhile") // this may be its successor at the same address, which is empty
+	}
+	p.conns[conn] = struct{}{}
+	return conn, nil
 }
 
 // DialHook, ProcessHook and ProcessPipelineHook make it a hook of go-redis.
