@@ -263,6 +263,10 @@ func restoredFields(g RestoredSegment) (fields map[string]string, fork *parentRe
 // endIn makes h the head after the last archived entry, in the state that is archived. born is the sequence before the
 // first entry of the segment's own, birth the place of its first change.
 func (g *RestoredSegment) endIn(h *head, born uint64, birth string) {
+	if g.Last == 0 && h.last == born {
+		// The meta says what the first append continues, also where the parent was trimmed or closed.
+		g.Number, g.Proof = h.number, h.proof
+	}
 	switch {
 	case g.Deleted:
 		h.state = stateDeleted

@@ -122,3 +122,18 @@ func TestCloseSweptBeforeArchive(t *testing.T) {
 		{Op: "append", Space: "s", Seg: "b", N: 1},
 	}, model.Archived)
 }
+
+// Seeds 7581 and 11509: a restored fork without entries of its own counted from 0 where its parent was trimmed, and left
+// the close of its parent out.
+func TestForkContinuesAfterRestore(t *testing.T) {
+	for _, end := range []model.Step{{Op: "trim", Space: "s", Seg: "b", UpTo: 9}, {Op: "close", Space: "s", Seg: "b", Close: "done"}} {
+		try(t, []model.Step{
+			{Op: "append", Space: "s", Seg: "b", N: 1},
+			end,
+			{Op: "fork", Space: "s", Seg: "d", Of: "b", At: 1},
+			{Op: "archive"},
+			{Op: "restore"},
+			{Op: "append", Space: "s", Seg: "d", N: 2},
+		}, model.Archived)
+	}
+}
