@@ -40,6 +40,7 @@ func (m *Model) Append(p int, space, segment string, records []streamhub.Record,
 func (m *Model) AppendAll(p int, appends []streamhub.Append) ([]streamhub.AppendResult, []error) {
 	results, errs := make([]streamhub.AppendResult, len(appends)), make([]error, len(appends))
 	b := m.batch()
+	m.call = b.id
 	order := make([]int, len(appends))
 	for i := range order {
 		order[i] = i

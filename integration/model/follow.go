@@ -337,7 +337,8 @@ func (r *run) judge(f *follower, got item) error {
 	}
 	at := slices.IndexFunc(lists, func(l []streamhub.Entry) bool { return len(l) > 0 && r.alike(got.entry, l[0]) })
 	if at < 0 {
-		return fmt.Errorf("entry %s, want %v, %v, or what it has read before, %d lists", brief(got.entry), sequences(want), wantErr, len(f.could))
+		return fmt.Errorf("entry %s of incarnation %d, want %v, %v, or what it has read before, %d lists",
+			brief(got.entry), got.entry.Position.Incarnation, sequences(want), wantErr, len(f.could))
 	}
 	is := lists[at][0]
 	if err := r.names.entry(got.entry, is); err != nil {
@@ -372,6 +373,10 @@ func (r *run) after(lists [][]streamhub.Entry, e streamhub.Entry) (left [][]stre
 // alike reports whether an entry may be the one of the model, without naming anything.
 func (r *run) alike(got, want streamhub.Entry) bool {
 	if got.Segment != want.Segment || got.Sequence != want.Sequence || string(got.Payload) != string(want.Payload) {
+		return false
+	}
+	// A named producer that repeats a turn in another incarnation has the same TRX id there.
+	if life, ok := r.names.lives[want.Position.Incarnation]; ok && life != got.Position.Incarnation {
 		return false
 	}
 	id, ok := r.names.trx[want.TRX.ID]

@@ -544,17 +544,14 @@ func (r *run) appendAll(s Step) error {
 // order learns in which order a call took the appends to different segments, which is the store's to
 // choose.
 func (r *run) order(s Step) error {
-	line := r.model.space(s.Space).line
-	if len(line) == 0 {
-		return nil
+	// A deadline that was met in the call lies between its changes or after them.
+	var places []int
+	for i, c := range r.model.space(s.Space).line {
+		if c.together == r.model.call {
+			places = append(places, i)
+		}
 	}
-	last := line[len(line)-1].together
-	start := len(line)
-	for start > 0 && line[start-1].together == last {
-		start--
-	}
-	group := line[start:]
-	if len(group) < 2 {
+	if len(places) < 2 {
 		return nil
 	}
 	rank := map[string]int{}
@@ -566,21 +563,26 @@ func (r *run) order(s Step) error {
 		n++
 		rank[fmt.Sprint(e.Segment, e.Sequence)] = n
 	}
-	_, _ = r.model.ConsumeSpace(s.Space, nil) // for the deadlines that the reader has met
-	for _, c := range group {
-		if c.first <= c.last && rank[fmt.Sprint(c.segment, c.first)] == 0 {
-			return fmt.Errorf("reading what was appended: %s %d is missing along the space", c.segment, c.first)
-		}
-	}
+	_, _ = r.model.ConsumeSpace(s.Space, nil) // for the deadlines that the reader has met: the line is longer then
+	line := r.model.space(s.Space).line
+	var group []*change
 	// A change without records comes after the one before it of its segment.
 	at, before := map[*change]int{}, map[string]int{}
-	for _, c := range group {
+	for _, place := range places {
+		c := line[place]
 		if c.first <= c.last {
 			before[c.segment] = rank[fmt.Sprint(c.segment, c.first)]
+			if before[c.segment] == 0 {
+				return fmt.Errorf("reading what was appended: %s %d is missing along the space", c.segment, c.first)
+			}
 		}
 		at[c] = before[c.segment]
+		group = append(group, c)
 	}
 	slices.SortStableFunc(group, func(a, b *change) int { return at[a] - at[b] })
+	for i, place := range places {
+		line[place] = group[i]
+	}
 	return nil
 }
 

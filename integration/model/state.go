@@ -29,6 +29,8 @@ type Model struct {
 	// the choice to the store; nil where there is no answer yet.
 	saw    *error
 	sawAll []error
+	// call is what the changes of the last AppendAll have together.
+	call uint64
 	// delivered is how many entries the real store gave before an error.
 	delivered int
 	// fates says what came of appends whose outcome is unknown, by their place in the call.
