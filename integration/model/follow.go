@@ -188,13 +188,13 @@ func (r *run) remember(s Step) {
 		}
 	}
 	switch s.Op {
-	case Delete, Rewind, Restore, Trim, Wait, Sweep, Append, AppendAll, Create, Fork, Put, Post, Drop:
+	case Delete, Rewind, Restore, Trim, Wait, Silence, Sweep, Append, AppendAll, Create, Fork, Put, Post, Drop:
 	default:
 		return
 	}
 	for _, f := range r.followers {
 		switch s.Op {
-		case Delete, Rewind, Restore, Trim, Wait, Sweep, Drop:
+		case Delete, Rewind, Restore, Trim, Wait, Silence, Sweep, Drop:
 			f.touched = true
 		}
 		if s.Op == Rewind && r.saved != nil || s.Op == Restore {

@@ -362,12 +362,13 @@ func (r *run) appended(s Step, model, real streamhub.Append) error {
 	return r.answered(s, model.Options, got, err, want, wantErr)
 }
 
-// expired ends a segment whose deadline a follower has met, as the answer to a repeat shows: it is answered as one for as long
-// as the segment is there.
+// expired ends a segment whose deadline a follower has met, as the answer shows. A repeat is answered as one for as long as
+// the segment is there, and another incarnation is found there.
 func (r *run) expired(a *streamhub.Append, got streamhub.AppendResult, err error) {
 	l := r.model.find(a.Space, a.Segment)
 	again := err == nil && got.Repeated || errors.Is(err, streamhub.ErrBatchMismatch) || errors.Is(err, streamhub.ErrUnknownOutcome)
-	if l != nil && r.met[l.id] && l.repeats(a.Options, "") && !again {
+	gone := a.Options.Incarnation != 0 && errors.Is(err, streamhub.ErrNotFound)
+	if l != nil && r.met[l.id] && (gone || l.repeats(a.Options, "") && !again) {
 		r.model.look(a.Space, a.Segment)
 	}
 }
