@@ -413,6 +413,31 @@ func TestBegunAfterLoss(t *testing.T) {
 	})
 }
 
+// TestBegunAfterDelete: a follower that begins after a segment was deleted does not get its entries from the window, also
+// if it needs several reads to the end.
+func TestBegunAfterDelete(t *testing.T) {
+	ways(t, func(t *testing.T, offers bool) {
+		w := onRedis(t)
+		by := w.watch(&Options{Recheck: never, PingInterval: never})
+		slow := w.spaceFollower(by, "a", nil)
+		slow.ask()
+		idle(t, by, w.key("a", ""), 1)
+		w.append("a", "b", 100)
+		w.append("a", "deleted", 1)
+		slow.take(soon)
+		untilTopic(t, by, w.key("a", ""), "everything in the window", func(topic *topic) bool {
+			n := len(topic.window.chunks)
+			return n > 0 && topic.window.chunks[n-1].Entries[len(topic.window.chunks[n-1].Entries)-1].Segment == "deleted" && !topic.running
+		})
+		require.NoError(t, w.store.Delete(t.Context(), "a", "deleted", ""))
+		w.offers = offers
+		late := w.spaceFollower(by, "a", nil)
+		expect(late, 1, 100)
+		w.append("a", "after", 1)
+		require.Equal(t, "after", late.next(soon).Segment)
+	})
+}
+
 // saved returns what undoes later appends key by key, as a failover to a replica that lags would do it.
 func saved(t *testing.T, client *redis.Client) (restore func()) {
 	t.Helper()

@@ -105,9 +105,9 @@ func (w *Watcher) follow(outer context.Context, k key, segment bool, o *streamhu
 // A follower is the position of one caller in a topic. It belongs to one goroutine and has no lock; a parked follower
 // belongs to a walker instead, see [topic.park].
 //
-// It trusts the window of the topic only for the epoch in which it has proved its own position. In another epoch, or
-// outside of the window, it reads the log itself, with a proof. So a topic that skipped entries can delay a follower,
-// but never makes it skip any.
+// It trusts the window of the topic only for the epoch in which it has read to the end of the log itself: what the window
+// had before may have been removed. In another epoch, or outside of the window, it reads the log, with a proof of its
+// position. So a topic that skipped entries can delay a follower, but never makes it skip any.
 type follower struct {
 	w     *Watcher
 	t     *topic
@@ -115,7 +115,8 @@ type follower struct {
 
 	at     streamhub.Position // after the last entry that was delivered
 	seen   streamhub.Position // copy of at from the last look; guarded by topic.mu
-	epoch  int                // epoch of the topic in which at was last proved
+	proved int                // epoch of the topic in which at was last proved
+	epoch  int                // epoch of the topic in which the end of the log was reached
 	cursor bool               // at is from a cursor of the caller
 	start  *hotlog.SpaceStart // for a follower of a space without a cursor, else nil
 	first  uint64             // sequence to begin with, 0 if not requested
@@ -231,7 +232,7 @@ func (f *follower) differ(ctx context.Context, v *view) error {
 	case <-v.signal:
 		return nil
 	case <-timer.C:
-		f.epoch = 0
+		f.proved, f.epoch = 0, 0
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -284,7 +285,7 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 		err = f.w.conn.Ready(ctx) // reports an unfit server or user as an error, instead of waiting
 	}
 	if err == nil {
-		r, err = f.step(ctx, !f.opened || f.epoch != v.epoch)
+		r, err = f.step(ctx, !f.opened || f.proved != v.epoch)
 	}
 	switch {
 	case err == nil:
@@ -305,13 +306,16 @@ func (f *follower) read(ctx context.Context, v *view) (*reading, error) {
 	return nil, err
 }
 
-// stand notes that the position was proved. If the log ends before the position that the topic had when the read began,
-// the topic has entries that are lost and has not noticed yet. The follower does not trust its window then.
+// stand notes that a read has succeeded, and whether it was to the end of the log. If the log ends before the position
+// that the topic had when the read began, the topic has entries that are lost and has not noticed yet.
 func (f *follower) stand(v *view, whole bool, end streamhub.Position) {
-	f.opened, f.epoch = true, v.epoch
-	if whole && order(end, v.live) < 0 {
-		f.epoch = 0
+	f.opened, f.proved = true, v.epoch
+	switch {
+	case whole && order(end, v.live) < 0:
+		f.proved, f.epoch = 0, 0
 		f.t.wake(true)
+	case whole:
+		f.epoch = v.epoch
 	}
 }
 

@@ -391,7 +391,7 @@ const (
 	astray                 // outside the window: read the log
 )
 
-// look returns what a follower does next, from its position and the epoch in which it proved that position. It never
+// look returns what a follower does next, from its position and the epoch in which it reached the end of the log. It never
 // reads and never blocks, because every follower calls it after each append.
 func (t *topic) look(f *follower) view {
 	t.mu.Lock()
@@ -401,7 +401,7 @@ func (t *topic) look(f *follower) view {
 
 func (t *topic) lookLocked(f *follower) view {
 	if !f.opened && t.epoch == 1 && f.cursor && f.at == t.resumed {
-		f.opened, f.epoch = true, t.epoch
+		f.opened, f.proved, f.epoch = true, t.epoch, t.epoch
 	}
 	p, epoch := f.at, f.epoch
 	f.seen = p
