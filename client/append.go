@@ -29,6 +29,7 @@ type sending struct {
 	known   streamhub.Position // t.known when the append was sent
 	slot    *slot              // nil if the caller named a producer, or for CheckOnly
 	moves   int                // how often the append changed its slot; see maxMoves
+	ended   chan struct{}      // closed when a claim of it ends; see tail.claim
 }
 
 // stray reports whether x names another incarnation than the one that the provider knows. In that case the known
@@ -183,12 +184,11 @@ func (b *batch) send(ctx context.Context, left []*sending) []*sending {
 	return append(again, later...)
 }
 
-// take returns the appends that go in the next message, with their slots, and the others. It waits for a slot only
-// until it has the first append.
+// take returns the appends that go in the next message, with their slots, and the others. It waits, for a slot or for
+// another call with the same TRX id, only until it has the first append: otherwise two calls could wait for each other.
 func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sending) {
 	size := 0
 	first, full := map[*tail]bool{}, map[*tail]bool{}
-	taken := map[uuid.UUID]bool{}
 	for i, x := range left {
 		if err := b.stopped[x.t]; err != nil {
 			b.finish(x, streamhub.AppendResult{}, err)
@@ -199,22 +199,14 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 				b.finish(x, r, err)
 				continue
 			}
-			// Two appends with one TRX id in a message would get two producers and be stored twice. The later one
-			// waits until the answer to the first is kept.
-			if trx := x.request.Options.TRX; taken[trx] {
-				full[x.t] = true // it repeats an append of this message
-			} else {
-				taken[trx] = true
-			}
 		}
 		n := sizeOfAppend(&x.request)
 		if size+n > maxMessage && len(now) > 0 {
 			return now, append(later, left[i:]...)
 		}
-		// Once one append of a segment is put off, so are the later ones. take waits for a place only while it holds
-		// none: otherwise two calls could wait for each other's places.
-		if full[x.t] || x.needsSlot() && !x.t.enter(ctx, len(now) == 0) {
-			if len(now) == 0 { // ctx has ended
+		// Once one append of a segment is put off, so are the later ones.
+		if full[x.t] || !b.admit(ctx, x, len(now) == 0) {
+			if len(now) == 0 { // ctx or the other call has ended
 				return nil, left[i:]
 			}
 			full[x.t] = true
@@ -236,6 +228,27 @@ func (b *batch) take(ctx context.Context, left []*sending) (now, later []*sendin
 		now = append(now, x)
 	}
 	return now, later
+}
+
+// admit gets for x what it needs to be sent: its TRX id, and a place for its slot. With wait it waits for either. It
+// reports false if x is to be put off.
+func (b *batch) admit(ctx context.Context, x *sending, wait bool) bool {
+	if x.named {
+		if other := x.t.claim(x); other != nil {
+			if wait {
+				select {
+				case <-other.ended:
+				case <-ctx.Done():
+				}
+			}
+			return false
+		}
+	}
+	if x.needsSlot() && !x.t.enter(ctx, wait) {
+		x.t.unclaim(x)
+		return false
+	}
+	return true
 }
 
 // resolve handles the answer to x. It reports whether x is to be sent again in another slot. Without an answer the
@@ -293,6 +306,7 @@ func (b *batch) finish(x *sending, r streamhub.AppendResult, err error) {
 		err = unknown(trx, err)
 	}
 	b.results[x.place], b.errs[x.place] = r, err
+	x.t.unclaim(x)
 	if b.stopped[x.t] == nil && streamhub.Retryable(err) {
 		b.stopped[x.t] = after(err)
 	}

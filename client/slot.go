@@ -43,7 +43,10 @@ type tail struct {
 	// doubts are the slots of appends whose outcome is unknown, by TRX id: a repeat must have the same slot and seq,
 	// or it would be stored twice.
 	doubts map[uuid.UUID]*slot
-	order  []uuid.UUID        // TRX ids of doubts, oldest first
+	order  []uuid.UUID // TRX ids of doubts, oldest first
+	// making has the appends under way whose TRX id the caller chose. Two at a time with one id would get two slots, and
+	// be stored twice.
+	making map[uuid.UUID]*sending
 	kept   []kept             // results of appends whose TRX id the caller chose
 	known  streamhub.Position // position of the last entry that a caller knows of
 	used   time.Time          // guarded by WebSocketProvider.mu
@@ -69,7 +72,7 @@ func (p *WebSocketProvider) tail(k tailKey) (t *tail, release func()) {
 		if len(p.tails) >= maxTails {
 			p.forget(now)
 		}
-		t = &tail{places: make(chan struct{}, maxSlots), doubts: map[uuid.UUID]*slot{}}
+		t = &tail{places: make(chan struct{}, maxSlots), doubts: map[uuid.UUID]*slot{}, making: map[uuid.UUID]*sending{}}
 		p.tails[k] = t
 	}
 	t.users++
@@ -109,6 +112,31 @@ func (t *tail) enter(ctx context.Context, wait bool) bool {
 }
 
 func (t *tail) leave() { <-t.places }
+
+// claim makes x the append under way with its TRX id, and returns the one that is under way instead, if any.
+func (t *tail) claim(x *sending) (other *sending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	trx := x.request.Options.TRX
+	if other = t.making[trx]; other != nil && other != x {
+		return other
+	}
+	if other == nil {
+		x.ended = make(chan struct{})
+		t.making[trx] = x
+	}
+	return nil
+}
+
+// unclaim lets the next append with the TRX id of x be made, if x was the one under way.
+func (t *tail) unclaim(x *sending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if trx := x.request.Options.TRX; t.making[trx] == x {
+		delete(t.making, trx)
+		close(x.ended)
+	}
+}
 
 // take returns the slot for an append: the one that it had before if it is repeated, or, if fresh is
 // set, one that Redis has not seen.

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -1061,5 +1062,18 @@ func testRepeats(t *testing.T, s streamhub.Store) {
 	results, errs := s.AppendAll(ctx(t), []streamhub.Append{twice, twice})
 	require.Equal(t, []error{nil, nil}, errs)
 	require.Equal(t, results[0].Position, results[1].Position)
-	require.Equal(t, []string{"a", "b", "c"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))))
+	// Of several calls at the same time, one stores it.
+	once := &streamhub.AppendOptions{TRX: uuid.New()}
+	var calls sync.WaitGroup
+	var at [8]streamhub.AppendResult
+	var failed [8]error
+	for i := range at {
+		calls.Go(func() { at[i], failed[i] = s.Append(ctx(t), "space", "seg", records("d"), once) })
+	}
+	calls.Wait()
+	for i := range at {
+		require.NoError(t, failed[i])
+		require.Equal(t, at[0].Position, at[i].Position)
+	}
+	require.Equal(t, []string{"a", "b", "c", "d"}, payloads(all(t, s.ConsumeSegment(ctx(t), "space", "seg", nil))))
 }
