@@ -75,18 +75,46 @@ export class Backoff {
   }
 }
 
-/** Waits so many milliseconds; rejects with the reason of signal when that ends first. */
+/** What is called when the page goes, into the back/forward cache or frozen, and when it comes back or is online again. */
+export const moves = new Set<(goes: boolean) => void>()
+
+for (const name of ["freeze", "pagehide", "online", "pageshow", "resume"]) {
+  globalThis.addEventListener?.(
+    name,
+    ({ persisted }: Event & { persisted?: boolean }) => {
+      if (persisted !== false) for (const move of [...moves]) move(name === "freeze" || name === "pagehide") // the first pageshow of a page is no return
+    },
+    true,
+  )
+}
+
+/** Calls end once, in so many milliseconds or when the page goes or comes back, unless what it returns is called before. */
+function later(ms: number, end: () => void): () => void {
+  const over = () => {
+    clearTimeout(timer)
+    moves.delete(now)
+  }
+  const now = () => {
+    over()
+    end()
+  }
+  const timer = setTimeout(now, ms)
+  moves.add(now)
+  return over
+}
+
+/** Waits so many milliseconds, or until the page goes or comes back; rejects with the reason of signal when that ends first. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted()
     const end = () => {
-      clearTimeout(timer)
+      clear()
       reject(signal?.reason)
     }
-    const timer = setTimeout(() => {
+    const clear = later(ms, () => {
       signal?.removeEventListener("abort", end)
       resolve()
-    }, ms)
+    })
     signal?.addEventListener("abort", end, { once: true })
   })
 }
@@ -172,7 +200,7 @@ export async function eventStream(url: string, o: RequestOptions, signal: AbortS
 export class Silence {
   readonly #over = new AbortController()
   readonly #limit: number
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #clear = () => {}
 
   constructor(o: RequestOptions) {
     this.#limit = o.silence ?? 45_000
@@ -185,12 +213,12 @@ export class Silence {
 
   /** Begins anew. */
   heard(): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.#over.abort(new Error("the connection is silent")), this.#limit)
+    this.#clear()
+    this.#clear = later(this.#limit, () => this.#over.abort(new Error("the connection is silent")))
   }
 
   end(): void {
-    clearTimeout(this.#timer)
+    this.#clear()
   }
 
   /** Waits for a promise, which goes on where this rejects. */

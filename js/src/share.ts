@@ -1,5 +1,5 @@
 import { LiveError, type Verdict } from "./error.js"
-import { either } from "./request.js"
+import { either, moves } from "./request.js"
 import { connect, type Chunk, type Hears, type ReadOptions } from "./read.js"
 
 /** What goes between tabs. Every chunk says after which cursor it comes, so a tab notices what it missed. */
@@ -27,7 +27,16 @@ export function canShare(): boolean {
 
 /** Reads as one of several tabs of which one has a connection. */
 export async function* share(url: string, options: ReadOptions, cursor: string, hears: Hears): AsyncGenerator<Chunk, Verdict> {
-  const tab = new Tab(url, options, cursor, hears)
+  let tab = new Tab(url, options, cursor, hears)
+  // A tab that goes must not keep the lock. When it comes back it joins the others, after what it has given.
+  const move = (goes: boolean) => {
+    if (tab.ended || tab.alone) return
+    const { wake } = tab
+    tab.close()
+    if (!goes) tab = new Tab(url, options, cursor, hears)
+    wake()
+  }
+  moves.add(move)
   try {
     for (;;) {
       const chunk = tab.ready.shift()
@@ -44,6 +53,7 @@ export async function* share(url: string, options: ReadOptions, cursor: string, 
       } else await new Promise<void>((resolve) => (tab.wake = resolve))
     }
   } finally {
+    moves.delete(move)
     tab.close()
   }
 }

@@ -86,4 +86,28 @@ describe.skipIf(!browserPath)("in Chromium", () => {
       assert.deepEqual(await tab.evaluate("found"), { texts: words(from, 11), verdict })
     }
   })
+
+  test("a tab that goes hands the connection over, and comes back without gap or duplicate", async ({ signal }) => {
+    const hub = await cluster(onTestFinished)
+    const browser = await chromium(onTestFinished)
+    const context = await browser.newContext()
+    const producer = await produceLive(`${hub.url}/v1/live/answer`, { signal })
+    const tabs = await Promise.all([open(context, hub.url), open(context, hub.url)])
+    for (const tab of tabs) {
+      await tab.evaluate(script()) // the first one has the connection
+      await producer.publish(tab === tabs[0] ? "word 0" : "word 1")
+      await has(tab, tab === tabs[0] ? 1 : 2)
+    }
+    await tabs[0].evaluate("document.dispatchEvent(new Event('freeze'))")
+    await producer.publish("word 2")
+    await has(tabs[1], 3)
+    assert.equal(await tabs[0].evaluate("found.texts.length"), 2)
+    await tabs[0].evaluate("document.dispatchEvent(new Event('resume'))")
+    await has(tabs[0], 3)
+    const verdict = await producer.done()
+    for (const tab of tabs) {
+      await tab.evaluate("reading")
+      assert.deepEqual(await tab.evaluate("found"), { texts: words(0, 3), verdict })
+    }
+  })
 })
