@@ -332,8 +332,9 @@ func TestFull(t *testing.T) {
 	s := logOn(t, server, uuid.New(), &hotlog.Options{RetryFor: retryFor})
 	payload := make([]byte, 200_000)
 	n := uint64(0)
+	patient := context.WithoutCancel(t.Context()) // as in once
 	for {
-		_, err := s.Append(t.Context(), "space", "seg", []streamhub.Record{{Payload: payload}}, nil)
+		_, err := s.Append(patient, "space", "seg", []streamhub.Record{{Payload: payload}}, nil)
 		if err == nil {
 			n++
 			continue
