@@ -129,6 +129,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	parser, err := kong.New(&commands{},
 		kong.Resolvers(values),
 		kong.Bind(values),
+		anyBytes(),
 		kong.Name("streamhub"),
 		kong.Description("A distributed stream hub on Redis.\n\n"+
 			"Each flag has an environment variable: --a-b is $STREAMHUB_A_B, --redis is $STREAMHUB_REDIS_URL. A flag wins over a variable, a variable over the file of --config.\n\n"+
