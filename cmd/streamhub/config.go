@@ -22,6 +22,7 @@ func (configCheckCmd) Run(s *session, app *kong.Kong, c *settings) error {
 	var wrong []string
 	names := map[string]bool{}
 	for _, leaf := range app.Model.Leaves(true) {
+		wrong = append(wrong, c.rivals(leaf)...)
 		for node := leaf; node != nil; node = node.Parent {
 			for _, flag := range node.Flags {
 				text, from := c.value(leaf, flag)
@@ -29,9 +30,7 @@ func (configCheckCmd) Run(s *session, app *kong.Kong, c *settings) error {
 					continue
 				}
 				if err := c.try(flag, text, from); err != nil {
-					if line := fmt.Sprintf("--%s %v", flag.Name, err); !slices.Contains(wrong, line) {
-						wrong = append(wrong, line)
-					}
+					wrong = append(wrong, fmt.Sprintf("--%s %v", flag.Name, err))
 				}
 			}
 		}
@@ -44,10 +43,20 @@ func (configCheckCmd) Run(s *session, app *kong.Kong, c *settings) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return usagef("%s", strings.Join(wrong, "\n  "))
+		return usagef("%s", strings.Join(unique(wrong), "\n  "))
 	}
 	_, err := fmt.Fprintln(s.stdout, "ok", firstOf(c.path, "(no file; --config names one)"))
 	return err
+}
+
+// unique returns the lines in their order, each once: commands share flags.
+func unique(lines []string) (kept []string) {
+	for _, line := range lines {
+		if !slices.Contains(kept, line) {
+			kept = append(kept, line)
+		}
+	}
+	return kept
 }
 
 type configShowCmd struct {

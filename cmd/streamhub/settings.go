@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -58,7 +61,7 @@ func (c *settings) Resolve(call *kong.Context, at *kong.Path, flag *kong.Flag) (
 // displaced reports whether the arguments, or a closer source, name a flag that excludes this one.
 func (c *settings) displaced(call *kong.Context, node *kong.Node, flag *kong.Flag, from source) bool {
 	for _, other := range node.Flags {
-		if other == flag || !slices.ContainsFunc(flag.Xor, func(group string) bool { return slices.Contains(other.Xor, group) }) {
+		if !exclude(flag, other) {
 			continue
 		}
 		_, theirs := c.value(node, other)
@@ -70,6 +73,25 @@ func (c *settings) displaced(call *kong.Context, node *kong.Node, flag *kong.Fla
 		}
 	}
 	return false
+}
+
+// exclude reports whether two flags cannot be given together.
+func exclude(a, b *kong.Flag) bool {
+	return a != b && slices.ContainsFunc(a.Xor, func(group string) bool { return slices.Contains(b.Xor, group) })
+}
+
+// rivals names the flags of a command that exclude each other although one source sets both.
+func (c *settings) rivals(node *kong.Node) (wrong []string) {
+	for i, flag := range node.Flags {
+		_, from := c.value(node, flag)
+		for _, other := range node.Flags[i+1:] {
+			_, theirs := c.value(node, other)
+			if from != fromDefault && from == theirs && exclude(flag, other) && !c.displaced(nil, node, flag, from) && !c.displaced(nil, node, other, from) {
+				wrong = append(wrong, fmt.Sprintf("--%s and --%s exclude each other, and the %s has both", flag.Name, other.Name, from))
+			}
+		}
+	}
+	return wrong
 }
 
 // try reports what is wrong with a value, under the name by which it was set.
@@ -164,9 +186,13 @@ func (c *settings) load(app *kong.Application, path string) error {
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	var document, second yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("--config %s: %w", c.path, err)
+	}
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) && (err != nil || !none(second.Content[0])) {
+		return fmt.Errorf("--config %s: it has several documents, separated by ---: want one", c.path)
 	}
 	if len(document.Content) > 0 && document.Content[0].Kind != yaml.MappingNode && !none(document.Content[0]) {
 		return fmt.Errorf("--config %s: want keys with values, \"listen: 127.0.0.1:8080\" say", c.path)

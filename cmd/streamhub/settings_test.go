@@ -98,6 +98,8 @@ func TestSettings(t *testing.T) {
 		{nil, "append: 3", "append is a command"},
 		{nil, "limit: {a: 3}", "limit is a flag"},
 		{nil, "- limit", "want keys with values"},
+		{nil, "limit: 1\n---\nread:\n  limit: 2", "several documents"},
+		{nil, "limit: 1\n---\n[", "several documents"},
 		{nil, "read:\n  limit: 1\n  limit: 2", "read: yaml"},
 		{nil, "read:\n  limit: many", "--limit: from"},
 		{nil, "limit: many", "streamhub.yaml"},
@@ -188,6 +190,18 @@ func TestConfigCheckPlaces(t *testing.T) {
 	for _, pair := range []string{"SERVER=wss://a,http://b:1/path", "REDIS_URL=unix:///run/redis.sock", "LISTEN=:0", "LISTEN=[::1]:http"} {
 		if r := callWith(t, []string{"STREAMHUB_" + pair}, "config", "check"); r.code != 0 {
 			t.Errorf("%s: %+v", pair, r)
+		}
+	}
+	// What excludes each other is found where one source has both, and says nothing where one of them wins.
+	both := configFile(t, "redis: redis://a\nserve:\n  data: d\n")
+	for _, env := range [][]string{{"STREAMHUB_CONFIG=" + both}, {"STREAMHUB_REDIS_URL=redis://a", "STREAMHUB_DATA=d"}} {
+		if r := callWith(t, env, "config", "check"); r.code != exitUsage || strings.Count(r.err, "--redis and --data exclude each other") != 1 {
+			t.Errorf("%v: %+v", env, r)
+		}
+	}
+	for _, env := range [][]string{{"STREAMHUB_CONFIG=" + both, "STREAMHUB_DATA=e"}, {"STREAMHUB_SERVER=ws://a", "STREAMHUB_REDIS_URL=redis://a"}} {
+		if r := callWith(t, env, "config", "check"); r.code != 0 {
+			t.Errorf("%v: %+v", env, r)
 		}
 	}
 	// A broken file is for the commands that take something of it.
