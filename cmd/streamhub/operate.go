@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -33,28 +32,17 @@ func (p *place) operationsWith(s *session, cold *archiveFlag) (operate.Operation
 		if err != nil {
 			return nil, nil, err
 		}
-		base, err := p.httpBase()
-		if err != nil {
-			return nil, nil, err
+		var bases []string
+		for _, address := range p.gateways() {
+			bases = append(bases, "http"+strings.TrimPrefix(address, "ws"))
 		}
-		return operate.NewRemote(base, p.Token, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
+		return operate.NewRemote(bases, p.Token, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
 	}
 	h, done, err := p.openHub(s, hub.Options{Archiving: tier.Options{Every: -1}}, cold)
 	if err != nil {
 		return nil, nil, err
 	}
 	return operate.New(h), done, nil
-}
-
-// httpBase is the address of the gateway for requests over HTTP.
-func (p *place) httpBase() (string, error) {
-	server := p.gateways()[0]
-	u, err := url.Parse(server)
-	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
-		return "", usagef("--server %q: want ws://HOST:PORT, wss://HOST:PORT, or the same with http", server)
-	}
-	u.Scheme = "http" + strings.TrimPrefix(u.Scheme, "ws")
-	return strings.TrimSuffix(u.String(), "/"), nil
 }
 
 // collect reads a list to its end.

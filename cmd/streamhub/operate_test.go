@@ -169,6 +169,7 @@ func TestInstancesOfAll(t *testing.T) {
 	if r := call(t, nil, "top", "--server", g.front, "--token", token(t, key, "streamhub::"+uuid.Nil.String()+"::*::*")); r.code != exitFailed || !strings.Contains(r.err, "streamhub::*::*::*") {
 		t.Errorf("%+v", r)
 	}
+	good(t, nil, "instances", "--server", "ws://127.0.0.1:1,"+g.front, "--token", token(t, key, "streamhub::*::*::read"))
 	good(t, nil, "instances", "--json", "--server", g.front, "--token", token(t, key, "streamhub::*::*::read"))
 	for _, scope := range []string{"streamhub::" + uuid.Nil.String() + "::*::*", "streamhub::*::*::write", "streamhub::*::s::*"} {
 		r := call(t, nil, "instances", "--server", g.front, "--token", token(t, key, scope))
@@ -176,7 +177,7 @@ func TestInstancesOfAll(t *testing.T) {
 			t.Errorf("%s: %+v", scope, r)
 		}
 	}
-	if r := call(t, nil, "instances", "--server", g.admin, "--token", "guess"); r.code != exitFailed || !strings.Contains(r.err, "--token") {
+	if r := call(t, nil, "instances", "--server", g.admin, "--token", "guess"); r.code != exitFailed || !strings.Contains(r.err, "--admin-token-file") {
 		t.Errorf("%+v", r)
 	}
 	// It only shows.

@@ -59,9 +59,13 @@ func (c *readCmd) Run(s *session) error {
 	if unread(err) {
 		return nil
 	}
-	if err == nil && !c.Follow && c.Place.segment == "" && c.From == "" && out.written.IsZero() {
-		if err = c.exists(s.ctx, store); err != nil {
+	if err == nil && !c.Follow && c.From == "" && out.written.IsZero() {
+		if c.Place.segment != "" {
+			s.note("the segment %q of the space %q keeps no entry", c.Place.segment, c.Place.space)
+		} else if err = c.exists(s.ctx, store); err != nil {
 			return err
+		} else {
+			s.note("the space %q keeps no entry", c.Place.space)
 		}
 	}
 	var closed *streamhub.ClosedError

@@ -152,9 +152,12 @@ func authoritiesOf(flag, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// connectTimeout bounds how long a command waits for a gateway to take its connection.
+const connectTimeout = 10 * time.Second
+
 // transportTo makes a transport to a server whose certificate one of authorities has signed.
 func transportTo(authorities *x509.CertPool) *http.Transport {
-	t := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext}
 	if authorities != nil {
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
 	}

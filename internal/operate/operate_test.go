@@ -331,7 +331,7 @@ func TestRemote(t *testing.T) {
 	d := newDesk(t, operate.HandlerOptions{})
 	server := httptest.NewServer(d.handler)
 	t.Cleanup(server.Close)
-	remote := operate.NewRemote(server.URL, "", server.Client())
+	remote := operate.NewRemote([]string{server.URL}, "", server.Client())
 	store := d.hub.Store(uuid.New())
 	_, err := store.AcquireLeaseAs(t.Context(), "k", "me", time.Minute)
 	require.NoError(t, err)
@@ -380,6 +380,10 @@ func TestRemote(t *testing.T) {
 	purged, err := remote.Purge(t.Context(), store.ID())
 	require.NoError(t, err)
 	require.Equal(t, operate.Purged{Leases: 1}, purged)
+	gone := httptest.NewServer(d.handler)
+	gone.Close()
+	_, err = operate.NewRemote([]string{gone.URL, server.URL + "/"}, "", server.Client()).Instances(t.Context())
+	require.NoError(t, err) // it goes on at the second one
 	server.Close()
 	_, err = remote.Instances(t.Context())
 	require.ErrorIs(t, err, streamhub.ErrUnavailable)
@@ -391,7 +395,7 @@ func TestReserved(t *testing.T) {
 	server := httptest.NewServer(d.handler)
 	t.Cleanup(server.Close)
 	require.True(t, operate.Owns("/stores/"+auth.Internal.String()+"/v1/operate/leases"))
-	for _, err := range operate.NewRemote(server.URL, "", server.Client()).Leases(t.Context(), auth.Internal) {
+	for _, err := range operate.NewRemote([]string{server.URL}, "", server.Client()).Leases(t.Context(), auth.Internal) {
 		require.ErrorIs(t, err, streamhub.ErrPermissionDenied)
 		require.NotContains(t, err.Error(), "older")
 		return

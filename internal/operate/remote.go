@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -25,39 +26,30 @@ import (
 const maxAnswer = 16 << 20
 
 type remote struct {
-	base, token string
-	client      *http.Client
+	bases  []string
+	token  string
+	client *http.Client
 }
 
-// NewRemote returns the operations of the server at base, such as http://HOST:PORT. token, unless it is "", is sent
-// with each request; for an admin listener it is the admin token.
-func NewRemote(base, token string, client *http.Client) Operations {
-	return remote{strings.TrimSuffix(base, "/"), token, client}
+// NewRemote returns the operations of the servers at bases, such as http://HOST:PORT. A request goes to the first of
+// them that can be connected to. token, unless it is "", is sent with each request; for an admin listener it is the
+// admin token.
+func NewRemote(bases []string, token string, client *http.Client) Operations {
+	return remote{bases, token, client}
 }
 
 // ask makes a request. The caller closes the body of the response.
 func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operation string, query url.Values) (io.ReadCloser, error) {
-	at := c.base
+	path := root + operation
 	if store != uuid.Nil {
-		at += storesPrefix + store.String()
+		path = storesPrefix + store.String() + path
 	}
-	at += root + operation
 	if len(query) > 0 {
-		at += "?" + query.Encode()
+		path += "?" + query.Encode()
 	}
-	r, err := http.NewRequestWithContext(ctx, method, at, nil)
+	answer, err := c.send(ctx, method, path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", streamhub.ErrInvalidArgument, err)
-	}
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	answer, err := c.client.Do(r)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
+		return nil, err
 	}
 	if answer.StatusCode == http.StatusOK {
 		return answer.Body, nil
@@ -79,6 +71,32 @@ func (c remote) ask(ctx context.Context, method string, store uuid.UUID, operati
 		}
 	}
 	return nil, f.err()
+}
+
+// send sends a request to the first server that can be connected to.
+func (c remote) send(ctx context.Context, method, path string) (*http.Response, error) {
+	var failed error
+	for _, base := range c.bases {
+		r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", streamhub.ErrInvalidArgument, err)
+		}
+		if c.token != "" {
+			r.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		answer, err := c.client.Do(r)
+		if err == nil {
+			return answer, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		failed = &streamhub.UnavailableError{Reason: streamhub.ReasonGateway, Err: err}
+		if dial := (*net.OpError)(nil); !errors.As(err, &dial) || dial.Op != "dial" {
+			break // the server may have done it
+		}
+	}
+	return nil, failed
 }
 
 // An answeredError is the error text of a server, with the matching sentinel of package streamhub.
