@@ -210,7 +210,7 @@ func parseScopes(scopes []string) (grants []grant, err error) {
 		grants = append(grants, g)
 	}
 	if len(grants) == 0 {
-		return nil, errors.New("no scope of this service: want one that begins with streamhub:: or streamkit::")
+		return nil, errors.New(`no scope of this service: want one that begins with "streamhub::" or "streamkit::"`)
 	}
 	return grants, nil
 }
