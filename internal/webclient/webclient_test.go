@@ -34,7 +34,7 @@ func TestServe(t *testing.T) {
 
 	packed := get("Accept-Encoding", "br, gzip;q=0.8")
 	require.Equal(t, "gzip", packed.Header().Get("Content-Encoding"))
-	require.LessOrEqual(t, packed.Body.Len(), 6656, "what a page loads has a limit")
+	require.LessOrEqual(t, packed.Body.Len(), 6144, "what a page loads has a limit")
 	unpacked, err := gzip.NewReader(bytes.NewReader(packed.Body.Bytes()))
 	require.NoError(t, err)
 	text, err := io.ReadAll(unpacked)

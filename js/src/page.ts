@@ -1,5 +1,4 @@
-// What gateways serve at /streamhub.js. It stays below 6.5 KiB, and the reader alone below 6 KiB: cancelLive and
-// sendMessage are one fetch each.
+// What gateways serve at /streamhub.js, which stays below 6 KiB: cancelLive and sendMessage are one fetch each.
 export { LiveError } from "./error.js"
 export { readLive } from "./read.js"
 export { produceLive } from "./produce.js"

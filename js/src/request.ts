@@ -78,45 +78,24 @@ export class Backoff {
 /** What is called when the page goes, into the back/forward cache or frozen, and when it comes back or is online again. */
 export const moves = new Set<(goes: boolean) => void>()
 
-for (const name of ["freeze", "pagehide", "online", "pageshow", "resume"]) {
+const going = ["freeze", "pagehide"]
+for (const name of [...going, "online", "pageshow", "resume"]) {
   globalThis.addEventListener?.(
     name,
     ({ persisted }: Event & { persisted?: boolean }) => {
-      if (persisted !== false) for (const move of [...moves]) move(name === "freeze" || name === "pagehide") // the first pageshow of a page is no return
+      if (persisted !== false) for (const move of [...moves]) move(going.includes(name)) // the first pageshow of a page is no return
     },
     true,
   )
 }
 
-/** Calls end once, in so many milliseconds or when the page goes or comes back, unless what it returns is called before. */
-function later(ms: number, end: () => void): () => void {
-  const over = () => {
-    clearTimeout(timer)
-    moves.delete(now)
-  }
-  const now = () => {
-    over()
-    end()
-  }
-  const timer = setTimeout(now, ms)
-  moves.add(now)
-  return over
-}
-
 /** Waits so many milliseconds, or until the page goes or comes back; rejects with the reason of signal when that ends first. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted()
-    const end = () => {
-      clear()
-      reject(signal?.reason)
-    }
-    const clear = later(ms, () => {
-      signal?.removeEventListener("abort", end)
-      resolve()
-    })
-    signal?.addEventListener("abort", end, { once: true })
-  })
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted()
+  const silent = new Silence({ silence: ms })
+  await new Promise((resolve) => either(silent.signal, signal).addEventListener("abort", resolve))
+  silent.end()
+  signal?.throwIfAborted()
 }
 
 /** A signal that is aborted with either of two. */
@@ -196,29 +175,29 @@ export async function eventStream(url: string, o: RequestOptions, signal: AbortS
   return body
 }
 
-/** Ends something that is silent for too long. */
+/** Ends something that is silent for too long, or when the page goes or comes back. */
 export class Silence {
   readonly #over = new AbortController()
+  readonly signal = this.#over.signal
   readonly #limit: number
-  #clear = () => {}
+  readonly #fail = () => this.#over.abort(new Error("the connection is silent"))
+  #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(o: RequestOptions) {
     this.#limit = o.silence ?? 45_000
     this.heard()
   }
 
-  get signal(): AbortSignal {
-    return this.#over.signal
-  }
-
   /** Begins anew. */
   heard(): void {
-    this.#clear()
-    this.#clear = later(this.#limit, () => this.#over.abort(new Error("the connection is silent")))
+    this.end()
+    this.#timer = setTimeout(this.#fail, this.#limit)
+    moves.add(this.#fail)
   }
 
   end(): void {
-    this.#clear()
+    clearTimeout(this.#timer)
+    moves.delete(this.#fail)
   }
 
   /** Waits for a promise, which goes on where this rejects. */
