@@ -130,6 +130,9 @@ func (t *tail) claim(x *sending) (other *sending) {
 
 // unclaim lets the next append with the TRX id of x be made, if x was the one under way.
 func (t *tail) unclaim(x *sending) {
+	if !x.named {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if trx := x.request.Options.TRX; t.making[trx] == x {
