@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -46,8 +47,12 @@ func (m *muxer) keepEarly(key muxKey, payload []byte, control *muxControl) bool 
 	return true
 }
 
-// isRecord reports whether a payload is a record, which no envelope is.
+// isRecord reports whether a payload is a record, which no envelope is. An envelope, which may be large, shows at its
+// start.
 func isRecord(payload []byte) bool {
+	if bytes.HasPrefix(payload, []byte(`{"$type"`)) {
+		return false
+	}
 	var r struct {
 		Type     *string `json:"$type"`
 		Sequence *uint64 `json:"sequence"`
