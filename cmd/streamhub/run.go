@@ -314,7 +314,7 @@ func (s *session) explain(err error) string {
 	case errors.Is(err, streamhub.ErrUnauthenticated) && s.imports():
 		advice = "the streamkit server wants a token of its own: --source-token, or STREAMHUB_SOURCE_TOKEN"
 	case errors.Is(err, streamhub.ErrUnauthenticated) && s.tokenGiven():
-		advice = "the gateway refuses the token of --token or " + authVariable + ": streamhub token check, with the flags of the gateway, says why; an admin listener wants that of its --admin-token-file"
+		advice = "the gateway refuses the token of --token or " + authVariable + ": streamhub token check, with the flags of the gateway, says why. An admin listener wants the token of its --admin-token-file"
 	case errors.Is(err, streamhub.ErrUnauthenticated):
 		advice = "the gateway wants a token: --token, or " + authVariable
 	case errors.Is(err, streamhub.ErrPermissionDenied):
